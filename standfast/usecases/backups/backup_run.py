@@ -1,10 +1,10 @@
 """Backup of one set: a new recovery point, and the age of the newest.
 
 Rules
-- Everything that could not be read is counted and named. It makes the outcome partial, never done.
-- The ledger stores counts, times and the name of the point; file names stay in the outcome.
-- A ledger that is lost, damaged or unavailable stops no backup. The outcome reports it and is
-  partial at best, because alarms are raised from the ledger alone.
+- Everything that could not be read is counted and named. The outcome is then partial, never done.
+- The ledger stores counts, times and the name of the recovery point, but no file name.
+- A backup continues when the ledger is lost, damaged or unavailable. The outcome then names the
+  cause and is partial at best, because alarms are raised from the ledger alone.
 """
 
 import dataclasses
@@ -164,7 +164,8 @@ def run_backup(
         # Imported here: it loads the ledger's models, and most backups raise no alarm.
         from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
-        # The point exists already: the watchdog repeats a failed notification.
+        # A failure must not stop the run: the recovery point exists, and the watchdog notifies
+        # again.
         with suppress(StandfastError):
             if outcome.jumps:
                 notify(installation, anomaly_alarm(set_name, outcome.run, outcome.jumps), way)
@@ -193,7 +194,7 @@ def expected_files(installation: Installation, set_name: str) -> int:
     try:
         runs = _good_runs(installation, set_name, 1)
     except StandfastError:
-        return 0  # the backup continues without the ledger and reports that itself
+        return 0  # the backup continues without the ledger and reports the error itself
     return next((int(run.summary.get("files", 0)) for run in runs), 0)
 
 
@@ -254,10 +255,10 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
 def set_age(
     installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
 ) -> BackupAge:
-    """Return a set's due time, newest good run, and whether it missed a run.
+    """Return when a set is due, its newest good run, and if a run was missed.
 
-    A run in progress counts as not missed. A failed run does not count, nor does a run whose time
-    is in the future. A run may begin up to `grace` after it is due.
+    A run in progress is not missed. A failed run counts as missed; so does a run whose time is in
+    the future. A run may begin up to `grace` after it is due.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

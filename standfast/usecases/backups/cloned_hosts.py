@@ -1,16 +1,17 @@
 """Cloned hosts: two machines with one backup host name, after a copy.
 
 A copied configuration or virtual machine writes to the vault under the same name and key. No data
-is lost, because the vault accepts each sequence number once. But each machine finds points that it
-did not make and uploads everything again. In a shared ledger, a backup of one machine hides a
+is lost, because the vault accepts each sequence number once. But each machine finds recovery points
+of the other and then uploads everything again. In a shared ledger, a backup of one machine hides a
 missed backup of the other.
 
 Rules
-- Detection uses no lock in the vault, because nobody could remove it again. The ledger names the
-  machine of each run; a vault alone shows only a point that this machine did not make.
+- Clones are detected from the ledger, which names the machine of each run. From the vault alone,
+  this machine can only recognise a recovery point that it did not make. A lock in the vault is not
+  used, because no host could remove it again.
 - A clone is certain if the other machine backed up after this one did. If this machine never backed
   up, it may have replaced the other, or have a new name; a program cannot know that.
-- A clone is no longer reported when that machine backs up under another name, or a week after its
+- A clone is reported until the other machine backs up under another name, or for a week after its
   last backup.
 """
 
@@ -24,7 +25,7 @@ from standfast.records import Json, timestamp
 
 LATELY = timedelta(days=7)
 APART = (
-    "give one of them its own name and keys with `standfast backup owner add-writer`; see "
+    "give one of the machines its own name and keys with `standfast backup owner add-writer`; see "
     "docs/roles.md, A host was copied"
 )
 
@@ -44,8 +45,8 @@ class ClonedHost:
         seen = f"{self.machine}, last at {self.seen_at:%Y-%m-%d %H:%M}Z"
         if self.is_sure:
             return (
-                f"{self.host} also backs up from another machine: {seen}. A backup of one hides "
-                "a missed backup of the other, and each machine uploads everything again"
+                f"{self.host} also backs up from another machine: {seen}. A backup of one machine "
+                "hides a missed backup of the other, and each uploads everything again"
             )
         return f"until now {self.host} backed up from another machine: {seen}"
 
@@ -93,11 +94,11 @@ def find_cloned_host(
 
 
 def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> datetime | None:
-    """Return the time of the vault's newest point of this host made elsewhere.
+    """Return the time of the newest point that a clone of this host made.
 
-    Such a point shows that another machine with another ledger uses this name, or that this machine
-    was rolled back once. Return None if the ledger knows the other machine: `find_cloned_host`
-    reports it.
+    Such a recovery point shows that a machine with another ledger uses this name, or that this
+    machine was once rolled back. Return None if the ledger names the other machine, because then
+    `find_cloned_host` reports it.
     """
     found: datetime | None = None
     for run in backups:

@@ -1,7 +1,7 @@
 """Readers of the configured sources, and the files of backups themselves.
 
-Services are in `service_sources.py`, because a backup of files alone takes less time than the
-import of their clients.
+Databases and buckets are in `service_sources.py`: the import of their clients takes longer than a
+small backup of files, which does not need them.
 """
 
 from collections.abc import Sequence

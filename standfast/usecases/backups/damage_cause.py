@@ -1,7 +1,7 @@
 """Cause of a failed restore: a damaged vault or a disk error.
 
-A person must know the cause in order to choose an action. A doubtful `latest` also has two possible
-causes: a damaged point may follow it, or a clock may have been ahead.
+The cause decides what a person must do. The recovery point that is chosen as `latest` may be wrong
+for one of two reasons: a newer recovery point is damaged, or the clock of its host was ahead.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
 
 
 def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
-    """Return the damaged points after the latest; their set is unknown."""
+    """Return the damaged points that are newer than `latest`, of any set."""
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)

@@ -1,11 +1,13 @@
-"""Damaged packs; the next backup uploads their content again.
+"""Damaged packs with content that the next backup uploads again.
 
-Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads again.
+Verifications, drills and restores find damaged packs. `backup/archiver/unusable_packs.py` makes a
+backup upload their content again.
 
 Rules
 - A pack that was damaged once is never used again, even if it was restored from a copy. Its content
   is uploaded again.
-- A wrong pack name causes an unnecessary upload only: no pack is removed, no point is refused.
+- If a pack is named by mistake, its content is uploaded unnecessarily. No pack is removed, and no
+  recovery point becomes unusable.
 - The ledger stores at most 1,000 names for each run; the report of a run has all names. A backup is
   partial while the newest verification found more packs than the ledger names.
 """
@@ -55,7 +57,7 @@ def damaged_packs(installation: Installation) -> DamagedPacks:
 
 
 def kept(names: Sequence[str]) -> dict[str, Json]:
-    """Return the part of the damaged packs that a run's summary stores."""
+    """Return the names and the number that the summary of a run stores."""
     return {"damaged_packs": list(names[:_MOST_KEPT]), "damaged_packs_total": len(names)}
 
 

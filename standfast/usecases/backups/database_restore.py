@@ -1,17 +1,17 @@
 """Restore of database dumps into a running database server.
 
-Servers are in `backup/targets/`, addresses in `service_sources.py`.
+The code for each kind of server is in `backup/targets/`. Addresses are in `service_sources.py`.
 
 Rules
 - The server is named by a configured source or by a secret that contains its address.
-- Each dump goes into the database of its origin, unless the address names a database: then exactly
-  one dump is allowed.
-- A database that fails does not stop the others.
-- The programs of the server cannot read the custodian's identity: an intruder may have written the
-  dumps that they process.
-- Roles and users of the servers of the chosen dumps are restored only on request, because their old
-  passwords become valid again. They are restored first, because dumps refer to them; statements
-  that the server refused are repeated after the dumps.
+- Each dump is loaded into the database of the same name. If the address names a database, exactly
+  one dump is allowed and is loaded into that one.
+- If one database fails, the others are still restored.
+- The client programs that load dumps cannot read the custodian's identity, because an intruder may
+  have written the dumps.
+- Roles and users are restored only on request, because their old passwords become valid again. They
+  are restored before the dumps, which refer to them. Statements that the server refused are
+  repeated after the dumps.
 """
 
 import tempfile
@@ -82,19 +82,19 @@ class DatabaseRestoreOutcome:
     into: str  # the name of the source, or the reference of the secret address
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
-    lacking: IncompletePoint  # the parts that the point lacks or holds only partly
+    lacking: IncompletePoint  # data that the recovery point lacks or contains only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
-    is_confined: bool  # the kernel hid the identity from the server's programs
-    unrecorded: str = ""  # the reason why the ledger has no record of it
+    is_confined: bool  # the kernel kept the client programs from reading the identity
+    unrecorded: str = ""  # why the ledger has no record of this restore
     started: datetime
     ended: datetime
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The status that all dumps share, else PARTIAL; DAMAGED if the vault is.
+        """Status of all dumps if equal, else PARTIAL; DAMAGED for a damaged vault.
 
-        A part that the point itself lacks counts as a dump that was not restored.
+        Data that the recovery point itself lacks counts as a dump that was not restored.
         """
         found = {dump.exit_status for dump in self.dumps}
         if self.lacking.is_any:
@@ -197,7 +197,7 @@ def restore_into(
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
     """Return a server by its source's name, or by the secret of its address.
 
-    A source of `set_name` is preferred, because two sets may each have one of that name.
+    A source of `set_name` is preferred, because several sets may use the same source name.
     """
     sets = installation.config.backup.sets
     ordered = sorted(sets, key=lambda name: name != set_name)
@@ -282,7 +282,7 @@ def _globals(
 
 
 class _Restorer:
-    """A restorer of dumps, one after the other; it repeats failed globals."""
+    """A restorer of dumps, one after the other, and of roles and users."""
 
     def __init__(
         self,
@@ -303,9 +303,9 @@ class _Restorer:
         self._bytes = 0
 
     def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
-        """Restore the dumps in this order; repeat globals that had problems.
+        """Restore the files in order; repeat roles and users that had problems.
 
-        A statement can fail at first because its table or role is created only later.
+        A statement of a role can fail at first because its table or role is created later.
         """
         outcomes = {path: self.restore(path) for path in paths}
         for path, outcome in outcomes.items():

@@ -1,12 +1,12 @@
 """Restore of a recovery point to a folder.
 
-The module loads no source, no writer and no alarm, so that a restore starts quickly.
+The module imports no code of sources, writers or alarms, so that a restore starts quickly.
 
 Rules
 - Everything that could not be restored is counted and named, and makes the outcome partial. The
-  same applies to requested data that the point itself lacks.
-- The ledger stores counts, times and the name of the point; file names stay in the outcome. A
-  ledger that cannot be written does not stop a restore.
+  same applies to requested data that the recovery point itself lacks.
+- The ledger stores counts, times and the name of the recovery point, but no file name. A restore
+  continues when the ledger cannot be written.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,8 +45,8 @@ def restore(
 
     `point` is "latest", "<writer>/<sequence>" or a sequence. An interrupted restore continues when
     it is requested again. Raise `UsageError` for an unknown point, for the latest of several sets,
-    or for an identity that opens nothing; raise `Refused` if `to` contains other files or is inside
-    a store.
+    or for an identity that cannot open the vault; raise `Refused` if `to` contains other files or
+    is inside a store.
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):
@@ -76,7 +76,7 @@ def restore(
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` for a target in a store, which is replicated as it is."""
+    """Raise `Refused` for a target in a store: replication would copy it."""
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]

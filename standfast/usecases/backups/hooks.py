@@ -1,19 +1,20 @@
-"""Hooks of a backup set: commands before its sources are read, and after.
+"""Hooks of a backup set: commands before and after its sources are read.
 
 Rules
 - A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
   a time limit.
-- `before` runs after this run has locked the upload cache, so that no application stays stopped
-  while another set of this host is backed up. It runs again if the store did not answer and the run
-  is repeated.
-- `after` runs whenever `before` began, also after a failure, with the result in its environment.
+- `before` hooks run after this run has locked the upload cache: an application that they stop does
+  not stay stopped while another set of this host is backed up. They run again if the store did not
+  answer and the backup is attempted again.
+- `after` hooks run whenever `before` hooks began, also after a failure. Their environment contains
+  the result of the backup.
 - A required `before` hook that fails stops the backup; a required `after` hook that fails makes the
   run partial. A failed hook that is not required changes nothing. The record of the run has the
   results of all hooks.
 - If a hook fails, the beginning of its output is logged, without secrets. The ledger stores no
   output.
-- If this process is killed, `after` does not run. So `before` must undo what it did in an earlier
-  run.
+- If this process is killed, `after` hooks do not run. So a `before` hook must also work after a run
+  that was killed, for example when the application is stopped already.
 """
 
 import logging
@@ -46,7 +47,7 @@ class HookResult:
     problem: str
 
     def as_json(self) -> dict[str, Json]:
-        """Return the JSON form, for the ledger as well."""
+        """Return the JSON form, which the ledger stores too."""
         return {
             "moment": self.moment,
             "command": self.command,
@@ -71,7 +72,7 @@ class SetHooks:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Surround one attempt; run `after` hooks if `before` hooks began."""
+        """Run `after` hooks at the end of the block if `before` hooks began."""
         self._has_begun = False
         try:
             yield

@@ -4,11 +4,12 @@ A restore returns what the point contains. The person who restores may not know 
 partial, so every restore reports the gaps again.
 
 Rules
-- A point without a file lacks everything: its disk may not have been mounted.
+- A recovery point without any file counts as a gap: the disk may not have been mounted.
 - A file that changed during the read counts as a gap: the point has neither the old nor the new
   version of it.
-- A point names at most 10,000 gaps. Further gaps have no known path and count for every selection;
-  so do the files that an interim point had not reached.
+- A recovery point names at most 10,000 gaps. The paths of further gaps are unknown, so they count
+  for every selection. The same applies to files that a run had not read when it committed an
+  interim recovery point.
 """
 
 from collections.abc import Sequence
@@ -26,13 +27,13 @@ class IncompletePoint:
 
     named: tuple[Unread, ...]
     total: int
-    is_interim: bool  # the point was made during a run: later files are not in it
+    is_interim: bool  # an interim point: files that the run read later are not in it
     is_empty: bool = False  # the point contains no file
     emptied: tuple[str, ...] = ()  # sources without a file when the point was made
 
     @property
     def is_any(self) -> bool:
-        """True if data is missing; an empty source is no gap, an empty point is."""
+        """True if data is missing. An empty source alone does not count."""
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:
@@ -46,7 +47,7 @@ class IncompletePoint:
 
 
 def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoint:
-    """Return the gaps of a point within the patterns; without patterns, all."""
+    """Return the gaps that match the patterns; without patterns, all gaps."""
     details = point.details
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total

@@ -1,8 +1,8 @@
 """Keys of incidents that a copy of the installation contains.
 
-Deleting the key of an incident erases the data of its customers. A copy in the vault can outlive
-the deletion, so it contains the keys of open incidents only: nobody can continue these without
-their keys.
+Deleting the key of an incident erases the data of its customers. A copy of the key in the vault
+would survive the deletion. The copy therefore contains only the keys of open incidents, which
+nobody could continue without their keys.
 """
 
 from standfast.config.installation_set import LEDGER_KEYS
@@ -16,15 +16,15 @@ def without_closed_incidents(
 ) -> BackupSetConfig:
     """Return the set without the keys of closed incidents.
 
-    The key of an incident that is opened during the backup is not excluded: the ledger, which is
-    copied first, may contain that incident.
+    The key of an incident that is opened during the backup is included, because the copy of the
+    ledger may contain that incident.
     """
     closed = [row.id for row in installation.ledger.incidents.all() if not row.is_open]
     return _excluding(settings, [f"/{incident}.key" for incident in closed])
 
 
 def without_incidents(settings: BackupSetConfig) -> BackupSetConfig:
-    """Return the set without any incident's key, if no ledger can be read."""
+    """Return the set without any incident's key, for an unreadable ledger."""
     return _excluding(settings, ["*", f"!/{INSTALLATION}.key"])
 
 

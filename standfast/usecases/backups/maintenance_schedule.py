@@ -1,14 +1,15 @@
-"""Scheduled maintenance besides the nightly backups, and its lateness.
+"""Scheduled maintenance other than backups, and alarms if it is late.
 
 Rules
-- Retention is scheduled only if `backup.keeping.schedule` is set, because it may run on the
-  keeper's machine.
-- Every vault is checked by `backup.verify_schedule`, by default daily if it is a folder. It is read
-  in full by `backup.read_schedule`.
+- Retention is scheduled only if `backup.keeping.schedule` is set, because it may run on another
+  machine, the keeper's.
+- Every vault is checked by `backup.verify_schedule`, by default daily if it is a folder. Every byte
+  of the vault is read by `backup.read_schedule`.
 - If `drills.identity` is set, sets and services are drilled by `drills.schedule`, by default each
   set weekly. A surprise drill has a schedule for its window only.
-- A task is late if it has not ended within two intervals of its schedule and an hour. A pause of
-  the schedule is part of an interval. A task that never ran counts from the start of the ledger.
+- A task is late if its last end is more than two intervals of its schedule and an hour ago. A pause
+  of the schedule, as at night, belongs to the interval. A task that never ran counts from the start
+  of the ledger.
 - Runs of any host on the same vault count.
 - A check that found damage counts as done: the damage raises its own alarm. A failed drill or
   retention run does not count.
@@ -43,7 +44,7 @@ class ScheduledTask:
     schedule: str  # in cron syntax
 
     def has_come(self, run: RunRecord) -> bool:
-        """Return whether this ended run counts as a run of the task."""
+        """Return whether this ended run fulfils the task."""
         if self.kind in ("keep", "drill"):
             return run.state in ("done", "partial")
         return "is_read" in run.summary and (self.kind == "look" or run.summary["is_read"])

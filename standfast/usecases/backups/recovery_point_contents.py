@@ -1,8 +1,8 @@
 """Contents of recovery points: lists, searches, comparisons, files.
 
 Rules
-- Nothing here writes to a disk. File names and contents go to the caller and into no ledger; the
-  ledger records that a file was read out.
+- Nothing is written to a disk. File names and contents are returned to the caller only. The ledger
+  records that a file was read, without its name.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Versions of paths, and the points that contain each."""
+    """Versions of paths, and the recovery points that contain each version."""
 
     points: tuple[RecoveryPoint, ...]  # the searched points
     found: tuple[FoundPath, ...]
@@ -160,7 +160,7 @@ def compare_points(
 ) -> RecoveryPointDiff:
     """Return the differences between two points of one host.
 
-    Next to a named point, "latest" means the latest of its set and host.
+    If only one point is "latest", it is the latest of the other point's set and host.
     """
     with translated_errors(f"comparing {before} with {after}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -186,8 +186,8 @@ def write_file_to(
 ) -> str:
     """Pass a file's content to `write`, in pieces, each verified first.
 
-    Return the reason why the ledger has no record of it, or "". `Damaged` may be raised after a
-    part was written; that part is correct, but not complete.
+    Return why the ledger has no record of the read, or "". `Damaged` may be raised after a part was
+    written; this part is correct.
     """
     with translated_errors("restoring"):
         repository = opened_repository(installation, identity_of(installation, identity_file))

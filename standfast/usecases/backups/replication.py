@@ -1,4 +1,4 @@
-"""Replication of the vault to a second site, without opening it."""
+"""Replication of the encrypted vault to a second site."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,9 +56,9 @@ def replicate_to_second_site(
 ) -> CopyOutcome:
     """Copy new objects to a second site; a repetition completes a copy.
 
-    Uploads obey the bandwidth limit of backups, because both use the same line. Raise `UsageError`
-    for an unknown site, for a site with another repository, or for keys without a configured
-    folder.
+    The bandwidth limit of backups applies, because both use the same network line. Raise
+    `UsageError` for an unknown site, for a site with another repository, or for keys without a
+    configured folder.
     """
     settings, site = stores.copy(name)
     to = throttled(site, stores.config, stores.clock)

@@ -3,7 +3,7 @@
 Every decision is in `backup/retention/retention_run.py`.
 
 Rules
-- The keeper's machine needs the keeper's key and the keeper's credentials at the store, no more.
+- The keeper's machine needs only the keeper's key and the keeper's credentials for the store.
 - A plan and a status change nothing and are not recorded as runs.
 - Actions that failed are named and make the run partial. An object that a lock protects is not a
   failure: the next run tries it again.
@@ -35,7 +35,7 @@ VAULT = "vault"  # the subject of the run in the ledger
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOutcome:
-    """The outcome of a retention run or of a plan; a plan includes `stock`."""
+    """The outcome of a retention run or a plan; only a plan has `stock`."""
 
     run: str  # "" for a plan or a status
     result: RetentionResult
@@ -106,8 +106,8 @@ def run_retention(
 ) -> KeepOutcome:
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
-    Safe to repeat after any error. `distrust` is an output of `backup verify --json`: its packs are
-    distrusted like those that the ledger records as damaged. At most `most_percent` of the points
+    Safe to repeat after any error. `distrust` is an output of `backup verify --json`: its damaged
+    packs count like those that the ledger records as damaged. At most `most_percent` of the points
     may expire, 20 % by default. Raise `Refused` if a clock or the number of expiring points forbids
     the run or while another run is in progress; raise `UsageError` without the keeper's key.
     """

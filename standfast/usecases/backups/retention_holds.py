@@ -1,14 +1,14 @@
 """Retention holds, during which no point expires and no pack is deleted.
 
-Holds are files next to the keeper's key, because only the keeper's machine can expire points. A
-hold has the name of the incident that needs it.
+Each hold is a file next to the keeper's key, because only the keeper's machine can expire recovery
+points. The name of the hold is that of the incident that needs it.
 
 Rules
 - A hold lasts until it is released by name; several may exist at once.
 - A file that cannot be read counts as a hold: nothing is deleted by mistake.
 - The object locks of all points are still extended during a hold.
-- A hold on another machine with the keeper of the same vault applies here as well, through the
-  ledger. It ends when its name is released on either machine.
+- Two machines may have the key of the same keeper. A hold of one machine then applies on the other
+  too, through the ledger. It ends when its name is released on either machine.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ def holds(config: Config) -> list[Hold]:
 
 
 def create_hold(installation: Installation, name: str) -> None:
-    """Create a hold, or keep it; UsageError without the keeper's key here."""
+    """Create a hold if it is new; UsageError without the keeper's key here."""
     if not is_keeper_machine(installation.config):
         raise UsageError(
             f"hold {name}: this machine has no keeper's key. Run `standfast backup keep hold "
@@ -86,7 +86,7 @@ def release_hold(installation: Installation, name: str) -> None:
 
 
 def notify_other_hosts(installation: Installation) -> None:
-    """Record the local holds in the ledger, if it lacks them."""
+    """Record the local holds in the ledger, for other hosts."""
     known = {run.subject for run in _in_ledger(installation)}
     for hold in holds(installation.config):
         if hold.name not in known:

@@ -3,7 +3,7 @@
 The services themselves are in `backup/sources/` and `backup/targets/`.
 
 Rules
-- A password is read when its source is opened, so a missing password fails that source alone.
+- A password is read when its source is opened. If it is missing, only that source fails.
 - An address (`postgresql://USER:PASSWORD@HOST/DATABASE`) is secret as a whole and never shown.
 """
 
@@ -101,7 +101,7 @@ class Address:
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
         """Return the target; the private folder `scratch` must outlive it.
 
-        Its programs cannot read the `hidden` paths if the kernel supports Landlock.
+        The client programs cannot read the `hidden` paths if the kernel supports Landlock.
         """
         match replace(self.server, hidden=hidden):
             case PostgresqlServer() as server:
@@ -129,8 +129,8 @@ def address_from_secret(
 ) -> Address:
     """Read an address from a secret; the `UsageError` does not repeat it.
 
-    Use the client programs that the first source of the same kind names; programs on the PATH may
-    be older.
+    Use the client programs that the first source of the same kind names, because the programs on
+    the PATH may be older.
     """
     wrong = UsageError(f"{reference}: not the address of a server. Write {_SHAPES}.")
     try:

@@ -1,4 +1,4 @@
 """Tabletop exercises from start to report.
 
-Rules of incidents do not belong here: an exercise is an incident in mode `exercise`.
+An exercise is an incident in mode `exercise`; rules of incidents do not belong here.
 """

@@ -1,7 +1,7 @@
 """Tabletop exercises: incidents in exercise mode, from start to report.
 
 Rules
-- No external system is reached: exercises get simulators, and a tabletop exercise not even these.
+- No external system is reached. A tabletop exercise uses no adapter, not even a simulator.
 - The ledger stores the answers with person and time; the score is computed from them each time.
 - The facilitator may end an exercise at any moment. The report names the questions that were not
   asked.
