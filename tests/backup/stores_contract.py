@@ -71,6 +71,7 @@ class StoreContract(ABC):
         assert store.get_range("a", 99, 1) == b""
         assert store.get_range("a", 3, 0) == b""
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 12_288, 1_500_000])
     def test_range_fills_the_given_memory(self, store: Store, size: int) -> None:
         content = noise(size, size)
@@ -137,6 +138,7 @@ class StoreContract(ABC):
         assert [stat.name for stat in store.list("w/a/p/1")] == ["w/a/p/1"]
         assert list(store.list("nothing/here/")) == []
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(
         "name", ["", "/a", "a/", "a//b", "../a", "a/../b", "A", "a b", "a\n", ".a", "ä", "a" * 513]
     )

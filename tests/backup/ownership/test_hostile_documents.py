@@ -293,6 +293,7 @@ def test_json_of_other_values_raises_declared_errors(
     check(paper.read, paper.made_of(with_strange(json.loads(text), value, strange)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opens", [open_identity, open_owner])
 def test_truncated_encrypted_file_precedes_the_passphrase(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
@@ -306,6 +307,7 @@ def test_truncated_encrypted_file_precedes_the_passphrase(
             opens(path, passphrase="word")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("opens", [open_identity, open_owner])
 def test_slow_passphrase_is_not_called_wrong(
     papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]

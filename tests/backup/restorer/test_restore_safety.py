@@ -553,6 +553,7 @@ def test_two_restores_never_write_into_one_target(site: Site, tmp_path: Path) ->
     assert refused
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_many_workers_restore_the_same_tree(tmp_path: Path, workers: int) -> None:
     source = strange_tree(tmp_path / "source")

@@ -123,12 +123,14 @@ class TestS3StoreByRole(LockedContract):
         return ByRole(locked_of_all)
 
 
+@pytest.mark.long
 class TestS3StoreWithoutALockByRole(UnlockedContract):
     @pytest.fixture
     def store(self, unlocked_of_all: Bucket) -> KeeperStore:
         return ByRole(unlocked_of_all, requires_lock=False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["COMPLIANCE", "GOVERNANCE"])
 def test_keeper_removes_objects_after_their_lock(
     seaweedfs_server: SeaweedFs, mode: LockMode
@@ -170,6 +172,7 @@ def test_keeper_removes_objects_after_their_lock(
     assert reader.get("ab/over") == b"sent again"
 
 
+@pytest.mark.long
 class TestS3KeeperStoreInGovernanceMode(LockedContract):
     @pytest.fixture
     def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:
@@ -177,6 +180,7 @@ class TestS3KeeperStoreInGovernanceMode(LockedContract):
         return open_s3_keeper(options(bucket, bucket.admin))
 
 
+@pytest.mark.long
 class TestS3KeeperStoreWithoutALock(UnlockedContract):
     @pytest.fixture
     def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:
@@ -184,6 +188,7 @@ class TestS3KeeperStoreWithoutALock(UnlockedContract):
         return open_s3_keeper(options(bucket, bucket.admin, requires_lock=False))
 
 
+@pytest.mark.long
 class TestS3KeeperStoreWithoutVersions(UnlockedContract):
     @pytest.fixture
     def store(self, seaweedfs_server: SeaweedFs) -> KeeperStore:

@@ -60,6 +60,7 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("is_at_once", [True, False])
 def test_two_keepers_expire_each_thing_once(
     kept: tuple[Path, Path], two_processes: ProcessPoolExecutor, tmp_path: Path, is_at_once: bool

@@ -63,6 +63,7 @@ def reasons(outcome: DrillOutcome) -> str:
     return "\n".join(f"{check.name}: {check.reason} {check.output}" for check in failed)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_hanging_query_ends_at_its_limit(
     kind: str, tmp_path: Path, drills: Path, request: pytest.FixtureRequest

@@ -378,6 +378,7 @@ def test_an_interrupted_drill_leaves_no_plain_text(tmp_path: Path) -> None:
     assert targets(tmp_path) == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("who", ["the next drill", "the watch"])
 def test_what_a_dead_drill_left_is_destroyed(tmp_path: Path, who: str) -> None:
     config_file = furnish(tmp_path)

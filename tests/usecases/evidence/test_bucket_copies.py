@@ -175,6 +175,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
     return source, Custody(incident=CASE, collector="dana", reason="takeover", folder=folder)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("puts", range(6))
 def test_interrupted_copy_is_continued(
     puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch

@@ -61,6 +61,7 @@ def store(s3_bucket: Bucket, proxy: Proxy) -> S3Store:
     return opened(s3_bucket, proxy)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("memory", [bytes, memoryview])
 def test_put_is_retried_and_stores_once(
@@ -91,6 +92,7 @@ def test_pack_with_a_foreign_acknowledgement_is_sent_again(
     assert store.get(name) == content
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", [*PASSING, Fault.CUT_ANSWER], ids=lambda fault: fault.name)
 @pytest.mark.parametrize("what", ["versions", "versionId="])
 def test_read_is_retried_after_a_fault(
@@ -171,6 +173,7 @@ def refusal(status: int, code: str) -> ClientError:
     return ClientError(answer, "GetObject")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 def test_permanent_fault_is_one_clear_error(s3_bucket: Bucket, proxy: Proxy, fault: Fault) -> None:
     given = options(s3_bucket, s3_bucket.admin, endpoint_url=proxy.url, attempts=2)
@@ -226,6 +229,7 @@ class TestKeeperSide:
             )  # fmt: skip
             yield open_s3_keeper(given, pause=lambda _: None, jitter=lambda: 1.0), proxy
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
     def test_removing_and_extending_go_on_after_a_fault(
         self, keeper: tuple[S3KeeperStore, Proxy], fault: Fault, s3_bucket: Bucket
@@ -379,6 +383,7 @@ class TestWholeRun:
         assert describe(tmp_path / "out" / "files") == describe(source)
         assert len(proxy.happened) == len(faults) + 2
 
+    @pytest.mark.sampled
     @pytest.mark.parametrize(
         "fault", [Fault.UNAVAILABLE, Fault.TAKEN], ids=lambda fault: fault.name
     )

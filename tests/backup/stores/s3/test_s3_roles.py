@@ -4,7 +4,7 @@ Rules that SeaweedFS enforces are tried; for the other rules, the text of the po
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,24 @@ def store_of(bucket: Bucket, role: Role) -> Store:
 
 @pytest.fixture
 def filled(s3_bucket: Bucket) -> Bucket:
-    """Fill a vault as owner and writer: root record, pack, snapshot."""
-    store_of(s3_bucket, "owner").put(ROOT_RECORD, b"root")
-    writer = store_of(s3_bucket, "writer")
+    """A vault with root record, pack and snapshot, put by owner and writer."""
+    return _fill(s3_bucket)
+
+
+@pytest.fixture(scope="module")
+def unchanged(seaweedfs_server: SeaweedFs) -> Iterator[Bucket]:
+    """A filled vault of all tests in which every call is refused."""
+    bucket = seaweedfs_server.bucket()
+    yield _fill(bucket)
+    bucket.remove_identities()
+
+
+def _fill(bucket: Bucket) -> Bucket:
+    store_of(bucket, "owner").put(ROOT_RECORD, b"root")
+    writer = store_of(bucket, "writer")
     writer.put(PACK, b"pack")
     writer.put(SNAPSHOT, b"snapshot")
-    return s3_bucket
+    return bucket
 
 
 def version_of(bucket: Bucket, key: str) -> str:
@@ -89,9 +101,9 @@ def test_writer_opens_no_point_with_custodians_identity(s3_bucket: Bucket, tmp_p
         verify(site.vault)
 
 
-def test_the_writer_reads_no_pack_by_any_way(filled: Bucket) -> None:
-    writer = filled.client(filled.key("writer"))
-    name, version = filled.name, version_of(filled, PACK)
+def test_the_writer_reads_no_pack_by_any_way(unchanged: Bucket) -> None:
+    writer = unchanged.client(unchanged.key("writer"))
+    name, version = unchanged.name, version_of(unchanged, PACK)
     assert refused(writer, lambda: writer.get_object(Bucket=name, Key=PACK))
     assert refused(writer, lambda: writer.get_object(Bucket=name, Key=PACK, VersionId=version))
     assert refused(writer, lambda: writer.head_object(Bucket=name, Key=PACK))
@@ -99,11 +111,11 @@ def test_the_writer_reads_no_pack_by_any_way(filled: Bucket) -> None:
     target = f"w/{WRITER}/s/0000000009"
     assert refused(writer, lambda: writer.copy_object(Bucket=name, Key=target, CopySource=copy))
     with pytest.raises(UsageError, match="refused"):
-        store_of(filled, "writer").get(PACK)
+        store_of(unchanged, "writer").get(PACK)
 
 
-def test_the_writer_writes_nowhere_else(filled: Bucket) -> None:
-    writer = store_of(filled, "writer")
+def test_the_writer_writes_nowhere_else(unchanged: Bucket) -> None:
+    writer = store_of(unchanged, "writer")
     for name in ("w/other/s/0000000001", "pub/root/0000000001", "pub/keep/0000000000", "stray"):
         with pytest.raises(UsageError, match=f"storing {name} was refused"):
             writer.put(name, b"x")
@@ -114,33 +126,33 @@ def test_the_writer_writes_nowhere_else(filled: Bucket) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_removes_a_locked_object(filled: Bucket, role: Role) -> None:
-    client = filled.client(filled.key(role))
+def test_nobody_removes_a_locked_object(unchanged: Bucket, role: Role) -> None:
+    client = unchanged.client(unchanged.key(role))
     for key in (PACK, SNAPSHOT, ROOT_RECORD):
-        version = version_of(filled, key)
+        version = version_of(unchanged, key)
 
         def delete(key: str = key, **more: str) -> object:
-            return client.delete_object(Bucket=filled.name, Key=key, **more)
+            return client.delete_object(Bucket=unchanged.name, Key=key, **more)
 
         assert refused(client, delete)
         assert refused(client, partial(delete, VersionId=version))
         batch = {"Objects": [{"Key": key, "VersionId": version}, {"Key": key}]}
-        answer = client.delete_objects(Bucket=filled.name, Delete=batch)
+        answer = client.delete_objects(Bucket=unchanged.name, Delete=batch)
         assert [row["Code"] for row in answer["Errors"]] == ["AccessDenied"] * 2
-    (_, _, _) = store_of(filled, "reader").list("")
+    (_, _, _) = store_of(unchanged, "reader").list("")
 
 
-def test_administrator_cannot_remove_a_locked_version(filled: Bucket) -> None:
-    admin = filled.client(filled.admin)
-    version = version_of(filled, SNAPSHOT)
+def test_administrator_cannot_remove_a_locked_version(unchanged: Bucket) -> None:
+    admin = unchanged.client(unchanged.admin)
+    version = version_of(unchanged, SNAPSHOT)
 
     def delete() -> object:
         return admin.delete_object(
-            Bucket=filled.name, Key=SNAPSHOT, VersionId=version, BypassGovernanceRetention=True
+            Bucket=unchanged.name, Key=SNAPSHOT, VersionId=version, BypassGovernanceRetention=True
         )
 
     assert refused(admin, delete)
-    assert store_of(filled, "reader").get(SNAPSHOT) == b"snapshot"
+    assert store_of(unchanged, "reader").get(SNAPSHOT) == b"snapshot"
 
 
 def test_versions_over_an_object_are_noticed(filled: Bucket) -> None:
@@ -174,17 +186,17 @@ def test_only_keeper_extends_locks(filled: Bucket) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_can_publish_an_object(filled: Bucket, role: Role) -> None:
-    client = filled.client(filled.key(role))
+def test_nobody_can_publish_an_object(unchanged: Bucket, role: Role) -> None:
+    client = unchanged.client(unchanged.key(role))
     for key in (PACK, SNAPSHOT, ROOT_RECORD):
-        share = partial(client.put_object_acl, Bucket=filled.name, Key=key, ACL="public-read")
+        share = partial(client.put_object_acl, Bucket=unchanged.name, Key=key, ACL="public-read")
         assert refused(client, share)
-        assert refused(client, partial(share, VersionId=version_of(filled, key)))
+        assert refused(client, partial(share, VersionId=version_of(unchanged, key)))
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_nobody_changes_the_bucket(filled: Bucket, role: Role) -> None:
-    client, name = filled.client(filled.key(role)), filled.name
+def test_nobody_changes_the_bucket(unchanged: Bucket, role: Role) -> None:
+    client, name = unchanged.client(unchanged.key(role)), unchanged.name
     tries: tuple[Callable[[], object], ...] = (
         lambda: client.put_bucket_versioning(
             Bucket=name, VersioningConfiguration={"Status": "Suspended"}
@@ -197,7 +209,7 @@ def test_nobody_changes_the_bucket(filled: Bucket, role: Role) -> None:
     )
     for attempt in tries:
         assert refused(client, attempt)
-    traits = store_of(filled, role).describe()
+    traits = store_of(unchanged, role).describe()
     assert (traits.is_versioned, traits.is_write_only) == (True, True)
 
 
@@ -249,8 +261,8 @@ def test_owner_adds_only_root_records_and_documents(filled: Bucket) -> None:
 
 
 @pytest.mark.parametrize("role", ["reader", "drill-runner", "verifier"])
-def test_reader_reads_everything_and_adds_nothing(filled: Bucket, role: Role) -> None:
-    store = store_of(filled, role)
+def test_reader_reads_everything_and_adds_nothing(unchanged: Bucket, role: Role) -> None:
+    store = store_of(unchanged, role)
     contents = {stat.name: store.get(stat.name) for stat in store.list("")}
     assert contents == {PACK: b"pack", SNAPSHOT: b"snapshot", ROOT_RECORD: b"root"}
     for name in (f"w/{WRITER}/s/0000000002", "pub/keep/0000000000", "stray"):
