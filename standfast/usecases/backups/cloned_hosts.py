@@ -3,14 +3,15 @@
 A copied configuration or virtual machine writes to the vault under the same name and key. No data
 is lost, because the vault accepts each sequence number once. But each machine finds recovery points
 of the other and then uploads everything again. In a shared ledger, a backup of one machine hides a
-missed backup of the other.
+missed backup of the other machine.
 
 Rules
 - Clones are detected from the ledger, which names the machine of each run. From the vault alone,
   this machine can only recognise a recovery point that it did not make. A lock in the vault is not
   used, because no host could remove it again.
 - A clone is certain if the other machine backed up after this one did. If this machine never backed
-  up, it may have replaced the other, or have a new name; a program cannot know that.
+  up, it may have replaced the other machine, or have a new name; a program cannot know which is
+  true.
 - A clone is reported until the other machine backs up under another name, or for a week after its
   last backup.
 """

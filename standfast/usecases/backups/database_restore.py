@@ -5,7 +5,7 @@ The code for each kind of server is in `backup/targets/`. Addresses are in `serv
 Rules
 - The server is named by a configured source or by a secret that contains its address.
 - Each dump is loaded into the database of the same name. If the address names a database, exactly
-  one dump is allowed and is loaded into that one.
+  one dump is allowed and is loaded into that database.
 - If one database fails, the others are still restored.
 - The client programs that load dumps cannot read the custodian's identity, because an intruder may
   have written the dumps.

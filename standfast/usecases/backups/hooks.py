@@ -85,7 +85,7 @@ class SetHooks:
     def before(self) -> None:
         """Run the hooks before the backup, once in each attempt.
 
-        Raise StandfastError if a required one fails.
+        Raise StandfastError if a required hook fails.
         """
         if self._has_begun:
             return  # the backup begins again because its upload cache was damaged

@@ -1,15 +1,15 @@
-"""Scheduled maintenance other than backups, and alarms if it is late.
+"""Schedules of maintenance other than backups; alarms for late tasks.
 
 Rules
 - Retention is scheduled only if `backup.keeping.schedule` is set, because it may run on another
   machine, the keeper's.
-- Every vault is checked by `backup.verify_schedule`, by default daily if it is a folder. Every byte
-  of the vault is read by `backup.read_schedule`.
+- Every vault is checked by `backup.verify_schedule`, by default daily if the vault is a folder.
+  Every byte of the vault is read by `backup.read_schedule`.
 - If `drills.identity` is set, sets and services are drilled by `drills.schedule`, by default each
   set weekly. A surprise drill has a schedule for its window only.
 - A task is late if its last end is more than two intervals of its schedule and an hour ago. A pause
-  of the schedule, as at night, belongs to the interval. A task that never ran counts from the start
-  of the ledger.
+  of the schedule, for example at night, counts as part of the interval. A task that never ran
+  counts from the start of the ledger.
 - Runs of any host on the same vault count.
 - A check that found damage counts as done: the damage raises its own alarm. A failed drill or
   retention run does not count.
@@ -79,7 +79,7 @@ def _drills(config: Config) -> Iterator[ScheduledTask]:
 
 
 def lateness(installation: Installation, kinds: Collection[str] | None = None) -> Iterator[Alarm]:
-    """Yield the alarm of each task of these kinds, raised if late."""
+    """Yield an alarm for each task of these kinds; raise it for a late task."""
     for task in scheduled_tasks(installation.config):
         if kinds is not None and task.kind not in kinds:
             continue

@@ -36,7 +36,7 @@ class BackupOutcome:
     jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
     unrecorded: str = ""  # the reason why the ledger has no record or could not be read
-    is_ledger_damaged: bool = False  # damage is that reason
+    is_ledger_damaged: bool = False  # damage of the ledger is that reason
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     undistrusted: int = 0  # number of damaged packs without a known name: the point may use them
 
@@ -147,7 +147,7 @@ class RestoreOutcome:
     lacking: "IncompletePoint"  # the parts that the point lacks or holds only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
-    unrecorded: str = ""  # the reason why the ledger has no record of it
+    unrecorded: str = ""  # why the ledger has no record of this restore
 
     @property
     def has_found_nothing(self) -> bool:

@@ -122,7 +122,7 @@ def list_folder(
     identity_file: Path | None,
     set_name: str | None = None,
 ) -> Listing:
-    """List a folder of a point, for "" its sources; UsageError if unknown."""
+    """List a folder of a point, or its sources for ""; UsageError if unknown."""
     with translated_errors(f"looking into {point}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
@@ -137,7 +137,7 @@ def find_paths(
     *,
     in_all_points: bool = False,
 ) -> Findings:
-    """Find paths in the newest points or in all points, of all sets or one."""
+    """Find paths in the newest or in all points, of one set or of all sets."""
     with translated_errors("searching the recovery points"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)

@@ -54,7 +54,7 @@ def replicate_to_second_site(
     with_keys: bool,
     progress: Callable[[Progress], None] | None = None,
 ) -> CopyOutcome:
-    """Copy new objects to a second site; a repetition completes a copy.
+    """Copy new objects to a second site; repeat to complete a partial copy.
 
     The bandwidth limit of backups applies, because both use the same network line. Raise
     `UsageError` for an unknown site, for a site with another repository, or for keys without a

@@ -106,7 +106,7 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
 
 
 def standing(installation: Installation) -> list[Hold]:
-    """Return the holds of this machine and (from the ledger) others, by name."""
+    """Return the holds of this and, from the ledger, other machines, by name."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)

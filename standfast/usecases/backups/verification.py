@@ -1,10 +1,10 @@
-"""Verification of the repository; when found damage counts as repaired.
+"""Verification of the repository, and the rule that clears open damage.
 
 The checks themselves are in `backup/checker/verification.py`.
 
 Rules
 - After a verification with a sound history, the newest recovery points go to the witness outside
-  the vault. The next verification compares the vault with it, and so detects a rollback.
+  the vault. The next verification compares the vault with the witness, and so detects a rollback.
 - Damage stays open until a check that could have found it does not find it again. A check of the
   object lists cannot clear damage in the bytes of a pack, and a sample cannot clear damage in
   content that it did not draw.
@@ -88,7 +88,7 @@ class VerifyOutcome:
     is_write_only: bool  # this host can only add to the vault
     why_write_only: str
     unrecorded: str = ""  # the reason why ledger or witness has no record or could not be read
-    is_ledger_damaged: bool = False  # damage is that reason
+    is_ledger_damaged: bool = False  # damage of the ledger is that reason
 
     @property
     def is_sound(self) -> bool:
@@ -254,7 +254,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest check of locks if all were right.
+    """Return the start of the newest lock check if it found all locks right.
 
     `runs` are newest first.
     """
@@ -263,7 +263,7 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 
 
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
-    """Return whether the newest check that could see them found a wrong lock."""
+    """Return whether the newest check that read locks found a wrong one."""
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
     return next(
         (bool(locks["wrong"]) for locks in seen if locks["wrong"] or locks["is_right"]), False

@@ -3,7 +3,8 @@
 Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
-- The person signs it. It is an event of the audit chain, and no later event changes it.
+- The person signs the attestation. It is an event of the audit chain, and no later event changes
+  it.
 - It counts only if the event and the person's enrolment agree with the sealed audit chain. An
   attestation that was forged or changed in the database is reported.
 - A later attestation replaces an earlier one of the same subject. A withdrawal ends all
@@ -152,7 +153,7 @@ def current_attestations(installation: Installation) -> dict[str, Attestation]:
 
 
 def refuse_unknown_subject(installation: Installation, subject: str) -> None:
-    """Raise UsageError unless the checklist or the configuration has it."""
+    """Raise UsageError unless checklist or configuration has the subject."""
     known = installation.config.continuity.all_subjects
     if subject not in known:
         raise UsageError(

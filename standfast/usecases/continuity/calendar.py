@@ -2,7 +2,7 @@
 
 Rules
 - An entry is due `every_days` after its practice was last done; an attestation is also due when its
-  validity ends. An entry that was never done counts from the start of the ledger.
+  validity ends. An entry whose practice was never done counts from the start of the ledger.
 - A drill counts if it succeeded, even if it missed an objective. A live incident counts as an
   exercise of its playbook. Only an unexpired, signed attestation counts.
 - The owner is notified on the day after the due date; the next person is notified

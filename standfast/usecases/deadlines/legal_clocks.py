@@ -54,8 +54,8 @@ def state(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    A time without `at` means now, the first time that it is stated. Raise UsageError for an unknown
-    name, for a time stated again without `at`, and for a negative judgement without a reason.
+    A time that is stated first without `at` is now. Raise UsageError for an unknown name, for a
+    time stated again without `at`, and for a negative judgement without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)

@@ -1,9 +1,10 @@
 """Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
 
 Rules
-- For each mark of each duty, the first watchdog that finds it passed sends one reminder. If no
+- For each mark of each duty, the first watchdog run after the mark sends one reminder. If no
   watchdog ran for some time, only the newest mark is sent; earlier marks of that duty are skipped.
-- A duty without a fixed period has one reminder, when its clock starts: it is due immediately.
+- A duty without a fixed period has one reminder, when its clock starts, because such a duty is due
+  immediately.
 - Closing an incident ends no legal clock: reminders continue until the duty is done or not owed.
 - If law enforcement asked to wait without an end, a weekly reminder asks whether the request still
   holds: nothing else would start the clock again.

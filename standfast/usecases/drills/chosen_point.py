@@ -15,7 +15,7 @@ from standfast.usecases.core.installation import Installation
 def open_newest(
     installation: Installation, identity: Identity, set_name: str, until: datetime | None
 ) -> tuple[Repository, RecoveryPoint]:
-    """Return the newest point of a set; with `until`, the newest before it."""
+    """Return the newest point of a set, or the newest before `until`."""
     with translated_errors("opening the repository"):
         repository = opened_repository(installation, identity)
         if until is None:

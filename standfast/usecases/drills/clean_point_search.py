@@ -30,7 +30,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_folders import drill_folder
 
 MOST_POINTS = 500  # the newest points; older ones are not examined
-_MOST_FINDS = 20  # one find is enough for the result; more of them show a person where to look
+_MOST_FINDS = 20  # one match decides the result; more matches show where to look
 
 
 @dataclass(kw_only=True)
@@ -38,7 +38,7 @@ class CleanPoint:
     """The result of a search; `point` is None if no clean point was found."""
 
     point: RecoveryPoint | None = None
-    is_monotone: bool = True  # no examined point before a clean one had an indicator
+    is_monotone: bool = True  # no examined point before a clean point had an indicator
     looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
     points: int = 0
 

@@ -29,7 +29,7 @@ class QueriedServer(Protocol):
         """Count the rows of a table; raise `ProgramFailed` if it is missing."""
 
 
-_TRUE = {"t", "1"}  # of PostgreSQL, of MariaDB
+_TRUE = {"t", "1"}  # the text of TRUE in PostgreSQL, in MariaDB
 
 
 def check_database(

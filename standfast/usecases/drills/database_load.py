@@ -1,12 +1,13 @@
 """Databases of a drill: servers, loaded backups, rows of the last drill.
 
 Rules
-- Programs and their versions are searched before anything is restored. If they are missing, or
-  older than a dump, the databases of that source are not checked, and the report has the reason.
+- The database programs and their versions are searched before anything is restored. If programs are
+  missing, or older than a dump, the databases of that source are not checked, and the report has
+  the reason.
 - A server is reached only through its folder next to the drill's target: this module never reads
   the address or the password of a source.
 - Each source has a server of its own, because two sources may have databases of one name.
-- The servers are ended when the block ends, even with `keep`: it leaves files, not servers.
+- The servers are ended when the block ends, even with `keep`, which leaves files only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,8 +59,8 @@ class LoadedDatabases:
     """The throwaway servers of a drill, by source."""
 
     servers: dict[str, ThrowawayServer] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # the reason, by source
-    earlier_rows: Mapping[str, int] = field(default_factory=dict)  # in the last good drill
+    missing: dict[str, str] = field(default_factory=dict)  # why a source has no server
+    earlier_rows: Mapping[str, int] = field(default_factory=dict)  # counted in the last good drill
 
     def reason_missing(self, source: str) -> str:
         """Return why a source has no server."""
@@ -136,7 +137,7 @@ def started_servers(
 
 
 def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
-    """Return the rows of the newest point, up to `point`, with a good drill."""
+    """Return row counts of the newest point, up to `point`, with a good drill."""
     runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
     found: dict[str, Mapping[str, int]] = {}
     for run in runs_of_vault(installation.config, runs):
@@ -154,7 +155,7 @@ def _new_server(
     folder: Path,
     hidden: tuple[Path, ...],
 ) -> ThrowawayServer:
-    """Return a server for the dumps; raise `ProgramFailed` if none can load."""
+    """Return a server for the dumps; `ProgramFailed` if none can load them."""
     match source:
         case PostgresqlSourceConfig():
             dumps = _stored_dumps(source, repository, point, PostgresqlTarget.suffix)

@@ -2,7 +2,7 @@
 
 Rules
 - A target is a new private folder. It is destroyed however the drill ends; afterwards a check
-  confirms that it is gone.
+  confirms that the folder is gone.
 - The remains of a dead drill are deleted before the next drill of its set. The ledger decides which
   drills are alive, because drills of another machine may be in the same folder.
 - Only `keep_target` leaves a target.
@@ -26,7 +26,7 @@ OUTPUT = ".output"  # the suffix of a file with the output of failed commands
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The folder of the restore, and its end."""
+    """The folder of the restore, and whether it was kept or destroyed."""
 
     folder: Path
     is_kept: bool
@@ -82,7 +82,8 @@ def destroy(folder: Path) -> Target:
     """
     servers = server_folder(folder)
     end_processes(servers)
-    # Delete it first: after a crash, its path can still be derived from the target's name.
+    # Delete the servers first: after a crash, their path can still be derived from the target's
+    # name.
     remove_tree(servers)
     remove_tree(folder)
     is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)

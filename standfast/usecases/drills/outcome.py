@@ -55,7 +55,7 @@ class DrillOutcome:
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the steps that were reached
-    superseded_at: datetime | None = None  # the time of the next point; RPO counts until it
+    superseded_at: datetime | None = None  # the time of the next point, until which the RPO counts
     sample: PathSample | None = None  # the part that was restored; None if the drill restored all
     output: Path | None = None  # the file with the output of failed commands
     report: Path | None = None
@@ -82,7 +82,7 @@ class DrillOutcome:
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """The reasons, except paths and objectives, why the drill proves less."""
+        """The limits of the proof, except missing paths and missed objectives."""
         found = []
         if not self.point.complete:
             found.append("the point itself is incomplete: its backup could not read everything")
@@ -110,7 +110,7 @@ class DrillOutcome:
 
     @property
     def sampled(self) -> dict[str, Json] | None:
-        """The sampled share of the recovery point; None for a drill of all."""
+        """The sampled share of the recovery point; None if all was drilled."""
         return share(self.sample, self.point, self.restored)
 
     @property

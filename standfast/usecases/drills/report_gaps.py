@@ -2,9 +2,10 @@
 
 Rules
 - The owner of a gap is the owner of its service, or of the services that use its set.
-- A gap is due `drills.gap_days` after the report that found it first. Its dates do not change while
-  consecutive reports on one subject contain it, so a new drill does not postpone it.
-- A check that was not requested is not a gap. Neither is a check that a sample skips by design.
+- A gap is due `drills.gap_days` after the report that found it first. The dates of a gap do not
+  change while consecutive reports on one subject contain the gap, so a new drill does not postpone
+  its due date.
+- A check that was not requested, or that a sample skips by design, is not a gap.
 """
 
 from collections.abc import Iterator, Mapping

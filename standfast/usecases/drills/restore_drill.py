@@ -2,13 +2,13 @@
 
 Rules
 - The recovery time counts from the declaration of the drill until every check has passed: a person
-  would wait that long. If no check of a service ran, it is unknown whether the service is usable,
-  and the recovery time is not measured.
+  would wait that long. If no check of a service ran, the recovery time is not measured, because it
+  is unknown whether the service is usable.
 - The output of a failed command of a check is shown to the person who drills, and kept in a private
   file until the next drill of the set. It may be personal data, so neither the report nor the
   ledger contains it.
 - All restored files are deleted at the end of the drill, except with `keep`; the report states
-  whether they were.
+  whether they were deleted.
 - A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
   that opens nothing) ends without a report.
 """

@@ -72,7 +72,7 @@ class ServiceDrillOutcome:
 
     @property
     def rto_ms(self) -> int | None:
-        """Return the time until all services are usable; None if one is not."""
+        """Return the time until all services are usable; None if any is not."""
         times = [service.rto_actual_ms for service in self.services]
         return (
             None if None in times else max((time for time in times if time is not None), default=0)
@@ -297,6 +297,6 @@ def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> Obje
 
 
 def _longest(times: Iterable[int | None]) -> int | None:
-    """Return the longest time; None if one of them is unknown."""
+    """Return the longest time; None if any time is unknown."""
     known = list(times)
     return None if None in known else max((time for time in known if time is not None), default=0)

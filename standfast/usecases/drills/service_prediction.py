@@ -86,7 +86,7 @@ def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...
 def _good(
     installation: Installation, kind: str, most: int, names: Iterable[str]
 ) -> dict[str, list[RunRecord]]:
-    """Return the newest good runs of each set, including its samples."""
+    """Return the newest good runs of each set, including drills of samples."""
     wanted, now = frozenset(names), installation.clock()
     runs = runs_of_vault(installation.config, installation.ledger.runs.all(kind, states=_GOOD))
     found: dict[str, list[RunRecord]] = {}
@@ -112,9 +112,9 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
 def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None if its clocks are unknown.
 
-    Times count from the moment when the key was obtained, because before that a set may wait for
-    other sets of the service. A restore of less than a second counts as proportional to the data,
-    without a fixed time to the first byte.
+    Times count from the moment when the key was obtained, because before that moment a set may wait
+    for other sets of the service. A restore of less than a second counts as proportional to the
+    data, without a fixed time to the first byte.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

@@ -9,8 +9,8 @@ Rules
   inserted report. The ledger stores the digests of all reports, and so reveals a report that is
   missing at the end.
 - Each machine has its own chain, also when several share a ledger.
-- The last line of a page contains its report and a signature over page and report. So the page can
-  be verified without other files.
+- A report can be written as an HTML page. The last line of the page contains the report and a
+  signature over page and report, so the page can be verified without other files.
 """
 
 import base64
@@ -138,7 +138,7 @@ def read_reports(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def signed_page(page: str, report: bytes, key: Ed25519PrivateKey) -> str:
-    """Return the page with a last line: the report and a signature over both."""
+    """Append a line to a page: the report, and a signature over both."""
     page = page.rstrip("\n") + "\n"
     hashes: dict[str, Json] = {"page": _digest(page.encode()), "report": _digest(report)}
     proof = canonical(

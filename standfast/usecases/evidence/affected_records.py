@@ -2,7 +2,8 @@
 
 Rules
 - `[review.records.NAME]` defines how the logs name a record, which data it exposes, and which
-  audience contains its owner. Each kind of record becomes one frozen list, as a CSV file does.
+  audience contains its owner. Each kind of record becomes one frozen list, like an imported CSV
+  file.
 - Without accounts in the selection, the accounts that the incident locked are used.
 - A record whose owner is not in the audience counts as a person that cannot be notified.
 - The review in the result counts the lines that were cut and the folders that were left out: the

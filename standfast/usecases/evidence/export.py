@@ -147,7 +147,7 @@ def export_evidence(
             "with free space where this user may write."
         ) from error
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # it has no draft
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # there is no draft
             shutil.rmtree(draft)
     return exported
 

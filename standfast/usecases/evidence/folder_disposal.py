@@ -89,7 +89,7 @@ def _destroy_keys(
         return (), ()
     own, *configured = key_places(folder, installation.config.custody.key_copies)
     destroyed, unconfirmed = [str(own)], []
-    own.unlink(missing_ok=True)  # it existed when the disposal began: the folder was verified
+    own.unlink(missing_ok=True)  # the key existed at the verification of the folder
     sync_folder(folder)
     for place in dict.fromkeys([*recorded_copies(folder), *configured]):
         try:

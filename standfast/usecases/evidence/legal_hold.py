@@ -1,4 +1,4 @@
-"""Legal hold of an incident's evidence: nothing of it can be disposed of.
+"""Legal hold of an incident: its evidence cannot be disposed of.
 
 Rules
 - An incident has at most one hold. A person with a role places it, and another person releases it.

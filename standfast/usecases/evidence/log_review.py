@@ -66,7 +66,7 @@ class ReviewRequest:
     in_clear: InClear | None = None
     identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
     csv: Path | None = None
-    indicators: IndicatorList | YaraRules | None = None  # select only records that have any of them
+    indicators: IndicatorList | YaraRules | None = None  # select only records that match
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def _accounts(ground: Ground) -> Iterator[Check]:
 
 
 def _stronger_proof(ground: Ground, name: str, level: Proof) -> str:
-    """Return what would prove a lock to a higher level, or ""."""
+    """Return the step that would prove a lock at a higher level, or ""."""
     settings = ground.config.accounts[name]
     if getattr(settings, "probe", settings) is None:
         return f"; [accounts.{name}.probe] would prove that a sign-in is refused"

@@ -229,7 +229,7 @@ def _keys(ground: Ground) -> Iterator[Check]:
         *_inside(config.backup.host),
         config.ledger.keys,
         *_inside(config.ledger.keys),
-        *([config.custody.key] if config.custody.key.exists() else []),  # else reported above
+        *([config.custody.key] if config.custody.key.exists() else []),  # missing: see above
     ]
     missing = [path for path in private if not path.exists()]
     for path in missing:

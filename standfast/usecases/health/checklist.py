@@ -1,9 +1,11 @@
 """Checklist of a contact centre: measured, attested or open.
 
 Rules
-- A point is `measured` only if the checks of the program cover all of it and found no fault.
+- A point of the checklist is `measured` only if the checks of the program cover the whole point and
+  found no fault.
 - A measured fault counts, even if an attestation states the contrary.
-- An attestation covers what was not measured; such a point is `attested`, never `measured`.
+- An attestation covers the parts that were not measured; such a point is `attested`, never
+  `measured`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +21,7 @@ from standfast.usecases.health.check_results import Check, Verdict
 
 
 class Standing(StrEnum):
-    """The state of one point, best first."""
+    """The states of a point of the checklist, best first."""
 
     MEASURED = "measured"
     ATTESTED = "attested"

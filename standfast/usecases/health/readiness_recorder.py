@@ -1,10 +1,11 @@
-"""Daily record of the readiness score, next to the loop of `serve`.
+"""Daily record of the readiness score, in a thread of `serve`.
 
 Rules
-- Only a process that resumes incidents records it, because it has all secrets of a response.
+- Only a process that resumes incidents records the score, because that process has all secrets of a
+  response.
 - The first check comes minutes after the start, so that a `serve` that restarts again and again
   does not call every system each time.
-- A failure is logged once, and the check is repeated. Nothing else depends on it.
+- A failure is logged once, and the check is repeated. Nothing else depends on this check.
 """
 
 import logging

@@ -4,8 +4,8 @@ Rules
 - The rows are the questions of `readiness` and the points of the checklist; their weights add up to
   100. One fault can reduce both a question and a point.
 - A row that is ready or measured counts in full, an attested point three quarters, a risk one half,
-  and a failed, open or missing row nothing: an attestation is worth less than a measurement.
-  The score of a row is a whole number, rounded down.
+  and a failed, open or missing row zero. An attestation is worth less than a measurement. The score
+  of a row is a whole number, rounded down.
 """
 
 from collections.abc import Iterable, Mapping

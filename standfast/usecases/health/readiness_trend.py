@@ -2,7 +2,7 @@
 
 Rules
 - A score is an event of the audit chain, with the points of each row. It is recorded if it is the
-  first of its day or differs from the one before. The last score of a day counts.
+  first of its day or differs from the score before. The last score of a day counts.
 - An event that was forged or changed in the database does not count. `audit verify` names it.
 - A day is a day in the organisation's time zone.
 """

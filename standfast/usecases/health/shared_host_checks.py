@@ -52,7 +52,7 @@ def cloned_host(ground: Ground) -> Iterator[Check]:
 
 
 def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
-    """Check that no other host has a set of this name: drills would mix them."""
+    """Check that no other host has a set of this name: drills mix such sets."""
     if ground.ledger is None:
         return
     since = ground.clock() - _LATELY

@@ -1,11 +1,11 @@
 """Quick status: backups, drills, open incidents, open recipients.
 
 Rules
-- It answers within 0.5 s. So it parses only the needed keys of the configuration, and reads the
-  ledger by one query.
-- If all other commands reject the configuration, it shows as much as possible, and reports the
-  error first.
-- It opens no key and shows no personal data, only counts and the names of sets and steps.
+- `standfast status` answers within 0.5 s. So it parses only the needed keys of the configuration,
+  and reads the ledger by one query.
+- If all other commands reject the configuration, `standfast status` shows as much as possible, and
+  reports the error first.
+- The status opens no key and shows no personal data, only counts and the names of sets and steps.
 - The next step of an incident is the sentence of `standfast incident status`.
 """
 

@@ -3,7 +3,7 @@
 Rules
 - Each open incident that has work and no live runner is resumed.
 - Runs whose process died are marked failed, and remains of dead drills are deleted.
-- A set whose scheduled backup is missing is reported, with the age of its last good one.
+- A set whose scheduled backup is missing is reported, with the age of its last good backup.
 - People are notified once when one of these faults appears, and once when it ends: a set whose
   newest complete point is too old, a backup that changed far more than usual, a damaged vault,
   objects without the required lock, and missing retention runs, verifications or drills. Legal

@@ -3,7 +3,8 @@
 Rules
 - A custodian needs no configuration, no store and no network: the command reads two files and
   writes one.
-- An answer is accepted only on the machine that made its challenge, which keeps a copy.
+- An answer is accepted only on the machine that made its challenge. This machine keeps a copy of
+  the challenge.
 """
 
 import os

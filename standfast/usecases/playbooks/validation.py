@@ -1,7 +1,7 @@
 """Check of playbooks before an incident, including the texts of notices.
 
-Notices are rendered with the context of their step, which a run does only when the step begins.
-`playbook.check` checks everything else, and also decides whether an incident may open.
+Notices are rendered here with the context of their step. A run renders them only when the step
+begins. `playbook.check` checks everything else, and also decides whether an incident may open.
 """
 
 from collections.abc import Mapping, Sequence

@@ -126,7 +126,7 @@ def _load(
         set_aside=database.later_name if database.has_data else None,
     )
     database.replacement.make_room(server, was_loading=last == LOADING)
-    # Only now: before, a database of this name may be somebody else's.
+    # Record the load only now: before the rename, a database of this name may be somebody else's.
     journal.write(LOADING, source=database.source, database=name)
     stream = partial(_pieces, repository, point, database.dump, observe)
     with translated_errors(f"loading database {name}"):

@@ -2,7 +2,7 @@
 
 Rules
 - A dump restores the settings of its database only under its own name, so the existing database is
-  set aside first. It gets its name back if the load or a check fails.
+  set aside first. The existing database gets its name back if the load or a check fails.
 - A database is recognised by the server's id, which a rename keeps. Only the database that the plan
   showed is set aside.
 - No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
@@ -23,7 +23,7 @@ _MOST_INCOMPLETE = 100  # tries
 
 
 def open_server(installation: Installation, into: str, set_name: str) -> PostgresqlTarget:
-    """Return the server of a recovery target; raise UsageError for another."""
+    """Return the server of a target; UsageError unless it is PostgreSQL."""
     address = find_address(installation, into, set_name)
     if address.database is not None:
         raise UsageError(f"{into}: it names one database. Use an address without a database.")

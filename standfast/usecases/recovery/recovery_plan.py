@@ -17,7 +17,7 @@ class RecoveryPlan:
     """The sets of a recovery, in order."""
 
     sets: Mapping[str, SetPlan]
-    refused: Mapping[str, str]  # by set: the reason
+    refused: Mapping[str, str]  # by set: why it cannot be recovered
     omitted: Mapping[str, list[str]]  # by service not recovered: its dependent services
 
     def as_json(self) -> JsonObject:

@@ -3,8 +3,9 @@
 Rules
 - Everything is read from the effects of the incident, so the status is the same at any time and
   on any machine.
-- A service is usable when all its recovered sets are usable. So must be the services on which it
-  depends, if this incident recovers them. Its RTO is measured only if one of its checks passed.
+- A service is usable when all its recovered sets are usable. The services on which it depends must
+  be usable too, if this incident recovers them. Its RTO is measured only if one of its checks
+  passed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -78,7 +78,7 @@ class Replacement:
         `had_data` is True if the plan showed data. Raise Refused if data appeared since.
         """
         if os.path.lexists(restored):
-            if not _is_same_file(restored, self.path):  # equal if a try ended between renames
+            if not _is_same_file(restored, self.path):  # the same file if a try ended halfway
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
         elif not os.path.lexists(self.path) or (had_data and not self._has_set_aside):
@@ -89,7 +89,7 @@ class Replacement:
 
     def take_back(self, restored: Path, *, had_data: bool) -> None:
         """Reverse `put_in_place`, even if it was interrupted; repeatable."""
-        if _is_same_file(restored, self.path):  # it ended between two renames
+        if _is_same_file(restored, self.path):  # a try ended halfway
             self.path.unlink()
         elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
             self._move_parts([(self.path, restored)])
@@ -130,7 +130,7 @@ class Replacement:
         self._move_parts([*self._parts(source, destination)])
 
     def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
-        # Rename the database file last: while it is there, the move is unfinished.
+        # Rename the database file last: while it has its old name, the move is unfinished.
         for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)

@@ -6,9 +6,9 @@ Rules
 - Nothing is replaced if content is missing or damaged, or if a check of a service failed. The
   restored data stays next to the target for a person.
 - If a replacement fails, all targets get their previous data back, because a failed effect has no
-  undo. The restored data is next to them again, so a retry needs no second restore.
+  undo. The restored data is then next to the targets again, so a retry needs no second restore.
 - A stopped incident ends the call at the next file and before the replacement. The effect is then
-  planned again, and continues after the incident is resumed.
+  planned again, and the recovery continues after the incident is resumed.
 - All times count from the opening of the incident. The time until usable is measured only if a
   check of the service passed.
 """
@@ -210,7 +210,7 @@ class _SetRecovery:
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
-        for target in self._plan.targets:  # nothing is replaced yet: unplanned data is new
+        for target in self._plan.targets:  # nothing is replaced yet
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)

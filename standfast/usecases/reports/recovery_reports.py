@@ -5,7 +5,7 @@
 
 Rules
 - A page shows one signed report. A drill files its report when it ends. The report of a recovery is
-  filed when its page is written, in the same chain; the timeline contains its hash.
+  filed in the same chain when its page is written; the timeline contains the hash of the report.
 - If the chain of reports has a problem, it is reported and no page is written, because a page would
   hide the problem.
 - A page names no file and no person from the data; owners are roles of the configuration.

@@ -1,7 +1,7 @@
 """Adapters of an installation by mode; an exercise gets simulators.
 
 This module imports the use-cases that built-in procedures, evidence copies and restored audiences
-run. So `core` cannot import it, and uses only the protocol `AdapterFactory`.
+run. So `core` cannot import this module, and uses only the protocol `AdapterFactory`.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _live(
 
 
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
-    """Return a function that restores a file as of the incident, or of now."""
+    """Return a restorer of files as of the incident, or else as of now."""
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
         from standfast.usecases.notices.audience_snapshots import file_before, incident_time
@@ -120,8 +120,8 @@ def _restored(installation: Installation, incident_id: str | None) -> "Restored"
 def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
     """Remove adapters that were added after the incident opened.
 
-    The plan and its approval covered the adapters of that time. A directory that somebody adds
-    later applies to the next incident.
+    The plan and its approval covered the adapters that existed when the incident opened. A
+    directory that somebody adds later applies to the next incident.
     """
     kept = {
         section: {

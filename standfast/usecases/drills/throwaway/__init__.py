@@ -7,8 +7,8 @@
 
 - This package creates, starts and ends each server. Its address is derived from its folder, so a
   drill cannot load a dump into any other server.
-- A server listens at a socket file in its own private folder, at no port. `isolation_gap` names the
-  isolation that the kernel does not permit.
+- A server listens only at a socket file in its own private folder, not at a port. `isolation_gap`
+  names the isolation that the kernel does not permit.
 - `end` kills every process of the server and deletes its folder, also after a failed start.
 
 To add a kind of server, write one module with these methods, a case in `database_load`, and a test

@@ -1,13 +1,14 @@
 """Processes of a throwaway database server: isolation, start and end.
 
 Rules
-- A process runs in a network namespace without any interface, if the kernel permits one. Otherwise
-  `gap` has the reason; the server still listens at no port.
-- It never runs as root: root hands the folder to the user `nobody`.
-- It cannot read the identity of a custodian or the keys of the host, if the kernel has Landlock.
-- A process belongs to a server if its working folder is inside the server's folder. That also finds
-  the processes of a drill that was killed. They are killed without a shutdown: their data is
-  deleted next.
+- A process runs in a network namespace without any interface, if the kernel permits such a
+  namespace. Otherwise `gap` has the reason; the server still listens at no port.
+- A process never runs as root: root hands the folder to the user `nobody`.
+- A process cannot read the identity of a custodian or the keys of the host, if the kernel has
+  Landlock.
+- A process belongs to a server if its working folder is inside the server's folder. This rule also
+  finds the processes of a killed drill. Processes are killed without a shutdown, because their data
+  is deleted next.
 """
 
 import os
