@@ -11,7 +11,10 @@ reads the audience, renders, checks and seals each mail, commits each intent and
 opens a connection for every ten.
 """
 
+from __future__ import annotations
+
 import json
+import multiprocessing
 import smtplib
 import sqlite3
 import sys
@@ -21,18 +24,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from email.message import EmailMessage
 from email.policy import SMTP
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from benchmarks import processes
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
 from benchmarks.sendgrid_apart import running_apart
-from benchmarks.sink import Sink, running_sink
 from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
+from tests.servers import free_port
 from tests.usecases.installations import furnish, installation_at
 
 _CONNECTIONS = 4  # the default of a mail sender
+_SINK_SECONDS = 30
 
 _PLAYBOOK = """
 playbook: tell
@@ -229,3 +235,65 @@ def _mail(address: str) -> tuple[str, bytes]:
     mail.set_content("Please call the number on your card if you see this.\n" * 28)
     mail.add_alternative("<p>Please call the number on your card.</p>\n" * 90, subtype="html")
     return address, mail.as_bytes()
+
+
+class Sink:
+    """Client of a mail server in its own process that records recipients."""
+
+    def __init__(self, port: int, line: Connection[Any, Any]) -> None:
+        self.port = port
+        self._line = line
+
+    def take(self) -> list[str]:
+        """Return and remove the recipients since the last call, in order."""
+        self._line.send("take")
+        expect(self._line.poll(_SINK_SECONDS), "the mail server answers")
+        taken: list[str] = self._line.recv()
+        return taken
+
+
+@contextmanager
+def running_sink() -> Iterator[Sink]:
+    """Start the mail server on a free port; stop it at the end of the block."""
+    # In its own process: server and client would otherwise share one interpreter lock.
+    context = multiprocessing.get_context("spawn")
+    near, far = context.Pipe()
+    port = free_port()
+    process = context.Process(target=_serve, args=(port, far), daemon=True)
+    process.start()
+    far.close()
+    try:
+        expect(near.poll(_SINK_SECONDS) and near.recv() == "ready", "the mail server starts")
+        yield Sink(port, near)
+    finally:
+        near.close()  # the closed input ends the other process
+        process.join(_SINK_SECONDS)
+        process.terminate()
+
+
+class _Mailbox:
+    """Handler for aiosmtpd that keeps the recipients of whole mails."""
+
+    def __init__(self) -> None:
+        self.recipients: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.recipients += envelope.rcpt_tos
+        return "250 OK"
+
+
+def _serve(port: int, line: Connection[Any, Any]) -> None:
+    from aiosmtpd.controller import Controller
+
+    mailbox = _Mailbox()
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=_SINK_SECONDS)
+    controller.start()
+    try:
+        line.send("ready")
+        while line.recv() == "take":
+            taken, mailbox.recipients = mailbox.recipients, []
+            line.send(taken)
+    except EOFError:
+        pass
+    finally:
+        controller.stop()

@@ -13,8 +13,7 @@ Rules
   The ledger commits a head before it is sent; the next signing sends the heads that a crash left
   unsent. So a ledger that lacks a head of its witness was rolled back, and no further head is
   signed. (In the other order, a crash would leave a witness that contradicts an intact ledger.)
-- A verification reports every finding in order. It changes nothing, and does not stop at any
-  invalid content of the database or of the witness.
+- A verification reports all findings in order, also after invalid content. It changes nothing.
 """
 
 import json

@@ -2,11 +2,9 @@
 
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
-- A repeated trigger joins an open incident of its scenario and mode: the incident with the same
-  key, or else an incident about any of the same accounts. For new accounts, the steps have a
-  further round.
-- The text of the playbook and the names of the adapters are stored when the incident opens, and
-  later changes of them do not affect it.
+- A repeated trigger joins the open incident that `repeated_triggers` finds. For new accounts, the
+  steps have a further round.
+- An opened incident has its own copy of the playbook and of the names of the adapters.
 - Each claim of effects reads whether the incident is stopped. Closing is refused while a call is in
   progress.
 - A stop pauses running undos. An undo that is requested or approved after the stop is executed,
@@ -104,8 +102,7 @@ class Incidents:
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
-            # concurrent triggers are processed one after another
-            write.exclude_writers()
+            write.exclude_writers()  # concurrent triggers are processed one after another
             self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
                 earlier := trigger_messages.find(write.connection, message)
@@ -388,8 +385,7 @@ class Incidents:
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
     """Return the next id of this year; it is short enough for the telephone.
 
-    An id whose encryption key exists is not used again: a ledger that was restored from a backup
-    may lack the incident with this id.
+    An id with an encryption key is not used again: a restored ledger may lack its incident.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

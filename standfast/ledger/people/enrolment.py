@@ -18,12 +18,11 @@ Rules
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Any, cast
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, RowMapping, select
 
 from standfast.errors import ApprovalRefused, UsageError
@@ -40,35 +39,12 @@ from standfast.ledger.approvals.row_seals import seal_of_person
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.people.remaining_approvers import refuse_too_few
+from standfast.ledger.people.signer import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident, installation, person
-from standfast.records import Mode, canonical, timestamp
+from standfast.records import Mode, canonical
 
-_CONTEXT = b"standfast people v1\n"
 _SETTING_UP = timedelta(days=1)
-_OWNER = "owner:"  # no sign-in name has a colon
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signer:
-    """The signer of a change to the enrolled people."""
-
-    name: str
-    key: Ed25519PrivateKey = field(repr=False)
-
-    @classmethod
-    def owner(cls, key: Ed25519PrivateKey) -> "Signer":
-        """Return the owner as signer, named by the start of the public key."""
-        return cls(name=_OWNER + key.public_key().public_bytes_raw().hex()[:16], key=key)
-
-    @property
-    def is_owner(self) -> bool:
-        return self.name.startswith(_OWNER)
-
-    def sign(self, action: str, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Return the signature over a change of one person, in hex."""
-        said = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
-        return self.key.sign(_CONTEXT + canonical({**said, "by": self.name})).hex()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,8 @@ from standfast.errors import (
     StandfastError,
     UsageError,
 )
-from standfast.ledger.people.enrolment import Person, Signer
+from standfast.ledger.people.enrolment import Person
+from standfast.ledger.people.signer import Signer
 from standfast.local_time import minute
 from standfast.notices.mail_addresses import parse_address
 from standfast.people.passphrase_keys import Credential, enrol, is_passphrase_of
