@@ -1,8 +1,9 @@
 """Age of a set's newest complete recovery point, and whether it is late.
 
 Rules
-- The age counts from the moment whose data the newest complete point contains, not from its
-  creation. A point without a file does not count: an unmounted disk makes such points.
+- The age counts from the moment whose data the newest complete recovery point contains, not from
+  the creation of that point. A point without a file does not count: an unmounted disk makes such
+  points.
 - The limit is `max_age_hours` of the set; else the shortest RPO of the services that need it; else
   two intervals of its schedule. A pause of the schedule, as at night, is part of an interval.
 - A set belongs to this host: backups of another host's set with the same name do not count.
@@ -26,7 +27,7 @@ class Freshness:
     """The age of one set's newest complete point."""
 
     set_name: str
-    complete_at: datetime | None  # the moment whose data it contains
+    complete_at: datetime | None  # the moment whose data the point contains
     age: timedelta | None  # without a complete point, the time since the first attempt
     limit: timedelta
 

@@ -57,8 +57,9 @@ def break_glass(
 ) -> Broken:
     """Notify everybody; begin a step in ten minutes unless it is refused.
 
-    Raise ApprovalRefused for a step or a person that is not allowed, for a step with a break-glass
-    approval, and if nobody else was notified; raise UsageError without a reason.
+    Raise ApprovalRefused for a step or a person that is not allowed, for a step that has a
+    break-glass approval already, and if nobody else was notified; raise UsageError without a
+    reason.
     """
     if not because.strip():
         raise UsageError(

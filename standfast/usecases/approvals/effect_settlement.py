@@ -4,7 +4,7 @@ Rules
 - The person needs a role of the step, as for every decision about it
   (`step_decisions.decision_actor`).
 - While an effect is still looked up automatically, it may yet happen. Until the lookups end, a
-  person may settle it only as happened.
+  person may only record that it happened.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Roles and parts that are missing here and that an exercise replaces.
+"""Roles and parts that the installation lacks and an exercise replaces.
 
 Rules
-- If nobody in this installation has a role, the person that runs the exercise plays it. An approval
-  is not replaced: the exercise shows that nobody can give it.
+- If nobody in this installation has a role, the person that runs the exercise plays that role. An
+  approval is not replaced: the exercise shows that nobody can approve.
 """
 
 from collections.abc import Sequence

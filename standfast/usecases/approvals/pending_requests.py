@@ -1,4 +1,4 @@
-"""Requests of an open incident to one person, for a page.
+"""Requests of an open incident to one person, for a page of the console.
 
 Rules
 - The order is questions, then approvals, then manual steps, each in the order of the playbook.
@@ -39,7 +39,7 @@ def pending_requests(
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
-    if state.is_halted:  # an incident that was halted continues undos only
+    if state.is_halted:  # a stopped incident continues only its undos
         state = replace(state, steps={}, extra=tuple(view for view in state.extra if view.is_undo))
     return tuple(_asked(installation, state, person))
 

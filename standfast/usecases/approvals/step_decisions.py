@@ -1,12 +1,12 @@
 """Decisions about steps: approve, refuse, answer, correct, accept.
 
-`effect_settlement` settles unknown effects, `step_retry` retries failed ones, and
+`effect_settlement` settles unknown effects, `step_retry` retries failed effects, and
 `incidents/effect_undo.py` undoes them.
 
 Rules
 - An approver signs in here: the key is derived from the passphrase, and it signs the digest of the
   plan.
-- A signature covers what was shown: if the plan has changed since, nothing is signed.
+- A signature covers the plan that was shown: if the plan has changed since, nothing is signed.
 - A decision changes the ledger only; a runner executes the consequences.
 - If a step names roles, only a signed-in person with one of them decides about it; a rejected
   attempt is in the timeline. If it names none, or if an exercise plays a role that nobody has, the
@@ -217,11 +217,11 @@ def answer(
     by: str | None = None,
     again: bool = False,
 ) -> tuple[StepView, ...]:
-    """Answer a question or report on manual work; with `again`, correct it.
+    """Answer a question or report manual work; `again` corrects an answer.
 
     Return the steps that began because of the answer that is now corrected, and are not undone.
-    Raise ApprovalRefused if the step names roles and the person has none of them, or nobody signed
-    in.
+    Raise ApprovalRefused if the step names roles, and nobody signed in or the person has none of
+    these roles.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)

@@ -2,7 +2,7 @@
 
 Rules
 - A failed message of a notice that was corrected since is not retried, because its text is wrong;
-  nor is a message that an individual one replaced.
+  nor is a message that an individual message replaced.
 - A step that an approver refused is planned again as a new round, which needs signatures of its
   own.
 """

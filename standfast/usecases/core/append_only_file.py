@@ -2,7 +2,7 @@
 
 Rules
 - A lock lets one process append at a time: two verifications may end at the same moment.
-- A last line without a newline was cut by a crash. It does not count, and the next append
+- A last line without a newline was cut by a crash. That line does not count, and the next append
   replaces it.
 - `mend` is the action that an error message names, such as the setting of that file.
 """

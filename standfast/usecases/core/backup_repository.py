@@ -247,10 +247,10 @@ def opened_repository(installation: Installation, identity: Identity | None) -> 
 
 
 def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
-    """Raise `UsageError` if nothing was found of a set that is not configured.
+    """Raise `UsageError` if a set is not configured and nothing was found.
 
-    Such a name is a typing error. A set that was removed from the configuration may still have
-    recovery points and drills.
+    The name of such a set is probably a typing error. A set that was removed from the configuration
+    may still have recovery points and drills.
     """
     if set_name is not None and not found:
         set_of(installation, set_name)

@@ -1,7 +1,8 @@
 """Backup witness: recovery points that earlier verifications saw.
 
-It is an append-only file with one line of canonical JSON for each head. It lies outside the
-vault, best on another machine: an attacker who rolls the vault back cannot roll back the witness.
+The witness is an append-only file with one line of canonical JSON for each head. The file is stored
+outside the vault, best on another machine: an attacker who rolls the vault back cannot roll back
+the witness.
 
 Rules
 - An invalid line is a finding, not an error: a damaged witness stops no verification.

@@ -1,11 +1,11 @@
 """Heartbeats: requests to a monitor when a run starts and ends.
 
-They follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor raises an
-alarm if a heartbeat is missing, for example because this machine is off.
+The requests follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor
+raises an alarm if a heartbeat is missing, for example because this machine is off.
 
 Rules
 - A heartbeat has a time limit and never fails a run. The log reports a heartbeat that does not
-  arrive; if it is the last one of a run, so does the record of the run.
+  arrive; if it is the last heartbeat of a run, the record of the run reports it too.
 - Only a run that is done is a success. A partial run is a failure: somebody must look at it.
 - The URL is a secret: anybody who knows it can report a success. No message contains it.
 """

@@ -3,8 +3,8 @@
 Rules
 - An incident of a quiet playbook is visible to the person that opened it and to the roles that its
   steps name.
-- It is hidden from a person whose account, sign-in name or mail address is among its targets,
-  whatever their roles.
+- The incident is hidden from a person whose account, sign-in name or mail address is among its
+  targets, whatever roles that person has.
 - Nobody else sees it: no page of the console, no mail about a trigger, no calendar entry and no
   reminder shows it. Nobody else can stop it.
 """

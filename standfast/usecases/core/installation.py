@@ -41,7 +41,7 @@ class AdapterFactory(Protocol):
         ...
 
     def for_reading(self, installation: "Installation") -> "Outside":
-        """Return the adapters that a plan may read from: all of them."""
+        """Return all adapters, because a plan may read from each of them."""
         ...
 
     def for_notifying(self, installation: "Installation") -> "Outside":
@@ -75,7 +75,7 @@ class Installation:
         return self.adapters.for_incident(self, incident)
 
     def reader(self) -> "Outside":
-        """Return the adapters that a plan may read from: all of them."""
+        """Return all adapters, because a plan may read from each of them."""
         return self.adapters.for_reading(self)
 
     def record_event(

@@ -2,7 +2,7 @@
 
 Rules
 - Each secret that this process has resolved is replaced, as are mail addresses, card numbers and
-  social-security numbers. This is a second protection: no message should contain any of them.
+  social-security numbers. Redaction is a second protection: no message should contain any of them.
 - A secret of fewer than six characters is not replaced: it would hide parts of other words.
 - A line in JSON has the message without its values as `event`, so that equal events can be counted
   and shown to outsiders.

@@ -2,7 +2,7 @@
 
 Rules
 - A run is recorded as running before it changes anything, and as ended even after an error. A
-  restore, a backup and a verification continue when the ledger is unavailable and report it: the
+  restore, a backup and a verification continue when the ledger is unavailable and report that: the
   ledger may have been lost together with the data, or the disk may be full.
 - Two runs of one kind on one set never overlap on a host. The kernel releases the lock when the
   process dies, so that nobody has to remove a lock file by hand. Restores share their lock.
@@ -57,7 +57,7 @@ class Run:
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
     unrecorded: str = ""  # the reason why the ledger lacks this run or its end, or ""
-    is_ledger_damaged: bool = False  # damage is that reason
+    is_ledger_damaged: bool = False  # True if that reason is damage
 
     def ends(self, state: str, summary: JsonObject) -> None:
         """Set the result: done, partial or failed; without personal data."""
@@ -95,7 +95,7 @@ def recorded(
             # personal data.
             is_ours = isinstance(error, StandfastError)
             problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
-            with suppress(StandfastError):  # report the error of the block, not this one
+            with suppress(StandfastError):  # report the block's error, not one of `_finish`
                 _finish(installation, run, kind, "failed", {**run.summary, "problem": problem})
             raise
         _finish(installation, run, kind, run.state, run.summary)

@@ -44,7 +44,7 @@ def account_effects(
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
-                pass  # the error is reported before the lock; other directories continue
+                pass  # this directory's error is reported before the lock; the others are used
             refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(

@@ -1,4 +1,4 @@
-"""Directories of an account: the named one, or all that know the account.
+"""Directories of an account: the named directory, or all that know it.
 
 Rules
 - `directory:name` means one directory; a bare name means every directory that knows it.
@@ -43,8 +43,8 @@ def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[s
 def protected_accounts(outside: Outside, directories: Collection[str]) -> Mapping[str, str]:
     """Return the protected accounts of these directories and the reasons.
 
-    The keys are those of `key_of`. Other directories are not opened, because that can take longer
-    than the lock.
+    Each key is the canonical form that `key_of` returns. Other directories are not opened, because
+    opening a directory can take longer than the lock.
     """
     return {
         key_of(account, outside): why
@@ -84,7 +84,7 @@ def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
     while left:
         _, left = wait(left, timeout=_TICK_SECONDS, return_when="FIRST_COMPLETED")
         left = {call for call in left if time.monotonic() - heard[asked[call]] < SILENT_SECONDS}
-    pool.shutdown(wait=False)  # a silent call ends with its own time-out
+    pool.shutdown(wait=False)  # a call without an answer ends at its own time-out
     return {
         directory: call.result() if call.done() else list(names)
         for call, directory in asked.items()
@@ -96,14 +96,14 @@ def _perhaps_known(
 ) -> list[str]:
     """Return the names that a directory knows or cannot look up now.
 
-    Names are sent in batches, so that a silent directory causes one time-out only. `hear` is called
-    after each answer.
+    Names are sent in batches, so that a directory that does not answer causes only one time-out.
+    `hear` is called after each answer.
     """
     found: list[str] = []
     try:
         connector = outside.connector(directory)
     except ConfigurationError:
-        return list(names)  # such as a missing secret; the other directories are still used
+        return list(names)  # such as a missing secret; the caller still uses the other directories
     most = max(_FEWEST_NAMES, connector.limits.workers)
     for start in range(0, len(names), most):
         try:

@@ -1,11 +1,11 @@
-"""People that a waiting step pages for approval, without its targets.
+"""People paged to approve a waiting step, except the step's targets.
 
 Rules
-- The approvers of the step are paged first. If nobody answers in the time that the playbook names,
-  the people of the next rung are paged, and so on; at last everybody else who is enrolled. Nobody
-  is paged twice about one plan.
-- A rung of the configured ladder is a role or `person:NAME`. Its people may approve once they are
-  paged. The people who are paged last may not approve; they are asked to reach an approver.
+- The approvers of the step are paged first. If nobody answers within the time that the playbook
+  names, the people of the next rung of the configured ladder are paged, and so on. At last,
+  everybody else who is enrolled is paged. Nobody is paged twice about one plan.
+- A rung is a role or `person:NAME`. Its people may approve once they are paged. The people who are
+  paged last may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
   is among the targets (an insider must not be warned), a person who was enrolled today.
 - A quiet playbook pages only the roles that its steps name, even if nobody answers.
@@ -30,7 +30,7 @@ from standfast.usecases.core.incident_visibility import account_spellings, accou
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
-_UNDO_APPROVAL = Approval(count=1)  # of an undo, because no playbook describes it
+_UNDO_APPROVAL = Approval(count=1)  # for undos, which no playbook describes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Rung:
 
 
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
-    """Page the approvers of a step; without any, the next rung is due now."""
+    """Page the approvers of a step; if it has none, the next rung is due now."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -131,7 +131,7 @@ def _fit(
     people: Sequence[Person],
     roles: Sequence[str],
 ) -> tuple[Person, ...]:
-    """Return the people with a valid approval, except targets of the incident.
+    """Return the possible approvers, except targets of the incident.
 
     Targets are excluded even before their lock is planned, because evidence is frozen first.
     """

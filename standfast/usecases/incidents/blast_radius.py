@@ -31,7 +31,7 @@ from standfast.records import EffectState, Json, Mode
 
 @dataclass(frozen=True, kw_only=True)
 class LockedAccounts:
-    """Accounts that are locked already and count, as handles by directory."""
+    """Locked accounts that count towards the limits: handles by directory."""
 
     handles: Mapping[str, Set[str]] = field(default_factory=dict)
     handle_of: Callable[[str], str] = str  # returns the handle of a target
@@ -57,7 +57,7 @@ def locked_today(
 
 
 def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedAccounts:
-    """Return the locks by directory and by system of calls."""
+    """Return the locks by directory, or by the system that a call acts on."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
     for name, handles in locked.by_connector.items():
@@ -80,7 +80,7 @@ def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) 
 
 
 def _systems(config: Config) -> dict[str, str]:
-    """Return the system of the locked accounts, by command or request."""
+    """Map each command or request that locks accounts to its system."""
     return {
         f"{section}.{name}": parameter.account_of
         for section in SECTIONS
@@ -107,7 +107,7 @@ def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) 
 
 
 def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
-    """Return `locked` with the locks of a step that needs no approval."""
+    """Return `locked` plus the planned locks of a step without approval."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
     for name, targets in _kept_out(drafts, config).items():
         both.setdefault(name, set()).update(map(locked.handle_of, targets))

@@ -4,9 +4,9 @@ Their effects are planned, claimed, run and recorded like all others. The module
 procedures call do the work.
 
 Rules
-- They run in this process: after its death nothing more can happen, so an unfinished procedure is
-  repeated.
-- An exercise gets simulators of the same names instead.
+- Each procedure runs in this process: after the process has died, the procedure has no further
+  effect, so an unfinished procedure is repeated.
+- An exercise uses simulators with the same names instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +57,7 @@ def built_in_procedures(
 
 
 class _BuiltInProcedure(Procedure):
-    """A procedure with harmless repetitions, so it is never looked up."""
+    """A procedure that may be repeated; its outcome is never looked up."""
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -247,8 +247,9 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    The fact dates from the moment when the steps that its step needs were answered or ended. If it
-    needs none, the fact dates from the incident's opening. The time of the runner does not matter.
+    The fact dates from the moment when the steps that its own step needs were answered or ended. If
+    its step needs no other step, the fact dates from the incident's opening. The time of the runner
+    does not matter.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
@@ -266,7 +267,7 @@ class _FactStatement(_BuiltInProcedure):
         name, given = str(details["fact"]), details.get("at")
         known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
         if known is not None and given is None:
-            # A statement without a time does not move a running clock.
+            # A statement without a time does not move the start of a running legal clock.
             return self._stated(order, known.at or now, is_news=False)
         at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
         statement = Statement(

@@ -1,8 +1,8 @@
 """Client of the control socket of a running `standfast serve`.
 
-A command needs half a second of processor time to load the ledger; a running `serve` has loaded it.
-So a command asks `serve` to open its incident, and loads the ledger while `serve` works on the
-incident. The server is `standfast/console/control_socket_server.py`.
+A command needs half a second of processor time to load the ledger; a running `serve` has loaded the
+ledger already. So a command asks `serve` to open its incident, and loads the ledger while `serve`
+works on the incident. The server is `standfast/console/control_socket_server.py`.
 
 Rules
 - `serve` opens an incident only if its configuration equals that of the command; otherwise the
@@ -10,8 +10,8 @@ Rules
 - The command also opens the incident itself if `serve` refuses or does not answer in time.
 - Only one incident is opened: the request's id is committed with it, and the same id
   returns the same incident. A request without an answer is therefore safe.
-- The socket is in a folder of `serve`'s user. Only that user has access, and may read the ledger
-  and its keys anyway.
+- The socket is in a folder of `serve`'s user. Only that user has access to the folder, and that
+  user may read the ledger and its keys anyway.
 """
 
 import json
@@ -39,7 +39,7 @@ class OpenRequest:
     """A request of a command to open an incident."""
 
     message: str  # 32 random hexadecimal digits
-    configuration: str  # its fingerprint
+    configuration: str  # fingerprint of the configuration
     scenario: str
     inputs: Mapping[str, str | list[str]]
     mode: str
@@ -48,7 +48,7 @@ class OpenRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenResponse:
-    """The answer of a `serve`."""
+    """The answer of a running `serve`."""
 
     incident: str
     has_joined: bool
@@ -56,10 +56,10 @@ class OpenResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """The address of a `serve` and the configuration of the command."""
+    """The address of a running `serve`, and the command's configuration."""
 
     home: Path
-    configuration: str  # its fingerprint
+    configuration: str  # fingerprint of the configuration
 
 
 def control_socket_of(config_file: Path) -> Door | None:
@@ -83,7 +83,7 @@ def ask(
 ) -> OpenResponse | None:
     """Ask the `serve` of this folder to open an incident.
 
-    Return None without a confirmation.
+    Return None if `serve` does not confirm the opening.
     """
     deadline = time.monotonic() + seconds
     said: dict[str, Json] = {
@@ -127,7 +127,7 @@ def wanted_of(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Yield the socket's address; shorten a long path by an open folder."""
+    """Yield the socket's address; replace a long path by a descriptor's path."""
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield path
@@ -142,7 +142,7 @@ def address(home: Path) -> Iterator[str]:
 def line_of(door: socket.socket, deadline: float) -> bytes:
     """Read one line before `deadline`, a time of the monotonic clock.
 
-    Raise OSError if none arrives in time, and ValueError if it is too long.
+    Raise OSError if no line arrives in time, and ValueError if the line is too long.
     """
     parts: list[bytes] = []
     size = 0

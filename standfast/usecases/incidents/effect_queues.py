@@ -4,7 +4,7 @@ Rules
 - Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
 - A call is always between two commits: the claim and the receipt.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
-- An error in one queue does not stop the others; the result reports it by queue.
+- An error in one queue does not stop the others; the result reports each error with its queue.
 - While the ledger is unavailable, a receipt is written again until it is stored.
 """
 

@@ -3,9 +3,9 @@
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused while the effect's
   outcome is unknown, before the effect has begun, and while another open incident locks the same
-  account: the last incident to be undone restores the state that the first one found.
+  account: the last incident to be undone restores the state that the first incident found.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
-  an exercise, it needs one only if the lock was not proven.
+  an exercise, unlocking needs an approval only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
 - The person who opened the incident may not approve in it, so an undo by that person needs one
@@ -54,9 +54,9 @@ class UndoPlan:
     kept: tuple[str, ...]  # one reason for each target that stays as it is
     needs_approvals: int
     where: Mapping[str, int] = field(default_factory=dict)  # restored targets by adapter
-    replaces_data: bool = False  # True if it undoes a recovery
+    replaces_data: bool = False  # True if the undo includes a recovery
     unproven: int = 0  # restored accounts whose lock was never proven
-    stays: tuple[str, ...] = ()  # changes that no undo restores, in words
+    stays: tuple[str, ...] = ()  # changes that no undo reverts, in words
 
     @property
     def keeps(self) -> StepState | None:
@@ -225,8 +225,8 @@ def _undoable(
     """Return the selected effects that are not undone yet.
 
     `refused` names undo steps that an approver refused; their effects never happen. `running` names
-    steps whose planned effects will happen, so they are included. Raise UsageError for targets
-    without an effect.
+    steps whose planned effects will happen, so these effects are included. Raise UsageError for
+    targets without an effect.
     """
     undone = {
         row.undoes
@@ -315,7 +315,7 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
 
 
 def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
-    """Return the changes by locks that no unlock restores."""
+    """Return the changes made by locks that no unlock reverts."""
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:

@@ -49,8 +49,8 @@ from standfast.usecases.notices.staged_sending import due_notices, release_due
 from standfast.usecases.playbooks import library
 
 _TICK_SECONDS = 0.1
-# Pause this many times the duration of a check of the ledger, which takes half a second with
-# 100,000 recipients.
+# Between two reads of the ledger, wait for this multiple of the duration of the last read. A read
+# takes half a second with 100,000 recipients.
 _WAIT_PER_LOOK = 9
 
 
@@ -59,7 +59,7 @@ class Opened:
     """The result of opening an incident."""
 
     incident: str
-    has_joined: bool  # it was open before: the trigger was repeated, or names the same accounts
+    has_joined: bool  # it was open before: its trigger was repeated or names the same accounts
     lacking: int = 0  # items of the trigger's message without an account
     is_stopped: bool = False  # it was open and a person had stopped it: nothing runs for now
 
@@ -79,9 +79,10 @@ def open_incident(
     """Commit an incident to the ledger without calling another system.
 
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
-    recorded, and each step that needs approvals needs one more. `message` is committed with the
-    incident; the same message returns the same incident. Raise Refused if the playbook's text
-    differs from `as_read`. `playbook` is the parsed playbook, if the caller has read it already.
+    recorded, and each step that needs approvals needs one more approval. `message` is committed
+    with the incident; a repeated message returns the same incident. Raise Refused if the playbook's
+    text differs from `as_read`. `playbook` is the parsed playbook, if the caller has read it
+    already.
     """
     if playbook is None:
         playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
@@ -122,9 +123,9 @@ def add_to_incident(
 ) -> int:
     """Add accounts to an open incident; return how many are new.
 
-    The steps begin a further round for them. Each step that needs approvals needs one more, as for
-    accounts that a trigger adds: the earlier signatures cover another plan. Raise UsageError for
-    another input than a list of accounts.
+    The steps begin a further round for the new accounts. Each step that needs approvals needs one
+    more approval, as for accounts that a trigger adds, because the earlier signatures cover another
+    plan. Raise UsageError if the input is not a list of accounts.
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
@@ -325,7 +326,7 @@ def _make(
     *,
     is_long: bool = False,
 ) -> bool:
-    """Make all quick moves or one long move; return whether there was one."""
+    """Make all quick moves or one long move; return whether any was made."""
     moves = [move for move in next_moves(state, now) if _is_long(state, move) is is_long]
     for move in moves[:1] if is_long else moves:
         _make_one(installation, state, outside, move)

@@ -1,8 +1,9 @@
 """Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
-- A live incident needs an enrolled person that signs in. Every enrolled person may stop it. For any
-  other change the person needs a role, and must have been enrolled for a day or during the set-up.
+- A change to a live incident needs an enrolled person that signs in. Every enrolled person may stop
+  the incident. For any other change the person needs a role, and must have been enrolled for a day
+  or during the set-up.
 - While nobody is enrolled, the user of the command may make every change, and the timeline records
   that user. Only the owner can remove the last enrolled person.
 - Exercises and plans reach no live system and need no sign-in.

@@ -27,13 +27,13 @@ class Outcome:
     state: State
     standing: Standing
     troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
-    trouble_status: ExitStatus = ExitStatus.REFUSED  # of the most serious reason, if any
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # status of the most serious reason
     # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
     undo_result: StepState | None = None
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The steps that have not ended or not begun, in the playbook's order."""
+        """The steps that have not begun or not ended, in the playbook's order."""
         begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
         names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
         return tuple(name for name in names if name not in begun or not begun[name].state.is_final)

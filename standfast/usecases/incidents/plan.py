@@ -62,7 +62,7 @@ class PlannedStep:
     is_irreversible: bool
     undo: str
     seconds: int  # the shortest duration by the providers' limits
-    own: tuple[str, ...]  # enrolled people whose own accounts it would lock
+    own: tuple[str, ...]  # enrolled people whose own accounts the step would lock
     impossible: str  # why the step cannot run now, or ""
 
     def as_json(self) -> JsonObject:
@@ -129,8 +129,9 @@ def plan_incident(
 ) -> PlanReport:
     """Plan a playbook; record the digest in the timeline.
 
-    `opened_by` is the sign-in name of the person who wants to open it; a warning names the accounts
-    of that person. `progress` is called with the number of planned steps and of all steps.
+    `opened_by` is the sign-in name of the person who wants to open the incident; a warning names
+    the accounts of that person. `progress` is called with the number of planned steps and of all
+    steps.
     """
     playbook = library.find(installation.config, scenario)
     typed = load_inputs(playbook, inputs)

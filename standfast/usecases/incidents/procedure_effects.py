@@ -2,8 +2,8 @@
 
 Rules
 - An impossible call becomes a refused effect in the plan; every target is named.
-- A call without an undo needs an approval, or a stated reason why it needs none. This is checked
-  here, because only the configuration states which calls can be undone.
+- A call without an undo needs an approval, or a stated reason why it needs no approval. The check
+  is made here, because only the configuration states which calls can be undone.
 - The name of a target contains the procedure and all other parameters, so calls that differ in a
   parameter are two effects: blocking port 22 and blocking port 80 of one host. Two incidents share
   an effect only if all parameters are equal.

@@ -2,7 +2,7 @@
 
 Rules
 - If a recovery sets data aside, a second person approves the step. An exercise needs the same
-  approval, and reads no target; if no such service is configured, it uses the given names.
+  approval, and reads no target; if no services are configured, the exercise uses the given names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Exp
 
 
 def _sets(outside: Outside, names: str) -> Mapping[str, list[str]]:
-    """Return the sets with their services; in an exercise also stand-ins."""
+    """Return the sets with their services; an exercise may use stand-ins."""
     if outside.mode is Mode.EXERCISE and not outside.config.services:
         return {name.strip(): [name.strip()] for name in names.split(",")}
     return sets_in_order(outside.config, names)

@@ -33,7 +33,7 @@ from standfast.usecases.notices.delivery_accounting import (
     OLD_NOTIFIED_BY_STEP,
 )
 
-FRESH = timedelta(days=1)  # an approval by a person who was enrolled later does not count
+FRESH = timedelta(days=1)  # minimum age of an approver's enrolment, except for founding approvers
 MORE_PEOPLE = (
     "`standfast people add` enrols more, who may approve after a day, or at once with the owner's "
     "key"

@@ -9,7 +9,7 @@ from standfast.playbook.status.next_step import standing
 from standfast.records import StepState
 from standfast.usecases.core.additional_steps import additional_step_verb
 
-DIRECT = "direct"  # a runner in a command, for which a person waits
+DIRECT = "direct"  # the runner is part of a command, and a person waits for its end
 
 
 def longest_wait(state: State, way: str) -> timedelta:
@@ -47,5 +47,5 @@ def is_worth_waiting(
 
 
 def is_soon(moment: datetime | None, now: datetime, longest: timedelta | None = None) -> bool:
-    """Return whether a runner waits for this moment."""
+    """Return whether this moment is near enough for a runner to wait."""
     return moment is not None and moment - now <= (longest or retry_rules.LONGEST_WAIT)

@@ -50,7 +50,7 @@ from standfast.usecases.playbooks import library
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlanner:
-    """The planner of one step, over the adapters of a mode.
+    """The planner of one step, with the adapters of the incident's mode.
 
     It implements `playbook.actions.action.Planner`.
     """
@@ -160,7 +160,7 @@ def add_required_approvals(
 
 
 def is_irreversible(step: Step) -> bool:
-    """Return whether nothing restores what this step does."""
+    """Return whether no undo reverts the changes of this step."""
     action = ACTIONS.get(step.action or "")
     return action is not None and action.is_irreversible
 

@@ -114,7 +114,7 @@ def correct(
 
 
 def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused if a correction exists: recipients would get both."""
+    """Raise Refused if a correction exists: recipients would get two."""
     for name in valid_corrections(installation, incident_id, step_name):
         raise Refused(
             f"{step_name}: {name} corrects it already; its recipients would get two. See "
@@ -124,7 +124,7 @@ def _refuse_twice(installation: Installation, incident_id: str, step_name: str) 
 
 
 def _refuse_unfinished(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused while messages may be sent, UsageError if nobody got one."""
+    """Raise Refused while messages may be sent, UsageError without receivers."""
     still: Counter[str] = Counter()
     is_received = False
     for message in _messages(installation, incident_id, step_name):

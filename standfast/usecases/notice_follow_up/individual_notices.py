@@ -72,10 +72,10 @@ def plan_individual_notice(
 ) -> IndividualNotice:
     """Plan an individual notice; it is sent after its approval.
 
-    `to` is one mail address, the lines of a postal address, or empty for the recipient's own.
-    `name` is the name in the greeting, if it is another person's. `values` are the valid values of
-    a notice that was corrected. Raise UsageError for an invalid address, and Refused while the law
-    forbids notification or if a corrected answer excludes everybody.
+    `to` is one mail address, the lines of a postal address, or empty for the recipient's own
+    address. `name` is the name in the greeting, if it is another person's. `values` are the valid
+    values of a notice that was corrected. Raise UsageError for an invalid address, and Refused
+    while the law forbids notification or if a corrected answer excludes everybody.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():

@@ -1,6 +1,6 @@
 """Recipients that an incident leaves open: held, not posted, not approved.
 
-Open recipients do not prevent a close: a person decides about that.
+An incident with open recipients can be closed: a person decides about the close.
 """
 
 from dataclasses import dataclass

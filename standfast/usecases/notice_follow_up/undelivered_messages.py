@@ -5,7 +5,7 @@ Rules
   its letter was returned. A deferred message is still on its way.
 - A failed message is undelivered if its text was corrected: a wrong text is never sent again.
 - A stopped or discarded message is not undelivered, unless it is an individual message that
-  replaced another one: otherwise its recipient would get neither.
+  replaced another message: otherwise its recipient would get neither message.
 - No second message is sent automatically: a person names the address, as for held recipients.
 """
 
@@ -65,7 +65,7 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
 def _is_refused(row: EffectRow) -> bool:
     """Return whether a channel refused the message.
 
-    An effect without a channel is no message.
+    An effect without a channel is not a message.
     """
     if row.state is not EffectState.REFUSED:
         return False

@@ -79,7 +79,7 @@ def export(
                 "is_masked": not unmasked_because,
             },
         ):
-            pass  # recorded before the file exists, so also if the write then fails
+            pass  # recorded before the file exists, so that a failed write is recorded too
     return accounts, found
 
 
@@ -170,7 +170,7 @@ def _publish(draft: Path, file: Path) -> None:
 
 
 def _remove_dead_draft(draft: Path) -> None:
-    """Delete the draft of an export that died: it may contain addresses."""
+    """Delete the draft of an interrupted export; it may contain addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
     if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)

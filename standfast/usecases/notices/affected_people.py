@@ -8,9 +8,9 @@ Rules
   (`usecases.evidence.affected_records`). The list is frozen when it is added, and a notice never
   reads the source again.
 - The column `exposed` names the data of a person that was exposed, and `place` the jurisdiction in
-  which the person lives. Both have a default for rows without them.
+  which the person lives. For rows without these values, both have a default value.
 - Every affected person counts, even if a notice cannot reach that person. A row that repeats a
-  mailbox or a person does not count, nor does a person of an earlier list.
+  mailbox or a person does not count again. A person on an earlier list does not count again either.
 - The number of people of each place becomes a fact of the incident, which the legal clocks use.
 - The same source, unchanged, adds nothing: an interrupted command can be repeated.
 """
@@ -53,7 +53,7 @@ _MOST_KINDS = 100  # fields or places of one list; more values mean a wrong colu
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The source of a list, and the values for rows without them."""
+    """The source of a list, and default values for incomplete rows."""
 
     csv: Path | None = None
     columns: Mapping[str, str] | None = None  # Standfast's column name to the heading in the file
@@ -97,8 +97,8 @@ def add_affected(
 ) -> Added:
     """Freeze the people of a source as affected; state their numbers as facts.
 
-    Raise UsageError for a source without people, ConfigurationError for one that cannot be read,
-    Refused for a closed incident.
+    Raise UsageError for a source without people, ConfigurationError for a source that cannot be
+    read, Refused for a closed incident.
     """
     row, ledger = installation.ledger.incidents.get(incident_id), installation.ledger
     if not row.is_open:
@@ -199,7 +199,7 @@ def affected_audience(installation: Installation, incident_id: str) -> Audience:
 
 
 def list_entries(installation: Installation, incident_id: str) -> Iterator[list[Any]]:
-    """Yield every listed person: its kind, then its fields."""
+    """Yield each listed person: the kind of entry, then the fields."""
     affected = installation.ledger.affected
     for listed in affected.lists(incident_id):
         for page in affected.pages(incident_id, listed):
@@ -270,7 +270,7 @@ def _place_of(entry: list[Any]) -> str:
 
 
 def _names(exposed: str) -> tuple[str, ...]:
-    """Return the fields in a text, which commas, semicolons or bars separate."""
+    """Split a text into fields at commas, semicolons or bars."""
     return tuple(sorted({name.strip() for name in re.split(r"[,;|]", exposed) if name.strip()}))
 
 

@@ -8,11 +8,10 @@ emptied the database since.
 Rules
 - The time of the incident is the earliest of its stated times (occurrence, detection, suspicion)
   and of its opening in Standfast.
-- The newest complete point committed before that time is used. If there is none, an error is
-  raised; a later point is never used.
-- Only the one file is restored, into a private folder next to the folders of the drills. The folder
-  is deleted at the end of the block, even after an error. Remains of a dead process are deleted
-  first.
+- The newest complete recovery point committed before that time is used. If no such point exists, an
+  error is raised; a later point is never used.
+- Only that file is restored, into a private folder next to the folders of the drills. The folder is
+  deleted at the end of the block, even after an error. Remains of a dead process are deleted first.
 """
 
 import glob
@@ -59,7 +58,7 @@ def file_before(
     """Yield `SOURCE/PATH` from the set's newest point before the moment.
 
     Raise ConfigurationError for an unknown set, point or file, UsageError without an identity that
-    opens it, Damaged if it cannot be restored completely.
+    opens the point, Damaged if the file cannot be restored completely.
     """
     try:
         set_of(installation, set_name)

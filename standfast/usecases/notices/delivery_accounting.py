@@ -30,7 +30,7 @@ from standfast.usecases.notices.recipient_targets import HELD, POST
 
 # Values of a person's decision about a held recipient, in the effect's facts and reason.
 LEFT_OUT, NOTIFIED_BY_STEP = "left out", "notified by step"
-OLD_NOTIFIED_BY_STEP = "told by step"  # the same in older ledgers
+OLD_NOTIFIED_BY_STEP = "told by step"  # the value of NOTIFIED_BY_STEP in older ledgers
 LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # not notified
 
 
@@ -198,7 +198,7 @@ class _Once:
     def __init__(
         self, latest: Mapping[str, int], refused: Set[tuple[str, int]], apart: Iterable[EffectRow]
     ) -> None:
-        """`apart` are individual messages that replace another message."""
+        """Each message in `apart` is individual and replaces another message."""
         self._latest, self._refused = latest, refused
         self._settled = {
             row.details["settles"]

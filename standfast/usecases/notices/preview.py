@@ -43,7 +43,7 @@ class Draft:
         return _shown(self.prepared, language, self.template.example_slots())
 
     def examples(self) -> list[ShownMessage]:
-        """Return that message in every language."""
+        """Return the message in every language."""
         return [self.example(language) for language in sorted(self.prepared.languages)]
 
 
@@ -66,8 +66,8 @@ def draft(
 
     Raise UsageError for an invalid number or flag.
 
-    Missing values come from the installation, else from the examples; a warning names those. Raise
-    TemplateInvalid for an unknown or invalid value.
+    Missing values come from the installation, else from the examples; a warning names the values
+    from the examples. Raise TemplateInvalid for an unknown or invalid value.
     """
     context: dict[str, Json] = {**template.example_context()}
     known: dict[str, Json] = (
@@ -188,7 +188,7 @@ def write_preview(
     *,
     now: datetime,
 ) -> Path:
-    """Write the page: all languages next to each other, then the given rows."""
+    """Write the preview: the languages next to each other, then the rows."""
     page = notice_page(
         Heading(
             organisation=organisation.name if organisation else "A shipped notice",

@@ -7,7 +7,7 @@
 
 Rules
 - The canary is spread evenly over the audience, so it contains every language and kind of row.
-  Letters are never part of it: their outcome is unknown until somebody posts them.
+  Letters are never part of the canary: their outcome is unknown until somebody posts them.
 - The remaining recipients are released automatically when every canary message has a known outcome,
   at most 10 % of them were rejected or bounced, and `canary_minutes` have passed. Otherwise an
   operator releases them with `standfast notice go`.

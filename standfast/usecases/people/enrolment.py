@@ -65,7 +65,7 @@ def person_signer(installation: Installation, name: str, passphrase: str) -> Sig
 
 
 def owner_signer(installation: Installation, owner_key: Path, ask: Callable[[str], str]) -> Signer:
-    """Open the owner's key; raise ApprovalRefused for another repository's."""
+    """Open the owner's key; ApprovalRefused for another repository's key."""
     stores = Stores(
         config=installation.config, resolver=installation.resolver, clock=installation.clock
     )
@@ -95,7 +95,7 @@ def enrol_person(
     """Enrol a person and notify everybody; without `signer`, record the user.
 
     Raise UsageError for a name that was used before and for invalid values, Refused if the change
-    needs a signature and has none.
+    needs a signature and is not signed.
     """
     if signer is None:
         refuse_unsigned(installation)

@@ -1,8 +1,8 @@
 """Passkeys: devices that sign for a person.
 
 Rules
-- The passphrase is needed once, when a passkey is added: the key of the passphrase signs the new
-  passkey.
+- The passphrase is needed once, when a passkey is added: the key derived from the passphrase signs
+  the new passkey.
 - A passkey belongs to the address of the console. If the address changes, the passphrase still
   works.
 - The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.

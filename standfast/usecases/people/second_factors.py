@@ -2,7 +2,8 @@
 
 Rules
 - Each directory is queried separately: an error in one hides no other.
-- If a directory cannot answer, the result shows it; that never counts as "everybody has one".
+- If a directory cannot answer, the result shows that. A missing answer never counts as "everybody
+  has a second factor".
 - Names are masked; `people factors --names` shows them and records the access.
 """
 

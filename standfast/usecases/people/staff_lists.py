@@ -5,9 +5,9 @@ Rules
   without its content.
 - An unknown column is an error: with a mistyped `accounts` nobody would have accounts.
 - The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in the spelling of
-  Standfast; names that cannot be spelled so are ignored.
+  Standfast; names without a valid spelling are ignored.
 - A person who is `active: false` or disabled has left; the directory does not state when. A lock
-  that expires does not count, because an attacker who guesses passwords can cause it.
+  that expires does not count, because an attacker who guesses passwords can cause such a lock.
 - Nothing is written outside the ledger.
 """
 

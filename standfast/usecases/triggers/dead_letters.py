@@ -4,12 +4,12 @@ An alert that causes a program error, or whose playbook is invalid, must not blo
 
 Rules
 - The line of the alert is kept unchanged in a separate private file next to the upload cache. Then
-  the ledger records it as a run of kind `alert` with the id of the line. Repeating both changes
-  nothing.
+  the ledger records the alert as a run of kind `alert` with the id of the line. Repeating these two
+  steps changes nothing.
 - Of an unexpected error only the class is shown, because its text may contain the line.
 - After an error that a person can correct (a playbook, an incident that does not open), the alert
-  waits in a folder of its trigger. After the correction it opens its incident; then its file is
-  deleted and its run is done.
+  waits in a folder of its trigger. After the correction, the alert opens its incident; then its
+  file is deleted and its run is done.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ KIND = "alert"
 _LACKING = "its playbook cannot be opened"
 _FAILED = "failed"
 _DONE = "done"
-_SHOWN_FOR = timedelta(days=7)  # no event ends it, so it is shown for a week
+_SHOWN_FOR = timedelta(days=7)  # no event ends a dead letter, so it is shown for a week
 
 
 def store_dead_letter(

@@ -3,12 +3,14 @@
 Each event is sent as a request of `[requests]`: a signed webhook, or the call that opens a ticket.
 
 Rules
-- Only live incidents are reported, and no quiet one. An event names the incident and its playbook:
-  no account, no person and no input of the incident.
-- An event is sent at least once: a run of kind `event` is recorded before the request, and only an
-  expected status ends it. Each attempt has the same idempotency key and the same parameters.
+- Only live incidents are reported, except quiet incidents. An event names the incident and its
+  playbook: no account, no person and no input of the incident.
+- An event is sent at least once: a run of kind `event` is recorded before the request, and the run
+  ends only when the response has an expected status. Each attempt has the same idempotency key and
+  the same parameters.
 - A failed event is sent again for a week, at first after half a minute, later after at most an
-  hour. After the week it is never sent, so that a new setting does not report old incidents.
+  hour. After the week, the event is never sent, so that a new setting does not report old
+  incidents.
 - An incident is contained when each step that locks accounts has ended and left no account open.
 - If several hosts find an event at once, the host that is first in the ledger sends it.
 """
@@ -32,7 +34,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import is_first, recorded
 
 KIND = "event"
-_SENT, _FAILED, _LEFT = "done", "failed", "left"  # _LEFT: another host has sent it
+_SENT, _FAILED, _LEFT = "done", "failed", "left"  # _LEFT: another host has sent the event
 _GIVEN_UP_AFTER = timedelta(days=7)
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)

@@ -7,7 +7,7 @@ Rules
 - The message and the incident that it opens or joins are committed together. The committed row is
   the queue; no slow service is called before the commit.
 - A trigger without signatures opens only plans: its class has no other mode.
-- A trigger is not a signed-in person, so each step that needs approvals needs one more.
+- A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
 - If a value is missing, the error names its key in the configuration. If the playbook does not need
   that input, the input is omitted: an alert without details is still an alert.
 - If some alerts of a list lack a value for an input, the others are processed; the timeline and the

@@ -2,10 +2,10 @@
 
 Rules
 - A plan is identified by the digest of the playbook, as it would run now, and of its inputs. After
-  a trigger added accounts or the playbook's file was edited, it is another plan, which nobody has
-  seen.
-- Such a plan is promoted only with its current digest, even after somebody closed it. An unchanged
-  plan needs no digest.
+  a trigger added accounts or the playbook's file was edited, the plan is another one, which nobody
+  has seen.
+- A changed plan is promoted only with its current digest, even after somebody closed the plan. An
+  unchanged plan needs no digest.
 - Accounts that join during a promotion are not lost: the plan then stays open with them.
 - Repeating a promotion returns the incident of the first one.
 """

@@ -40,7 +40,7 @@ class FilePosition:
     offset: int
     head: str  # digest of the first bytes, because names change and inodes are reused
     head_bytes: int
-    since: float  # the time of the position; until the first read, it alone selects files
+    since: float  # the time of the position; until the first read, only this time selects files
 
 
 @dataclass(frozen=True, kw_only=True)
