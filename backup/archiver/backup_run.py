@@ -1,25 +1,26 @@
 """One backup run: the order of writes from authorization to commit.
 
 1. Read the root records, the writer's newest snapshot and the keep records. Write nothing to a
-   repository that is not this host's. Do not build on packs that are freed, distrusted or lost.
+   repository that is not this host's. Do not refer to packs that are freed, distrusted or lost.
 2. Read the sources. Upload packs as they fill; record each in the upload cache once the store has
    acknowledged it.
 3. Upload the manifest, level by level. Read the root and keep records again. Then upload the signed
    snapshot: only the snapshot makes the recovery point exist. If the keeper freed packs meanwhile
-   that the recovery point needs, walk the sources again; that is quick, because all other content
-   is known.
+   that the recovery point needs, walk the sources again. The second walk is quick, because all
+   other content is stored.
 
 Rules
 - A crash at any moment leaves packs that no snapshot names, and every earlier recovery point
   unchanged.
-- A long run commits an interim recovery point every 30 minutes or 4,096 packs, so the run can be
-  resumed and its content used. Within a large file, the interim point contains the rows before the
-  file and names the packs of the file so far, so no keeper frees them. The next run reads the file
-  again and sends only new content.
+- A long run commits an interim recovery point every 30 minutes or 4,096 packs, so a later run can
+  resume it and a restore can use its content. Within a large file, the interim point contains the
+  rows before the file and names the packs of the file so far, so no keeper frees them. The next run
+  reads the file again and sends only new content.
 - A clock that is set back does no harm: recovery points keep their order, and no change is
   overlooked.
 - A path that cannot be read, or that changed while it was read, makes the recovery point partial
-  and is named in it. A source that fails as a whole does the same, and the other sources continue.
+  and is named in it. A source that fails as a whole also makes the recovery point partial, and the
+  other sources continue.
 - Memory is bounded (about 256 MB), however large the sources are.
 """
 
@@ -61,9 +62,9 @@ from backup.trust.key_files import Host
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-_MOST_WALKS = 3  # walks of the sources in one run, while the keeper frees packs that it uses
+_MOST_WALKS = 3  # walks in one run; the keeper may free packs that a walk used
 _MOST_COMPRESSING = 4  # threads, if the machine has as many processors
-_LESS_URGENT = 5  # niceness: about a third of the processor time of a competing thread
+_LESS_URGENT = 5  # niceness, for about a third of the processor time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
 _COLLECTIONS = (500_000, 20, 20)
 
@@ -106,11 +107,11 @@ def back_up(
     """Back up the sources into a new recovery point of the set.
 
     `distrust` names packs that were found damaged; their content is sent again. `on_start` is
-    called when no other run uses the upload cache, before the sources are read; its errors end the
-    run. It may be called twice, if the upload cache turns out damaged.
+    called after the upload cache is locked and before the sources are read; its errors end the run.
+    If the upload cache turns out damaged, `on_start` may be called twice.
 
-    With the `keys` store, the result says whether the key that the packs are sealed to is there.
-    Its absence does not stop the run: another copy of the key store may have the key.
+    With the `keys` store, the result says whether that store has the key that opens the packs. A
+    missing key does not stop the run: another copy of the key store may have the key.
 
     Repeating the call after any error is safe and resumes the run. Raise `StoreUnavailable` (try
     again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
@@ -204,8 +205,8 @@ def _lower_priority() -> None:
 
     Compression always has work waiting; the few reader threads must not wait for a processor.
     """
-    if sys.platform == "linux":  # other systems would change the whole process
-        # A service may not have the right; then it runs unchanged, only slower.
+    if sys.platform == "linux":  # other systems change the whole process
+        # A service may lack this right; the run is then slower but otherwise the same.
         with suppress(OSError):
             os.nice(_LESS_URGENT)
 
@@ -239,7 +240,7 @@ def _rare_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def _scratch_folder(send_log: Path) -> Iterator[Path]:
-    """Create a private folder for the run; remove what a crash left in it."""
+    """Create a private folder for the run; remove files left by a crash."""
     folder = send_log.with_name(send_log.name + ".scratch")
     remove_tree(folder)
     make_private_folder(folder)

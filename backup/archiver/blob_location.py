@@ -4,8 +4,9 @@
   as JSON lists.
 - A `PendingBlob` gets its location when its frame is appended to a pack. It counts as stored when
   the store has acknowledged the packs of that frame.
-- A `Row` is an entry on its way into a page of the manifest. Its metadata is the text of the page:
-  made once, then kept, stored and written unchanged, however often the page changes.
+- A `Row` is an entry on its way into a page of the manifest. Its metadata is encoded as in the
+  page. The encoded text is made once, then kept, stored and written unchanged, however often the
+  page changes.
 - An `Outline` is the part of a finished page that is needed to compare the page with the source.
 - Classes with an instance per file are not frozen: creating a frozen instance takes three times as
   long.
@@ -110,8 +111,8 @@ class Row:
     def content_mark(self) -> str:
         """Return a mark that differs for different content.
 
-        For a file with lists it is only the size: its references may still be on their way into the
-        lists.
+        For a file with lists, the mark is only the size: the references may not all be in the lists
+        yet.
         """
         if self.lists or len(self.blobs) > MAX_REFS:
             return str(self.size)

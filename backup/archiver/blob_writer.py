@@ -3,11 +3,12 @@
 - A blob that this host has stored before is not stored again; its keyed hash identifies it.
 - Compressible small blobs share frames of about 1 MiB with their neighbours in path order. Larger
   compressible blobs have a frame each. The limit depends on the kind of content (`Packing`).
-- Incompressible content stays where it was read to: a window in the pack, which becomes a frame.
+- Incompressible content is not copied: it is read into a window of the pack, and the window becomes
+  a frame.
 - Rows enter the upload cache per pack, after the pack was acknowledged, and only for blobs that are
   complete by then.
-- A frame and a pack hold a limited number of blobs: a pack of very small blobs would otherwise fill
-  the memory before it is full.
+- The number of blobs per frame and per pack is limited: otherwise the records of very small blobs
+  would fill the memory before their pack is full.
 """
 
 from bisect import bisect_left
@@ -36,7 +37,7 @@ BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
-_MANY_FINDS = 256  # a run with few changes does not need all ids in memory
+_MANY_FINDS = 256  # lookups; a run with fewer does not load all ids into memory
 
 
 class BlobWriter:
@@ -65,24 +66,24 @@ class BlobWriter:
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
-        self._bundle_effort = Effort.SMALL  # or the lowest effort of its blobs
+        self._bundle_effort = Effort.SMALL  # lowered to the lowest effort of its blobs
         self._bundled: list[PendingBlob] = []
         self._single_frames: list[Stretch] = []  # each with a frame of its own; compressed together
         self._single_frame_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # blobs of frames without a location
         self._located_frames: deque[Frame] = deque()  # in the order of the packs
-        self._filling = UNLOCATED  # the pack in which the last frame ended
-        self._in_filling = 0  # number of blobs that ended there
+        self._filling = UNLOCATED  # pack in which the last frame ended
+        self._in_filling = 0  # number of blobs that ended in `_filling`
         self._windows = Buffers(WINDOW_BYTES)
         self._finds = 0
-        self._is_in_pack = False  # the window returned last
+        self._is_in_pack = False  # whether the last window is in the pack
         self._is_dense = True  # content of recent windows was incompressible
         self.new_bytes = 0  # bytes of content that was not stored before, uncompressed
-        self.dense_bytes = 0  # the incompressible part of it
+        self.dense_bytes = 0  # the incompressible part of `new_bytes`
 
     def open_page_writer(self) -> "BlobWriter":
-        """Return another writer of the run, for pages: each has its own frame."""
+        """Return another writer of the run, which stores each page in a frame."""
         return BlobWriter(
             outlet=self._outlet,
             log=self._log,

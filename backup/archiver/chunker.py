@@ -1,10 +1,10 @@
 """Chunk boundaries, chosen so that an edit changes few chunks.
 
-- Cutting is content-defined (FastCDC). It serves deduplication only; packs hide sizes.
+- Cutting is content-defined (FastCDC). Its only purpose is deduplication; packs hide sizes.
 - A chunk is at most 4 times its average and at most 4 MiB, so it fits into a window.
-- A chunk of a database dump has a frame of its own. Later recovery points need few of the frames of
-  each night, and a restore would unpack everything between them. In other files, small chunks share
-  frames.
+- A chunk of a database dump has a frame of its own. Later recovery points need few of the chunks of
+  each night; in shared frames, a restore would also unpack the chunks between them. In other files,
+  small chunks share frames.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _LEAST_WINDOW_BYTES = 1024 * 1024
 class Reader(Protocol):
     """Content to read from."""
 
-    size: int  # as far as known
+    size: int  # in bytes, as far as known
 
     def readinto(self, buffer: memoryview) -> int: ...
 
@@ -85,7 +85,7 @@ def windows(
 
 @lru_cache
 def _chunk_cutter(average: int) -> "FastCDC":
-    # Costs a tenth of the start-up, and a run without changes cuts nothing.
+    # This import takes a tenth of the start-up, and a run without changes cuts nothing.
     from pyfastcdc import FastCDC
 
     return FastCDC(average, min_size=average // _LEAST_SHARE, max_size=average * 4)

@@ -1,6 +1,6 @@
 """Rows of files with several names, kept for their further names.
 
-A few rows stay in memory. Of many rows, those whose content has locations move to a temporary
+Up to a limit, rows stay in memory. Beyond it, rows whose content has locations move to a temporary
 SQLite database, because a tree of hard links may be as large as any other.
 """
 
@@ -38,7 +38,7 @@ class LinkedFiles:
         self._rows[file] = row
         if len(self._rows) > self._max_in_memory:
             self._move_settled_to_database()
-            # The rest has no locations yet: do not scan it again for each further row.
+            # The remaining rows have no locations yet: do not scan them again for each added row.
             self._max_in_memory = len(self._rows) + _FEW
 
     def close(self) -> None:

@@ -3,9 +3,9 @@
 - A page ends after a path whose CRC-32 selects it (1 in 1,024), at 4,096 entries, or at about 2
   MiB. So a change in one folder leaves the pages of other folders unchanged, and an unchanged page
   is not stored again.
-- A page is encoded as soon as its blobs have locations; then its rows need no memory. It is stored
-  once the store has every pack that it names, because it names packs by their hash. Until then it
-  waits. Pages that name no new pack do not wait.
+- A page is encoded as soon as its blobs have locations; then its rows are released. A page names
+  packs by their hash, so it waits until the store has every pack that it names. Pages that name no
+  new pack do not wait.
 - A file with more than 4,096 blobs has its references in lists, which are stored before the page.
 - `finish` returns the root and may be called again after more rows: the open page stays open.
 """
@@ -157,7 +157,7 @@ class ManifestBuilder:
             self._move_to_list(row)
 
     def settle(self) -> None:
-        """Encode waiting pages, and store those with all packs stored.
+        """Encode waiting pages; store pages after all their packs are stored.
 
         A page can be encoded when its blobs have locations.
         """
@@ -252,7 +252,7 @@ class ManifestBuilder:
             )
             for row in rows
         ]
-        # Ask the cache, not the pending blobs: a further name of a file comes with its locations.
+        # Ask the cache, not the pending blobs: the row of a further hard link has no pending blobs.
         unstored = (number for number in table.numbers if self._log.pack(number) is None)
         last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)
@@ -289,7 +289,7 @@ class ManifestBuilder:
         )
 
     def _move_to_list(self, row: Row) -> None:
-        # A restore makes all workers wait for the first list, so that one is short.
+        # All workers of a restore wait for the first list, so the first list is short.
         count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
         refs = [ref.location for ref in row.blobs[:count]]
         table = _PackTable()
@@ -322,7 +322,7 @@ class ManifestBuilder:
 class _PackTable(dict[int, int]):
     """A page's table of packs: the index of each pack number.
 
-    The order is that in which references name the packs, so a lookup adds a missing pack.
+    Packs are in the order in which references first name them, so a lookup adds a missing pack.
     """
 
     def __init__(self) -> None:
@@ -380,6 +380,6 @@ def _require_location(page: _Page) -> BlobLocation:
 
 def _pack_sha256(log: UploadCache, number: int) -> bytes:
     pack = log.pack(number)
-    if pack is None:  # forgotten at an interim commit, after a large file had named it
+    if pack is None:  # an interim commit forgot it after a large file had named it
         raise PacksFreed
     return pack.name

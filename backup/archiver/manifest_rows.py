@@ -68,7 +68,7 @@ def plain_text(path: bytes, vector: Vector) -> str:
 def read_text(path: bytes, file: ReadFile) -> str:
     """Return the metadata of a file that was read during the walk.
 
-    Only its extended attributes can be rare metadata.
+    Of the rare metadata, such a file can have only extended attributes.
     """
     text = plain_text(path, file.vector)
     if not file.xattrs:
@@ -101,7 +101,7 @@ def hard_link_row(path: bytes, first: Row) -> Row:
 def without_hard_link(row: Row) -> Row:
     """Remove the hard link from a row of an earlier run, if it has one.
 
-    It is needed when the path that it links to is not a name of the file any more.
+    Needed when the target of the hard link is not a name of the file any more.
     """
     if _HARD_LINK in row.text:
         row.text = with_metadata(row.text, {"hard_link": None})

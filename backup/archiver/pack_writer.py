@@ -1,9 +1,9 @@
 """Pack writer: frames in sequence, cut into full packs, sealed and stored.
 
-- Compression, encryption and uploads run in threads; the one calling thread keeps the order and
-  every record. So no lock is needed, and the packs depend only on the input. The moment at which a
-  pack counts as stored depends on timing, and with it the order in which manifest pages are passed
-  to their own writer.
+- Compression, encryption and uploads run in threads; the single calling thread keeps the order and
+  does all bookkeeping. So no lock is needed, and the packs depend only on the input. Timing decides
+  when a pack counts as stored, and thus the order in which manifest pages are passed to their own
+  writer.
 - Work in progress is bounded to some frames and a few packs, however large the source is.
 - A frame that does not fit continues in the next pack. Only `flush`, `locate_all` and `cut` produce
   a pack that is not full.
@@ -64,13 +64,13 @@ class Outlet:
         payload[size:padded] = bytes(padded - size)
         sealed = self.buffers.take()
         pack = seal_pack(payload[:padded], self.destination, self.random, sealed)
-        self.buffers.release(payload)  # 16 MiB that others can use during the upload
+        self.buffers.release(payload)  # 16 MiB that other packs can use during the upload
         name = pack_name(self.destination.writer, pack.name.hex())
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes, so this is the same pack, put by a call whose
-            # answer was lost.
+            # The name is the hash of the bytes, so the existing object is the same pack, put by a
+            # call whose answer was lost.
             with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
             if stored_size != len(pack.data):

@@ -2,8 +2,9 @@
 
 - A page of the last run is skipped whole, without decoding it, if each of its paths is found again
   with the same stat vector. Its outline is enough to compare.
-- Only a page that its own rows closed has a usable outline. The last page of a run was closed by
-  the end of the walk; it is read row by row, or each night would leave a small page.
+- Only a page that ended after a selected path or at its size limit has a usable outline. The last
+  page of a run ended with the walk. It is read row by row; reusing it would add a small page each
+  night.
 - If unfinished runs are newer than the last finished run, everything is read row by row.
 """
 
@@ -26,7 +27,7 @@ class ParentSnapshot:
             self._rows = log.runs.previous_rows(set_name, run)
         else:
             self._pages = pages
-        self._page = next(self._pages, None)  # the next one, not started
+        self._page = next(self._pages, None)  # the next page; none of its rows was requested yet
         self._row = next(self._rows, None)
 
     @property

@@ -6,7 +6,7 @@ from backup.archiver.pack_writer import Stored
 
 
 class RunEvents(Protocol):
-    """The run as its parts see it; called from one thread only."""
+    """Events of the parts of a run; called from one thread only."""
 
     def path_reached(self, path: bytes) -> None:
         """Show progress: the archiver is at this path."""

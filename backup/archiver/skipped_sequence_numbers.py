@@ -1,12 +1,13 @@
 """Sequence numbers after the newest snapshot that have no snapshot.
 
-- Anybody with the writer's rights at the store can fill these slots with junk that nobody can
-  delete. Reading it every night would take too long, so each slot is read once and remembered.
+- Anybody with the writer's rights at the store can put junk under these sequence numbers (slots),
+  and nobody can delete the junk. Reading all slots every night would take too long, so each slot is
+  read once and remembered.
 - A slot that was read is recognized by its number, size and time at the store, as long as the same
   root record is in force: the record decides who is trusted.
 - Slots near the newest known snapshot, where a clone of this host would continue, are all read. Of
-  slots far after it, a run reads a limited number and size; the rest is reported and left to the
-  next runs.
+  slots far after that snapshot, a run reads a limited number and a limited total size. It reports
+  the other slots, and the next runs read them.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # slots after the newest known snapshot that are always read
 MAX_FAR = 10_000
 MAX_FAR_BYTES = 1024**3
-_REMEMBERED_AFTER = 100  # slots; an interrupted run reads no more than these again
+_REMEMBERED_AFTER = 100  # slots; limits those read again after an interrupted run
 
 
 class SkippedSlots:
@@ -48,13 +49,13 @@ class SkippedSlots:
         self.unread: list[int] = []
 
     def should_skip(self, number: int) -> bool:
-        """Return whether to skip a slot: it is known, or too much for this run."""
+        """Return whether to skip a slot: known already, or over the run's limits."""
         stat = self._stats[number]
         known = self._known.get(number)
         if known is not None and (known.size_bytes, known.modified) == _size_and_time(stat):
             self.slots[number] = known
             return True
-        # Larger objects are not read anyway.
+        # Objects larger than a snapshot are not read anyway.
         if number <= self._near or stat.size_bytes > MAX_SNAPSHOT_BYTES:
             return False
         if not self._far_left or stat.size_bytes > self._bytes_left:

@@ -209,7 +209,7 @@ class Committer:
                 stats[number] = stat
         self._taken = {*stats, *folders}
         head: Link | None = None
-        is_first = True  # of its epoch
+        is_first = True  # whether the run is the first of its epoch
         skipped = SkippedSlots(self._log, self._trust.root.number, stats)
         for number in sorted(stats, reverse=True):
             if skipped.should_skip(number):

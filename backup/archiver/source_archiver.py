@@ -1,15 +1,15 @@
-"""Source archiver: reads a changed path, and an unchanged one in thirty.
+"""Source archiver: reads changed files and one in thirty unchanged files.
 
 - A path is not read again if its stat vector equals that of an earlier run and its ctime is at
   least 2 s older than the start of that run. Without the margin, a change in the same tick of the
   clock would be missed.
-- One file in thirty is read again each night, whatever its vector says. Content that differs then
-  is reported.
+- One file in thirty is read again each night, even if its vector is unchanged. If its content
+  differs nevertheless, the difference is reported.
 - A page whose paths are all unchanged enters the new manifest as it is: neither the page nor its
   rows are decoded or encoded.
-- A path that cannot be read is named and counted, and the rest continues. If its vector is
+- A path that cannot be read is named and counted, and the run continues. If its vector is
   unchanged, the recovery point contains the content that was read before.
-- A file with several names is read once, as long as it is the same at each of them.
+- A file with several names is read once, as long as each name shows the same vector.
 """
 
 import zlib
@@ -300,7 +300,7 @@ class Archiver:
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
             self._events.path_reached(row.path)
-            if self._same is None:  # else the rows before this file are not in the builder
+            if self._same is None:  # otherwise the builder lacks the rows before this file
                 self._events.commit_possible()
 
     def _count_unchanged(self, found: Found) -> None:
@@ -333,8 +333,8 @@ class Archiver:
 def _is_same_file(row: Row, first: Row) -> bool:
     """Return whether two names with one inode number are one file.
 
-    The inode number of a deleted file goes to the next new file; and a file that was written to
-    between the reads of its names has two contents.
+    A new file may get the inode number of a deleted file. A file that was written to between the
+    reads of its names has two contents.
     """
     return (
         row.vector is not None

@@ -6,13 +6,14 @@
 - Packs that the caller distrusts are excluded, no matter who named them: a false name costs only an
   upload.
 - The keeper's records are read once, then only those after the last one. They are read from the
-  start again when the owner signed a new record, because that may change who is trusted.
-- A retention log that lost its end causes a warning and does not stop the run: its records were
-  applied when they were read, and somebody who can remove one must not be able to stop every
-  backup.
+  start again when the owner signed a new record, because the new record may change which keepers
+  are trusted.
+- A retention log that lost its end causes a warning and does not stop the run. The lost records
+  were applied when they were read, and an attacker who removes a record must not be able to stop
+  every backup.
 - Sparse packs (less than a quarter in use, and no longer locked) are excluded so that the keeper
   can free them, a bounded number of bytes a night. Content that cannot be read that night stays in
-  them.
+  its sparse pack.
 """
 
 from collections.abc import Callable, Collection
@@ -30,7 +31,7 @@ from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_A_NIGHT = 1024**3
-UNLOCKED_AFTER = timedelta(days=30)  # where the store has no lock
+UNLOCKED_AFTER = timedelta(days=30)  # used if the store locks nothing
 
 
 class UnusablePacks:

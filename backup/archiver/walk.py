@@ -28,7 +28,7 @@ from backup.trust.key_files import Host
 if TYPE_CHECKING:
     from backup.archiver.worker_reader import WorkerReader
 
-# How long an empty source counts as not mounted; later it counts as empty on purpose.
+# Time for which an empty source counts as not mounted; afterwards it counts as empty on purpose.
 _AWAY_AT_MOST = timedelta(days=30)
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 
@@ -100,8 +100,8 @@ class Walk:
                 f"no source could be read, so no recovery point was made: {problems}"
             )
         # Prune nothing after a run in which a source failed, so that the cache still knows its
-        # content. Do the same if a source is empty that lately had files: a disk that is not
-        # mounted looks like that.
+        # content. Also prune nothing if a source is empty that had files lately: its disk may not
+        # be mounted.
         is_incomplete = has_failed or not counts.files or self._has_emptied_source()
         sequence = self._commit(is_finished=True, prunes=not is_incomplete)
         warnings = []
@@ -155,8 +155,8 @@ class Walk:
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._parent.is_empty:
-            return nullcontext()  # little is read; the earlier rows are known only here
-        from backup.archiver.worker_reader import open_worker_reader  # most runs need none
+            return nullcontext()  # little is read, and the worker would not know the earlier rows
+        from backup.archiver.worker_reader import open_worker_reader  # not needed by most runs
 
         return open_worker_reader(sources, scratch, self._context.now)
 

@@ -1,9 +1,9 @@
 """Worker process for reading sources, and its communication.
 
-- The worker is ahead by a few slots of shared memory; each slot is reused after it was emptied.
-- The process is forked while this one has a single thread, because a fork copies no other thread.
-  It closes inherited descriptors: so the lock of the upload cache ends with this process and not
-  with the worker.
+- The worker may run ahead by a few slots of shared memory; an emptied slot is reused.
+- The worker is forked while its parent has a single thread, because a fork copies no other thread.
+  The worker closes inherited descriptors, so the lock of the upload cache ends with the parent and
+  not with the worker.
 - The worker writes no files.
 """
 
@@ -27,8 +27,8 @@ from backup.system.process_fork import fork, may_fork
 _SLOTS = 24
 _SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
 BATCH_BYTES = 512 * 1024
-_HEAD = struct.Struct("<?QQ")  # is the value plain; its size; the size of the data after it
-_PLAIN = 2  # a marshal format: later ones search for values that occur twice
+_HEAD = struct.Struct("<?QQ")  # whether the value is plain; its size; size of the data after it
+_PLAIN = 2  # marshal version; later versions search for values that occur twice
 _NUMBER = struct.Struct("<Q")
 
 Work = Callable[[OpenSource, "WorkerEnd"], None]
@@ -60,7 +60,7 @@ def start_worker(
 
 
 class WorkerChannel:
-    """The caller's end; values arrive in the order of their slots."""
+    """The caller's end of the channel; values arrive in slot order."""
 
     def __init__(self, end: socket.socket, memory: memoryview, sources: Sequence[Source]) -> None:
         self._end = end
@@ -100,7 +100,7 @@ class WorkerChannel:
 
 
 class WorkerEnd:
-    """The worker's end."""
+    """The worker's end of the channel."""
 
     def __init__(self, end: socket.socket, memory: memoryview) -> None:
         self.end = end
@@ -118,7 +118,7 @@ class WorkerEnd:
         return int(_NUMBER.unpack(number)[0])
 
     def send(self, value: object, about: str = "it", descriptor: int | None = None) -> None:
-        """Send a value; `about` names it in the error if it is too large."""
+        """Send a value; `about` names a too large value in the error."""
         packed = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         self._send(False, packed, b"", about, descriptor)
 
@@ -162,7 +162,7 @@ def _serve(
     """Serve requests until there are none; exit without the parent's clean-up."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes its end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes its end
         own_descriptor = parent.end.fileno()
         os.closerange(3, own_descriptor)
         os.closerange(own_descriptor + 1, os.sysconf("SC_OPEN_MAX"))
@@ -175,7 +175,7 @@ def _serve(
             except BackupError as error:
                 parent.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        status = 0  # the parent ended, or needs no more
+        status = 0  # the parent ended, or needs no more values
     except BaseException as error:
         with suppress(OSError):
             parent.send(

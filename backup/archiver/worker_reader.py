@@ -1,10 +1,10 @@
 """Worker reader: a process that finds and reads files at a first backup.
 
-For small files, finding and reading costs Python as much time as making pages and packs; two
-processes do both at once.
+For small files, Python needs as much time to find and read them as to make pages and packs. Two
+processes do both tasks at once.
 
-- The worker walks a source and reads small files. Large files it only opens: this process gets the
-  descriptor and reads them.
+- The worker walks a source and reads small files. The worker opens large files but does not read
+  them: the main process gets their descriptors and reads them.
 - If the worker dies, the run fails and can be repeated.
 """
 
@@ -29,9 +29,9 @@ from backup.sources.files.open_prefetch import advise_read
 
 _FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, read ahead while earlier files are read
 
-# A path that needs nothing more: path, metadata, size, stat vector. Its content follows that of the
-# previous row. Metadata that follows from the vector is empty: the receiver has more time to make
-# it.
+# A path that needs no further work: path, metadata, size, stat vector. Its content follows the
+# content of the previous row. Metadata that the vector determines is left empty: the receiver has
+# more time to make it.
 ReadRow = tuple[bytes, str, int, Vector]
 
 
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opened:
-    """A file for this process to read; its descriptor comes with it."""
+    """A file for the main process to read; its descriptor is sent along."""
 
     found: Found
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
@@ -57,7 +57,7 @@ class _Opened:
 
 
 class WorkerSource:
-    """A source that the worker process reads, with the methods needed here."""
+    """A source that the worker process reads, as `Archiver` needs it."""
 
     def __init__(self, local: OpenSource, channel: WorkerChannel) -> None:
         self.name = local.name
@@ -138,7 +138,7 @@ def open_worker_reader(
 ) -> Iterator[WorkerReader | None]:
     """Start the worker and end it with the block; None if not needed.
 
-    Reading from its source raises `BackupError` if the worker died.
+    Reading from a source of this reader raises `BackupError` if the worker died.
     """
     with worker_ipc.start_worker(_send_source, sources, scratch, now) as channel:
         yield None if channel is None else WorkerReader(channel)
@@ -152,7 +152,7 @@ class _Rows:
         self._begin()
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
-        """Add a path that needs nothing more."""
+        """Add a path that needs no further work."""
         path, text, _, _ = row
         size = len(path) + len(data) + len(text) * (1 if text.isascii() else 4)
         if self._bytes + size > worker_ipc.BATCH_BYTES:

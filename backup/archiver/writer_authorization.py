@@ -27,8 +27,8 @@ def authorize_writer(
 ) -> WriterAuthorization:
     """Read the root records; raise `UsageError` if they forbid this host.
 
-    `log` remembers the newest root record; raise `Damaged` if that one is missing. `domain` is
-    the generation with which the run started: keep it while the root record contains it.
+    `log` remembers the newest root record; raise `Damaged` if that one is missing. `domain` is the
+    domain generation with which the run started; it is kept as long as the root record contains it.
     """
     trust = load_root_chain(vault, owner=host.owner)
     root = trust.root
