@@ -3,10 +3,10 @@
 Rules
 - An incident of a quiet playbook is visible to the person that opened it and to the roles that its
   steps name.
-- The incident is hidden from a person whose account, sign-in name or mail address is among its
+- A quiet incident is hidden from a person whose account, sign-in name or mail address is among its
   targets, whatever roles that person has.
-- Nobody else sees it: no page of the console, no mail about a trigger, no calendar entry and no
-  reminder shows it. Nobody else can stop it.
+- Nobody else sees the incident: no page of the console, no mail about a trigger, no calendar entry
+  and no reminder shows the incident. Nobody else can stop it.
 """
 
 from collections.abc import Iterable, Sequence

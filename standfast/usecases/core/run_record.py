@@ -219,7 +219,7 @@ def _finish(
 @dataclass(frozen=True, kw_only=True)
 class _Lock:
     descriptor: int
-    is_alone: bool  # no other process holds it; a shared lock may be held by several
+    is_alone: bool  # no other process holds the lock; a shared one may have several holders
 
     def share(self) -> None:
         """Share the lock; this waits only for a search for dead runs."""

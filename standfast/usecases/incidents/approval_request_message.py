@@ -18,7 +18,7 @@ _TEMPLATE = "approval-request"
 
 
 def target_of(person: Person) -> str:
-    """Return the target of a page to this person."""
+    """Return the effect's target for a page to this person."""
     return MAIL + person.mail
 
 

@@ -107,7 +107,7 @@ def undo(
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
     core = installation.ledger.database
     while True:
-        # Read the name before the locks: a concurrent undo takes the name, and then `expand` fails
+        # Read the name before the locks: if a concurrent undo takes the same name, `expand` fails
         # and the locks are read again.
         name = installation.ledger.incidents.next_undo(incident_id)
         plan, drafts, paused = _planned(

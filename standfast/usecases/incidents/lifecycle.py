@@ -288,7 +288,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Long moves come last: a lock must not wait until a whole audience is read.
+                # Make long moves last: a lock must not wait until a whole audience is read.
                 if _make(installation, state, outside, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)

@@ -41,7 +41,7 @@ MORE_PEOPLE = (
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _MOST_NAMED = 5  # shown targets for each reason
-_MOST_OPENED = 200  # for one step, because a notice may have a million failed messages
+_MOST_OPENED = 200  # limit for one step, because a notice may have a million failed messages
 
 
 @dataclass(frozen=True, kw_only=True)

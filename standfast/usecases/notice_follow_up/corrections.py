@@ -114,7 +114,7 @@ def correct(
 
 
 def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused if a correction exists: recipients would get two."""
+    """Raise Refused for a second correction: recipients would get both."""
     for name in valid_corrections(installation, incident_id, step_name):
         raise Refused(
             f"{step_name}: {name} corrects it already; its recipients would get two. See "

@@ -8,7 +8,7 @@ Rules
   (`usecases.evidence.affected_records`). The list is frozen when it is added, and a notice never
   reads the source again.
 - The column `exposed` names the data of a person that was exposed, and `place` the jurisdiction in
-  which the person lives. For rows without these values, both have a default value.
+  which the person lives. Each of these two columns has a default value for rows without a value.
 - Every affected person counts, even if a notice cannot reach that person. A row that repeats a
   mailbox or a person does not count again. A person on an earlier list does not count again either.
 - The number of people of each place becomes a fact of the incident, which the legal clocks use.

@@ -3,8 +3,8 @@
 Each event is sent as a request of `[requests]`: a signed webhook, or the call that opens a ticket.
 
 Rules
-- Only live incidents are reported, except quiet incidents. An event names the incident and its
-  playbook: no account, no person and no input of the incident.
+- Only live incidents that are not quiet are reported. An event names the incident and its playbook,
+  but no account, no person and no input of the incident.
 - An event is sent at least once: a run of kind `event` is recorded before the request, and the run
   ends only when the response has an expected status. Each attempt has the same idempotency key and
   the same parameters.

@@ -4,11 +4,10 @@ A page is also sent when a trigger adds alerts to a stopped incident.
 
 Rules
 - The ledger records each page as a run of kind `page`, before the first message is sent. Any
-  `serve` finds unsent pages again, so none is lost when a process dies. If several hosts find the
-  same page, the host that is first in the ledger sends it.
+  `serve` finds unsent pages again, so no page is lost when a process dies. If several hosts find
+  the same page, the host that is first in the ledger sends it.
 - A trigger that opens many incidents sends one message about all of them, at most one a minute.
-- The plan is computed at the same time; the page does not wait for a directory that does not
-  answer.
+- The plan is computed in parallel; the page does not wait for a directory that does not answer.
 - Alerts that wait in a stopped incident are paged first, in one message: new incidents may continue
   to arrive without end.
 - A page that reached nobody is sent again after five minutes, even if somebody may then receive it

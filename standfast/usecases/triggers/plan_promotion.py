@@ -35,7 +35,7 @@ class PlanShown:
     given: Mapping[str, int]  # by input: the number of accounts, or 1
     scenario: str
     playbook: str  # text of the playbook
-    is_edited: bool  # the playbook's file has changed since the plan was made
+    is_edited: bool  # True if the playbook's file has changed since the plan was made
 
 
 class PlanChanged(Refused):
