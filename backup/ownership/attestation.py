@@ -1,4 +1,4 @@
-"""Attestation: agreement of a custodian, shown with an age key.
+"""Attestation: agreement of a custodian, proved with an age key.
 
 An age key cannot sign, so a challenge is decrypted instead.
 
@@ -6,7 +6,7 @@ An age key cannot sign, so a challenge is decrypted instead.
   contains it and the text to agree to. Only the SHA-256 of the number is public.
 - Somebody who returns the number has opened the challenge, and therefore had the text.
 - The decrypted content is returned only if it is exactly such a number with exactly that text. So
-  nobody can make a custodian decrypt something else by placing it in a document.
+  nobody can make a custodian decrypt other content by placing that content in a document.
 - Limit: the maker of a challenge knows the number. This program forgets it immediately; nothing
   prevents a modified program from keeping it and attesting instead of the custodian.
 """
@@ -64,7 +64,8 @@ def decrypt_challenges(
 ) -> tuple[Opened, ...]:
     """Decrypt the challenges of this identity.
 
-    Raise `WrongKey` if there is none, or `Damaged` if the content was not made for this document.
+    Raise `WrongKey` if no challenge is for this identity, or `Damaged` if a challenge was not made
+    for this document.
     """
     opened = []
     for challenge in challenges:

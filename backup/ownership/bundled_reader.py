@@ -1,11 +1,11 @@
 """Bundled reader: FORMAT.md and break_glass.py, stored in the vault.
 
-With them, a restore is possible when everything else is gone.
+With these two files, a restore is possible when every other copy of the program is gone.
 
 - `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name is the
   hash of the bytes, so a modified copy is noticed.
-- They are put when the repository is created, and again by its owner when a newer version has other
-  files; older ones stay.
+- Both files are put when the repository is created. When a newer version has other files, the owner
+  puts these too; the older files stay.
 """
 
 import hashlib

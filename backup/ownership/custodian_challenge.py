@@ -2,8 +2,8 @@
 
 - A challenge contains a secret number for every custodian (see `attestation`) and the key records
   that the custodian should be able to open. So an answer needs no store and no network.
-- An answer says which number was found and which domains' keys could be opened. It contains nothing
-  that opens anything.
+- An answer says which number was found and which domains' keys could be opened. An answer contains
+  no key.
 - The person that receives the answer compares it with the challenge that was kept.
 """
 
@@ -40,7 +40,7 @@ from backup.trust.root_chain import RootChain
 
 CHALLENGE = "custodian-challenge"
 ANSWER = "custodian-answer"
-_LONGEST_HEADER = 16 * 1024  # bytes of an age header: a custodian takes 100 or 700 of them
+_LONGEST_HEADER = 16 * 1024  # bytes of an age header: each custodian adds 100 or 700
 _CHALLENGE_FIELDS = ("repository", "owner", "created", "text", "challenges", "keys")
 _KEY_FIELDS = ("domain", "generation", "recipient", "wrapped")
 _ANSWER_FIELDS = ("challenge", "custodian", "nonce", "opens", "lacks", "answered_at")
@@ -113,8 +113,8 @@ def answer_challenge(
 ) -> tuple[bytes, tuple[Answer, ...]]:
     """Answer a challenge with an identity, in one document.
 
-    It has one answer per custodian's key in the identity. Raise `WrongKey` if the challenge names
-    none of them or is of another repository.
+    The document has one answer per custodian's key in the identity. Raise `WrongKey` if the
+    challenge names none of these keys or is of another repository.
     """
     fields = read_owner_document(data, CHALLENGE, _CHALLENGE_FIELDS, where)
     pins = (identity.repository, identity.owner)

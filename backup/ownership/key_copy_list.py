@@ -2,7 +2,7 @@
 
 - A copy is a folder with key records below `k/`. Its `k/.copies.json` has the copy's own name and
   every known copy, so the list is as durable as the records themselves.
-- `standfast status` reads it, so this module imports nothing heavy.
+- `standfast status` reads the list, so this module imports nothing heavy.
 """
 
 import json
@@ -26,7 +26,7 @@ class KeyCopy:
     name: str
     seen: datetime
     keys: Mapping[str, int]  # number of the newest record of "DOMAIN/GENERATION"
-    is_destroyed: bool = False  # a person reported it, at `seen`
+    is_destroyed: bool = False  # a person reported the destruction at `seen`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

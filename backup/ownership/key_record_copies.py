@@ -1,11 +1,11 @@
 """Copies of the key records: synchronized with the key store and checked.
 
 - A restore needs the key record of each domain and generation. The record is encrypted to the
-  custodians and signed by the owner, so a copy of it opens nothing by itself.
-- Of each generation, the valid record with the highest number counts, wherever it is: the key store
-  gets it from the copy, or the copy from the key store.
-- Records that the key store removed are removed from the copy too: those of an erased domain, and
-  those that a retired custodian could open.
+  custodians and signed by the owner, so a copy of the record alone decrypts nothing.
+- The valid record with the highest number is in force for each generation. If only the key store or
+  only the copy has this record, it is put into the other store too.
+- Records that were removed from the key store are removed from the copy too: the records of an
+  erased domain, and the records that a retired custodian could open.
 - Key records are never put into the vault: a lock there would keep them beyond an erasure.
 """
 
@@ -38,7 +38,7 @@ class KeyFolder(DirectoryKeeperStore):
         replace_file(target, bytes(data))
 
     def _list(self, prefix: str) -> Iterator[Stat]:
-        # Refuse a link: through it, files of this machine would be removed.
+        # Refuse a link: a removal through the link would remove files of this machine.
         folder = self.path
         for part in prefix.split("/")[:-1]:
             folder /= part
@@ -101,7 +101,7 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
 def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
     """Return the newest record number of each "DOMAIN/GENERATION" in a copy.
 
-    Of a domain that is not erased, only valid records count.
+    If the domain is not erased, only valid records count.
     """
     found: dict[str, int] = {}
     for domain in root.domains:
@@ -114,9 +114,9 @@ def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
 
 
 def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
-    """Record the content of each folder in the lists of all; return the list.
+    """Record each folder's content in the list of every folder; return it.
 
-    `folders` are given by the name of the copy.
+    `folders` maps the name of a copy to its folder.
     """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     for name, folder in folders.items():

@@ -51,7 +51,7 @@ class Forget:
     """Removal of objects from the key store and from each copy of it."""
 
     prefix: str
-    names: tuple[str, ...] | None = None  # only these; None: everything below the prefix
+    names: tuple[str, ...] | None = None  # only these names; None: everything below the prefix
 
 
 Step = Put | Create | Forget
@@ -79,7 +79,7 @@ def execute_plan(
 ) -> OperationResult:
     """Execute an operation, or complete it if it was interrupted.
 
-    `make` plans it. `forget_in` are the key store and every copy of it. Raise `UsageError` if
+    `make` plans it. `forget_in` contains the key store and every copy of it. Raise `UsageError` if
     another operation is unfinished.
     """
     plan = read_plan(plan_file)
@@ -164,7 +164,7 @@ def _create_exactly(step: Create) -> None:
 
 
 def _forget(store: KeeperStore, step: Forget) -> None:
-    # Repeat: in a store with versions, removing one shows the version below it.
+    # Repeat: in a store with versions, removing a version reveals the version below it.
     for _ in range(_MOST_VERSIONS):
         names = _remaining_names(store, step)
         if not names:

@@ -2,7 +2,8 @@
 
 - A document is canonical JSON and a newline. Orders and certificates of the owner are signed like
   records. Each names its repository.
-- The hash of a document is the SHA-256 of all its bytes; an answer refers to the document by it.
+- The hash of a document is the SHA-256 of all its bytes; an answer refers to the document by this
+  hash.
 """
 
 import hashlib

@@ -3,8 +3,8 @@
 The operations are in `operations` and `erasure`.
 
 - An operation reads everything first, plans (see `operation_plan`), and only then writes.
-- A root record is signed on top of the last one that this key is known to have signed here
-  (`<owner's file>.seen`): a vault that was rolled back is refused, not forked.
+- A new root record follows the last root record that this key is known to have signed here
+  (`<owner's file>.seen`). So a vault that was rolled back is refused, not forked.
 - The owner's key file may be an age file with a passphrase.
 """
 
@@ -82,7 +82,7 @@ def open_owner(path: Path, passphrase: str | None = None) -> Owner:
 
 
 def lock_owner_file(path: Path, to: Path, passphrase: str) -> None:
-    """Write the owner's key to a new, encrypted file; the open file stays."""
+    """Write the owner's key to a new, encrypted file; keep the open file."""
     open_owner(path)
     create_file(to, pyrage.passphrase.encrypt(_read_owner_file(path), passphrase))
 
@@ -122,7 +122,8 @@ class OwnerSession:
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # Skip junk of other people: otherwise one junk object would prevent every revocation.
+        # Ignore invalid objects of other people: otherwise one such object would prevent every
+        # revocation.
         if trust.unlinked:
             raise Damaged(
                 f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"

@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """Content of the page."""
+    """Content of a recovery card."""
 
     places: Places
     roster: Roster

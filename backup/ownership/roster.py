@@ -44,7 +44,7 @@ class RosterWriter:
     key: bytes
     domains: tuple[str, ...]
     trusted_through: int | None
-    newest: Newest | None  # of the writer, in any epoch
+    newest: Newest | None  # the writer's newest, in any epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +92,7 @@ class Roster:
     keepers: tuple[RosterKeeper, ...]
     keep_number: int | None  # the newest valid keep record
     documents: tuple[str, ...]  # names of FORMAT.md and break_glass.py in the vault
-    lacks_documents: bool  # the vault does not have those of this version
+    lacks_documents: bool  # the vault lacks the documents of this version
     problems: tuple[str, ...]
 
     @property

@@ -11,8 +11,8 @@
   not store both.
 - When `put` returns, the object survives a power failure. When it raises `StoreUnavailable`, the
   object may or may not exist, and the caller checks before continuing.
-- `get` returns exactly what was put. Nothing here changes or deletes an object: the additional
-  operations of the keeper are in `stores.keeper`, which no writer loads.
+- `get` returns exactly what was put. No method of this interface changes or deletes an object: the
+  additional operations of the keeper are in `stores.keeper`, which no writer loads.
 - `list` yields every object whose name starts with the prefix, sorted by name, including objects
   that others put.
 - Only errors of `backup.errors` are raised; a store raises `NotFound` for a missing name.
@@ -44,8 +44,8 @@ T = TypeVar("T")
 class Stat:
     """An object as listed; `modified` is by the store's clock.
 
-    A store with versions lists the first one, which no later version can replace, and tells what
-    was put over it since.
+    A store with versions lists the first version, which no later version can replace, and reports
+    what was put over it.
     """
 
     name: str
@@ -92,16 +92,16 @@ class StoreTraits:
 class Store(ABC):
     """Flat namespace of immutable objects; safe to call from several threads."""
 
-    # Gap between two ranges that is read rather than skipped by another call: across a network, a
-    # call takes as long as a megabyte.
+    # Largest gap between two ranges that is read with them in one call: across a network, a second
+    # call takes as long as reading a megabyte.
     read_over_bytes: ClassVar[int] = 1024 * 1024
 
-    # Useful number of concurrent calls: across a network, each one waits for its answer.
+    # Useful number of concurrent calls: across a network, each call waits for its answer.
     calls_at_once: int = 1
 
     @property
     def where(self) -> str:
-        """Return the store's name for a person, to notice a mistaken one."""
+        """Return the store's location, so that people notice a wrong store."""
         return "this store"
 
     def put(self, name: str, data: bytes | bytearray | memoryview) -> None:

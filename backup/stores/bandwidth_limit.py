@@ -1,8 +1,8 @@
 """Store with a bandwidth limit for puts, by time of day.
 
 - Only puts wait, and all threads share one limit; reading and listing are not limited.
-- A put waits until earlier puts are paid for, then runs at full speed: the limit holds on average
-  over a few objects of at most 16 MiB.
+- A put waits until the rate has allowed the bytes of all earlier puts, then runs at full speed. So
+  the limit holds on average over a few objects of at most 16 MiB.
 - The wall clock decides the rate, and it is read again each second of waiting: a run that crosses
   the hour changes its rate. Another clock measures elapsed time, so a wall clock that is set back
   delays nothing.
@@ -41,7 +41,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bandwidth:
-    """Limits by time of day; outside of every window there is none."""
+    """Limits by time of day; no limit applies outside the windows."""
 
     windows: Sequence[Window]
     zone: tzinfo  # time zone of the windows
@@ -76,7 +76,7 @@ class BandwidthLimitedStore(Store):
         self._sleep = sleep
         self._monotonic = monotonic
         self._turn = threading.Lock()
-        self._allowed = 0.0  # bytes; negative: owed
+        self._allowed = 0.0  # bytes; negative after a put, until the rate has allowed its bytes
         self._counted_at = monotonic()
 
     @property
@@ -116,6 +116,6 @@ class BandwidthLimitedStore(Store):
                 self._allowed = 0.0
                 return
             self._allowed = min(self._allowed + elapsed * rate, rate * _BURST_SECONDS)
-            if self._allowed > -1:  # less than a byte is rounding, not debt
+            if self._allowed > -1:  # less than a byte is a rounding error
                 return
             self._sleep(min(-self._allowed / rate, _SLICE_SECONDS))

@@ -4,9 +4,11 @@
   two writers of one name cannot both succeed; a file system without links is refused. The folder is
   synced before `put` returns, and before it raises `AlreadyThere`: the writer of that name may have
   crashed in between.
-- The folders above it are synced once per process: another process may have just created them.
-- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes: only
-  names of drafts, and not if that folder is a link, as another disk may have one.
+- The parents of that folder are synced once per process: another process may have just created
+  them.
+- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes. Only
+  files with names of drafts are removed, and none if `.incoming` is a link, because a disk of
+  somebody else may contain such a link.
 - Anything but files and folders is not an object, and opening it does not block.
 - Root and the owner of the files can change and delete them: `describe` says so. The store locks
   nothing, so no object has a lock.
@@ -37,13 +39,13 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _DRAFT = re.compile(r"[0-9a-f]{32}(?:\.linked)?")
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # not available everywhere
 _DIRECT_BYTES = 1024 * 1024
-_BLOCK_BYTES = 4096  # memory and size must be multiples of it
+_BLOCK_BYTES = 4096  # memory address and size must be multiples of it
 
 
 class DirectoryStore(Store):
     """Read-only files below `path`, which the first `put` creates."""
 
-    read_over_bytes: ClassVar[int] = 256 * 1024  # takes as long as another call
+    read_over_bytes: ClassVar[int] = 256 * 1024  # reading this takes as long as another call
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -173,7 +175,7 @@ class DirectoryStore(Store):
                 found = [entry for entry in scan if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return
-        # Sort a folder by its name with the slash, so that "a-b" and "a/b" are in order.
+        # Sort a folder by its name including the slash, so that "a-b" and "a/b" are in order.
         rows = sorted(
             (before + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry)
             for entry in found
@@ -259,7 +261,7 @@ def _read_direct(descriptor: int, start: int, into: memoryview) -> int:
     may_direct = True
     is_direct = False
     while filled < len(into):
-        # Not within a block, which is where a file ends.
+        # Read directly only from the start of a block: the end of a file is usually within one.
         wants_direct = may_direct and (start + filled) % _BLOCK_BYTES == 0
         if wants_direct != is_direct:
             _set_direct(descriptor, on=wants_direct)

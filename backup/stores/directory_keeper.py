@@ -1,6 +1,6 @@
 """Keeper's side of a directory store.
 
-- Its clock is that of the file system, which on a share is the other machine's.
+- The clock is the clock of the file system; on a network share, this is the server's clock.
 - A removed name is gone permanently once its folder is synced; emptied folders stay.
 """
 
@@ -37,7 +37,7 @@ class DirectoryKeeperStore(DirectoryStore, KeeperStore):
         except FileNotFoundError:
             raise NotFound(f"{name} is not in {self.path}") from None
         finally:
-            # Also if it was gone: the process that removed it may have crashed before syncing the
-            # folder.
+            # Sync also if the file was gone: the process that removed it may have crashed before
+            # syncing the folder.
             if path.parent.is_dir():
                 sync_folder(path.parent)

@@ -1,6 +1,7 @@
 """Parallel reads of many small objects, returned in order.
 
-- Reading ahead is bounded by number and by size, and so is memory.
+- The number and total size of the objects that are read ahead are limited, so memory is limited
+  too.
 - If a call returns at once (a local store), each object is read on request, and no thread is
   started.
 """

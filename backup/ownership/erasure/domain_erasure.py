@@ -2,17 +2,17 @@
 
 1. The owner signs an order, which contains a challenge for every custodian of the domain (see
    `attestation`).
-2. Each custodian decrypts the challenge, with the order at hand, and returns an attestation.
+2. Each custodian reads the order, decrypts the challenge in it and returns an attestation.
 3. With all attestations, the owner executes the order: a root record marks the domain as erased,
    then its key records are removed from the key store and each known copy of it, then the
    certificate is written.
 
 Rules
 - The root record comes first. Until it exists, nothing has happened. From then on no writer uses
-  the domain and no reader opens it; if the keys are still there, `verify` reports it, and repeating
-  the operation completes it. In the reverse order, a crash would leave backups that continue under
-  a key that nobody has, and nobody could distinguish the erasure from a loss.
-- Packs stay until their locks end; without the private key they are noise.
+  the domain and no reader opens it; if the keys are still stored, `verify` reports them, and
+  repeating the erasure removes them. If the keys were removed first, a crash could leave writers
+  that encrypt to a key that nobody has, and nobody could distinguish the erasure from a loss.
+- Packs stay until their locks end; without the private key nobody can decrypt them.
 - An order is valid for 30 days, and only while the domain has the same generations and custodians.
 """
 

@@ -1,8 +1,8 @@
 """Erasure certificate: signed by the owner, as JSON and as text.
 
 - It names the domain, its generations, the order with its date and person, the attestations, the
-  removed key records, the copies of them that remain to be destroyed, and the number of recovery
-  points that nobody can open any more. It contains no secret.
+  removed key records, the copies of key records that remain to be destroyed, and the number of
+  recovery points that nobody can open any more. It contains no secret.
 - The JSON is one canonical line; the next line is the signature in hexadecimal.
 """
 

@@ -122,8 +122,8 @@ def attest(
 ) -> tuple[bytes, ...]:
     """Agree to an order with each custodian's key in the identity.
 
-    Raise `WrongKey` if the order names none of them, or if its owner is not the one that the
-    identity names.
+    Raise `WrongKey` if the order names none of these custodians, or if the identity names another
+    owner.
     """
     check_line("your name", attested_by)
     order = read_order(data, where, owner=identity.owner)

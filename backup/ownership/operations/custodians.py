@@ -1,13 +1,13 @@
 """Owner operations on custodians: add one, retire one.
 
-- Both need the identity of a present custodian: only that decrypts the keys that are encrypted
-  again.
+- Both need the identity of a current custodian: only such an identity decrypts the keys, which are
+  then encrypted again.
 - Adding: every generation's key is encrypted again to all custodians, under a new number.
 - Retiring: every domain gets a new generation, whose key the retired custodian never had. The older
   keys are encrypted again without that custodian, and the records that the custodian could open are
   removed.
-- A key cannot be unlearned: a custodian that opened an older generation may have kept its key, and
-  can read its backups wherever the packs are accessible.
+- A key cannot be withdrawn. A custodian that opened an older generation may have kept the
+  generation's key, and can decrypt its backups wherever the packs are accessible.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,8 +2,8 @@
 
 - A domain has a key pair in each generation. The private key exists unencrypted only in the memory
   of the operation that creates it, and of a restore.
-- A new key record gets the next number; earlier ones stay until they are removed, and no longer
-  count.
+- A new key record gets the next number; earlier records are no longer in force, and stay until they
+  are removed.
 - Generation numbers may have gaps: the number of an interrupted operation is skipped.
 """
 
@@ -31,7 +31,7 @@ def active_domains(root: RootRecord) -> tuple[DomainGrant, ...]:
 
 
 def current_key_record(session: OwnerSession, root: RootRecord, domain: DomainGrant) -> KeyRecord:
-    """Return the key record in force of a generation."""
+    """Return the key record that is in force for a generation."""
     return read_key_record(session.key_store(), root, domain)
 
 
@@ -52,7 +52,7 @@ def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
 def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int:
     """Return the next unused generation number of a domain.
 
-    It is above all granted generations, and no object of that number is stored.
+    The number is above all granted generations, and no stored object has it.
     """
     granted = [grant.generation for grant in root.domains if grant.id == domain]
     prefix = f"k/{domain}/"

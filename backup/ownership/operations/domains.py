@@ -26,8 +26,8 @@ def add_domain(
 ) -> OperationResult:
     """Add an erasure domain.
 
-    Without `custodians`, those of the other domains can open it. Raise `UsageError` if those
-    differ, so that none is guessed.
+    Without `custodians`, the custodians of the other domains can open the new domain. Raise
+    `UsageError` if the other domains have different custodians, because a choice would be a guess.
     """
     check_name("domain", name)
     request = {"domain": name, "custodians": ", ".join(custodian.text for custodian in custodians)}
@@ -80,7 +80,7 @@ def _grant_new_key(
 
 
 def _common_custodians(session: OwnerSession, root: RootRecord) -> tuple[Custodian, ...]:
-    # The last one of each domain is the highest.
+    # The last generation of each domain is the highest.
     newest = {grant.id: grant for grant in active_domains(root)}
     by_domain = {
         name: record_custodians(current_key_record(session, root, grant))

@@ -3,8 +3,8 @@
 - A keeper's key is created here, into a file that is carried to the keeper's machine; or it was
   created there, and only its public key is given.
 - One keeper is active at a time: the records of two would not form one chain.
-- A keeper that proves untrustworthy is trusted through one keep record; marks and removals after it
-  do not count. Removed objects are gone: only locks protect against that, not trust.
+- A keeper that proves untrustworthy is trusted up to one keep record; later marks and removals do
+  not count. Objects that it removed are gone: only locks prevent a removal.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def set_keeper(
 
 
 def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> OperationResult:
-    """Trust the keeper through a keep record only (None: no record at all)."""
+    """Trust the keeper up to one keep record only (None: no record at all)."""
     request = {"trusted_through": "none" if trusted_through is None else str(trusted_through)}
 
     def make_plan(trust: RootChain) -> Plan:

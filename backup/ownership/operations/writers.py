@@ -1,9 +1,9 @@
 """Owner operations on writers: add a host, start an epoch, remove one.
 
-- A new epoch has a new signing key and a new id key. So nothing that the old host claimed to have
-  stored is used: everything is sent again.
-- An old writer is trusted through one sequence number. Its grant stays, so its recovery points up
-  to there can be restored.
+- A new epoch has a new signing key and a new id key. So the new epoch uses no object that the old
+  host claimed to have stored, and sends everything again.
+- An old writer is trusted up to one sequence number. Its grant stays, so its recovery points up to
+  that number can be restored.
 - The host's file is created before the root record: a record with a key that nobody has would stop
   the backups.
 """
@@ -55,7 +55,7 @@ def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path)
 def new_epoch(
     session: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Start an epoch with new keys; trust old ones through a number.
+    """Start an epoch with new keys; trust the old keys up to a number.
 
     `trusted_through` 0 means: trust nothing. The report names what is no longer trusted. Raise
     `NotFound` if there is no such writer or sequence number.
@@ -99,7 +99,7 @@ def new_epoch(
 
 
 def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -> OperationResult:
-    """End a writer's authorization; keep its points through a sequence number."""
+    """End a writer's authorization; keep recovery points up to a number."""
     request = {"writer": writer, "trusted_through": str(trusted_through)}
 
     def make_plan(trust: RootChain) -> Plan:
@@ -157,7 +157,7 @@ def _check_domain(root: RootRecord, domain: str) -> None:
 def _end_trust(
     root: RootRecord, writer: str, trusted_through: int, sha256: str | None
 ) -> tuple[WriterGrant, ...]:
-    """Return the grants, with a writer trusted through a snapshot at most."""
+    """Return the grants, with a writer's trust limited to one last snapshot."""
     return tuple(
         replace(grant, trusted_through=trusted_through, trusted_sha256=sha256)
         if grant.id == writer
@@ -170,7 +170,7 @@ def _end_trust(
 def _last_trusted(
     session: OwnerSession, trust: RootChain, writer: str, trusted_through: int
 ) -> tuple[str | None, list[dict[str, str]]]:
-    """Return the hash of the last trusted snapshot, and the points after it."""
+    """Return the last trusted snapshot's hash, and later recovery points."""
     last: str | None = None
     newest = 0
     after: list[dict[str, str]] = []

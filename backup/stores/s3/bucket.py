@@ -80,7 +80,8 @@ def _traits(
 def _stronger_lock(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
     """Return the stronger lock: of the bucket, or requested per object.
 
-    A lock per object replaces the default even if it is weaker; then it must not be requested.
+    A lock per object replaces the bucket's default even if the default is stronger. In that case,
+    no lock per object must be requested.
     """
     if default is None or each is None:
         return default or each

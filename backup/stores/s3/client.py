@@ -3,15 +3,15 @@
 Imported only where S3 is used, because it imports boto3. The requests themselves are in
 `stores.s3.store`.
 
-- Credentials, endpoint, region and certificates come only from the options: no variable, no file
-  below the home folder, no instance role, no proxy of the environment.
+- Credentials, endpoint, region and certificates come only from the options: no environment
+  variable, no file below the home folder, no instance role, no proxy from the environment.
 - A request goes only to the configured endpoint; a redirect is not followed.
 - Transient errors are retried after a random pause that doubles: no connection, no answer, a broken
   or garbled answer, 5xx, 429, 408, a conflict of two writers, a body that was damaged in transit, a
   failed condition that was not requested.
 - After a signal to end, no request is sent; see `system.network_shutdown`.
-- Only errors of `backup.errors` are raised, and `Taken`. A message contains the store's error code,
-  never its text.
+- Only `Taken` and the errors of `backup.errors` are raised. A message contains the store's error
+  code, never its text.
 """
 
 import os
@@ -64,7 +64,7 @@ class Taken(Exception):
 
 
 class Garbled(Exception):
-    """The answer is not from S3: something between this host and S3 answers.
+    """An answer that is not from S3, but from a device before S3.
 
     The text, if any, gives the reason.
     """
@@ -94,8 +94,9 @@ class Calls:
     ) -> T:
         """Call until there is an answer; `action` describes it in errors.
 
-        At most `max_attempts` attempts if somebody may be waiting, otherwise as many as the options
-        say. Only a call with `is_conditional` can raise `Taken`; for others, 412 is not an answer.
+        Pass `max_attempts` if somebody may be waiting for the result; the options' number of
+        attempts is the default and the maximum. Only a call with `is_conditional` can raise
+        `Taken`; for others, 412 is not an answer.
 
         Raise `StoreUnavailable` (no attempt was answered), `NotFound`, `Taken`, or `UsageError`
         (refused for a permanent reason).
@@ -184,7 +185,8 @@ class Calls:
 def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
     """Limit the total time of reading a body; `StoreUnavailable` after it.
 
-    A time-out of the socket applies to each wait, and slow drops could continue forever.
+    A socket's time-out applies to each single wait, so a body that arrives in slow small pieces
+    could take forever.
     """
     is_over = Event()
 
@@ -279,8 +281,8 @@ def _client(options: S3Options) -> Any:
 class _Connections:
     """All connections of a client, which boto3 does not expose.
 
-    Its `close` closes only unused ones. This uses internals of boto3 and urllib3; with a release
-    that differs, nothing is recorded, and calls end by their time-outs.
+    The client's own `close` closes only unused connections. This class uses internals of boto3 and
+    urllib3; with a release that differs, nothing is recorded, and calls end by their time-outs.
     """
 
     def __init__(self, client: Any) -> None:

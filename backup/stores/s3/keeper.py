@@ -3,11 +3,11 @@
 - The clock is the `Date` of the store's answers.
 - A lock is on a version: the first one, which owns the name. It keeps its mode; a version without a
   lock gets the mode of the bucket's default.
-- A removal names that version by its id, so no delete marker is created. If it is refused, the
-  lock of the version is read for the reason.
+- A removal names that version by its id, so no delete marker is created. If the removal is refused,
+  the lock of the version is read to find the reason.
 - S3's answers to locking and removing are empty, and a foreign server may send such answers too:
   the result is checked before it is trusted.
-- It needs the keeper's identity: deploy/s3/keeper-policy.json.
+- The store needs the keeper's identity: deploy/s3/keeper-policy.json.
 """
 
 import random
@@ -87,7 +87,8 @@ class S3KeeperStore(S3Store, KeeperStore):
                 still_exists = self._look_up(name).version_id == first.version_id
             except NotFound:
                 return
-            # Without versions, every id is null, and an existing object may be a new one.
+            # Without versions, every id is null, so an object that still exists may have been put
+            # after the removal.
             if still_exists and self._traits.is_versioned:
                 raise Garbled
 

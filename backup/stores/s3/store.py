@@ -2,23 +2,23 @@
 
     store = open_s3(S3Options(bucket="vault", access_key_id="…", secret_access_key="…"))
 
-- An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second one of
-  that name, and bytes that were damaged in transit. No multipart uploads: several of those may win
-  a race.
+- An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second object
+  of that name, and bytes that were damaged in transit. Multipart uploads are not used: in a race,
+  several of them may succeed.
 - A PUT whose answer was lost is repeated. If the name is taken then, the existing object is
-  compared: our bytes mean success, others `AlreadyThere`. Bytes that this identity may not read
-  mean `AlreadyThere` too; the caller then checks the listing.
+  compared: our bytes mean success, other bytes mean `AlreadyThere`. Bytes that this identity may
+  not read mean `AlreadyThere` too; the caller then checks the listing.
 - A taken name is believed only if it is listed; otherwise the PUT is repeated.
 - AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs), so for
-  other stores a listing after each PUT tells whose version was first. A pack needs none: its name
-  is the hash of its bytes, so any other writer put the same.
+  other stores a listing after each PUT tells whose version was first. A pack needs no such listing:
+  its name is the hash of its bytes, so any other writer put the same bytes.
 - A name belongs to its first version, read by its id; see `version_listing`. A put over a delete
   marker of somebody else adds a version, which is reported and never read.
 - Objects are locked by the bucket's default. A lock per object is requested only with `lock_each`,
   because it needs a right that can inflate the bill.
-- A version never changes: small ones that were read completely are cached, and returned once for
-  each time that they are listed again. If names of a folder are looked up one by one, one page of
-  the folder is listed.
+- A version never changes: small objects that were read completely are cached. A cached object is
+  returned once for each time that it is listed again. If names of a folder are looked up one by
+  one, one page of the folder is listed.
 - Memory: one object per thread, a page of a listing, 10,000 cached versions, and 4 MiB of small
   ones.
 - Credentials are passed in, never searched for.
@@ -61,7 +61,7 @@ _SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
 _LOOKUPS_BEFORE_LISTING = 2  # names of a folder, before one page of it is listed
 _LOCK_READ_RIGHT = "s3:GetObjectRetention"
 _LOCK_WRITE_RIGHT = "with a lock of its own, for which it takes s3:PutObjectRetention"
-# The second one is the answer of a bucket without Object Lock.
+# A bucket without Object Lock answers with the second code.
 _NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
 T = TypeVar("T")
@@ -270,7 +270,7 @@ class S3Store(Store):
 
     def _retention(self, first: FirstVersion) -> Retention | None:
 
-        # Do not use HEAD: it omits the lock for identities that may not see it, too.
+        # Do not use HEAD: it also omits an existing lock if the identity may not see the lock.
         try:
             answer = self._client.get_object_retention(
                 Bucket=self._bucket, Key=first.key, VersionId=first.version_id
@@ -280,7 +280,8 @@ class S3Store(Store):
                 return None
             raise
         found = answer.get("Retention", {})
-        # A missing lock is reported as an error; a foreign page must not look like that.
+        # A missing lock is reported as an error; an answer that is not from S3 must not look like a
+        # missing lock.
         if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
             raise Garbled
         return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
@@ -349,7 +350,7 @@ class S3Store(Store):
 
     def _page(self, request: dict[str, str]) -> dict[str, Any]:
         page: dict[str, Any] = self._client.list_object_versions(**request)
-        # A foreign page in place of the answer must not look like an empty vault.
+        # An answer that is not from S3 must not look like an empty vault.
         if (
             page.get("Name") != self._bucket
             or "IsTruncated" not in page
