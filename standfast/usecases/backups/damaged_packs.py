@@ -57,7 +57,7 @@ def damaged_packs(installation: Installation) -> DamagedPacks:
 
 
 def kept(names: Sequence[str]) -> dict[str, Json]:
-    """Return the names and the number that the summary of a run stores."""
+    """Return the pack names and their number for the summary of a run."""
     return {"damaged_packs": list(names[:_MOST_KEPT]), "damaged_packs_total": len(names)}
 
 

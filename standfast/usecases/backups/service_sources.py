@@ -99,7 +99,7 @@ class Address:
     database: str | None
 
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
-        """Return the target; the private folder `scratch` must outlive it.
+        """Return the target; the private folder `scratch` must outlive the target.
 
         The client programs cannot read the `hidden` paths if the kernel supports Landlock.
         """

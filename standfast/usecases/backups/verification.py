@@ -246,7 +246,7 @@ def verify(
                 append_heads(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
-            except StandfastError as error:  # such as a full disk: report the findings
+            except StandfastError as error:  # such as a full disk: still report the findings
                 run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())

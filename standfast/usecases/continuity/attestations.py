@@ -5,8 +5,8 @@ Rules
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
 - The person signs the attestation. It is an event of the audit chain, and no later event changes
   it.
-- It counts only if the event and the person's enrolment agree with the sealed audit chain. An
-  attestation that was forged or changed in the database is reported.
+- An attestation counts only if the event and the person's enrolment agree with the sealed audit
+  chain. An attestation that was forged or changed in the database is reported.
 - A later attestation replaces an earlier one of the same subject. A withdrawal ends all
   attestations of the subject.
 - An attestation is a claim: it never counts as measured.

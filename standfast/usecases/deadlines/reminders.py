@@ -6,8 +6,8 @@ Rules
 - A duty without a fixed period has one reminder, when its clock starts, because such a duty is due
   immediately.
 - Closing an incident ends no legal clock: reminders continue until the duty is done or not owed.
-- If law enforcement asked to wait without an end, a weekly reminder asks whether the request still
-  holds: nothing else would start the clock again.
+- If law enforcement asked to wait without an end, a weekly reminder asks whether the request is
+  still valid, because nothing else would start the clock again.
 - A duty that is done, not owed or held ends its reminders; one message reports the end.
 - A quiet incident is named only to people who may see it (`incident_visibility`).
 - A message names the duty and the incident, but no affected person and nothing about the incident.

@@ -4,9 +4,9 @@ Each examined point is restored into the drills' folder, scanned, and destroyed.
 
 Rules
 - An intruder's traces usually stay in later points, so a binary search finds the point with few
-  restores. To test that assumption, the point before the result is scanned as well. If it has an
-  indicator, the finding is intermittent: the result reports that, and the search continues back,
-  point by point, until two points in a row are clean.
+  restores. To test that assumption, the point before the result is scanned as well. If that point
+  has an indicator, the finding is intermittent: the result reports that, and the search continues
+  back, point by point, until two points in a row are clean.
 - A point that cannot be restored, or has a file that cannot be read, is never called clean.
 - The search knows the given indicators only; a point without them is not proven to be clean.
 """

@@ -3,8 +3,8 @@
 Rules
 - The seed and the recovery point decide which files are restored: the same seed repeats a sample.
 - A sample proves the sampled files only. It loads no database, runs no check of a service, and
-  measures no RTO. In the ledger its subject is not the set, so it never counts as a drill of the
-  set.
+  measures no RTO. In the ledger the subject of such a drill is not the set, so it never counts as a
+  drill of the set.
 """
 
 import secrets

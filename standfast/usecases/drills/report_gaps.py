@@ -71,7 +71,7 @@ def objective_gaps(result: ObjectiveResult) -> Iterator[Gap]:
 
 
 def dated_gaps(config: Config, subject: str, gaps: Iterator[Gap], at: datetime) -> list[Json]:
-    """Return gaps with owner, first date and due date, as a report has them."""
+    """Return gaps for a report, with owner, first date and due date."""
     before = _newest_gaps(config, subject)
     dated: dict[str, Json] = {}
     for gap in gaps:

@@ -5,7 +5,7 @@ Rules
 - A probe runs without a shell, in the restored tree, with a minimal environment: it gets the
   addresses of the throwaway servers and no secret of this process. At its time-out it is killed
   together with everything that it started.
-- A check that belongs to another set is skipped, and the result names it.
+- A check that belongs to another set is skipped, and the result names that set.
 - A reason contains counts and classes only, because the output of a query or a probe may be
   personal data. The end of a failed probe's output is stored separately, for the person who drills.
 """
@@ -198,7 +198,7 @@ def _check_command(check: CommandCheckConfig, tree: Path, more: Mapping[str, str
 class _Output:
     """The end of a command's output.
 
-    It is read while the command runs, so that the command never blocks.
+    The output is read while the command runs, so that the command never blocks.
     """
 
     def __init__(self, probe: subprocess.Popen[bytes]) -> None:

@@ -153,7 +153,7 @@ def _items(
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
             if isinstance(found, Unread):
-                continue  # the backup reported it; the comparison reports it as missing
+                continue  # the backup reported this file; the comparison reports it as missing
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
                 content = _hash(opened, found, side)

@@ -33,7 +33,8 @@ def drill_by_surprise(installation: Installation, way: str) -> ServiceDrillOutco
     length = timedelta(hours=schedule.surprise.hours)
     if now >= window + length:
         return None
-    # The latest moment is two checks before the end, so that a late check finds the window open.
+    # The latest moment is two checks before the end of the window, so that a late check still finds
+    # the window open.
     drawn = draw_of_window(installation, window, length - 2 * timedelta(minutes=LOOK_MINUTES), way)
     if drawn.at is None or now < drawn.at or _has_ended(installation, drawn):
         return None

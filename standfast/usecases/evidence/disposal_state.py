@@ -1,8 +1,8 @@
 """Legal hold and disposal request of an incident, read from its timeline.
 
 Rules
-- The events are the only record. They are read in order, and an invalid event is ignored: an
-  approval of another request, or a disposal that began during a hold.
+- The events are the only record. They are read in order, and an invalid event is ignored, such as
+  an approval of another request or a disposal that began during a hold.
 - A hold cancels a request if no disposal has begun.
 - `evidence.disposal_begun` precedes the first destruction in a folder. A certificate counts only if
   this event contains its folder, the hash of its manifest, and its two people.

@@ -59,7 +59,7 @@ class Frozen:
     incomplete: int = 0  # files of which a part could not be collected
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
-    disposed_at: str = ""  # "" unless it was disposed of; then it has no items
+    disposed_at: str = ""  # "" unless the folder was disposed of; then it has no items
     stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
     stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
     copy: str = ""  # the state of the second copy; "" if none is required or none was examined

@@ -2,7 +2,8 @@
 
 Rules
 - A folder with an invalid seal or chain of custody is named and not scanned, and so is a copy that
-  differs from its seal. Either makes the review FAILED, with the timeline of the other evidence.
+  differs from its seal. In both cases the review is FAILED, and its timeline covers the other
+  evidence.
 - Encrypted evidence is not scanned: a playbook has no identity of a custodian.
 - Each folder's chain of custody gets a line with the person and the reason before it is scanned.
 - The timeline is a separate file next to the evidence, with one entry a line. It names people, so

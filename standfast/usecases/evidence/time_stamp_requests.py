@@ -173,7 +173,7 @@ def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None
         "stamped_at": timestamp(stamp.at),
         "authority": stamp.authority,
     }
-    with suppress(StandfastError):  # the chain of custody has it as well
+    with suppress(StandfastError):  # the chain of custody has the stamp as well
         installation.record_event(folder.parent.parent.name, STAMPED, detail)
 
 
@@ -181,4 +181,4 @@ def _lacks_copy(folder: Path, where: str) -> bool:
     try:
         return is_copied(folder, where) and not is_stamp_copied(folder, where)
     except Damaged:
-        return False  # verification reports it
+        return False  # verification reports the damage

@@ -137,7 +137,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
     yield from shared_host_checks.other_keepers(ground)
     for name, settings in sets.items():
         zone = settings.time_zone or ground.config.organisation.time_zone
-        last_due(settings.schedule, zone, ground.clock())  # raises for a schedule that never comes
+        last_due(settings.schedule, zone, ground.clock())  # raises if it never comes
         missing = _missing(settings)
         if missing:
             yield fail(

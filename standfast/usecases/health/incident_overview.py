@@ -57,7 +57,7 @@ class ClockSummary:
 
     @property
     def legal(self) -> LegalClocks:
-        """The legal clocks in the form that the next step needs."""
+        """The legal clocks as input for the choice of the next step."""
         return LegalClocks(missed=self.missed, due_now=self.due_now, next_due=self.next_due)
 
 

@@ -86,7 +86,7 @@ def _clock(clock: ServerClock) -> Iterator[Check]:
 
 def _services(ground: Ground) -> Iterator[Check]:
     services = ground.config.services
-    waves = recovery_order(services)  # raises for a cycle or an impossible objective
+    waves = recovery_order(services)  # raises an error for a cycle or an impossible objective
     if not waves:
         yield warn("services", "no recovery objective is set", "add [services.NAME]")
         return

@@ -82,7 +82,7 @@ class Readiness:
 
     @property
     def answer(self) -> str:
-        """The answer to the whole question, in one sentence."""
+        """The overall answer, in one sentence."""
         failed, absent = self.count(NOT_READY), self.count(NOT_THERE)
         risks = self.count(RISK)
         found = {

@@ -99,7 +99,7 @@ class Status:
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # time of a point that another machine made under this name
     misconfigured: str = ""  # the reason why other commands reject the configuration
-    vault: str = ""  # its location, for people
+    vault: str = ""  # the location of the vault, for people
     key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
 
     @property

@@ -9,7 +9,8 @@ Rules
 - The part about a log has the events of JSON lines, without values. Other lines are counted.
 - Secrets, texts of the configuration, enrolled people, paths, mail addresses and card numbers are
   hidden in every text, including the results of the check.
-- An invalid configuration or a damaged ledger is reported in the bundle and does not prevent it.
+- An invalid configuration or a damaged ledger is reported in the bundle and does not prevent its
+  creation.
 """
 
 import json

@@ -8,7 +8,7 @@ Rules
   newest complete point is too old, a backup that changed far more than usual, a damaged vault,
   objects without the required lock, and missing retention runs, verifications or drills. Legal
   clocks and overdue entries of the calendar send reminders.
-- An error in one incident stops nothing else; it is reported.
+- An error in one incident is reported and stops nothing else.
 """
 
 from collections.abc import Callable, Iterator, Sequence

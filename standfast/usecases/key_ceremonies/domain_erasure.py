@@ -32,7 +32,7 @@ def erased(
     attestations: Sequence[Path],
     certificate: Path,
 ) -> OperationResult:
-    """Execute an order; `domain` must match it, in case files are mixed up."""
+    """Execute an order; `domain` must match, in case files are mixed up."""
     with translated_errors("erasing the domain"):
         given = read_order(read_file(order), str(order), owner=office.owner.public)
         if given.domain != domain:

@@ -41,7 +41,7 @@ class KeyCopyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED if a domain's key record is in neither folder."""
+        """DAMAGED if neither folder has the key record of a domain."""
         return ExitStatus.DAMAGED if self.changes.lacking else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:

@@ -143,7 +143,7 @@ def _refuse_other_machine(plan: SetPlan) -> None:
 
 
 def _staged(target: PlannedTarget) -> Path:
-    """Return the restored data of a target before it is renamed."""
+    """Return the path of a target's restored data before the rename."""
     staged = target.replacement.staging / target.source
     if target.replacement.is_database:
         return next(iter(sorted(staged.glob("*"))), staged / target.replacement.path.name)

@@ -3,7 +3,8 @@
 Rules
 - If the ledger is writable, the head of the chain is signed, so that it covers the page. The whole
   chain is verified, and findings are shown first in the section on the audit record.
-- Times come from the timeline, states from the rows; neither is derived from the other.
+- Times come from the timeline, and states from the rows of the ledger. Times are not derived from
+  states, nor states from times.
 - Affected people are masked here, before the page is rendered. Answers to manual steps stay in the
   ledger. Notes are shown, with numbers and mail addresses masked.
 """

@@ -72,7 +72,8 @@ _RECOVERED = ("installation", "installation.recovered")  # subject and action of
 _LOST = "the machine was lost"
 _LEDGER_FILE = "ledger.db"
 _KEY_STORE = "keys/store"
-# Settings with paths that Standfast creates, and those of data that a person restores.
+# Settings with paths that Standfast creates, and settings with paths of data that a person
+# restores.
 _NOT_EXPECTED = (
     "backup.",
     "custody.folder",

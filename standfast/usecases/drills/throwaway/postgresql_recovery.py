@@ -1,6 +1,7 @@
 """Throwaway PostgreSQL server, recovered from a base backup and its log.
 
-- The programs are of the major version of the base: another version does not start on it.
+- The programs are of the major version of the base: a server of another version does not start on
+  that base.
 - The settings of the source are not used, because they name its folders and run its commands. So an
   extension that must be preloaded does not work in a drill.
 - The log is replayed to a time, or to its end; then the server is promoted. PostgreSQL treats a
