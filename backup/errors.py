@@ -105,4 +105,4 @@ class Damaged(BackupError):
     """Bytes differ from those stored: a bit flip, truncation or an attack."""
 
     exit_code = 6
-    packs: tuple[str, ...] = ()  # damaged packs that a restore found before it gave up
+    packs: tuple[str, ...] = ()  # damaged packs that a restore found before it failed

@@ -1,7 +1,8 @@
 """Findings of a check: each object and problem once, in order.
 
-Anybody who may write into a store can fill it with junk, so of findings with equal text a hundred
-are named and the rest is counted. Nothing here grows with the number of foreign objects.
+Anybody who may write into a store can fill it with junk. So of findings with equal text, the first
+hundred are named and the others are counted. The memory used does not grow with the number of
+foreign objects.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _Severity = Literal["error", "warning", "note"]
 
 @dataclass(kw_only=True, slots=True)
 class _Kind:
-    """Findings of one kind: the number named, and of the rest."""
+    """Findings of one kind: the number named, and the number of others."""
 
     example: Finding
     named: int = 0
@@ -67,9 +68,9 @@ class Findings:
         self._add("note", name, problem, what_to_do, "looking", None)
 
     def lost_pack(self, name: str, problem: str, what_to_do: str, *, depth: Depth) -> None:
-        """Add an error for a pack that a recovery point needs; name all of them.
+        """Add an error for a pack that a recovery point needs; name every pack.
 
-        There are no more of them than snapshots name.
+        There are at most as many such packs as snapshots name.
         """
         finding = _finding("error", name, problem, what_to_do, depth)
         self._found.setdefault((name, problem), finding)
@@ -115,7 +116,7 @@ class Findings:
 def _finding(
     severity: _Severity, name: str, problem: str, what_to_do: str, depth: Depth
 ) -> Finding:
-    # Error texts name the object and the remedy; here both are next to the problem.
+    # Error texts name the object and the remedy; a finding has fields for both.
     problem = problem.removeprefix(name).lstrip()
     if what_to_do == FROM_A_COPY:
         problem = problem.removesuffix("; restore it from a copy")

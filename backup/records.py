@@ -2,7 +2,7 @@
 
 - Every record is frozen; every datetime is aware and UTC; every size is in bytes.
 - A path for people is text in the encoding of FORMAT.md ("Path text"): bytes that are not UTF-8 and
-  the percent sign are %XX, so it prints anywhere and converts back exactly.
+  the percent sign are %XX, so the text prints anywhere and converts back exactly.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class BackupResult:
     bytes_changed: int  # of content that was not stored before, uncompressed
     # No earlier run of the set was known: the numbers of new and changed files mean nothing.
     sent_anew: bool
-    bytes_incompressible: int  # the incompressible part of it: media, or encrypted content
+    bytes_incompressible: int  # incompressible part of `bytes_changed`: media, or encrypted content
     files_new: int
     files_changed: int
     files_unchanged: int
@@ -59,12 +59,12 @@ class BackupResult:
     unread_total: int
     left_out: tuple[Unread, ...]  # sockets and the like; at most 100 per source are named
     left_out_total: int
-    vanished: int  # listed, and deleted before they were read
+    vanished: int  # paths that were listed, and deleted before they were read
     consistent_at: datetime  # every change finished before this moment is in the recovery point
     started: datetime
     ended: datetime
     warnings: tuple[str, ...]
-    key_problem: str = ""  # why the key store has no key record for the sealed packs
+    key_problem: str = ""  # why the key store cannot open the new packs; empty if it can
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +104,8 @@ class RecoveryPoint:
     domain: str
     time: datetime  # when the writer committed it, by the writer's clock
     complete: bool  # everything was read
-    is_interim: bool  # committed during a run: later content is missing
-    bytes_new: int  # size of the packs that it added
+    is_interim: bool  # committed during a run: paths read later are missing
+    bytes_new: int  # size of the packs that this recovery point added
     object_name: str
     sha256: str
     details: RecoveryPointDetails | None
@@ -151,7 +151,7 @@ class Problem:
     path: str
     reason: str
     is_missing: bool = False  # the path does not exist; a repeated restore tries it again
-    is_damage: bool = False  # because the store no longer has what was stored
+    is_damage: bool = False  # the cause is that the store no longer has what was stored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,13 +168,13 @@ class RestoreResult:
     # By name; includes packs that share a frame with a damaged one.
     damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
-    is_resumed: bool = False  # it continued an interrupted restore
+    is_resumed: bool = False  # the call continued an interrupted restore
     is_on_disk: bool = True  # the disk has everything; until then, a power failure loses content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """The newest snapshot of a writer; elsewhere, it reveals a rollback."""
+    """The newest snapshot of a writer; a copy elsewhere reveals a rollback."""
 
     writer: str
     sequence: int
@@ -199,12 +199,12 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """A random sample, and what it says about the rest."""
+    """A random sample, and the probability of finding a share of damage."""
 
     pieces: int
     content_bytes: int  # of all content that the recovery points would restore, point by point
-    damage: float  # the share of damaged content that the confidence refers to
-    confidence: float  # the probability that so much damage would have been found
+    damage: float  # share of damaged content that the confidence refers to
+    confidence: float  # probability of finding at least that share of damage
 
     @property
     def sentence(self) -> str:
@@ -213,7 +213,7 @@ class Sampled:
             return "there is no content to draw from"
         # Add a little, so that 0.29 × 1,000 is 290 and not 289.999….
         certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
-        from decimal import Decimal  # most commands draw no sample
+        from decimal import Decimal  # imported here: most commands draw no sample
 
         # Keep the first digits of a small share: it must not become 0.
         percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")

@@ -83,11 +83,12 @@ class Repository:
     ) -> "Repository":
         """Open a repository; restoring needs an identity.
 
-        `owner` is the public key that must have signed it, unless the identity names one;
-        `own_writer` is the host on which this runs; `key_copies` may have what `keys` lost.
+        `owner` is the public key that must have signed the repository, unless the identity names an
+        owner key. `own_writer` is the writer of the host on which the call runs. `key_copies` are
+        copies of the key store that may have records lost from `keys`.
 
         Raise `NotFound` if there is no repository, or `WrongKey` if the identity opens none of its
-        domains or is of another repository; with another `owner`, that is `Damaged`.
+        domains or belongs to another repository. Raise `Damaged` if that owner did not sign it.
         """
         try:
             trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
@@ -119,9 +120,9 @@ class Repository:
         """Return the valid, unexpired recovery points, newest last.
 
         With `with_expired`, expired ones are included; the packs that they need may be gone. Points
-        of one writer are in the order of their sequence numbers, whatever its clock showed. Points
-        of several writers are in the order of time; a point never counts as later than the next
-        ones of its writer. Damaged or forged snapshots are omitted; see `damaged`.
+        of one writer are in the order of their sequence numbers, even if its clock was wrong.
+        Points of several writers are in the order of time; a point never counts as later than the
+        next ones of its writer. Damaged or forged snapshots are omitted; see `damaged`.
         """
         return self._points.read(set_name, with_expired=with_expired)
 
@@ -130,12 +131,13 @@ class Repository:
     ) -> RecoveryPoint:
         """Find a point by "latest", "<writer>/latest", a name or a number.
 
-        A name is "<writer>/<sequence>". An expired point is found by its number, and what is left
-        of it can be restored.
+        A name is "<writer>/<sequence>". An expired point is found by its number; content that still
+        exists can be restored.
 
         Raise `NotFound` with the existing sets or points. Raise `Damaged` if the point of that
-        number is damaged, or "latest" is of a history that forks. Raise `UsageError` if a number
-        fits several writers, or "latest" several sets, or, without `of_any_host`, several hosts.
+        number is damaged, or if "latest" belongs to a history that forks. Raise `UsageError` if a
+        number fits several writers, or "latest" several sets, or, without `of_any_host`, several
+        hosts.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)
 
@@ -162,8 +164,8 @@ class Repository:
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
         """Find paths in several points; see `path_search` for patterns.
 
-        Points whose domain the identity does not open are omitted; raise `Damaged` if that is
-        because of a damaged key.
+        Points whose domain the identity does not open are omitted. Raise `Damaged` if the domain
+        does not open because of a damaged key.
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
@@ -179,8 +181,8 @@ class Repository:
         """Yield added, removed and changed paths between two points, in order.
 
         Only the pages that differ are read. Raise `UsageError` if the points have different id
-        keys, as those of two writers do; and in the end `NotFound` for a pattern that selects
-        nothing in either.
+        keys, as points of two writers do. Raise `NotFound` after the last difference for a pattern
+        that selects nothing in either point.
         """
         _, old, old_reader = self.open_point(before)
         new, reader = self._open_healing(after)
@@ -245,15 +247,16 @@ class Repository:
         again. Files or attributes that the point does not have stay, and are not reported. Without
         `owner`, neither set-id bits nor capabilities are restored, and `problems` says so.
 
-        When it returns, the disk has everything. With `syncs` False it may not, and a background
-        process removes the journal when it has (in a process with threads, the call waits).
-        `workers` is the number of worker processes, by default one per processor and at most four.
-        If this process has other threads, or the store is not on a disk, it restores alone.
+        When the call returns, the disk has everything. With `syncs` False, the call may return
+        earlier, and a background process removes the journal when the disk has everything. In a
+        process with threads, the call always waits. `workers` is the number of worker processes, by
+        default one per processor and at most four. If this process has other threads, or the store
+        is not on a disk, no worker processes are started.
 
         Damaged or missing content costs its files, each named in `problems`, unless another point
-        has the content: see `healed`. A manifest page that cannot be read costs what it lists; only
-        the top page raises `Damaged`. Raise `UnsafePath` if `to` has other content, `Busy` while
-        another restore writes there, or `NotWritable` if the disk is full.
+        has the content: see `healed`. A manifest page that cannot be read costs the paths that it
+        lists; only an unreadable top page raises `Damaged`. Raise `UnsafePath` if `to` has other
+        content, `Busy` while another restore writes there, or `NotWritable` if the disk is full.
         """
         _, body, _ = self.open_point(point)
 
@@ -383,13 +386,13 @@ def _contains(reader: BlobReader, body: Body, pattern: str) -> bool:
 
 
 def _to_path(path: bytes | str) -> bytes:
-    """Convert a path as people write it: path text or plain, final slash."""
+    """Convert a path that a person wrote: path text or plain, final slash."""
     if isinstance(path, bytes):
         return path
     try:
         path_bytes = from_path_text(path, "the path asked for")
     except Damaged:
-        path_bytes = os.fsencode(path)  # a percent sign or control character that means itself
+        path_bytes = os.fsencode(path)  # a literal percent sign or control character
     return path_bytes.rstrip(b"/")
 
 

@@ -5,10 +5,10 @@
         print(finding.severity, finding.object, finding.problem, finding.what_to_do)
 
   verification    the order of all checks; the public function `verify`
-  pack_check      which packs are complete, and the cost of each damaged one
+  pack_check      which packs are complete, and what each damaged pack costs
   lock_check      whether objects are locked as long as needed
   content_check   pages and blobs that recovery points reach, decrypted and compared
-  sampling        how many random pieces show how much damage
+  sampling        number of random pieces needed to find a share of damage
 
 Repairing damage belongs in `archiver` (sending again) and `replication` (copying back).
 """

@@ -1,13 +1,13 @@
 """Content check: decrypts and hashes everything recovery points reach.
 
-- Every page of every recovery point is read, each once however many recovery points share it, so a
-  dangling reference is found wherever it is. The same holds for each list, which a file may name
-  any number of times.
-- Content is read completely, each blob once, or by a sample of random pieces: each byte is equally
-  likely, once for each recovery point that would restore it.
+- Every page of every recovery point is read, so a dangling reference is found wherever it is. A
+  page that several recovery points share is read once. A list is also read once, however many times
+  a file names it.
+- Content is read completely, each blob once, or by a sample of random pieces. In a sample each byte
+  is equally likely, and counts once for each recovery point that would restore it.
 - A reference into a pack that the snapshot does not name is an error too: a keeper would free that
   pack.
-- A pack with a problem is reported by `pack_check`, and not tried again.
+- A pack with a problem is reported by `pack_check` and not read again.
 """
 
 from bisect import bisect_left
@@ -39,7 +39,7 @@ class _Page:
     files: int = 0
     size: int = 0  # bytes of reachable content
     packs: frozenset[bytes] = frozenset()
-    is_whole: bool = True  # every page below could be read
+    is_whole: bool = True  # whether every page below could be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class _Tree:
 
     point: RecoveryPoint
     reader: BlobReader
-    # Part of each key below: another point may use the same reference for other content.
+    # Part of each key in the caches: another point may use the same reference for other content.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
     root: BlobRef
     depth: int
@@ -72,7 +72,7 @@ class ContentCheck:
         self._lists: dict[tuple[object, ...], _Page] = {}
         self._checked: set[int] = set()  # hashes of references, because there may be millions
         self._reads_content = True
-        self.opened_all = True  # whether the identity opens every recovery point
+        self.opened_all = True  # whether the identity opens all recovery points
 
     def check(self) -> None:
         """Check every recovery point of the domains that the identity opens."""
@@ -153,7 +153,7 @@ class ContentCheck:
         return page
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and everything below it, once per point and reference."""
+        """Check a page and the tree below it, once per point and reference."""
         # A page that one parent lists correctly may be listed wrongly by another, and a restore
         # through that parent refuses it; the same holds for two references to the same content.
         listed = None if child is None else (child.first, child.last, child.entries)

@@ -2,18 +2,19 @@
 
 - Needed objects are those whose lock the keeper extends: packs of recovery points that have not
   expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's mode, must
-  have been set for the bucket's default time, and must have a quarter of that left: the keeper
-  extends a lock when half of the time is left, and may be a quarter of it late.
+  have been set for the bucket's default time, and must have a quarter of that time left. The keeper
+  extends a lock when half of the default time is left, and may be late by a quarter of the default
+  time.
 - A pack that no snapshot names yet has the default lock. Packs that only expired recovery points
   need may lose their lock, and are not queried.
 - Objects that are new since the last check are checked, and each day a thirtieth of the rest: the
   day of an object is a hash of its name. A check covers all days since the last completed one, so
   neither a missed day nor an interrupted run leaves a gap. After a check that found a problem, or
-  got no answer for an object, the next one covers all objects.
+  got no answer for an object, the next check covers all objects.
 - A wrong lock is a warning: the object is intact. A lock that the store does not report is unknown,
   neither right nor wrong.
-- Times are the store's; they are compared with this machine's clock, which S3 refuses if it is a
-  quarter of an hour off.
+- Times come from the store and are compared with this machine's clock. S3 refuses requests from a
+  clock that is a quarter of an hour off.
 """
 
 import zlib
@@ -67,8 +68,8 @@ class LockCheck:
         self._due_days = due_days(since, now)
         self._waiting: list[tuple[Stat, bool]] = []
         self._objects = self._looked_at = self._wrong = self._unknown = 0
-        self._refusal: tuple[str, str] | None = None  # the first object, and the store's answer
-        self._are_all_refused = False  # the store refuses every query: ask no more
+        self._refusal: tuple[str, str] | None = None  # first refused object, store's answer
+        self._are_all_refused = False  # the store refuses every query, so none is sent any more
 
     def add(self, stat: Stat) -> None:
         """Add a listed object; its lock is queried if it is due."""

@@ -1,12 +1,12 @@
 """Pack check: lost and damaged packs, and when damage is a warning only.
 
-- A pack that is missing, truncated or damaged is one finding, with the recovery points that need
-  it, however often it was noticed.
-- A pack that no snapshot names is read as well: its snapshot may be lost, or still to come.
+- A pack that is missing, truncated or damaged becomes one finding, however often the problem was
+  noticed. The finding names the recovery points that need the pack.
+- A pack that no snapshot names is read as well: its snapshot may be lost, or not written yet.
 - Packs that the keeper's records freed may be missing. A pack that an unexpired recovery point
   needs must exist, whatever a record says.
-- A distrusted pack was found damaged before, and its content is sent again. It is only a warning
-  after the newest recovery point of each of the writer's sets no longer needs it.
+- A distrusted pack was found damaged before, and its content is sent again. Such a pack is only a
+  warning once the newest recovery point of each of the writer's sets no longer needs it.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from backup.trust.retention_log import RetentionLog
 from backup.trust.snapshot_history import SnapshotHistory
 
 _MAX_POINTS_NAMED = 5
-_MAX_UNNAMED = 10_000  # damaged packs without a snapshot: anybody may put such a file there
+_MAX_UNNAMED = 10_000  # damaged packs without a snapshot: anybody may put junk under such names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class PackCheck:
     def _read_unnamed(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> None:
         """Compare a pack that no snapshot names with its name.
 
-        The next run may use it, or a lost snapshot may need it; or it is junk.
+        The next run may use the pack, a lost snapshot may need it, or it is junk.
         """
         try:
             self._read_pack(name, sha256, tell)

@@ -3,7 +3,7 @@
 - Each draw picks one byte of the content, every byte being equally likely, and the piece around it
   is checked. If a share p of the content is damaged, n draws all miss it with probability (1 −
   p)^n, however large the content is and wherever the damage is.
-- A byte may be drawn twice; the formula assumes it.
+- A byte may be drawn twice; the formula assumes independent draws.
 """
 
 import math
@@ -42,8 +42,8 @@ class Sample:
 def smallest_sample(confidence: float, damage: float = DAMAGE) -> Sample:
     """Return the smallest sample that finds a share of damage.
 
-    Raise `UsageError` unless both numbers are between 0 and 1, or if it takes more than a million
-    pieces: then a full check is less work.
+    Raise `UsageError` if a number is not between 0 and 1. Raise it also if the sample takes more
+    than a million pieces: a full check is then less work.
     """
     if not 0 < confidence < 1 or not 0 < damage < 1:
         raise UsageError(
@@ -65,6 +65,6 @@ def draw(total: int, count: int, random: Callable[[int], bytes]) -> list[int]:
     drawn: list[int] = []
     while len(drawn) < count:
         number = int.from_bytes(random(size), "big") >> (8 * size - bits)
-        if number < total:  # a remainder would favour low numbers
+        if number < total:  # taking a remainder instead would favour low numbers
             drawn.append(number)
     return sorted(drawn)

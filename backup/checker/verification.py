@@ -8,7 +8,8 @@
   and presence and size of every named pack. `read` reads every byte: a pack's name is its hash, so
   each flipped bit is found.
 - With a key (an identity): also every authentication tag of every pack read, and every blob that a
-  recovery point reaches; or every page, and a random sample of the content, with its confidence.
+  recovery point reaches. A sample checks every page and random pieces of the content instead, and
+  reports its confidence.
 - The lock of each object, if the store locks: all of them on the first check and with `read`;
   otherwise new objects and a thirtieth of the rest per day. See `lock_check`.
 - Packs that the keeper's records freed may be missing; packs that an unexpired recovery point needs
@@ -79,8 +80,8 @@ def verify(
     `sample` needs an identity and checks random pieces instead of all content. `witness` are heads
     of an earlier report, stored elsewhere; `owner` is the owner's public key, from the recovery
     card. `locks_right_at` is the start of the last verification whose `locks` were right; the
-    caller stores it, and without it all locks are checked. `distrusted` are packs reported to the
-    writer, in addition to those that the keeper distrusts.
+    caller stores it, and without `locks_right_at`, all locks are checked. `distrusted` are packs
+    reported to the writer, in addition to those that the keeper distrusts.
 
     Raise `NotFound` (no repository), `WrongKey` (the identity is of another one),
     `StoreUnavailable` (no answer) or `UsageError` (a sample without an identity).

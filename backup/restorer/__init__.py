@@ -3,7 +3,7 @@
     restore = Restore(request, body=body, open_reader=open_reader, progress=None, now=now)
     result = restore.run()
 
-  restore_run      one restore: plan, workers, then links and folders that several workers share
+  restore_run      one restore: plan, workers, then links and folders shared by several workers
   frame_plan       units of work, planned so that a frame is decoded about once
   work_units       units of work, and the reports of workers
   worker           one worker: restores units and pieces; large_files, extents

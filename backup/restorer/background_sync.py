@@ -19,7 +19,7 @@ _CALLER_WAIT_SECONDS = 2.0
 
 
 def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
-    """Start a process that syncs and completes a target; only if `may_fork`."""
+    """Start a process that syncs and completes a target; needs `may_fork`."""
     caller = os.getpid()
     between = fork()
     if between:
@@ -38,7 +38,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 
 
 def _await_end(caller: int) -> None:
-    """Wait briefly for the caller to end: its own syncs would wait for ours."""
+    """Wait briefly for the caller to end; its syncs would wait for this sync."""
     with suppress(OSError):
         watched = os.pidfd_open(caller)
         select.select([watched], [], [], _CALLER_WAIT_SECONDS)
@@ -46,7 +46,7 @@ def _await_end(caller: int) -> None:
 
 def _close_all_but(target: Target) -> None:
     os.chdir("/")
-    # A reader of our output waits until every process has closed it.
+    # A program that reads the command's output waits until every process has closed that output.
     kept = (target.root, target.journal)
     with os.scandir("/proc/self/fd") as opened:
         descriptors = [int(entry.name) for entry in opened]

@@ -1,7 +1,7 @@
 """Direct I/O: writes a part of a file without the page cache.
 
-- It is used if the caller waits for the disk. A write through the cache copies every byte, and the
-  disk starts only after everything was read and decoded.
+- Direct I/O is used if the caller waits for the disk. A write through the cache copies every byte,
+  and the disk starts only after everything was read and decoded.
 - The disk accepts only whole blocks. Bytes before the first and after the last whole block are
   written through the cache. So are all bytes if the file system has no direct I/O.
 """
@@ -15,9 +15,9 @@ from backup.reader.blob_reader import Raw
 from backup.restorer.safe_paths import write_at
 from backup.system.huge_pages import large_memory
 
-WORTHWHILE_BYTES = 512 * 1024  # below it, the wait for the disk costs more than the copy
+WORTHWHILE_BYTES = 512 * 1024  # for fewer bytes, the wait for the disk costs more than the copy
 
-_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not available everywhere
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # 0 on systems without direct I/O
 _BLOCK_BYTES = 4096
 _BUFFER_BYTES = 4 * 1024 * 1024
 
@@ -29,7 +29,7 @@ class DirectWriter:
         self._buffer = large_memory(_BUFFER_BYTES)
         self._descriptor = -1
         self._at = 0  # offset in the file of the first block of the buffer
-        self._head = 0  # bytes at the start of that block that are not part of the content
+        self._head = 0  # bytes in the first block before the content
         self._filled = 0
         self._is_direct = False
 

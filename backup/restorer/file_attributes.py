@@ -5,7 +5,8 @@
   of the user that restores.
 - An attribute that the target cannot store is reported, and the content is restored without it.
   Examples are an owner on FAT, or a share where root may not change owners.
-- Owner and mode are not set again if the new file was created with them: two calls fewer a file.
+- Owner and mode are not set again if the new file was created with them. This saves two calls per
+  file.
 """
 
 import errno
@@ -22,7 +23,7 @@ Owner = tuple[int, int]
 
 _NOTHING = (-1, -1)
 DEFAULT_RIGHTS = "system.posix_acl_default"  # changes the modes of new files in a folder
-_GRANTING = (b"security.capability", b"trusted.")  # not a label such as `security.selinux`
+_GRANTING = (b"security.capability", b"trusted.")  # no labels such as `security.selinux`
 _CANNOT = frozenset(
     (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
 )
@@ -107,7 +108,8 @@ def inherited_owner(folder: int) -> Owner:
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:
-        # A folder may give its group to new files; if its group is ours, they get ours either way.
+        # A set-group-id folder passes its group to new files. If that is this process's group, new
+        # files get this group either way.
         is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)
         if is_known and os.fstat(folder).st_gid == os.getegid():
             return os.geteuid(), os.getegid()

@@ -1,14 +1,14 @@
 """Plan of a restore by frame, so that a frame is decoded about once.
 
 - Small files share frames of about 1 MiB. In path order, a frame would be decoded again for each
-  copy of a file in another folder, and a frame of one night for each folder that changed in that
-  night.
+  folder with a copy of one of its files. A frame of one night would be decoded again for each
+  folder that changed in that night.
 - The home of a frame is the first unit of work, in path order, that needs it. A later file that
   needs the frame is written early, by the home, unless the frame is still in a reader's memory.
 - The plan reads each leaf before anything is written, so each leaf is read twice. It stores a
   number for each frame, and the entries of early files, on disk if they are many.
-- A leaf that cannot be planned is restored in path order. The worker that reads it reports the
-  problem.
+- A leaf that cannot be read for the plan is restored in path order. The worker that reads the leaf
+  reports the problem.
 """
 
 from array import array
@@ -34,8 +34,8 @@ _MOST_PARTS = 32
 _FEW_ENTRIES = 256
 _UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
 _UNIT_ENTRIES = 8192
-_FEWEST_UNITS = 8  # of a large point, so that all workers end at about the same time
-_KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps
+_FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at about the same time
+_KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps in memory
 _SHARED_FRAME_BYTES = 1024 * 1024
 _MOST_FRAMES = 256 * 1024  # about 40 MB
 _MOST_EARLY_FILES = 4096  # a unit is in memory as a whole
@@ -119,7 +119,7 @@ class FramePlan:
         ):
             unit = _PlannedUnit()
             self._units.append(unit)
-            self._kept.clear()  # another worker may take it
+            self._kept.clear()  # another worker may get the new unit
             self._kept_bytes = 0
         unit.entries += entries
         return unit

@@ -1,7 +1,7 @@
 """Large files: restored in pieces by all workers.
 
 - A worker that reaches a large file only creates it, empty and with mode 0600. After all units, the
-  workers write its pieces; then it gets its attributes.
+  workers write the pieces of the file. Then the file gets its attributes.
 - Each piece is written at its own offset, and the path is opened again step by step.
 - If a piece cannot be restored, the whole file is removed.
 - An interrupted restore leaves a file with gaps. The next restore compares each piece of it, in one
@@ -18,7 +18,7 @@ from backup.format.manifest import BlobRef, Entry
 from backup.restorer.safe_paths import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024
-_PIECE_BYTES = 16 * 1024 * 1024  # small, so that workers end at about the same time
+_PIECE_BYTES = 16 * 1024 * 1024  # small, so that all workers end at about the same time
 
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -1,7 +1,7 @@
 """Pipe messages: values between processes, received whole or not at all.
 
-Unlike pipes of `multiprocessing`, `post` never waits: the worker that is to receive a unit may
-be waiting until its report is read.
+Unlike pipes of `multiprocessing`, `post` never waits: the worker that receives a unit may itself be
+waiting until its report is read.
 """
 
 import fcntl
@@ -73,6 +73,6 @@ def open_message_pipe() -> tuple[PipeEnd, PipeEnd]:
     """Return two connected ends; programs started later do not inherit them."""
     first, second = os.pipe(), os.pipe()
     for pipe in (first, second):
-        with suppress(OSError):  # more than this user may have
+        with suppress(OSError):  # over the user's limit for pipe memory
             fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return PipeEnd(first[0], second[1]), PipeEnd(second[0], first[1])

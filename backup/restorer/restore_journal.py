@@ -5,8 +5,9 @@
 - A target with content is resumed only if its journal names the same recovery point and the same
   request. The journal does not name complete files: every file is compared. Files that the point
   does not have remain, and are not reported.
-- A folder that ignores upper and lower case (it also finds the journal's name in capitals) is not
-  resumed: a file could be mistaken for an unfinished one of a similar name, and replaced.
+- A restore into a folder that ignores upper and lower case is not resumed (such a folder also finds
+  the journal's name in capitals): a file could be mistaken for an unfinished one of a similar name,
+  and replaced.
 - The journal is locked during a restore, so two restores never write into one target.
 """
 
@@ -38,7 +39,7 @@ class Target:
     def complete(self) -> None:
         """Remove the journal; the journal of another restore stays.
 
-        Somebody may have emptied the folder meanwhile and restore into it again.
+        Somebody may have emptied the folder meanwhile and started another restore into it.
         """
         with suppress(FileNotFoundError):
             found = os.stat(JOURNAL, dir_fd=self.root, follow_symlinks=False)

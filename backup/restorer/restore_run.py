@@ -1,10 +1,10 @@
 """Run of a restore: planned units in workers, then the remaining work.
 
-- The remaining work is large files, hard links between stretches, and the attributes of folders
-  into which several stretches wrote.
+- The remaining work consists of large files, hard links between stretches, and the attributes of
+  folders into which several stretches wrote.
 - The target is empty at first, or an interrupted restore is resumed: see `restore_journal`.
-- The journal is removed after the disk has everything. `syncs` says whether the caller waits for
-  that: see `background_sync`.
+- The journal is removed after the disk has everything. `syncs` selects whether the caller waits for
+  the disk: see `background_sync`.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
-# Of the only worker: across a network, each call waits for its answer.
+# Reads at once, by the only worker; across a network, each read waits for its answer.
 _LOCAL_READS, _REMOTE_READS = 2, 4
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
@@ -131,7 +131,7 @@ class Restore:
         self._selection = Selection(request.patterns)
         self._totals = _Totals()
         self._reads = _LOCAL_READS if request.forks else _REMOTE_READS
-        self._healers: list[BlobHealer] = []  # of reads outside of workers
+        self._healers: list[BlobHealer] = []  # for reads outside of workers
 
     def run(self) -> RestoreResult:
         """Restore the point; see `Repository.restore`."""
@@ -211,7 +211,7 @@ class Restore:
         *,
         are_many: bool = False,
     ) -> None:
-        """Restore the units; `are_many` starts workers before the first is found."""
+        """Restore the units; `are_many` starts workers before any unit is found."""
         if not are_many:
             first = list(islice(units, 2))
             if not first:
@@ -275,7 +275,7 @@ class Restore:
 
         pages = leaves(reader, top_page(self._body), self._selection, lost)
         with closing(FramePlan(self._body, Selection(self._request.patterns))) as plan:
-            with reading_threads(self._reads) as pool:  # its threads end before workers are forked
+            with reading_threads(self._reads) as pool:  # the threads end before workers are forked
                 steps = ((page, None if target.is_resumed else page.ref) for page in pages)
                 for page, content in prefetch_frames(reader, steps, pool):
                     plan.add(page, None if isinstance(content, BackupError) else content)
@@ -323,7 +323,7 @@ class Restore:
         except StoreUnavailable:
             raise
         except BackupError:
-            return None  # the page that lists it is unreadable, which was reported
+            return None  # the page that lists the path is unreadable, which was reported
 
     def _show_progress(self, path: str) -> None:
         if self._progress is None:

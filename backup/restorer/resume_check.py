@@ -1,7 +1,7 @@
 """Comparison of files of an interrupted restore with the recovery point.
 
-- The id of each piece is compared, and the disk tells whether each hole is one. Size and time prove
-  nothing.
+- The id of each piece is compared, and the file system is asked whether each hole has no data. Size
+  and time prove nothing.
 """
 
 import errno
@@ -70,6 +70,6 @@ def has_holes(descriptor: int, entry: Entry) -> bool:
         try:
             if os.lseek(descriptor, start, os.SEEK_DATA) < start + length:
                 return False
-        except OSError:  # there is no data after it
+        except OSError:  # there is no data after the offset
             return True
     return True

@@ -50,17 +50,17 @@ def open_folder(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
 def reserve(descriptor: int, size: int) -> None:
     """Reserve blocks for a file where possible; its size does not change.
 
-    Otherwise the file system searches for blocks at each write: a quarter of the time of writing. A
-    size of more than half of the free space is not reserved: if it does not fit, ext4 takes all
-    free blocks before it fails, and other programs find the disk full. A hostile host can state any
-    size.
+    Without a reservation, the file system searches for blocks at each write, which takes a quarter
+    of the time of writing. A size of more than half of the free space is not reserved. If a
+    reservation does not fit, ext4 takes all free blocks before it fails, and other programs find
+    the disk full. A hostile host can state any size.
     """
-    import ctypes  # only large files need it
+    import ctypes  # only large files need the reservation
 
     disk = os.fstatvfs(descriptor)
     if size > disk.f_bavail * disk.f_frsize // 2:
         return
-    with suppress(AttributeError):  # another C library
+    with suppress(AttributeError):  # a C library without this function
         fallocate = ctypes.CDLL(None).fallocate64
         fallocate(descriptor, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size))
 

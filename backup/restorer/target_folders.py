@@ -1,12 +1,12 @@
 """Target folders: the open folders of the path that a writer works in.
 
-- Each step is one name in an open folder and never follows a symbolic link. So neither a forged
-  path nor a link that somebody creates meanwhile leads out of the target.
-- A folder gets its times and mode when it is left. Folders into which other workers may still write
-  are handed over; the end of the restore sets their attributes.
+- Each step is one name in an open folder and never follows a symbolic link. So no forged path leads
+  out of the target, and no link that somebody creates meanwhile does.
+- A folder gets its times and mode when the writer leaves it. The writer hands over folders into
+  which other workers may still write; the end of the restore sets the attributes of these folders.
 - Few folders are open at a time, however deep the path is.
 - A folder that may not be needed is only noted. It is created when something in it is written.
-- With `find`, used for late links, folders are complete: each keeps the attributes that it has.
+- With `find`, used for late links, existing folders are complete: each keeps its attributes.
 """
 
 import os
@@ -25,8 +25,8 @@ from backup.system.folder_stack import FolderStack
 class _Folder:
     path: bytes
     entry: Entry | None  # None: this writer does not set its attributes
-    new_file_owner: Owner | None = None  # owner of new files in it; None: not examined yet
-    found: os.stat_result | None = None  # attributes to set again when it is left
+    new_file_owner: Owner | None = None  # owner of the folder's new files; None: not examined yet
+    found: os.stat_result | None = None  # attributes to set again when the writer leaves the folder
 
 
 class TargetFolders:
@@ -44,10 +44,10 @@ class TargetFolders:
     ) -> None:
         """Set the callbacks of the writer.
 
-        `set_attributes` sets the attributes of a folder; `count` counts a noted one.
-        `report_merged` is called with a folder that the target cannot distinguish from another.
-        `find` returns the entry of a folder that must be created; existing folders then keep their
-        attributes.
+        `set_attributes` sets the attributes of a folder; `count` counts a folder that was only
+        noted. `report_merged` is called with a folder that the target cannot distinguish from
+        another. `find` returns the entry of a folder that must be created; existing folders then
+        keep their attributes.
         """
         self._is_resumed = is_resumed
         self._set_attributes = set_attributes
@@ -59,7 +59,7 @@ class TargetFolders:
         self._folders = [_Folder(path=b"", entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}
-        self._postponed: list[Entry] = []  # until they are handed over
+        self._postponed: list[Entry] = []  # kept until they are handed over
 
     @property
     def root(self) -> int:
@@ -192,7 +192,7 @@ class TargetFolders:
 
         def finish(descriptor: int | None) -> None:
             if descriptor is None:
-                # Somebody moved it: the end of the restore searches for it again.
+                # Somebody moved the folder: the end of the restore searches for it again.
                 self._postponed += [] if folder.entry is None else [folder.entry]
                 return
             if folder.entry is not None:
@@ -200,7 +200,7 @@ class TargetFolders:
             if folder.found is not None:
                 _make_as_found(descriptor, folder.found)
 
-        with suppress(OSError):  # the next write reports that it was moved
+        with suppress(OSError):  # the next write reports that the folder was moved
             self._open.leave(finish)
 
 
@@ -225,7 +225,7 @@ def _is_other(folder: int, name: bytes) -> bool:
 def _reopen_unreadable(folder: int, name: bytes) -> int:
     """Open a folder that an earlier attempt gave an unreadable final mode.
 
-    Its mode is not changed by its name: somebody may have put a link in its place.
+    The mode is not changed by name: somebody may have replaced the folder by a link.
     """
     place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
     try:

@@ -45,7 +45,7 @@ class TreeWriter:
     """Writer of entries in path order below an open folder, for one thread.
 
     With `direct`, large content bypasses the page cache. With `find`, which returns the entry of a
-    path, folders are complete and keep their attributes. `umask` is that of the process.
+    path, folders are complete and keep their attributes. `umask` is the umask of the process.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # For files that are written early. The stretch of a folder sets its attributes.
+        # For files that are written early. The stretch that lists a folder sets its attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -105,7 +105,7 @@ class TreeWriter:
         self._path.note(entry)
 
     def link(self, path: bytes, first: bytes) -> bool:
-        """Link a path to a restored file; return False if that is missing.
+        """Link a path to a restored file; return False if the file is missing.
 
         The folder's times stay as they were, so it may be complete already.
         """
@@ -124,7 +124,7 @@ class TreeWriter:
                 )
         except (OSError, UnsafePath):
             return False
-        with suppress(OSError):  # where times cannot be set, finishing the folder reports it
+        with suppress(OSError):  # if times cannot be set, finishing the folder reports the problem
             os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
         self.files += 1
         return True
@@ -139,7 +139,7 @@ class TreeWriter:
         descriptor = -1
         try:
             folder, name = self._path.enter(entry.path)
-            # Create it with its final owner and mode if possible: two calls fewer a file.
+            # Create it with its final owner and mode if possible: this saves two calls per file.
             is_set = self._attributes.match(self._path.new_file_owner(), entry)
             is_plain = is_set and not (entry.xattrs or entry.mode & ~0o777)
             descriptor = os.open(
@@ -183,7 +183,7 @@ class TreeWriter:
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file for `write` and `skip`, then `end` or `give_up`.
 
-        With a proof, continue the file of an earlier restore, if it is still the same.
+        With a proof, continue the file of an earlier restore, if the file is still the same.
         """
         self._drop_file()
         with self.problems_of(entry):
@@ -266,7 +266,7 @@ class TreeWriter:
         self._direct.end()
 
     def finish_file(self, entry: Entry) -> None:
-        """Set the attributes of a postponed file that is filled now."""
+        """Set the attributes of a postponed file after all pieces are written."""
         with (
             self.problems_of(entry),
             open_folder(self._path.root, entry.path) as (folder, name),
@@ -324,7 +324,7 @@ class TreeWriter:
         return self._path.hand_over(last)
 
     def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
-        """Return whether this restore may have created a file; it has one name."""
+        """Return whether a file has one name and may be from this restore."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
 

@@ -18,7 +18,7 @@ class Stretch:
     part: int
     parts: int
     early: "array[int]"  # indexes in the leaf of files that a unit writes early
-    content: bytes | None  # of the leaf, if the plan kept it
+    content: bytes | None  # content of the leaf, if the plan kept it
 
     def bounds(self, entries: int) -> tuple[int, int]:
         """Return the indexes in the leaf at which the stretch begins and ends."""
@@ -40,15 +40,15 @@ class Report:
     path: str
     files: int
     directories: int
-    size_bytes: int  # of the files
+    size_bytes: int  # total of the files
     owners_lost: int  # paths that now belong to the restoring user instead of their owner
     bytes_done: int
     problems: list[Problem]
     made: list[Entry]  # created folders, whose attributes are set at the end
     noted: list[Entry]  # folders whose attributes are set at the end if they exist
-    links: list[tuple[bytes, bytes]]  # path, and the first name
+    links: list[tuple[bytes, bytes]]  # path of the link, path of the first name
     put_off: list[Entry]  # files that were created empty and are filled in pieces later
-    lost: dict[str, Problem]  # files of these that cannot be filled, by path text
+    lost: dict[str, Problem]  # postponed files that cannot be filled, by path text
     matched: list[str]
     healed: list[str]
     damaged: list[str]  # packs, by name

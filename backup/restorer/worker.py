@@ -1,4 +1,4 @@
-"""Worker of a restore: restores the stretches and pieces that it is given.
+"""Worker of a restore: restores the stretches and pieces it receives.
 
 - Content is read ahead while files are written. Files are written in path order, except early ones.
 - A report names the work that is left: attributes of folders into which later stretches may write,
@@ -141,7 +141,8 @@ class RestoreWorker:
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
                         yield (its, other), other.fetched
-        # Write the early files whose frames were not needed above, because a page cannot be read.
+        # Write the remaining early files: a page was unreadable, so their frames were not needed
+        # above.
         for step in chain.from_iterable(early.values()):
             yield (its, step), step.fetched
 
@@ -234,7 +235,7 @@ class RestoreWorker:
                 if isinstance(error, Damaged):
                     error.packs = tuple(self._healer.take_damaged())
                 raise
-            # Each stretch reports it: other workers may have read the page while it was readable.
+            # Each stretch reports the page: other workers may have read it while it was readable.
             self._tree.problems.append(lost_page(stretch.page, error))
             return []
 
@@ -343,9 +344,9 @@ class RestoreWorker:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # An earlier file of this stretch exists now, or never will. A file of another stretch may
-        # be written later. A file that is postponed or written early has one name until all units
-        # are done.
+        # An earlier file of this stretch exists now or was not restored. A file of another stretch
+        # may be written later. A postponed or early file gets no further name until all units are
+        # done.
         if path_key(earlier) < first or earlier in self._put_off_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):

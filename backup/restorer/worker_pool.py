@@ -1,6 +1,7 @@
 """Worker pool: processes with the same work.
 
-- Units are handed out one by one, in order, to each worker that asks. A slow one delays no other.
+- Units are handed out one by one, in order, to each worker that asks. A slow worker delays no other
+  worker.
 - A worker gets its units as one stream. It may ask for the next unit before it has finished, to
   read ahead.
 - Fork only while this process has a single thread: a fork copies no other thread, and the locks of
@@ -21,7 +22,7 @@ from backup.errors import BackupError
 from backup.restorer.pipe_messages import PipeEnd, open_message_pipe
 from backup.system.process_fork import fork
 
-_AHEAD = 1  # units that wait for a worker, so that it never waits for this process
+_AHEAD = 1  # units queued for a worker, so that the worker never waits for this process
 
 U = TypeVar("U")
 Emit = Callable[[Any], None]
@@ -77,13 +78,14 @@ def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> It
 
 
 def _hand_out(pipe: PipeEnd, rest: Iterator[U], listening: select.poll) -> None:
-    # Do not wait until the worker receives it: the worker may be waiting for its report to be read.
+    # Do not wait until the worker receives the unit: the worker may be waiting until its own report
+    # is read.
     pipe.post(next(rest, None))
     listening.register(pipe.writing, select.POLLOUT)
 
 
 def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
-    with suppress(BrokenPipeError):  # receiving its messages reports its end
+    with suppress(BrokenPipeError):  # receiving from the worker reports its end
         if not pipe.has_sent_all():
             return
     listening.unregister(pipe.writing)
@@ -92,7 +94,7 @@ def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
 def _received(pipe: PipeEnd) -> tuple[str, Any]:
     try:
         kind, value = pipe.receive()
-    except (EOFError, OSError):  # `OSError`: it ended within a message
+    except (EOFError, OSError):  # `OSError`: the worker ended within a message
         raise BackupError(
             "worker process of the restore: it was killed. Run the same command again."
         ) from None
