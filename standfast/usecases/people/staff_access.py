@@ -7,7 +7,7 @@ Rules
   empty file.
 - Access is checked in every directory, also under names that the list does not contain: an account
   that nobody recorded is the most likely to stay open.
-- A directory that cannot be read is reported; its accounts never count as "no access".
+- A directory that cannot be read is reported; a missing answer never counts as "no access".
 - Names are masked unless requested, and then the access is recorded.
 """
 

@@ -5,9 +5,9 @@ Each event is sent as a request of `[requests]`: a signed webhook, or the call t
 Rules
 - Only live incidents that are not quiet are reported. An event names the incident and its playbook,
   but no account, no person and no input of the incident.
-- An event is sent at least once: a run of kind `event` is recorded before the request, and the run
-  ends only when the response has an expected status. Each attempt has the same idempotency key and
-  the same parameters.
+- An event is sent at least once: a run of kind `event` is recorded before the request, and the
+  event is sent again until the response has an expected status. Each attempt has the same
+  idempotency key and the same parameters.
 - A failed event is sent again for a week, at first after half a minute, later after at most an
   hour. After the week, the event is never sent, so that a new setting does not report old
   incidents.
