@@ -6,8 +6,8 @@
   keeper or a trusted writer signed it. Other objects are named, and not copied.
 - The copy is a valid repository at every moment. Root records come first, because everything refers
   to them. A snapshot comes after the packs that it needs and the keep record that it saw. A keep
-  record comes as late as that allows, so that no recovery point of the copy expires before newer
-  ones exist there. It comes before every snapshot whose packs it lists as dropped.
+  record comes as late as this order allows, so that no recovery point of the copy expires before
+  newer recovery points exist there. It comes before every snapshot whose packs it lists as dropped.
 - Objects of the copy are not read again; a wrong size is reported.
 - Packs that the keeper dropped and junk are not copied, and nothing is ever removed.
 - Key records are copied only if a store for them is given: somebody with packs and keys of both

@@ -1,8 +1,8 @@
 """Keeper key: a file that the owner makes for the keeper's machine.
 
 - The machine is not the writer's. The key signs keep records and decrypts nothing.
-- Somebody that has it, and the keeper's rights at the store, can expire recovery points that are no
-  longer locked, in two steps and after seven days; so it is not stored on the backup host.
+- Somebody with this key and the keeper's rights at the store can expire recovery points that are no
+  longer locked, in two steps and after seven days. So the key is not stored on the backup host.
 """
 
 from dataclasses import dataclass, field

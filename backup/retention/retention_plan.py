@@ -6,8 +6,8 @@
 - A marked pack that a recovery point needs is unmarked.
 - A dropped pack that still exists is removed by the next run, unless a recovery point without a
   recorded expiry needs it.
-- Of a blocked writer nothing is removed, whatever was recorded, and all its locks are extended: the
-  needs of its recovery points are unknown.
+- Nothing of a blocked writer is removed, even if its removal was recorded, and all its locks are
+  extended: the needs of its recovery points are unknown.
 - One run marks and drops as many packs as fit into its records; the next runs continue.
 - A run that would expire more than a fifth of the recovery points is refused as a whole. Interim
   recovery points that a later run replaced, and those that nobody can open any more, do not count.

@@ -11,7 +11,8 @@ One run, in this order:
    recovery point, not locked. Only then remove them.
 
 Rules
-- The put of a record decides: a keeper that finds its number taken reads again and plans again.
+- The first put of a record number wins: a keeper that finds its number taken reads again and plans
+  again.
 - A run that is interrupted leaves either nothing, or a record that the next run completes.
 - A pack that is still locked stays marked, is reported, and is tried again by the next run.
 - No domain key is needed, and no pack is opened.

@@ -3,8 +3,8 @@
 - Snapshots never change, so each is read once, however often a run reads the state; a slot without
   a valid snapshot is read once per root record.
 - A writer is `blocked` if its history has a gap or an unreadable snapshot: the needs of that
-  snapshot are unknown, so nothing of the writer expires or is freed until it is back. A snapshot
-  that has expired blocks nothing.
+  snapshot are unknown, so nothing of the writer expires or is freed until the snapshot is readable
+  again. A snapshot that has expired blocks nothing.
 - Only packs with names of this format, of writers that a root record grants, are considered.
 - No key is needed: the public part of a snapshot names its packs.
 """

@@ -104,8 +104,8 @@ class LeftOut:
 class Obstacle:
     """A problem in the way of a complete backup.
 
-    `prevents` tells whether the backup would be incomplete. Otherwise it is a risk that an operator
-    may accept.
+    `prevents` tells whether the backup would be incomplete. Otherwise the obstacle is a risk that
+    an operator may accept.
     """
 
     problem: str  # the problem, and what to do
@@ -116,9 +116,10 @@ class Source(ABC):
     """One named source; usable for one run at a time."""
 
     kind: str
-    # Whether a forked process can read it: it needs nothing that is open.
+    # Whether a forked process can read the source: reading needs no open file or connection.
     supports_worker_reader = False
-    # Whether most of its files are removed once they are stored: a log, with each base backup.
+    # Whether most files of the source are removed once they are stored: an archived log is pruned
+    # after each base backup.
     is_self_pruning = False
 
     def __init__(self, name: str) -> None:
@@ -240,7 +241,7 @@ class OpenSource(ABC):
     def chunk_bytes(self, found: Found) -> int:
         """Return the suitable average chunk size in bytes.
 
-        It is small where edits are scattered.
+        The size is small for content with scattered edits.
         """
 
 

@@ -8,8 +8,8 @@
 - Content counts only if the program ended with success: the last `readinto` waits for that. If a
   complete output ends in a known way, that end must be present: a script that starts the program
   elsewhere may hide that it failed.
-- Of the error output, one line is shown, shortened and without secrets.
-- A program never outlives the block that started it, and never blocks a night's run.
+- Only one line of the error output is shown, shortened and without secrets.
+- A program never outlives the block that started it, and never blocks a nightly run.
 - A program that receives backup content cannot read the custodian's identity, if the kernel can
   hide a file.
 """
@@ -31,7 +31,7 @@ from backup.sources.chunk_sizes import SMALL_FILE_BYTES
 from backup.sources.output_completeness import EndMarker
 from backup.system.landlock import call_with_hidden_paths
 
-UNKNOWN_SIZE = 1 << 62  # of content whose end is only known once it arrived
+UNKNOWN_SIZE = 1 << 62  # of content with a length that is unknown until its end arrived
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
@@ -100,7 +100,7 @@ class ErrorOutput:
         self._thread.start()
 
     def close(self) -> None:
-        """Close our end of the pipe after the program ended."""
+        """Close this process's end of the pipe after the program ended."""
         if self._is_open:
             self._is_open = False
             os.close(self.write_end)

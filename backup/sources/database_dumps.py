@@ -1,9 +1,9 @@
 """Database dumps: files that exist only as the output of a program.
 
-- Each dump is one file, streamed from its program. A failed dump is named, the next ones are tried,
-  and at the end the source counts as failed.
+- Each dump is one file, streamed from its program. A failed dump is named, the remaining dumps are
+  tried, and at the end the source counts as failed.
 - The recovery point is consistent at the moment before the first dump started: each dump has its
-  own, later snapshot.
+  own snapshot, taken after that moment.
 - A file is readable by its owner only, and belongs to the user that runs the backup.
 """
 

@@ -1,6 +1,7 @@
 """SQLite source: a copy by the online backup, as one transaction sees it.
 
-- The copy is made in one step: in WAL mode writers continue, in rollback mode they wait meanwhile.
+- The copy is made in one step: in WAL mode, writers continue during the copy; in rollback mode,
+  they wait.
 - The recovery point is consistent at the moment before the copy started: everything committed by
   then is included.
 - The copy is a complete database without -wal and -shm files, so a restore needs only the file.

@@ -1,7 +1,7 @@
 """Key files of hosts and custodians; too slow passphrases are not tried.
 
 - A host has its signing key, the id key, and public keys: nothing in its folder decrypts anything.
-- A custodian's file is made once, then taken offline, like the owner's (see `ownership`).
+- A custodian's file is created once, then taken offline, like the owner's file (see `ownership`).
 - Files are created with mode 0600 in folders of 0700, synced, and never overwritten.
 """
 
@@ -150,7 +150,8 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
 def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
     """Decrypt an age file with a passphrase; raise `WrongKey` if it fails.
 
-    Also raise it if trying would take this machine too long; then the passphrase may be right.
+    Also raise `WrongKey` if a test of the passphrase would take this machine too long; the
+    passphrase may be right in that case.
     """
     if passphrase is None:
         raise WrongKey(f"{label} is locked with a passphrase. Enter it")
@@ -177,11 +178,11 @@ def open_domains(
     """Decrypt the private key of every domain generation, where possible.
 
     `key_copies` are tried in order for keys that the key store does not open. Without a `keys`
-    store, the identity must be a domain's own key. An erased domain is not opened, whatever still
-    exists. `damaged` receives the problem of each domain whose key record is invalid.
+    store, the identity must be a domain's own key. An erased domain is not opened, even if its key
+    records still exist. `damaged` receives the problem of each domain whose key record is invalid.
 
-    Raise `WrongKey` if nothing opens; or `Damaged` or `StoreUnavailable` if a key record could not
-    be read.
+    Raise `WrongKey` if no domain can be opened; or `Damaged` or `StoreUnavailable` if a key record
+    could not be read.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -247,8 +248,8 @@ def read_key_record(
 ) -> KeyRecord:
     """Return the newest valid key record of a domain.
 
-    Invalid records above it are skipped and added to `skipped`; `verify` reports them. Raise
-    `NotFound` without records, or `Damaged` if none is valid.
+    Invalid records with higher numbers are skipped and added to `skipped`; `verify` reports them.
+    Raise `NotFound` without records, or `Damaged` if none is valid.
     """
     prefix = key_prefix(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if parse_number(stat.name, prefix) is not None]

@@ -1,12 +1,12 @@
 """Retention log: the chain of keep records, read and verified.
 
-- A record counts if a keeper signed it whom the root record in force trusts that far, and if it
-  names the last record that counted. Others are skipped and reported, so junk in a slot stops
-  nobody.
+- A record counts if it names the last record that counted, and if its signer is a keeper that the
+  root record in force trusts up to this number. Other records are skipped and reported, so junk in
+  a slot stops nobody.
 - If the owner ended the trust in a keeper at a record with a known hash, no other record of that
   keeper counts under the same number.
 - Expired and dropped objects are believed only along the chain. Packs that a writer must not use
-  are believed from every signed record, in the chain or not: an error then only costs uploads.
+  are believed from every signed record, in the chain or not: a wrong entry then only costs uploads.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class RetentionLog:
     signed: int  # the highest number that a keeper signed, in the chain or not; or -1
     created: datetime | None  # time of the last record that counts, by the store's clock
     expired: frozenset[SnapshotId]
-    marked: Mapping[PackId, datetime]  # since when; neither unmarked nor dropped since
+    marked: Mapping[PackId, datetime]  # time of the mark; neither unmarked nor dropped since
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
     avoided: frozenset[PackId]  # packs that no new snapshot may use

@@ -1,7 +1,7 @@
 """Snapshot history of a writer, judged as a whole for `verify`.
 
-A compromised writer may fill its slots with junk: the first ten thousand are stored, the rest is
-counted.
+A compromised writer may fill its slots with junk: the first ten thousand such slots are stored, and
+further slots are only counted.
 """
 
 from bisect import bisect_left
@@ -165,9 +165,9 @@ class SnapshotHistory:
                 findings.note(name, problem, "verify with an identity: it reads what they reach")
 
     def _is_of_removed_writer(self, sequence: int) -> bool:
-        """Return whether it existed when its writer was removed.
+        """Return whether the slot existed when its writer was removed.
 
-        Nobody will skip it any more.
+        A removed writer will never skip the slot.
         """
         stored = self._stored[sequence]
         return self._removed is not None and stored is not None and stored <= self._removed

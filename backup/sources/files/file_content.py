@@ -81,7 +81,7 @@ def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ..
             if data >= status.st_size:
                 break
             position = os.lseek(descriptor, data, os.SEEK_HOLE)
-    # Of a file with very many holes, small ones are stored as the zeros that they read as.
+    # If a file has very many holes, the small holes are stored as zeros, as they are read.
     holes = sorted(holes, key=lambda hole: -hole[1])[:_MOST_HOLES]
     return tuple(sorted(holes))
 

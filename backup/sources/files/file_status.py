@@ -33,7 +33,7 @@ vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
 def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
     """Encode vectors of equal length column by column, in few calls.
 
-    Raise `OverflowError` for a number of 64 bits, such as an inode or a time of a far century.
+    Raise `OverflowError` for a number of 64 bits, such as an inode or a time in a distant century.
     """
     return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
 

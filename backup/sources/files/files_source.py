@@ -2,18 +2,20 @@
 
 - The walk uses open folders and never follows a symbolic link, so nobody can redirect it while it
   runs, and no path is too long for the kernel.
-- A file is opened without blocking and checked to be a file: a fifo in its place blocks nothing.
-- Sockets are omitted and recorded (they are useless without their process); devices and fifos are
-  stored as such.
+- A file is opened without blocking and checked to be a file: a fifo that replaced the file blocks
+  nothing.
+- Sockets are omitted and recorded, because a socket is useless without its process. Devices and
+  fifos are stored as devices and fifos.
 - Files have no common moment: the recovery point is consistent at the start of the walk. A file
   that changes or is replaced while it is read is stored as read, and reported. A file that is
   missing when it is to be read was deleted meanwhile, and is only counted.
 - `exclude` has patterns (see `exclusion_patterns`). An excluded folder is not entered.
 - `one_file_system`: other file systems mounted below the root are recorded and not entered.
-- `not_entered`: folders that are recorded and not entered, wherever they are below the root: those
-  of the backup itself. Otherwise each night would store the previous backup again.
-- `own_files`: files that the backup itself writes each night. They are omitted, with every name in
-  their folder that begins like theirs; files elsewhere are not reported.
+- `not_entered`: folders that are recorded and not entered, wherever they are below the root: the
+  folders of the backup itself. Otherwise each nightly backup would store the previous backup again.
+- `own_files`: files that the backup itself writes each night. They are omitted, with every file in
+  the same folder that has a name with the same beginning. Own files outside the source are not
+  reported.
 - `ignore_inode`: for network mounts that assign new inode numbers each time. Then size, times, mode
   and owner indicate a change, and further names of a file are stored as separate files.
 """

@@ -1,6 +1,6 @@
 """Sorted names in a folder, without files of the backup itself.
 
-Of very many names, most are on the disk meanwhile.
+Most names of a very large folder are kept on the disk meanwhile.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from backup.sources.files.large_folder_listing import LargeFolderListing
 
 _MANY_NAMES = 50_000  # names in one folder
-_LARGE_FOLDER_BYTES = 1024 * 1024  # size of the folder itself; it may contain as many names
+_LARGE_FOLDER_BYTES = 1024 * 1024  # size of the folder itself; such a folder may contain many names
 _NONE: Set[bytes] = frozenset()
 
 

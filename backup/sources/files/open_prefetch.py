@@ -1,8 +1,9 @@
 """Small files opened some time before they are read.
 
-Content that is in no cache must be read from the disk. Files read one after the other are each
-waited for; for many open files, the system is advised, and the disk fetches them in parallel. The
-advice is given only while this thread reads from a disk: for cached content, it is a useless call.
+Content that is in no cache must be read from the disk. If files are read one after the other, each
+read waits for the disk. If the system is advised about many open files first, the disk fetches them
+in parallel. The advice is given only while this thread reads from a disk: for cached content, the
+call is useless.
 """
 
 import os

@@ -9,11 +9,11 @@
   at that moment, and `obstacles` names them.
 - System-versioned tables are dumped with their history. If `mariadb-dump` cannot do that, they are
   dumped without it, and the recovery point says what is missing.
-- A dump cut off between two statements would load without an error, so each must end as
-  `mariadb-dump` ends one.
-- `mariadb-dump` supports MySQL servers from 5.7 on: an older one lacks what it queries. It writes
-  generated columns and roles in a form that only MariaDB accepts; the recovery point then says what
-  is missing.
+- A dump cut off between two statements would load without an error, so each dump must end with the
+  last line that `mariadb-dump` writes.
+- `mariadb-dump` supports MySQL servers from 5.7 on: an older server lacks what `mariadb-dump`
+  queries. `mariadb-dump` writes generated columns and roles in a form that only MariaDB accepts;
+  the recovery point then says what is missing.
 - A missing right would omit triggers or routines silently, so the grants are read first, and a
   database that cannot be dumped completely fails the source.
 """

@@ -1,7 +1,7 @@
 """MariaDB or MySQL server, reached through its client programs.
 
-- MySQL's `mysql` and `mysqldump` take other TLS options. A MariaDB before 10.5 has programs of
-  these names, too, so the program is asked for its maker.
+- MySQL's `mysql` and `mysqldump` need other TLS options. A MariaDB before 10.5 also has programs
+  with these names, so the version output of the program decides which options are used.
 - Nothing is taken from the environment or from option files of users. The password is in a file in
   the run's private folder, which is removed when the block ends.
 - Over a network, the connection is encrypted and the server's certificate verified, unless the

@@ -2,13 +2,15 @@
 
 It allows a restore to any moment.
 
-- The base is streamed from `pg_basebackup` and never stored on a local disk. It contains the WAL
-  that it needs, so it starts by itself, as of the end of the base backup.
+- The base is streamed from `pg_basebackup` and never stored on a local disk. The base contains the
+  WAL that it needs, so a restored base starts without the archive, in the state at the end of the
+  base backup.
 - `wal`, if given, is the folder into which the server archives its WAL (`archive_command` or
   `pg_receivewal`). With it, one recovery point reaches from the previous base to the newest
   segment.
 - After a recovery point with a new base is committed, segments before that base that are in the
-  recovery point are removed from the folder. Until then, or while base backups fail, it grows.
+  recovery point are removed from the folder. Until then, or while base backups fail, the folder
+  grows.
 - A server with tablespaces is refused: pg_basebackup can write only one to a pipe.
 - The role needs REPLICATION, and a replication connection in pg_hba.conf.
 """

@@ -1,7 +1,7 @@
 """PostgreSQL WAL source: the archived log, between two base backups.
 
-- Run it often, in a set of its own, next to a set with `postgresql_base` on the same folder: that
-  source prunes the folder, this one never does.
+- Run it often, in a set of its own, next to a set with `postgresql_base` on the same folder:
+  `postgresql_base` prunes the folder, this source never does.
 - The server is asked to finish its segment first (`pg_switch_wal`), and the segment is awaited for
   a minute: the recovery point is consistent at the moment of that call.
 - If the server does not answer, or the segment does not arrive, the existing segments are stored,
@@ -26,7 +26,7 @@ from backup.sources.postgresql.wal_spool import WalSpool
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-# One byte earlier: an idle server returns a boundary, and its file depends on the server's version.
+# Subtract a byte: an idle server returns a segment boundary, whose file depends on the version.
 _SWITCH = "SELECT pg_walfile_name(pg_switch_wal() - 1)"
 _MAY_SWITCH = "SELECT has_function_privilege('pg_switch_wal()', 'EXECUTE')"
 

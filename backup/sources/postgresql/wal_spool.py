@@ -67,14 +67,15 @@ class WalSpool:
             try:
                 status = (self.folder / name).lstat()
             except FileNotFoundError:
-                continue  # a .partial that became complete just now
+                continue  # a .partial that was renamed just now, because it is complete
             if stat.S_ISREG(status.st_mode):
-                # Also if it is not read now: an unchanged file is in the recovery point as read
-                # before.
+                # Record the file even if it is not read now: an unchanged file is in the recovery
+                # point with the content that was read before.
                 if not name.endswith(".partial"):
                     self._delivered[name] = _vector(status)
                 if _SEGMENT.fullmatch(name):
-                    # Use the largest: the newest may still be on its way, under its final name.
+                    # Use the largest size: the newest segment may still be incomplete under its
+                    # final name.
                     self._segment_bytes = max(self._segment_bytes, status.st_size)
                 yield found_from_status(below + name.encode(), status, None)
 
@@ -102,8 +103,8 @@ class WalSpool:
     def newest_ns(self) -> int | None:
         """Return the time (ns) of the last write to the newest complete segment.
 
-        It is None without segments. It is valid for the changes in it only if archiving keeps a
-        segment's time.
+        Return None without segments. The time is that of the segment's changes only if archiving
+        keeps a segment's time.
         """
         times = [
             file.stat().st_mtime_ns
@@ -128,9 +129,9 @@ class WalSpool:
 def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
     """Yield the first missing segment of each gap, judged by names only.
 
-    A timeline starts where an earlier one was left: the segments before its first one must exist on
-    an earlier timeline. Otherwise a server that died with unarchived segments and was followed by
-    its standby would leave an unnoticed gap.
+    A timeline branches from an earlier timeline: the segments before its first segment must exist
+    on an earlier timeline. Otherwise a server that died with unarchived segments and was followed
+    by its standby would leave an unnoticed gap.
     """
     per_file = _segments_per_file(segment_bytes)
     earlier: list[tuple[int, str]] = []

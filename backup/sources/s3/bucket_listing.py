@@ -3,12 +3,12 @@
 S3 sorts by whole keys, a source sorts paths by component; and a key may be invalid on file systems.
 A bucket may have millions of objects. So a component of a key is changed where necessary:
 
-- an empty one becomes `%`; `.` and `..` become `%2E` and `%2E%2E`; a zero byte becomes `%00`;
-- one over 255 bytes becomes its first 200 bytes, `%` and 16 digits of its SHA-256;
-- an object whose key is also the folder of others gets a `%` at its end, unless that is taken;
+- an empty component becomes `%`; `.` and `..` become `%2E` and `%2E%2E`; a zero byte becomes `%00`;
+- a component over 255 bytes becomes its first 200 bytes, `%` and 16 digits of its SHA-256;
+- an object whose key is also a folder of other objects gets a `%` at its end, unless that is taken;
 - an empty object whose key ends with a slash is the folder.
 
-Two keys with one path are rare: the second is reported, and not stored.
+Two keys rarely have the same path; the second object is then reported, and not stored.
 """
 
 import hashlib

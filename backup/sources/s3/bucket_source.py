@@ -4,8 +4,8 @@
 - Only current versions are stored. An object deleted between listing and reading counts as
   vanished. An object replaced meanwhile is stored in its new form, because a read never mixes two
   objects: an interrupted read continues where it stopped only while the object is still the same.
-- Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`, as is
-  the key if the path differs from it; see `bucket_listing`.
+- Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`, and
+  so is the key, if the path differs from the key; see `bucket_listing`.
 - An object that may not be read, or is archived, is named, and the others continue. A bucket that
   stops answering fails the source, and so does a listing that repeats itself.
 - An answer without an object's properties is not from S3: it is neither listed nor used as content.
@@ -152,7 +152,7 @@ class _Bucket:
 
         def request_page() -> dict[str, Any]:
             page: dict[str, Any] = self._calls.client.list_objects_v2(Bucket=self._name, **request)
-            # A foreign page in place of the answer must not look like an empty bucket.
+            # An answer that is not from S3 must not look like an empty bucket.
             rows = page.get("Contents", ())
             is_whole = page.get("Name") == self._name and "IsTruncated" in page
             if not is_whole or not all(row.keys() >= _OBJECT_FIELDS for row in rows):
@@ -307,7 +307,7 @@ class _Body:
         answer = self._bucket.request_object(
             self._key, Range=f"bytes={self._position}-", IfMatch=self._etag
         )
-        # Anything but the rest of this object would be mixed into what was read.
+        # Only the rest of this object may follow: other bytes would be mixed into its content.
         if (answer["ETag"], answer["ContentLength"]) != (self._etag, self.size - self._position):
             answer["Body"].close()
             raise Garbled
@@ -324,7 +324,8 @@ class _Body:
 
 
 def _folder(path: bytes) -> Found:
-    # No store knows when a folder was created; constant, so that an unchanged page stays unchanged.
+    # No store knows when a folder was created; constant, so that an unchanged manifest page stays
+    # unchanged.
     return synthetic_path(path, kind="directory", modified_ns=0, vector=(0,))
 
 
