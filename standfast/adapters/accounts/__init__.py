@@ -7,18 +7,19 @@
 Each provider has a module or folder here, and `simulator` passes the same contract tests.
 
 Promises
-- Results have the order of the targets, whatever the provider did.
+- Results are in the order of the targets, also if the provider answers in another order.
 - An unknown account is a result (`exists=False`, `REFUSED`), never an exception. An account that
-  could not be read is `exists=False` too, and only then has a `reason`.
+  could not be read also has `exists=False`, and only such an account has a `reason`.
 - Every verb is idempotent: a second lock or undo changes nothing.
 - `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
-  deactivates keys, as far as the directory can. It never enables an account, and never deletes what
-  it cannot restore.
+  deactivates keys, as far as the directory can. A lock never enables an account, and never deletes
+  what it cannot restore.
 - `undo` restores `order.prior` and nothing else: an account that was disabled before stays
   disabled.
-- An order with a prior state means the account that the state was read from, not its name. If the
-  name now belongs to another account, and `identity` distinguishes the two, every order is refused,
-  also a proof. An order without a prior state goes by the name.
+- An order with a prior state applies to the account that the state was read from, not to whichever
+  account has the name now. If the name now belongs to another account, and the `identity` fields
+  differ, every order is refused, including a proof. An order without a prior state applies to the
+  account of that name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
 - `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
@@ -80,7 +81,7 @@ class Connector(ABC):
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
     irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
-    # Tested against the provider's published description only, because no real one runs here.
+    # Tested against the provider's published description only, because no real service runs here.
     is_contract_tested: bool = False
     # Fields of a prior state that identify an account permanently; empty if there are none.
     identity: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class Connector(ABC):
     wants: Mapping[str, str] = {}  # further verbs, and the configuration that each needs
 
     def canonical(self, name: str) -> str:
-        """Return the single spelling of a name with several; sends no request."""
+        """Return the canonical spelling of an account name; send no request."""
         return name
 
     def observe(self, names: Sequence[str]) -> list[AccountState]:
@@ -109,10 +110,11 @@ class Connector(ABC):
         return states
 
     def shortcomings(self) -> list[str]:
-        """Return the missing rights of our account that break a promise here.
+        """Return the rights that our account lacks for the promises above.
 
-        Raises `Unavailable` if nothing could be read. A provider that does not report the rights of
-        our credential returns nothing, which proves nothing.
+        Raises `Unavailable` if nothing could be read. The result is empty if the provider does not
+        report the rights of our credential; an empty result is therefore no proof of sufficient
+        rights.
         """
         return []
 
@@ -153,13 +155,13 @@ class Connector(ABC):
         """Set a new password for each account; the old one cannot be restored."""
         return self._each("rotate", orders)
 
-    def close(self) -> None:  # most connectors keep nothing open
+    def close(self) -> None:  # most connectors keep no connection open
         """Close connections; may be repeated, and a later call opens them again."""
 
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
         """Call the provider; an unexpected error makes every order UNKNOWN.
 
-        In a `prove` it makes them FAILED, because a proof changes nothing.
+        An unexpected error in `prove` makes them FAILED, because a proof changes nothing.
         """
         if verb not in self.verbs:
             raise Unsupported(f"directory {self.name!r}: cannot {verb}. Plan the step without it.")

@@ -3,16 +3,17 @@
 A lock is the bit ACCOUNTDISABLE of `userAccountControl` and, if configured, a random password.
 
 Rules
-- The directory has no compare-and-swap (an outdated one was answered "success"). The value is read
-  just before, only the one bit is set or cleared in it, and the result is read back.
+- The directory has no compare-and-swap: it answered "success" to an attempt with an outdated value.
+  The value is therefore read just before the change, only this bit is set or cleared, and the
+  result is read back.
 - `reset_password` writes two random passwords, the second together with the bit: domain controllers
-  accept the previous password for an hour. It cannot be undone, and the plan says so.
+  accept the previous password for an hour. The new password cannot be undone, and the plan says so.
 - A rotation writes two passwords too: a random one, and then the new one.
 - Issued Kerberos tickets cannot be cleared. There is no `revoke`.
-- The prior state is the bit. An account that was disabled before is not changed, nor is its
-  password.
+- The prior state is the value of the bit. If an account was disabled before, neither its bit nor
+  its password is changed.
 - Built-in accounts (krbtgt, Administrator), and accounts over which our account has no rights, are
-  refused; a look-up before the lock reports it.
+  refused; a look-up before the lock reports that.
 """
 
 import re
@@ -107,9 +108,9 @@ class ActiveDirectory(LdapConnector):
     def _is_ours(self, entry: LdapEntry) -> bool:
         r"""Return whether an entry is the account that we sign in with.
 
-        We may sign in by DN, by a principal name or as DOMAIN\name. Besides its written principal
-        name, an account has an implicit one: its account name at the domain's ([MS-ADTS]
-        5.1.1.1.1).
+        We may sign in by DN, by a principal name or as DOMAIN\name. Besides the principal name in
+        its entry, an account has an implicit principal name: its account name, `@` and the name of
+        the domain ([MS-ADTS] 5.1.1.1.1).
         """
         we = folded(self._server.bind_dn)
         account_names = entry.texts(ACCOUNT_NAME)

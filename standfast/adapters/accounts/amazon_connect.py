@@ -1,16 +1,18 @@
 """Connector for the agents of an Amazon Connect instance.
 
-A lock replaces the security profiles by one without permissions, and the routing profile by one
-without queues, and sets the status. Calls go through `base.aws_client`.
+A lock replaces the agent's security profiles by a profile without permissions, replaces the routing
+profile by a profile without queues, and sets the agent's status. Calls go through
+`base.aws_client`.
 
 Rules
 - Connect has no "disabled", and a user must have a security profile: a profile that grants nothing
   is created, and is verified before use. A user that has only this profile counts as disabled.
-- No operation ends a session: an open page loses its rights when it is reloaded, and a contact in
-  progress continues. The plan says so.
-- The search uses an index with a delay: it supplies the id, and `DescribeUser` the state.
-- Connect accepts two requests a second of each operation, five at once, for the whole AWS account.
-  The connector limits itself to that, so that reading many agents is not refused.
+- No operation ends a session: an open browser page loses its rights when it is reloaded, and a
+  contact in progress continues. The plan says so.
+- Connect's search index is updated with a delay: only the id is taken from a search, and the state
+  is read with `DescribeUser`.
+- Connect accepts two requests a second for each operation, in bursts of at most five, for the whole
+  AWS account. The connector stays within that limit, so that reading many agents is not refused.
 - The status is not restored: the agent chooses it at the next sign-in.
 """
 
@@ -33,7 +35,7 @@ from standfast.retry_rules import RETRY_SECONDS
 from standfast.time_limit import Deadline
 
 PER_SECOND = 2.0
-BURST = 3  # of the five at once that Connect accepts: other programs use the account too
+BURST = 3  # Connect accepts five at once, but other programs use the AWS account too
 _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
@@ -55,10 +57,10 @@ class Pace:
         self._monotonic = monotonic
         self._sleep = sleep
         self._guard = threading.Lock()
-        self._free_at: dict[str, float] = {}  # end of the turn of the last request
+        self._free_at: dict[str, float] = {}  # by operation, the time of its last turn
 
     def wait(self, operation: str, deadline: Deadline) -> None:
-        """Wait for a turn; `Unavailable` if it would be after the deadline."""
+        """Wait for a turn; `Unavailable` if the turn is after the deadline."""
         gap = 1 / PER_SECOND
         with self._guard:
             now = self._monotonic()
@@ -103,7 +105,7 @@ class AmazonConnect(PerAccountConnector):
 
     def _find(self, name: str, deadline: Deadline) -> Account | None:
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
-            return None  # Connect allows no such name
+            return None  # Connect does not permit such a name
         self._check_profile(deadline)
         alike = {
             str(user["Username"]): str(user["Id"])
@@ -144,7 +146,7 @@ class AmazonConnect(PerAccountConnector):
         if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
             raise ProviderRefused("the earlier profiles are unknown. Set them by hand.")
         if self._settings.no_contacts_routing_profile is None:
-            routing = None  # no lock changed it
+            routing = None  # locks do not change the routing profile
         return self._set_profiles(account, sorted(map(str, profiles)), routing, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:

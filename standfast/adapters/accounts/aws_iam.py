@@ -5,16 +5,18 @@ A lock uses inline policies, access keys and the console password. Calls go thro
 
 Rules
 - The deny-all policy is set first: it applies to every key, session and certificate at once, so
-  that no later step can be raced. Then keys are made Inactive and the password is deleted.
-- Temporary credentials and console sessions outlive a key. A second policy denies everything that
-  was issued before the lock (`aws:TokenIssueTime`). This policy stays after the undo, and does not
-  affect newer credentials.
+  that nobody can use the account during the later steps. Then keys are made Inactive and the
+  password is deleted.
+- Temporary credentials and console sessions outlive a key. A second policy denies every temporary
+  credential that was issued before the lock (`aws:TokenIssueTime`). This policy stays after the
+  undo, and does not affect newer credentials.
 - The time of a lock is in the statement id of its policy, so that a later call can check whether
   the second policy is from after the lock.
 - IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
   yet.
-- Second factors are those of the credential report, which AWS renews every four hours at most: for
-  users with a console password, and for root. An access key needs no second factor.
+- Second factors are read from the credential report, which AWS renews at most every four hours.
+  They are reported for users with a console password, and for root: an access key needs no second
+  factor.
 - IAM has no "disabled": an account counts as disabled while our deny-all policy is on it.
 """
 
@@ -47,7 +49,7 @@ CUT_POLICY = "StandfastSessionsCut"
 _NAME = re.compile(r"(?:(role)/)?([\w+=,.@-]{1,64})", re.ASCII)
 _SID = re.compile(r"StandfastLocked(\d{8}T\d{6}Z)")
 _NO_SUCH = "NoSuchEntity"
-_ROOT = "<root_account>"  # its name in the credential report; no user can have this name
+_ROOT = "<root_account>"  # root's name in the credential report; no user can have this name
 _FLAGS = {"true": True, "false": False}
 _POLL_SECONDS = 0.5
 # Further credentials, each with its list operation and the key of its items.
@@ -59,7 +61,7 @@ _CREDENTIALS = (
 
 
 def lock_policy(now: datetime) -> str:
-    """Return the policy that denies everything; its id has the lock's time."""
+    """Return the policy that denies everything; its id contains the time."""
     return _policy({"Sid": f"StandfastLocked{_compact(now)}"})
 
 
@@ -315,7 +317,7 @@ class AwsIam(PerAccountConnector):
             read = json.loads(unquote(document)) if isinstance(document, str) else document
             return [statement for statement in read["Statement"] if isinstance(statement, dict)]
         except (ValueError, KeyError, TypeError):
-            return ()  # the policy was changed: it does not lock
+            return ()  # somebody changed the policy: it does not lock the account
 
     def _put(self, principal: _Principal, policy: str, document: str, deadline: Deadline) -> None:
         self._aws.change(

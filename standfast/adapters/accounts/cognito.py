@@ -6,12 +6,12 @@ Rules
 - A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
   an application that checks only the signature accepts it. Only Cognito's own end points check the
   sign-out. The plan says so.
-- The global sign-out revokes every refresh token, so that none works after the undo. Its answer
-  does not depend on whether there were any, and nothing counts them.
+- The global sign-out revokes every refresh token, so that none works after the undo. The answer is
+  the same if no refresh token existed, and Cognito has no operation that counts them.
 - A user's `sub` is permanent; a user name can be reassigned.
-- A pool requires a second factor of everybody, of nobody, or of users that have one. Only in the
-  last case each user is queried. Users of an external identity provider have a factor there, or
-  none.
+- A pool requires a second factor of every user, of no user, or only of users that registered a
+  factor. Only in the last case is each user queried. Users of an external identity provider have a
+  factor with that provider, or none.
 - Cognito may answer a query by user name for the alias of another user: an answer is accepted only
   if it contains the name, in the case that the pool distinguishes.
 """
@@ -51,7 +51,7 @@ _ALIASES = ("email", "phone_number", "preferred_username")
 class Cognito(PerAccountConnector):
     """The users of one pool."""
 
-    proof = Proof.READ_BACK  # and `refused` for an order that names an access token of the holder
+    proof = Proof.READ_BACK  # the level is `refused` if the order names an access token
     irreversible = (
         "refresh tokens that were revoked stay revoked; holders sign in again",
         "access tokens stay valid until they expire in applications that do not ask Cognito",
@@ -152,7 +152,7 @@ class Cognito(PerAccountConnector):
 
     def _get(self, name: str, deadline: Deadline) -> AwsAnswer | None:
         if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or " " in name:
-            return None  # Cognito allows no such name
+            return None  # Cognito does not permit such a name
         return self._aws.read(
             "admin_get_user", deadline, absent=_NO_SUCH, UserPoolId=self._pool, Username=name
         )

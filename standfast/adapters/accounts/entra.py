@@ -8,7 +8,7 @@ Rules
 - `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
   after the undo.
 - A user that is synchronised from on premises is enabled again by the next synchronisation: the
-  result says to lock the user there too.
+  result says to lock the user on premises too.
 - The answer must contain the requested name: Graph also finds users by id.
 - Second factors are those of the registration report: enabled users only, sometimes hours old, and
   only with Entra ID P1. A guest's factor is registered in the home tenant, so the report does not
@@ -88,7 +88,7 @@ class Entra(HttpConnector):
                 raise garbled()
             for user in page["value"]:
                 if user["isMfaRegistered"] is not False:
-                    continue  # the filter may be ignored
+                    continue  # Graph may ignore the filter
                 if user.get("userType") == "guest":
                     unsaid += 1
                     continue

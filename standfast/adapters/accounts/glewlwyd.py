@@ -8,9 +8,10 @@ Rules
   changed.
 - The browser sessions and refresh tokens of a disabled user become valid again when the user is
   enabled, and a refresh token works even while disabled. Each is therefore ended by its hash, and
-  the rest is counted by reading.
+  those that remain are counted by reading the lists again.
 - Glewlwyd's API keys permit the administration of users, not of sessions: the connector signs in
-  with an administrator's name and password, and again when that session has expired.
+  with an administrator's name and password, and signs in again when the administrator's session has
+  expired.
 - Names are not case-sensitive. An answer is accepted only if it contains the requested name.
 """
 

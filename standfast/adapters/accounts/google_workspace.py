@@ -10,7 +10,8 @@ Rules
   lists are read again. Browser sessions cannot be counted.
 - The service account acts for an administrator (domain-wide delegation), whose rights limit ours.
 - The answer must contain the requested address, as the primary one or an alias.
-- Second factors are Google's own; users that sign in elsewhere (SAML) may have one there.
+- Second factors are Google's own; users that sign in with another provider (SAML) may have a factor
+  there.
 - Google reports a rate limit with 403 too: only the reason in the body distinguishes it from
   missing rights.
 """

@@ -4,17 +4,17 @@ It talks to `deploy/linux/standfast-accounts`, the only program that the host pe
 root, through a configured command: ssh as a restricted user, or sudo on this host.
 
 Rules
-- A lock is a locked password and an expired account: the first alone still admits SSH keys. Then
-  every process of the account is ended.
+- A lock is a locked password and an expired account: a locked password alone still admits SSH keys.
+  Then every process of the account is ended.
 - Root, system accounts, the account that we sign in with, and accounts from elsewhere (LDAP, SSSD)
   are refused; the program on the host refuses them too.
-- The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which survives
-  a new name, and restores the last two and nothing else. Of several names with one uid it is the
-  one that was locked.
-- A uid can be reassigned too: an account is the same as before if its home was created at the same
-  time (`born`) or, if that is not known, if the name is the same as well. Otherwise it is neither
-  locked, proven nor unlocked.
-- If another administrator set an expiry day after the lock, an undo never postpones it.
+- The prior state is `{"uid", "born", "locked", "expires"}`. An undo finds the account by the uid,
+  which a rename does not change, and restores `locked` and `expires` only. If several names have
+  the same uid, the undo applies to the name that was locked.
+- A uid can be reassigned too: an account is the same as before only if its home was created at the
+  same time (`born`). If that time is not known, the name must be the same as well. Any other
+  account is neither locked, proven nor unlocked.
+- An undo never postpones an expiry day that another administrator set after the lock.
 - A name that could not be in a line of /etc/passwd matches no account.
 """
 
@@ -145,7 +145,7 @@ class _Account:
     expires: str  # in days since 1970, or _NEVER
     processes: int
     obstacle: str
-    born: str  # when its home was made, or _NOT_KNOWN
+    born: str  # the time at which its home was created, or _NOT_KNOWN
     name: str
 
     def is_from(self, prior: JsonObject, name: str) -> bool:

@@ -12,7 +12,7 @@ Rules
   and `me` is the owner of our own token.
 - Second factors are queried with one request a user. Recognizing administrators would need an
   additional scope, which is not requested. A security question is not a second factor: it is
-  knowledge, as the password is.
+  knowledge, like a password.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,14 +4,15 @@ A lock is the attribute `pwdAccountLockedTime`.
 
 Rules
 - A lock is the value 000001010000Z: locked until an administrator unlocks it (draft
-  behera-ldap-password-policy-10, 5.3.3). A later password reset clears it: prove again after one.
+  behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock: prove the lock
+  again after a reset.
 - A lock ends no open connection. With `monitor`, open connections are counted, and a proof waits
   until there is none. They are connections to the directory itself: sessions of applications are
   not visible, so the level is `connections_gone`.
-- The prior state is the previous values. An undo writes exactly those: a temporary lock after
-  failed sign-ins is restored with its start time.
+- The prior state is the previous values. An undo writes exactly these values: a temporary lock
+  after failed sign-ins is restored with its start time.
 - A new password leaves this host as its hash, so that the server never stores or logs it
-  unencrypted. The lock is part of the same modify.
+  unencrypted. The same modify operation writes the lock again.
 - A proof also tests the server: for a wrong password it must report "account locked". A policy
   without pwdLockout ignores the lock silently, and this test detects it.
 """
@@ -112,7 +113,7 @@ class OpenldapConnector(LdapConnector):
 def _hash(secret: str) -> bytes:
     """Hash a password by the salted scheme of every slapd (RFC 2307, {SSHA}).
 
-    It is fast to try, which does not weaken a random password of this length.
+    The hash is fast to compute, which does not weaken a random password of this length.
     """
     salt = secrets.token_bytes(16)
     hashed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324 - the server's scheme

@@ -5,8 +5,8 @@ Rules
 - A lock and an undo change on and off only: passwords, keys and commands stay. The prior state is
   `{"on"}`.
 - A new password leaves this host as its SHA-256, and replaces all others.
-- After a change the server is asked to write its ACL file. A server without one forgets the lock
-  when it restarts, and each result says so.
+- After a change the server is asked to write its ACL file. A server without an ACL file loses the
+  lock when it restarts, and each result says so.
 - `default`, which is used by every connection without a user of its own, and our own user are
   refused.
 """

@@ -6,8 +6,8 @@ scripted faults. It reaches nothing outside the process.
 Rules
 - It passes the contract tests of all connectors, so an exercise rehearses the real calls.
 - A lock disables an account and ends its sessions; an undo enables it and restores no session.
-- An account keeps its id under another name. Simulators that are built equally have equal ids: an
-  exercise that waited for people builds them again.
+- An account keeps its id when it is renamed. Simulators that are built from equal arguments have
+  equal ids: an exercise that waited for people builds its simulators again.
 - A fault affects one order once, in the scripted order. Its consequences are exact (`Fault`), so a
   test can distinguish a lost answer from a lost request.
 - Safe for many threads: a runner calls it from as many workers as `limits` allows.
@@ -31,8 +31,8 @@ class Fault(StrEnum):
 
     FAIL = "fail"  # nothing happens; FAILED, a retry does not help
     BUSY = "busy"  # nothing happens; FAILED, a retry may help
-    LOST_REQUEST = "lost_request"  # nothing happens, which cannot be observed; UNKNOWN
-    LOST_ANSWER = "lost_answer"  # it happens, which cannot be observed; UNKNOWN
+    LOST_REQUEST = "lost_request"  # nothing happens, but the caller cannot see that; UNKNOWN
+    LOST_ANSWER = "lost_answer"  # the act happens, but the caller cannot see that; UNKNOWN
     HANG = "hang"  # no answer until `let_go` or the time-out; nothing happens; UNKNOWN
 
 
@@ -56,7 +56,7 @@ class _Account:
 class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
-    `accounts` maps each name to whether it is enabled; `passwords` has those for signing in.
+    `accounts` maps each name to whether it is enabled; `passwords` maps names to their passwords.
     `factors` says which accounts have a second factor; without it the simulator does not support
     them.
     """

@@ -58,7 +58,7 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; columns have our names, and others become slots.
+    """Run one SELECT; columns need our names, and other columns become slots.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
     Unavailable if the server does not answer.
@@ -188,7 +188,7 @@ def _only_reads(grant: str) -> bool:
     """
     given = re.match(r"GRANT (.+?) ON ", grant)
     if given is None or grant.endswith("WITH GRANT OPTION"):
-        return False  # a role: its rights are hidden until it is active
+        return False  # a granted role: its rights are hidden until it is active
     rights = re.sub(r"\([^)]*\)", "", given[1])  # without the column list of a privilege
     return all(right.strip() in _READING for right in rights.split(","))
 

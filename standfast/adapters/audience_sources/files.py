@@ -92,7 +92,7 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run one SELECT on SQLite; columns have our names, others become slots.
+    """Run one SELECT on SQLite; columns need our names, others become slots.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the
@@ -204,7 +204,7 @@ def _selected(
         connection.set_authorizer(_only_reads)
         connection.set_progress_handler(watch.is_over, 10_000)
         cursor = watch.counted(lambda: connection.execute(query))
-        if cursor.description is None:  # its result would look like an empty list
+        if cursor.description is None:  # the empty result would look like an empty list
             raise ConfigurationError(
                 f"audience {path}: the query is only a comment. Write one SELECT."
             )

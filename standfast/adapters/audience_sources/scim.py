@@ -17,7 +17,7 @@ def scim_audience(
     *,
     includes_disabled: bool = False,
 ) -> Audience:
-    """Return users with a mail address: their primary one, else their first.
+    """Return users with a mail address: the primary one, else the first one.
 
     The key is the user's id, and the language is `preferredLanguage` or `locale`. Disabled accounts
     are rejected with that reason unless they are included.
@@ -44,7 +44,7 @@ def _rows(
 
 
 def _mail(emails: object) -> str:
-    """Return the primary address, or else the first; their type is ignored."""
+    """Return the primary address, or else the first; ignore address types."""
     entries = emails if isinstance(emails, list) else []
     found = [entry for entry in entries if isinstance(entry, Mapping)]
     primary = [entry for entry in found if entry.get("primary") is True]

@@ -8,11 +8,11 @@ Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
   have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
 - The limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A driver
-  limits single reads at best, so every call runs in another thread that can be abandoned. Its
-  connection is then cut, and the call is revoked if it has changed nothing yet.
-- An idle connection may be dead. A call that met a dead one, and had changed nothing, is repeated
-  once on a new one.
-- Errors contain the connector's own text or a class name, never a driver's text.
+  limits single socket reads at best, so every call runs in another thread that can be abandoned.
+  The connection of an abandoned call is cut, and the call is revoked if it has changed nothing yet.
+- An idle connection may be dead. A call that found its connection dead, and had changed nothing, is
+  repeated once on a new connection.
+- Errors contain the connector's own text or the name of an error class, never a driver's text.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ class Dialect(Generic[_Connection]):
     """Functions of one driver: open and close connections, explain errors."""
 
     connect: Callable[[float], _Connection]  # the argument is the time limit in seconds
-    disconnect: Callable[[_Connection], None]  # cleanly, from the thread that used it
-    cut: Callable[[_Connection], None]  # from another thread, while it is in use
+    disconnect: Callable[[_Connection], None]  # closes cleanly, from the thread of the last use
+    cut: Callable[[_Connection], None]  # closes from another thread, while it is in use
     explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
 
 
@@ -86,10 +86,10 @@ class ConnectionPool(Generic[_Connection]):
 
 
 class _Threads:
-    """Reusable threads: starting one costs about a quarter of a call.
+    """Reusable threads: a new thread costs about a quarter of a call.
 
-    They are daemons, unlike those of an executor: a thread that hangs in a driver does not prevent
-    the exit.
+    They are daemon threads, unlike those of an executor: a thread that hangs in a driver does not
+    prevent the exit.
     """
 
     def __init__(self, most_idle: int) -> None:

@@ -4,7 +4,7 @@ A renewed credential is stored once for all workers. The connector obtains it (`
 sign-in of its own).
 
 Rules
-- A credential is renewed shortly before it ends, and after the provider refused it. If another
+- A credential is renewed shortly before it expires, and after the provider refused it. If another
   worker has renewed it meanwhile, the renewal is not repeated.
 - Credentials are never written anywhere, and no text of an object contains them.
 """
@@ -44,7 +44,7 @@ class Credential(ABC):
 def send_authorized(
     credential: Credential, deadline: Deadline, send: Callable[[Mapping[str, str]], Answer]
 ) -> Answer:
-    """Send a request with the credential, again if it had expired."""
+    """Send a request; after an expired credential, renew it and send again."""
     headers = credential.headers(deadline)
     answer = send(headers)
     if answer.status == 401 and credential.is_renewed_after(headers):
@@ -66,7 +66,7 @@ class Standing(Credential):
 
 
 class RenewedCredential(Credential):
-    """A short-lived credential; `grant` obtains one or raises `Unavailable`."""
+    """A short-lived credential; `grant` renews it or raises `Unavailable`."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Google's Admin SDK, for the Workspace connector and evidence source.
 
 Rules
-- Google reports a quota that is used up with status 403 and a reason, besides 429.
+- Google reports an exhausted quota with status 429, or with status 403 and a reason.
 """
 
 from standfast.adapters.clients.credentials import RenewedCredential
@@ -47,7 +47,7 @@ def google_status_error(answer: Answer) -> Unavailable:
 
 
 def _reason(answer: Answer) -> str:
-    """Return the first reason of Google's error, one of its fixed words."""
+    """Return the first reason in a Google error; reasons are fixed words."""
     try:
         body = answer.json()
     except (ValueError, RecursionError):

@@ -1,9 +1,10 @@
 """Okta's API as the connector and the evidence source use it.
 
-It has the credential, the meaning of a busy answer, and the cursor of the next page.
+This module has the credential, the meaning of a rate-limit answer, and the cursor of the next page.
 
 Rules
-- Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a moment, and not in `Retry-After`.
+- Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a point in time, and not in
+  `Retry-After`.
 """
 
 import re

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ServerSettings(Protocol):
-    """The settings of a server, as each section of the configuration has them."""
+    """The settings of a server, from any section of the configuration."""
 
     @property
     def host(self) -> str: ...
@@ -39,7 +39,7 @@ def connect(
     """Return a connection that commits each statement.
 
     `parameter` is a parameter of the session, such as `search_path=pg_catalog`. Raise Unavailable
-    if the server does not let us in, ExtraMissing without the driver.
+    if the server refuses the sign-in, ExtraMissing if the driver is not installed.
     """
     try:
         import psycopg

@@ -15,7 +15,8 @@ Promises
   which only a part was collected. The result is FAILED only if nothing could be frozen; otherwise
   it is DONE, and `facts["unread"]` and `facts["incomplete"]` count such items.
 - The content is kept as the source sent it; nothing is parsed.
-- Content that is written after the start of the collection is left out: a growing log is cut there.
+- Content that is written after the start of the collection is left out: a growing log is cut at
+  that time.
 - `find` returns whether a sealed manifest exists for a token; it changes nothing.
 """
 

@@ -2,7 +2,7 @@
 
 Rules
 - Contacts are selected by the time of their beginning, from the oldest to the newest.
-- Connect finds the contacts of at most eight weeks in one search.
+- One search in Connect covers at most eight weeks of contacts.
 """
 
 from collections.abc import Mapping, Sequence

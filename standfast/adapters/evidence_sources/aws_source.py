@@ -3,8 +3,8 @@
 Rules
 - Requests are signed by the SDK and sent by our own client, so that each page is kept as AWS sent
   it.
-- Without an access key, each request is signed with the identity of this machine as it is then: the
-  SDK renews it.
+- Without an access key, each request is signed with the present credentials of this machine, which
+  the SDK renews.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from standfast.time_limit import Deadline
 class AwsSource(PagedHttpSource):
     """The logs of one service in one region; `aws` has its address and key."""
 
-    service: str  # as in the address and the signature
-    headers: ClassVar[Mapping[str, str]]  # of each request
+    service: str  # its name in the address and in the signature
+    headers: ClassVar[Mapping[str, str]]  # sent with each request
 
     def __init__(
         self,

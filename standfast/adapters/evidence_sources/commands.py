@@ -1,10 +1,11 @@
-"""Listed commands as a source of evidence: which run, in which order.
+"""Source of evidence from the output of listed commands.
 
 Rules
-- Only the commands in the configuration run, without a shell, one after the other in their order.
+- Only the commands in the configuration run, without a shell, one after the other in the order of
+  the list.
 - This source is volatile, so that a snapshot begins with it (RFC 3227 2.1).
-- Each command has a file with its output. A command that fails is in the manifest with its status,
-  and the next ones run nevertheless.
+- The output of each command is a file of its own. A command that fails is in the manifest with its
+  status, and the next commands run nevertheless.
 """
 
 from pathlib import Path

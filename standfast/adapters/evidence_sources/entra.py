@@ -2,8 +2,8 @@
 
 Rules
 - Sign-ins need Entra ID P1. The stable version of Graph lists only interactive and federated ones.
-- An account is the one that signed in or that made the change: a change of an account by others is
-  only in an unfiltered log.
+- The account filter selects events by the account that signed in or made the change. A change that
+  others made to an account is only in an unfiltered log.
 """
 
 from collections.abc import Sequence

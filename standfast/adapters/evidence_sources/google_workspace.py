@@ -2,8 +2,9 @@
 
 Rules
 - Each application has a log of its own: sign-ins (`login`), changes by administrators (`admin`),
-  OAuth tokens (`token`), and others. With accounts, each account has one for each application.
-- Google delivers some activities hours later, so a freeze soon after them does not have them.
+  OAuth tokens (`token`), and others. If accounts are listed, each account has a log of its own for
+  each application.
+- Google delivers some activities hours late, so a collection soon after such activities lacks them.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,8 @@ Rules
 - `journalctl` reads the journal: the export format has every field unchanged, with its binary
   values, and each entry has its cursor.
 - The entries end at the start of the collection, so that a growing journal is cut at that time.
-- Messages of `journalctl` mean that entries are missing: a damaged file, or no right to read the
-  entries of others.
+- Messages of `journalctl` mean that entries are missing: a file is damaged, or we may not read the
+  entries of other users.
 """
 
 from datetime import datetime, timedelta

@@ -6,11 +6,12 @@ A subclass knows the addresses, the filters and the mark of the next page.
 
 Rules
 - A page is kept unchanged, in a file of its own. It is parsed only to find the next page.
-- A busy provider, a lost connection and an expired token are survived: a page is read again after
-  the pause that the provider asks for, `MOST_TRIES` times at most.
+- A busy provider, a lost connection or an expired token does not end the collection: the page is
+  read again after the pause that the provider asks for, `MOST_TRIES` times at most.
 - If a page cannot be read, the earlier pages are sealed, and the missing one is an item with the
   reason. If no page of any log could be read, the collection failed, and may be repeated.
-- The mark of the next page is the only part of an answer that reaches a request: never a host.
+- The mark of the next page is the only part of an answer that is used in a request. An answer never
+  sets the host.
 """
 
 from abc import abstractmethod
@@ -40,7 +41,7 @@ from standfast.records import JsonObject
 from standfast.retry_rules import MOST_TRIES
 from standfast.time_limit import Deadline
 
-_Page: TypeAlias = tuple[bytes, JsonObject | None]  # a body, and the next page's query
+_Page: TypeAlias = tuple[bytes, JsonObject | None]  # a page, and the query of the next page
 _PAGE_SECONDS = 60.0
 
 
@@ -48,7 +49,7 @@ _PAGE_SECONDS = 60.0
 class Log:
     """One log of a provider, and the query of its first page."""
 
-    name: str  # of its folder
+    name: str  # the name of its folder
     path: str
     query: JsonObject
 

@@ -4,10 +4,9 @@
                              /tables/sign-ins.csv       the rows of a query, with a header
 
 Rules
-- A log file is read up to its size when the files were listed. A file that is shorter by then was
-  rotated, and the item says so.
-- Files are selected by their last change, and kept whole: a query can select accounts, a file
-  cannot.
+- A log file is read up to its size when the files were listed. A file that is shorter when it is
+  read was rotated, and the item says so.
+- Log files are selected by their last change, and kept whole. Only a query can select accounts.
 - Queries run in read-only sessions, and the server writes the rows as CSV (`COPY`). They receive
   the start and end of the window and the accounts as parameters.
 - Each file and each query has its own connection, so that one failure ends one item. Errors have
@@ -120,7 +119,7 @@ class PostgresqlEvidence(SealedSource):
             with connection.cursor() as cursor, cursor.copy(copy, window) as blocks:
                 for block in blocks:
                     if table.size_bytes + len(block) > most:
-                        connection.close()  # the rest would arrive nevertheless
+                        connection.close()  # otherwise the driver would read the rest
                         return f"cut after {self._settings.limit_mib} MiB, the limit"
                     table.write(bytes(block))
             return ""

@@ -12,13 +12,13 @@ A subclass writes the files and returns their items; `evidence.seal` signs.
 Rules
 - Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
   folder without `.partial` is complete.
-- The `.partial` of a dead collector is removed by the next one. A running collector holds a lock on
-  it, and a second one is asked to try again later.
+- The `.partial` of a dead collector is removed by the next one. A running collector locks its
+  `.partial`, and a second collector is asked to try again later.
 - If a store for copies is configured, the sealed folder is copied there before it counts as
   collected. A failed copy fails the collection, which is repeated; the sealed folder here stays.
 - If nothing could be read, the result is FAILED with the reason of the first item, and nothing
-  stays behind. If the copy cannot be written, the result is FAILED with that reason, not with one
-  of the original.
+  stays behind. If our copy cannot be written, the result is FAILED with that reason, not with a
+  reason about the original.
 """
 
 import fcntl

@@ -1,7 +1,8 @@
 """Simulator of an evidence source; it reads and writes nothing.
 
 Rules
-- It answers by token as a source does, so that a playbook runs the same way.
+- The simulator finds earlier orders by their token, as a source does, so that a playbook runs the
+  same way.
 - No exercise leaves a folder that looks like evidence.
 """
 
@@ -31,7 +32,7 @@ class SimulatedEvidenceSource(EvidenceSource):
     def collect(self, order: Order, custody: Custody) -> Result:
         """Return a simulated result; its digest depends on the order only.
 
-        It is therefore the same in every attempt.
+        The digest is therefore the same in every attempt.
         """
         result = Result(
             target=order.target,

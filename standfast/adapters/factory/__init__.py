@@ -6,7 +6,8 @@ and back. It decides nothing and stores nothing.
 
 Rules
 - Adapters are built when first needed: a missing mail password must not prevent a lock. Each is
-  built once: two would have twice the connections, and count a provider's limit twice.
+  built once: two instances would open twice the connections, and each would apply a provider's
+  limit separately.
 - The adapters of a plan refuse every act. An exercise has no resolver of secrets and builds
   simulators only, so it can reach nothing live, whatever a playbook contains.
 - A notice is sent only as it was approved: its digest is compared again before it leaves.
@@ -333,8 +334,8 @@ def _account_observed(
     )
     match ACTIONS[verb].method:
         case "lock":
-            # A lock also ends sessions. If the state does not show that, it is repeated; on another
-            # account of that name it is refused.
+            # A lock also ends sessions. If the state does not show that, the lock is repeated;
+            # the connector refuses it if another account has that name now.
             is_locked = "revoke" not in connector.verbs or state.live_sessions == 0
             is_locked = is_locked and state.is_enabled is False
             happened = is_locked and not seen.is_another_than(row.prior or {})

@@ -2,7 +2,7 @@
 
 Rules
 - A kind is the name of a module or package next to the base class of its family, and that module
-  has one class of the family. No list of kinds has to be kept.
+  has one class of the family. No list of kinds has to be maintained.
 - The module is imported when its adapter is built: a command that locks nothing loads no connector.
 """
 

@@ -2,7 +2,7 @@
 
 Rules
 - No secret is resolved and no adapter of a provider is built: nothing here could leak.
-- Every account that the incident names exists, and is as locked as the exercise has made it so far,
+- Every account that the incident names exists, and is locked if the exercise has locked it so far,
   so that a run that waited for people continues from the same state.
 - Audiences are invented people: an exercise reads no customer.
 - Missing configuration is replaced by stand-ins, so that a playbook can be rehearsed before
@@ -35,8 +35,9 @@ _LIMITS = Limits(batch=100, workers=4, is_local=True)
 class Exercise(Outside):
     """Simulators for all configured adapters, and stand-ins for missing ones.
 
-    `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
-    as people write them, with or without their directory.
+    `accounts` are the accounts that the incident's inputs name, and `locked` those that the
+    exercise has locked so far. Both are names as people write them, with or without their
+    directory.
     """
 
     mode = Mode.EXERCISE

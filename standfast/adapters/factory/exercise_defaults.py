@@ -1,11 +1,12 @@
 """Stand-ins for empty sections of the configuration, for exercises.
 
-An installation without a directory, a log or a channel could rehearse no playbook, and would notice
-only in an incident what it lacks. The use-cases report which stand-ins were used.
+An installation without a directory, a log or a channel could not rehearse any playbook, and would
+notice only in an incident which adapter is missing. The use-cases report which stand-ins were used.
 
 Rules
 - Only an empty section gets a stand-in: configured adapters are rehearsed as they are.
-- The settings of a stand-in lead nowhere (RFC 6761, `.invalid`), and no simulator reads them.
+- The addresses in the settings of a stand-in cannot exist (RFC 6761, `.invalid`), and no simulator
+  reads them.
 """
 
 from pathlib import Path

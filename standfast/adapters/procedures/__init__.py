@@ -10,13 +10,13 @@ Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
 - `fit` checks the parameters of an order when it is planned, and again before it is sent.
   Parameters that do not fit are never sent.
-- Results have the order of the orders. A call that certainly did not happen is FAILED (with
+- Results are in the sequence of the orders. A call that certainly did not happen is FAILED (with
   `retry_after_seconds` if a retry may help); a call that may have happened is UNKNOWN. Only
   declared errors escape.
 - `observe` changes nothing. It returns whether the effect exists now: None if it cannot be known,
   and `is_readable=False` if a repeated call may help.
 - The prior state is `{"was_in_effect": …}`. An effect that existed before is not undone: `undo`
-  leaves it and says so.
+  does not change it, and the result says so.
 - Every call has the effect's token, the same in every attempt, so that the target can recognise a
   repetition.
 - Reasons contain no parameter, no secret and no text of the target; its output is kept in the
@@ -39,7 +39,7 @@ class Procedure(ABC):
     limits: Limits
     can_observe: bool = False
     can_undo: bool = False
-    changes_nothing: bool = False  # it only reads, so nothing needs an undo
+    changes_nothing: bool = False  # the procedure only reads, so nothing needs an undo
 
     @property
     def is_irreversible(self) -> bool:
@@ -52,7 +52,7 @@ class Procedure(ABC):
     def prepare(self, target: str, details: JsonObject) -> JsonObject:
         """Return the details of an order as read now; change nothing.
 
-        The approval covers them. Raises a declared error if the order is impossible.
+        The approval covers these details. Raises a declared error if the order is impossible.
         """
         return details
 
@@ -91,7 +91,7 @@ class Procedure(ABC):
             for order in orders
         ]
 
-    def close(self) -> None:  # most procedures keep nothing open
+    def close(self) -> None:  # most procedures keep no connection open
         """Close connections; may be repeated, and a later call opens them again."""
 
     def _observed(self, order: Order) -> Observed:

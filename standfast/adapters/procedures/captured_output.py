@@ -1,7 +1,7 @@
 """Output of a command or an HTTP answer, prepared for a receipt.
 
 Rules
-- At most 16 KiB from its beginning; the rest is counted.
+- At most the first 16 KiB of an output are kept; the remaining bytes are counted.
 - Secrets of the procedure are replaced, and control characters are removed. Personal data stay:
   receipts are sealed.
 """

@@ -1,6 +1,6 @@
 """A configured command that runs without a shell.
 
-This module owns the process: its arguments, environment, user and end.
+This module controls the process: its arguments, environment, user and end.
 
 Rules
 - The arguments are a list with places for parameters; no shell reads them.
@@ -154,7 +154,7 @@ class Command(Procedure):
     def _refuse_options_in_disguise(self) -> None:
         """Reject a number as a whole argument if it could be read as an option.
 
-        A number may be negative, and then begins with a hyphen.
+        A negative number begins with a hyphen.
         """
         for part in (*self._settings.argv, *self._settings.observe, *self._settings.undo):
             for place in places(part):

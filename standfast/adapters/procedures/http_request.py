@@ -1,7 +1,7 @@
 """A configured HTTP request.
 
-This module owns address, headers and body, and the meaning of a status. `http_client` bounds the
-call and reports whether the request may have arrived.
+This module defines the address, headers and body, and interprets the status. `http_client` limits
+the time of the call and reports whether the request may have arrived.
 
 Rules
 - The configuration sets scheme and host. A parameter fills a part of the path, the query or the

@@ -3,10 +3,10 @@
 Rules
 - `{name}` in a template is one declared parameter, `{{` and `}}` are braces. A template that names
   another parameter is refused when the procedure is built.
-- A value never begins with a hyphen and has no control character: it could be read as an option, or
-  end a line. Only a whole number may be negative.
-- Every declared parameter must be given, and no other. Messages name the parameter, never its
-  value.
+- A value never begins with a hyphen, because a program could read it as an option. A value has no
+  control character, because that could end a line. Only a whole number may be negative.
+- An order must have every declared parameter and no other parameter. Messages name the parameter,
+  never its value.
 """
 
 import ipaddress

@@ -2,7 +2,8 @@
 
 Rules
 - It passes the contract tests of all procedures, so an exercise rehearses the real call.
-- It remembers by the parameters of an order whether its effect exists, as the real target would.
+- For each set of parameters, the simulator remembers whether the effect exists, as the real target
+  would.
 """
 
 import threading
@@ -15,7 +16,7 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Result, di
 
 
 class SimulatedProcedure(Procedure):
-    """A procedure in memory; with `parameters` it checks them as the real one."""
+    """A procedure in memory; with `parameters` it checks them as a real one."""
 
     can_observe = True
     can_undo = True

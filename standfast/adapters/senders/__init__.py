@@ -8,19 +8,20 @@ Promises
 - The message's token becomes its Message-ID (or the provider's custom id). It is the same in every
   attempt, so that a reader's duplicate filter and a later event find the same message.
 - REFUSED says whether another channel may take the message (`may_go_elsewhere`): yes if this
-  channel cannot carry it, no if the mailbox does not exist.
+  channel cannot carry the message, no if the mailbox does not exist.
 - A message that the provider refuses for its recipient is REFUSED (the address does not exist) or
   FAILED with `retry_after_seconds` (greylisting, 4xx, 429). A message that may have been accepted
   is UNKNOWN. A sender never repeats a message itself.
 - One bad recipient never stops the others. No value of one recipient reaches another's message.
-- A message may name the pieces that it shares with others (`parts`) and the content of its slots. A
-  channel that accepts one text for many recipients may use them if the result is exactly this
-  message.
+- A message may name the text pieces that it shares with other messages (`parts`) and the content of
+  its slots. A channel that accepts one text for many recipients may use them if the result is
+  exactly this message.
 - No header is built from unchecked text: CR, LF and other control characters are refused. `send`
   does this for every channel, before the channel sees the message.
 - A message that a person must carry, such as a letter, is UNKNOWN until a person reports its
   result.
-- `find` returns whether a message was accepted, or None if the channel cannot tell (SMTP cannot).
+- `find` returns whether a message was accepted, or None if the channel cannot look that up (SMTP
+  cannot).
 - Reasons contain no address, and nothing of a server's text except its status code.
 """
 
@@ -106,7 +107,7 @@ class Sender(ABC):
         Raises Unavailable with the cause. `standfast check` calls it.
         """
 
-    def close(self) -> None:  # not every channel keeps connections
+    def close(self) -> None:  # a channel without connections closes nothing
         """Close idle connections; the next call opens new ones."""
 
     def _send_checked(self, messages: Sequence[Message]) -> list[Result]:

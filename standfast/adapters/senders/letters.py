@@ -6,10 +6,10 @@ envelope shows it. `usecases` record what people report as posted.
 Rules
 - A batch is one HTML file that loads nothing from outside, and a CSV list of its addresses for
   labels or a print shop. Both contain personal data: they are private files in a private folder.
-- A written letter is not yet posted, and this program cannot know when it is: its result is UNKNOWN
-  until a person settles it. A letter is never written a second time automatically.
-- Each letter begins a page, is in its reader's language, and has a mark at its foot by which people
-  refer to it: the first eight characters of its token.
+- A written letter is not yet posted, and this program cannot detect when that happens: the result
+  is UNKNOWN until a person records another. A letter is never written a second time automatically.
+- Each letter begins on a new page, is in its reader's language, and has a mark at its foot by which
+  people refer to it: the first eight characters of its token.
 """
 
 import csv
@@ -73,7 +73,7 @@ li { break-inside: avoid; }
 
 
 class LettersSender(Sender):
-    """A folder of letters to print; the constructor touches nothing."""
+    """A folder of letters to print; the constructor writes nothing."""
 
     def __init__(self, name: str, settings: LettersSenderConfig, context: SenderContext) -> None:
         self.name = name
@@ -85,7 +85,7 @@ class LettersSender(Sender):
     def why_no_address(self, address: str) -> str:
         """Return why a letter cannot reach an address; empty if it can.
 
-        An address has some lines, each of them visible.
+        An address has at least two lines, and no blank line.
         """
         return letter_obstacle(address)
 

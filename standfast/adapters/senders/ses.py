@@ -5,8 +5,8 @@ SES reports later events, such as bounces, through its own notifications.
 Rules
 - One call a message, one after the other, within the time limit of the whole batch; the sender's
   workers send several batches in parallel. The SDK repeats nothing.
-- Every call runs in its own thread, which is abandoned at its time limit. Then, and after a 5xx,
-  the message may have been accepted: it is UNKNOWN, and the others are still sent.
+- Every call runs in its own thread, which is abandoned at its time limit. After such a time-out or
+  a 5xx, the message may have been accepted: it is UNKNOWN, and the other messages are still sent.
 - An error of the account (no rights, suspended, paused, address not verified) applies to all
   messages that were not begun. A rate limit is FAILED with a time for the next attempt.
 - Reasons contain AWS's error code, never its message: that contains addresses.

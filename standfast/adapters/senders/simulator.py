@@ -1,8 +1,8 @@
 """Simulator of a channel, for exercises and tests; it stores the messages.
 
 Rules
-- Its result is DONE unless `answer` decides otherwise, and it can look up the accepted messages, as
-  an HTTP provider can.
+- The result is DONE unless `answer` returns another. `find` looks up the accepted messages, as with
+  an HTTP provider.
 - A message with the result REFUSED or FAILED is not stored. A message with the result UNKNOWN is
   stored if the answer says so, as after a broken connection.
 """
@@ -18,7 +18,7 @@ from standfast.records import EffectState, Limits, Result
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The result for one message, and whether it is accepted nevertheless."""
+    """The result for one message, and whether it is stored as accepted."""
 
     state: EffectState
     reason: str = ""
@@ -42,8 +42,8 @@ class SimulatedSender(Sender):
     ) -> None:
         """Set the function that decides about each message.
 
-        An exception in it escapes, as a bug would. With `is_postal` it simulates a channel of
-        letters: it takes lines of an address, and no mail address.
+        An exception in that function escapes, as a bug would. With `is_postal` the class simulates
+        a channel of letters: it accepts the lines of a postal address, and no mail address.
         """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)

@@ -5,10 +5,10 @@ which operations are called, and what they mean for an account.
 
 Rules
 - The SDK retries nothing: the ledger counts effects and decides about retries.
-- The SDK limits single reads at best, so `time_limit` bounds every call.
-- A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`. A
-  change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not happen
-  is `Unavailable`.
+- The SDK's time-outs limit single socket reads at best, so `time_limit` bounds every call.
+- A change is `OutcomeUnknown` if it was sent and not answered, or if AWS answered with a server
+  error. A change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not
+  happen is `Unavailable`.
 - Errors contain at most AWS's error code, never its message: that contains account names.
 """
 

@@ -1,14 +1,15 @@
 """Base class of connectors for directories with a JSON API over HTTP.
 
-It sends requests with the credential, and knows what each status means for a read and for a change.
-The provider's module knows paths, fields and their meaning.
+The class sends requests with the credential, and interprets each status for a read and for a
+change. The provider's module defines paths, fields and their meaning.
 
 Rules
 - A read returns JSON, or None for 404; any other status raises `Unavailable`.
-- A change that was sent and not answered, or answered by a failure of the server, is
-  `OutcomeUnknown`. A change that the provider refuses is `ProviderRefused`. A change that certainly
-  did not happen is `Unavailable`.
-- After 401 a short-lived credential is renewed once: nothing was done before it.
+- A change is `OutcomeUnknown` if it was sent and not answered, or if the server answered with a
+  server error. A change that the provider refuses is `ProviderRefused`. A change that certainly did
+  not happen is `Unavailable`.
+- After 401 a short-lived credential is renewed and the request is sent once more: a request that is
+  answered with 401 had no effect.
 - A name or id from outside is one segment of a path, and can never lead to another path.
 """
 
@@ -44,7 +45,7 @@ class HttpConnector(PerAccountConnector):
         *,
         clock: Now,
         verify_tls: bool = True,
-        ca_file: Path | None = None,  # None: the public authorities
+        ca_file: Path | None = None,  # None: the public certificate authorities
     ) -> None:
         super().__init__(name, limits)
         self._base_url = base_url.rstrip("/")
@@ -109,7 +110,7 @@ class HttpConnector(PerAccountConnector):
         params: Mapping[str, str] | None = None,
         body: Json = None,
     ) -> Answer:
-        """Send a request with the credential, again if it had expired."""
+        """Send a request; after an expired credential, renew it and send again."""
         return send_authorized(
             self.credential,
             deadline,

@@ -1,9 +1,10 @@
 """Changes of LDAP entries: written one after the other, then read back.
 
 Rules
-- Nothing is written unless a value differs. The directory's report of success is not believed: the
+- Nothing is written unless a value differs. The directory's report of success is not trusted: the
   entry is read back, and a success without effect is FAILED.
-- Orders without enough time are not begun, so that the others can still be read back.
+- An order is not begun if too little time remains, so that the changes already written can still be
+  read back.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,19 +1,19 @@
 """Base class of connectors for LDAP directories.
 
-It finds entries, changes them and reads them back. A subclass knows which attributes contain the
-lock, and what they mean.
+The class finds entries, changes them and reads them back. A subclass defines which attributes
+contain the lock, and their meaning.
 
 Rules
 - An account is found by name, and changed or proven only while its entry has the id that the prior
-  state was read from. An undo goes by the id alone.
+  state was read from. An undo finds the account by the id alone.
 - An account is locked by its own name only: an entry may have several names, and a matching rule
-  may ignore more than case. The own name is the one in the DN, or else the first that the directory
-  returns.
+  may ignore more than case. An entry's own name is the name in its DN, or else the first name that
+  the directory returns.
 - LDAP cannot end connections of others, so there is no `revoke`.
-- A call has many accounts, over several connections: they are looked up and read back by few
-  searches, and changed one after the other. After a failure only the changes that were begun are in
-  doubt.
-- The account that we sign in with is refused: it would lock itself out.
+- One call processes many accounts over several connections. The accounts are looked up and read
+  back by few searches, and changed one after the other. After a failure only the changes that were
+  begun are in doubt.
+- An order for the account that we sign in with is refused: the connector would lock itself out.
 """
 
 from abc import abstractmethod
@@ -90,7 +90,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     verbs = frozenset({"lock", "prove", "undo"})
     id_attribute: str  # permanent id of an entry
     attributes: tuple[str, ...]  # further attributes to read
-    cleared_by_password: tuple[str, ...] = ()  # unless the same modify adds them again
+    cleared_by_password: tuple[str, ...] = ()  # if the same modify does not add them again
 
     rotates = True
 

@@ -17,8 +17,8 @@ from standfast.errors import Unavailable
 _MOST_A_SEARCH = 50  # servers bound how long a filter may be
 
 _T = TypeVar("_T")
-Search = Callable[[str, Sequence[bytes]], list[LdapEntry]]  # by an attribute and its values
-Found = LdapEntry | Unavailable | None  # None: there is none
+Search = Callable[[str, Sequence[bytes]], list[LdapEntry]]  # takes an attribute and its values
+Found = LdapEntry | Unavailable | None  # None: no such entry
 
 
 def by_names(search: Search, attribute: str, names: Sequence[str]) -> dict[str, Found]:

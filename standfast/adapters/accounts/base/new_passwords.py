@@ -1,16 +1,16 @@
-"""New passwords for accounts with exposed ones: generated and sealed.
+"""Generation and sealing of new passwords for exposed accounts.
 
 A password is written to disk, sealed, before a connector sets it. The configuration defines
 recipients and folder.
 
 Rules
-- A password is written and synchronised before the directory receives it. Whatever fails
-  afterwards, the valid password is in one of the files: every attempt makes another, and no file is
-  removed.
+- A password is written and synchronised to disk before the directory receives it. Every attempt
+  generates another password in a file of its own, and no file is removed. Whatever fails
+  afterwards, the valid password is therefore in one of the files.
 - This program cannot open what it sealed. No receipt, reason, log or exception contains a password;
   they contain the path of its file.
-- A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named
-  inside.
+- A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named in
+  the sealed content.
 """
 
 import json
@@ -65,7 +65,7 @@ class NewPasswords:
             ) from None
 
     def _keep(self, token: str, sealed: bytes) -> Path:
-        """Write it next to those of earlier attempts, durably; return its path."""
+        """Write the password durably, next to earlier ones; return its path."""
         _make_private(self._folder)
         for number in count(1):
             path = self._folder / f"{token}-{number}.age"
@@ -99,7 +99,7 @@ def _sync(folder: Path) -> None:
 
 
 def rotated(order: Order, new: NewPassword, proof: Proof = Proof.NONE) -> Result:
-    """Return the result of a new password that is set."""
+    """Return the result for a new password that was set."""
     return Result(
         target=order.target,
         state=EffectState.DONE,

@@ -4,14 +4,14 @@ The order names the holder's tokens in `details["tokens"]`: strings from the app
 store or from the evidence. A probe also knows the tokens that its configuration names.
 
 Rules
-- Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2): its answer
-  proves nothing, and only a probe does.
+- Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2). The answer
+  therefore proves nothing; only a probe proves that a token is invalid.
 - A server accepts a revocation only from the client that the token was issued to (RFC 7009 2.1).
 - Only 401 means that a token is invalid. 403 may mean a valid token with too narrow a scope (RFC
   6750 3.1).
 - A probe counts only if its control token is accepted at the same time: otherwise a broken probe
   would look like a revoked token.
-- Every token is tried, whatever the result of the one before.
+- Every token is tried, whatever the result for the previous token.
 """
 
 import base64
@@ -47,14 +47,14 @@ class TokenProbe:
 
     url: str
     control_token: str = field(repr=False)
-    listed: Callable[[], str] = field(default=str, repr=False)  # lines: an account, its token
+    listed: Callable[[], str] = field(default=str, repr=False)  # lines of account and token
 
     def tokens_of(self, account: str) -> tuple[str, ...]:
         """Return the listed tokens of an account; none if the list cannot be read."""
         try:
             lines = [line.split() for line in self.listed().splitlines()]
         except StandfastError:
-            return ()  # the lock stays proven by reading back
+            return ()  # the lock is still proven by reading back
         wanted = account.casefold()
         return tuple(line[1] for line in lines if len(line) == 2 and line[0].casefold() == wanted)
 

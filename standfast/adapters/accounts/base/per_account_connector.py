@@ -1,15 +1,15 @@
 """Base class of connectors for providers that take one account a call.
 
-It defines the steps of each verb, the time limit of one account's call, and the results of errors.
-The connector knows how an account is found, locked and read.
+The class defines the steps of each verb, the time limit of one account's call, and the results of
+errors. A subclass defines how an account is found, locked and read.
 
 Rules
-- Lock: find, lock, read back, then end sessions. The provider's report of success is not believed:
-  a success without effect is FAILED.
+- Lock: find, lock, read back, then end sessions. The provider's report of success is not trusted: a
+  success without effect is FAILED.
 - The account of a name must be the one that the prior state was read from. If the name now belongs
-  to another account, a lock or a proof is refused. An undo goes by the id.
-- An account is locked by its own name only. By an alias it would not be recognised as protected, as
-  held by another incident, or as the account of an approver.
+  to another account, a lock or a proof is refused. An undo finds the account by the id.
+- An account is locked by its own name only. Under an alias the account would not be recognised as
+  protected, as held by another incident, or as the account of an approver.
 - An undo ends what remains of the old sessions before it enables the account: a session or refresh
   token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
@@ -193,7 +193,7 @@ class PerAccountConnector(Connector):
     # Internal functions.
 
     def _bearer(self, order: Order, deadline: Deadline) -> Account:
-        """Find the account of a name; ensure that the prior state is of it."""
+        """Find the account of a name; verify that the prior state is its own."""
         account = _understood(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
@@ -216,7 +216,7 @@ class PerAccountConnector(Connector):
     def _safe_review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
         """Return the review notes; a failure to read them is ignored.
 
-        The account is locked already.
+        The lock has already succeeded at this time.
         """
         try:
             return self._review_notes(account, deadline)

@@ -4,11 +4,11 @@ It handles calls of up to `limits.batch` targets, parallel calls, and the meanin
 for each of its targets. A subclass sends the statements.
 
 Rules
-- A broken call that may have changed something is UNKNOWN for each of its targets. One that changed
-  nothing is FAILED for each, with a retry if the error permits it.
+- A broken call that may have changed something is UNKNOWN for each of its targets. A broken call
+  that changed nothing is FAILED for each target, with a retry if the error permits that.
 - A subclass calls `errand.begin()` right before its first change, and never reports a target as
-  changed before the change is in effect. A subclass that changes targets one after the other begins
-  each by its token: after a break only those that were begun are in doubt.
+  changed before the change is in effect. A subclass that changes targets one after the other calls
+  `errand.begin(token)` for each: after a break only the targets that were begun are in doubt.
 - The time limit of a call covers all connections that it uses.
 """
 
@@ -39,7 +39,7 @@ _Out = TypeVar("_Out")
 class PooledConnector(Connector, Generic[_C]):
     """A directory over connections that stay open between calls."""
 
-    rotates = False  # the kind has `_rotate_on`
+    rotates = False  # whether the subclass defines `_rotate_on`
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ def end_sessions(
     *,
     is_final: bool,
 ) -> None:
-    """End the sessions of names: `live` lists the holders, `end` ends one's.
+    """End sessions: `live` returns the names with one, `end` ends a name's.
 
     If no new session can start (`is_final`), repeat until none is left or the time is over.
     """

@@ -47,5 +47,5 @@ def failed(order: Order, error: Unavailable | str) -> Result:
 
 
 def unknown(order: Order, reason: str) -> Result:
-    """Return UNKNOWN: it may have happened and must be looked up."""
+    """Return UNKNOWN: the act may have happened and must be looked up."""
     return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)

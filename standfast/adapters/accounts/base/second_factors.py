@@ -1,11 +1,11 @@
 """Bounded queries of second factors, one account a request or by page.
 
-It limits how many accounts are listed, how many are queried, and the total time. The provider's
-module defines what a factor is.
+This module limits how many accounts are listed, how many are queried, and the total time. The
+provider's module defines what a factor is.
 
 Rules
 - Accounts beyond the limits are not queried, and the result says so.
-- An account that could not be read in time counts as not queried. If that is every account, the
+- An account that could not be read in time counts as not queried. If no account could be read, the
   error is raised.
 """
 

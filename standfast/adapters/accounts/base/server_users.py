@@ -4,10 +4,11 @@ Users are read, changed and read back in batches. A subclass sends the statement
 decides which users are changed, and what the state that is read back means.
 
 Rules
-- Sessions are ended after the lock is in effect, repeatedly until none is left: one may have been
-  accepted just before.
+- Sessions are ended after the lock is in effect, repeatedly until none is left: the server may have
+  accepted a session just before the lock.
 - A lock is DONE only if the user is read back as disabled and without a session.
-- A user that is refused (`_obstacle`), or that is not the one of the prior state, is not changed.
+- A user is not changed if `_obstacle` returns a reason, or if the prior state was read from another
+  user.
 """
 
 from abc import abstractmethod

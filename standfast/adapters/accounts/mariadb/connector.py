@@ -42,8 +42,8 @@ _SUPER = (
     "needed. Let another administrator lock this one."
 )
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
-_FULL = (1040, 1203, 1226)  # too many connections, of all or of our user
-_RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or a routine that is not there or not ours
+_FULL = (1040, 1203, 1226)  # too many connections of all users, or of ours
+_RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or no such routine for us
 
 
 class MariadbConnector(ServerUsersConnector[Connection, User]):

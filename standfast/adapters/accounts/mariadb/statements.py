@@ -77,7 +77,7 @@ def set_password(connection: Connection, name: str, host: str, verifier: str) ->
 def hashed(secret: str) -> str:
     """Return the hash of a password as `mysql_native_password` computes it.
 
-    A random password of this length cannot be guessed from it.
+    A random password of this length cannot be guessed from the hash.
     """
     inner = hashlib.sha1(secret.encode()).digest()  # noqa: S324 - the server's scheme
     return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - likewise

@@ -5,11 +5,12 @@
 Rules
 - A lock is one transaction a batch. If one role in it fails, the roles are changed one by one, each
   in a savepoint.
-- Superusers, the server's own `pg_` roles and our own role are refused. So is a role over which
-  ours has no ADMIN option (since PostgreSQL 16): `observe` reports it before the approval.
-- The prior state is `{"oid", "login"}`. An undo goes by the oid, so that a name that now belongs to
-  another role enables nobody. A lock and an undo change LOGIN only: password, VALID UNTIL and
-  CONNECTION LIMIT stay as an administrator set them.
+- Superusers, the server's own `pg_` roles and our own role are refused. A role over which our role
+  has no ADMIN option (since PostgreSQL 16) is refused too: `observe` reports that before the
+  approval.
+- The prior state is `{"oid", "login"}`. An undo finds the role by the oid, so that another role
+  that now has the name is not enabled. A lock and an undo change LOGIN only: password, VALID UNTIL
+  and CONNECTION LIMIT stay as an administrator set them.
 - A new password leaves this host as its SCRAM verifier (RFC 5803), so that neither the server nor
   its log ever contains it.
 - The server cancels by itself (`statement_timeout`) when our time limit ends.

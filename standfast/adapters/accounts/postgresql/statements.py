@@ -59,7 +59,7 @@ class Role:
 
     oid: int
     name: str
-    is_enabled: bool  # it may sign in
+    is_enabled: bool  # whether the role may sign in
     obstacle: str
     live_sessions: int
 
@@ -137,7 +137,7 @@ def set_password(connection: "Connection", name: str, secret: str) -> bool:
 def end_sessions(connection: "Connection", errand: BoundedCall, roles: Sequence[Role]) -> bool:
     """End the sessions of roles and wait.
 
-    True if there was none, or if no time is left.
+    Return True if there was no session, or if one is left when the time is over.
     """
     oids = [role.oid for role in roles]
     pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]

@@ -1,7 +1,7 @@
 """Bulk changes of SCIM accounts in one request (RFC 7644 3.7).
 
-It splits the changes by the limits of ServiceProviderConfig, and returns the answer of each
-operation. `connector` decides what an answer means for its account.
+This module splits the changes by the limits of ServiceProviderConfig, and returns the answer of
+each operation. `connector` decides what an answer means for its account.
 
 Rules
 - The directory's offer is read once and stored. A directory that does not offer Bulk, or refuses it
@@ -36,7 +36,7 @@ class ScimBulk:
     def is_offered(self, deadline: Deadline) -> bool:
         """Return whether the directory offers Bulk.
 
-        If it cannot be read now, the next call asks again.
+        If the offer cannot be read now, the next call asks again.
         """
         with self._guard:
             if not self._is_asked:

@@ -5,8 +5,8 @@
 Rules
 - An account is accepted only if the answer contains the very name or id that was requested.
 - Many accounts are searched with one filter of `or`; each that is not found is searched alone. A
-  directory that refuses such a filter is asked one by one, and so is one that ignores filters: the
-  names in its answer are compared, page by page.
+  directory that refuses such a filter receives a request for each name. So does a directory that
+  ignores filters: the names in its answer are compared, page by page.
 - `/Bulk` is used only within the offer of ServiceProviderConfig (RFC 7644 3.7.4).
 """
 

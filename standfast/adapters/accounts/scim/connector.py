@@ -9,11 +9,11 @@ Rules
 - The directory's report of success is not believed: every change is read back by another request. A
   success without effect is FAILED; an invalid answer is settled by reading back, or else UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
-- The prior state is `{"id", "active"}`. An undo goes by the id, so that another account that now
-  has the name is not enabled; a lock and a proof refuse such an account.
+- The prior state is `{"id", "active"}`. An undo finds the account by the id, so that another
+  account that now has the name is not enabled; a lock and a proof refuse such an account.
 - Names come from people and ids from the directory: neither is trusted in a filter or a path.
-- One account's call, with all its requests, shares the time limit of `limits`; so do all accounts
-  of one call if `limits.batch` lets /Bulk carry many.
+- One account's call, with all its requests, shares the time limit of `limits`; all accounts of one
+  call share it if `limits.batch` permits several accounts in one /Bulk request.
 """
 
 import contextlib

@@ -92,7 +92,7 @@ def bulk_request(wanted: Mapping[str, bool]) -> bytes:
 def read_bulk(body: bytes, wanted: Mapping[str, bool]) -> dict[str, int]:
     """Return the status of each operation, by account id; some may be missing.
 
-    Servers echo the `bulkId`, or contain only the account's address (RFC 7644 3.7: `location`).
+    Servers echo the `bulkId`, or return only the account's address (RFC 7644 3.7: `location`).
     """
     value = _json(body)
     operations = value.get("Operations") if isinstance(value, dict) else None

@@ -1,7 +1,7 @@
 """LDAP client (RFC 4511) for locking accounts, based on ldap3.
 
-The client connects, signs in, searches in pages, replaces attributes, and knows the meaning of
-result codes. The connector decides which attribute gets which value.
+The client connects, signs in, searches in pages, replaces attributes, and interprets result codes.
+The connector decides which attribute gets which value.
 
 Rules
 - A name comes from a person: each of its bytes is escaped in a filter. A DN comes from the
@@ -10,7 +10,7 @@ Rules
   servers treat it as an anonymous sign-in and accept it (RFC 4513 5.1.2).
 - Lists are read in pages (RFC 2696), so that a server's size limit truncates nothing. Referrals are
   not followed: the configuration alone decides which servers receive our password.
-- A server's text is never repeated; its result code is.
+- Errors contain a server's result code, never its text.
 """
 
 import math
@@ -62,7 +62,7 @@ class LdapServer:
     base: str  # accounts are searched below it, at any depth
     port: int | None = None  # None: 636 for ldaps, else 389
     tls: LdapTls = "ldaps"
-    ca_file: Path | None = None  # None: the certificates of this machine
+    ca_file: Path | None = None  # None: the certificate authorities of this machine
     attribute: str = "uid"  # contains the names that people write
     filter: str = "(objectClass=*)"  # matches the entries that are accounts
 
@@ -125,8 +125,8 @@ class LdapConnection:
     ) -> list[LdapEntry]:
         """Return the entries with one of the values in `attribute`.
 
-        They are searched below `base`, with the requested `attributes`, and only among those that
-        the filter `among` matches, if it is given.
+        The search starts at `base` and reads the requested `attributes`. With the filter `among`,
+        only entries that match the filter are searched.
         """
         from ldap3.utils.conv import escape_bytes
 
@@ -153,7 +153,7 @@ class LdapConnection:
     def _ask(
         self, kind: str, ask: Callable[..., object], *args: object, **options: object
     ) -> Mapping[str, Any]:
-        """Send a request and return its result, which must be of this kind."""
+        """Send a request and return its result; reject another kind of answer."""
         from ldap3.core.exceptions import LDAPException, LDAPSocketReceiveError
 
         try:
@@ -207,8 +207,7 @@ def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: floa
     """Try to sign in; return whether the server reports the account locked.
 
     The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks the server to
-    report it. A server may report nothing, and then the result is False. Raises if the sign-in
-    succeeds.
+    report it. If the server reports nothing, the result is False. Raises if the sign-in succeeds.
     """
     raw = _connection(server, dn, password, seconds)
     try:

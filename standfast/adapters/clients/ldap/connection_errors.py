@@ -21,7 +21,7 @@ _SPEAKS_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING")
 def verified_tls(ldap3: Any, host: str, ca_file: Path | None) -> Any:
     """Return ldap3's TLS class with Python's verification of certificates.
 
-    Python verifies the chain and the name of the host. The verification of ldap3 itself is of 2013.
+    Python verifies the chain and the name of the host. ldap3's own verification dates from 2013.
     """
     context = verified(ca_file)
 
@@ -83,7 +83,7 @@ def _cause(error: Exception) -> tuple[str, str]:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the causes of an error, first cause first.
 
-    ldap3 hides them in copies.
+    ldap3 hides the causes in copies.
     """
     before = error.__cause__ or error.__context__
     if before is not None:

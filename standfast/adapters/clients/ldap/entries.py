@@ -25,7 +25,8 @@ class LdapEntry:
 def folded(name: str) -> str:
     """Return a name as a case-insensitive matching rule compares it.
 
-    RFC 4518 2. Each letter is folded alone: servers do not fold a sharp s or a final sigma.
+    The rule is RFC 4518, section 2. Each letter is folded alone: servers do not fold a sharp s or a
+    final sigma.
     """
     lower = "".join(letter.lower() for letter in unicodedata.normalize("NFKC", name))
     return " ".join(lower.split())
@@ -42,7 +43,8 @@ def folded_dn(dn: str) -> str:
 def own_name(entry: LdapEntry, attribute: str) -> str:
     """Return the value of an attribute that names an entry; empty if none.
 
-    Of several values it is the one in the DN, or else the first that the directory returns.
+    If the attribute has several values, the result is the value in the DN, or else the first value
+    that the directory returns.
     """
     names = entry.texts(attribute)
     if len(names) < 2:

@@ -1,11 +1,12 @@
 """Delivery events of SendGrid's Event Webhook: verification and meaning.
 
 Rules
-- Nothing is parsed before the signature over time and bytes is verified, and the time must be
-  recent: SendGrid repeats for a day, so a genuine message may be that old.
-- An id that occurs twice in a message counts once. Across messages no memory is needed: the ledger
-  merges events so that a repeated one changes nothing (`ledger.deliveries`).
-- An event that cannot be parsed, or that is not about a mail of ours, is counted; the others apply.
+- Nothing is parsed before the signature over time and bytes is verified. The time must be recent,
+  but SendGrid repeats a message for a day, so a genuine message may be that old.
+- An id that occurs twice in a message counts once. Ids of earlier messages need not be stored: the
+  ledger merges events so that a repeated event changes nothing (`ledger.deliveries`).
+- An event that cannot be parsed, or that is not about a mail of ours, is counted; the other events
+  apply.
 - A spam report is an act of the reader: the mail was delivered. Opens, clicks and subscriptions are
   ignored.
 """
@@ -24,7 +25,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 LARGEST_BYTES = 4 * 1024 * 1024
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
-OLDEST = timedelta(hours=26)  # a day of repetitions, and some clock drift
+OLDEST = timedelta(hours=26)  # SendGrid repeats for a day; the rest allows for clock drift
 MOST_AHEAD = timedelta(minutes=10)
 
 _MEANS = {

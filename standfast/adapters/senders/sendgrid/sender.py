@@ -3,17 +3,18 @@
 `delivery_events` reads the later events, such as delivered or bounced.
 
 Rules
-- One request has one content for at most 1,000 people. Messages that share their pieces are sent
-  together: the pieces once, and each person's values as substitutions, which SendGrid inserts at a
-  mark. The mark is random and new for each request, and occurs in no piece, value or subject;
-  values for HTML are already escaped. Other messages get requests of their own.
-- SendGrid accepts or refuses a request as a whole. If a 400 names recipients, those are refused and
-  the others are sent again. If it names none, the request is halved until the cause is found; so it
-  is after a 413.
+- One request has one content for at most 1,000 people. Messages that share their text pieces are
+  sent together: the pieces once, and each person's values as substitutions, which SendGrid inserts
+  at a mark. The mark is random and new for each request, and does not occur in any piece, value or
+  subject; values for HTML are already escaped. Other messages are sent in separate requests.
+- SendGrid accepts or refuses a request as a whole. If a 400 names recipients, their messages are
+  refused and the others are sent again. If a 400 names no recipient, or after a 413, the request is
+  halved until the cause is found.
 - 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
   After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
   is sent a second time.
-- The token is a custom argument and is part of every event; no other value is.
+- The token is sent as a custom argument, which SendGrid includes in every event. No other value is
+  sent so.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
 
@@ -322,7 +323,7 @@ def _by_content(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
 
 def _is_shared(message: Message) -> bool:
     values = (*message.shown.values(), *message.escaped.values())
-    size = sum(len(value.encode()) + 60 for value in values)  # with its mark
+    size = sum(len(value.encode()) + 60 for value in values)  # with the mark
     return size <= MOST_SUBSTITUTION_BYTES and message.is_made_of_parts
 
 

@@ -1,15 +1,15 @@
 """Delivery status notifications of a relay, read from files.
 
-The meaning of a report is that of RFC 3464, and of RFC 6533 if an address is not ASCII. Fetching
-the mailbox is the task of its owner.
+Reports are interpreted by RFC 3464, and by RFC 6533 if an address is not ASCII. The owner of the
+mailbox fetches the reports.
 
 Rules
 - A report belongs to the message whose token is its envelope id, which we set (RFC 3461), or else
   the token in the Message-ID of the returned headers.
-- A report is a mail, and anybody can write one. Only a recipient of a message knows its token, so a
-  forged report can misstate the forger's own delivery only. A person supplies the files.
-- If a report names several recipients, the worst result counts: our mail had one recipient, and the
-  mailbox forwarded it.
+- A report is a mail, and anybody can write one. Only the recipient of a message knows its token, so
+  a forger can misstate only the delivery to the forger's own address. A person supplies the files.
+- If a report names several recipients, the worst result counts: our mail had one recipient, whose
+  mailbox forwarded the mail.
 - A file that is not a report, or is too large, is counted, and the others are still read.
 """
 
@@ -119,7 +119,7 @@ def _bounded(file: Path) -> bytes:
 def _status_blocks(mail: Mail) -> list[Mail]:
     """Return the header blocks of the status part.
 
-    The first is for the message, and each other one for a recipient.
+    The first block is about the message, and each other block about a recipient.
     """
     for part in mail.walk():
         kind = part.get_content_type()

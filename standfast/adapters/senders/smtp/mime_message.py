@@ -1,14 +1,15 @@
 """Encoding of one mail: headers and two bodies with the same content.
 
 Rules
-- Every header and body has seven bits, so that no relay has a reason to rewrite it. Only an address
-  with non-ASCII letters has a line in UTF-8 (RFC 6532).
+- Every header and body has seven bits, so that no relay has a reason to rewrite it. Only a header
+  with an address in non-ASCII letters has a line in UTF-8 (RFC 6532).
 - Bodies are quoted-printable, or base64 if that is shorter. Neither can contain a line that begins
   with "=_", so no body can contain the boundary.
 - No recipient's data can add or end a header. Auto-Submitted prevents automatic replies (RFC 3834).
-- No header is written by EmailMessage: it decodes an encoded word (RFC 2047) and writes the CR and
-  LF in it unescaped, and it loses spaces where it folds. Addresses are dot-atoms and A-labels and
-  are written unchanged; a subject or name that is not plain is encoded as a whole.
+- No header is written by EmailMessage: EmailMessage decodes an encoded word (RFC 2047) and writes a
+  CR and LF in the word unescaped, and it loses spaces where it folds a header. Addresses are
+  dot-atoms and A-labels and are written unchanged; a subject or name that is not plain is encoded
+  as a whole.
 - A header that many mails share is folded once.
 """
 

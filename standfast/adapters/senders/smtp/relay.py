@@ -16,9 +16,9 @@ from typing import Any
 from standfast.config.sections.senders import SmtpSenderConfig
 
 RELAY_AWAY_SECONDS = 60.0
-FAREWELL_SECONDS = 2.0  # for QUIT, when the results are known already
+FAREWELL_SECONDS = 2.0  # for QUIT, which is sent after all results are known
 FRESH_SECONDS = 20.0  # relays end idle connections, by RFC 5321 4.5.3.2.7 after 5 minutes at least
-MOST_MESSAGES = 100  # on one connection: some relays limit the number
+MOST_MESSAGES = 100  # messages on one connection: some relays limit them
 
 
 @dataclass(kw_only=True)
@@ -49,7 +49,7 @@ class Relay:
         domain: str,
         monotonic: Callable[[], float],
     ) -> None:
-        """Connect nowhere yet; `domain` is the sender's, for EHLO."""
+        """Open no connection yet; `domain` is the sender's domain, for EHLO."""
         self._name = name
         self._host = settings.host
         self._port = settings.port

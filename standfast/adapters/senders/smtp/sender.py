@@ -3,11 +3,11 @@
 `relay` connects, `mime_message` encodes the mail, and `delivery_reports` reads later bounces.
 
 Rules
-- One connection carries all messages of a call; RSET follows a refused message. If it breaks after
-  some messages, another one is opened: many relays limit the messages on one connection.
+- One connection carries all messages of a call; RSET follows a refused message. If the connection
+  breaks after some messages, a new one is opened: many relays limit the messages on one connection.
 - If the relay offers PIPELINING, then MAIL, RCPT and DATA are sent together (RFC 2920); the message
-  itself is never sent before the relay asks for it. If it offers DSN, it is asked to report
-  failures, with our token as the envelope id and the headers only (RFC 3461).
+  itself is never sent before the relay asks for it. If the relay offers DSN, the sender asks for
+  reports of failures, with our token as the envelope id and with the headers only (RFC 3461).
 - If the connection breaks before the relay asked for the message, the message was not accepted:
   FAILED. From its first byte until the relay's answer, a break makes this message, and no other,
   UNKNOWN.
@@ -130,7 +130,7 @@ class SmtpSender(Sender):
         if answer.is_last:
             say_goodbye(line.connection)
             call.line = None
-            if not line.messages:  # if it carried some, it was only cut: open another one
+            if not line.messages:  # a connection that carried messages was only cut: open a new one
                 call.rest = _failed(
                     "not begun, because the relay closed the connection", RELAY_AWAY_SECONDS
                 )
@@ -246,7 +246,7 @@ def _send_bytes(connection: smtplib.SMTP, payload: bytes) -> _Answer:
 def _after_rset(connection: smtplib.SMTP, answer: _Answer) -> _Answer:
     """Reset the relay's buffers; if that fails, end the connection.
 
-    The answer to the message stays the same.
+    The answer about the message itself does not change.
     """
     try:
         is_clear = connection.rset()[0] == 250
