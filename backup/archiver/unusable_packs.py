@@ -31,7 +31,7 @@ from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_A_NIGHT = 1024**3
-UNLOCKED_AFTER = timedelta(days=30)  # used if the store locks nothing
+UNLOCKED_AFTER = timedelta(days=30)  # for a store without locks
 
 
 class UnusablePacks:

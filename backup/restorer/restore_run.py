@@ -41,7 +41,7 @@ from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
-# Reads at once, by the only worker; across a network, each read waits for its answer.
+# Read-ahead threads of the only worker: across a network, each read waits for its answer.
 _LOCAL_READS, _REMOTE_READS = 2, 4
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 

@@ -44,8 +44,8 @@ class TargetFolders:
     ) -> None:
         """Set the callbacks of the writer.
 
-        `set_attributes` sets the attributes of a folder; `count` counts a folder that was only
-        noted. `report_merged` is called with a folder that the target cannot distinguish from
+        `set_attributes` sets the attributes of a folder; `count` is called when a noted folder is
+        created. `report_merged` is called with a folder that the target cannot distinguish from
         another. `find` returns the entry of a folder that must be created; existing folders then
         keep their attributes.
         """
