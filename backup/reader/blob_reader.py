@@ -4,7 +4,7 @@
 - Adjacent frames are read and decrypted as one range. The newest frames stay in memory (8 MiB) for
   their other blobs.
 - With `heal`, the reader searches a blob elsewhere if its pack is missing or damaged. A reader that
-  checks packs must not.
+  checks packs must not use `heal`.
 """
 
 import threading

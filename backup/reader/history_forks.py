@@ -1,8 +1,8 @@
 """Forks of a writer's history, where "latest" is ambiguous.
 
 - With each snapshot, a writer signs the hash of the previous one that it found. So if a snapshot
-  does not follow the one before it, one of the two is from somebody else who had the key, or from a
-  history that was replaced.
+  does not follow the snapshot before it, one of these two snapshots is from somebody else who had
+  the key, or from a history that was replaced.
 - A fork is ignored once the recovery point that was not followed has expired.
 """
 

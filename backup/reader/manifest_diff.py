@@ -1,7 +1,7 @@
 """Difference of two recovery points: added, removed and changed paths.
 
-- The pages of both points are walked side by side. A page that both have, by its id, is skipped
-  with everything below it. So a few pages are read for one changed file in a million.
+- The pages of both points are walked side by side. A page with the same id in both points is
+  skipped with everything below it. So only a few pages are read for one changed file in a million.
 - Content is compared by the ids of its blobs and is never read.
 - Ids are keyed: only points with the same id key can be compared.
 """
@@ -60,7 +60,7 @@ def differences(
         elif isinstance(b, Page) and (a is None or isinstance(a, Page) or _opens_first(b, a)):
             new.open(b)
         else:
-            # If one is a page, it begins after the entry of the other.
+            # If one side is a page, the page begins after the entry of the other side.
             key_a = None if a is None or isinstance(a, Page) else path_key(a.path)
             key_b = None if b is None or isinstance(b, Page) else path_key(b.path)
             takes_a = key_a is not None and (key_b is None or key_a <= key_b)

@@ -2,7 +2,7 @@
 
 - A pattern without a slash is searched in every folder. A matching folder is returned without its
   content.
-- A page that several points share is read once.
+- A manifest page that several recovery points share is read once.
 - Across a network, several points are searched at the same time.
 """
 

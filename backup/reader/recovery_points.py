@@ -2,10 +2,10 @@
 
 - Listing needs no key. `Repository.points` and `Repository.resolve` describe order and names.
 - "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
-  It is refused if the writer's history forks. With several sets, the set must be named. With
-  several hosts, the host must be named; if this runs on one of them, its own points are meant
-  without a name. Copies of the installation are meant only if their set is named or is the only
-  one.
+  "latest" is refused if the writer's history forks. With several sets, the set must be named. With
+  several hosts, the host must be named; if the program runs on one of these hosts, "latest" without
+  a host name means this host's points. Copies of the installation are meant only if their set is
+  named or is the only one.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,12 @@
-"""Self-healing: reads a blob of a missing or damaged pack from another.
+"""Self-healing: reads blobs of lost or damaged packs from other packs.
 
 - A writer sends the content of a lost pack again. So a later recovery point may name the same blob,
   by its keyed hash, in another pack. Points of the same writer, domain and id key are searched,
   newest first.
-- A page that the damaged point has, too, has no other references and is not read again.
-- Found content is compared with its id like all content. If it cannot be read either, older points
-  are searched as well.
+- A manifest page that the damaged point also has contains no new references, so the page is not
+  read again.
+- Found content is compared with its id like all content. If the found content cannot be read
+  either, older points are searched as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ class BlobHealer:
         self._damaged: set[bytes] = set()  # packs that were returned
 
     def find(self, ref: BlobRef) -> bytes | None:
-        """Return the blob's content from another place, or None."""
+        """Return the blob's content from another pack, or None."""
         if ref.pack not in self._bad or ref.id not in self._places:
             self._bad |= ref.packs
             self._search(ref)

@@ -1,7 +1,7 @@
 """Buffer pool: memory for reads, reused when no view of it is left.
 
-- Fresh memory is the largest cost of a large read: the kernel clears each page, and takes it back
-  afterwards.
+- Fresh memory is the largest cost of a large read: the kernel clears each page, and reclaims the
+  page afterwards.
 - A buffer is free if no view of it exists. Python reports that: it refuses to resize a mapping with
   views.
 """
@@ -25,8 +25,8 @@ class Buffers:
     def take(self, length: int) -> memoryview:
         """Return `length` bytes of memory, with arbitrary content.
 
-        It belongs to the caller while a view of it exists. A length above one buffer's size is
-        allocated each time.
+        The memory belongs to the caller while a view of it exists. A length above one buffer's size
+        is allocated each time.
         """
         if length > self._size:
             return memoryview(bytearray(length))

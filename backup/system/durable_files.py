@@ -25,7 +25,7 @@ def create_file(path: Path, data: bytes) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a file atomically with mode 0600, synced.
 
-    It needs no hard links, so it works on a FAT stick.
+    The replacement needs no hard links, so it works on a FAT stick.
     """
     with _draft_file(path, data) as draft:
         draft.replace(path)
@@ -98,7 +98,7 @@ def link_new(draft: Path, path: Path) -> None:
 def read_file(path: Path, label: str = "", *, missing: str = "") -> bytes:
     """Read a key or document; raise `NotFound` or `UsageError`.
 
-    `label` names it in errors; `missing` is the message if it does not exist.
+    `label` names the file in errors; `missing` is the message if the file does not exist.
     """
     label = label or str(path)
     try:

@@ -2,9 +2,9 @@
 
 - Every step is one name relative to an open folder and never follows a symbolic link, so no path is
   too long for the kernel and nobody can redirect it.
-- However deep it goes, a few dozen descriptors are open. A folder that was closed is opened again
-  through "..", and compared by device and inode. If somebody moved folders meanwhile, it is
-  searched by name from the root.
+- At any depth, only a few dozen descriptors are open. A folder that was closed is opened again
+  through "..", and compared by device and inode. If somebody moved folders meanwhile, the closed
+  folder is searched by name from the root.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Memory with large pages, aligned to a page.
 
-Direct I/O uses memory page by page: with small pages, a pack has 4,096, each to be cleared, found
-and pinned.
+Direct I/O uses memory page by page: a pack has 4,096 small pages, and the kernel has to clear, find
+and pin each.
 """
 
 import mmap

@@ -82,7 +82,8 @@ def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
 
 def _allow(ruleset: int, path: str) -> None:
     try:
-        # Not the target of a link: it may be hidden; otherwise it is allowed at its own path.
+        # Do not allow the target of a link: a target may be hidden, and any other is allowed at its
+        # own path.
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return  # gone meanwhile

@@ -1,8 +1,8 @@
 """Network shutdown: bounds pending network calls of an ending process.
 
-- Ctrl-C ends what the main thread waits for, and it cleans up. Calls of its other threads may last
-  as long as all time-outs and attempts, and the main thread waits for them, because they use its
-  resources.
+- Ctrl-C interrupts the wait of the main thread, which then cleans up. Calls of other threads may
+  last as long as all time-outs and attempts together. The main thread waits for these calls,
+  because they use its resources.
 - After the signal, no call is started or repeated. Pending calls may finish within a few seconds;
   then their connections are closed.
 - A closed call may have arrived or not, as when the process is killed: all writes are made so that

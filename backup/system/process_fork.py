@@ -18,10 +18,10 @@ def may_fork() -> bool:
 def fork() -> int:
     """Fork, if `may_fork`; ending signals kill the child at once.
 
-    A handler of the parent would undo in the child what only the parent may undo. Ignored signals
-    stay ignored, as SIGHUP under `nohup`.
+    Otherwise the parent's signal handler would run in the child, and undo what only the parent may
+    undo. Ignored signals stay ignored, as SIGHUP under `nohup`.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # none arrives in between
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # no signal arrives in between
     try:
         pid = os.fork()
         if not pid:

@@ -6,8 +6,8 @@
 - A dump is streamed from the repository into the server's own program and is never stored on a
   local disk; every piece is compared with its id before the program gets it.
 - A database with content is refused and unchanged, unless `replace` is set.
-- The program never takes an interrupted stream for a complete one: it is killed first. A database
-  that was created for the restore is dropped then.
+- The program never mistakes an interrupted stream for a complete stream, because it is killed
+  first. A database that was created for the restore is dropped then.
 - Statements that the server refused are counted and reported without anybody's data.
 
 To add a target: one module with the `_methods`, and one test that restores and compares rows.
@@ -47,8 +47,8 @@ class Target(ABC):
     ) -> TargetResult:
         """Restore a dump of database `name` into `database`; create it if missing.
 
-        Raise `UnsafePath` if it has content and `replace` is not set, or `TargetFailed` if the
-        server did not accept the dump as a whole; errors of the stream pass through.
+        Raise `UnsafePath` if the database has content and `replace` is not set, or `TargetFailed`
+        if the server did not accept the dump as a whole; errors of the stream pass through.
         """
         try:
             return self._restore(database, name, stream, replace=replace)
@@ -74,7 +74,7 @@ class Target(ABC):
 def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
     """Stream into a program; return its status, bytes sent and error lines.
 
-    If the stream raises, the program is killed before it can take the part for all.
+    If the stream raises, the program is killed before it can mistake a part for the whole dump.
     """
     with run_program(command, stdin=True) as program:
         sent = _send(program, stream)

@@ -2,7 +2,7 @@
 
 - A missing database is created; the first statement of the dump sets its character set.
 - MariaDB cannot rename a database: for `replace`, the whole dump is read once before the existing
-  database is dropped, so that damage in the vault shows before anything is lost.
+  database is dropped, so that damage in the vault is found before anything is lost.
 - The first statement that the server refuses ends the restore: half a table is worse than a clear
   failure.
 - Dumps cannot start programs or read files of this machine; of users and grants, only statements

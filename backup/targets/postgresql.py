@@ -1,10 +1,11 @@
 """PostgreSQL target: loads a dump and keeps the old database meanwhile.
 
-- A missing database is created as the dump says, with its encoding, locale, settings and grants.
-  Under another name, or if the dump names another database, it gets the server's defaults.
+- A missing database is created as the dump says, with the dump's encoding, locale, settings and
+  grants. Under another name, or if the dump names another database, the database gets the server's
+  defaults.
 - `replace` renames the existing database, and drops it only when the new one is complete. After a
-  failure it gets its name back; after problems it stays under the other name, which is reported.
-  Its sessions are ended for that.
+  failure, the old database gets its name back; after problems, it stays under the other name, which
+  is reported. A rename ends the sessions of the database.
 - An object that the server refuses is skipped: the others are restored.
 - `psql` gets statements about roles and tablespaces only, and runs no command of its own.
 """

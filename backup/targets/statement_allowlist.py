@@ -5,7 +5,8 @@
 - Statements are rebuilt from tokens, without comments. Characters that no such statement has
   outside of quotes are in no token, among them those that start a command or a variable of the
   client program.
-- Settings are omitted, because they change how the rest is read; each target sends its own.
+- Settings are omitted, because they change how later statements are parsed; each target sends its
+  own settings.
 - A conditional comment of MariaDB or MySQL contains a whole statement: a server that skips the
   comment must not see another statement than the checked one.
 """
