@@ -6,8 +6,8 @@
 Rules
 - A person without a usable e-mail address, but with a postal address, receives a letter. Then the
   postal address with the name is the mailbox.
-- Each recipient has a reason for the notice, from the row or from the settings. A row without one
-  is rejected.
+- Each recipient has a reason for the notice, from the row or from the settings. A row without a
+  reason is rejected.
 - A person on the suppression list is never contacted, whatever else the row says. An entry that can
   match nobody is counted, because its person may be contacted.
 - A minor or a person that has died is held until a person decides. A flag that cannot be read
@@ -51,7 +51,7 @@ class Recipient:
     key: str  # identifies the person in the source; else the address
     address: str  # its domain as A-labels; empty for a person that receives a letter
     name: str = ""
-    language: str = ""  # as the source has it; empty if it has none
+    language: str = ""  # as in the source; empty if the source has none
     why: str = ""  # why this person is notified
     slots: Mapping[str, str] = field(default_factory=dict)  # further columns
     held: str = ""  # why a person must decide first

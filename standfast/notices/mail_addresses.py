@@ -6,8 +6,9 @@ Rules
 - The existence of a mailbox is checked by the mail server only.
 - Domains become A-labels by IDNA 2008 (RFC 5891): IDNA 2003 maps `straße.de` to `strasse.de`, which
   belongs to another owner.
-- Quoted strings, comments and address literals are refused: parsers disagree about them. So is the
-  beginning of an encoded word (RFC 2047), because its decoded form may have line breaks.
+- Quoted strings, comments and address literals are refused: parsers disagree about them. The
+  beginning of an encoded word (RFC 2047) is refused too, because its decoded form may have line
+  breaks.
 - The local part keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons do not repeat the address.
 - A list that people wrote is read for every mailbox that it may mean: an address that is missing

@@ -39,7 +39,7 @@ def is_one_line(text: str) -> bool:
 
 
 def begins_encoded_word(text: str) -> bool:
-    """Return whether a mail program would decode a part of it (RFC 2047)."""
+    """Return whether a mail program would decode a part of `text` (RFC 2047)."""
     return "=?" in text
 
 

@@ -1,15 +1,15 @@
 """Readability of notices, by the usual formula of each language.
 
-This module has the limits and chooses the sentences. The formulas and the counting of syllables are
-those of textstat (the extra `readability`), and only those that need no network: its English
+This module defines the limits and selects the sentences. The formulas and the counting of syllables
+are textstat's (the extra `readability`). Only functions that need no network are used: the English
 formulas that count syllables download a dictionary, so English is measured by letters a word.
 
 Rules
 - Sentences are measured: headings, greetings and list entries that end without a full stop are left
   out, and a slot counts as its example.
-- A notice is measured with its examples, and again with the required values only, both together:
-  some readers get the other branch of an `if`. Labels that no example uses count towards the
-  hardest and the longest sentence.
+- A notice is measured with its examples, and again with the required values only, and both count
+  together: some readers get the other branch of an `if`. Labels that no example uses count towards
+  the hardest and the longest sentence.
 - A language without a formula here is checked for the longest sentence only, and the result says
   so.
 

@@ -73,7 +73,7 @@ class Variable(Section):
         return value
 
     def following(self, codes: Json) -> Json:
-        """Return those codes of another list for which this one has words."""
+        """Return the codes of another list for which this list has words."""
         entries = codes if isinstance(codes, list | tuple) else ()
         return [code for code in entries if code in self.labels]
 

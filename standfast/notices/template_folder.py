@@ -1,4 +1,4 @@
-"""Template folders on disk: shipped ones, and own ones before them.
+"""Template folders on disk: the installation's own, then shipped ones.
 
 This module reads files; `template_renderer` checks what was read.
 

@@ -5,7 +5,7 @@ disk, and `prepared_notice` fills in the values of recipients.
 
 Rules
 - Only a complete template is loaded: every language has a subject, a text and an HTML body, every
-  name is declared, every label is translated, and it renders with its own examples.
+  name is declared, every label is translated, and the template renders with its own examples.
 - The input is bounded (`template_context`, `template_grammar`), and the result has at most
   LARGEST_RESULT bytes a part.
 - A subject is one line.
