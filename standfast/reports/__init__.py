@@ -1,7 +1,7 @@
 """Pages for managers and auditors: one self-contained HTML file each.
 
-This package lays out results; `standfast/usecases/reports` collects them. It reads no ledger and no
-disk: it turns the records of `report_records` into a page.
+This package lays out results; `standfast/usecases/reports` collects them. The package reads no
+ledger and no disk: it turns the records of `report_records` into a page.
 
 Rules
 - A page needs no external resource: no script, no font, no picture. It can be printed, and read on

@@ -1,7 +1,7 @@
 """Page of a notice to an authority, with marked gaps.
 
 Rules
-- A person submits it to the authority; the page says that it was not sent.
+- A person submits the notice to the authority; the page says that the notice was not sent.
 - A gap is a box to write in, so that the printed page can be completed by hand.
 """
 

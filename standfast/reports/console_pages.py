@@ -1,6 +1,6 @@
 """Pages of the console: sign-in, open incidents, one incident, passkeys.
 
-`console` decides who may see them.
+`console` decides who may see the pages.
 
 Rules
 - A form names exactly what is signed: the step, and the digest of the plan on the page.

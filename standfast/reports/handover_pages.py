@@ -5,8 +5,8 @@
 Rules
 - Open work comes before past events: the next shift reads the first half page.
 - Unknown outcomes are listed one by one, each with the effect to settle.
-- The draft of the review states the facts of the ledger and asks what it cannot know. It judges
-  nobody and invents nothing.
+- The draft of the review states the facts of the ledger and asks people for facts that the ledger
+  does not have. The draft judges nobody and invents nothing.
 """
 
 from collections.abc import Sequence

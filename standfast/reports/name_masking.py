@@ -3,7 +3,7 @@
 Rules
 - The first letter stays, the rest becomes `***` whatever its length; an address keeps its domain.
 - A value that does not begin with a letter or digit is hidden completely.
-- Masked values are for reading: those of two people may be equal.
+- Masked values are for reading only: the values of two people may be equal.
 """
 
 _HIDDEN = "***"

@@ -1,7 +1,8 @@
 """Printed page of a playbook, for an incident that destroys this host.
 
 Rules
-- It explains what to do without the program: boxes to tick, lines to write on, people to call.
+- The page explains what to do without the program: boxes to tick, lines to write on, people to
+  call.
 - The page has no date, and the same playbook results in the same page: printed pages can be
   compared.
 """
