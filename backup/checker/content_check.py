@@ -1,10 +1,11 @@
 """Content check: decrypts and hashes everything recovery points reach.
 
 - Every page of every recovery point is read, so a dangling reference is found wherever it is. A
-  page that several recovery points share is read once. A list is also read once, however many times
-  a file names it.
-- Content is read completely, each blob once, or by a sample of random pieces. In a sample each byte
-  is equally likely, and counts once for each recovery point that would restore it.
+  page that several recovery points share is read once. The list of blobs of a large file is also
+  read once, however many times a file names it.
+- Content is read in one of two ways: completely (each blob once), or as a sample of random pieces.
+  A sample draws uniformly from the bytes of all recovery points, so that a byte that three points
+  share is three times as likely.
 - A reference into a pack that the snapshot does not name is an error too: a keeper would free that
   pack.
 - A pack with a problem is reported by `pack_check` and not read again.
@@ -48,7 +49,8 @@ class _Tree:
 
     point: RecoveryPoint
     reader: BlobReader
-    # Part of each key in the caches: another point may use the same reference for other content.
+    # This is part of each key in the caches: another recovery point may use the same reference for
+    # other content.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
     root: BlobRef
     depth: int
@@ -154,8 +156,8 @@ class ContentCheck:
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
         """Check a page and the tree below it, once per point and reference."""
-        # A page that one parent lists correctly may be listed wrongly by another, and a restore
-        # through that parent refuses it; the same holds for two references to the same content.
+        # Two parents can list one page, one of them wrongly; a restore through the wrong one
+        # refuses the page. So the check is done for each listing and for each reference.
         listed = None if child is None else (child.first, child.last, child.entries)
         key = (tree.opened_by, ref, depth, listed)
         known = self._pages.get(key)

@@ -2,7 +2,7 @@
 
 - Only unambiguous values are used: no floats, no integer beyond 2^53 - 1, ASCII keys.
 - Reading accepts only the canonical bytes, so two different byte strings are never one record.
-- Callers limit the size first: memory and time grow only with the number of bytes.
+- Callers limit the number of bytes before they decode, which also limits memory and time.
 """
 
 import json

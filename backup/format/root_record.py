@@ -6,7 +6,8 @@ A root record lists writers, domains and keepers; a key record contains a domain
   of the previous one.
 - The owner's public key is in every root record and never changes: a reader that pins it cannot be
   deceived.
-- No writer's epoch, domain's generation or keeper is named twice: two readers must not disagree.
+- Each writer with its epoch, each domain with its generation, and each keeper occurs once.
+  Otherwise two readers could use different entries.
 """
 
 import base64

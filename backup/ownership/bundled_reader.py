@@ -4,8 +4,8 @@ With these two files, a restore is possible when every other copy of the program
 
 - `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name is the
   hash of the bytes, so a modified copy is noticed.
-- Both files are put when the repository is created. When a newer version has other files, the owner
-  puts these too; the older files stay.
+- Both files are put when the repository is created. When a newer version changes a file, the
+  owner also stores the new file; the older files stay.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 - A custodian is an age or SSH public key and the name of its person: `age1… Dana Ray`, `ssh-ed25519
   AAAA… Lee`. The name is for people; only the key counts.
-- Content that is encrypted to custodians can be decrypted by each of them alone.
+- Any one custodian can decrypt content that is encrypted to custodians, without the others.
 """
 
 import base64
@@ -79,7 +79,7 @@ def parse_custodians(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
 
 
 def custodian_for_display(text: str) -> Custodian:
-    """Return a custodian for display; keep a text without a valid key."""
+    """Return a custodian for display; a text without a valid key unchanged."""
     try:
         return parse_custodian(text)
     except UsageError:
@@ -87,7 +87,7 @@ def custodian_for_display(text: str) -> Custodian:
 
 
 def wrap(plain: bytes, custodians: Sequence[Custodian]) -> bytes:
-    """Encrypt bytes so that each custodian alone can decrypt them."""
+    """Encrypt bytes so that any one custodian can decrypt them."""
     sealed: bytes = pyrage.encrypt(plain, [_recipient(custodian) for custodian in custodians])
     return sealed
 

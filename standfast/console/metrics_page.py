@@ -31,7 +31,7 @@ FRESH_SECONDS = 10.0
 _COME_AGAIN_SECONDS = 30.0
 
 
-@dataclass(kw_only=True, eq=False)  # prometheus_client keys collectors by identity
+@dataclass(kw_only=True, eq=False)  # prometheus_client uses collectors as dict keys, by identity
 class MetricsPage:
     """The metrics of one installation."""
 

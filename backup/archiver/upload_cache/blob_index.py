@@ -4,9 +4,10 @@
   written once per level, always in order, and a lookup searches a few runs.
 - One B-tree row per blob would take four times as long, and even longer with more blobs: ids are
   random, so each pack would touch every page of the tree.
-- A record is valid while its packs are known. Records of packs that are gone stay until their run
-  is merged, which happens at once when they are the majority. A merge keeps records of packs that
-  the current run has just forgotten, so that their content is recognized when it is sent again.
+- A record is valid while every pack that holds its blob is known. Records of packs that are gone
+  stay until their run is merged. When such records are the majority, the runs are merged at once.
+  A merge keeps records of packs that the running backup has just stopped trusting, so that their
+  content is recognized when it is sent again.
 """
 
 import heapq
@@ -19,7 +20,7 @@ from backup.archiver.blob_location import NO_PACK, BlobLocation
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
-_RECORDS_PER_ROW = 62  # four of these fill a page of the database; `find` searches one
+_RECORDS_PER_ROW = 62  # four rows fill a page of the database
 _RUNS_PER_LEVEL = 8
 _FEW = 10_000  # records that are not worth a merge
 
@@ -112,7 +113,7 @@ def add(
 def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
     """Merge all runs if most records are of packs that are gone.
 
-    `known` is the number of records that remain.
+    `known` is the number of records whose packs are known, which a merge would keep.
     """
     if count(database) > 2 * known + _FEW:
         (highest,) = database.execute("SELECT MAX(level) FROM run_of_places").fetchone()

@@ -41,7 +41,7 @@ def _of_pattern(error: ValidationError) -> str:
 
 
 def _of_choice(error: ValidationError) -> str:
-    """Describe the alternatives of a command, which has one of several keys."""
+    """Name the keys of which a command must have one."""
     keys = [key for choice in error.validator_value for key in choice.get("required", ())]
     return f"add {' or '.join(keys)}"
 
