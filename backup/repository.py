@@ -4,13 +4,10 @@
     point = repository.resolve("latest")
     repository.restore(point, Path("/restored"))
 
-- Recovery points are listed without a key; their encrypted details, entries and content need an
-  identity.
+- Recovery points are listed without a key; an identity decrypts details, entries and content.
 - Only signed records are trusted, and content is returned only if its keyed hash matches.
-- A restore never writes outside its target, never overwrites anything except an earlier attempt of
-  the same restore, and names what it could not restore.
-- Restored content may be healed from another recovery point; a reader returned by `open_point`
-  reports damage and heals nothing.
+- A restore never writes outside its target, overwrites only an earlier attempt of the same restore,
+  and names what it could not restore. It may read damaged content from another recovery point.
 """
 
 import os
