@@ -111,7 +111,7 @@ class Mode(StrEnum):
 
 
 class EffectState(StrEnum):
-    """State of one effect. UNKNOWN: the effect may have happened."""
+    """State of one effect. UNKNOWN is no failure: it may have happened."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -149,9 +149,14 @@ class Proof(StrEnum):
 
     NONE = "none"
     READ_BACK = "read_back"  # the directory shows the lock
-    CONNECTIONS_GONE = "connections_gone"  # in addition: no open connection to it
+    CONNECTIONS_GONE = "connections_gone"  # and no open connection to it; sessions are not counted
     SESSIONS_GONE = "sessions_gone"  # in addition: no session or token
     REFUSED = "refused"  # in addition: a sign-in as a test account or the holder was refused
+
+    @property
+    def words(self) -> str:
+        """The level in few words."""
+        return _PROOF_WORDS[self]
 
     def reaches(self, other: "Proof") -> bool:
         order = list(Proof)
@@ -161,6 +166,15 @@ class Proof(StrEnum):
     def weakest(found: Iterable["Proof"]) -> "Proof":
         """Return the lowest of some levels; NONE if there are none."""
         return min(found, key=list(Proof).index, default=Proof.NONE)
+
+
+_PROOF_WORDS = {
+    Proof.NONE: "not proven",
+    Proof.READ_BACK: "read back only",
+    Proof.CONNECTIONS_GONE: "no directory connection",
+    Proof.SESSIONS_GONE: "no session listed",
+    Proof.REFUSED: "sign-in refused",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +213,7 @@ class Result:
     facts: JsonObject = field(default_factory=dict)
     proof: Proof = Proof.NONE
     retry_after_seconds: float | None = None  # FAILED only: retry after this pause
-    is_untried: bool = (
-        False  # FAILED only: the call ended before this target's turn: not an attempt
-    )
+    is_untried: bool = False  # FAILED only: the call ended before this target; no attempt was made
     only_a_person_can_tell: bool = False  # UNKNOWN only: no lookup can show the outcome
     may_go_elsewhere: bool = False  # REFUSED only: another channel may accept it
 

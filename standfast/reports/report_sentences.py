@@ -36,19 +36,6 @@ _PROOF = {
     Proof.REFUSED: "a sign-in was refused",
 }
 
-_PROOF_LEVEL = {
-    Proof.NONE: "not proven",
-    Proof.READ_BACK: "read back only",
-    Proof.CONNECTIONS_GONE: "no directory connection",
-    Proof.SESSIONS_GONE: "no session listed",
-    Proof.REFUSED: "sign-in refused",
-}
-
-
-def proof_level(proof: Proof) -> str:
-    """Return the level of a proof in few words, for a table."""
-    return _PROOF_LEVEL[proof]
-
 
 def proof_words(proof: Proof) -> str:
     """Return the proof of a lock in words."""

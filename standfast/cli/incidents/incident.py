@@ -31,7 +31,6 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
 from standfast.records import Json, Proof, timestamp
-from standfast.reports.report_sentences import proof_level
 
 playbook_argument = click.argument(
     "scenario", metavar="PLAYBOOK", help="A name from `standfast playbook list`."
@@ -190,7 +189,7 @@ def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> E
             cells = [
                 [
                     *(row.token[:8], row.step, row.state.value, _one_line(row.target)),
-                    row.reason or (row.proof is not Proof.NONE and proof_level(row.proof)) or "",
+                    row.reason or (row.proof is not Proof.NONE and row.proof.words) or "",
                 ]
                 for row in rows
             ]

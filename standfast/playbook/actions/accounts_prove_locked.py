@@ -5,17 +5,9 @@ from collections.abc import Iterator
 from standfast.playbook.actions.action import Action, Carrier, Planner
 from standfast.playbook.actions.shared_arguments import ACCOUNTS
 from standfast.playbook.planned_effects import Expansion
-from standfast.records import JsonObject, Proof
+from standfast.records import JsonObject
 
 PROVE = "accounts.prove_locked"
-
-_LEVELS = {
-    Proof.NONE: "nothing is shown",
-    Proof.READ_BACK: "the directory shows the lock",
-    Proof.CONNECTIONS_GONE: "no connection to the directory is open",
-    Proof.SESSIONS_GONE: "no session and no token is left",
-    Proof.REFUSED: "a sign-in is refused",
-}
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -24,7 +16,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     level = planner.directory(adapter).proof
-    yield f"{adapter}: proof level `{level}`: {_LEVELS[level]}"
+    yield f"{adapter}: proof level `{level}`: {level.words}"
 
 
 ACTION = Action(

@@ -24,7 +24,6 @@ from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 from standfast.reports.name_masking import mask_target
-from standfast.reports.report_sentences import proof_level
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.notice_effects import DECIDES
 from standfast.usecases.notices.delivery_accounting import (
@@ -88,7 +87,7 @@ class Tally:
         word = ACTIONS[self.verb].done
         if self.proofs:
             levels = [
-                f"{number:,} {proof_level(level)}" if len(self.proofs) > 1 else proof_level(level)
+                f"{number:,} {level.words}" if len(self.proofs) > 1 else level.words
                 for level, number in self.proofs.items()
             ]
             word += f" ({'; '.join(levels)})"

@@ -36,7 +36,6 @@ from standfast.reports.handover_pages import (
 from standfast.reports.html_page import write_page
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_records import IncidentReport
-from standfast.reports.report_sentences import proof_level
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import look, open_work
 from standfast.usecases.reports.result_pages import incident_report
@@ -167,7 +166,7 @@ def _people(events: Sequence[AuditEvent]) -> Iterator[str]:
 def _figures(report: IncidentReport, events: Sequence[AuditEvent]) -> Iterator[Figure]:
     opened = report.opened_at
     proven = [account.proof for account in report.accounts if account.proof is not Proof.NONE]
-    level = f" (at least: {proof_level(Proof.weakest(proven))})" if proven else ""
+    level = f" (at least: {Proof.weakest(proven).words})" if proven else ""
     for label, verb in (
         ("from opening to the first lock", LOCK),
         (f"from opening to the first proof{level}", PROVE),
