@@ -195,10 +195,10 @@ def _recovery_details(
 ) -> Iterator[str]:
     zone = installation.config.organisation.time_zone
     for row in installation.ledger.effects.of_round(incident_id, step, round_, RECOVER):
-        set_name = row.as_order().target
-        if "targets" not in row.details:  # an exercise plans no targets
+        plan = SetPlan.of_effect(row.details, incident_id)
+        if plan is None:
             continue
-        plan = SetPlan.from_json(row.details, incident_id)
+        set_name = row.as_order().target
         point = f"{plan.point} of {minute(plan.point_time, zone)}"
         yield f"Set {set_name} is restored from {point}: {plan.evidence}."
         if not plan.is_complete:

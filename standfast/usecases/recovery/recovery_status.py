@@ -95,7 +95,7 @@ def _set_status(incident_id: str, row: EffectRow, *, is_returned: bool) -> SetSt
         set_name=row.as_order().target,
         state="returned" if is_returned else row.state.value,
         reason=row.reason,
-        plan=SetPlan.from_json(row.details, incident_id) if "targets" in row.details else None,
+        plan=SetPlan.of_effect(row.details, incident_id),
         clocks_ms={},
         set_aside=tuple(cast("Sequence[str]", facts.get("set_aside") or ())),
         rpo_ms=cast("int | None", facts.get("rpo_ms")),

@@ -111,6 +111,11 @@ class SetPlan:
         }
 
     @staticmethod
+    def of_effect(details: JsonObject, incident: str) -> "SetPlan | None":
+        """Return the plan; None in an exercise or for a refused set."""
+        return SetPlan.from_json(details, incident) if "targets" in details else None
+
+    @staticmethod
     def from_json(details: JsonObject, incident: str) -> "SetPlan":
         """Read the details of an effect of this incident."""
         return SetPlan(
