@@ -62,7 +62,7 @@ class BlobHealer:
                     continue
                 lost = pack_name(self._writer, ref.pack.hex())
                 self._healed.setdefault(
-                    f"{lost} is damaged; its content was read from {point}", False
+                    f"{lost} is missing or damaged; its content was read from {point}", False
                 )
                 return content
             if len(self._doubted) == doubted:

@@ -30,7 +30,7 @@ mine_option = click.option(
     exits={
         ExitStatus.DONE: "the challenge is written; send the same file to every custodian",
         ExitStatus.FAILED: "a store does not respond",
-        ExitStatus.USAGE: "the configured vault is empty, or the file exists",
+        ExitStatus.USAGE: "the configured vault has no repository, or the file exists",
         ExitStatus.DAMAGED: "a record differs from what the owner signed",
     },
     example="standfast backup custodian challenge new --to challenge.json",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     exits={
         ExitStatus.DONE: "the roles are shown",
         ExitStatus.FAILED: "the store does not respond",
-        ExitStatus.USAGE: "the configured vault is empty",
+        ExitStatus.USAGE: "the configured vault has no repository",
         ExitStatus.DAMAGED: "a record differs from what the owner or the keeper signed",
     },
     example="standfast backup owner show",
