@@ -44,7 +44,7 @@ def recorded_scores(installation: Installation) -> tuple[RecordedScore, ...]:
 
 def has_score_of_today(installation: Installation) -> bool:
     """Return whether a score of today is recorded."""
-    return _score_of_today(installation) is not None
+    return _score_of(installation, today_of(installation)) is not None
 
 
 def record_score(installation: Installation, rows: Iterable[ScoreRow]) -> str:
@@ -53,19 +53,19 @@ def record_score(installation: Installation, rows: Iterable[ScoreRow]) -> str:
     Return the reason if it was not recorded, else "".
     """
     points = {row.name: row.points for row in rows}
+    today = today_of(installation)
     try:
-        last = _score_of_today(installation)
+        last = _score_of(installation, today)
         if last is None or last.points != points:
-            detail: JsonObject = {"day": today_of(installation).isoformat(), "points": {**points}}
+            detail: JsonObject = {"day": today.isoformat(), "points": {**points}}
             installation.record_event(_SUBJECT, _SCORED, detail)
     except StandfastError as error:
         return str(error)
     return ""
 
 
-def _score_of_today(installation: Installation) -> RecordedScore | None:
-    today = today_of(installation)
-    return next((score for score in recorded_scores(installation) if score.day == today), None)
+def _score_of(installation: Installation, day: date) -> RecordedScore | None:
+    return next((score for score in recorded_scores(installation) if score.day == day), None)
 
 
 def changed_rows(rows: Iterable[ScoreRow], before: Mapping[str, int]) -> dict[str, int]:
