@@ -12,17 +12,14 @@ MOST_TRIES = 4
 
 
 def die_everywhere(
-    points: Sequence[str],
-    die_and_check: Callable[[Death, str], bool],
-    name: str,
-    phases: Sequence[Phase] = tuple(Phase),
+    points: Sequence[str], die_and_check: Callable[[Death, str], bool], name: str
 ) -> None:
-    """Kill in each phase of each point of this run's part.
+    """Kill before, during and after each point of this run's part.
 
     `name` names the set of points. `die_and_check(death, name)` makes the world of that name,
     checks how it ends, and returns whether the process was killed.
     """
-    deaths = sample([Death(point, phase) for point in points for phase in phases], name)
+    deaths = sample([Death(point, phase) for point in points for phase in Phase], name)
 
     def died(number: int, death: Death) -> Death | None:
         try:

@@ -17,7 +17,6 @@ import standfast.usecases.incidents.built_in_procedures
 import tests.kill.night
 import tests.kill.scenario
 from backup.stores.s3 import S3Options
-from standfast import retry_rules
 from standfast.adapters import factory
 from standfast.notices.template_folder import read_templates
 from standfast.people.passphrase_keys import is_passphrase_of
@@ -34,9 +33,6 @@ _SHIPPED = read_templates()
 for name in ("approval-request", "customers-account-takeover"):
     _SHIPPED[name]
 setattr(factory, "read_templates", lambda _own: _SHIPPED)  # noqa: B010 - no name of its interface
-
-# The call of a killed process arrives within milliseconds or never.
-retry_rules.SETTLE_FACTOR = 0.25
 
 # The first client reads megabytes of descriptions, which later ones share.
 with suppress(ModuleNotFoundError):  # without boto3, no test needs a client

@@ -6,7 +6,6 @@ reports none.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from tests.kill.ends import (
     tell_what_was_delivered,
 )
 from tests.kill.people import Agents
-from tests.kill.tracing import Death, Phase
+from tests.kill.tracing import Death
 from tests.kill.world import CUSTOMERS, KILLED, Grid, NewWorld, World, fresh_world
 
 # Pairs of a scenario and its channel: a whole incident, or the notice alone.
@@ -60,18 +59,12 @@ def test_what_the_provider_delivered_counts_as_delivered(
 
 
 def ends_as_the_clean_run(
-    new_world: NewWorld,
-    name: str,
-    *,
-    kind: str = "smtp",
-    scenario: str = "small",
-    at: str = "",
-    phases: Sequence[Phase] = tuple(Phase),
+    new_world: NewWorld, name: str, *, kind: str = "smtp", scenario: str = "small"
 ) -> None:
-    """Die at the points that start with `at`, each in a world of its own."""
+    """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean", kind=kind, scenario=scenario) as world:
         carried_out(world)
-        points = [point for point in world.trace if point.startswith(at)]
+        points = world.trace
 
     def died(death: Death, name: str) -> bool:
         with new_world(name, kind=kind, scenario=scenario) as world:
@@ -85,7 +78,7 @@ def ends_as_the_clean_run(
             is_over(world)
             return is_dead
 
-    die_everywhere(points, died, name, phases)
+    die_everywhere(points, died, name)
 
 
 @pytest.mark.parametrize(("scenario", "kind"), CARRIED_OUT)
@@ -96,6 +89,4 @@ def test_killed_incident_ends_as_the_clean_run(
 
 
 def test_on_postgresql_it_ends_as_the_clean_run(on_postgresql: NewWorld) -> None:
-    """Only a commit differs between the databases."""
-    phases = [Phase.DURING]
-    ends_as_the_clean_run(on_postgresql, "incident on PostgreSQL", at="commit", phases=phases)
+    ends_as_the_clean_run(on_postgresql, "incident on PostgreSQL")

@@ -1,6 +1,4 @@
-"""`standfast serve` dies after any commit; the next one continues.
-
-`test_incident` dies at the other points, which leave the ledger as one of these commits left it.
+"""`standfast serve` dies anywhere in an incident; the next one continues.
 
 systemd starts the next `serve` at once, which needs no request. It checks for open incidents at
 once and waits for no lease, because a process that died on this machine already counts as dead (for
@@ -16,7 +14,7 @@ from standfast.usecases.incidents import lifecycle
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
 from tests.kill.scenario import people_speak, serve
-from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, Phase, own_process
+from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, own_process
 from tests.kill.world import KILLED, NewWorld, World
 
 POLL_SECONDS = 0.2
@@ -66,13 +64,13 @@ def starts(world: World, case: str) -> int:
 
 
 def ends_as_the_clean_run(new_world: NewWorld, name: str) -> None:
-    """Die after each commit of a clean run, each time in a world of its own."""
+    """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean") as world:
         case = world.case.opened(world.installation)
         with serving(world) as process:
             carried_out(world, case, process)
         is_over(world)
-        commits = [point for point in world.trace if point.startswith("commit")]
+        points = world.trace
 
     def died(death: Death, name: str) -> bool:
         with new_world(name) as world:
@@ -92,7 +90,7 @@ def ends_as_the_clean_run(new_world: NewWorld, name: str) -> None:
             is_over(world)
             return process.exitcode == KILLED
 
-    die_everywhere(commits, died, name, [Phase.AFTER])
+    die_everywhere(points, died, name)
 
 
 def test_killed_serve_is_continued_by_the_next(on_sqlite: NewWorld) -> None:
