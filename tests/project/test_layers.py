@@ -19,10 +19,10 @@ def modules(*packages: str) -> Iterator[Path]:
         yield from sorted((ROOT / package).rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
+def imported(source: str) -> set[str]:
     """Return every package that a module imports, at any place."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -31,10 +31,11 @@ def imported(path: Path) -> set[str]:
 
 
 def importers(package: str, *places: str) -> set[str]:
+    sources = {path: path.read_text(encoding="utf-8") for path in modules(*places)}
     return {
         str(path.relative_to(ROOT))
-        for path in modules(*places)
-        if package in path.read_text() and package in imported(path)  # parsing is slow
+        for path, source in sources.items()
+        if package in source and package in imported(source)  # parsing is slow
     }
 
 

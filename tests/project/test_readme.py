@@ -92,7 +92,9 @@ def test_readme_commands_do_what_they_say(
     monkeypatch.chdir(tmp_path)
     desk = Desk(folder=tmp_path, capture=capsys, monkeypatch=monkeypatch)
     try:
-        for step in steps(pages):
+        found = steps(pages)
+        assert found
+        for step in found:
             if step.command.startswith("export "):
                 name, _, value = step.command.removeprefix("export ").partition("=")
                 monkeypatch.setenv(name, "".join(shlex.split(value)))
