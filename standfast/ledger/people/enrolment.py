@@ -12,8 +12,8 @@ Rules
 - A person can grant only roles that they have. The owner's key can grant every role.
 - A removal needs the signature of a second approver if fewer than two approvers would remain, in
   total or for a role. Nobody can remove the last approver. The owner's key can do both.
-- Two enrolled people must differ in full name and mail address, also in a form that people can tell
-  apart.
+- Two enrolled people must differ in full name and in mail address, compared as people read them
+  (`folded`).
 """
 
 import json
@@ -225,8 +225,8 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if too few approvers would remain.
 
-        Approvers are counted in total and for each role of the leaving person. With a second
-        signer, approvers that are connected with the signer do not count.
+        All approvers are counted, and then those that are not connected with the signer. Both are
+        counted in total and for each role of the leaving person.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [

@@ -13,8 +13,8 @@ Rules
   results of all hooks.
 - If a hook fails, the beginning of its output is logged, without secrets. The ledger stores no
   output.
-- If this process is killed, `after` hooks do not run. So a `before` hook must also work after a run
-  that was killed, for example when the application is stopped already.
+- If this process is killed, `after` hooks do not run. So a `before` hook must undo what it did in
+  an earlier run.
 """
 
 import logging
