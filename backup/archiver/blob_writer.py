@@ -83,7 +83,7 @@ class BlobWriter:
         self.dense_bytes = 0  # the incompressible part of `new_bytes`
 
     def open_page_writer(self) -> "BlobWriter":
-        """Return another writer of the run, which stores each page in a frame."""
+        """Return another writer of the run; each of its pages has its own frame."""
         return BlobWriter(
             outlet=self._outlet,
             log=self._log,

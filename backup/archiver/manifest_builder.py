@@ -252,7 +252,8 @@ class ManifestBuilder:
             )
             for row in rows
         ]
-        # Ask the cache, not the pending blobs: the row of a further hard link has no pending blobs.
+        # Ask the cache, not the pending blobs: the row of a further hard link may have locations in
+        # place of pending blobs, before their packs are stored.
         unstored = (number for number in table.numbers if self._log.pack(number) is None)
         last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)

@@ -3,7 +3,7 @@
 - A challenge contains a secret number for every custodian (see `attestation`) and the key records
   that the custodian should be able to open. So an answer needs no store and no network.
 - An answer says which number was found and which domains' keys could be opened. An answer contains
-  no key.
+  nothing that can decrypt anything.
 - The person that receives the answer compares it with the challenge that was kept.
 """
 

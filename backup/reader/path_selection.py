@@ -6,7 +6,7 @@
   patterns, each path is selected that any of the patterns matches.
 - A pattern can be a path as `ls` prints it, which selects this path: `%FF` also means the byte, and
   a bracket also means itself.
-- Manifest pages without a selected path, or a folder above a selected path, are not read.
+- Manifest pages that cannot have a selected path, or a folder above one, are not read.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
   seed selects the same paths of a point again.
 - Each path is matched alone, so callers may ask in any order and in several processes.

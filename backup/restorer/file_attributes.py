@@ -108,8 +108,8 @@ def inherited_owner(folder: int) -> Owner:
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:
-        # A set-group-id folder passes its group to new files. If that is this process's group, new
-        # files get this group either way.
+        # A folder may pass its group to new files (set-group-id, or the mount option `grpid`). If
+        # that is this process's group, new files get this group either way.
         is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)
         if is_known and os.fstat(folder).st_gid == os.getegid():
             return os.geteuid(), os.getegid()

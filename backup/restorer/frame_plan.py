@@ -7,8 +7,8 @@
   needs the frame is written early, by the home, unless the frame is still in a reader's memory.
 - The plan reads each leaf before anything is written, so each leaf is read twice. It stores a
   number for each frame, and the entries of early files, on disk if they are many.
-- A leaf that cannot be read for the plan is restored in path order. The worker that reads the leaf
-  reports the problem.
+- A leaf that cannot be read for the plan, or is invalid, is restored in path order. The worker that
+  reads the leaf reports the problem.
 """
 
 from array import array

@@ -4,7 +4,7 @@
   is left: packs of unexpired recovery points, every snapshot, and everything under `pub/`.
 - A version in its first half is not queried: its default lock covers it.
 - The keeper extends locks, not the writer: a compromised writer could inflate the bill for years.
-- If a lock cannot be extended, the object is reported, and the other locks are extended
+- If the store refuses to extend a lock, the object is reported, and the other locks are extended
   nevertheless.
 """
 

@@ -116,7 +116,7 @@ class Source(ABC):
     """One named source; usable for one run at a time."""
 
     kind: str
-    # Whether a forked process can read the source: reading needs no open file or connection.
+    # Whether a forked process can read the source: reading needs nothing that the parent has open.
     supports_worker_reader = False
     # Whether most files of the source are removed once they are stored: an archived log is pruned
     # after each base backup.

@@ -178,8 +178,9 @@ def open_domains(
     """Decrypt the private key of every domain generation, where possible.
 
     `key_copies` are tried in order for keys that the key store does not open. Without a `keys`
-    store, the identity must be a domain's own key. An erased domain is not opened, even if its key
-    records still exist. `damaged` receives the problem of each domain whose key record is invalid.
+    store, the identity must be a domain's own key. An erased domain is not opened, even if its key,
+    a key record or a copy still exists. `damaged` receives the problem of each domain whose key
+    record is invalid.
 
     Raise `WrongKey` if no domain can be opened; or `Damaged` or `StoreUnavailable` if a key record
     could not be read.

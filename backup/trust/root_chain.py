@@ -2,7 +2,7 @@
 
 - A record counts if the owner signed it and it names the SHA-256 of the last record that counted.
   Other records are skipped and reported. So junk in a slot neither stops a reader nor prevents the
-  owner from signing the next record, and every gap is reported.
+  owner from signing the next record, and a gap never hides a record silently.
 - An owner's key that the caller knows from elsewhere (a host's file, a custodian's file) must
   match.
 - A record of a later format stops a program that cannot read it, but only if the owner signed it.

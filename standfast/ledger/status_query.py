@@ -112,7 +112,7 @@ _UNREACHED = f"""
             AND newer.name = step.name AND newer.round > step.round)))
     GROUP BY effect.incident
 """  # noqa: S608 - a constant
-# The same condition as in `effect_conditions.count_held_targets`.
+# As `effect_conditions.count_held_targets`, but only for incidents with an undo step.
 _KEPT = f"""
     SELECT effect.incident, COUNT(DISTINCT effect.handle)
     FROM effect JOIN incident ON incident.id = effect.incident

@@ -6,8 +6,8 @@
   random, so each pack would touch every page of the tree.
 - A record is valid while every pack that holds its blob is known. Records of packs that are gone
   stay until their run is merged. When such records are the majority, the runs are merged at once.
-  A merge keeps records of packs that the running backup has just stopped trusting, so that their
-  content is recognized when it is sent again.
+  A merge keeps records of packs that the running backup has just forgotten, so that their content
+  is recognized when it is sent again.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from backup.archiver.blob_location import NO_PACK, BlobLocation
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
-_RECORDS_PER_ROW = 62  # four rows fill a page of the database
+_RECORDS_PER_ROW = 62  # four rows fill a page of the database; `find` searches one row per run
 _RUNS_PER_LEVEL = 8
 _FEW = 10_000  # records that are not worth a merge
 

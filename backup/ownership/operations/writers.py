@@ -2,8 +2,8 @@
 
 - A new epoch has a new signing key and a new id key. So the new epoch uses no object that the old
   host claimed to have stored, and sends everything again.
-- An old writer is trusted up to one sequence number. Its grant stays, so its recovery points up to
-  that number can be restored.
+- An old writer is trusted up to and including one sequence number. Its grant stays, so its recovery
+  points up to and including that number can be restored.
 - The host's file is created before the root record: a record with a key that nobody has would stop
   the backups.
 """

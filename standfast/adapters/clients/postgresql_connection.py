@@ -39,7 +39,8 @@ def connect(
     """Return a connection that commits each statement.
 
     `parameter` is a parameter of the session, such as `search_path=pg_catalog`. Raise Unavailable
-    if the server refuses the sign-in, ExtraMissing if the driver is not installed.
+    if the server cannot be reached, is full or refuses the sign-in; ExtraMissing if the driver is
+    not installed.
     """
     try:
         import psycopg

@@ -148,7 +148,7 @@ class Auditor:
         # Read the witness again: it now has the heads that were signed after the first read.
         known = self._chain.witnessed_sequences(sequences)
         missing_heads = heads.keys() - known
-        if now is not None and any(known):  # the witness was truncated to nothing
+        if now is not None and any(known):  # an empty witness lacks all heads: it was truncated
             missing_heads = {
                 sequence
                 for sequence in missing_heads

@@ -220,7 +220,8 @@ class Chain:
     def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
         """Return the sequences of the witness's heads, without verifying them.
 
-        `sequences` maps lines that were parsed before to their sequences.
+        `sequences` maps the lines of the ledger's valid heads to their sequences; other lines are
+        parsed.
         """
         return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}
 

@@ -30,7 +30,7 @@ _CONTEXT = b"standfast timeline v1\n"
 def exported(
     database: AuditedDatabase, subject: str, now: datetime, statement: JsonObject
 ) -> Iterator[Mapping[str, JsonObject]]:
-    """Yield (kind, content) of the statement, of each event and of the head.
+    """Yield {kind: content} of the statement, of each event and of the head.
 
     The export ends at a signed head: it lacks later events of the subject. It is empty for a
     subject without events. Raises Damaged at the first event that does not follow the event before

@@ -5,9 +5,9 @@ Rules
 - A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so that it never has to
   be repeated. Before that, it waits in the write queue (`sqlite_file.write_queue`), so that every
   writer gets its turn.
-- The driver's own transaction handling is off: this module issues BEGIN, COMMIT and ROLLBACK.
+- SQLite's driver begins no transaction by itself: every BEGIN is an explicit statement.
 - Only the creation of a ledger creates its file. If the file was moved or replaced after a process
-  opened it, that process stops writing, because nobody would see its changes.
+  opened it, that process no longer writes to the opened file, because nobody would see its changes.
 - A user with read permission only can read the ledger; a write raises OnlyReadable.
 - A call ends with a time-out if the PostgreSQL server accepts the connection and then does not
   answer.
@@ -63,7 +63,7 @@ _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override 
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-_PLANNING_LOCK = 7_236_116  # number of the PostgreSQL advisory lock
+_PLANNING_LOCK = 7_236_116  # PostgreSQL advisory lock; others: chain, accounts, recent locks
 
 
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:

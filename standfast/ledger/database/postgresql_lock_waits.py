@@ -1,8 +1,7 @@
 """Log messages about waiting for a session of PostgreSQL.
 
 Rules
-- A message is logged when a write has waited for long, as in `sqlite_lock_waits`; the wait
-  continues.
+- A message is logged when a write has taken long, as in `sqlite_lock_waits`; the wait continues.
 - The message is logged only if the server reports that another session blocks the write: a write
   may also be slow by itself.
 - If a blocking session is itself blocked, the message names the session that blocks all of them. It
@@ -112,7 +111,7 @@ _watch = _Watch()
 
 @contextmanager
 def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
-    """Log the blocking session if the `with` block waits for long."""
+    """Log the blocking session if the `with` block takes long."""
     _watch.add(session, engine)
     try:
         yield

@@ -67,8 +67,8 @@ def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
 def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
     """Open the file read-only; without locks if SQLite cannot lock it.
 
-    ConfigurationError if the newest rows are in the `-wal` file, which cannot be read without
-    locks.
+    ConfigurationError if the newest rows are in a `-wal` or `-journal` file, which cannot be read
+    without locks.
     """
     try:
         return _connected_to_read(path, "mode=ro", patience_seconds)
@@ -264,7 +264,7 @@ def read_only_error(path: str) -> OnlyReadable:
 
 
 def refused(name: str) -> StandfastError:
-    """Return the error to raise for any other error of SQLite's driver."""
+    """Return the error to raise for any other driver error, by its name."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(
             f"ledger: its file is damaged ({name}). Keep a copy of it, then restore it from a "

@@ -42,7 +42,7 @@ def is_held() -> Any:
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Return the condition of a lock that may exist or that failed here."""
+    """Return the condition of a lock that may exist or is of this incident."""
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())
 

@@ -24,7 +24,7 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-_LIMITS_LOCK = 7_236_117  # number of the PostgreSQL advisory lock
+_LIMITS_LOCK = 7_236_117  # PostgreSQL advisory lock; others: chain, accounts, planning
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
@@ -50,7 +50,7 @@ def count_recent_locks(
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Return the accounts that steps begun since `since` lock unapproved.
+    """Return the accounts that steps begun since `began` lock unapproved.
 
     The age of the incident does not matter: many old incidents may continue at the same time.
     """

@@ -6,8 +6,8 @@ Rules
 - People are sealed under the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
 - If a list is added after a notice was planned from the earlier lists, the steps have a further
-  round for the added people, with an approval of its own. The same applies to accounts that a
-  trigger adds.
+  round for the added people, as for accounts that a trigger adds. The added people need an approval
+  of their own.
 """
 
 import hashlib

@@ -62,7 +62,7 @@ class IncidentFacts:
             return set(connection.scalars(select(incident_fact.c.incident).distinct()))
 
     def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
-        """Add a fact to an existing incident; return whether it is new."""
+        """Add a fact; return whether it is new. Refused without the incident."""
         fact = statement.stated(author, now)
         with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now

@@ -1,9 +1,9 @@
 """Repeated triggers: search of their incident and added targets.
 
 Rules
-- A trigger joins the open incident with its key. Without such an incident, it joins one of the same
-  scenario and mode about any of the same accounts or, if the trigger names no accounts, one with
-  the same inputs.
+- A trigger joins the open incident with its key, of the same scenario and mode. Without such an
+  incident, it joins one of the same scenario and mode about any of the same accounts or, if the
+  trigger names no accounts, one with the same inputs.
 - Accounts and inputs are stored as handles, so that finding the incident decrypts nothing: a
   message takes the same time with one open incident and with thousands.
 - If an incident left one of the accounts unlocked, after an undo or a failed lock, another trigger

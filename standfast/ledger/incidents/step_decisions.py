@@ -73,7 +73,10 @@ class StepDecisions:
         *,
         as_what: str = APPROVE,
     ) -> str:
-        """Return why this person may not approve this step now, or ""."""
+        """Return why this person may not approve for the roles now, or "".
+
+        `roles` are the roles that may approve, as the method `roles` returns them.
+        """
         with self._database.reading() as connection:
             return objection(
                 self._database, connection, incident_id, person, roles, now, as_what=as_what
@@ -164,7 +167,7 @@ class StepDecisions:
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
                     seal=seal_of_step(self._database, found),
                 )
-            elif breaks and not was_broken:  # only a valid break-glass approval sets a start time
+            elif breaks and not was_broken:  # a void break-glass approval has no start time
                 at = now + two_person_rule.GLASS
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)

@@ -25,7 +25,7 @@ from standfast.ledger.schema.tables import audit_event, run, runner
 from standfast.records import JsonObject, canonical
 
 # A dead runner of another host is found when its lease is over and a `serve` checks the leases,
-# which happens every ten seconds. That takes at most 25 seconds; the documentation promises 30.
+# which happens every ten seconds. That takes at most 25 seconds; the promised limit is 30.
 LEASE = timedelta(seconds=15)
 # The lease of a `serve` that has no incident to run. It may be long, because no incident waits for
 # it: a command that opens an incident waits a second for `serve` and then runs the incident itself

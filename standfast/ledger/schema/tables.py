@@ -190,7 +190,7 @@ affected_list = Table(
     Column("pages", Integer, nullable=False),
     Column("digest", String(64), nullable=False),  # over the pages, in order
     Column("replaces", Boolean, nullable=False),  # this list replaces all earlier lists
-    Column("sealed", LargeBinary, nullable=False),  # source; numbers by field and country
+    Column("sealed", LargeBinary, nullable=False),  # source; numbers by field and jurisdiction
     Column("author", String(64), nullable=False),
     Column("recorded_at", Moment, nullable=False),
 )

@@ -16,7 +16,7 @@ from typing import Any
 from standfast.config.sections.senders import SmtpSenderConfig
 
 RELAY_AWAY_SECONDS = 60.0
-FAREWELL_SECONDS = 2.0  # for QUIT, which is sent after all results are known
+FAREWELL_SECONDS = 2.0  # for QUIT, when no result depends on it, and for RSET before a reuse
 FRESH_SECONDS = 20.0  # relays end idle connections, by RFC 5321 4.5.3.2.7 after 5 minutes at least
 MOST_MESSAGES = 100  # messages on one connection: some relays limit them
 
