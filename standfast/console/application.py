@@ -1,11 +1,13 @@
 """Web application: its paths, and the admission of requests.
 
-    GET  /health            whether this process works and its ledger answers POST /triggers/NAME
-    a signed message, or a message of Alertmanager POST /events/sendgrid   delivery events, if a
-    sender has an `event_key` GET  /calendar/ADDRESS  due dates, for subscribers with an address GET
-    /metrics           metrics for Prometheus, if they are configured GET  /report            the
-    form for staff, if it is configured POST /report GET  /console           the console for
-    approvers, if it is configured
+    GET  /health            whether this process works and its ledger answers
+    POST /triggers/NAME     a signed message, or a message of Alertmanager
+    POST /events/sendgrid   delivery events, if a sender has an `event_key`
+    GET  /calendar/ADDRESS  due dates, for subscribers with an address
+    GET  /metrics           metrics for Prometheus, if they are configured
+    GET  /report            the form for staff, if it is configured
+    POST /report
+    GET  /console           the console for approvers, if it is configured
 
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not

@@ -2,13 +2,14 @@
 
 The pages are also usable on a phone.
 
-    GET  /console                    open incidents and their requests to the signed-in person GET
-    /console/INCIDENT           one incident, with a form for each request POST
-    /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs the shown plan POST
-    /console/INCIDENT/answer    answer a question, or report on manual work POST
-    /console/INCIDENT/names     show the targets of a step; the ledger records the access POST
-    /console/INCIDENT/note      add a note POST /console/INCIDENT/add       add accounts to the
-    incident POST /console/INCIDENT/stop
+    GET  /console                    open incidents and their requests to the signed-in person
+    GET  /console/INCIDENT           one incident, with a form for each request
+    POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs the shown plan
+    POST /console/INCIDENT/answer    answer a question, or report on manual work
+    POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
+    POST /console/INCIDENT/note      add a note
+    POST /console/INCIDENT/add       add accounts to the incident
+    POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident that the reader may not see returns 404 (`incident_visibility`).

@@ -87,7 +87,7 @@ def jumps(
 ) -> tuple[BackupAnomaly, ...]:
     """Return tonight's anomalies; `before` are earlier nights, oldest first.
 
-    With `sheds`, files of the set are usually removed from the source after some time: removed
+    With `sheds`, most files of the set are removed from the source once they are stored: removed
     files are no anomaly.
     """
     nights = before[-NIGHTS:]

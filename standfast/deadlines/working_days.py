@@ -6,9 +6,9 @@ Rules
   may not observe a local holiday. For the European Union no holiday is skipped until the
   organisation names the country of its authority.
 - Saturday and Sunday are not working days in any jurisdiction of the data.
-- A day is a day in the jurisdiction, not at the organisation: a contact centre in Manila may have
-  American clients. In a jurisdiction with several time zones, the earliest and the latest zone
-  count.
+- A day is a day in the jurisdiction, which may differ from a day at the organisation: a contact
+  centre in Manila may have American clients. In a jurisdiction with several time zones, the
+  earliest and the latest zone count.
 """
 
 from collections.abc import Mapping

@@ -389,7 +389,7 @@ class Check:
             need(self.ledger_key in ("", statement["key"]), "it is signed by another key")
             self.signature(statement, b"standfast timeline v1\n", "line 1")
             at, own, newest = statement["first"] - 1, 0, 0
-            held = approver = ""  # who disposed
+            held = approver = ""  # who set a legal hold, who approved a disposal
             request, is_begun = None, False  # of a disposal
             hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):

@@ -241,6 +241,6 @@ def storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # the name is too long only for the copy
+        if error.errno == errno.ENAMETOOLONG:  # affects only this path
             raise
         raise StorageError(error.strerror or type(error).__name__) from error

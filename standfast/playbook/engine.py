@@ -58,7 +58,7 @@ class Ask(_StepMove):
 
 
 class Open(_StepMove):
-    """Run the step after the waiting time of a break-glass approval."""
+    """Run a step after its break-glass approval, if nobody refused in time."""
 
 
 class Prompt(_StepMove):

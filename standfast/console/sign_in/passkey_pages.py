@@ -1,8 +1,9 @@
 """Pages that list, add and remove passkeys.
 
-    GET  /console/passkeys GET  /console/passkeys.js        the script that calls the device, for
-    these and other pages POST /console/passkeys/add       needs the passphrase of the person POST
-    /console/passkeys/remove
+    GET  /console/passkeys
+    GET  /console/passkeys.js        the script that calls the device, for these and other pages
+    POST /console/passkeys/add       needs the passphrase of the person
+    POST /console/passkeys/remove
 
 The sign-in itself is in `sign_in_pages`.
 """

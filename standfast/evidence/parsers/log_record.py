@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
 LONGEST_TEXT = 64 * 1024  # characters that are read of one event or value
 _LONGEST_COUNTRY = 100
-_LAST_SECOND = 59  # microseconds
+_LAST_SECOND = 59  # the last second of a minute
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _AFTER = 253_402_300_800 * 10**6  # the year 10000

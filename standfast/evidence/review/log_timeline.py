@@ -240,5 +240,5 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
 
 
 def _short(value: str, longest: int, record: Record, mask: MaskRecord) -> str:
-    """Mask a value, and cut it if it is too long."""
+    """Return a value; if it is too long, mask it and cut it."""
     return value if len(value) <= longest else mask(value, record.account)[:longest]

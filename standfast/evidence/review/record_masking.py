@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.evidence.text_masking import mask_text
 
 MaskRecord: TypeAlias = Callable[[str, str], str]  # a value and the account of its record
-_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # a card number may have this many
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits may look like a card
 _LENGTH = 12  # letters of a pseudonym: collisions among a million accounts are rare
 _CACHED = 65_536
 

@@ -24,7 +24,7 @@ MOST_STEPS = 200
 MOST_PROBLEMS = 50
 VERSION = "cacao-2.0"
 
-Document = Mapping[str, Any]  # the object whose schema is violated
+Document = Mapping[str, Any]  # the object that the schema describes
 
 
 def is_cacao(text: str) -> bool:

@@ -199,7 +199,7 @@ class _Maker:
         self._note_ways(name, step)
 
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the steps made from one document step; none for a condition."""
+        """Return the steps for a document step; none if inputs alone decide it."""
         match step["type"]:
             case "action":
                 bodies = [self._command(name, command) for command in step["commands"]]

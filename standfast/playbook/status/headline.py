@@ -1,6 +1,6 @@
 """Headline of an incident: containment, open work and current activity.
 
-It shows which accounts are contained, which work is open, and whether somebody works on it.
+It shows how many accounts are contained, which work is open, and whether somebody works on it.
 
 Rules
 - One line: accounts contained, undo, people not notified, activity.

@@ -9,7 +9,8 @@ Rules
   questions, approvals, manual work, work in progress.
 - An interrupted notice comes after questions and approvals, because an answer also continues the
   interrupted notice.
-- The command of a known step has no placeholders.
+- If the step is known, its command is complete, except for values that only a person knows:
+  PERSON, RESULT and EFFECT are placeholders.
 - The text has counts and names of steps only, no personal data.
 - A command to approve names the plan by its digest: an approver signs the plan that was shown.
 """
