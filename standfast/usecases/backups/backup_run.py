@@ -257,8 +257,9 @@ def set_age(
 ) -> BackupAge:
     """Return when a set is due, its newest good run, and if a run was missed.
 
-    A run in progress is not missed. A failed run counts as missed; so does a run whose time is in
-    the future. A run may begin up to `grace` after it is due.
+    A run is missed if no run that is good or in progress began since the due time. A failed run
+    does not count, nor does a run whose time is in the future. A run may begin up to `grace` after
+    it is due.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

@@ -95,11 +95,11 @@ def find_cloned_host(
 
 
 def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> datetime | None:
-    """Return the time of the newest point that a clone of this host made.
+    """Return the start of the newest backup that found a foreign point.
 
-    Such a recovery point shows that a machine with another ledger uses this name, or that this
-    machine was once rolled back. Return None if the ledger names the other machine, because then
-    `find_cloned_host` reports it.
+    A foreign point is a recovery point of this host that this machine does not know. It shows that
+    a machine with another ledger uses this name, or that this machine was once rolled back.
+    Return None if the ledger names the other machine, because then `find_cloned_host` reports it.
     """
     found: datetime | None = None
     for run in backups:

@@ -26,7 +26,7 @@ def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
 
 
 def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
-    """Return the damaged points that are newer than `latest`, of any set."""
+    """Return the host's damaged points after `latest`; their set is unknown."""
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)

@@ -10,8 +10,8 @@ Rules
 - The client programs that load dumps cannot read the custodian's identity, because an intruder may
   have written the dumps.
 - Roles and users are restored only on request, because their old passwords become valid again. They
-  are restored before the dumps, which refer to them. Statements that the server refused are
-  repeated after the dumps.
+  are those of the servers of the chosen dumps. They are restored before the dumps, which refer to
+  them. Statements that the server refused are repeated after the dumps.
 """
 
 import tempfile

@@ -16,8 +16,8 @@ def without_closed_incidents(
 ) -> BackupSetConfig:
     """Return the set without the keys of closed incidents.
 
-    The key of an incident that is opened during the backup is included, because the copy of the
-    ledger may contain that incident.
+    The key of an incident that is opened during the backup is included, because the ledger, which
+    is copied before the keys, may contain that incident.
     """
     closed = [row.id for row in installation.ledger.incidents.all() if not row.is_open]
     return _excluding(settings, [f"/{incident}.key" for incident in closed])

@@ -1,4 +1,4 @@
-"""Replication of the encrypted vault to a second site."""
+"""Replication of the vault to a second site, without decrypting it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

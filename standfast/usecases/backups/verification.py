@@ -263,7 +263,10 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 
 
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
-    """Return whether the newest check that read locks found a wrong one."""
+    """Return whether the newest conclusive check of locks found a wrong one.
+
+    A check with unknown locks and no wrong lock is not conclusive.
+    """
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
     return next(
         (bool(locks["wrong"]) for locks in seen if locks["wrong"] or locks["is_right"]), False

@@ -54,7 +54,7 @@ class UndoPlan:
     kept: tuple[str, ...]  # one reason for each target that stays as it is
     needs_approvals: int
     where: Mapping[str, int] = field(default_factory=dict)  # restored targets by adapter
-    replaces_data: bool = False  # True if the undo includes a recovery
+    replaces_data: bool = False  # True if the undo reverses a live recovery
     unproven: int = 0  # restored accounts whose lock was never proven
     stays: tuple[str, ...] = ()  # changes that no undo reverts, in words
 

@@ -210,7 +210,7 @@ class _SetRecovery:
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
-        for target in self._plan.targets:  # nothing is replaced yet
+        for target in self._plan.targets:  # nothing is replaced yet: unplanned data is new
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
