@@ -66,6 +66,7 @@ _MODULES = {
     "notice": "standfast.cli.notices.notice",
     "deadline": "standfast.cli.deadlines.deadline",
     "people": "standfast.cli.people.enrolment",
+    "on-call": "standfast.cli.people.on_call",
     "evidence": "standfast.cli.evidence.evidence",
     "audit": "standfast.cli.reports.audit",
     "completion": "standfast.cli.setup.completion",

@@ -49,6 +49,7 @@ def dangling(config: Config) -> Iterator[Finding]:
             )
     yield from _hooks(config)
     yield from _events(config)
+    yield from _pagers(config)
     for name in config.heartbeats.backup:
         yield from _known(("heartbeats", "backup", name), name, sets, "backup set")
     drills = [*sets, *(f"service.{name}" for name in services)]
@@ -137,6 +138,19 @@ def _events(config: Config) -> Iterator[Finding]:
                         "event has",
                         hint=f"use {', '.join(EVENT_PARAMETERS)}",
                     )
+
+
+def _pagers(config: Config) -> Iterator[Finding]:
+    """Find pagers without a sender, or with letters."""
+    for person, settings in config.on_call.people.items():
+        for number, pager in enumerate(settings.pagers):
+            where = ("on_call", "people", person, "pagers", number, "sender")
+            yield from _known(where, pager.sender, config.senders, "sender")
+            sender = config.senders.get(pager.sender)
+            if sender is not None and sender.kind == "letters":
+                yield Finding(
+                    key=where, message="names letters, which wake nobody", hint="name another"
+                )
 
 
 def _failovers(config: Config) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from standfast.config.sections.evidence import CustodyConfig
 from standfast.config.sections.evidence_sources import EvidenceConfig
 from standfast.config.sections.monitoring import HeartbeatsConfig, IncidentEventsConfig
 from standfast.config.sections.notices import NoticesConfig
+from standfast.config.sections.on_call import OnCallConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.config.sections.procedures import CommandConfig, ProcedureName, RequestConfig
 from standfast.config.sections.review import ReviewConfig
@@ -284,6 +285,9 @@ class Config(Section):
     )
     approvals: ApprovalsConfig = Field(
         default={}, validate_default=True, description="Escalation of approvals that nobody gives."
+    )
+    on_call: OnCallConfig = Field(
+        default={}, validate_default=True, description="Pages until somebody acknowledges."
     )
     commands: Mapping[ProcedureName, CommandConfig] = Field(
         default={}, description="Commands that playbooks and hooks of backups may run."

@@ -34,6 +34,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("readiness", 3),  # the check failed, so the answer is no
     ("doctor --to support.json", 0),
     ("status", 0),
+    ("on-call show", 2),  # no rota is configured
     ("backup run", 0),
     ("backup list", 0),
     ("backup verify", 0),

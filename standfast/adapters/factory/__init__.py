@@ -115,6 +115,8 @@ class Outside(ABC):
         if self.config.notices.sender:
             return self.config.notices.sender
         names = [name for name in self.config.senders if not self.prints(name)]
+        # A pager of one person is not a second channel to everybody.
+        names = [name for name in names if not self._is_personal(name)] or names
         if len(names) == 1:
             return names[0]
         raise ConfigurationError(
@@ -132,6 +134,10 @@ class Outside(ABC):
         """Return whether a sender writes letters, and no mail."""
         settings = self.config.senders.get(sender)
         return settings is not None and settings.kind == "letters"
+
+    def _is_personal(self, sender: str) -> bool:
+        is_pager = sender in self.config.on_call.pager_senders
+        return is_pager and self.config.senders[sender].kind == "apprise"
 
     def settings(self, verb: str, connector: str) -> Mapping[str, str]:
         """Return the digests of the settings of one adapter."""

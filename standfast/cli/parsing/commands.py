@@ -189,7 +189,9 @@ class LazyGroup(Group):
         """Import a command; None for an unknown name."""
         if cmd_name not in self._modules:
             return None
-        found: click.Command = getattr(import_module(self._modules[cmd_name]), cmd_name)
+        found: click.Command = getattr(
+            import_module(self._modules[cmd_name]), cmd_name.replace("-", "_")
+        )
         return found
 
 

@@ -30,6 +30,7 @@ from standfast.usecases.health import (
     duty_checks,
     local_checks,
     monitoring_checks,
+    on_call_checks,
     recovery_checks,
     trigger_checks,
 )
@@ -76,6 +77,7 @@ def check_installation(
             **adapter_checks.LOOKS,
             **duty_checks.LOOKS,
             **trigger_checks.LOOKS,
+            **on_call_checks.LOOKS,
             **monitoring_checks.LOOKS,
         }
         for done, (part, look) in enumerate(looks.items()):

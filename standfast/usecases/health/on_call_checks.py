@@ -1,0 +1,74 @@
+"""Checks of the rota of the people on call, and of their pagers."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from standfast.continuity.on_call_rota import Duty
+from standfast.ledger import Ledger
+from standfast.local_time import minute
+from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
+from standfast.usecases.on_call.duties import duties, time_zone
+
+_PART = "on call"
+_CHECKED = timedelta(days=14)
+
+
+def _on_call(ground: Ground) -> Iterator[Check]:
+    rota = ground.config.on_call
+    if not rota.is_used:
+        return
+    now = ground.clock()
+    found = duties(ground.config, now, now + _CHECKED)
+    problems = [*_gaps(ground, found)]
+    if ground.ledger is not None:
+        problems += _people(ground, ground.ledger, found)
+    yield from problems
+    if not problems:
+        people = ", then ".join(found[0].people)
+        until = minute(found[0].end, time_zone(ground.config))
+        yield ok(_PART, f"{people} until {until if len(found) > 1 else 'further notice'}")
+
+
+def _gaps(ground: Ground, found: Sequence[Duty]) -> Iterator[Check]:
+    """Report the first time in which nobody is on duty."""
+    config = ground.config
+    gap = next((duty for duty in found if not duty.people), None)
+    if gap is None or not (config.on_call.shifts or config.on_call.calendar):
+        return
+    zone = time_zone(config)
+    text = f"nobody is on duty from {minute(gap.start, zone)} to {minute(gap.end, zone)}"
+    if config.on_call.fallback:
+        yield warn(_PART, f"{text}; the fallback is paged", "add a shift")
+    else:
+        yield fail(_PART, f"{text}, and there is no fallback", "set on_call.fallback")
+
+
+def _people(ground: Ground, ledger: Ledger, found: Sequence[Duty]) -> Iterator[Check]:
+    """Report people of the rota that cannot be paged, or only by mail."""
+    rota = ground.config.on_call
+    on_duty = [name for duty in found for name in duty.people]
+    named = [*on_duty, *(name for override in rota.overrides for name in override.people)]
+    enrolled = {person.name for person in ledger.people.all()}
+    for name in dict.fromkeys([*named, *rota.people]):
+        if name not in enrolled:
+            yield fail(
+                _PART,
+                f"{name} is not enrolled and cannot be paged",
+                f"`standfast people add {name}`, or correct the rota",
+            )
+        elif name not in rota.people:
+            yield warn(
+                _PART,
+                f"{name} has no pager: pages go to the mail address only",
+                f"add [on_call.people.{name}]",
+            )
+    for rung in rota.fallback:
+        if not ledger.people.all([rung]):
+            yield warn(
+                _PART,
+                f"on_call.fallback names {rung}, and nobody has that role",
+                "correct the name, or enrol that person",
+            )
+
+
+LOOKS: dict[str, Look] = {_PART: _on_call}

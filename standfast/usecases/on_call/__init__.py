@@ -1,0 +1,1 @@
+"""People on call: the rota, and pages until somebody acknowledges."""

@@ -1,0 +1,69 @@
+"""`standfast on-call show`, and the check of the rota."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+
+ROTA = """
+[senders.lee-push]
+kind = "apprise"
+url = "env:LEE_PUSH"
+
+[on_call]
+time_zone = "Europe/Berlin"
+fallback = ["duty-manager"]
+people.lee.pagers = [{ sender = "lee-push" }]
+
+[[on_call.shifts]]
+people = ["lee"]
+days = ["mon", "tue", "wed", "thu"]
+start = "08:00"
+end = "18:00"
+
+[[on_call.overrides]]
+people = ["kim", "erin"]
+start = "2026-12-24T18:00"
+end = "2026-12-26T09:00"
+"""
+
+
+@pytest.fixture
+def rota(quiet_installation: Path) -> None:
+    with (quiet_installation / "standfast.toml").open("a") as file:
+        file.write(ROTA)
+
+
+def test_duty_and_changes_are_shown_in_local_time(desk: Desk, rota: None) -> None:
+    shown = desk.run("on-call", "show", "--at", "2026-12-23T15:00Z")
+    assert shown.status == 0
+    assert "lee, until 2026-12-23 18:00 CET" in shown.out
+    assert "2026-12-24 18:00 CET  kim, then erin" in shown.out
+    assert "erin is not enrolled" in shown.out
+    assert "the fallback is paged: duty-manager" in shown.out
+
+
+def test_time_without_duty_is_partial(desk: Desk, rota: None) -> None:
+    shown = desk.json("on-call", "show", "--at", "2026-12-27T12:00Z")
+    assert shown["exit_status"] == 3
+    assert shown["people"] == []
+    assert shown["duties"][1]["people"] == ["lee"]
+    assert shown["duties"][1]["start"] == "2026-12-28T07:00:00.000000Z"
+
+
+def test_check_names_gaps_strangers_and_lacking_pagers(desk: Desk, rota: None) -> None:
+    checks = desk.json("check")["checks"]
+    found = {(one["verdict"], one["found"]) for one in checks if one["part"] == "on call"}
+    assert ("fail", "erin is not enrolled and cannot be paged") in found
+    assert any(verdict == "warn" and "nobody is on duty from" in text for verdict, text in found)
+    assert ("warn", "kim has no pager: pages go to the mail address only") in found
+
+
+def test_pager_needs_its_sender(desk: Desk, quiet_installation: Path) -> None:
+    with (quiet_installation / "standfast.toml").open("a") as file:
+        file.write(ROTA.replace('sender = "lee-push"', 'sender = "lee-pusj"'))
+    refused = desk.run("on-call", "show")
+    assert refused.status == 2
+    assert "on_call.people.lee.pagers[0].sender" in refused.err
+    assert "lee-push" in refused.err
