@@ -10,7 +10,6 @@ distinguished by their event. One incident is cut at several points in sequence.
 """
 
 import functools
-import gc
 import re
 import sys
 import time
@@ -218,17 +217,6 @@ def check(installation: SimulatedInstallation, case: Case, id_: str, rounds: int
     assert told == once, "every recipient counts once"
 
 
-@pytest.fixture
-def discarded_cursors() -> Iterator[None]:
-    """Collect the server-side cursors of cut connections within the test."""
-    # SQLAlchemy does not close a cursor whose connection is lost, so psycopg warns about it when it
-    # is collected. Collect here, where the warning is ignored, instead of in an unrelated test.
-    yield
-    gc.collect()
-
-
-@pytest.mark.filterwarnings("ignore:<psycopg.ServerCursor .* deleted while still open")
-@pytest.mark.usefixtures("discarded_cursors")
 @pytest.mark.parametrize("moment", Moment)
 def test_cut_at_every_statement_ends_as_clean_run(
     moment: Moment,
