@@ -7,6 +7,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 INSTALLATION_SET = "installation"  # the set in which an installation backs itself up
@@ -213,8 +214,6 @@ class Sampled:
             return "there is no content to draw from"
         # Add a little, so that 0.29 × 1,000 is 290 and not 289.999….
         certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
-        from decimal import Decimal  # imported here: most commands draw no sample
-
         # Keep the first digits of a small share: it must not become 0.
         percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")
         return (

@@ -39,6 +39,7 @@ from backup.records import (
     RecoveryPointDetails,
     RestoreResult,
 )
+from backup.restorer.restore_run import Request, Restore
 from backup.stores import Store
 from backup.stores.directory import DirectoryStore
 from backup.trust.key_files import Identity, erased_text, open_domains
@@ -256,9 +257,6 @@ class Repository:
         content, `Busy` while another restore writes there, or `NotWritable` if the disk is full.
         """
         _, body, _ = self.open_point(point)
-
-        # Imported here: listing and comparing need no processes.
-        from backup.restorer.restore_run import Request, Restore
 
         request = Request(
             repository=self.trust.root.repository,

@@ -1,5 +1,6 @@
 """Safe paths: opened below a folder without following symbolic links."""
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,8 +56,6 @@ def reserve(descriptor: int, size: int) -> None:
     reservation does not fit, ext4 takes all free blocks before it fails, and other programs find
     the disk full. A hostile host can state any size.
     """
-    import ctypes  # only large files need the reservation
-
     disk = os.fstatvfs(descriptor)
     if size > disk.f_bavail * disk.f_frsize // 2:
         return

@@ -34,13 +34,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from standfast.console.approval_pages import ApprovalPages
 from standfast.console.deadline_calendar_feed import DeadlineCalendarFeed
+from standfast.console.delivery_events import DeliveryEvents
 from standfast.console.http.bearer_token import has_bearer, is_same, unauthorised
 from standfast.console.http.client_address import is_among, peer_of
 from standfast.console.http.problem_details import Problem, as_response, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
 from standfast.console.http.work_queue import Desk
+from standfast.console.metrics_page import MetricsPage
+from standfast.console.report_form import ReportForm
+from standfast.console.sign_in.passkey_pages import PasskeyPages
+from standfast.console.sign_in.sign_in_pages import SignInPages
 from standfast.console.webhook_secrets import Keys
 from standfast.errors import StandfastError, UsageError
 from standfast.plurals import counted
@@ -120,8 +126,6 @@ class App:
             None,
         )
         if form is not None:
-            from standfast.console.report_form import ReportForm
-
             page = ReportForm(
                 installation=self.installation,
                 trigger=form,
@@ -135,8 +139,6 @@ class App:
             getattr(sender, "event_key", None)
             for sender in self.installation.config.senders.values()
         ):
-            from standfast.console.delivery_events import DeliveryEvents
-
             events = DeliveryEvents(
                 installation=self.installation,
                 keys=self._keys,
@@ -147,17 +149,11 @@ class App:
         feed = DeadlineCalendarFeed(installation=self.installation, desk=self.public_desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
         if self.installation.config.serve.metrics_tokens:
-            from standfast.console.metrics_page import MetricsPage
-
             metrics = MetricsPage(
                 installation=self.installation, keys=self._keys, desk=self.metrics_desk
             )
             routes.append(Route("/metrics", _guarded(metrics.show), methods=["GET"]))
         if self.installation.config.serve.console is not None:
-            from standfast.console.approval_pages import ApprovalPages
-            from standfast.console.sign_in.passkey_pages import PasskeyPages
-            from standfast.console.sign_in.sign_in_pages import SignInPages
-
             door = SignInPages(
                 installation=self.installation, desk=self.console_desk, trusted=self.trusted
             )

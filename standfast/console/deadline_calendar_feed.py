@@ -25,6 +25,7 @@ from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.work_queue import Desk
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.deadlines.calendar_feed import due_feed
 from standfast.usecases.deadlines.calendar_subscriptions import is_address, subscriber_of
 
 log = logging.getLogger("standfast.serve")
@@ -77,9 +78,6 @@ class DeadlineCalendarFeed:
         return Response(content, media_type="text/calendar", headers=headers)
 
     def _written(self, subscriber: str) -> str:
-        # Imported here, because most installations have no subscriber.
-        from standfast.usecases.deadlines.calendar_feed import due_feed
-
         return due_feed(self.installation, subscriber)
 
     async def _ask(self, work: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup.errors import BackupError
+from backup.trust.key_files import open_identity
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import ApprovalRefused, Damaged, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody, verify_custody
@@ -81,8 +82,6 @@ def person_with_role(installation: Installation, by: str | None) -> str:
 
 def custodian_keys(identity: Path | None) -> tuple[object, ...]:
     """Return the keys of an identity file; UsageError if it has none."""
-    from backup.trust.key_files import open_identity
-
     if identity is None:
         return ()
     try:
