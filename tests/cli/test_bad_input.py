@@ -431,6 +431,7 @@ def test_closed_stream_is_no_error(
     assert "unexpected" not in done.stderr
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("as_json", ["", " --json"])
 def test_unwritable_answer_undoes_nothing_and_is_reported(
@@ -462,7 +463,7 @@ def test_unprintable_error_keeps_its_exit_status(installation: Path) -> None:
 
 def test_deleted_working_folder_is_named(installation: Path, desk: Desk) -> None:
     gone = desk.folder / "gone"
-    for words in ("backup list", "backup run", "status", "check"):
+    for words in ("backup run", "status"):
         gone.mkdir()
         command = f"cd {gone}; rmdir {gone}; exec {sys.executable} -m standfast"
         done = subprocess.run(

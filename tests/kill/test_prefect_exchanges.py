@@ -190,6 +190,7 @@ def points(served: Served) -> list[str]:
     return [point for point in first if point in again]
 
 
+@pytest.mark.long
 def test_clean_run_repeats_the_same_exchanges(points: list[str]) -> None:
     said = [
         [point.partition(": ")[2] for point in points if point.startswith(f"call {number}:")]

@@ -298,6 +298,7 @@ def test_record_with_lost_predecessor_gets_no_sibling(owned: OwnedSite) -> None:
         add_writer(owned.office, name="desk-4", domain=DOMAIN, host_dir=owned.folder / "four")
 
 
+@pytest.mark.long
 def test_owner_file_can_have_a_passphrase(owned: OwnedSite) -> None:
     locked = owned.folder / "owner.age"
     lock_owner_file(owned.folder / "owner.json", locked, "a long enough phrase")

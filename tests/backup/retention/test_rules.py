@@ -58,6 +58,7 @@ def test_run_without_changes_writes_no_record(kept: KeptSite) -> None:
     kept.check()
 
 
+@pytest.mark.long
 def test_two_years_of_nights_follow_the_rules(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = RetentionRules(monthly=timedelta(days=400))

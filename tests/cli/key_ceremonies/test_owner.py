@@ -187,6 +187,7 @@ def test_custodians_are_added_and_retired(
     assert "custodian 'Kim': unknown" in wrong.err
 
 
+@pytest.mark.long
 def test_identity_and_owner_key_can_be_encrypted(
     desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:

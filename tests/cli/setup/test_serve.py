@@ -34,6 +34,7 @@ def serving(config_file: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
             process.communicate(timeout=START_SECONDS)
 
 
+@pytest.mark.long
 def test_serve_continues_opened_incidents_until_terminated(
     desk: Desk, quiet_installation: Path
 ) -> None:
