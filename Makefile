@@ -21,7 +21,7 @@ LINES_OF = $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('p
 INSTALLED = run $(addprefix extras/,$(filter-out demo,$(EXTRAS))) # the locks of a host
 # Tests wait for servers and processes, so that one more worker than cores keeps the cores busy.
 TEST_WORKERS ?= $(shell expr $$(nproc) + 1)
-SAMPLE ?= 16
+SAMPLE ?= 64
 SEED ?=
 # Without its cached bytecode, each of some thousand processes would compile Standfast again.
 unexport PYTHONDONTWRITEBYTECODE
