@@ -22,7 +22,7 @@ from standfast.errors import ConfigurationError, Damaged, OnlyReadable, Standfas
 from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_wait, say
 
 BUSY_SECONDS = 30
-HEAD = "0003"  # the schema that this program needs
+HEAD = "0004"  # the schema that this program needs
 FIRST = "0001.3"  # the schema of release 0.1.0, the oldest that can be upgraded
 NO_LEDGER = (
     "Check that its disk is mounted and that ledger.url is right. If no ledger was created yet, "

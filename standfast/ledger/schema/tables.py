@@ -28,6 +28,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
     type_coerce,
 )
 from sqlalchemy.types import NullType
@@ -234,6 +235,8 @@ step = Table(
     Column("reason", Text, nullable=False),
 )
 
+_IS_UNDO = text("undoes IS NOT NULL")
+
 effect = Table(
     "effect",
     metadata,
@@ -264,6 +267,8 @@ effect = Table(
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
+    # For the foreign key: without it, a deletion reads the whole table. Only undos have a value.
+    Index(None, "undoes", postgresql_where=_IS_UNDO, sqlite_where=_IS_UNDO),
 )
 
 # The delivery state of a submitted message: the greatest of its provider's reports.

@@ -7,6 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Table
 
 from standfast.errors import ConfigurationError
 from standfast.ledger import Ledger, create
@@ -26,6 +27,23 @@ def test_migrated_schema_equals_the_code(ledger: Ledger) -> None:
 def test_requested_version_is_the_newest() -> None:
     scripts = ScriptDirectory(str(Path(schema_version.__file__).parent / "migrations"))
     assert scripts.get_heads() == [schema_version.HEAD]
+
+
+def test_deletion_of_an_effect_reads_no_whole_table() -> None:
+    """A database verifies each foreign key to a deleted row."""
+    unindexed = [
+        f"{table.name}.{key.parent.name}"
+        for table in metadata.sorted_tables
+        for key in table.foreign_keys
+        if key.column.table.name == "effect" and key.parent.name not in _first_columns(table)
+    ]
+    assert unindexed == []
+
+
+def _first_columns(table: Table) -> set[str]:
+    """Return the first column of the primary key and of each index."""
+    indexed = {next(iter(index.columns)).name for index in table.indexes}
+    return indexed | {next(iter(table.primary_key)).name}
 
 
 def test_creating_twice_changes_nothing(place: Place, intruder: Intruder) -> None:
