@@ -189,12 +189,14 @@ def _queued(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _logged_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
+def _logged_when_long(
+    engine: Engine, connection: Connection, *, is_planning: bool = False
+) -> Iterator[None]:
     if engine.dialect.name == "sqlite":
         yield  # `write_queue` logs the wait
         return
     driver = cast("Any", connection.connection.driver_connection)
-    with log_long_wait(driver.info.backend_pid, engine):
+    with log_long_wait(driver.info.backend_pid, engine, is_planning=is_planning):
         yield
 
 
@@ -211,7 +213,7 @@ def planning(engine: Engine) -> Iterator[None]:
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        with _logged_when_long(engine, connection):
+        with _logged_when_long(engine, connection, is_planning=True):
             connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
         try:
             yield

@@ -73,12 +73,13 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._began: dict[int, tuple[float, Engine]] = {}  # by process id on the server
+        # Start, engine and whether it waits for a planner, by process id on the server.
+        self._began: dict[int, tuple[float, Engine, bool]] = {}
         self._is_looking = False
 
-    def add(self, session: int, engine: Engine) -> None:
+    def add(self, session: int, engine: Engine, *, is_planning: bool) -> None:
         with self._changed:
-            self._began[session] = (time.monotonic(), engine)
+            self._began[session] = (time.monotonic(), engine, is_planning)
             if not self._is_looking:
                 self._is_looking = True
                 threading.Thread(target=self._look, name="ledger-waits", daemon=True).start()
@@ -98,28 +99,31 @@ class _Watch:
             with self._changed:
                 long_ago = time.monotonic() - sqlite_lock_waits.LONG_SECONDS
                 late = [
-                    (session, engine)
-                    for session, (began, engine) in self._began.items()
+                    (session, engine, is_planning)
+                    for session, (began, engine, is_planning) in self._began.items()
                     if began <= long_ago
                 ]
-            for session, engine in late:
-                say(session, engine)
+            for session, engine, is_planning in late:
+                say(session, engine, is_planning=is_planning)
 
 
 _watch = _Watch()
 
 
 @contextmanager
-def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
-    """Log the blocking session if the `with` block takes long."""
-    _watch.add(session, engine)
+def log_long_wait(session: int, engine: Engine, *, is_planning: bool = False) -> Iterator[None]:
+    """Log the blocking session if the `with` block takes long.
+
+    With `is_planning`, the block waits for a planner, which may work for minutes.
+    """
+    _watch.add(session, engine, is_planning=is_planning)
     try:
         yield
     finally:
         _watch.take(session)
 
 
-def say(session: int, engine: Engine) -> None:
+def say(session: int, engine: Engine, *, is_planning: bool = False) -> None:
     """Log which session blocks this one, if any."""
     try:
         with engine.connect() as connection:
@@ -137,12 +141,18 @@ def say(session: int, engine: Engine) -> None:
                 state=state or "unknown",
                 seconds=float(seconds or 0),
             )
-            sqlite_lock_waits.warn_once(str(engine.url), _message(holder))
+            sqlite_lock_waits.warn_once(str(engine.url), _message(holder, is_planning=is_planning))
             return
 
 
-def _message(holder: Holder) -> str:
+def _message(holder: Holder, *, is_planning: bool) -> str:
     waits = "waiting for the ledger's PostgreSQL"
+    # The planner's session with the lock is idle: another session of its process writes the plan.
+    does = (
+        "plans a step, which takes minutes for a large notice. If it hangs, "
+        if is_planning
+        else "blocks it. Check whether it is suspended or hangs. "
+    )
     session = f"session {holder.session}, {holder.state} for {holder.seconds:.0f} s"
     if holder.is_here:
         who = f"process {holder.process} ({session})"
@@ -151,7 +161,6 @@ def _message(holder: Holder) -> str:
     if not holder.process and holder.address:
         whose += f" from {holder.address}"
     return (
-        f"{waits}: {whose} ({session}) blocks it. Check whether it is suspended or hangs. "
-        f"`SELECT pg_terminate_backend({holder.session})` ends its session without loss of "
-        "committed data."
+        f"{waits}: {whose} ({session}) {does}`SELECT "
+        f"pg_terminate_backend({holder.session})` ends its session without loss of committed data."
     )

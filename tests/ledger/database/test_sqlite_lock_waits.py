@@ -198,6 +198,23 @@ def test_remote_postgresql_session_names_its_end(
     assert f"`SELECT pg_terminate_backend({session})` ends its session" in line
 
 
+def test_wait_for_a_remote_planner_is_no_alarm(postgres_ledger: Ledger, told: Told) -> None:
+    def plan() -> None:
+        with connections.planning(postgres_ledger.engine):
+            pass
+
+    with postgres_ledger.engine.connect() as planner:
+        planner.execute(text("SET application_name = 'standfast 4 on host-9'"))
+        planner.execute(text("SELECT pg_advisory_xact_lock(7236116)"))
+        waiting = threading.Thread(target=plan)
+        waiting.start()
+        assert told.came.wait(60)
+        planner.rollback()
+    waiting.join()
+    assert "process 4 on host-9" in told.lines[0]
+    assert "plans a step, which takes minutes" in told.lines[0]
+
+
 def blocked_by(ledger: Ledger, session: int) -> int:
     """Return a session that waits for this one, or 0, in a new transaction.
 
