@@ -1,5 +1,7 @@
 """Targets: database servers to restore dumps into, and their promises.
 
+The target of objects, a bucket, is in `targets.s3` and has its own promises.
+
     result = target.restore("crm", "crm", stream, replace=False)
     print(result.problems)
 

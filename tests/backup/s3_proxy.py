@@ -181,7 +181,7 @@ class _Handler(Answering):
         else:
             self._reset()
 
-    do_GET = do_PUT = do_DELETE = _pass_on
+    do_GET = do_PUT = do_POST = do_DELETE = _pass_on
 
     def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.target, timeout=30)

@@ -46,6 +46,13 @@ path = "/srv/crm/crm.db"
 kind = "postgresql"
 name = "crm-server"
 host = "/var/run/postgresql"
+
+[[backup.sets.crm.sources]]
+kind = "s3"
+name = "calls"
+bucket = "example-recordings"
+access_key_id = "file:keys/id"
+secret_access_key = "file:keys/secret"
 """
 
 

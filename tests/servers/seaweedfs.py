@@ -38,6 +38,7 @@ Role = Literal[
     "keeper",
     "verifier",
     "source",
+    "recovery",
     "copier",
     "evidence",
 ]

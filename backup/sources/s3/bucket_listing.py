@@ -18,6 +18,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup.sources.s3.object_attributes import folder_of
+
 _SEPARATOR = b"\0"  # sorts before any other byte, so that paths sort by component
 _MAX_BYTES = 255
 _TABLE = """CREATE TABLE objects (
@@ -43,7 +45,7 @@ class BucketListing:
     def __init__(self, objects: sqlite3.Connection, prefix: str) -> None:
         self._objects = objects
         self.count = 0  # number of objects added
-        self._base = len(prefix[: prefix.rfind("/") + 1])
+        self._base = len(folder_of(prefix))
 
     def add(self, item: ListedObject) -> bool:
         """Add an object, unless it is known; return False if its path is taken."""

@@ -27,6 +27,7 @@ from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.chunk_sizes import choose_chunk_bytes
 from backup.sources.s3.bucket_listing import BucketListing, ListedObject, new_listing
+from backup.sources.s3.object_attributes import KEY, attributes_of
 from backup.sources.synthetic_paths import synthetic_path
 from backup.stores.s3 import S3Options
 from backup.stores.s3.client import Calls, Garbled, Taken, read_timeout
@@ -35,15 +36,6 @@ from backup.system.network_shutdown import NETWORK_SHUTDOWN
 T = TypeVar("T")
 
 _ADVICE = "docs/sources.md has the policy that this takes"
-_ATTRIBUTES = {
-    "CacheControl": b"cache-control",
-    "ContentDisposition": b"content-disposition",
-    "ContentEncoding": b"content-encoding",
-    "ContentLanguage": b"content-language",
-    "ContentType": b"content-type",
-    "ETag": b"etag",
-    "VersionId": b"version-id",
-}
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _PIECE_BYTES = 1024 * 1024
 _LONGEST_PIECE_SECONDS = 600.0
@@ -245,16 +237,9 @@ class _OpenS3(OpenSource):
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
         if found.kind != "file" or self._object is None:
             return ()
-        answer = self._answer
-        kept = {
-            b"user.s3." + name: str(answer[header]).encode()
-            for header, name in _ATTRIBUTES.items()
-            if answer.get(header) not in (None, "", "null")
-        }
-        for name, value in answer.get("Metadata", {}).items():
-            kept[b"user.s3.meta." + name.encode()] = value.encode()
+        kept = attributes_of(self._answer)
         if not self._listing.is_unchanged_key(found.path, self._object.key):
-            kept[b"user.s3.key"] = self._object.key.encode()
+            kept[KEY] = self._object.key.encode()
         return tuple(sorted(kept.items()))
 
     def chunk_bytes(self, found: Found) -> int:

@@ -49,7 +49,8 @@ from backup.stores.s3.client import (
     read_timeout,
 )
 from backup.stores.s3.upload_body import UploadBody
-from backup.stores.s3.version_listing import FirstVersion, first_versions, is_complete_page
+from backup.stores.s3.version_listing import FirstVersion, first_versions
+from backup.stores.s3.version_pages import version_pages
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
@@ -338,31 +339,8 @@ class S3Store(Store):
                 self._first.popitem(last=False)
 
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
-        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
         action = f"listing {prefix or 'the vault'}"
-        while True:
-            page = self._calls(action, lambda: self._page(request))
-            yield page
-            if not page["IsTruncated"]:
-                return
-            request["KeyMarker"] = page["NextKeyMarker"]
-            request["VersionIdMarker"] = page["NextVersionIdMarker"]
-
-    def _page(self, request: dict[str, str]) -> dict[str, Any]:
-        page: dict[str, Any] = self._client.list_object_versions(**request)
-        # An answer that is not from S3 must not look like an empty vault.
-        if (
-            page.get("Name") != self._bucket
-            or "IsTruncated" not in page
-            or not is_complete_page(page)
-        ):
-            raise Garbled
-        if page["IsTruncated"]:
-            before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))
-            after = (page.get("NextKeyMarker", ""), page.setdefault("NextVersionIdMarker", ""))
-            if after[0] < before[0] or after == before:
-                raise Garbled
-        return page
+        return version_pages(self._calls, self._bucket, self._prefix + prefix, action)
 
     def _to_stat(self, first: FirstVersion) -> Stat:
         return Stat(

@@ -25,15 +25,9 @@ from standfast.config.sections.backup_sources import (
 )
 from standfast.config.sections.bandwidth import Bandwidth
 from standfast.config.sections.procedures import ProcedureName
-from standfast.config.sections.recovery import (
-    KINDS_WITH_PATH,
-    KINDS_WITH_SERVER,
-    RecoveryTargetConfig,
-)
+from standfast.config.sections.recovery import RecoveryTargetConfig
 from standfast.config.sections.retention import KeepingConfig
-from standfast.config.sections.server_settings import (
-    BucketConfig,
-)
+from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import (
     CronSchedule,
     Days,
@@ -173,11 +167,10 @@ class BackupSetConfig(Section):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
         kinds = {source.name: source.kind for source in self.sources}
         for name, target in self.recovery.items():
-            fitting = KINDS_WITH_PATH if target.into is None else KINDS_WITH_SERVER
-            if kinds.get(name) not in fitting:
+            if kinds.get(name) not in target.kinds:
                 raise ValueError(
                     f"recovery.{name}: no source of this set with that name has the kind "
-                    f"{' or '.join(fitting)}; correct it"
+                    f"{' or '.join(target.kinds)}; correct it"
                 )
         return self
 

@@ -8,11 +8,43 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Line, Place
+from standfast.config.sections.server_settings import BucketConfig
+from standfast.config.value_types import KeyPrefix, Line, Place, SecretReference
 
 KINDS_WITH_PATH = ("files", "sqlite")  # kinds of sources that can be recovered
 KINDS_WITH_SERVER = ("postgresql",)
-RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER)
+KINDS_WITH_BUCKET = ("s3",)
+RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER, *KINDS_WITH_BUCKET)
+
+
+class RecoveryBucketConfig(BucketConfig):
+    """The bucket that the objects of a source of kind `s3` are restored to.
+
+    The bucket must keep versions and have no default lock. Restored objects are added as new
+    versions, and an undo removes exactly these.
+    """
+
+    access_key_id: SecretReference = Field(
+        description="The id of an access key with the rights of deploy/s3/recovery-policy.json: "
+        "it may add and remove versions below the prefix.",
+        examples=["file:keys/recovery-access-key-id"],
+    )
+    prefix: KeyPrefix = Field(
+        default="",
+        description="The beginning of the restored keys. It replaces the prefix of the source.",
+        examples=["calls/2026/"],
+    )
+    folder: Place = Field(
+        description="A folder for the restored objects until they are in the bucket, and for the "
+        "record of the added versions, which an undo needs. Its disk needs space for all objects.",
+        examples=["/var/lib/standfast/recovery"],
+    )
+    hides_others: bool = Field(
+        default=False,
+        description="Hide present objects below the prefix that the recovery point lacks, by a "
+        "delete marker. Without it, they are counted and kept.",
+        examples=[True],
+    )
 
 
 class RecoveryTargetConfig(Section):
@@ -35,8 +67,19 @@ class RecoveryTargetConfig(Section):
         examples=["file:keys/crm-server-address"],
     )
 
+    s3: RecoveryBucketConfig | None = Field(
+        default=None, description="The bucket for the objects of a source of kind `s3`."
+    )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of sources that the target is for."""
+        if self.s3 is not None:
+            return KINDS_WITH_BUCKET
+        return KINDS_WITH_PATH if self.into is None else KINDS_WITH_SERVER
+
     @model_validator(mode="after")
     def check(self) -> Self:
-        if (self.path is None) == (self.into is None):
-            raise ValueError("a recovery has one target: set `path` or `into`, not both")
+        if sum(target is not None for target in (self.path, self.into, self.s3)) != 1:
+            raise ValueError("a recovery has one target: set one of `path`, `into` and `s3`")
         return self

@@ -36,6 +36,7 @@ from standfast.config.sections.backup_sources import (
     PostgresqlWalSourceConfig,
     S3SourceConfig,
 )
+from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import SecretReference
 from standfast.errors import StandfastError, UsageError
 from standfast.records import Now
@@ -84,7 +85,7 @@ def service_source(config: ServiceSourceConfig, resolver: Resolver) -> Source:
             from backup.sources.s3.bucket_source import S3Source  # imported here: it loads boto3
 
             return S3Source(
-                config.name, config.bucket, config.prefix, lambda: _s3_options(config, resolver)
+                config.name, config.bucket, config.prefix, lambda: bucket_options(config, resolver)
             )
         case _:
             assert_never(config)
@@ -193,7 +194,8 @@ def _mariadb(config: MariadbSourceConfig, resolver: Resolver) -> MariadbServer:
     )
 
 
-def _s3_options(config: S3SourceConfig, resolver: Resolver) -> S3Options:
+def bucket_options(config: BucketConfig, resolver: Resolver) -> S3Options:
+    """Return the options of a bucket; `SourceFailed` if a secret is missing."""
     token = config.session_token
     return S3Options(
         bucket=config.bucket,

@@ -59,6 +59,6 @@ def _replaced(draft: Draft) -> int:
         return 0
     return sum(
         bool(target["has_data"])
-        for kind in ("targets", "databases")
+        for kind in ("targets", "databases", "buckets")
         for target in cast("Sequence[Mapping[str, object]]", draft.details.get(kind) or ())
     )

@@ -49,6 +49,26 @@ class RecoveryJournal:
         found = [event.detail for event in self._events() if event.action == action]
         return found[-1] if found else None
 
+    def is_replaced(self, source: str) -> bool:
+        """Return whether a source is replaced, and was not returned since."""
+        found = [
+            event.action
+            for event in self._events()
+            if event.action in (REPLACED, RETURNED) and event.detail.get("source") == source
+        ]
+        return found[-1:] == [REPLACED]
+
+    def find_replaced(self, source: str) -> JsonObject | None:
+        """Return the newest replacement of a source of the set, by any effect."""
+        found = [
+            event.detail
+            for event in self.installation.ledger.timeline(self.incident)
+            if event.action == REPLACED
+            and event.detail.get("set") == self.set_name
+            and event.detail.get("source") == source
+        ]
+        return found[-1] if found else None
+
     def last_of(self, database: str, *actions: str) -> str | None:
         """Return the newest of these actions on a database, if there is one."""
         found = [

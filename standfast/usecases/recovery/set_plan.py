@@ -33,6 +33,7 @@ from standfast.usecases.core.backup_repository import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.chosen_point import open_newest
+from standfast.usecases.recovery.planned_buckets import PlannedBucket, plan_bucket
 from standfast.usecases.recovery.planned_databases import PlannedDatabase, plan_databases
 from standfast.usecases.recovery.replacement import Replacement
 
@@ -84,14 +85,20 @@ class SetPlan:
     size_bytes: int  # size of the recovery point
     targets: tuple[PlannedTarget, ...]  # paths
     databases: tuple[PlannedDatabase, ...]
+    buckets: tuple[PlannedBucket, ...]
 
     @property
-    def everything(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
-        """All targets: paths, then databases."""
-        return (*self.targets, *self.databases)
+    def everything(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
+        """All targets: paths, then databases, then buckets."""
+        return (*self.targets, *self.databases, *self.buckets)
 
     @property
-    def replaces(self) -> tuple[PlannedTarget | PlannedDatabase, ...]:
+    def staged(self) -> tuple[PlannedTarget | PlannedBucket, ...]:
+        """The targets that are restored to a folder first."""
+        return (*self.targets, *self.buckets)
+
+    @property
+    def replaces(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
         """The targets with data, which is set aside."""
         return tuple(target for target in self.everything if target.has_data)
 
@@ -108,6 +115,7 @@ class SetPlan:
             "size_bytes": self.size_bytes,
             "targets": [target.as_json() for target in self.targets],
             "databases": [database.as_json() for database in self.databases],
+            "buckets": [bucket.as_json() for bucket in self.buckets],
         }
 
     @staticmethod
@@ -144,6 +152,10 @@ class SetPlan:
                 PlannedDatabase.from_json(database, incident)
                 for database in cast("Sequence[JsonObject]", details.get("databases") or ())
             ),
+            buckets=tuple(
+                PlannedBucket.from_json(bucket, incident)
+                for bucket in cast("Sequence[JsonObject]", details.get("buckets") or ())
+            ),
         )
 
 
@@ -171,8 +183,14 @@ def plan_set(
         repository, chosen, evidence = _choose(installation, incident, set_name, point)
     if chosen.details is None:
         raise UsageError(f"{chosen.name}: the identity does not open it. Set drills.identity.")
+    buckets = tuple(
+        plan_bucket(installation, incident, set_name, source, repository, chosen)
+        for source, target in settings.recovery.items()
+        if target.s3 is not None
+    )
     sizes = {source.name: source.bytes for source in chosen.details.sources}
-    _refuse_full_disks(replacements, sizes)
+    staged = {bucket.source: bucket.replacement for bucket in buckets}
+    _refuse_full_disks(replacements | staged, sizes)
     return SetPlan(
         point=chosen.name,
         point_time=chosen.time,
@@ -199,6 +217,7 @@ def plan_set(
                 installation, incident, source, target.into, repository, chosen
             )
         ),
+        buckets=buckets,
     )
 
 
@@ -219,7 +238,7 @@ def _replacements(
             )
         path = settings.recovery[source.name].path
         if path is None:
-            continue  # a database instead of a path
+            continue  # a database or a bucket instead of a path
         replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
         if reason := replacement.obstacle() or _shared_with(installation, path):
             raise Refused(reason)

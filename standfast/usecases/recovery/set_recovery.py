@@ -43,12 +43,19 @@ from standfast.usecases.core.run_record import recorded_if_possible
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.service_checks import run_checks
+from standfast.usecases.recovery.bucket_recovery import (
+    record_objects,
+    replace_objects,
+    return_objects,
+    take_bucket_back,
+)
 from standfast.usecases.recovery.database_recovery import (
     give_databases_back,
     live_databases,
     load_databases,
 )
 from standfast.usecases.recovery.database_replacement import open_server
+from standfast.usecases.recovery.planned_buckets import PlannedBucket
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
     RECOVERED,
@@ -132,6 +139,14 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
             path=str(replacement.path),
             withdrawn=str(replacement.withdrawn),
         )
+    errors = []
+    for bucket in plan.buckets:
+        try:
+            return_objects(installation, journal, bucket)
+        except StandfastError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _refuse_other_machine(plan: SetPlan) -> None:
@@ -173,14 +188,18 @@ class _SetRecovery:
         self._clocks |= {DrillClock(name): moment(at) for name, at in clocks.items()}
         self._journal.refuse_stopped()
         try:
+            for bucket in self._plan.buckets:
+                replace_objects(
+                    self._installation, self._journal, bucket, self._journal.refuse_stopped
+                )
             for target in self._plan.targets:
                 self._replace(target)
         except StandfastError as error:
             self._take_back(error)
             raise
         self._reach(DrillClock.USABLE)
-        for target in self._plan.targets:
-            remove_tree(target.replacement.staging)
+        for staged in self._plan.staged:
+            remove_tree(staged.replacement.staging)
         passed = cast("Mapping[str, Sequence[str]]", restored["passed"])
         lost_since = moment(str(restored["lost_since"]))
         recovered = RecoveredSet(
@@ -214,7 +233,7 @@ class _SetRecovery:
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
-        results = [self._restore(repository, target) for target in self._plan.targets]
+        results = [self._restore(repository, target) for target in self._plan.staged]
         try:
             self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
             loaded = load_databases(
@@ -248,7 +267,9 @@ class _SetRecovery:
         with translated_errors("opening the repository"):
             return opened_repository(self._installation, identity)
 
-    def _restore(self, repository: Repository, target: PlannedTarget) -> RestoreResult:
+    def _restore(
+        self, repository: Repository, target: PlannedTarget | PlannedBucket
+    ) -> RestoreResult:
         staging = target.replacement.staging
         if staging.exists() and not (staging / os.fsdecode(JOURNAL)).exists():
             remove_tree(staging)  # an earlier try failed its checks, or ended before its event
@@ -276,6 +297,8 @@ class _SetRecovery:
                 f"nothing was replaced. Use what was restored to {staging}, or choose another "
                 "point."
             )
+        if isinstance(target, PlannedBucket):
+            record_objects(self._installation, self._journal, target, repository, point)
         return result
 
     def _observe_piece(self) -> None:
@@ -298,7 +321,7 @@ class _SetRecovery:
         databases = live_databases(self._installation, self._set_name, self._plan)
         with tempfile.TemporaryDirectory(prefix="standfast-") as name:
             tree = Path(name)
-            for target in self._plan.targets:
+            for target in self._plan.staged:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)
             for service_name, service in named.items():
                 checks += run_checks(
@@ -329,6 +352,11 @@ class _SetRecovery:
         the names of the data that a person must rename.
         """
         left = []
+        for bucket in self._plan.buckets:
+            try:
+                take_bucket_back(self._installation, self._journal, bucket)
+            except StandfastError:
+                left.append(f"remove the versions that {bucket.record_file} names")
         for target in reversed(self._plan.targets):
             replacement = target.replacement
             self._journal.write(RETURNING, source=target.source, path=str(replacement.path))

@@ -282,16 +282,17 @@ def test_exercise_of_a_recovery_touches_no_target(tmp_path: Path) -> None:
         assert [status.state for status in recovery_status(installation, case).sets] == ["done"]
 
 
-def test_objects_of_a_bucket_are_refused_by_kind(tmp_path: Path) -> None:
-    bucket = """
+def test_data_directories_are_refused_by_kind(tmp_path: Path) -> None:
+    server = """
 [[backup.sets.main.sources]]
-kind = "s3"
-name = "archive"
-bucket = "archive"
-access_key_id = "file:keys/id"
-secret_access_key = "file:keys/secret"
+kind = "postgresql_base"
+name = "server"
+host = "/var/run/postgresql"
+wal = "wal"
 """
     config_file = prepared(tmp_path)
-    config_file.write_text(config_file.read_text() + bucket)
+    config_file.write_text(config_file.read_text() + server)
     with installation_at(config_file) as installation:
-        assert "kind s3" in plan_recovery(installation, "crm", "newest").refused["main"]
+        assert (
+            "kind postgresql_base" in plan_recovery(installation, "crm", "newest").refused["main"]
+        )

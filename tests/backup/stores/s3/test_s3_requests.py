@@ -142,9 +142,10 @@ def test_page_ending_within_a_name_is_not_final(
         store.put(name, b"first")
     client.put_object(Bucket=s3_bucket.name, Key=names[1], Body=b"later")
     reader = opened(s3_bucket, proxy)
-    page = reader._page
-    two: dict[str, Any] = {"MaxKeys": 2}
-    monkeypatch.setattr(reader, "_page", lambda request: page({**request, **two}))
+    listing = reader._client.list_object_versions
+    monkeypatch.setattr(
+        reader._client, "list_object_versions", lambda **request: listing(MaxKeys=2, **request)
+    )
     assert reader.get(names[2]) == b"first"
     assert reader.get(names[0]) == b"first"
     assert reader.get(names[1]) == b"first"

@@ -1,0 +1,87 @@
+"""Properties of an object as extended attributes `user.s3.*`, and back.
+
+Tags, access lists and locks have no attribute.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from backup.errors import UnsafePath
+
+# Headers of boto3 that a PUT accepts too.
+_HEADERS = {
+    "CacheControl": b"user.s3.cache-control",
+    "ContentDisposition": b"user.s3.content-disposition",
+    "ContentEncoding": b"user.s3.content-encoding",
+    "ContentLanguage": b"user.s3.content-language",
+    "ContentType": b"user.s3.content-type",
+}
+_VERSION = b"user.s3.version-id"
+_READ_ONLY = {"ETag": b"user.s3.etag", "VersionId": _VERSION}
+_METADATA = b"user.s3.meta."
+KEY = b"user.s3.key"  # set if the path differs from the key
+
+Attributes = Iterable[tuple[bytes, bytes]]
+
+
+def attributes_of(answer: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """Return the attributes of an object from the answer to its GET."""
+    kept = {
+        name: str(answer[header]).encode()
+        for header, name in (_HEADERS | _READ_ONLY).items()
+        if answer.get(header) not in (None, "", "null")
+    }
+    for name, value in answer.get("Metadata", {}).items():
+        kept[_METADATA + name.encode()] = value.encode()
+    return kept
+
+
+def headers_of(attributes: Attributes) -> dict[str, Any]:
+    """Return the arguments of a PUT that restores the attributes.
+
+    Raise `UnsafePath` for a value that no header can have.
+    """
+    known = dict(attributes)
+    try:
+        headers: dict[str, Any] = {
+            header: known[name].decode("ascii")
+            for header, name in _HEADERS.items()
+            if name in known
+        }
+        metadata = {
+            name.removeprefix(_METADATA).decode("ascii"): value.decode("ascii")
+            for name, value in known.items()
+            if name.startswith(_METADATA)
+        }
+    except UnicodeDecodeError:
+        raise UnsafePath("an object has metadata that S3 does not accept") from None
+    return headers | ({"Metadata": metadata} if metadata else {})
+
+
+def version_of(attributes: Attributes) -> str:
+    """Return the version id of the object that was read, or ""."""
+    return dict(attributes).get(_VERSION, b"").decode(errors="replace")
+
+
+def folder_of(prefix: str) -> str:
+    """Return the part of a prefix that paths do not contain."""
+    return prefix[: prefix.rfind("/") + 1]
+
+
+def key_of(path: bytes, attributes: Attributes, source_prefix: str, target_prefix: str) -> str:
+    """Return the key of an object below another prefix.
+
+    `path` is the path below the source. Raise `UnsafePath` for a key outside of the prefix.
+    """
+    folder = folder_of(source_prefix)
+    try:
+        key = dict(attributes).get(KEY, folder.encode() + path).decode()
+    except UnicodeDecodeError:
+        raise UnsafePath("an object has a key that is not UTF-8") from None
+    target = folder_of(target_prefix) + key.removeprefix(folder)
+    if not key.startswith(folder) or not target.startswith(target_prefix):
+        raise UnsafePath(
+            f"an object has a key outside of the prefix {source_prefix or target_prefix!r}. "
+            "Compare the prefixes of source and recovery target"
+        )
+    return target

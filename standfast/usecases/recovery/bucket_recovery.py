@@ -1,0 +1,162 @@
+"""Recovery of the objects of a bucket, with its events and its record.
+
+Rules
+- The record of a bucket is written after the restore, before anything in the bucket changes. It
+  stays in its private folder until a person deletes it, because an undo needs it.
+- The bucket is listed before the first act. An object that appeared after a plan without data is
+  not covered.
+- After the last act, the bucket is listed again. If another program has changed an object since its
+  act, the recovery fails, and everything is taken back.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from backup.records import RecoveryPoint
+from backup.repository import Repository
+from backup.system.durable_files import make_private_folder
+from standfast.errors import Refused, StandfastError
+from standfast.plurals import counted
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.recovery.object_recovery import (
+    put_objects,
+    remove_added,
+    take_objects_back,
+)
+from standfast.usecases.recovery.planned_buckets import (
+    PlannedBucket,
+    open_target,
+    restored_objects,
+)
+from standfast.usecases.recovery.recovery_journal import (
+    REPLACED,
+    REPLACING,
+    RETURNED,
+    RETURNING,
+    RecoveryJournal,
+)
+from standfast.usecases.recovery.version_record import ActState, opened_record
+
+_UNDER_WAY = (ActState.BEGUN, ActState.DONE, ActState.CHANGED, ActState.REMOVING)
+
+
+def record_objects(
+    installation: Installation,
+    journal: RecoveryJournal,
+    bucket: PlannedBucket,
+    repository: Repository,
+    point: RecoveryPoint,
+) -> None:
+    """Write the objects of a recovery point into the bucket's record."""
+    take_bucket_back(installation, journal, bucket)
+    make_private_folder(bucket.record_folder)
+    with (
+        translated_errors(f"recording the objects of {bucket.name}"),
+        opened_record(bucket.record_file) as record,
+    ):
+        record.restored(
+            restored_objects(
+                installation, journal.set_name, bucket.source, repository, point, bucket.prefix
+            )
+        )
+
+
+def replace_objects(
+    installation: Installation,
+    journal: RecoveryJournal,
+    bucket: PlannedBucket,
+    observe: Callable[[], None],
+) -> None:
+    """Add the restored objects to a bucket; continue an earlier try."""
+    if journal.is_replaced(bucket.source):
+        return
+    target = open_target(installation, journal.set_name, bucket)
+    with (
+        translated_errors(f"replacing objects of {bucket.name}"),
+        opened_record(bucket.record_file) as record,
+    ):
+        if record.has(ActState.REMOVING):  # a reversal was interrupted
+            take_objects_back(target, record, bucket.restored_folder)
+        if not record.has(*_UNDER_WAY):
+            record.listed(target.rows(bucket.prefix), hides_others=bucket.hides_others)
+            counts = record.counts()
+            covered = counts.replaced + (counts.others if bucket.hides_others else 0)
+            if covered and not bucket.has_data:
+                raise Refused(
+                    f"{bucket.name}: objects appeared there after the plan was made. Plan the "
+                    "recovery again."
+                )
+            journal.write(REPLACING, source=bucket.source, path=bucket.name, counts=asdict(counts))
+        put_objects(target, record, bucket.restored_folder, observe)
+        if changed := record.mark_changed(target.rows(bucket.prefix)):
+            raise StandfastError(
+                f"{bucket.name}: another program changed {counted(changed, 'object')} during the "
+                "recovery. Stop the programs that write there, then retry the step."
+            )
+        journal.write(
+            REPLACED,
+            source=bucket.source,
+            path=bucket.name,
+            objects=record.count(ActState.DONE),
+            versions_sha256=record.digest(),
+        )
+
+
+def take_bucket_back(
+    installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
+) -> None:
+    """Remove all versions that a failed or interrupted try added; repeatable."""
+    if not bucket.record_file.exists():
+        return
+    with (
+        translated_errors(f"returning objects of {bucket.name}"),
+        opened_record(bucket.record_file) as record,
+    ):
+        if not record.has(*_UNDER_WAY):
+            return
+        journal.write(RETURNING, source=bucket.source, path=bucket.name)
+        target = open_target(installation, journal.set_name, bucket)
+        take_objects_back(target, record, bucket.restored_folder)
+        journal.write(RETURNED, source=bucket.source, path=bucket.name)
+
+
+def return_objects(
+    installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
+) -> None:
+    """Remove the versions that the recovery added; the undo, repeatable.
+
+    Raise StandfastError at the end if another program has changed objects since the recovery: these
+    keep their present content.
+    """
+    replaced = journal.find_replaced(bucket.source)
+    if replaced is None or not bucket.record_file.exists():
+        raise Refused(
+            f"{bucket.record_file}: the record of the added versions is gone. Remove the versions "
+            "of the recovery with the tools of the bucket."
+        )
+    target = open_target(installation, journal.set_name, bucket)
+    with (
+        translated_errors(f"returning objects of {bucket.name}"),
+        opened_record(bucket.record_file) as record,
+    ):
+        if record.digest() != replaced["versions_sha256"]:
+            raise Refused(
+                f"{bucket.record_file}: it differs from the record of this recovery, and nothing "
+                "was removed. Restore the file from a copy."
+            )
+        journal.write(RETURNING, source=bucket.source, path=bucket.name)
+        changed = remove_added(target, record, bucket.prefix)
+        journal.write(
+            RETURNED,
+            source=bucket.source,
+            path=bucket.name,
+            objects=record.count(ActState.REMOVED),
+            changed=changed,
+        )
+    if changed:
+        raise StandfastError(
+            f"{bucket.name}: {counted(changed, 'object')} changed after the recovery and kept the "
+            f"present content; all others have their previous version. {bucket.record_file} names "
+            "them. Remove or keep their newer versions, then retry the undo or close."
+        )

@@ -1,0 +1,106 @@
+"""Acts of a recovery on the objects of a bucket, and their reversal.
+
+    put_objects(target, record, folder, observe)   # may be repeated after a crash
+    take_objects_back(target, record, folder)      # reverses a failed or interrupted try
+    remove_added(target, record, prefix)           # the undo
+
+Rules
+- An act adds one version: the restored object, or a delete marker. Its reversal removes this
+  version, so that the version below it is current again. No other version is removed.
+- Acts are done in batches. A batch is durable as begun before its first call, and as done after its
+  last one. After a crash, the versions of the begun acts are looked up.
+- An object that another program changed after the act is left alone, and counted.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backup.errors import Damaged
+from standfast.usecases.recovery.version_record import ActState, ObjectAct, VersionRecord
+
+if TYPE_CHECKING:
+    from backup.targets.s3 import BucketTarget
+
+_BATCH = 256  # acts that are looked up after a crash
+_CALLS_AT_ONCE = 16
+
+
+def put_objects(
+    target: "BucketTarget", record: VersionRecord, folder: Path, observe: Callable[[], None]
+) -> None:
+    """Do all planned acts; `folder` has the restored files.
+
+    `observe` is called before each batch, and may raise to end the call.
+    """
+    _look_up_begun(target, record, folder)
+    while acts := record.acts(ActState.PLANNED, _BATCH):
+        observe()
+        record.mark(acts, ActState.BEGUN)
+        _do_all(record, acts, partial(_do, target, folder))
+
+
+def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
+    """Remove all added versions, also those below later ones."""
+    _look_up_begun(target, record, folder)
+    for state in (ActState.REMOVING, ActState.CHANGED, ActState.DONE):
+        _remove_all(target, record, state)
+
+
+def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
+    """Remove the added versions that are current; return how many are not."""
+    _remove_all(target, record, ActState.REMOVING)
+    changed = record.mark_changed(target.rows(prefix))
+    _remove_all(target, record, ActState.DONE)
+    return changed
+
+
+def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
+    """Record what the begun acts of an interrupted try have added."""
+    while acts := record.acts(ActState.BEGUN, _BATCH):
+        _do_all(record, acts, partial(_look_up, target, folder))
+
+
+def _do_all(
+    record: VersionRecord, acts: Sequence[ObjectAct], act: Callable[[ObjectAct], Sequence[str]]
+) -> None:
+    """Act on all objects, record each result, then raise the first error."""
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        running = [(item, pool.submit(act, item)) for item in acts]
+    errors = [error for _, future in running if (error := future.exception()) is not None]
+    record.added((item, future.result()) for item, future in running if future.exception() is None)
+    if errors:
+        raise errors[0]
+
+
+def _do(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
+    if act.path is None:
+        return target.hide(act.key, newest_marker=act.newest_marker)
+    file = _file(folder, act)
+    return target.put(act.key, file, act.headers, newest_version=act.newest_version)
+
+
+def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
+    if act.path is None:
+        return target.own_markers(act.key, act.newest_marker)
+    return target.own_versions(act.key, _file(folder, act), act.newest_version)
+
+
+def _file(folder: Path, act: ObjectAct) -> Path:
+    file = folder / os.fsdecode(act.path or b"")
+    if file.stat(follow_symlinks=False).st_size != act.size:
+        raise Damaged("a restored object has another size than in the recovery point")
+    return file
+
+
+def _remove_all(target: "BucketTarget", record: VersionRecord, state: ActState) -> None:
+    while acts := record.acts(state, _BATCH):
+        record.mark(acts, ActState.REMOVING)
+        versions = [(act.key, version) for act in acts for version in record.added_versions(act)]
+        with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+            for removed in [pool.submit(target.remove, *version) for version in versions]:
+                removed.result()
+        record.mark(acts, ActState.REMOVED)

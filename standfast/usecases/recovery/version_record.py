@@ -1,0 +1,268 @@
+"""Record of a bucket's objects, and of the versions that a recovery adds.
+
+    record.restored(rows)      # the objects of the recovery point
+    record.listed(rows)        # all versions in the bucket, now
+    record.begin(acts)         # the intent, durable before the first call
+    record.added(act, ids)     # the receipt
+
+Rules
+- A million objects must fit, so the rows are in an SQLite file and never in memory.
+- An act is durable as begun before its call. After a crash, only the acts that are begun are
+  looked up in the bucket.
+- The digest covers all added versions. The ledger has the digest, so that an undo removes exactly
+  what the recovery added.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from standfast.errors import Refused
+
+if TYPE_CHECKING:
+    from backup.targets.s3 import VersionRow
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS objects (
+    key TEXT PRIMARY KEY,
+    path BLOB,          -- of the restored file; NULL for an object that the point lacks
+    size INTEGER,       -- of the restored file
+    headers TEXT,       -- of the restored object, as JSON
+    version TEXT,       -- that the backup read
+    present TEXT,       -- the current version; NULL if there is none
+    present_size INTEGER,
+    newest_version TEXT NOT NULL DEFAULT '',
+    newest_marker TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT 'none'
+);
+CREATE INDEX IF NOT EXISTS states ON objects (state, key);
+CREATE TABLE IF NOT EXISTS added (key TEXT, version TEXT, PRIMARY KEY (key, version));
+"""
+
+
+class ActState(StrEnum):
+    """State of the act on one object."""
+
+    NONE = "none"  # nothing to do
+    PLANNED = "planned"
+    BEGUN = "begun"
+    DONE = "done"
+    REMOVING = "removing"  # the added version is being removed
+    REMOVED = "removed"
+    CHANGED = "changed"  # a later version of another program covers the added one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectAct:
+    """The act on one object: put it if the point has it, otherwise hide it."""
+
+    key: str
+    path: bytes | None
+    size: int
+    headers: Mapping[str, Any]
+    newest_version: str
+    newest_marker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoredObject:
+    """One object of the recovery point."""
+
+    key: str
+    path: bytes  # below the source
+    size: int
+    headers: Mapping[str, Any]
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectCounts:
+    """Numbers of objects, and sizes in bytes."""
+
+    new: int = 0  # of the point; no object is present
+    replaced: int = 0  # of the point; another version is present
+    unchanged: int = 0  # of the point; the version that the backup read is present
+    others: int = 0  # present, and not in the point
+    restored_bytes: int = 0
+    replaced_bytes: int = 0  # of the present versions
+    other_bytes: int = 0
+
+
+class VersionRecord:
+    """The record of one bucket, in a file."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def restored(self, rows: Iterable[RestoredObject]) -> None:
+        """Replace everything by the objects of a recovery point."""
+        with self._database as database:
+            database.execute("DELETE FROM objects")
+            database.execute("DELETE FROM added")
+            try:
+                database.executemany(
+                    "INSERT INTO objects (key, path, size, headers, version) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (
+                        (row.key, row.path, row.size, json.dumps(dict(row.headers)), row.version)
+                        for row in rows
+                    ),
+                )
+            except sqlite3.IntegrityError as error:
+                raise Refused("recovery point: two of its objects have one key.") from error
+
+    def listed(self, rows: Iterable["VersionRow"], *, hides_others: bool) -> None:
+        """Replace the listing, and plan the acts; forget the earlier ones."""
+        with self._database as database:
+            database.execute("DELETE FROM objects WHERE path IS NULL")
+            database.execute("DELETE FROM added")
+            database.execute(
+                "UPDATE objects SET present = NULL, present_size = NULL, newest_version = '', "
+                "newest_marker = '', state = 'none'"
+            )
+            database.executemany(
+                "INSERT INTO objects (key, present, present_size, newest_version, newest_marker) "
+                "VALUES (:key, :present, :size, :version, :marker) ON CONFLICT (key) DO UPDATE SET "
+                "present = coalesce(present, excluded.present), "
+                "present_size = coalesce(present_size, excluded.present_size), "
+                "newest_version = iif(newest_version = '', excluded.newest_version, "
+                "newest_version), "
+                "newest_marker = iif(newest_marker = '', excluded.newest_marker, newest_marker)",
+                (_listed(row) for row in rows if not _is_folder(row)),
+            )
+            database.execute("DELETE FROM objects WHERE path IS NULL AND present IS NULL")
+            database.execute(
+                "UPDATE objects SET state = 'planned' WHERE path IS NOT NULL AND "
+                "(present IS NULL OR version = '' OR present != version)"
+            )
+            if hides_others:
+                database.execute("UPDATE objects SET state = 'planned' WHERE path IS NULL")
+
+    def counts(self) -> ObjectCounts:
+        """Count the objects of the point and of the listing."""
+        select = (
+            "SELECT count(*) FILTER (WHERE path IS NOT NULL AND present IS NULL), "
+            "count(*) FILTER (WHERE path IS NOT NULL AND present IS NOT NULL AND state != 'none'), "
+            "count(*) FILTER (WHERE path IS NOT NULL AND state = 'none'), "
+            "count(*) FILTER (WHERE path IS NULL), "
+            "total(size) FILTER (WHERE path IS NOT NULL AND state != 'none'), "
+            "total(present_size) FILTER (WHERE path IS NOT NULL AND state != 'none'), "
+            "total(present_size) FILTER (WHERE path IS NULL) FROM objects"
+        )
+        found = [int(value) for value in self._database.execute(select).fetchone()]
+        return ObjectCounts(
+            new=found[0],
+            replaced=found[1],
+            unchanged=found[2],
+            others=found[3],
+            restored_bytes=found[4],
+            replaced_bytes=found[5],
+            other_bytes=found[6],
+        )
+
+    def acts(self, state: ActState, limit: int) -> list[ObjectAct]:
+        """Return the first acts in a state, in order of their keys."""
+        select = (
+            "SELECT key, path, size, headers, newest_version, newest_marker FROM objects "
+            "WHERE state = ? ORDER BY key LIMIT ?"
+        )
+        return [
+            ObjectAct(
+                key=key,
+                path=path,
+                size=size or 0,
+                headers=json.loads(headers or "{}"),
+                newest_version=version,
+                newest_marker=marker,
+            )
+            for key, path, size, headers, version, marker in self._database.execute(
+                select, (state, limit)
+            )
+        ]
+
+    def has(self, *states: ActState) -> bool:
+        """Return whether an act is in one of the states."""
+        select = "SELECT EXISTS (SELECT 1 FROM objects WHERE state = ?)"
+        return any(self._database.execute(select, (state,)).fetchone()[0] for state in states)
+
+    def count(self, state: ActState) -> int:
+        """Return the number of acts in a state."""
+        select = "SELECT count(*) FROM objects WHERE state = ?"
+        return int(self._database.execute(select, (state,)).fetchone()[0])
+
+    def mark(self, acts: Iterable[ObjectAct], state: ActState) -> None:
+        """Set the state of acts; durable when the call returns."""
+        with self._database as database:
+            database.executemany(
+                "UPDATE objects SET state = ? WHERE key = ?", ((state, act.key) for act in acts)
+            )
+
+    def added(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
+        """Record added versions; an act without one is planned again."""
+        with self._database as database:
+            for act, versions in found:
+                database.executemany(
+                    "INSERT OR IGNORE INTO added VALUES (?, ?)",
+                    ((act.key, version) for version in versions),
+                )
+                state = ActState.DONE if versions else ActState.PLANNED
+                database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
+
+    def added_versions(self, act: ObjectAct) -> list[str]:
+        """Return the versions that were added to an object."""
+        select = "SELECT version FROM added WHERE key = ?"
+        return [version for (version,) in self._database.execute(select, (act.key,))]
+
+    def mark_changed(self, rows: Iterable["VersionRow"]) -> int:
+        """Mark the done acts with a later version; return their number."""
+        with self._database as database:
+            database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
+            database.execute("CREATE TEMP TABLE IF NOT EXISTS current (key TEXT, version TEXT)")
+            database.execute("DELETE FROM current")
+            database.executemany(
+                "INSERT INTO current VALUES (?, ?)",
+                ((row.key, row.version_id) for row in rows if row.is_current),
+            )
+            database.execute(
+                "UPDATE objects SET state = 'changed' WHERE state = 'done' AND key NOT IN "
+                "(SELECT key FROM current JOIN added USING (key, version))"
+            )
+        return self.count(ActState.CHANGED)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all added versions."""
+        digest = hashlib.sha256()
+        for row in self._database.execute("SELECT key, version FROM added ORDER BY key, version"):
+            digest.update(json.dumps(row).encode() + b"\n")
+        return digest.hexdigest()
+
+
+@contextmanager
+def opened_record(file: Path) -> Iterator[VersionRecord]:
+    """Open a record; create it if it does not exist."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_TABLES)
+        yield VersionRecord(database)
+
+
+def _listed(row: "VersionRow") -> dict[str, object]:
+    is_present = row.is_current and not row.is_marker
+    return {
+        "key": row.key,
+        "present": row.version_id if is_present else None,
+        "size": row.size if is_present else None,
+        "version": "" if row.is_marker else row.version_id,
+        "marker": row.version_id if row.is_marker else "",
+    }
+
+
+def _is_folder(row: "VersionRow") -> bool:
+    """Return whether an object only marks a folder, as some programs do."""
+    return row.key.endswith("/") and row.size == 0

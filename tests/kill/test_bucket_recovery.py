@@ -1,0 +1,84 @@
+"""A killed recovery of a bucket continues, and its undo stays exact."""
+
+from pathlib import Path
+
+from backup.targets.s3 import BucketTarget
+from standfast.errors import ExitStatus
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.recovery.version_record import VersionRecord
+from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points, wrap_ledger
+from tests.sampling import sample
+from tests.servers.seaweedfs import SeaweedFs
+from tests.usecases.backup_installation import installation_at
+from tests.usecases.installations import approve_as, undo_approved
+from tests.usecases.recovery.bucket_installation import (
+    CALLS,
+    contents,
+    objects,
+    version_count,
+    with_bucket,
+)
+from tests.usecases.recovery.recovery_installation import opened
+
+KILLED = -9
+CALLS_TO_S3 = ("put", "hide", "remove")
+WRITES = ("restored", "listed", "mark", "added", "mark_changed")
+RECOVERY, UNDO = PARTS = ("recovery", "undo")
+OF_THE_RECOVERY = ("commit recovery", *CALLS_TO_S3, *WRITES)
+
+
+def advance(config_file: Path, case: str, log: Path, death: Death | None) -> None:
+    """Continue the incident in this process; die at one of its steps."""
+    tracer = Tracer(log=log, death=death)
+    wrap_ledger(tracer)
+    for name in CALLS_TO_S3:
+        tracer.wrap(BucketTarget, name, name, is_within=True)
+    for name in WRITES:
+        tracer.wrap(VersionRecord, name, name, is_within=True)
+    with installation_at(config_file) as installation:
+        outcome = lifecycle.advance(installation, case, "direct")
+    assert outcome.exit_status is ExitStatus.DONE, outcome
+
+
+def run(folder: Path, server: SeaweedFs, death: Death | None, killed: str = "") -> dict[str, Path]:
+    """Recover and undo, one of them with a kill; return the trace of each."""
+    folder.mkdir()
+    bucket = server.bucket(can_lock=False)
+    config_file = with_bucket(folder, bucket, "hides_others = true")
+    before, versions = objects(bucket), version_count(bucket)
+    with installation_at(config_file) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+    logs = {part: folder / f"trace of {part}" for part in PARTS}
+    for part, log in logs.items():
+        if part == UNDO:
+            assert contents(bucket) == CALLS, death
+            with installation_at(config_file) as installation:
+                undo_approved(installation, case)
+        if part == killed:
+            assert in_own_process(advance, config_file, case, log, death) == KILLED, death
+        assert in_own_process(advance, config_file, case, log, None) == 0, death
+    assert (objects(bucket), version_count(bucket)) == (before, versions), death
+    bucket.remove_identities()
+    return logs
+
+
+def deaths_in(log: Path) -> list[Death]:
+    """Return a death after each write, and one more during each call."""
+    points = [point for point in traced_points(log) if point.startswith(OF_THE_RECOVERY)]
+    return [
+        Death(point, phase)
+        for point in points
+        for phase in (Phase.DURING, Phase.AFTER)
+        if phase is Phase.AFTER or point.startswith(CALLS_TO_S3)
+    ]
+
+
+def test_killed_bucket_recovery_continues_and_its_undo_is_exact(
+    tmp_path: Path, seaweedfs_server: SeaweedFs
+) -> None:
+    logs = run(tmp_path / "clean", seaweedfs_server, None)
+    deaths = [(part, death) for part, log in logs.items() for death in deaths_in(log)]
+    assert {death.point.split(" ")[0] for _, death in deaths} >= {"commit", "mark", *CALLS_TO_S3}
+    for number, (part, death) in enumerate(sample(deaths, "recovery of a bucket")):
+        run(tmp_path / str(number), seaweedfs_server, death, part)
