@@ -45,6 +45,7 @@ from standfast.console.http.request_body import read_body
 from standfast.console.http.work_queue import Desk
 from standfast.console.metrics_page import MetricsPage
 from standfast.console.report_form import ReportForm
+from standfast.console.review_pages import ReviewPages
 from standfast.console.sign_in.passkey_pages import PasskeyPages
 from standfast.console.sign_in.sign_in_pages import SignInPages
 from standfast.console.webhook_secrets import Keys
@@ -89,6 +90,9 @@ class App:
         default_factory=lambda: Desk(workers=2)
     )  # queue for form, events, feeds
     console_desk: Desk = field(default_factory=Desk)
+    review_desk: Desk = field(
+        default_factory=lambda: Desk(workers=1, most_waiting=2, patience_seconds=75.0)
+    )
     metrics_desk: Desk = field(default_factory=lambda: Desk(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
@@ -112,7 +116,13 @@ class App:
 
     def close(self) -> None:
         """Accept no more work; running work ends by itself."""
-        for desk in (self.desk, self.public_desk, self.console_desk, self.metrics_desk):
+        for desk in (
+            self.desk,
+            self.public_desk,
+            self.console_desk,
+            self.review_desk,
+            self.metrics_desk,
+        ):
             desk.close()
 
     def asgi(self) -> Starlette:
@@ -163,6 +173,8 @@ class App:
                 installation=self.installation, door=door, begin_work=self.begin_work
             )
             routes += pages.routes(_guarded)
+            review = ReviewPages(pages=pages, desk=self.review_desk)
+            routes += review.routes(_guarded)
         app = Starlette(
             routes=routes,
             exception_handlers={

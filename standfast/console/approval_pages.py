@@ -137,7 +137,7 @@ class ApprovalPages:
         session, given = await self.door.form(request)
         if session is None:
             return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
-        incident, result, problem = _incident_of(request), "", ""
+        incident, result, problem = incident_of(request), "", ""
         try:
             result = await self.door.desk.do(partial(self._work, work, session, given, incident))
             log.info("console: %s: a form was processed", incident)
@@ -150,10 +150,10 @@ class ApprovalPages:
         return await self._shown(request, session, result=result, problem=problem)
 
     def _work(self, work: Work, session: Session, given: Fields, incident: str) -> str:
-        self._refuse_hidden(session, incident)
+        self.refuse_hidden(session, incident)
         return work(session, given, incident)
 
-    def _refuse_hidden(self, session: Session, incident: str) -> None:
+    def refuse_hidden(self, session: Session, incident: str) -> None:
         """Return 404, as for an unknown incident, if the person may not see it."""
         try:
             row = self.installation.ledger.incidents.get(incident)
@@ -188,11 +188,12 @@ class ApprovalPages:
         """Answer a question, which needs a sign-in, or report on manual work."""
         step, text = given.get("step", ""), given.get("text", "")
         if not is_report(self.installation, incident, step):
-            self._sign_in_again(session, given, _answer_to(incident, step))
+            self.sign_in_again(session, given, _answer_to(incident, step))
         step_decisions.answer(self.installation, incident, step, text, by=session.person)
         return f"`{step}`: noted."
 
-    def _sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
+    def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
+        """Verify the person again; ApprovalRefused also after too many attempts."""
         if wait := self._by_person.take(session.person):
             raise ApprovalRefused(too_often(wait))
         self.door.sign_in_again(session, given, purpose)
@@ -204,7 +205,7 @@ class ApprovalPages:
         accounts = text.replace(",", " ").split()
         if not accounts or len(text) >= LONGEST_ACCOUNTS:
             raise UsageError("accounts: none, or too many. Add 1 to a few hundred at once")
-        self._sign_in_again(session, given, f"add to {incident}")
+        self.sign_in_again(session, given, f"add to {incident}")
         inputs = {given.get("input", ""): accounts}
         added = add_to_incident(self.installation, incident, inputs, by=session.person)
         return f"{counted(added, 'account')} added." if added else "The incident has them already."
@@ -226,7 +227,7 @@ class ApprovalPages:
         problem: str = "",
         names_of: str = "",
     ) -> Response:
-        incident = _incident_of(request)
+        incident = incident_of(request)
         html = await self.door.ask(
             partial(self._asking, session, incident, result, problem, names_of)
         )
@@ -257,7 +258,7 @@ class ApprovalPages:
     def _asking(
         self, session: Session, incident: str, result: str, problem: str, names_of: str
     ) -> str:
-        self._refuse_hidden(session, incident)
+        self.refuse_hidden(session, incident)
         report = incident_report(self.installation, incident, is_verified=False)
         may_grow = report.is_open and report.mode is not Mode.PLAN
         asked = tuple(
@@ -287,7 +288,7 @@ def _answer_to(incident: str, step: str) -> str:
     return f"answer {incident} {step}"
 
 
-def _incident_of(request: Request) -> str:
+def incident_of(request: Request) -> str:
     """Return the incident of a path.
 
     An invalid id reaches neither the ledger nor a log.

@@ -139,7 +139,7 @@ def render(template: str, clock: Clock, **values: object) -> str:
     return _environment(clock.time_zone).get_template(template).render(**values)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the zone of the organisation, and UTC
 def _environment(time_zone: str) -> Environment:
     # Cached with the compiled templates: they take 14 ms, and `serve` renders for anybody.
     clock = Clock(time_zone)

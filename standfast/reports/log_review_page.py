@@ -1,12 +1,13 @@
-"""Page of a review of frozen logs: charts, findings, first records."""
+"""Pages of a review of frozen logs: charts, findings, records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 from standfast.records import Json, JsonObject
 from standfast.reports.chart_layout import PLOT_HEIGHT
+from standfast.reports.console_pages import Seat
 from standfast.reports.html_page import Clock, render
 from standfast.reports.report_records import Heading
 
@@ -54,9 +55,11 @@ class LogReviewReport:
 
     heading: Heading
     incident: str
+    is_masked: bool
     logs: int
     records: int
     selected: int
+    skipped: int  # selected records before the first row
     is_complete: bool
     activity: TimeChart | None
     touched: TimeChart | None
@@ -68,22 +71,49 @@ class LogReviewReport:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConsoleReviewReport:
+    """The content of the console's page; `found` is None before a review."""
+
+    heading: Heading
+    incident: str
+    filters: Mapping[str, str]  # the fields of the form
+    most_mib: int  # the largest logs that the console reads
+    found: LogReviewReport | None = None
+    page: int = 1
+    pages: Mapping[str, int] = field(default_factory=dict)  # texts and numbers of other pages
+    reason: str = ""  # the reason of a review in clear
+    obstacle: str = ""  # why the reader may not review
+    challenge: str = ""  # for a passkey that permits values in clear
+
+
 def log_review_page(report: LogReviewReport) -> str:
     """Return the page as HTML."""
-    return render(
-        "log_review.html",
-        Clock(report.heading.time_zone),
-        report=report,
-        height=PLOT_HEIGHT,
-        charts=[
+    clock = Clock(report.heading.time_zone)
+    return render("log_review.html", clock, report=report, **_parts(report))
+
+
+def console_review_page(report: ConsoleReviewReport, seat: Seat, *, problem: str) -> str:
+    """Return the page of the console as HTML."""
+    clock, parts = Clock(report.heading.time_zone), _parts(report.found)
+    return render("console_review.html", clock, report=report, seat=seat, problem=problem, **parts)
+
+
+def _parts(report: LogReviewReport | None) -> dict[str, object]:
+    """Return the charts and the lists of lines."""
+    if report is None:
+        return {"height": PLOT_HEIGHT}
+    return {
+        "height": PLOT_HEIGHT,
+        "charts": [
             ("Activity", "records", report.activity),
             ("Records of customers that were used", "different records", report.touched),
         ],
-        line_lists=[
+        "line_lists": [
             ("unparsed", "Lines that are not records", report.unparsed),
             ("cut", "Records that are too long to be read whole", report.cut),
         ],
-    )
+    }
 
 
 def time_chart(

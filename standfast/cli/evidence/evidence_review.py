@@ -1,13 +1,12 @@
 """`standfast evidence review`: one timeline of the frozen logs."""
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from standfast.cli.parsing.commands import command
-from standfast.cli.parsing.parameters import FilePath, parse_time, sign_in_options
+from standfast.cli.parsing.parameters import FilePath, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
@@ -89,9 +88,9 @@ def review(
 
     Card numbers, social-security numbers and mail addresses are masked. Accounts have pseudonyms.
     """
-    from standfast.evidence.review.log_timeline import Selection
     from standfast.usecases.evidence.log_review import InClear, ReviewRequest, review_logs
     from standfast.usecases.evidence.log_review_report import write_review_page
+    from standfast.usecases.evidence.log_review_selection import read_selection
 
     if unmask != bool(reason.strip()):
         raise UsageError("arguments: --unmask and --reason TEXT need each other. Give both")
@@ -99,19 +98,20 @@ def review(
         raise UsageError("arguments: a page is always masked. Leave out --unmask or --html")
     if unmask and call.as_person is None:
         raise UsageError("arguments: --unmask needs --as PERSON, a person with a role")
-    selection = Selection(
-        accounts=frozenset(map(str.casefold, accounts)),
-        networks=tuple(map(_network, addresses)),
-        since=parse_time(since, "--from"),
-        until=parse_time(until, "--until"),
-        sources=frozenset(sources),
-        contains=contains.casefold(),
+    selection = read_selection(
+        accounts=accounts,
+        addresses=addresses,
+        since=since,
+        until=until,
+        sources=sources,
+        contains=contains,
     )
     with call.installation() as installation:
         person = signed_in(call, installation)
         request = ReviewRequest(
             selection=selection,
             limit=limit,
+            viewer=person or "",
             in_clear=InClear(person=person, reason=reason.strip()) if unmask and person else None,
             identity=identity,
             csv=csv.absolute() if csv else None,
@@ -213,12 +213,3 @@ def _lines_of(finding: Any) -> str:
 
 def _name(path: object) -> str:
     return str(path).rpartition("/")[2]
-
-
-def _network(text: str) -> "ipaddress.IPv4Network | ipaddress.IPv6Network":
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise UsageError(
-            f"--address {text!r}: not an address or a network. Write 203.0.113.9 or 203.0.113.0/24"
-        ) from None

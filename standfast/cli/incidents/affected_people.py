@@ -7,7 +7,7 @@ import click
 
 from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import Group, command
-from standfast.cli.parsing.parameters import FilePath, parse_time, parse_values, sign_in_options
+from standfast.cli.parsing.parameters import FilePath, parse_values, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
@@ -95,8 +95,8 @@ def add(
     The list is frozen and encrypted in the ledger. A step with `audience: affected` notifies the
     people on it, after an approval.
     """
-    from standfast.evidence.review.log_timeline import Selection
     from standfast.usecases.evidence.affected_records import add_affected_by_records
+    from standfast.usecases.evidence.log_review_selection import read_selection
     from standfast.usecases.notices.affected_people import Listing, add_affected
 
     if [csv is None, audience is None, not from_review].count(False) != 1:
@@ -120,11 +120,7 @@ def add(
     with open_incident(call, incident) as (installation, incident_id, _):
         person = signed_in(call, installation)
         if from_review:
-            selection = Selection(
-                accounts=frozenset(map(str.casefold, accounts)),
-                since=parse_time(since, "--from"),
-                until=parse_time(until, "--until"),
-            )
+            selection = read_selection(accounts=accounts, since=since, until=until)
             found = add_affected_by_records(
                 installation, incident_id, listing, selection, by=person, identity=identity
             )

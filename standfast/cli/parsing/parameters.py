@@ -9,7 +9,6 @@ Their values are stored in the `Call`, so that no command passes them on.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,14 +79,3 @@ def parse_values(given: Sequence[str], option: str = "--value") -> dict[str, str
             raise UsageError(f"{option}: the form is NAME=TEXT. Write the name, = and the text")
         values[name] = text
     return values
-
-
-def parse_time(text: str, option: str) -> datetime | None:
-    """Parse a time of ISO 8601, in UTC without a zone; None if it is empty."""
-    if not text:
-        return None
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: not a time. Write 2026-11-25T02:00:00Z") from None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)

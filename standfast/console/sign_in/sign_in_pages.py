@@ -78,13 +78,20 @@ _LONGEST = {
     "text": 2_000,
     "input": 100,
     "accounts": LONGEST_ACCOUNTS,
+    "account": 320,
+    "address": 100,
+    "since": 40,
+    "until": 40,
+    "contains": 200,
+    "reason": 500,
+    "page": 6,
 }
 _TRIES_OF_ALL_A_MINUTE = (
     30  # attempts of all other browsers; each needs 64 MiB and a tenth of a second
 )
 _TRIES_OF_ALL_AT_ONCE = 10
 _NONCE_BYTES = 16
-_OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}|/passkeys)?")
+_OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}(/review)?|/passkeys)?")
 _NOT_THEIRS = "The name or the passphrase is wrong."
 _SIGNING_IN = "sign-in"  # the purpose of a challenge
 _HEADERS = {

@@ -56,6 +56,8 @@ class Frozen:
     collected_at: str = ""
     files: int = 0
     unread: int = 0
+    size_bytes: int = 0  # of the content of all files
+    is_encrypted: bool = False
     incomplete: int = 0  # files of which a part could not be collected
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
@@ -120,6 +122,8 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
                 collected_at=manifest.ended,
                 files=counts.files,
                 unread=counts.unread,
+                size_bytes=counts.size_bytes,
+                is_encrypted=manifest.encryption is not None,
                 incomplete=counts.incomplete,
                 clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
                 disposed_at=certificate.disposed_at if certificate else "",

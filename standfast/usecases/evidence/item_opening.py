@@ -98,11 +98,12 @@ def data_key(
     Raise UsageError without keys of a custodian, and the errors of `open_key`.
     """
     if manifest.encryption and not keys:
-        raise _identity_needed()
+        raise identity_needed()
     return open_key(folder, manifest, installation.config.custody.key_copies, keys)
 
 
-def _identity_needed() -> UsageError:
+def identity_needed() -> UsageError:
+    """Return the error for encrypted evidence without an identity."""
     return UsageError("evidence: encrypted to its custodians. Add --identity FILE of a custodian.")
 
 
@@ -128,7 +129,7 @@ def open_evidence(
     found = _find(installation, incident_id, name)
     keys = custodian_keys(identity)
     if found.manifest.encryption and not keys:
-        raise _identity_needed()
+        raise identity_needed()
     file = into / Path(found.item.location).name
     if os.path.lexists(file):
         raise UsageError(f"{file}: it exists already. Name another folder with --into.")

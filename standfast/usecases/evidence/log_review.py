@@ -17,12 +17,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.item_file import open_item
-from standfast.evidence.manifest import Kind, Manifest
+from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.parsers.log_record import Record, microseconds
 from standfast.evidence.review.detections import Detector, LockPeriod, Thresholds
 from standfast.evidence.review.indicator_list import IndicatorList
@@ -45,7 +46,13 @@ from standfast.records import Json, JsonObject, moment
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.evidence_record import REVIEWED
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
-from standfast.usecases.evidence.item_opening import custodian_keys, data_key, person_with_role
+from standfast.usecases.evidence.item_opening import (
+    custodian_keys,
+    data_key,
+    identity_needed,
+    person_with_role,
+)
+from standfast.usecases.evidence.log_review_limits import ReviewClock, ReviewLimits
 from standfast.usecases.evidence.log_review_rows import Display, csv_writer
 
 
@@ -63,6 +70,9 @@ class ReviewRequest:
 
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
+    skip: int = 0  # selected records before the first one that is shown
+    viewer: str = ""  # the signed-in person of a masked review; "": the user of the command
+    limits: ReviewLimits | None = None
     in_clear: InClear | None = None
     identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
     csv: Path | None = None
@@ -169,9 +179,10 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
                     continue
                 review.selected += 1
                 review.counts.add(event)
-                if write or review.selected <= request.limit:
+                is_shown = 0 < review.selected - request.skip <= request.limit
+                if write or is_shown:
                     row = display.row(event)
-                    if review.selected <= request.limit:
+                    if is_shown:
                         review.rows.append(row)
                     if write:
                         write(row)
@@ -244,14 +255,20 @@ def collected_logs(
             f"source {min(unknown)!r}: not in the evidence of {incident_id}. Its sources are "
             f"{', '.join(sorted(sources))}."
         )
+    clock = ReviewClock(incident_id, request.limits)
+    readable = [folder for folder in folders if not folder.problems and not folder.disposed_at]
+    if request.limits:
+        request.limits.refuse_larger(incident_id, sum(folder.size_bytes for folder in readable))
     keys = custodian_keys(request.identity)
+    if not keys and any(folder.is_encrypted for folder in readable):
+        raise identity_needed()
     left_out: list[LeftOut] = []
     sound = _recorded(installation, incident_id, folders, request, left_out)
     key = read_signing_key(installation.config.custody.key).public_key()
     logs: list[Log] = []
     for folder in sound:
         try:
-            logs += _logs(installation, folder, read_sealed(folder.folder, key), keys)
+            logs += _logs(installation, folder, read_sealed(folder.folder, key), keys, clock)
         except (Damaged, Refused) as error:
             left_out.append(_left_out(folder, error))
             if len(left_out) == len(folders):
@@ -259,7 +276,7 @@ def collected_logs(
     with closing(SortedRuns(installation.config.custody.folder)) as runs:
         tallies = collect_events(logs, marks, runs)
         review = LogReview(logs=tallies, left_out=left_out, is_masked=request.in_clear is None)
-        yield review, merged_events(runs)
+        yield review, clock.checked(merged_events(runs))
 
 
 def _recorded(
@@ -272,7 +289,7 @@ def _recorded(
     """Record the review; return valid folders, and add others to `left_out`."""
     detail: dict[str, Json] = {"is_masked": request.in_clear is None}
     act = "logs reviewed, masked"
-    by = None
+    by = request.viewer or None
     if request.indicators:
         detail["indicators_sha256"] = request.indicators.digest
     if request.in_clear:
@@ -316,7 +333,11 @@ def _left_out(folder: Frozen, error: StandfastError) -> LeftOut:
 
 
 def _logs(
-    installation: Installation, folder: Frozen, manifest: Manifest, keys: tuple[object, ...]
+    installation: Installation,
+    folder: Frozen,
+    manifest: Manifest,
+    keys: tuple[object, ...],
+    clock: ReviewClock,
 ) -> Iterator[Log]:
     key = data_key(installation, folder.folder, manifest, keys)
     for item in manifest.items:
@@ -325,5 +346,9 @@ def _logs(
                 source=folder.source,
                 path=item.path,
                 collected_at=moment(manifest.ended),
-                open=partial(open_item, folder.folder, item, key),
+                open=partial(_open, folder.folder, item, key, clock),
             )
+
+
+def _open(folder: Path, item: Item, key: bytes | None, clock: ReviewClock) -> BinaryIO:
+    return clock.timed(open_item(folder, item, key))

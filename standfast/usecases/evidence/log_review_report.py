@@ -1,4 +1,4 @@
-"""Page of a review of frozen logs, written as one file of HTML."""
+"""Content of the page of a review of frozen logs; the page as a file."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -24,20 +24,30 @@ def write_review_page(
     """Write the page of a masked review; UsageError for a review in clear."""
     if not review.is_masked:
         raise UsageError("arguments: a page is always masked. Leave out --unmask or --html.")
+    return write_page(log_review_page(review_report(installation, incident_id, review)), out)
+
+
+def review_report(
+    installation: Installation, incident_id: str, review: LogReview, *, skipped: int = 0
+) -> LogReviewReport:
+    """Return the content of the page of a review."""
     document = review.as_json()
+    shown = mask_text if review.is_masked else str
     events, records = review.counts.events, review.counts.records
     accounts = review.counts.accounts_by_address
     altered = [log for log in review.logs if log.problem]
-    report = LogReviewReport(
+    return LogReviewReport(
         heading=Heading(
             organisation=installation.config.organisation.name,
             time_zone="UTC",
             written_at=installation.clock(),
         ),
         incident=incident_id,
+        is_masked=review.is_masked,
         logs=len(review.logs),
         records=sum(log.records for log in review.logs if not log.problem),
         selected=review.selected,
+        skipped=skipped,
         is_complete=review.is_complete,
         activity=time_chart(events.counts, _duration(events)),
         touched=time_chart(
@@ -45,7 +55,7 @@ def write_review_page(
             _duration(records),
             events.counts if events.period == records.period else (),
         ),
-        addresses=address_bars({mask_text(name): len(each) for name, each in accounts.items()}),
+        addresses=address_bars({shown(name): len(each) for name, each in accounts.items()}),
         findings=review.findings,
         rows=review.rows,
         unparsed=document["unparsed"],
@@ -55,7 +65,6 @@ def write_review_page(
             *(f"{each.folder} was not reviewed: {each.reason}" for each in review.left_out),
         ),
     )
-    return write_page(log_review_page(report), out)
 
 
 def _duration(periods: Periods) -> timedelta:
