@@ -2,7 +2,8 @@
 
 - A missing database is created; the first statement of the dump sets its character set.
 - MariaDB cannot rename a database: for `replace`, the whole dump is read once before the existing
-  database is dropped, so that damage in the vault is found before anything is lost.
+  database is dropped, so that damage in the vault is found before anything is lost. A recovery
+  moves its content instead (`move`), and loads with limited rights (`stage`).
 - The first statement that the server refuses ends the restore: half a table is worse than a clear
   failure.
 - Dumps cannot start programs or read files of this machine; of users and grants, only statements
@@ -12,15 +13,26 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backup.errors import BackupError, UnsafePath
+from backup.errors import BackupError, TargetFailed, UnsafePath
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.mariadb.dump_source import SUFFIX, USERS
 from backup.sources.mariadb.server import MariadbPrograms, MariadbServer, identifier, literal
-from backup.targets import Stream, Target, TargetResult, feed, read_through
+from backup.targets import Stream, Target, TargetResult, feed, mariadb_move, read_through
+from backup.targets.mariadb_accounts import (
+    ALL_RIGHTS,
+    READ_RIGHTS,
+    definer_obstacle,
+    grant_obstacle,
+    limited_account,
+)
+from backup.targets.mariadb_code import BATCH, execute
+from backup.targets.mariadb_dump import Account, DumpCode, dump_version, parse_version
+from backup.targets.mariadb_move import DatabaseContent
 from backup.targets.statement_allowlist import MARIADB, checked_statements
 
 _MAX_NAMED = 20
@@ -28,8 +40,22 @@ _EXISTS = {"1396"}  # CREATE USER of an existing user
 _TOO_LARGE = {"1153", "2006"}  # the second if the server closed the connection first
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
 _SETTINGS = b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n"
-# In binary mode, the client runs no command of its own from a dump.
-_BATCH = ("--batch", "--binary-mode", "--max-allowed-packet=1G")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedQueries:
+    """Queries of an account that has rights on some databases only."""
+
+    programs: MariadbPrograms
+
+    def value(self, sql: str, database: str) -> str:
+        """Return the only value of a query; raise `ProgramFailed` on an error."""
+        rows = execute(self.programs, sql, database=database)
+        return rows[0][0] if rows else ""
+
+    def row_count(self, table: str, database: str) -> int:
+        """Count the rows of a table; raise `ProgramFailed` if it is missing."""
+        return int(self.value(f"SELECT count(*) FROM {identifier(table)}", database))  # noqa: S608 - quoted
 
 
 class MariadbTarget(Target):
@@ -42,6 +68,110 @@ class MariadbTarget(Target):
     def __init__(self, server: MariadbServer, scratch: Path) -> None:
         self._server = server
         self._scratch = scratch
+
+    def plan_obstacle(self, database: str, names: Sequence[str], stream: Stream) -> str:
+        """Return why a dump cannot replace a database, or "".
+
+        `names` are those for data that is set aside. The whole dump is read.
+        """
+        with self._connected("reading", database) as programs:
+            if reason := mariadb_move.server_obstacle(programs):
+                return reason
+            present, needed = programs.column("SELECT VERSION()")[0], dump_version(stream)
+            if "mariadb" not in needed.lower():
+                return "the dump is not of MariaDB. Use `standfast backup restore`."
+            if parse_version(needed) > parse_version(present):
+                return (
+                    f"the dump is of version {needed}, and the server is of version {present}."
+                    " Name a newer server."
+                )
+            if reason := mariadb_move.move_obstacle(programs, database):
+                return reason
+            for name in names:
+                if reason := grant_obstacle(programs, name):
+                    return reason
+            return self._dump_obstacle(programs, database, stream)
+
+    def database_id(self, database: str) -> str:
+        """Return a digest of the names in a database; "" if it does not exist."""
+        with self._connected("reading", database) as programs:
+            if not mariadb_move.exists(programs, database):
+                return ""
+            return mariadb_move.digest(programs, database)
+
+    def size_bytes(self, database: str) -> int:
+        """Return the size of a database; 0 if it has no content."""
+        with self._connected("reading", database) as programs:
+            return mariadb_move.size_bytes(programs, database)
+
+    def content(self, database: str) -> DatabaseContent:
+        """Return what a move of the database has to know."""
+        with self._connected("reading", database) as programs:
+            return mariadb_move.read_content(programs, database)
+
+    def move(self, content: DatabaseContent, old: str, new: str, *, is_aside: bool) -> None:
+        """Move a content to another name; repeatable after an interruption.
+
+        `is_aside` is True for a name that keeps data without its stored code. Nobody else may have
+        rights on that name.
+        """
+        with self._connected("moving", old) as programs:
+            if is_aside and (reason := grant_obstacle(programs, new)):
+                raise TargetFailed(reason)
+            mariadb_move.move(programs, content, old, new, with_code=not is_aside)
+
+    def drop_if_empty(self, database: str) -> None:
+        """Drop a database without content."""
+        with self._connected("dropping", database) as programs:
+            mariadb_move.drop_if_empty(programs, database)
+
+    def stage(self, database: str, name: str, stream: Stream) -> tuple[DatabaseContent, int]:
+        """Load a dump of database `name` into the new database `database`.
+
+        Return its content with the definers of the dump, and the size of the dump. The load has no
+        rights on anything else. Raise `TargetFailed` if the dump was not accepted as a whole.
+        """
+        with self._connected("loading", name) as programs:
+            if reason := grant_obstacle(programs, database):
+                raise TargetFailed(reason)
+            execute(programs, f"CREATE DATABASE {identifier(database)}")
+            code = DumpCode()
+            with limited_account(programs, [database], ALL_RIGHTS) as limited:
+                result = _load(limited, database, lambda: code.loadable(stream))
+                # Without their definer, the server would name the database in views.
+                loaded = mariadb_move.read_content(programs, database)
+            if reason := self._code_obstacle(programs, name, code):
+                raise TargetFailed(f"database {name}: {reason}")
+            return _with_definers(loaded, code.definers, database), result.bytes
+
+    @contextmanager
+    def limited_queries(self, databases: Sequence[str]) -> Iterator[LimitedQueries]:
+        """Open queries that can only read these databases."""
+        with (
+            self._connected("reading", databases[0]) as programs,
+            limited_account(programs, databases, READ_RIGHTS) as limited,
+        ):
+            yield LimitedQueries(programs=limited)
+
+    @contextmanager
+    def _connected(self, doing: str, database: str) -> Iterator[MariadbPrograms]:
+        try:
+            with self._server.connect(self._scratch) as programs:
+                yield programs
+        except ProgramFailed as error:
+            raise TargetFailed(f"{doing} database {database} failed: {error}") from error
+
+    def _dump_obstacle(self, programs: MariadbPrograms, database: str, stream: Stream) -> str:
+        code = DumpCode()
+        for _ in code.loadable(stream):
+            pass
+        return self._code_obstacle(programs, database, code)
+
+    def _code_obstacle(self, programs: MariadbPrograms, database: str, code: DumpCode) -> str:
+        reasons = [code.obstacle] if code.obstacle else []
+        for definer in sorted(set(code.definers.values())):
+            reasons += [reason] if (reason := definer_obstacle(programs, definer, database)) else []
+        return f"{reasons[0]}. Use `standfast backup restore`." if reasons else ""
 
     def _restore(self, database: str, name: str, stream: Stream, *, replace: bool) -> TargetResult:
         with self._server.connect(self._scratch) as programs:
@@ -63,7 +193,7 @@ class MariadbTarget(Target):
     def _restore_globals(self, stream: Stream) -> TargetResult:
         with self._server.connect(self._scratch) as programs:
             statements, size = checked_statements(stream, MARIADB)
-            command = programs.command("mariadb", *_BATCH, "--force")
+            command = programs.command("mariadb", *BATCH, "--force")
             _, sent, lines = feed(command, lambda: iter([_SETTINGS, statements]))
             errors = [found for line in lines if (found := _ERROR.match(line))]
             if not sent or any(not found.group(3) for found in errors):
@@ -81,11 +211,29 @@ class MariadbTarget(Target):
 
 
 def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetResult:
-    command = programs.command("mariadb", *_BATCH, f"--database={database}")
+    command = programs.command("mariadb", *BATCH, f"--database={database}")
     status, sent, lines = feed(command, stream)
     if status:
         raise ProgramFailed(_error_text(lines))
     return TargetResult(database=database, bytes=sent)
+
+
+def _with_definers(
+    content: DatabaseContent, definers: Mapping[tuple[str, str], Account], database: str
+) -> DatabaseContent:
+    """Return the content with the definers of the dump instead of the account."""
+    code = []
+    for item in content.code:
+        definer = definers.get((item.kind, item.name))
+        if definer is None or (item.kind == "VIEW" and f"{identifier(database)}." in item.tail):
+            raise ProgramFailed(
+                f"the {item.kind.lower()} {item.name} of the dump has no definer, or reads another"
+                " database"
+            )
+        code.append(item.defined_by(definer))
+    if len(code) != len(definers):
+        raise ProgramFailed("the load lacks stored code of the dump")
+    return replace(content, code=tuple(code))
 
 
 @contextmanager

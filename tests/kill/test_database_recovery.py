@@ -1,64 +1,85 @@
-"""A killed recovery of a database continues, and drops nothing."""
+"""A recovery of a database that dies at any step continues."""
 
 from pathlib import Path
 
 import pytest
 
-from backup.targets import Target
-from backup.targets.postgresql import PostgresqlTarget
+from backup.targets import Target, mariadb_rename
 from standfast.errors import ExitStatus
-from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents import effect_undo, lifecycle
 from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points, wrap_ledger
 from tests.sampling import sample
+from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import installation_at
 from tests.usecases.installations import approve_as
+from tests.usecases.recovery.live_database import AFTER, BEFORE, live_database, with_database
 from tests.usecases.recovery.recovery_installation import opened
-from tests.usecases.recovery.test_database_recovery import AFTER, NAMES, beside, with_database
 
 pytestmark = pytest.mark.xdist_group("databases")
 KILLED = -9
-OF_THE_RECOVERY = ("commit recovery", "rename", "restore")
+OF_THE_RECOVERY = ("commit recovery", "rename", "restore", "statement")
+
+
+@pytest.fixture(params=["postgres_server", "mariadb_server"])
+def server(request: pytest.FixtureRequest) -> Postgres | Mariadb:
+    found: Postgres | Mariadb = request.getfixturevalue(request.param)
+    return found
 
 
 def advance(config_file: Path, case: str, log: Path, death: Death | None) -> None:
     """Continue the incident in this process; die at one of its steps."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)
-    tracer.wrap(PostgresqlTarget, "rename", "rename", is_within=True)
+    tracer.wrap(Target, "rename", "rename", is_within=True)
     tracer.wrap(Target, "restore", "restore", is_within=True)
+    tracer.wrap(mariadb_rename, "feed", "statement", is_within=True)
     with installation_at(config_file) as installation:
         outcome = lifecycle.advance(installation, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome
 
 
-def recovered(folder: Path, server: Postgres, death: Death | None) -> list[str]:
-    """Recover a new database with one kill; return the points of the trace."""
+def traced(
+    folder: Path, server: Postgres | Mariadb, death: Death | None, *, undoes: bool
+) -> list[str]:
+    """Recover a database, or undo that, with one kill; return the points."""
     folder.mkdir()
     log = folder / "trace"
-    with server.database() as database:
-        config_file = with_database(folder, server, database)
+    with live_database(server) as live:
+        config_file = with_database(folder, live)
         with installation_at(config_file) as installation:
             case = opened(installation)
             approve_as(installation, case, "recover", "lee")
+            if undoes:
+                lifecycle.advance(installation, case, "direct")
+                plan = effect_undo.undo(installation, case, requested_by="dana")
+                approve_as(installation, case, plan.step, "lee")
         if death is not None:
             assert in_own_process(advance, config_file, case, log, death) == KILLED, death
         assert in_own_process(advance, config_file, case, log, None) == 0, death
-        assert server.rows(NAMES, database=database) == AFTER, death
-        names = [name for (name,) in beside(server, database)]
-        (aside,) = [name for name in names if "_before_" in name]
-        assert server.rows(NAMES, database=aside) == [("encrypted",)] * 2, death
-        for name in names:
-            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        assert live.names() == (BEFORE if undoes else AFTER), death
+        word = "_recovered_" if undoes else "_before_"
+        (other,) = [name for name in live.beside() if word in name]
+        assert live.names(other) == (AFTER if undoes else BEFORE), death
     return traced_points(log)
 
 
-def test_killed_database_recovery_keeps_the_old_database(
-    tmp_path: Path, postgres_server: Postgres
-) -> None:
-    points = recovered(tmp_path / "clean", postgres_server, None)
+def deaths_of(folder: Path, server: Postgres | Mariadb, *, undoes: bool) -> list[Death]:
+    """Run once without a death; return this run's part of the deaths."""
+    points = traced(folder, server, None, undoes=undoes)
     chosen = [point for point in points if point.startswith(OF_THE_RECOVERY)]
-    assert {point.split(" ")[0] for point in chosen} == {"commit", "rename", "restore"}
-    deaths = [Death(point, phase) for point in chosen for phase in Phase]
-    for number, death in enumerate(sample(deaths, "recovery of a database")):
-        recovered(tmp_path / str(number), postgres_server, death)
+    assert {"commit", "rename"} <= {point.split(" ")[0] for point in chosen}
+    deaths = [Death(point, phase) for point in chosen for phase in (Phase.BEFORE, Phase.AFTER)]
+    return sample(deaths, f"{type(server).__name__} {undoes}")
+
+
+def test_killed_database_recovery_keeps_the_old_database(
+    tmp_path: Path, server: Postgres | Mariadb
+) -> None:
+    for number, death in enumerate(deaths_of(tmp_path / "clean", server, undoes=False)):
+        traced(tmp_path / str(number), server, death, undoes=False)
+
+
+def test_killed_undo_returns_the_old_database(tmp_path: Path, server: Postgres | Mariadb) -> None:
+    for number, death in enumerate(deaths_of(tmp_path / "clean", server, undoes=True)):
+        traced(tmp_path / str(number), server, death, undoes=True)

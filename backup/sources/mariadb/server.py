@@ -143,13 +143,18 @@ class MariadbPrograms:
             f"--connect-timeout={_CONNECT_SECONDS}",
             f"--execute={sql}",
         )
-        answer = program_output(self.command("mariadb", *options)).decode()
-        lines = answer.removesuffix("\n").split("\n") if answer else []
-        return [[_ESCAPED.sub(_unescape, cell) for cell in line.split("\t")] for line in lines]
+        return parse_rows(program_output(self.command("mariadb", *options)))
 
     def column(self, sql: str) -> list[str]:
         """Return the first column of a statement's rows."""
         return [row[0] for row in self.rows(sql)]
+
+
+def parse_rows(output: bytes) -> list[list[str]]:
+    """Return the rows that the client wrote with `--batch`."""
+    answer = output.decode()
+    lines = answer.removesuffix("\n").split("\n") if answer else []
+    return [[_ESCAPED.sub(_unescape, cell) for cell in line.split("\t")] for line in lines]
 
 
 def _is_mysql_program(path: str) -> bool:

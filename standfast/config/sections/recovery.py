@@ -12,7 +12,7 @@ from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import KeyPrefix, Line, Place, SecretReference
 
 KINDS_WITH_PATH = ("files", "sqlite")  # kinds of sources that can be recovered
-KINDS_WITH_SERVER = ("postgresql",)
+KINDS_WITH_SERVER = ("postgresql", "mariadb")
 KINDS_WITH_BUCKET = ("s3",)
 RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER, *KINDS_WITH_BUCKET)
 
@@ -61,9 +61,10 @@ class RecoveryTargetConfig(Section):
     )
     into: Line | None = Field(
         default=None,
-        description="The server for the databases of a source of kind `postgresql`: the name of a "
-        "source, or the reference of an address, as for `backup restore --into`. Its user must "
-        "have the right to create databases, and must own the existing ones.",
+        description="The server for the databases of a source of kind `postgresql` or "
+        "`mariadb`: the name of a source, or the reference of an address, as for "
+        "`backup restore --into`. Its user must have the right to create databases, and must own "
+        "the existing ones. In MariaDB, it must have all privileges with the grant option.",
         examples=["file:keys/crm-server-address"],
     )
 

@@ -8,19 +8,26 @@ Rules
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from backup.records import RecoveryPoint
 from backup.repository import Repository
+from backup.sources.mariadb.server import MariadbServer
 from backup.sources.postgresql.server import PostgresqlServer, identifier
-from standfast.errors import StandfastError
+from backup.targets import Stream
+from backup.targets.mariadb import MariadbTarget
+from backup.targets.postgresql import PostgresqlTarget
+from standfast.errors import StandfastError, UsageError
 from standfast.plurals import counted
 from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.database_checks import QueriedServer
 from standfast.usecases.recovery.database_replacement import open_server
+from standfast.usecases.recovery.mariadb_recovery import MariadbRecovery
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
@@ -47,7 +54,7 @@ class LiveDatabases:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _LiveServer:
+class _LivePostgresql:
     server: PostgresqlServer
 
     def value(self, sql: str, database: str) -> str:
@@ -58,18 +65,43 @@ class _LiveServer:
         return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
 
 
-def live_databases(installation: Installation, set_name: str, plan: SetPlan) -> LiveDatabases:
-    """Return the servers of a plan; probes get the address of the first one."""
+@contextmanager
+def live_databases(
+    installation: Installation, set_name: str, plan: SetPlan
+) -> Iterator[LiveDatabases]:
+    """Open the servers of a plan; probes get the address of the first of a kind."""
     servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
+    with ExitStack() as stack:
+        for source, databases in _by_source(plan).items():
+            into = databases[0].into
+            match find_address(installation, into, set_name).server:
+                case PostgresqlServer() as server:
+                    servers[source] = _LivePostgresql(server=server)
+                case MariadbServer() as server:
+                    target = stack.enter_context(open_server(installation, into, set_name))
+                    names = [database.replacement.database for database in databases]
+                    queries = cast("MariadbTarget", target).limited_queries(names)
+                    servers[source] = stack.enter_context(queries)
+            environment = _address(server) | environment
+        yield LiveDatabases(servers=servers, environment=environment, earlier_rows={})
+
+
+def _by_source(plan: SetPlan) -> Mapping[str, list[PlannedDatabase]]:
+    found: dict[str, list[PlannedDatabase]] = {}
     for database in plan.databases:
-        server = find_address(installation, database.into, set_name).server
-        if isinstance(server, PostgresqlServer):
-            servers[database.source] = _LiveServer(server=server)
-            environment.setdefault("PGHOST", server.host)
-            environment.setdefault("PGPORT", str(server.port))
-            environment.setdefault("PGUSER", server.user)
-    return LiveDatabases(servers=servers, environment=environment, earlier_rows={})
+        found.setdefault(database.source, []).append(database)
+    return found
+
+
+def _address(server: PostgresqlServer | MariadbServer) -> dict[str, str]:
+    """Return the variables by which client programs find a server."""
+    if isinstance(server, PostgresqlServer):
+        return {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user}
+    if server.host.startswith("/"):
+        return {"MYSQL_UNIX_PORT": server.host, "MYSQL_USER": server.user}
+    port = str(server.port)
+    return {"MYSQL_HOST": server.host, "MYSQL_TCP_PORT": port, "MYSQL_USER": server.user}
 
 
 def load_databases(
@@ -101,8 +133,12 @@ def give_databases_back(
         name = database.replacement.database
         if journal.last_of(name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
-            server = open_server(installation, database.into, journal.set_name)
-            database.replacement.give_back(server)
+            with open_server(installation, database.into, journal.set_name) as server:
+                match server:
+                    case PostgresqlTarget():
+                        database.replacement.give_back(server)
+                    case MariadbTarget():
+                        on_mariadb(server, database, journal).bring_back()
             journal.write(RETURNED, source=database.source, database=name)
 
 
@@ -118,17 +154,48 @@ def _load(
     last = journal.last_of(name, LOADING, LOADED, RETURNED)
     if last == LOADED:
         return 0
-    server = open_server(installation, database.into, journal.set_name)
+    stream = partial(_pieces, repository, point, database.dump, observe)
+    with open_server(installation, database.into, journal.set_name) as server:
+        match server:
+            case PostgresqlTarget():
+                size = _load_postgresql(
+                    server, database, journal, stream, was_loading=last == LOADING
+                )
+            case MariadbTarget():
+                size = on_mariadb(server, database, journal).load(stream)
+            case _:
+                raise UsageError(f"{database.into}: not a database server. Correct the target.")
+    journal.write(LOADED, source=database.source, database=name, size_bytes=size)
+    return size
+
+
+def on_mariadb(
+    server: MariadbTarget, database: PlannedDatabase, journal: RecoveryJournal
+) -> MariadbRecovery:
+    """Return the recovery of a planned database of MariaDB."""
+    return MariadbRecovery(
+        server=server, journal=journal, source=database.source, replacement=database.replacement
+    )
+
+
+def _load_postgresql(
+    server: PostgresqlTarget,
+    database: PlannedDatabase,
+    journal: RecoveryJournal,
+    stream: Stream,
+    *,
+    was_loading: bool,
+) -> int:
+    name = database.replacement.database
     journal.write(
         REPLACING,
         source=database.source,
         database=name,
         set_aside=database.later_name if database.has_data else None,
     )
-    database.replacement.make_room(server, was_loading=last == LOADING)
+    database.replacement.make_room(server, was_loading=was_loading)
     # Record the load only now: before the rename, a database of this name may be somebody else's.
     journal.write(LOADING, source=database.source, database=name)
-    stream = partial(_pieces, repository, point, database.dump, observe)
     with translated_errors(f"loading database {name}"):
         result = server.restore(name, name, stream)
     if result.problems_total:
@@ -138,7 +205,6 @@ def _load(
             "its name back. Create missing roles, or restore them with `standfast backup restore "
             "--globals`. Then retry the step."
         )
-    journal.write(LOADED, source=database.source, database=name, size_bytes=result.bytes)
     return result.bytes
 
 

@@ -1,5 +1,7 @@
 """Replacement of a PostgreSQL database in a recovery, and its reversal.
 
+The names of a database in one incident are the same for MariaDB (`mariadb_recovery.py`).
+
 Rules
 - A dump restores the settings of its database only under its own name, so the existing database is
   set aside first. The existing database gets its name back if the load or a check fails.
@@ -9,9 +11,14 @@ Rules
   person decides about it.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from backup.targets import Target
 from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import Refused, UsageError
 from standfast.usecases.backups.database_restore import find_address
@@ -22,16 +29,22 @@ _NAME_BYTES = 63  # of PostgreSQL
 _MOST_INCOMPLETE = 100  # tries
 
 
-def open_server(installation: Installation, into: str, set_name: str) -> PostgresqlTarget:
-    """Return the server of a target; UsageError unless it is PostgreSQL."""
+class NamedDatabases(Protocol):
+    """A server that states whether a database exists."""
+
+    def database_id(self, database: str) -> str:
+        """Return an id of a database; "" if it does not exist."""
+
+
+@contextmanager
+def open_server(installation: Installation, into: str, set_name: str) -> Iterator[Target]:
+    """Open the server of a recovery target; UsageError for a single database."""
     address = find_address(installation, into, set_name)
     if address.database is not None:
         raise UsageError(f"{into}: it names one database. Use an address without a database.")
     hidden = private_key_paths(installation.config, None)
-    target = address.target(installation.clock, Path(), hidden)
-    if not isinstance(target, PostgresqlTarget):
-        raise UsageError(f"{into}: not a server of PostgreSQL. Correct the recovery target.")
-    return target
+    with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
+        yield address.target(installation.clock, Path(scratch), hidden)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +66,13 @@ class DatabaseReplacement:
         """The name of the restored database after an undo."""
         return self._name("recovered")
 
-    def obstacle(self, server: PostgresqlTarget) -> str:
-        """Return why the database cannot be replaced, or ""."""
+    @property
+    def names_aside(self) -> tuple[str, ...]:
+        """The names of databases that keep data of this incident."""
+        return (self.set_aside, self.withdrawn, self._name("incomplete_1"))
+
+    def obstacle(self, server: NamedDatabases) -> str:
+        """Return which needed name is in use, or ""."""
         for name in (self.set_aside, self.withdrawn):
             if server.database_id(name):
                 return f"database {name}: it exists, and the recovery needs this name. Rename it."
@@ -100,16 +118,19 @@ class DatabaseReplacement:
             if self.has_data:
                 server.rename(self.set_aside, self.database)
 
-    def _rename_incomplete(self, server: PostgresqlTarget) -> None:
+    def free_incomplete_name(self, server: NamedDatabases) -> str:
+        """Return a name for an incomplete database that is not in use."""
         for number in range(1, _MOST_INCOMPLETE):
             name = self._name(f"incomplete_{number}")
             if not server.database_id(name):
-                server.rename(self.database, name)
-                return
+                return name
         raise Refused(
             f"database {self.database}: {_MOST_INCOMPLETE} tries left incomplete copies. Drop the "
             f"databases {self._name('incomplete_1')} and following."
         )
+
+    def _rename_incomplete(self, server: PostgresqlTarget) -> None:
+        server.rename(self.database, self.free_incomplete_name(server))
 
     def _name(self, state: str) -> str:
         ending = f"_{state}_{self.incident.replace('-', '_')}"

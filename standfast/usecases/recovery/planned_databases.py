@@ -1,18 +1,24 @@
 """Databases of a recovery: dumps of a point, and existing databases."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 from backup.format.canonical_json import to_path_text
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from backup.sources.database_dumps import database_name
+from backup.targets import Stream
+from backup.targets.mariadb import MariadbTarget
+from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import Refused, UsageError
 from standfast.records import Json, JsonObject
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.recovery.database_replacement import DatabaseReplacement, open_server
+from standfast.usecases.recovery.mariadb_recovery import MariadbRecovery
+from standfast.usecases.recovery.recovery_journal import RecoveryJournal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +87,10 @@ def plan_databases(
     Raise UsageError for a point without a dump of the source, Refused for a database that cannot
     be replaced.
     """
-    server = open_server(installation, into, point.set_name)
-    with translated_errors(f"reading the databases of {into}"):
+    with (
+        open_server(installation, into, point.set_name) as server,
+        translated_errors(f"reading the databases of {into}"),
+    ):
         dumps = [
             entry.path
             for entry in repository.entries(point, [source])
@@ -90,17 +98,19 @@ def plan_databases(
         ]
         if not dumps:
             raise UsageError(f"{point.name}: no dump of {source}. Choose another point.")
+        journal = RecoveryJournal(
+            installation=installation, incident=incident, effect="", set_name=point.set_name
+        )
         for dump in dumps:
             database = database_name(dump.partition(b"/")[2].decode(), server.suffix)
-            size_bytes = server.size_bytes(database) if server.database_id(database) else 0
-            replacement = DatabaseReplacement(
-                database=database,
-                incident=incident,
-                database_id=server.database_id(database),
-                has_data=size_bytes > 0,
-            )
-            if reason := replacement.obstacle(server):
-                raise Refused(reason)
+            stream = partial(repository.stream, point, to_path_text(dump))
+            match server:
+                case PostgresqlTarget():
+                    replacement, size_bytes = _on_postgresql(server, database, incident)
+                case MariadbTarget():
+                    replacement, size_bytes = _on_mariadb(server, database, source, journal, stream)
+                case _:
+                    raise UsageError(f"{into}: not a database server. Correct the recovery target.")
             yield PlannedDatabase(
                 source=source,
                 into=into,
@@ -108,3 +118,39 @@ def plan_databases(
                 replacement=replacement,
                 size_bytes=size_bytes,
             )
+
+
+def _on_postgresql(
+    server: PostgresqlTarget, database: str, incident: str
+) -> tuple[DatabaseReplacement, int]:
+    database_id = server.database_id(database)
+    size_bytes = server.size_bytes(database) if database_id else 0
+    replacement = DatabaseReplacement(
+        database=database, incident=incident, database_id=database_id, has_data=size_bytes > 0
+    )
+    if reason := replacement.obstacle(server):
+        raise Refused(reason)
+    return replacement, size_bytes
+
+
+def _on_mariadb(
+    server: MariadbTarget, database: str, source: str, journal: RecoveryJournal, stream: Stream
+) -> tuple[DatabaseReplacement, int]:
+    size_bytes = server.size_bytes(database)
+    replacement = DatabaseReplacement(
+        database=database,
+        incident=journal.incident,
+        database_id=server.database_id(database) if size_bytes else "",
+        has_data=size_bytes > 0,
+    )
+    recovery = MariadbRecovery(
+        server=server, journal=journal, source=source, replacement=replacement
+    )
+    if recovery.is_away():  # a failed try of this incident is reversed before the next one
+        size_bytes = max(size_bytes, server.size_bytes(replacement.set_aside))
+        replacement = replace(replacement, database_id="", has_data=True)
+    elif reason := replacement.obstacle(server):
+        raise Refused(reason)
+    if reason := server.plan_obstacle(database, replacement.names_aside, stream):
+        raise Refused(f"database {database}: {reason}")
+    return replacement, size_bytes

@@ -17,6 +17,7 @@ from standfast.usecases.core.installation import Installation
 RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
 LOADING, LOADED = "recovery.loading", "recovery.loaded"  # of a database
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
+MOVING, MOVED = "recovery.moving", "recovery.moved"  # of a MariaDB database to another name
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"
 RECOVERED = "recovery.done"  # end of the recovery, with RTO and RPO of the set
 
@@ -77,6 +78,16 @@ class RecoveryJournal:
             if event.action in actions and event.detail.get("database") == database
         ]
         return found[-1] if found else None
+
+    def moves(self, database: str) -> list[AuditEvent]:
+        """Return the moves of a database in this incident, also by other effects."""
+        return [
+            event
+            for event in self.installation.ledger.timeline(self.incident)
+            if event.action in (MOVING, MOVED)
+            and event.detail.get("set") == self.set_name
+            and event.detail.get("database") == database
+        ]
 
     def _events(self) -> Iterator[AuditEvent]:
         for event in self.installation.ledger.timeline(self.incident):

@@ -27,6 +27,8 @@ from backup.repository import Repository
 from backup.restorer.safe_paths import JOURNAL
 from backup.system.durable_files import make_private_folder
 from backup.system.tree_removal import remove_tree
+from backup.targets.mariadb import MariadbTarget
+from backup.targets.postgresql import PostgresqlTarget
 from standfast.continuity.recovery_objectives import lost, milliseconds
 from standfast.errors import Damaged, Refused, StandfastError
 from standfast.host_name import host_name
@@ -53,6 +55,7 @@ from standfast.usecases.recovery.database_recovery import (
     give_databases_back,
     live_databases,
     load_databases,
+    on_mariadb,
 )
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.planned_buckets import PlannedBucket
@@ -125,8 +128,12 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     for database in reversed(plan.databases):
         name = database.replacement.database
         journal.write(RETURNING, source=database.source, database=name)
-        server = open_server(installation, database.into, order.target)
-        database.replacement.put_back(server)
+        with open_server(installation, database.into, order.target) as server:
+            match server:
+                case PostgresqlTarget():
+                    database.replacement.put_back(server)
+                case MariadbTarget():
+                    on_mariadb(server, database, journal).bring_back(database.replacement.withdrawn)
         withdrawn = database.replacement.withdrawn
         journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
     for target in reversed(plan.targets):
@@ -318,8 +325,10 @@ class _SetRecovery:
         named = {name: services[name] for name in self._plan.services if name in services}
         checks: list[CheckResult] = []
         sources = frozenset(target.source for target in self._plan.everything)
-        databases = live_databases(self._installation, self._set_name, self._plan)
-        with tempfile.TemporaryDirectory(prefix="standfast-") as name:
+        with (
+            tempfile.TemporaryDirectory(prefix="standfast-") as name,
+            live_databases(self._installation, self._set_name, self._plan) as databases,
+        ):
             tree = Path(name)
             for target in self._plan.staged:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)

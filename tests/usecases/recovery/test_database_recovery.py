@@ -1,5 +1,6 @@
-"""Recoveries of PostgreSQL databases into a running server."""
+"""Recoveries of databases into a running server."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,60 +8,43 @@ import pytest
 
 from standfast.errors import ExitStatus
 from standfast.records import StepState
-from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
-from tests.servers.postgres import Postgres
-from tests.usecases.backup_installation import furnish, identity, installation_at
-from tests.usecases.drills.database_installation import CHECK, SOURCE, TABLES
-from tests.usecases.installations import approve_as, enrol_people, undo_approved
-from tests.usecases.recovery.recovery_installation import PLAYBOOK, opened
+from tests.servers.mariadb import Mariadb
+from tests.usecases.backup_installation import installation_at
+from tests.usecases.drills.database_installation import CHECK
+from tests.usecases.installations import approve_as, undo_approved
+from tests.usecases.recovery.live_database import (
+    AFTER,
+    BEFORE,
+    LiveDatabase,
+    live_database,
+    with_database,
+)
+from tests.usecases.recovery.recovery_installation import opened
 
 pytestmark = pytest.mark.xdist_group("databases")
-NAMES = "SELECT name FROM customers ORDER BY id"
-AFTER = [("Ünal",), ("O'Hara",)]
+CODE = """SELECT table_name FROM information_schema.views WHERE table_schema = DATABASE() UNION ALL
+SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() UNION ALL
+SELECT routine_name FROM information_schema.routines WHERE routine_schema = DATABASE() UNION ALL
+SELECT event_name FROM information_schema.events WHERE event_schema = DATABASE()"""
 
 
-def with_database(folder: Path, server: Postgres, database: str, more: str = CHECK) -> Path:
-    """Back a database up and damage it; return the configuration file."""
-    server.execute(*TABLES, database=database)
-    source = SOURCE.replace("{host}", str(server.socket_folder))
-    source = source.replace("{programs}", str(server.programs))
-    settings = f"""
-[drills]
-identity = "file:{identity(folder)}"
-
-[playbooks]
-folder = "playbooks"
-
-[backup.sets.servers.recovery.crm-server]
-into = "crm-server"
-"""
-    config_file = furnish(folder, (source + settings + more).replace("{database}", database))
-    (folder / "playbooks").mkdir()
-    (folder / "playbooks" / "bring-back.yaml").write_text(PLAYBOOK)
-    with installation_at(config_file) as installation:
-        run_backup(installation, "servers", "direct")
-        enrol_people(installation)
-    server.execute("UPDATE customers SET name = 'encrypted'", database=database)
-    return config_file
+@pytest.fixture(params=["postgres_server", "mariadb_server"])
+def live(request: pytest.FixtureRequest) -> Iterator[LiveDatabase]:
+    """A database on each kind of server."""
+    with live_database(request.getfixturevalue(request.param)) as database:
+        yield database
 
 
 @pytest.fixture
-def database(postgres_server: Postgres) -> Iterator[str]:
-    """A database; afterwards it and all that a recovery renamed are dropped."""
-    with postgres_server.database() as name:
-        yield name
-        for (other,) in beside(postgres_server, name):
-            postgres_server.execute(f'DROP DATABASE "{other}" WITH (FORCE)')
-
-
-def beside(server: Postgres, database: str) -> list[tuple[str]]:
-    sql = f"SELECT datname FROM pg_database WHERE datname LIKE '{database}\\_%' ORDER BY 1"
-    return server.rows(sql, database="postgres")
+def on_mariadb(mariadb_server: Mariadb) -> Iterator[LiveDatabase]:
+    """A database with a view, a trigger, a procedure and an event."""
+    with live_database(mariadb_server) as database:
+        yield database
 
 
 def recovered(installation: Installation) -> tuple[str, Outcome]:
@@ -69,80 +53,117 @@ def recovered(installation: Installation) -> tuple[str, Outcome]:
     return case, lifecycle.advance(installation, case, "direct")
 
 
-def test_database_is_loaded_and_old_one_kept(
-    tmp_path: Path, postgres_server: Postgres, database: str
-) -> None:
-    with installation_at(with_database(tmp_path, postgres_server, database)) as installation:
+def test_database_is_loaded_and_old_one_kept(tmp_path: Path, live: LiveDatabase) -> None:
+    with installation_at(with_database(tmp_path, live)) as installation:
         case, outcome = recovered(installation)
         assert outcome.exit_status is ExitStatus.DONE, outcome
-        assert postgres_server.rows(NAMES, database=database) == AFTER
-        ((aside,),) = beside(postgres_server, database)
+        assert live.names() == AFTER
+        (aside,) = live.beside()
         assert "before" in aside
-        assert postgres_server.rows(NAMES, database=aside) == [("encrypted",)] * 2
+        assert live.names(aside) == BEFORE
         status = recovery_status(installation, case)
         assert status.sets[0].set_aside == (aside,)
         assert "usable" in status.sets[0].clocks_ms
         assert status.services[0].is_met
 
 
-def test_existing_database_needs_a_second_person(
-    tmp_path: Path, postgres_server: Postgres, database: str
-) -> None:
-    with installation_at(with_database(tmp_path, postgres_server, database)) as installation:
+def test_existing_database_needs_a_second_person(tmp_path: Path, live: LiveDatabase) -> None:
+    with installation_at(with_database(tmp_path, live)) as installation:
         (planned,) = plan_recovery(installation, "crm", "newest").sets["servers"].databases
         assert planned.has_data
         assert planned.size_bytes > 0
         case = opened(installation)
         state = installation.ledger.incidents.state(case)
         assert state.steps["recover"].state is StepState.ASKING
-        assert beside(postgres_server, database) == []
+        assert live.beside() == []
 
 
-def test_undo_returns_the_old_database(
-    tmp_path: Path, postgres_server: Postgres, database: str
-) -> None:
-    with installation_at(with_database(tmp_path, postgres_server, database)) as installation:
+def test_undo_returns_the_old_database(tmp_path: Path, live: LiveDatabase) -> None:
+    with installation_at(with_database(tmp_path, live)) as installation:
         case, _ = recovered(installation)
         undo_approved(installation, case)
         lifecycle.advance(installation, case, "direct")
-        assert postgres_server.rows(NAMES, database=database) == [("encrypted",)] * 2
-        ((withdrawn,),) = beside(postgres_server, database)
-        assert postgres_server.rows(NAMES, database=withdrawn) == AFTER
+        assert live.names() == BEFORE
+        (withdrawn,) = live.beside()
+        assert live.names(withdrawn) == AFTER
 
 
-def test_failed_check_returns_the_old_database(
-    tmp_path: Path, postgres_server: Postgres, database: str
-) -> None:
+def test_failed_check_returns_the_old_database(tmp_path: Path, live: LiveDatabase) -> None:
     more = CHECK.replace("sum(id) = 6", "sum(id) = 7")
-    with installation_at(with_database(tmp_path, postgres_server, database, more)) as installation:
+    with installation_at(with_database(tmp_path, live, more)) as installation:
         _, outcome = recovered(installation)
         assert outcome.exit_status is ExitStatus.FAILED
-        assert postgres_server.rows(NAMES, database=database) == [("encrypted",)] * 2
+        assert live.names() == BEFORE
 
 
-def test_missing_database_needs_no_second_person(
-    tmp_path: Path, postgres_server: Postgres, database: str
-) -> None:
-    config_file = with_database(tmp_path, postgres_server, database)
-    postgres_server.execute(f"DROP DATABASE {database}")
+def test_missing_database_needs_no_second_person(tmp_path: Path, live: LiveDatabase) -> None:
+    config_file = with_database(tmp_path, live)
+    live.drop()
     with installation_at(config_file) as installation:
         case = opened(installation)
         assert lifecycle.look(installation, case).exit_status is ExitStatus.DONE
-        assert postgres_server.rows(NAMES, database=database) == AFTER
-        assert beside(postgres_server, database) == []
+        assert live.names() == AFTER
+        assert live.beside() == []
 
 
-def test_database_that_appeared_later_is_kept(
-    tmp_path: Path, postgres_server: Postgres, database: str
+def programs_that_edit_the_dump(folder: Path, edit: str) -> Path:
+    """Write client programs, of which the dump program edits its output."""
+    dump = Path(shutil.which("mariadb-dump") or "")
+    folder.mkdir()
+    (folder / "mariadb").symlink_to(dump.with_name("mariadb"))
+    (folder / dump.name).write_text(f"#!/bin/sh\n{dump} \"$@\" | LC_ALL=C sed '{edit}'\n")
+    (folder / dump.name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("version", ["99.1.0-MariaDB", "8.0.36"])
+def test_dump_of_newer_server_or_mysql_is_refused(
+    tmp_path: Path, on_mariadb: LiveDatabase, version: str
 ) -> None:
-    config_file = with_database(tmp_path, postgres_server, database)
-    with installation_at(config_file) as installation:
+    live = on_mariadb
+    edit = rf"s/^\(-- Server version\s*\).*/\1{version}/"
+    programs = programs_that_edit_the_dump(tmp_path / "programs", edit)
+    with installation_at(with_database(tmp_path, live, programs=programs)) as installation:
+        assert "the dump is" in plan_recovery(installation, "crm", "newest").refused["servers"]
         case = opened(installation)
-        postgres_server.execute(
-            f"DROP DATABASE {database} WITH (FORCE)", f"CREATE DATABASE {database}"
-        )
-        postgres_server.execute("CREATE TABLE fresh (id INT)", database=database)
+        assert lifecycle.look(installation, case).exit_status is ExitStatus.FAILED
+        assert live.names() == BEFORE
+        assert live.beside() == []
+
+
+def test_database_that_appeared_later_is_kept(tmp_path: Path, live: LiveDatabase) -> None:
+    with installation_at(with_database(tmp_path, live)) as installation:
+        case = opened(installation)
+        live.drop()
+        live.create()
+        live.execute("CREATE TABLE fresh (id INT)")
         approve_as(installation, case, "recover", "lee")
         outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.FAILED
-        assert postgres_server.rows("SELECT count(*) FROM fresh", database=database) == [(0,)]
+        assert live.column("SELECT count(*) FROM fresh") == ["0"]
+
+
+def test_mariadb_code_rests_until_the_undo(tmp_path: Path, on_mariadb: LiveDatabase) -> None:
+    live = on_mariadb
+    with installation_at(with_database(tmp_path, live)) as installation:
+        code = live.column(CODE)
+        live.execute("DROP EVENT nightly")
+        case, _ = recovered(installation)
+        assert live.column(CODE) == code
+        assert live.column(CODE, *live.beside()) == []
+        undo_approved(installation, case)
+        lifecycle.advance(installation, case, "direct")
+        assert live.column(CODE) == [name for name in code if name != "nightly"]
+        assert live.column("SELECT * FROM names") == BEFORE
+
+
+def test_mariadb_foreign_key_from_outside_is_refused(
+    tmp_path: Path, on_mariadb: LiveDatabase, mariadb_server: Mariadb
+) -> None:
+    config_file = with_database(tmp_path, on_mariadb)
+    key = f"FOREIGN KEY (id) REFERENCES {on_mariadb.name}.customers (id)"
+    with mariadb_server.database() as other, installation_at(config_file) as installation:
+        mariadb_server.execute(f"CREATE TABLE notes (id INT PRIMARY KEY, {key})", database=other)
+        refused = plan_recovery(installation, "crm", "newest").refused
+        mariadb_server.execute("DROP TABLE notes", database=other)
+    assert other in refused["servers"]

@@ -1,0 +1,111 @@
+"""Accounts of a MariaDB server: limited ones for a recovery, and rights of others.
+
+- A dump is loaded, and checks query its data, as an account that has rights on these databases
+  only. So a dump cannot reach another database, and cannot name another definer. A view that a
+  check reads cannot act with the rights of an administrator.
+- The account is removed at the end of the block. One that a killed process left has a password that
+  nobody knows, and is replaced by the next try.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.mariadb.server import MariadbPrograms, identifier, literal
+from backup.system.durable_files import make_private_folder
+from backup.targets.mariadb_code import execute
+from backup.targets.mariadb_dump import Account, unquoted
+
+ALL_RIGHTS, READ_RIGHTS = "ALL PRIVILEGES", "SELECT, SHOW VIEW, EXECUTE"
+_FOLDER = "limited"
+_PATTERN_CHARACTERS = 64
+_ON_DATABASE = re.compile(r"GRANT .+? ON (`(?:[^`]|``)*`)\.(?:\*|`(?:[^`]|``)*`) TO ")
+_NO_RIGHT = "GRANT USAGE ON *.* TO "
+_GRANT_OPTION = " WITH GRANT OPTION"
+# Grants on a database are patterns: % and _ are wildcards, unless a backslash precedes them.
+_GRANTED = """SELECT CONCAT(user, '@', host) FROM mysql.db
+WHERE CONVERT({schema} USING utf8mb4) COLLATE utf8mb4_general_ci LIKE db
+UNION SELECT CONCAT(user, '@', host) FROM mysql.tables_priv WHERE db = {schema}
+UNION SELECT CONCAT(user, '@', host) FROM mysql.columns_priv WHERE db = {schema}
+UNION SELECT CONCAT(user, '@', host) FROM mysql.procs_priv
+WHERE db = CONVERT(_latin1 {schema} USING utf8mb4) LIMIT 1"""
+
+
+@contextmanager
+def limited_account(
+    programs: MariadbPrograms, databases: Sequence[str], rights: str
+) -> Iterator[MariadbPrograms]:
+    """Create an account with rights on these databases; remove it at the end."""
+    ((address,),) = execute(programs, "SELECT SUBSTRING_INDEX(USER(), '@', -1)")
+    name = f"standfast_{hashlib.sha256(databases[0].encode()).hexdigest()[:16]}"
+    account = _sql(Account(user=name, host=address))
+    password = f"aA1!{secrets.token_urlsafe(24)}"  # plugins that check passwords want all kinds
+    folder = programs.options.parent / _FOLDER
+    make_private_folder(folder)
+    try:
+        execute(
+            programs,
+            f"CREATE OR REPLACE USER {account} IDENTIFIED BY '{password}'",
+            *(
+                f"GRANT {rights} ON {identifier(_pattern(programs, database))}.* TO {account}"
+                for database in databases
+            ),
+        )
+        server = replace(programs.server, user=name, password=lambda: password)
+        with server.connect(folder) as limited:
+            yield limited
+    finally:
+        execute(programs, f"DROP USER IF EXISTS {account}", ignores_errors=True)
+
+
+def grant_obstacle(programs: MariadbPrograms, name: str) -> str:
+    """Return which account has rights on the name for set-aside data, or ""."""
+    if granted := execute(programs, _GRANTED.format(schema=literal(name))):
+        return (
+            f"account {granted[0][0]} has rights on the name {name}, which the recovery needs."
+            " Grant rights on names of databases without wildcards."
+        )
+    return ""
+
+
+def definer_obstacle(programs: MariadbPrograms, definer: Account, database: str) -> str:
+    """Return why code of a dump cannot run as this account, or ""."""
+    found = (
+        f"SELECT 1 FROM mysql.user WHERE user = {literal(definer.user)}"  # noqa: S608 - quoted
+        f" AND host = {literal(definer.host)}"
+    )
+    if not execute(programs, found):
+        return f"its dump has code of the account {definer}, which does not exist"
+    for (line,) in execute(programs, f"SHOW GRANTS FOR {_sql(definer)}"):
+        if line.startswith(_NO_RIGHT) and _GRANT_OPTION not in line:
+            continue
+        on = _ON_DATABASE.match(line)
+        if on is None or unquoted(on[1]).replace("\\", "") != database:
+            return (
+                f"its dump has code that runs as {definer}, and this account has rights outside of"
+                " the database"
+            )
+    return ""
+
+
+def _sql(account: Account) -> str:
+    return f"{identifier(account.user)}@{identifier(account.host)}"
+
+
+def _pattern(programs: MariadbPrograms, database: str) -> str:
+    """Return the pattern of a grant that covers one database only."""
+    escaped = re.sub(r"([\\_%])", r"\\\1", database)
+    if len(escaped) <= _PATTERN_CHARACTERS:
+        return escaped
+    # The server accepts no longer pattern. In the bare name, each _ covers any character.
+    matching = (
+        "SELECT schema_name FROM information_schema.schemata"  # noqa: S608 - quoted
+        f" WHERE schema_name LIKE {literal(database)}"
+    )
+    if execute(programs, matching) != [[database]]:
+        raise ProgramFailed(f"the name {database} is too long for a grant of its own")
+    return database

@@ -1,0 +1,194 @@
+"""Move of the content of a MariaDB database to another name.
+
+MariaDB cannot rename a database, so all tables move in one statement, and stored code is created
+again. A move is described by its content, which the caller stores before the move. So a move that
+was interrupted is repeated with the same content, and nothing in the database says what to do.
+
+- A database that was set aside has no stored code, so that no event and no trigger changes it.
+- Grants are by name, so they stay with the first name.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.mariadb.server import MariadbPrograms, identifier, literal
+from backup.targets.mariadb_code import (
+    StoredCode,
+    create_code,
+    drop_code,
+    execute,
+    list_code,
+    read_code,
+)
+from backup.targets.mariadb_dump import Account, parse_version
+
+_LOCK_SECONDS = 60  # for transactions that still use a table
+_OLDEST = (10, 6)  # the first version that executes each needed statement immediately
+_ALL_RIGHTS = "GRANT ALL PRIVILEGES ON *.* TO "
+_TABLES = """SELECT table_name FROM information_schema.tables
+WHERE table_schema = {schema} AND table_type <> 'VIEW' ORDER BY 1"""
+_SIZE = """SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables
+WHERE table_schema = {schema}"""
+_CHARACTERS = """SELECT default_character_set_name, default_collation_name
+FROM information_schema.schemata WHERE schema_name = {schema}"""
+_SESSIONS = """SELECT id FROM information_schema.processlist
+WHERE db = {schema} AND id <> CONNECTION_ID()"""
+_REFERRING = """SELECT CONCAT(constraint_schema, '.', table_name)
+FROM information_schema.referential_constraints
+WHERE unique_constraint_schema = {schema} AND constraint_schema <> {schema} LIMIT 1"""
+# This table holds the bytes of a name as if they were latin1.
+_ROUTINE_GRANTS = """SELECT routine_name FROM mysql.procs_priv
+WHERE db = CONVERT(_latin1 {schema} USING utf8mb4) LIMIT 1"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseContent:
+    """Everything in a database that a move has to know."""
+
+    tables: tuple[str, ...]
+    code: tuple[StoredCode, ...]
+    characters: str  # default character set of the database
+    collation: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(stored: Mapping[str, Any]) -> "DatabaseContent":
+        """Read a content that `as_json` returned."""
+        code: Sequence[Mapping[str, Any]] = stored["code"]
+        return DatabaseContent(
+            tables=tuple(stored["tables"]),
+            code=tuple(
+                StoredCode(**{**item, "definer": Account(**item["definer"])}) for item in code
+            ),
+            characters=stored["characters"],
+            collation=stored["collation"],
+        )
+
+
+def exists(programs: MariadbPrograms, database: str) -> bool:
+    """Return whether a database exists, with or without content."""
+    return bool(_rows(programs, _CHARACTERS, database))
+
+
+def has_content(programs: MariadbPrograms, database: str) -> bool:
+    """Return whether the database has a table or stored code."""
+    return bool(_column(programs, _TABLES, database) or list_code(programs, database))
+
+
+def digest(programs: MariadbPrograms, database: str) -> str:
+    """Return a digest of the names of the tables and of the stored code."""
+    names = [*_column(programs, _TABLES, database)]
+    names += ["\0".join(item) for item in list_code(programs, database)]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def size_bytes(programs: MariadbPrograms, database: str) -> int:
+    """Return the size of a database; 0 if it has no content."""
+    if not has_content(programs, database):
+        return 0
+    return max(1, int(_column(programs, _SIZE, database)[0]))
+
+
+def server_obstacle(programs: MariadbPrograms) -> str:
+    """Return why databases of the server cannot be moved, or ""."""
+    (version,) = programs.column("SELECT VERSION()")
+    if "mariadb" not in version.lower() or programs.is_mysql("mariadb"):
+        return "the server or its client program is of MySQL. Use `standfast backup restore`."
+    if parse_version(version) < _OLDEST:
+        return "the server is older than MariaDB 10.6. Use `standfast backup restore`."
+    grants = programs.column("SHOW GRANTS")
+    if not any(line.startswith(_ALL_RIGHTS) and " WITH GRANT OPTION" in line for line in grants):
+        return "its user needs ALL PRIVILEGES ON *.* WITH GRANT OPTION. Grant them."
+    return ""
+
+
+def move_obstacle(programs: MariadbPrograms, database: str) -> str:
+    """Return why the content of a database cannot be moved, or ""."""
+    if referring := _column(programs, _REFERRING, database):
+        return f"a foreign key of {referring[0]} refers to it. Drop that key."
+    if routine := _column(programs, _ROUTINE_GRANTS, database):
+        return (
+            f"its routine {routine[0]} has grants of its own, which are lost when it moves. Grant"
+            " EXECUTE on the database instead, and revoke them."
+        )
+    try:
+        read_code(programs, database)
+    except ProgramFailed as error:
+        return f"{error}. Drop it, or use `standfast backup restore`."
+    return ""
+
+
+def read_content(programs: MariadbPrograms, database: str) -> DatabaseContent:
+    """Return the content of a database, as it is now."""
+    ((characters, collation),) = _rows(programs, _CHARACTERS, database)
+    return DatabaseContent(
+        tables=tuple(_column(programs, _TABLES, database)),
+        code=read_code(programs, database),
+        characters=characters,
+        collation=collation,
+    )
+
+
+def move(
+    programs: MariadbPrograms, content: DatabaseContent, old: str, new: str, *, with_code: bool
+) -> None:
+    """Move a content to another name; repeatable after an interruption.
+
+    The stored code is dropped under the old name, and created under the new one if `with_code` is
+    set. Tables that are not in the content stay.
+    """
+    execute(
+        programs,
+        f"CREATE DATABASE IF NOT EXISTS {identifier(new)}",
+        f"ALTER DATABASE {identifier(new)} CHARACTER SET {content.characters}"
+        f" COLLATE {content.collation}",
+    )
+    if exists(programs, old):
+        _end_sessions(programs, old)
+        drop_code(programs, old, content.code)
+        _move_tables(programs, content, old, new)
+    if missing := set(content.tables).difference(_column(programs, _TABLES, new)):
+        raise ProgramFailed(f"table {min(missing)} is missing")
+    if with_code:
+        create_code(programs, new, content.code)
+
+
+def drop_if_empty(programs: MariadbPrograms, database: str) -> None:
+    """Drop a database without content."""
+    if exists(programs, database) and not has_content(programs, database):
+        execute(programs, f"DROP DATABASE {identifier(database)}")
+
+
+def _move_tables(programs: MariadbPrograms, content: DatabaseContent, old: str, new: str) -> None:
+    present = set(_column(programs, _TABLES, old))
+    pairs = [
+        f"{identifier(old)}.{identifier(table)} TO {identifier(new)}.{identifier(table)}"
+        for table in content.tables
+        if table in present
+    ]
+    if pairs:
+        execute(
+            programs,
+            f"SET lock_wait_timeout = {_LOCK_SECONDS}",
+            f"RENAME TABLE {', '.join(pairs)}",
+        )
+
+
+def _end_sessions(programs: MariadbPrograms, database: str) -> None:
+    # A session may end by itself before.
+    sessions = [f"KILL {int(number)}" for number in _column(programs, _SESSIONS, database)]
+    if sessions:
+        execute(programs, *sessions, ignores_errors=True)
+
+
+def _column(programs: MariadbPrograms, sql: str, database: str) -> list[str]:
+    return [row[0] for row in _rows(programs, sql, database)]
+
+
+def _rows(programs: MariadbPrograms, sql: str, database: str) -> list[list[str]]:
+    return execute(programs, sql.format(schema=literal(database)))

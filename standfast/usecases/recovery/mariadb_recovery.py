@@ -1,0 +1,155 @@
+"""Replacement of a MariaDB database in a recovery, and its reversal.
+
+Rules
+- A dump is loaded under the name of an incomplete database, on which no account has rights. The
+  existing database serves until the load is complete.
+- MariaDB cannot rename a database, so its content is moved. Each move is recorded before and after
+  it, with the content, sealed under the key of the incident. Nothing in a database says what a
+  recovery does: its users could write it.
+- A try that was interrupted is reversed before the next one: the previous content gets its name
+  back, and the content that was loaded is kept under the name of an incomplete database.
+- Only the content that the plan showed is set aside, recognised by the names of its parts.
+- No database is dropped, except an empty one whose content was moved.
+"""
+
+import base64
+from dataclasses import dataclass
+from typing import Any, cast
+
+from backup.targets import Stream
+from backup.targets.mariadb import MariadbTarget
+from backup.targets.mariadb_move import DatabaseContent
+from standfast.errors import Refused
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.recovery.database_replacement import DatabaseReplacement
+from standfast.usecases.recovery.recovery_journal import (
+    LOADING,
+    MOVED,
+    MOVING,
+    REPLACING,
+    RecoveryJournal,
+)
+
+_CONTEXT = "database move"
+_PREVIOUS, _LOADED = "previous", "loaded"  # what a move moves
+
+
+@dataclass(frozen=True, kw_only=True)
+class MariadbRecovery:
+    """One database on a server, and the journal of its recovery."""
+
+    server: MariadbTarget
+    journal: RecoveryJournal
+    source: str
+    replacement: DatabaseReplacement
+
+    @property
+    def _name(self) -> str:
+        return self.replacement.database
+
+    def is_away(self) -> bool:
+        """Return whether a failed try left the database under another name."""
+        moves = self.journal.moves(self._name)
+        is_interrupted = bool(moves) and moves[-1].action == MOVING
+        return is_interrupted or self._place(_PREVIOUS) != self._name
+
+    def load(self, stream: Stream) -> int:
+        """Replace the database with a dump; return the bytes that were loaded.
+
+        Raise Refused if the database changed since the plan.
+        """
+        aside = self.replacement.set_aside if self.replacement.has_data else None
+        with translated_errors(f"loading database {self._name}"):
+            self.bring_back()
+            self._refuse_changed()
+            staged = self.replacement.free_incomplete_name(self.server)
+            self._write(LOADING, staged=staged)
+            loaded, size = self.server.stage(staged, self._name, stream)
+            self._write(REPLACING, set_aside=aside)
+            self._refuse_changed()
+            if aside is not None:
+                self._move(_PREVIOUS, self._name, aside, self.server.content(self._name))
+            if self.server.size_bytes(self._name):
+                raise Refused(
+                    f"database {self._name}: a program wrote to it while it was replaced. Stop"
+                    " that program, then retry the step."
+                )
+            self._move(_LOADED, staged, self._name, loaded)
+        return size
+
+    def bring_back(self, withdrawn: str = "") -> None:
+        """Give the previous content its name, after an undo or a failed try.
+
+        The content that has the name then is kept as `withdrawn`, or as an incomplete database.
+        """
+        with translated_errors(f"returning database {self._name}"):
+            self._finish()
+            previous = self._place(_PREVIOUS)
+            is_other = previous != self._name or self._place(_LOADED) == self._name
+            if is_other and self.server.size_bytes(self._name):
+                is_free = withdrawn and not self.server.database_id(withdrawn)
+                kept_as = (
+                    withdrawn if is_free else self.replacement.free_incomplete_name(self.server)
+                )
+                self._move(_LOADED, self._name, kept_as, self.server.content(self._name))
+            if previous != self._name:
+                self._move(_PREVIOUS, previous, self._name, self._recorded(_PREVIOUS))
+
+    def _refuse_changed(self) -> None:
+        planned = self.replacement
+        if planned.has_data:
+            found = self.server.database_id(self._name)
+            is_same = found == planned.database_id or not planned.database_id
+        else:
+            is_same = self.server.size_bytes(self._name) == 0
+        if not is_same:
+            raise Refused(
+                f"database {self._name}: its tables or stored code changed after the plan was made."
+                " Stop its programs, then retry the step."
+            )
+
+    def _move(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:
+        installation, incident = self.journal.installation, self.journal.incident
+        stored = {"content": content.as_json()}
+        sealed = installation.ledger.cipher.seal(incident, _CONTEXT, stored)
+        text = base64.b64encode(sealed).decode()
+        self._write(MOVING, moved=moved, old=old, new=new, sealed=text)
+        self._carry_out(moved, old, new, content)
+
+    def _carry_out(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:
+        self.server.move(content, old, new, is_aside=new != self._name)
+        if old != self._name:
+            self.server.drop_if_empty(old)
+        self._write(MOVED, moved=moved, old=old, new=new)
+
+    def _finish(self) -> None:
+        """Complete a move whose process died."""
+        moves = self.journal.moves(self._name)
+        if moves and moves[-1].action == MOVING:
+            detail = moves[-1].detail
+            content = self._opened(str(detail["sealed"]))
+            self._carry_out(str(detail["moved"]), str(detail["old"]), str(detail["new"]), content)
+
+    def _place(self, moved: str) -> str:
+        """Return the name that a content has now."""
+        place = self._name if moved == _PREVIOUS else ""
+        for event in self.journal.moves(self._name):
+            if event.action == MOVED and event.detail["moved"] == moved:
+                place = str(event.detail["new"])
+        return place
+
+    def _recorded(self, moved: str) -> DatabaseContent:
+        """Return the content that the newest move of its kind recorded."""
+        events = [
+            event.detail for event in self.journal.moves(self._name) if "sealed" in event.detail
+        ]
+        found = [detail for detail in events if detail["moved"] == moved]
+        return self._opened(str(found[-1]["sealed"]))
+
+    def _opened(self, sealed: str) -> DatabaseContent:
+        cipher = self.journal.installation.ledger.cipher
+        stored = cipher.open(self.journal.incident, _CONTEXT, base64.b64decode(sealed))
+        return DatabaseContent.from_json(cast("dict[str, Any]", stored["content"]))
+
+    def _write(self, action: str, **detail: str | None) -> None:
+        self.journal.write(action, source=self.source, database=self._name, **detail)
