@@ -31,7 +31,7 @@ from backup.targets.mariadb_accounts import (
     limited_account,
 )
 from backup.targets.mariadb_code import BATCH, execute
-from backup.targets.mariadb_dump import Account, DumpCode, dump_version, parse_version
+from backup.targets.mariadb_dump import Account, DumpCode, dump_version
 from backup.targets.mariadb_move import DatabaseContent
 from backup.targets.statement_allowlist import MARIADB, checked_statements
 
@@ -75,34 +75,23 @@ class MariadbTarget(Target):
         `names` are those for data that is set aside. The whole dump is read.
         """
         with self._connected("reading", database) as programs:
-            if reason := mariadb_move.server_obstacle(programs):
+            if reason := mariadb_move.server_obstacle(programs, dump_version(stream)):
                 return reason
-            present, needed = programs.column("SELECT VERSION()")[0], dump_version(stream)
-            if "mariadb" not in needed.lower():
-                return "the dump is not of MariaDB. Use `standfast backup restore`."
-            if parse_version(needed) > parse_version(present):
-                return (
-                    f"the dump is of version {needed}, and the server is of version {present}."
-                    " Name a newer server."
-                )
             if reason := mariadb_move.move_obstacle(programs, database):
                 return reason
-            for name in names:
-                if reason := grant_obstacle(programs, name):
-                    return reason
+            if reason := grant_obstacle(programs, *names):
+                return reason
             return self._dump_obstacle(programs, database, stream)
 
     def database_id(self, database: str) -> str:
         """Return a digest of the names in a database; "" if it does not exist."""
         with self._connected("reading", database) as programs:
-            if not mariadb_move.exists(programs, database):
-                return ""
-            return mariadb_move.digest(programs, database)
+            return mariadb_move.summarise(programs, database).digest
 
     def size_bytes(self, database: str) -> int:
         """Return the size of a database; 0 if it has no content."""
         with self._connected("reading", database) as programs:
-            return mariadb_move.size_bytes(programs, database)
+            return mariadb_move.summarise(programs, database).size_bytes
 
     def content(self, database: str) -> DatabaseContent:
         """Return what a move of the database has to know."""

@@ -27,12 +27,13 @@ _ON_DATABASE = re.compile(r"GRANT .+? ON (`(?:[^`]|``)*`)\.(?:\*|`(?:[^`]|``)*`)
 _NO_RIGHT = "GRANT USAGE ON *.* TO "
 _GRANT_OPTION = " WITH GRANT OPTION"
 # Grants on a database are patterns: % and _ are wildcards, unless a backslash precedes them.
-_GRANTED = """SELECT CONCAT(user, '@', host) FROM mysql.db
+_GRANTED = """SELECT CONCAT(user, '@', host), CONVERT({schema} USING utf8mb4) FROM (
+SELECT user, host FROM mysql.db
 WHERE CONVERT({schema} USING utf8mb4) COLLATE utf8mb4_general_ci LIKE db
-UNION SELECT CONCAT(user, '@', host) FROM mysql.tables_priv WHERE db = {schema}
-UNION SELECT CONCAT(user, '@', host) FROM mysql.columns_priv WHERE db = {schema}
-UNION SELECT CONCAT(user, '@', host) FROM mysql.procs_priv
-WHERE db = CONVERT(_latin1 {schema} USING utf8mb4) LIMIT 1"""
+UNION SELECT user, host FROM mysql.tables_priv WHERE db = {schema}
+UNION SELECT user, host FROM mysql.columns_priv WHERE db = {schema}
+UNION SELECT user, host FROM mysql.procs_priv
+WHERE db = CONVERT(_latin1 {schema} USING utf8mb4)) granted LIMIT 1"""
 
 
 @contextmanager
@@ -62,22 +63,22 @@ def limited_account(
         execute(programs, f"DROP USER IF EXISTS {account}", ignores_errors=True)
 
 
-def grant_obstacle(programs: MariadbPrograms, name: str) -> str:
-    """Return which account has rights on the name for set-aside data, or ""."""
-    if granted := execute(programs, _GRANTED.format(schema=literal(name))):
+def grant_obstacle(programs: MariadbPrograms, *names: str) -> str:
+    """Return which account has rights on a name for set-aside data, or ""."""
+    queries = [_GRANTED.format(schema=literal(name)) for name in names]
+    if granted := execute(programs, *queries) if queries else []:
+        account, name = granted[0]
         return (
-            f"account {granted[0][0]} has rights on the name {name}, which the recovery needs."
-            " Grant rights on names of databases without wildcards."
+            f"account {account} has rights on the name {name}, which the recovery needs. Grant"
+            " rights on names of databases without wildcards."
         )
     return ""
 
 
 def definer_obstacle(programs: MariadbPrograms, definer: Account, database: str) -> str:
     """Return why code of a dump cannot run as this account, or ""."""
-    found = (
-        f"SELECT 1 FROM mysql.user WHERE user = {literal(definer.user)}"  # noqa: S608 - quoted
-        f" AND host = {literal(definer.host)}"
-    )
+    user, host = literal(definer.user), literal(definer.host)
+    found = f"SELECT 1 FROM mysql.user WHERE user = {user} AND host = {host}"  # noqa: S608 - quoted
     if not execute(programs, found):
         return f"its dump has code of the account {definer}, which does not exist"
     for (line,) in execute(programs, f"SHOW GRANTS FOR {_sql(definer)}"):

@@ -24,7 +24,7 @@ _DEFINED = re.compile(
     rf"(?P<head>CREATE [^`\"]*?)DEFINER=(?P<user>{QUOTED})@(?P<host>{QUOTED})(?P<tail> .*)",
     re.DOTALL,
 )
-_CATALOG = """SELECT 'FUNCTION', routine_name, definer FROM information_schema.routines
+CATALOG = """SELECT 'FUNCTION', routine_name, definer FROM information_schema.routines
 WHERE routine_schema = {schema} AND routine_type = 'FUNCTION' UNION ALL
 SELECT routine_type, routine_name, definer FROM information_schema.routines
 WHERE routine_schema = {schema} AND routine_type <> 'FUNCTION' UNION ALL
@@ -34,6 +34,7 @@ SELECT 'EVENT', event_name, definer FROM information_schema.events
 WHERE event_schema = {schema} UNION ALL
 (SELECT 'TRIGGER', trigger_name, definer FROM information_schema.triggers
 WHERE trigger_schema = {schema} ORDER BY event_object_table, action_order LIMIT 1000000)"""
+CodeRow = tuple[str, str, str]  # kind, name and definer
 # Places of columns in the answers of SHOW CREATE: sql_mode, time zone, statement, character set.
 _COLUMNS: dict[str, tuple[int | None, int | None, int, int]] = {
     "VIEW": (None, None, 1, 2),
@@ -89,15 +90,16 @@ def execute(
     return parse_rows(query(programs.command("mariadb", *options), lambda: iter([sent])))
 
 
-def list_code(programs: MariadbPrograms, database: str) -> list[tuple[str, str, str]]:
+def list_code(programs: MariadbPrograms, database: str) -> list[CodeRow]:
     """Return kind, name and definer of all stored code."""
-    rows = execute(programs, _CATALOG.format(schema=literal(database)))
+    rows = execute(programs, CATALOG.format(schema=literal(database)))
     return [(kind, name, definer) for kind, name, definer in rows]
 
 
-def read_code(programs: MariadbPrograms, database: str) -> tuple[StoredCode, ...]:
-    """Read all stored code; raise `ProgramFailed` for code that cannot move."""
-    listed = list_code(programs, database)
+def read_code(
+    programs: MariadbPrograms, database: str, listed: Sequence[CodeRow]
+) -> tuple[StoredCode, ...]:
+    """Read the listed code; raise `ProgramFailed` for code that cannot move."""
     for kind, name, _ in listed:
         if kind not in _COLUMNS:
             raise ProgramFailed(f"its {kind.lower()} {name} cannot be moved to another name")
@@ -111,9 +113,11 @@ def read_code(programs: MariadbPrograms, database: str) -> tuple[StoredCode, ...
     )
 
 
-def drop_code(programs: MariadbPrograms, database: str, code: Sequence[StoredCode]) -> None:
-    """Drop stored code as far as it still exists."""
-    present = {(kind, name) for kind, name, _ in list_code(programs, database)}
+def drop_code(
+    programs: MariadbPrograms, database: str, code: Sequence[StoredCode], listed: Sequence[CodeRow]
+) -> None:
+    """Drop stored code as far as it still exists, as listed."""
+    present = {(kind, name) for kind, name, _ in listed}
     drops = [
         f"DROP {item.kind} {identifier(database)}.{identifier(item.name)}"
         for item in code
@@ -123,23 +127,25 @@ def drop_code(programs: MariadbPrograms, database: str, code: Sequence[StoredCod
         execute(programs, *drops)
 
 
-def create_code(programs: MariadbPrograms, database: str, code: Sequence[StoredCode]) -> None:
-    """Create stored code as far as it is missing.
+def create_code(
+    programs: MariadbPrograms, database: str, code: Sequence[StoredCode], listed: Sequence[CodeRow]
+) -> None:
+    """Create stored code as far as it is missing in the list.
 
     Views and triggers may need each other, so creation is repeated as long as it makes progress.
     """
     expected = {(item.kind, item.name, str(item.definer)): item for item in code}
-    missing = list(expected)
+    missing = [key for key in expected if key not in listed]
     while missing:
         statements = [text for key in missing for text in expected[key].statements]
         execute(programs, *statements, database=database, ignores_errors=True)
-        present = set(list_code(programs, database))
-        left = [key for key in missing if key not in present]
+        listed = list_code(programs, database)
+        left = [key for key in missing if key not in listed]
         if len(left) == len(missing):
             kind, name, _ = left[0]
             raise ProgramFailed(f"the {kind.lower()} {name} cannot be created in {database}")
         missing = left
-    texts = {(item.kind, item.name): item.tail for item in read_code(programs, database)}
+    texts = {(item.kind, item.name): item.tail for item in read_code(programs, database, listed)}
     for item in code:
         if texts[item.kind, item.name] != item.tail:
             raise ProgramFailed(f"another {item.kind.lower()} {item.name} is in {database}")

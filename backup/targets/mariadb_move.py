@@ -16,6 +16,7 @@ from typing import Any
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.mariadb.server import MariadbPrograms, identifier, literal
 from backup.targets.mariadb_code import (
+    CATALOG,
     StoredCode,
     create_code,
     drop_code,
@@ -28,12 +29,11 @@ from backup.targets.mariadb_dump import Account, parse_version
 _LOCK_SECONDS = 60  # for transactions that still use a table
 _OLDEST = (10, 6)  # the first version that executes each needed statement immediately
 _ALL_RIGHTS = "GRANT ALL PRIVILEGES ON *.* TO "
-_TABLES = """SELECT table_name FROM information_schema.tables
-WHERE table_schema = {schema} AND table_type <> 'VIEW' ORDER BY 1"""
-_SIZE = """SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables
-WHERE table_schema = {schema}"""
-_CHARACTERS = """SELECT default_character_set_name, default_collation_name
-FROM information_schema.schemata WHERE schema_name = {schema}"""
+_SUMMARY = """SELECT 'DATABASE', default_character_set_name, default_collation_name
+FROM information_schema.schemata WHERE schema_name = {schema} UNION ALL
+(SELECT 'TABLE', table_name, COALESCE(data_length + index_length, 0)
+FROM information_schema.tables WHERE table_schema = {schema} AND table_type <> 'VIEW'
+ORDER BY 2 LIMIT 1000000)"""
 _SESSIONS = """SELECT id FROM information_schema.processlist
 WHERE db = {schema} AND id <> CONNECTION_ID()"""
 _REFERRING = """SELECT CONCAT(constraint_schema, '.', table_name)
@@ -70,40 +70,67 @@ class DatabaseContent:
         )
 
 
-def exists(programs: MariadbPrograms, database: str) -> bool:
-    """Return whether a database exists, with or without content."""
-    return bool(_rows(programs, _CHARACTERS, database))
+@dataclass(frozen=True, kw_only=True)
+class DatabaseSummary:
+    """What is in a database: its character set, tables and stored code."""
+
+    characters: tuple[str, str] | None  # set and collation; None if there is no such database
+    tables: Mapping[str, int]  # sizes in bytes
+    code: tuple[tuple[str, str, str], ...]  # kinds, names and definers
+
+    @property
+    def exists(self) -> bool:
+        return self.characters is not None
+
+    @property
+    def has_content(self) -> bool:
+        return bool(self.tables or self.code)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size; 0 if the database has no content."""
+        return max(1, sum(self.tables.values())) if self.has_content else 0
+
+    @property
+    def digest(self) -> str:
+        """The digest of the names of tables and stored code; "" without database."""
+        names = [*self.tables, *("\0".join(item) for item in self.code)]
+        return hashlib.sha256("\n".join(names).encode()).hexdigest() if self.exists else ""
 
 
-def has_content(programs: MariadbPrograms, database: str) -> bool:
-    """Return whether the database has a table or stored code."""
-    return bool(_column(programs, _TABLES, database) or list_code(programs, database))
+def summarise(programs: MariadbPrograms, database: str) -> DatabaseSummary:
+    """Read what is in a database, in one session."""
+    statements = (sql.format(schema=literal(database)) for sql in (_SUMMARY, CATALOG))
+    rows = execute(programs, *statements)
+    characters = [(row[1], row[2]) for row in rows if row[0] == "DATABASE"]
+    return DatabaseSummary(
+        characters=characters[0] if characters else None,
+        tables={row[1]: int(row[2]) for row in rows if row[0] == "TABLE"},
+        code=tuple(
+            (kind, name, definer)
+            for kind, name, definer in rows
+            if kind not in ("DATABASE", "TABLE")
+        ),
+    )
 
 
-def digest(programs: MariadbPrograms, database: str) -> str:
-    """Return a digest of the names of the tables and of the stored code."""
-    names = [*_column(programs, _TABLES, database)]
-    names += ["\0".join(item) for item in list_code(programs, database)]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
-
-
-def size_bytes(programs: MariadbPrograms, database: str) -> int:
-    """Return the size of a database; 0 if it has no content."""
-    if not has_content(programs, database):
-        return 0
-    return max(1, int(_column(programs, _SIZE, database)[0]))
-
-
-def server_obstacle(programs: MariadbPrograms) -> str:
-    """Return why databases of the server cannot be moved, or ""."""
-    (version,) = programs.column("SELECT VERSION()")
+def server_obstacle(programs: MariadbPrograms, needed: str) -> str:
+    """Return why the server cannot load a dump of a version and move it, or ""."""
+    rows = execute(programs, "SELECT VERSION()", "SHOW GRANTS")
+    version, grants = rows[0][0], [row[0] for row in rows[1:]]
     if "mariadb" not in version.lower() or programs.is_mysql("mariadb"):
         return "the server or its client program is of MySQL. Use `standfast backup restore`."
     if parse_version(version) < _OLDEST:
         return "the server is older than MariaDB 10.6. Use `standfast backup restore`."
-    grants = programs.column("SHOW GRANTS")
     if not any(line.startswith(_ALL_RIGHTS) and " WITH GRANT OPTION" in line for line in grants):
         return "its user needs ALL PRIVILEGES ON *.* WITH GRANT OPTION. Grant them."
+    if "mariadb" not in needed.lower():
+        return "the dump is not of MariaDB. Use `standfast backup restore`."
+    if parse_version(needed) > parse_version(version):
+        return (
+            f"the dump is of version {needed}, and the server is of version {version}. Name a newer"
+            " server."
+        )
     return ""
 
 
@@ -117,7 +144,7 @@ def move_obstacle(programs: MariadbPrograms, database: str) -> str:
             " EXECUTE on the database instead, and revoke them."
         )
     try:
-        read_code(programs, database)
+        read_code(programs, database, list_code(programs, database))
     except ProgramFailed as error:
         return f"{error}. Drop it, or use `standfast backup restore`."
     return ""
@@ -125,10 +152,13 @@ def move_obstacle(programs: MariadbPrograms, database: str) -> str:
 
 def read_content(programs: MariadbPrograms, database: str) -> DatabaseContent:
     """Return the content of a database, as it is now."""
-    ((characters, collation),) = _rows(programs, _CHARACTERS, database)
+    summary = summarise(programs, database)
+    if summary.characters is None:
+        raise ProgramFailed("it does not exist")
+    characters, collation = summary.characters
     return DatabaseContent(
-        tables=tuple(_column(programs, _TABLES, database)),
-        code=read_code(programs, database),
+        tables=tuple(summary.tables),
+        code=read_code(programs, database, summary.code),
         characters=characters,
         collation=collation,
     )
@@ -148,28 +178,31 @@ def move(
         f"ALTER DATABASE {identifier(new)} CHARACTER SET {content.characters}"
         f" COLLATE {content.collation}",
     )
-    if exists(programs, old):
+    summary = summarise(programs, old)
+    if summary.exists:
         _end_sessions(programs, old)
-        drop_code(programs, old, content.code)
-        _move_tables(programs, content, old, new)
-    if missing := set(content.tables).difference(_column(programs, _TABLES, new)):
+        drop_code(programs, old, content.code, summary.code)
+        _move_tables(
+            programs, [name for name in content.tables if name in summary.tables], old, new
+        )
+    moved = summarise(programs, new)
+    if missing := set(content.tables).difference(moved.tables):
         raise ProgramFailed(f"table {min(missing)} is missing")
     if with_code:
-        create_code(programs, new, content.code)
+        create_code(programs, new, content.code, moved.code)
 
 
 def drop_if_empty(programs: MariadbPrograms, database: str) -> None:
     """Drop a database without content."""
-    if exists(programs, database) and not has_content(programs, database):
+    summary = summarise(programs, database)
+    if summary.exists and not summary.has_content:
         execute(programs, f"DROP DATABASE {identifier(database)}")
 
 
-def _move_tables(programs: MariadbPrograms, content: DatabaseContent, old: str, new: str) -> None:
-    present = set(_column(programs, _TABLES, old))
+def _move_tables(programs: MariadbPrograms, tables: Sequence[str], old: str, new: str) -> None:
     pairs = [
         f"{identifier(old)}.{identifier(table)} TO {identifier(new)}.{identifier(table)}"
-        for table in content.tables
-        if table in present
+        for table in tables
     ]
     if pairs:
         execute(

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from backup.targets import Target, mariadb_rename
+from backup.targets import Target, mariadb_move
+from backup.targets.mariadb import MariadbTarget
+from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import ExitStatus
 from standfast.usecases.incidents import effect_undo, lifecycle
 from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points, wrap_ledger
@@ -18,7 +20,7 @@ from tests.usecases.recovery.recovery_installation import opened
 
 pytestmark = pytest.mark.xdist_group("databases")
 KILLED = -9
-OF_THE_RECOVERY = ("commit recovery", "rename", "restore", "statement")
+OF_THE_RECOVERY = ("commit recovery", "rename", "restore", "code")
 
 
 @pytest.fixture(params=["postgres_server", "mariadb_server"])
@@ -31,9 +33,12 @@ def advance(config_file: Path, case: str, log: Path, death: Death | None) -> Non
     """Continue the incident in this process; die at one of its steps."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)
-    tracer.wrap(Target, "rename", "rename", is_within=True)
+    tracer.wrap(PostgresqlTarget, "rename", "rename", is_within=True)
     tracer.wrap(Target, "restore", "restore", is_within=True)
-    tracer.wrap(mariadb_rename, "feed", "statement", is_within=True)
+    tracer.wrap(MariadbTarget, "move", "rename", is_within=True)
+    tracer.wrap(MariadbTarget, "stage", "restore", is_within=True)
+    for name in ("drop_code", "create_code"):
+        tracer.wrap(mariadb_move, name, "code", is_within=True)
     with installation_at(config_file) as installation:
         outcome = lifecycle.advance(installation, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome
@@ -69,7 +74,7 @@ def deaths_of(folder: Path, server: Postgres | Mariadb, *, undoes: bool) -> list
     points = traced(folder, server, None, undoes=undoes)
     chosen = [point for point in points if point.startswith(OF_THE_RECOVERY)]
     assert {"commit", "rename"} <= {point.split(" ")[0] for point in chosen}
-    deaths = [Death(point, phase) for point in chosen for phase in (Phase.BEFORE, Phase.AFTER)]
+    deaths = [Death(point, phase) for point in chosen for phase in Phase]
     return sample(deaths, f"{type(server).__name__} {undoes}")
 
 
