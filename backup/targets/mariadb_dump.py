@@ -1,4 +1,4 @@
-"""Stored code in a MariaDB dump: its definers, and what a load cannot accept.
+"""Stored code in a MariaDB dump: its definers, and obstacles to a load
 
 - Views, triggers, routines and events run with the rights of their definer. `DumpCode.loadable`
   names the loading account as the definer of each, and keeps the definer of the dump.

@@ -72,7 +72,7 @@ class DatabaseContent:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseSummary:
-    """What is in a database: its character set, tables and stored code."""
+    """Names and sizes of the parts of a database."""
 
     characters: tuple[str, str] | None  # set and collation; None if there is no such database
     tables: Mapping[str, int]  # sizes in bytes
@@ -99,7 +99,7 @@ class DatabaseSummary:
 
 
 def summarise(programs: MariadbPrograms, database: str) -> DatabaseSummary:
-    """Read what is in a database, in one session."""
+    """Read the parts of a database in one session."""
     statements = (sql.format(schema=literal(database)) for sql in (_SUMMARY, CATALOG))
     rows = execute(programs, *statements)
     characters = [(row[1], row[2]) for row in rows if row[0] == "DATABASE"]
@@ -115,7 +115,7 @@ def summarise(programs: MariadbPrograms, database: str) -> DatabaseSummary:
 
 
 def server_obstacle(programs: MariadbPrograms, needed: str) -> str:
-    """Return why the server cannot load a dump of a version and move it, or ""."""
+    """Return why the server cannot load a dump of a version, or ""."""
     rows = execute(programs, "SELECT VERSION()", "SHOW GRANTS")
     version, grants = rows[0][0], [row[0] for row in rows[1:]]
     if "mariadb" not in version.lower() or programs.is_mysql("mariadb"):

@@ -1,4 +1,4 @@
-"""Attacks on a recovery of a MariaDB database, by its users and by its dump.
+"""Attacks on a recovery of a MariaDB database, by its users or its dump.
 
 Capability: the attacker has all rights on the database, and can create databases by a grant with a
 wildcard. Or they control the server that was backed up, and so every byte of the dump.
@@ -33,7 +33,7 @@ def dump(sql: str) -> Stream:
 
 @pytest.fixture
 def shop(mariadb_server: Mariadb) -> Iterator[str]:
-    """A database, whose user has the same name."""
+    """A database and a user of the same name with all rights on it."""
     with mariadb_server.database() as name:
         mariadb_server.execute(
             f"CREATE USER {name}@localhost", f"GRANT ALL ON {name}.* TO {name}@localhost"

@@ -69,7 +69,7 @@ class _LivePostgresql:
 def live_databases(
     installation: Installation, set_name: str, plan: SetPlan
 ) -> Iterator[LiveDatabases]:
-    """Open the servers of a plan; probes get the address of the first of a kind."""
+    """Open the servers of a plan; name the first of each kind for probes."""
     servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
     with ExitStack() as stack:

@@ -123,7 +123,7 @@ class MariadbRecovery:
         self._write(MOVED, moved=moved, old=old, new=new)
 
     def _finish(self) -> None:
-        """Complete a move whose process died."""
+        """Complete a move that a dead process began."""
         moves = self.journal.moves(self._name)
         if moves and moves[-1].action == MOVING:
             detail = moves[-1].detail

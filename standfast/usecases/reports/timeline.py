@@ -134,6 +134,8 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"replaced the data at {detail.get('path')}"
         case "recovery.loaded":
             return f"replaced database {detail.get('database')}"
+        case "recovery.moved":
+            return f"moved database {detail.get('old')} to {detail.get('new')}"
         case "recovery.returned":
             where = detail.get("path") or f"database {detail.get('database')}"
             return f"put the previous data back: {where}"
