@@ -19,6 +19,7 @@ from standfast.console.http_server import HttpServer
 from standfast.console.ledger_follower import LedgerFollower
 from standfast.console.suricata_tail import suricata_watchers
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.on_call.call_outs import attend
 from standfast.usecases.triggers.incident_events import due_events, send_event
 from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
 from standfast.usecases.triggers.on_call_pages import due, send
@@ -49,6 +50,15 @@ def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside
         begin_work=begin_work,
     )
     followers = [LedgerFollower(installation=installation, name="paging", send_due=send_pages)]
+    if installation.config.on_call.is_used:
+        followers.append(
+            LedgerFollower(
+                installation=installation,
+                name="call-outs",
+                send_due=lambda: attend(installation, triggers),
+                look_seconds=1.0,
+            )
+        )
     if installation.config.incident_events:
         followers.append(
             LedgerFollower(

@@ -9,14 +9,15 @@ The pages are also usable on a phone.
     POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/add       add accounts to the incident
+    POST /console/INCIDENT/acknowledge   end the pages about the incident
     POST /console/INCIDENT/stop
 
 Rules
 - A quiet incident that the reader may not see returns 404 (`incident_visibility`).
-- A session can read, report, add notes and stop. An answer decides which steps are skipped, and
-  added accounts are locked. Therefore an answer needs the passphrase or the device again, as an
-  approval does, and added accounts need the passphrase. An approval is refused if the plan has
-  changed since the page was shown.
+- A session can read, report, add notes, acknowledge pages and stop. An answer decides which steps
+  are skipped, and added accounts are locked. Therefore an answer needs the passphrase or the device
+  again, as an approval does, and added accounts need the passphrase. An approval is refused if the
+  plan has changed since the page was shown.
 - Guesses of passphrases at the sign-in do not prevent a person from signing: attempts to sign are
   counted separately.
 - The page shows a refusal with its reason. No log contains a passphrase.
@@ -70,9 +71,11 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.incident_notes import add_note
 from standfast.usecases.incidents.lifecycle import account_lists, add_to_incident
 from standfast.usecases.incidents.lifecycle import stop as halt
+from standfast.usecases.on_call.call_outs import acknowledge, open_call_outs
 from standfast.usecases.people.passkeys import refuse_other_console
 from standfast.usecases.reports.legal_duties import duties_of
 from standfast.usecases.reports.result_pages import heading, incident_report, open_incident_line
+from standfast.usecases.triggers.message_intake import triggers_of
 
 log = logging.getLogger("standfast.serve")
 
@@ -99,6 +102,7 @@ class ApprovalPages:
             "names": self.names,
             "note": partial(self._take, self._note),
             "add": partial(self._take, self._add),
+            "acknowledge": partial(self._take, self._acknowledge),
             "stop": partial(self._take, self._stop),
         }
         incident_path = PATH + "/{incident}"
@@ -214,6 +218,11 @@ class ApprovalPages:
         added = add_note(self.installation, incident, given.get("text", ""), by=session.person)
         return f"Note {added.note.number} is recorded."
 
+    def _acknowledge(self, session: Session, given: Fields, incident: str) -> str:
+        triggers = triggers_of(self.installation.config)
+        done = acknowledge(self.installation, triggers, incident, session.person)
+        return "Acknowledged: nobody else is paged." if done.ended else "Nobody is being paged."
+
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
         halt(self.installation, incident, by=session.person)
         return "Stopped: no further act begins."
@@ -278,6 +287,9 @@ class ApprovalPages:
             asked,
             self.door.seat(session),
             account_lists=account_lists(self.installation, incident) if may_grow else (),
+            is_paging=bool(
+                open_call_outs(self.installation, triggers_of(self.installation.config), incident)
+            ),
             result=result,
             problem=problem,
         )

@@ -29,6 +29,7 @@ from standfast.ledger.messages.delivery_reports import Deliveries
 from standfast.ledger.messages.notice_control import Notices
 from standfast.ledger.people.enrolment import People
 from standfast.ledger.people.staff_list import Staff
+from standfast.ledger.runs.call_outs import CallOuts
 from standfast.ledger.runs.run_store import Runners, Runs
 from standfast.ledger.runs.server_clock import ServerClock
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
@@ -66,6 +67,7 @@ class Ledger:
     staff: Staff
     triggers: Triggers
     runs: Runs
+    call_outs: CallOuts
     runners: Runners
     audit: Auditor
 
@@ -190,6 +192,7 @@ def open_ledger(
             staff=Staff(database),
             triggers=Triggers(database),
             runs=Runs(database),
+            call_outs=CallOuts(database),
             runners=Runners(database),
             audit=Auditor(database, witness),
         )

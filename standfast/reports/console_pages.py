@@ -148,12 +148,14 @@ def asking_page(
     seat: Seat,
     *,
     account_lists: Sequence[str],
+    is_paging: bool,
     result: str,
     problem: str,
 ) -> str:
     """Return an incident's page with its requests; `result` is a form's.
 
-    `account_lists` are the inputs to which accounts can be added.
+    `account_lists` are the inputs to which accounts can be added. `is_paging` means that people are
+    paged about the incident.
     """
     clock = Clock(report.heading.time_zone)
     return render(
@@ -163,6 +165,7 @@ def asking_page(
         asked=asked,
         seat=seat,
         account_lists=account_lists,
+        is_paging=is_paging,
         result=result,
         problem=problem,
     )

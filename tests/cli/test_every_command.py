@@ -152,6 +152,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("incident accept lock", 2),  # the step is done
     ("incident settle 0 yes", 2),
     ("incident retry", 5),
+    ("incident acknowledge --as dana", 0),  # nobody is being paged
     ("incident stop --as dana", 0),
     ("incident resume --as dana", 5),
     ("incident undo --all --as dana", 5),

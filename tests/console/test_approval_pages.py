@@ -294,6 +294,18 @@ def test_stop_records_the_signed_in_person(site: Site, lee: Browser, incident: s
     assert event.actor == "lee"
 
 
+def test_acknowledge_button_ends_the_pages(site: Site, lee: Browser, incident: str) -> None:
+    call_outs, now = site.installation.ledger.call_outs, site.installation.clock()
+    assert "Acknowledge" not in lee.get(f"/console/{incident}").text
+    assert call_outs.begin("trigger.siem", incident, [incident], "os:test", now)
+    assert "People are being paged" in lee.get(f"/console/{incident}").text
+    assert lee.send("acknowledge").status_code == 200
+    assert "Acknowledged: nobody else is paged" in lee.text
+    (call_out,) = call_outs.of_incident(incident)
+    assert call_out.acknowledged_by == "lee"
+    assert not site.installation.ledger.incidents.is_stopped(incident)
+
+
 def test_shown_names_are_recorded_for_the_reader(site: Site, lee: Browser) -> None:
     incident = exercised(site.installation, "shut")
     lee.get(f"/console/{incident}")

@@ -1,12 +1,15 @@
 """A quiet incident is hidden from its subject and from all outsiders."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from standfast.config.sections.on_call import OnCallConfig
 from standfast.deadlines.incident_facts import FactKind
+from standfast.errors import ApprovalRefused
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import Mode
 from standfast.triggers.input_mapping import parse
@@ -15,7 +18,8 @@ from standfast.usecases.deadlines.calendar_feed import due_feed
 from standfast.usecases.deadlines.legal_clocks import state
 from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.incidents.lifecycle import open_incident
-from standfast.usecases.triggers.message_intake import SignedTrigger, receive
+from standfast.usecases.on_call.call_outs import acknowledge, attend
+from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, receive
 from standfast.usecases.triggers.on_call_pages import due, send
 from tests.console.installations import Site, site_at
 from tests.console.people import Browser, furnished
@@ -115,3 +119,24 @@ def test_reminders_reach_only_the_circle(site: Site) -> None:
     assert notify(site.installation, raised, "direct")
     (told,) = site.installation.ledger.runs.all("alarm", raised.subject)
     assert told.summary["people"] == 1
+
+
+def test_call_out_pages_only_the_circle(site: Site) -> None:
+    rota = OnCallConfig.model_validate({"fallback": ["duty-manager", "operator"], "rounds": 1})
+    config = site.installation.config.model_copy(update={"on_call": rota})
+    installation = replace(site.installation, config=config)
+    inputs = {"accounts": parse("{/user}")}
+    triggers: dict[str, Trigger] = {
+        "siem": SignedTrigger(name="siem", scenario="hush", inputs=inputs, secrets=())
+    }
+    message = {"user": "agents:kim"}
+    case = receive(installation, triggers["siem"], message, message_id="one").incident
+    for _ in attend(installation, triggers):
+        break  # it has begun
+    for name in ("kim", "dana"):
+        with pytest.raises(ApprovalRefused, match="quiet incident"):
+            acknowledge(installation, triggers, case, name)
+    for _ in attend(installation, triggers):
+        pass
+    (found,) = installation.ledger.call_outs.of_incident(case)
+    assert {page.person for page in found.pages} == {"lee"}

@@ -28,6 +28,7 @@ def test_the_shipped_notices_are_these() -> None:
         "approvers-changed",
         "backup-alarm",
         "business-clients",
+        "call-out",
         "customers-account-takeover",
         "customers-all-clear",
         "customers-data-theft",

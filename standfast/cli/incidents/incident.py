@@ -2,6 +2,7 @@
 
 import click
 
+from standfast.cli.incidents.acknowledgement import acknowledge
 from standfast.cli.incidents.affected_people import affected
 from standfast.cli.incidents.closure import close, reopen
 from standfast.cli.incidents.event_text import event_cells, event_json
@@ -233,6 +234,7 @@ incident = Group(
         retry,
         resume,
         undo,
+        acknowledge,
         stop,
         close,
         reopen,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from standfast.cli.incidents.call_out_text import call_out_line
 from standfast.cli.terminal.output import Line, Table
 from standfast.local_time import minute
 from standfast.playbook.engine import standing_state
@@ -50,6 +51,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
         for name in status.unsent
     ]
     warned = [
+        *(call_out_line(call_out, incident, zone) for call_out in status.call_outs[:1]),
         *_clocks_lines(incident, status.duties, zone),
         *(f"Warning: {warning}" for warning in status.missing_approvers),
         *_missing_part_lines(status.missing_parts),

@@ -22,18 +22,21 @@ def notify_each(
     values: JsonObject,
     people: Sequence[Person],
     token: str,
+    *,
+    sender_name: str | None = None,
 ) -> tuple[Counter[EffectState], str]:
     """Send one message to each person; return counts by state and an error.
 
     The error is "" if a message could be sent. `values` are the values of the template besides the
-    organisation and its contact line; `token` identifies this notification.
+    organisation and its contact line; `token` identifies this notification. Without `sender_name`,
+    the default sender is used.
     """
     if not people:
         return (Counter(), "nobody enrolled can be reached. Enrol with `standfast people add`.")
     organisation = installation.config.organisation
     try:
         with closing(installation.alarm_channels()) as outside:
-            sender = outside.sender(outside.default_sender())
+            sender = outside.sender(sender_name or outside.default_sender())
             prepared = prepare(
                 outside.templates[template],
                 {

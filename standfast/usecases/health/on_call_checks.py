@@ -5,12 +5,14 @@ from datetime import timedelta
 
 from standfast.continuity.on_call_rota import Duty
 from standfast.ledger import Ledger
+from standfast.ledger.runs.call_outs import CallOutState
 from standfast.local_time import minute
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
 from standfast.usecases.on_call.duties import duties, time_zone
 
 _PART = "on call"
 _CHECKED = timedelta(days=14)
+_REPORTED = timedelta(days=7)
 
 
 def _on_call(ground: Ground) -> Iterator[Check]:
@@ -22,11 +24,27 @@ def _on_call(ground: Ground) -> Iterator[Check]:
     problems = [*_gaps(ground, found)]
     if ground.ledger is not None:
         problems += _people(ground, ground.ledger, found)
+        problems += _unanswered(ground, ground.ledger)
     yield from problems
     if not problems:
         people = ", then ".join(found[0].people)
         until = minute(found[0].end, time_zone(ground.config))
         yield ok(_PART, f"{people} until {until if len(found) > 1 else 'further notice'}")
+
+
+def _unanswered(ground: Ground, ledger: Ledger) -> Iterator[Check]:
+    """Report recent call-outs that nobody acknowledged."""
+    zone = time_zone(ground.config)
+    for call_out in ledger.call_outs.recent():
+        is_recent = ground.clock() - call_out.started_at <= _REPORTED
+        if call_out.state is CallOutState.UNANSWERED and is_recent:
+            yield warn(
+                _PART,
+                f"nobody acknowledged the call-out of {minute(call_out.started_at, zone)} about "
+                f"{call_out.incident}",
+                "ask why nobody was reached: `standfast incident status "
+                f"{call_out.incident}` shows the pages",
+            )
 
 
 def _gaps(ground: Ground, found: Sequence[Duty]) -> Iterator[Check]:

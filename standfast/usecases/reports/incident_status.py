@@ -6,6 +6,7 @@ incident_status(installation, look(installation, incident_id)).as_json()
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from standfast.ledger.runs.call_outs import CallOut
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import is_pending, standing_state
 from standfast.playbook.model import Step
@@ -36,6 +37,7 @@ class IncidentStatus:
     missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
     missing_parts: tuple[str, ...]  # of an exercise: problems that would stop a live run
     duties: Duties | None
+    call_outs: tuple[CallOut, ...]  # newest first
 
     @property
     def state(self) -> State:
@@ -91,6 +93,7 @@ class IncidentStatus:
                 *([duties.trouble] if duties and duties.trouble else []),
             ],
             "missing_parts": [*self.missing_parts],
+            "call_outs": [call_out.as_json() for call_out in self.call_outs],
         }
 
     def _step_as_json(self, view: StepView) -> JsonObject:
@@ -129,6 +132,7 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
         missing_approvers=tuple(missing_approvers(installation, outcome.incident, state)),
         missing_parts=tuple(missing_parts(installation, state.playbook)) if is_exercise else (),
         duties=duties,
+        call_outs=tuple(installation.ledger.call_outs.of_incident(outcome.incident)),
     )
 
 

@@ -87,6 +87,19 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"a decision about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
+        case "call-out.began":
+            return f"began a call-out about {counted(int(detail.get('covers', 0)), 'matter')}"
+        case "call-out.paging":
+            return f"began to page {detail.get('person')} by {detail.get('sender') or 'mail'}"
+        case "call-out.paged":
+            sender = detail.get("sender") or "mail"
+            return f"paged {detail.get('person')} by {sender}: {detail.get('state')}"
+        case "call-out.acknowledged":
+            return "acknowledged the call-out"
+        case "call-out.unanswered":
+            return f"nobody acknowledged the call-out after {detail.get('pages')} pages"
+        case "call-out.over":
+            return "ended the call-out: nothing is left that needs a person"
         case "incident.noted":
             files = int(detail.get("files", 0))
             sealed = f", with {counted(files, 'sealed file')}" if files else ""

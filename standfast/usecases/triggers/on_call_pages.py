@@ -55,6 +55,11 @@ class Page:
     incidents: tuple[IncidentRow, ...] = ()  # oldest first
     waiting: tuple[IgnoredTrigger, ...] = ()  # oldest incident first
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The incidents, and the waiting alerts as `INCIDENT since STOP`."""
+        return (*(row.id for row in self.incidents), *map(_name, self.waiting))
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Letter:
@@ -66,8 +71,8 @@ class _Letter:
     summary: JsonObject
 
 
-def due(installation: Installation) -> list[Page]:
-    """Return the pages to send now, by trigger."""
+def all_pages(installation: Installation) -> list[Page]:
+    """Return what each trigger pages about, sent or not."""
     opened: dict[str, list[IncidentRow]] = {}
     for row in installation.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
@@ -76,17 +81,22 @@ def due(installation: Installation) -> list[Page]:
     for alert in installation.ledger.triggers.waiting():
         if alert.source.startswith(ACTOR):
             waiting.setdefault(alert.source.removeprefix(ACTOR), []).append(alert)
-    now, found = installation.clock(), []
-    for name in {**waiting, **opened}:
-        runs = installation.ledger.runs.all(KIND, name)  # newest first
-        page = _without_sent(
-            Page(
-                trigger=name,
-                incidents=tuple(opened.get(name, ())),
-                waiting=tuple(waiting.get(name, ())),
-            ),
-            runs,
+    return [
+        Page(
+            trigger=name,
+            incidents=tuple(opened.get(name, ())),
+            waiting=tuple(waiting.get(name, ())),
         )
+        for name in {**waiting, **opened}
+    ]
+
+
+def due(installation: Installation) -> list[Page]:
+    """Return the pages to send now, by trigger."""
+    now, found = installation.clock(), []
+    for every in all_pages(installation):
+        runs = installation.ledger.runs.all(KIND, every.trigger)  # newest first
+        page = _without_sent(every, runs)
         pause = _AGAIN_AFTER if _has_failed(runs) else _APART
         # `abs`, because a clock that was ahead must not delay a new page.
         if page and (not runs or abs(now - runs[0].started_at) >= pause):

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from standfast.usecases.on_call.call_outs import attend
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.usecases.triggers.message_intake import receive, triggers_of
 from tests.cli.desk import Desk
+from tests.servers.smtp import SmtpServer
 
 ROTA = """
 [senders.lee-push]
@@ -26,6 +30,16 @@ end = "18:00"
 people = ["kim", "erin"]
 start = "2026-12-24T18:00"
 end = "2026-12-26T09:00"
+"""
+
+SIEM = """
+[triggers.siem]
+kind = "webhook"
+secrets = ["env:SIEM_SECRET"]
+scenario = "lock"
+inputs = { accounts = "agents:{/user}" }
+
+[on_call]
 """
 
 
@@ -67,3 +81,28 @@ def test_pager_needs_its_sender(desk: Desk, quiet_installation: Path) -> None:
     assert refused.status == 2
     assert "on_call.people.lee.pagers[0].sender" in refused.err
     assert "lee-push" in refused.err
+
+
+def test_acknowledgement_is_shown_with_its_person(
+    desk: Desk, live_installation: Path, smtp_server: SmtpServer
+) -> None:
+    config_file = live_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + ROTA.replace("[on_call]", SIEM))
+    with open_installation(config_file, env={}, actor="os:test") as opened:
+        triggers = triggers_of(opened.config)
+        message = {"user": "agent01"}
+        case = receive(opened, triggers["siem"], message, message_id="one").incident
+        for _ in attend(opened, triggers):
+            pass
+    status = desk.run("incident", "status", case)
+    assert f"standfast incident acknowledge {case} --as PERSON" in status.out
+    assert "by mail at" in status.out
+    assert desk.run("incident", "acknowledge", case).status == 4
+    done = desk.run("incident", "acknowledge", case, *desk.by("kim"))
+    assert (done.status, "Nobody else is paged" in done.out) == (0, True)
+    again = desk.run("incident", "acknowledge", case, *desk.by("lee"))
+    assert "kim acknowledged it at" in again.out
+    (call_out,) = desk.json("incident", "status", case)["call_outs"]
+    assert (call_out["state"], call_out["acknowledged_by"]) == ("acknowledged", "kim")
+    timeline = desk.run("incident", "status", case, "--timeline").out
+    assert "example.com" not in timeline

@@ -1,0 +1,40 @@
+"""Output of a call-out."""
+
+from collections.abc import Sequence
+
+from standfast.ledger.runs.call_outs import CallOut, CallOutState, SentPage
+from standfast.local_time import minute
+from standfast.plurals import counted
+from standfast.records import EffectState
+
+_SHOWN = 3
+_RESULTS = {EffectState.DONE: "sent", EffectState.SUBMITTING: "being sent"}
+
+
+def call_out_line(call_out: CallOut, incident: str, zone: str) -> str:
+    """Return one line about the state of a call-out, and the action."""
+    ended = minute(call_out.ended_at, zone) if call_out.ended_at else ""
+    pages = counted(len(call_out.pages), "page")
+    match call_out.state:
+        case CallOutState.ACKNOWLEDGED:
+            return f"Call-out: {call_out.acknowledged_by} acknowledged it at {ended}, after {pages}"
+        case CallOutState.OVER:
+            return f"Call-out: ended at {ended}, after {pages}: no person was needed any more"
+        case CallOutState.UNANSWERED:
+            return f"Warning: nobody acknowledged the call-out: {pages}, until {ended}"
+        case CallOutState.OPEN:
+            last = _last_pages(call_out.pages, zone) or "no page yet"
+            return (
+                f"Call-out: nobody has acknowledged it ({last}). To end it: "
+                f"`standfast incident acknowledge {incident} --as PERSON`"
+            )
+
+
+def _last_pages(pages: Sequence[SentPage], zone: str) -> str:
+    more = len(pages) - _SHOWN
+    shown = [
+        f"{page.person} by {page.sender or 'mail'} at {minute(page.at, zone)}: "
+        f"{_RESULTS.get(page.state, page.state.value)}"
+        for page in pages[-_SHOWN:]
+    ]
+    return "; ".join([f"{more} earlier"] * (more > 0) + shown)

@@ -1,0 +1,280 @@
+"""Call-outs: pages about one matter until somebody acknowledges it.
+
+Rules
+- A call-out is a row of the table of runs. Each event about it is in the timeline of its incident.
+  It contains sign-in names and names of senders, and no address.
+- A page is recorded before it is sent, by a compare-and-swap on its number: of several processes,
+  one sends it. Its result is recorded afterwards.
+- If a process died in between, the outcome of the page stays unknown. It is not sent again; the
+  next page follows.
+- A subject has at most one open call-out. An acknowledgement ends it, and no page follows.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, desc, select
+
+from standfast.ledger.audit.audited_database import AuditedDatabase
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.schema.row_ids import new_token
+from standfast.ledger.schema.tables import incident, run, step
+from standfast.records import EffectState, Json, Mode, StepState, canonical, moment, timestamp
+
+_KIND = "call-out"
+_MOST_SHOWN = 200
+
+
+class CallOutState(StrEnum):
+    """The state of a call-out; only an open one pages."""
+
+    OPEN = "running"  # as of other runs
+    ACKNOWLEDGED = "acknowledged"
+    UNANSWERED = "unanswered"  # everybody was paged in every round
+    OVER = "over"  # nothing is left that needs a person
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentPage:
+    """One page of a call-out; SUBMITTING and UNKNOWN may have arrived."""
+
+    person: str
+    sender: str
+    state: EffectState
+    at: datetime
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {
+            "person": self.person,
+            "sender": self.sender,
+            "state": self.state.value,
+            "at": timestamp(self.at),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOut:
+    """One call-out about incidents, alerts or steps, as `covers` lists them."""
+
+    id: str
+    subject: str
+    incident: str  # the newest incident when it began; its timeline has the events
+    covers: tuple[str, ...]
+    pages: tuple[SentPage, ...]  # in order
+    state: CallOutState
+    started_at: datetime
+    ended_at: datetime | None
+    acknowledged_by: str
+
+    def is_about(self, incident_id: str) -> bool:
+        """Return whether the call-out covers an incident, or a part of it."""
+        return incident_id in (self.incident, *(name.partition(" ")[0] for name in self.covers))
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the JSON form."""
+        return {
+            "subject": self.subject,
+            "incident": self.incident,
+            "state": "open" if self.state is CallOutState.OPEN else self.state.value,
+            "started_at": timestamp(self.started_at),
+            "ended_at": timestamp(self.ended_at) if self.ended_at else None,
+            "acknowledged_by": self.acknowledged_by or None,
+            "pages": [page.as_json() for page in self.pages],
+        }
+
+
+class CallOuts:
+    """All call-outs."""
+
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
+
+    def begin(
+        self, subject: str, incident_id: str, covers: Sequence[str], actor: str, now: datetime
+    ) -> bool:
+        """Begin a call-out; False if the subject has an open one."""
+        token = new_token()
+        with self._write("began", incident_id, actor, now) as write:
+            write.exclude_writers()
+            if _rows(write.connection, subject=subject, states=[CallOutState.OPEN]):
+                return False
+            write.insert(
+                run,
+                {"id": token, "kind": _KIND, "subject": subject, "way": "serve"}
+                | {"state": CallOutState.OPEN.value, "started_at": now, "ended_at": None}
+                | {"summary": _summary(incident_id, covers, (), "")},
+            )
+            write.tell(subject=subject, covers=len(covers))
+        return True
+
+    def begin_page(
+        self, call_out: CallOut, person: str, sender: str, actor: str, now: datetime
+    ) -> bool:
+        """Record a page before it is sent; False if another process did.
+
+        Earlier pages without a result become unknown.
+        """
+        new = SentPage(person=person, sender=sender, state=EffectState.SUBMITTING, at=now)
+        with self._write("paging", call_out.incident, actor, now) as write:
+            write.exclude_writers()
+            current = _find(write.connection, call_out.id)
+            if current.state is not CallOutState.OPEN or len(current.pages) != len(call_out.pages):
+                return False
+            pages = (*map(_without_result, current.pages), new)
+            _store(write, current, pages=pages)
+            write.tell(person=person, sender=sender, number=len(pages))
+        return True
+
+    def finish_page(
+        self, call_out: str, number: int, state: EffectState, actor: str, now: datetime
+    ) -> None:
+        """Record the result of a page; `number` counts from 1."""
+        with self._database.reading() as connection:
+            incident_id = _find(connection, call_out).incident
+        with self._write("paged", incident_id, actor, now) as write:
+            write.exclude_writers()
+            current = _find(write.connection, call_out)
+            page = current.pages[number - 1]
+            done = SentPage(person=page.person, sender=page.sender, state=state, at=page.at)
+            pages = (*current.pages[: number - 1], done, *current.pages[number:])
+            _store(write, current, pages=pages)
+            write.tell(person=page.person, sender=page.sender, number=number, state=state.value)
+
+    def end(
+        self,
+        call_out: CallOut,
+        state: CallOutState,
+        covers: Collection[str],
+        actor: str,
+        now: datetime,
+    ) -> bool:
+        """End a call-out, which then covers also `covers`; False if it has ended.
+
+        For ACKNOWLEDGED, `actor` is the person.
+        """
+        with self._write(state.value, call_out.incident, actor, now) as write:
+            write.exclude_writers()
+            current = _find(write.connection, call_out.id)
+            if current.state is not CallOutState.OPEN:
+                return False
+            every = tuple(dict.fromkeys([*current.covers, *covers]))
+            by = actor if state is CallOutState.ACKNOWLEDGED else ""
+            write.update(
+                run,
+                (current.id,),
+                state=state.value,
+                ended_at=now,
+                summary=_summary(current.incident, every, current.pages, by),
+            )
+            write.tell(subject=current.subject, covers=len(every), pages=len(current.pages))
+        return True
+
+    def open(self) -> list[CallOut]:
+        """Return the open call-outs, newest first."""
+        with self._database.reading() as connection:
+            return _rows(connection, states=[CallOutState.OPEN])
+
+    def newest(self, subject: str) -> CallOut | None:
+        """Return the newest call-out of a subject."""
+        with self._database.reading() as connection:
+            return next(iter(_rows(connection, subject=subject, most=1)), None)
+
+    def of_incident(self, incident_id: str) -> list[CallOut]:
+        """Return the recent call-outs about an incident, newest first."""
+        return [call_out for call_out in self.recent() if call_out.is_about(incident_id)]
+
+    def recent(self) -> list[CallOut]:
+        """Return the newest 200 call-outs, newest first."""
+        with self._database.reading() as connection:
+            return _rows(connection, most=_MOST_SHOWN)
+
+    def asked_steps(self) -> list[tuple[str, str, int]]:
+        """Return the steps that wait for approval in live incidents.
+
+        Each is an incident, a step and a round. Stopped incidents are left out.
+        """
+        statement = (
+            select(step.c.incident, step.c.name, step.c.round)
+            .join(incident, incident.c.id == step.c.incident)
+            .where(step.c.state == StepState.ASKING.value, step.c.is_asked)
+            .where(incident.c.mode == Mode.LIVE.value, incident.c.state == "open")
+            .where(~incident.c.is_halted)
+            .order_by(step.c.started_at, step.c.incident, step.c.name)
+        )
+        with self._database.reading() as connection:
+            return [(row.incident, row.name, row.round) for row in connection.execute(statement)]
+
+    def _write(self, verb: str, incident_id: str, actor: str, now: datetime) -> Any:
+        return self._database.write(
+            actor=actor, subject=incident_id, action=f"{_KIND}.{verb}", now=now
+        )
+
+
+def _rows(
+    connection: Connection,
+    *,
+    subject: str | None = None,
+    states: Collection[CallOutState] = (),
+    most: int | None = None,
+) -> list[CallOut]:
+    statement = select(run).where(run.c.kind == _KIND).order_by(desc(run.c.started_at)).limit(most)
+    if subject is not None:
+        statement = statement.where(run.c.subject == subject)
+    if states:
+        statement = statement.where(run.c.state.in_([state.value for state in states]))
+    return [_call_out(row) for row in connection.execute(statement)]
+
+
+def _find(connection: Connection, token: str) -> CallOut:
+    return _call_out(connection.execute(select(run).where(run.c.id == token)).one())
+
+
+def _call_out(row: Row[Any]) -> CallOut:
+    summary = json.loads(row.summary)
+    return CallOut(
+        id=row.id,
+        subject=row.subject,
+        incident=summary["incident"],
+        covers=tuple(summary["covers"]),
+        pages=tuple(
+            SentPage(
+                person=page["person"],
+                sender=page["sender"],
+                state=EffectState(page["state"]),
+                at=moment(page["at"]),
+            )
+            for page in summary["pages"]
+        ),
+        state=CallOutState(row.state),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        acknowledged_by=summary["acknowledged_by"],
+    )
+
+
+def _summary(incident_id: str, covers: Sequence[str], pages: Sequence[SentPage], by: str) -> str:
+    return canonical(
+        {
+            "incident": incident_id,
+            "covers": list(covers),
+            "pages": [page.as_json() for page in pages],
+            "acknowledged_by": by,
+        }
+    ).decode()
+
+
+def _store(write: Write, call_out: CallOut, *, pages: Sequence[SentPage]) -> None:
+    by = call_out.acknowledged_by
+    summary = _summary(call_out.incident, call_out.covers, pages, by)
+    write.update(run, (call_out.id,), summary=summary)
+
+
+def _without_result(page: SentPage) -> SentPage:
+    if page.state is not EffectState.SUBMITTING:
+        return page
+    return SentPage(person=page.person, sender=page.sender, state=EffectState.UNKNOWN, at=page.at)
