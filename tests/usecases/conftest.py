@@ -68,6 +68,15 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
 
 
+@pytest.fixture
+def calls_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time after which a cut call can no longer arrive.
+
+    For tests whose server has received or refused the call before its connection ends.
+    """
+    monkeypatch.setattr(retry_rules, "SETTLE_FACTOR", 0.02)
+
+
 @pytest.fixture(params=DATABASES)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """Live installation with simulators, on each database in turn."""

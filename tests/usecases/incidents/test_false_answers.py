@@ -60,11 +60,9 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/scim+json"}, json.dumps(page).encode()
 
 
-def locked_through(
-    tmp_path: Path, liar: Liar, *, seconds: float = 20
-) -> tuple[Outcome, str, EffectState]:
+def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
     """Lock agent01 in the directory; return outcome, reason and state."""
-    config_file = furnish(tmp_path, timeout_seconds=seconds)
+    config_file = furnish(tmp_path, timeout_seconds=20)
     with installation_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
         with installation_at(config_file) as installation:
@@ -126,11 +124,10 @@ def test_garbage_locks_nobody_and_is_not_quoted(tmp_path: Path, body: bytes) -> 
     assert "oops" not in reason
 
 
-def test_cut_connection_leaves_no_false_success(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.usefixtures("calls_settle_at_once")
+def test_cut_connection_leaves_no_false_success(tmp_path: Path) -> None:
     def answer(method: str, _count: int) -> tuple[int, dict[str, str], bytes] | None:
         return None if method == "PATCH" else listed(is_active=True)
 
-    outcome, _, state = locked_through(tmp_path, Liar(answer=answer), seconds=2)
+    outcome, _, state = locked_through(tmp_path, Liar(answer=answer))
     assert (outcome.exit_status, state) == (ExitStatus.FAILED, EffectState.FAILED)

@@ -229,6 +229,7 @@ def test_refused_recipient_does_not_stop_others(
     }
 
 
+@pytest.mark.usefixtures("calls_settle_at_once")
 def test_possibly_accepted_message_waits_for_a_person(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_busy_api_is_asked_later(installation: Installation, there: Firewall, st
     assert rows(installation, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}
 
 
+@pytest.mark.usefixtures("calls_settle_at_once")
 def test_invalid_answer_is_looked_up(installation: Installation, there: Firewall) -> None:
     there.answers += [(404, {}, b"{}"), (500, {}, b"<html>")]
     case, outcome = carried_out(installation, "pc-1")
