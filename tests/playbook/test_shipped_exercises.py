@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,6 +21,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.plan import plan_incident
 from standfast.usecases.playbooks.library import SHIPPED, read
+from tests.memory_disk import memory_folder
 from tests.usecases.installations import furnish, installation_at
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
@@ -55,10 +58,12 @@ def hours() -> Hours:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory, hours: Hours) -> Iterator[Installation]:
+def installation(hours: Hours) -> Iterator[Installation]:
     """One shared installation: an opener, and two people with every role."""
-    config_file = furnish(tmp_path_factory.mktemp("installation"), customers=2)
-    with installation_at(config_file, clock=hours) as installation:
+    with (
+        TemporaryDirectory(prefix="sf-test-", dir=memory_folder()) as folder,
+        installation_at(furnish(Path(folder), customers=2), clock=hours) as installation,
+    ):
         credential = _credential()
         for name in (OPENED_BY, SIGNS, TARGET, BYSTANDER):
             installation.ledger.people.enrol(
