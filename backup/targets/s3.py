@@ -1,6 +1,7 @@
 """S3 bucket target: adds versions of objects, and removes exactly these.
 
     target = BucketTarget(options)
+    target.refuse_unsafe()
     added = target.put("calls/1.wav", file, {"ContentType": "audio/wav"}, newest_version="")
     target.remove("calls/1.wav", added[0])    # the version below it is current again
 
@@ -61,17 +62,20 @@ class BucketTarget:
         pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Open the bucket; raise `UnsafePath` if it cannot be undone."""
+        """Open the bucket; `options` must not require a lock."""
         self._bucket = options.bucket
         self._part_bytes = part_bytes
-        self._calls, traits = open_bucket(options, pause=pause, jitter=jitter)
+        self._calls, self._traits = open_bucket(options, pause=pause, jitter=jitter)
         self._client = self._calls.client
-        if not traits.is_versioned:
+
+    def refuse_unsafe(self) -> None:
+        """Raise `UnsafePath` if an added version could not be removed again."""
+        if not self._traits.is_versioned:
             raise UnsafePath(
                 f"bucket {self._bucket}: it keeps no versions, so present objects would be lost."
                 " Enable versioning"
             )
-        if traits.lock is not None:
+        if self._traits.lock is not None:
             raise UnsafePath(
                 f"bucket {self._bucket}: its default lock would prevent an undo. Name a bucket"
                 " without a default lock"

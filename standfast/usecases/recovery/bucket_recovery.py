@@ -9,6 +9,7 @@ Rules
   act, the recovery fails, and everything is taken back.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -30,14 +31,16 @@ from standfast.usecases.recovery.planned_buckets import (
     restored_objects,
 )
 from standfast.usecases.recovery.recovery_journal import (
+    PROGRESS,
     REPLACED,
     REPLACING,
     RETURNED,
     RETURNING,
     RecoveryJournal,
 )
-from standfast.usecases.recovery.version_record import ActState, opened_record
+from standfast.usecases.recovery.version_record import ActState, VersionRecord, opened_record
 
+_PROGRESS_SECONDS = 60.0  # between two events
 _UNDER_WAY = (ActState.BEGUN, ActState.DONE, ActState.CHANGED, ActState.REMOVING)
 
 
@@ -63,10 +66,7 @@ def record_objects(
 
 
 def replace_objects(
-    installation: Installation,
-    journal: RecoveryJournal,
-    bucket: PlannedBucket,
-    observe: Callable[[], None],
+    installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
     """Add the restored objects to a bucket; continue an earlier try."""
     if journal.is_replaced(bucket.source):
@@ -76,6 +76,7 @@ def replace_objects(
         translated_errors(f"replacing objects of {bucket.name}"),
         opened_record(bucket.record_file) as record,
     ):
+        target.refuse_unsafe()
         if record.has(ActState.REMOVING):  # a reversal was interrupted
             take_objects_back(target, record, bucket.restored_folder)
         if not record.has(*_UNDER_WAY):
@@ -88,7 +89,7 @@ def replace_objects(
                     "recovery again."
                 )
             journal.write(REPLACING, source=bucket.source, path=bucket.name, counts=asdict(counts))
-        put_objects(target, record, bucket.restored_folder, observe)
+        put_objects(target, record, bucket.restored_folder, _observer(journal, bucket, record))
         if changed := record.mark_changed(target.rows(bucket.prefix)):
             raise StandfastError(
                 f"{bucket.name}: another program changed {counted(changed, 'object')} during the "
@@ -101,6 +102,25 @@ def replace_objects(
             objects=record.count(ActState.DONE),
             versions_sha256=record.digest(),
         )
+
+
+def _observer(
+    journal: RecoveryJournal, bucket: PlannedBucket, record: VersionRecord
+) -> Callable[[], None]:
+    """Return a function that ends a stopped recovery and records progress."""
+    recorded_at = time.monotonic()
+
+    def observe() -> None:
+        nonlocal recorded_at
+        journal.refuse_stopped()
+        if time.monotonic() - recorded_at > _PROGRESS_SECONDS:
+            recorded_at = time.monotonic()
+            done, left = record.count(ActState.DONE), record.count(ActState.PLANNED)
+            journal.write(
+                PROGRESS, source=bucket.source, path=bucket.name, objects=done, of=done + left
+            )
+
+    return observe
 
 
 def take_bucket_back(

@@ -13,13 +13,14 @@ Rules
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.errors import Damaged
+from backup.errors import Damaged, TargetFailed
 from standfast.usecases.recovery.version_record import ActState, ObjectAct, VersionRecord
 
 if TYPE_CHECKING:
@@ -30,14 +31,19 @@ _CALLS_AT_ONCE = 16
 
 
 def put_objects(
-    target: "BucketTarget", record: VersionRecord, folder: Path, observe: Callable[[], None]
+    target: "BucketTarget",
+    record: VersionRecord,
+    folder: Path,
+    observe: Callable[[], None],
+    *,
+    batch: int = _BATCH,
 ) -> None:
     """Do all planned acts; `folder` has the restored files.
 
     `observe` is called before each batch, and may raise to end the call.
     """
     _look_up_begun(target, record, folder)
-    while acts := record.acts(ActState.PLANNED, _BATCH):
+    while acts := record.acts(ActState.PLANNED, batch):
         observe()
         record.mark(acts, ActState.BEGUN)
         _do_all(record, acts, partial(_do, target, folder))
@@ -79,21 +85,30 @@ def _do_all(
 def _do(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
     if act.path is None:
         return target.hide(act.key, newest_marker=act.newest_marker)
-    file = _file(folder, act)
-    return target.put(act.key, file, act.headers, newest_version=act.newest_version)
+    with _restored_file(folder, act) as file:
+        return target.put(act.key, file, act.headers, newest_version=act.newest_version)
 
 
 def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
     if act.path is None:
         return target.own_markers(act.key, act.newest_marker)
-    return target.own_versions(act.key, _file(folder, act), act.newest_version)
+    with _restored_file(folder, act) as file:
+        return target.own_versions(act.key, file, act.newest_version)
 
 
-def _file(folder: Path, act: ObjectAct) -> Path:
+@contextmanager
+def _restored_file(folder: Path, act: ObjectAct) -> Iterator[Path]:
+    """Check the size of a restored file; errors do not contain its name."""
     file = folder / os.fsdecode(act.path or b"")
-    if file.stat(follow_symlinks=False).st_size != act.size:
-        raise Damaged("a restored object has another size than in the recovery point")
-    return file
+    try:
+        if file.stat(follow_symlinks=False).st_size != act.size:
+            raise Damaged(f"{folder}: a restored object has another size than in the backup")
+        yield file
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+        raise TargetFailed(
+            f"{folder}: a restored object cannot be read ({problem}). Retry the step"
+        ) from error
 
 
 def _remove_all(target: "BucketTarget", record: VersionRecord, state: ActState) -> None:

@@ -58,8 +58,9 @@ class PlannedBucket:
 
     @property
     def name(self) -> str:
-        """The bucket and the prefix in words."""
-        return f"bucket {self.bucket}" + (f" below {self.prefix}" if self.prefix else "")
+        """The bucket, its server and the prefix in words."""
+        where = f"bucket {self.bucket}" + (f" at {self.endpoint_url}" if self.endpoint_url else "")
+        return where + (f" below {self.prefix}" if self.prefix else "")
 
     @property
     def place(self) -> str:
@@ -136,6 +137,11 @@ def plan_bucket(
     """
     settings = _target_settings(installation, set_name, source)
     _refuse_own_buckets(installation, settings)
+    if settings.hides_others and not point.complete:
+        raise Refused(
+            f"{point.name}: it is incomplete, so objects that the backup could not read would be "
+            f"hidden in bucket {settings.bucket}. Choose a complete point, or unset hides_others."
+        )
     path = settings.folder / f"{set_name}.{source}"
     planned = PlannedBucket(
         source=source,
@@ -159,6 +165,7 @@ def plan_bucket(
         tempfile.TemporaryDirectory(prefix="standfast-") as folder,
         opened_record(Path(folder) / "versions.sqlite") as record,
     ):
+        target.refuse_unsafe()
         record.restored(
             restored_objects(installation, set_name, source, repository, point, planned.prefix)
         )
@@ -174,11 +181,10 @@ def open_target(
     Raise Refused if the configuration names another target now.
     """
     settings = _target_settings(installation, set_name, planned.source)
-    if (settings.bucket, settings.prefix, settings.endpoint_url, settings.hides_others) != (
+    if (settings.bucket, settings.prefix, settings.endpoint_url) != (
         planned.bucket,
         planned.prefix,
         planned.endpoint_url,
-        planned.hides_others,
     ):
         raise Refused(
             f"{planned.name}: the configuration of its recovery target changed after the plan. "

@@ -16,6 +16,7 @@ from standfast.usecases.core.installation import Installation
 
 RESTORING, RESTORED = "recovery.restoring", "recovery.restored"
 LOADING, LOADED = "recovery.loading", "recovery.loaded"  # of a database
+PROGRESS = "recovery.progress"  # of the objects of a bucket
 REPLACING, REPLACED = "recovery.replacing", "recovery.replaced"
 MOVING, MOVED = "recovery.moving", "recovery.moved"  # of a MariaDB database to another name
 RETURNING, RETURNED = "recovery.returning", "recovery.returned"

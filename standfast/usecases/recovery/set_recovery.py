@@ -196,9 +196,7 @@ class _SetRecovery:
         self._journal.refuse_stopped()
         try:
             for bucket in self._plan.buckets:
-                replace_objects(
-                    self._installation, self._journal, bucket, self._journal.refuse_stopped
-                )
+                replace_objects(self._installation, self._journal, bucket)
             for target in self._plan.targets:
                 self._replace(target)
         except StandfastError as error:

@@ -143,6 +143,9 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             )
         case "recovery.restoring":
             return f"began to restore set {detail.get('set')} from {detail.get('point')}"
+        case "recovery.progress":
+            count = f"{detail.get('objects')} of {detail.get('of')}"
+            return f"restored {count} objects to {detail.get('path')}"
         case "recovery.replaced":
             return f"replaced the data at {detail.get('path')}"
         case "recovery.loaded":

@@ -12,6 +12,7 @@ from standfast.errors import ExitStatus
 from standfast.records import StepState
 from standfast.usecases.approvals import step_retry
 from standfast.usecases.approvals.pending_requests import pending_requests
+from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
@@ -95,6 +96,25 @@ def test_other_objects_are_hidden_on_request(tmp_path: Path, bucket: Bucket) -> 
         undo_approved(installation, case)
         lifecycle.advance(installation, case, "direct")
         assert objects(bucket) == before
+
+
+def test_incomplete_backup_hides_no_object(tmp_path: Path, bucket: Bucket) -> None:
+    config_file = with_bucket(tmp_path, bucket, "hides_others = true")
+    text = config_file.read_text()
+    config_file.write_text(
+        f"""{text}
+[[backup.sets.calls.sources]]
+kind = "files"
+name = "gone"
+path = "gone"
+
+[backup.sets.calls.recovery.gone]
+path = "{tmp_path}/spare/gone"
+"""
+    )
+    with installation_at(config_file) as installation:
+        assert run_backup(installation, "calls", "direct").exit_status is ExitStatus.PARTIAL
+        assert "incomplete" in plan_recovery(installation, "crm", "newest").refused["calls"]
 
 
 def test_failed_check_changes_no_object(tmp_path: Path, bucket: Bucket) -> None:

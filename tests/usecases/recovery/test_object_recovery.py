@@ -1,0 +1,99 @@
+"""Acts on the objects of a bucket, in batches that can be interrupted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from backup.errors import TargetFailed
+from backup.targets.s3 import BucketTarget
+from standfast.usecases.recovery.object_recovery import (
+    put_objects,
+    remove_added,
+    take_objects_back,
+)
+from standfast.usecases.recovery.version_record import (
+    ActState,
+    RestoredObject,
+    VersionRecord,
+    opened_record,
+)
+from tests.backup.s3_options import options
+from tests.servers.seaweedfs import Bucket, SeaweedFs
+
+KEYS = [f"calls/{number}.wav" for number in range(5)]
+
+
+class Ended(Exception):
+    """The end of a call by its observer."""
+
+
+@pytest.fixture
+def bucket(seaweedfs_server: SeaweedFs) -> Bucket:
+    """A bucket with versions and one object."""
+    made = seaweedfs_server.bucket(can_lock=False)
+    made.client(made.admin).put_object(Bucket=made.name, Key=KEYS[1], Body=b"encrypted")
+    return made
+
+
+@pytest.fixture
+def target(bucket: Bucket) -> BucketTarget:
+    return BucketTarget(options(bucket, bucket.admin, requires_lock=False))
+
+
+@contextmanager
+def planned(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
+    """Yield a record of five restored objects, with the listing of a bucket."""
+    (folder / "calls").mkdir()
+    for key in KEYS:
+        (folder / key).write_bytes(key.encode())
+    with opened_record(folder / "versions.sqlite") as record:
+        record.restored(
+            RestoredObject(key=key, path=key.encode(), size=len(key), headers={}, version="")
+            for key in KEYS
+        )
+        record.listed(target.rows(""), hides_others=False)
+        yield record
+
+
+def listed(target: BucketTarget) -> list[str]:
+    return [row.key for row in target.rows("") if row.is_current and not row.is_marker]
+
+
+def end_after(batches: int) -> Iterator[None]:
+    yield from [None] * batches
+    raise Ended
+
+
+def test_ended_call_continues_or_is_taken_back(tmp_path: Path, target: BucketTarget) -> None:
+    with planned(tmp_path, target) as record:
+        rows = list(target.rows(""))
+        for _ in range(2):
+            with pytest.raises(Ended):
+                put_objects(target, record, tmp_path, partial(next, end_after(2)), batch=1)
+        assert record.count(ActState.DONE) == 4
+        assert listed(target) == KEYS[:4]
+        take_objects_back(target, record, tmp_path)
+        assert list(target.rows("")) == rows
+        record.listed(target.rows(""), hides_others=False)
+        put_objects(target, record, tmp_path, lambda: None, batch=2)
+        assert listed(target) == KEYS
+        assert remove_added(target, record, "") == 0
+        assert list(target.rows("")) == rows
+
+
+def test_missing_file_keeps_the_finished_acts(tmp_path: Path, target: BucketTarget) -> None:
+    with planned(tmp_path, target) as record:
+        rows = list(target.rows(""))
+        (tmp_path / KEYS[2]).unlink()
+        with pytest.raises(TargetFailed) as caught:
+            put_objects(target, record, tmp_path, lambda: None)
+        assert KEYS[2] not in str(caught.value)
+        assert record.count(ActState.DONE) == 4
+        (tmp_path / KEYS[2]).write_bytes(KEYS[2].encode())
+        put_objects(target, record, tmp_path, lambda: None)
+        assert listed(target) == KEYS
+        take_objects_back(target, record, tmp_path)
+        assert list(target.rows("")) == rows
