@@ -190,7 +190,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         lines.append(f"{more:,} more findings; see --json")
     if not found.is_complete:
         lines.append(
-            "INCOMPLETE: too many accounts, addresses or events for the detections to follow all."
+            "INCOMPLETE: too many accounts, addresses or events to follow, or to mask, all of them."
         )
     if found.indicators_sha256:
         lines.append(f"Indicators: the file or rule set with SHA-256 {found.indicators_sha256}")

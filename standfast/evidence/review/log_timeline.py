@@ -14,6 +14,7 @@ Rules
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,10 +28,12 @@ from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
 LONGEST_TEXT = 500  # characters of an event that are shown
+LONGEST_WORD = 64  # characters of a word that is removed if a text ends within it
 _LONGEST_VALUE = 1_000  # characters of the other values
 _RUN = 100_000  # records that are sorted in memory
 _RUN_CHARACTERS = 64 * 1024 * 1024  # size of the records that are sorted in memory
 _NAMED_LINES = 5
+_LAST_WORD = re.compile(rf"[\w.+@\\-]{{1,{LONGEST_WORD}}}\Z")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -240,5 +243,10 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
 
 
 def _short(value: str, longest: int, record: Record, mask: MaskRecord) -> str:
-    """Return a value; if it is too long, mask it and cut it."""
-    return value if len(value) <= longest else mask(value, record.account)[:longest]
+    """Return a value; if it is too long, mask it and cut it.
+
+    A word in which the value would end is removed: it may be a part of a name.
+    """
+    if len(value) <= longest:
+        return value
+    return _LAST_WORD.sub("", mask(value, record.account)[:longest])

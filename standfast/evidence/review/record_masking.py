@@ -5,7 +5,7 @@ Rules
   records of an account can be followed. The pseudonym is computed with a key of this host: a person
   who cannot run a review on this host cannot find the account by trying names.
 - The account of a record is replaced in all values of this record, also where its mail address
-  appears without the domain. Other accounts and names in a record are not replaced.
+  appears without the domain. `name_masking` replaces the accounts of other records.
 - Values are masked before they are cut, searched or shown.
 """
 
@@ -48,11 +48,15 @@ def masking_with(signing_key: Ed25519PrivateKey, incident_id: str) -> MaskRecord
     return masked
 
 
+def account_forms(account: str) -> set[str]:
+    """Return an account's name with and without its domain."""
+    return {account, account.rpartition("\\")[2].partition("@")[0] or account}
+
+
 @lru_cache(maxsize=_CACHED)
 def _names_of(account: str) -> re.Pattern[str]:
     """Return a pattern of an account's name, with and without its domain."""
-    names = {account, account.rpartition("\\")[2].partition("@")[0] or account}
-    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    longest_first = sorted(map(re.escape, account_forms(account)), key=len, reverse=True)
     return re.compile(
         rf"(?:(?<![\w.+-])|(?<=%[0-9A-Fa-f]{{2}}))(?:{'|'.join(longest_first)})(?![\w@+-]|\.\w)",
         re.IGNORECASE,

@@ -75,8 +75,8 @@ def add_affected_by_records(
     characters = 0
     request = ReviewRequest(selection=selection, identity=identity)
     marks = Marks(selection=selection, records=finder)
-    with collected_logs(installation, incident_id, request, marks) as (review, events):
-        for event in events:
+    with collected_logs(installation, incident_id, request, marks) as (review, read_events):
+        for event in read_events():
             if event.is_selected:
                 for record in event.records:
                     kind, _, key = record.partition(" ")

@@ -1,8 +1,8 @@
 """Review of an incident's frozen logs: one timeline across sources.
 
 Rules
-- Values are masked, and accounts have pseudonyms. To see them in clear, an enrolled person with a
-  role signs in with a reason.
+- Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an
+  enrolled person with a role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
 - Detections examine every record. A finding is shown if one of its lines is selected.
@@ -36,6 +36,7 @@ from standfast.evidence.review.log_timeline import (
     collect_events,
     merged_events,
 )
+from standfast.evidence.review.name_masking import AccountNames
 from standfast.evidence.review.record_masking import in_clear, masking_with
 from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts
@@ -102,6 +103,7 @@ class LogReview:
     is_complete: bool = True  # whether detections could follow every account, address and event
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
     indicators_sha256: str = ""  # of the list or rule set; "" if there is none
+    mask: Callable[[str], str] = mask_text  # masks a value that is not of a record
 
     @property
     def cut(self) -> int:
@@ -127,27 +129,22 @@ class LogReview:
             "indicators_not_applied": [*self.not_applied],
             "indicators_sha256": self.indicators_sha256 or None,
             "unparsed": [
-                {**_log_lines(log, log.unparsed, log.first_unparsed), "records": log.records}
+                {**self._lines(log, log.unparsed, log.first_unparsed), "records": log.records}
                 for log in self.logs
                 if log.unparsed
             ],
-            "cut": [_log_lines(log, log.cut, log.first_cut) for log in self.logs if log.cut],
+            "cut": [self._lines(log, log.cut, log.first_cut) for log in self.logs if log.cut],
             "altered": [
-                {"source": log.log.source, "path": mask_text(log.log.path), "problem": log.problem}
+                {"source": log.log.source, "path": self.mask(log.log.path), "problem": log.problem}
                 for log in self.logs
                 if log.problem
             ],
             "left_out": [{"folder": each.folder, "reason": each.reason} for each in self.left_out],
         }
 
-
-def _log_lines(log: Tally, lines: int, first: Sequence[int]) -> JsonObject:
-    return {
-        "source": log.log.source,
-        "path": mask_text(log.log.path),
-        "lines": lines,
-        "first": [*first],
-    }
+    def _lines(self, log: Tally, lines: int, first: Sequence[int]) -> JsonObject:
+        path = self.mask(log.log.path)
+        return {"source": log.log.source, "path": path, "lines": lines, "first": [*first]}
 
 
 def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
@@ -169,13 +166,22 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
         records=record_finder(installation),
         mask=mask,
     )
-    detector = _detector(installation, incident_id)
-    with collected_logs(installation, incident_id, request, marks) as (review, events):
+    locks = _lock_periods(installation, incident_id)
+    detector = _detector(installation, locks)
+    names = AccountNames(lock.account for lock in locks)
+    with collected_logs(installation, incident_id, request, marks) as (review, read_events):
+        for event in read_events():
+            detector.see(event)
+            names.add(event)
+        if not request.in_clear:
+            mask = names.masking(mask)
+        review.mask = lambda value: mask(value, "")
         display = Display([tally.log for tally in review.logs], mask)
         with csv_writer(request.csv) as write:
-            for event in events:
-                detector.see(event)
+            for event in read_events():
                 if not event.is_selected or (indicators and not event.indicators):
+                    continue
+                if not display.may_show(event, request.selection.contains):
                     continue
                 review.selected += 1
                 review.counts.add(event)
@@ -189,7 +195,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
         review.findings = [
             display.finding(found) for found in detector.findings if found.is_selected
         ]
-    review.is_complete = detector.is_complete and review.counts.is_complete
+    review.is_complete = detector.is_complete and review.counts.is_complete and names.is_complete
     if indicators:
         review.not_applied = tuple(indicators.not_applied)
         review.indicators_sha256 = indicators.digest
@@ -218,34 +224,35 @@ def record_finder(installation: Installation) -> Callable[[Record], Sequence[str
     return find
 
 
-def _detector(installation: Installation, incident_id: str) -> Detector:
+def _lock_periods(installation: Installation, incident_id: str) -> list[LockPeriod]:
+    return [
+        LockPeriod(
+            account=target.partition(":")[2],
+            begin=microseconds(begin),
+            end=microseconds(end) if end else None,
+        )
+        for target, begin, end in installation.ledger.effects.lock_periods(incident_id)
+    ]
+
+
+def _detector(installation: Installation, locks: Sequence[LockPeriod]) -> Detector:
     settings = installation.config.review
-    locks = installation.ledger.effects.lock_periods(incident_id)
-    return Detector(
-        Thresholds(
-            accounts_per_address=settings.accounts_per_address,
-            records_per_hour=settings.records_per_hour,
-            known_sign_ins=settings.known_sign_ins,
-            travel_kmh=settings.travel_kmh,
-            travel_hours=settings.travel_hours,
-            counts_records=bool(settings.records),
-        ),
-        [
-            LockPeriod(
-                account=target.partition(":")[2],
-                begin=microseconds(begin),
-                end=microseconds(end) if end else None,
-            )
-            for target, begin, end in locks
-        ],
+    thresholds = Thresholds(
+        accounts_per_address=settings.accounts_per_address,
+        records_per_hour=settings.records_per_hour,
+        known_sign_ins=settings.known_sign_ins,
+        travel_kmh=settings.travel_kmh,
+        travel_hours=settings.travel_hours,
+        counts_records=bool(settings.records),
     )
+    return Detector(thresholds, locks)
 
 
 @contextmanager
 def collected_logs(
     installation: Installation, incident_id: str, request: ReviewRequest, marks: Marks
-) -> Iterator[tuple[LogReview, Iterator[Event]]]:
-    """Record the review, read the logs, and return their events by time."""
+) -> Iterator[tuple[LogReview, Callable[[], Iterator[Event]]]]:
+    """Record the review, read the logs, and yield a reader of their events."""
     folders = frozen(installation.config, incident_id)
     if not folders:
         raise no_evidence_found(installation, incident_id)
@@ -276,7 +283,7 @@ def collected_logs(
     with closing(SortedRuns(installation.config.custody.folder)) as runs:
         tallies = collect_events(logs, marks, runs)
         review = LogReview(logs=tallies, left_out=left_out, is_masked=request.in_clear is None)
-        yield review, clock.checked(merged_events(runs))
+        yield review, lambda: clock.checked(merged_events(runs))
 
 
 def _recorded(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from standfast.errors import UsageError
 from standfast.evidence.review.timeline_counts import Periods
-from standfast.evidence.text_masking import mask_text
 from standfast.reports.html_page import write_page
 from standfast.reports.log_review_page import (
     LogReviewReport,
@@ -32,7 +31,6 @@ def review_report(
 ) -> LogReviewReport:
     """Return the content of the page of a review."""
     document = review.as_json()
-    shown = mask_text if review.is_masked else str
     events, records = review.counts.events, review.counts.records
     accounts = review.counts.accounts_by_address
     altered = [log for log in review.logs if log.problem]
@@ -55,13 +53,13 @@ def review_report(
             _duration(records),
             events.counts if events.period == records.period else (),
         ),
-        addresses=address_bars({shown(name): len(each) for name, each in accounts.items()}),
+        addresses=address_bars({review.mask(name): len(each) for name, each in accounts.items()}),
         findings=review.findings,
         rows=review.rows,
         unparsed=document["unparsed"],
         cut=document["cut"],
         problems=(
-            *(f"{log.log.source}, {mask_text(log.log.path)}: {log.problem}" for log in altered),
+            *(f"{log.log.source}, {review.mask(log.log.path)}: {log.problem}" for log in altered),
             *(f"{each.folder} was not reviewed: {each.reason}" for each in review.left_out),
         ),
     )

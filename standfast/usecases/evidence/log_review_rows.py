@@ -16,7 +16,7 @@ from typing import IO
 from standfast.errors import StandfastError, UsageError
 from standfast.evidence.parsers.log_record import as_datetime
 from standfast.evidence.review.detections import Finding
-from standfast.evidence.review.log_timeline import LONGEST_TEXT, Event, Log
+from standfast.evidence.review.log_timeline import LONGEST_TEXT, LONGEST_WORD, Event, Log
 from standfast.evidence.review.record_masking import MaskRecord
 from standfast.records import Json, JsonObject, timestamp
 from standfast.spreadsheet_csv import formula_safe
@@ -44,10 +44,25 @@ class Display:
             "path": self._value(log.path, ""),
             "line": event.line,
             **{name: self._value(getattr(event, name), account) for name in _FIELDS[:-1]},
-            "text": self._mask(event.text, account)[:LONGEST_TEXT],
+            "text": self._text(event)[:LONGEST_TEXT],
             "indicators": ", ".join(self._value(each, account) for each in event.indicators),
             "cut": event.is_cut,
         }
+
+    def may_show(self, event: Event, contains: str) -> bool:
+        """Return whether a casefolded text is visible in an event.
+
+        The end of a long text is not here: there, a text counts as visible if masking does not
+        change it.
+        """
+        if not contains:
+            return True
+        if len(event.text) < LONGEST_TEXT - LONGEST_WORD:
+            return contains in self._text(event).casefold()
+        return self._value(contains, "") == contains
+
+    def _text(self, event: Event) -> str:
+        return self._mask(event.text, event.account)
 
     def finding(self, found: Finding) -> JsonObject:
         """Return a finding as it is shown."""

@@ -191,6 +191,26 @@ def test_csv_has_no_formula(case: Case, tmp_path: Path) -> None:
         case.review(csv=written)
 
 
+def test_other_accounts_are_masked_everywhere(case: Case, tmp_path: Path) -> None:
+    case.freeze(
+        **{
+            "web.log": LOGS["web.log"] + "2026-11-25T02:14:00Z call passed from bob to alice.\n",
+            "desk.log": f"2026-11-25T02:15:00Z {'x ' * 248}alice\nno record\n",
+        }
+    )
+    table, page = tmp_path / "rows.csv", tmp_path / "page.html"
+    found = case.review(csv=table)
+    write_review_page(case.installation, case.incident, found, page)
+    shown = str(found.as_json()) + table.read_text() + page.read_text()
+    assert "call passed from account-" in shown
+    assert " alic" not in shown
+    for name in ("bob", "alice", "from bo"):
+        assert name not in shown
+        assert case.review(Selection(contains=name)).selected == 0
+    in_clear = case.review(in_clear=InClear(person="lee", reason="court order"))
+    assert "from bob to alice" in str(in_clear.as_json())
+
+
 def test_review_in_clear_is_recorded(case: Case) -> None:
     found = case.review(in_clear=InClear(person="lee", reason="court order"))
     assert found.rows[0]["account"] == "alice@example.net"
