@@ -131,7 +131,7 @@ def give_databases_back(
     """Restore the names of the previous databases after a failed try."""
     for database in reversed(plan.databases):
         name = database.replacement.database
-        if journal.last_of(name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
+        if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
             with open_server(installation, database.into, journal.set_name) as server:
                 match server:
@@ -151,7 +151,7 @@ def _load(
     observe: Callable[[], None],
 ) -> int:
     name = database.replacement.database
-    last = journal.last_of(name, LOADING, LOADED, RETURNED)
+    last = journal.last_of(database.source, name, LOADING, LOADED, RETURNED)
     if last == LOADED:
         return 0
     stream = partial(_pieces, repository, point, database.dump, observe)

@@ -49,7 +49,7 @@ class MariadbRecovery:
 
     def is_away(self) -> bool:
         """Return whether a failed try left the database under another name."""
-        moves = self.journal.moves(self._name)
+        moves = self.journal.moves(self.source, self._name)
         is_interrupted = bool(moves) and moves[-1].action == MOVING
         return is_interrupted or self._place(_PREVIOUS) != self._name
 
@@ -109,6 +109,10 @@ class MariadbRecovery:
             )
 
     def _move(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:
+        if new != self._name and self.server.size_bytes(new):
+            raise Refused(
+                f"database {new}: it exists, and the recovery needs this name. Rename it."
+            )
         installation, incident = self.journal.installation, self.journal.incident
         stored = {"content": content.as_json()}
         sealed = installation.ledger.cipher.seal(incident, _CONTEXT, stored)
@@ -124,7 +128,7 @@ class MariadbRecovery:
 
     def _finish(self) -> None:
         """Complete a move that a dead process began."""
-        moves = self.journal.moves(self._name)
+        moves = self.journal.moves(self.source, self._name)
         if moves and moves[-1].action == MOVING:
             detail = moves[-1].detail
             content = self._opened(str(detail["sealed"]))
@@ -133,7 +137,7 @@ class MariadbRecovery:
     def _place(self, moved: str) -> str:
         """Return the name that a content has now."""
         place = self._name if moved == _PREVIOUS else ""
-        for event in self.journal.moves(self._name):
+        for event in self.journal.moves(self.source, self._name):
             if event.action == MOVED and event.detail["moved"] == moved:
                 place = str(event.detail["new"])
         return place
@@ -141,7 +145,9 @@ class MariadbRecovery:
     def _recorded(self, moved: str) -> DatabaseContent:
         """Return the content that the newest move of its kind recorded."""
         events = [
-            event.detail for event in self.journal.moves(self._name) if "sealed" in event.detail
+            event.detail
+            for event in self.journal.moves(self.source, self._name)
+            if "sealed" in event.detail
         ]
         found = [detail for detail in events if detail["moved"] == moved]
         return self._opened(str(found[-1]["sealed"]))

@@ -71,23 +71,24 @@ class RecoveryJournal:
         ]
         return found[-1] if found else None
 
-    def last_of(self, database: str, *actions: str) -> str | None:
+    def last_of(self, source: str, database: str, *actions: str) -> str | None:
         """Return the newest of these actions on a database, if there is one."""
         found = [
             event.action
             for event in self._events()
-            if event.action in actions and event.detail.get("database") == database
+            if event.action in actions
+            and (event.detail.get("source"), event.detail.get("database")) == (source, database)
         ]
         return found[-1] if found else None
 
-    def moves(self, database: str) -> list[AuditEvent]:
+    def moves(self, source: str, database: str) -> list[AuditEvent]:
         """Return the moves of a database in this incident, also by other effects."""
         return [
             event
             for event in self.installation.ledger.timeline(self.incident)
             if event.action in (MOVING, MOVED)
             and event.detail.get("set") == self.set_name
-            and event.detail.get("database") == database
+            and (event.detail.get("source"), event.detail.get("database")) == (source, database)
         ]
 
     def _events(self) -> Iterator[AuditEvent]:

@@ -226,9 +226,12 @@ class _SetRecovery:
 
     def _earlier_restore(self) -> JsonObject | None:
         """Return the event of an earlier restore, unless its databases are gone."""
-        names = [database.replacement.database for database in self._plan.databases]
+        names = [
+            (database.source, database.replacement.database) for database in self._plan.databases
+        ]
         is_returned = any(
-            self._journal.last_of(name, LOADED, RETURNED) == RETURNED for name in names
+            self._journal.last_of(source, name, LOADED, RETURNED) == RETURNED
+            for source, name in names
         )
         return None if is_returned else self._journal.find(RESTORED)
 
