@@ -50,7 +50,7 @@ class LimitedQueries:
 
     def value(self, sql: str, database: str) -> str:
         """Return the only value of a query; raise `ProgramFailed` on an error."""
-        rows = execute(self.programs, sql, database=database)
+        rows = execute(self.programs, sql.rstrip("; \n"), database=database)
         return rows[0][0] if rows else ""
 
     def row_count(self, table: str, database: str) -> int:
@@ -125,7 +125,7 @@ class MariadbTarget(Target):
                 raise TargetFailed(reason)
             execute(programs, f"CREATE DATABASE {identifier(database)}")
             code = DumpCode()
-            with limited_account(programs, [database], ALL_RIGHTS) as limited:
+            with limited_account(programs, [database], ALL_RIGHTS, purpose=name) as limited:
                 result = _load(limited, database, lambda: code.loadable(stream))
                 # Without their definer, the server would name the database in views.
                 loaded = mariadb_move.read_content(programs, database)
@@ -138,7 +138,7 @@ class MariadbTarget(Target):
         """Open queries that can only read these databases."""
         with (
             self._connected("reading", databases[0]) as programs,
-            limited_account(programs, databases, READ_RIGHTS) as limited,
+            limited_account(programs, databases, READ_RIGHTS, purpose=databases[0]) as limited,
         ):
             yield LimitedQueries(programs=limited)
 

@@ -4,7 +4,8 @@
   only. So a dump cannot reach another database, and cannot name another definer. A view that a
   check reads cannot act with the rights of an administrator.
 - The account is removed at the end of the block. One that a killed process left has a password that
-  nobody knows, and is replaced by the next try.
+  nobody knows, and the next try for the same database removes it. Each account has a name of its
+  own: an event of an earlier load must not run with the rights of a later one.
 """
 
 import hashlib
@@ -38,11 +39,19 @@ WHERE db = CONVERT(_latin1 {schema} USING utf8mb4)) granted LIMIT 1"""
 
 @contextmanager
 def limited_account(
-    programs: MariadbPrograms, databases: Sequence[str], rights: str
+    programs: MariadbPrograms, databases: Sequence[str], rights: str, *, purpose: str
 ) -> Iterator[MariadbPrograms]:
-    """Create an account with rights on these databases; remove it at the end."""
-    ((address,),) = execute(programs, "SELECT SUBSTRING_INDEX(USER(), '@', -1)")
-    name = f"standfast_{hashlib.sha256(databases[0].encode()).hexdigest()[:16]}"
+    """Create an account with rights on these databases; remove it at the end.
+
+    `purpose` is the database that is recovered; accounts that are left of it are removed too.
+    """
+    start = f"standfast_{hashlib.sha256(purpose.encode()).hexdigest()[:16]}_"
+    (address,), *left = execute(
+        programs,
+        "SELECT SUBSTRING_INDEX(USER(), '@', -1)",
+        f"SELECT user, host FROM mysql.user WHERE LEFT(user, {len(start)}) = '{start}'",  # noqa: S608 - a digest
+    )
+    name = start + secrets.token_hex(4)
     account = _sql(Account(user=name, host=address))
     password = f"aA1!{secrets.token_urlsafe(24)}"  # plugins that check passwords want all kinds
     folder = programs.options.parent / _FOLDER
@@ -50,7 +59,8 @@ def limited_account(
     try:
         execute(
             programs,
-            f"CREATE OR REPLACE USER {account} IDENTIFIED BY '{password}'",
+            *(f"DROP USER {_sql(Account(user=user, host=host))}" for user, host in left),
+            f"CREATE USER {account} IDENTIFIED BY '{password}'",
             *(
                 f"GRANT {rights} ON {identifier(_pattern(programs, database))}.* TO {account}"
                 for database in databases
@@ -85,7 +95,9 @@ def definer_obstacle(programs: MariadbPrograms, definer: Account, database: str)
         if line.startswith(_NO_RIGHT) and _GRANT_OPTION not in line:
             continue
         on = _ON_DATABASE.match(line)
-        if on is None or unquoted(on[1]).replace("\\", "") != database:
+        # An _ is rarely escaped in a grant, though it then covers any character.
+        covered = (_escaped(database), database if "%" not in database else None)
+        if on is None or unquoted(on[1]) not in covered:
             return (
                 f"its dump has code that runs as {definer}, and this account has rights outside of"
                 " the database"
@@ -99,7 +111,7 @@ def _sql(account: Account) -> str:
 
 def _pattern(programs: MariadbPrograms, database: str) -> str:
     """Return the pattern of a grant that covers one database only."""
-    escaped = re.sub(r"([\\_%])", r"\\\1", database)
+    escaped = _escaped(database)
     if len(escaped) <= _PATTERN_CHARACTERS:
         return escaped
     # The server accepts no longer pattern. In the bare name, each _ covers any character.
@@ -110,3 +122,7 @@ def _pattern(programs: MariadbPrograms, database: str) -> str:
     if execute(programs, matching) != [[database]]:
         raise ProgramFailed(f"the name {database} is too long for a grant of its own")
     return database
+
+
+def _escaped(database: str) -> str:
+    return re.sub(r"([\\_%])", r"\\\1", database)

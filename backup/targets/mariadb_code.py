@@ -19,6 +19,7 @@ from backup.targets.mariadb_dump import QUOTED, Account, unquoted
 
 # In binary mode, the client runs no command of its own from its input.
 BATCH = ("--batch", "--binary-mode", "--comments", "--max-allowed-packet=1G")
+_LOCK_SECONDS = 60  # for transactions that still use a table
 _SAFE_CHARACTER_SETS = ("utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "binary")
 _DEFINED = re.compile(
     rf"(?P<head>CREATE [^`\"]*?)DEFINER=(?P<user>{QUOTED})@(?P<host>{QUOTED})(?P<tail> .*)",
@@ -80,9 +81,9 @@ def execute(
 ) -> list[list[str]]:
     """Execute statements in one session; return all rows of their answers."""
     options = (*BATCH, "--skip-column-names", *([f"--database={database}"] if database else []))
+    limited = (f"SET lock_wait_timeout = {_LOCK_SECONDS}", *statements)
     sent = "".join(
-        f"EXECUTE IMMEDIATE CONVERT({literal(statement)} USING utf8mb4);\n"
-        for statement in statements
+        f"EXECUTE IMMEDIATE CONVERT({literal(statement)} USING utf8mb4);\n" for statement in limited
     ).encode()
     if ignores_errors:
         feed(programs.command("mariadb", *options, "--force"), lambda: iter([sent]))

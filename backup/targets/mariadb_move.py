@@ -26,7 +26,6 @@ from backup.targets.mariadb_code import (
 )
 from backup.targets.mariadb_dump import Account, parse_version
 
-_LOCK_SECONDS = 60  # for transactions that still use a table
 _OLDEST = (10, 6)  # the first version that executes each needed statement immediately
 _ALL_RIGHTS = "GRANT ALL PRIVILEGES ON *.* TO "
 _SUMMARY = """SELECT 'DATABASE', default_character_set_name, default_collation_name
@@ -205,11 +204,7 @@ def _move_tables(programs: MariadbPrograms, tables: Sequence[str], old: str, new
         for table in tables
     ]
     if pairs:
-        execute(
-            programs,
-            f"SET lock_wait_timeout = {_LOCK_SECONDS}",
-            f"RENAME TABLE {', '.join(pairs)}",
-        )
+        execute(programs, f"RENAME TABLE {', '.join(pairs)}")
 
 
 def _end_sessions(programs: MariadbPrograms, database: str) -> None:

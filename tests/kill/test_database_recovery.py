@@ -66,6 +66,9 @@ def traced(
         word = "_recovered_" if undoes else "_before_"
         (other,) = [name for name in live.beside() if word in name]
         assert live.names(other) == (AFTER if undoes else BEFORE), death
+        if isinstance(server, Mariadb):
+            users = server.rows("SELECT user FROM mysql.user WHERE user LIKE 'standfast%'")
+            assert users == [], death
     return traced_points(log)
 
 

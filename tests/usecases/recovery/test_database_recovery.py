@@ -131,6 +131,21 @@ def test_dump_of_newer_server_or_mysql_is_refused(
         assert live.beside() == []
 
 
+def test_refused_dump_leaves_the_old_database(tmp_path: Path, on_mariadb: LiveDatabase) -> None:
+    # A routine of root, in a form that the plan does not find: the server refuses it.
+    edit = "$ s/^/ CREATE DEFINER=root@localhost PROCEDURE p() SELECT 1;\\n/"
+    programs = programs_that_edit_the_dump(tmp_path / "programs", edit)
+    with installation_at(with_database(tmp_path, on_mariadb, programs=programs)) as installation:
+        code = on_mariadb.column(CODE)
+        case, outcome = recovered(installation)
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert "1227" in recovery_status(installation, case).sets[0].reason
+        assert on_mariadb.names() == BEFORE
+        assert on_mariadb.column(CODE) == code
+        (incomplete,) = on_mariadb.beside()
+        assert "incomplete" in incomplete
+
+
 def test_database_that_appeared_later_is_kept(tmp_path: Path, live: LiveDatabase) -> None:
     with installation_at(with_database(tmp_path, live)) as installation:
         case = opened(installation)
