@@ -212,7 +212,7 @@ def verify(breach: Breach) -> None:
         expect(report.is_whole, "the record agrees with itself")
         expect(report.witnessed == report.heads > 0, "the witness confirms every signed head")
         teller.says(
-            f"Whole: {report.events:,} events in the audit chain, {report.rows:,} rows agree with "
+            f"Intact: {report.events:,} events in the audit chain, {report.rows:,} rows agree with "
             f"them, {report.heads} signed heads are confirmed by the witness."
         )
 

@@ -1,8 +1,8 @@
 """Progress of a backup in Prefect: one progress artifact for each run.
 
 Rules
-- Only counts are sent, never a path: files, bytes, and the percentage of the last night's number of
-  files.
+- Only counts are sent, never a path: files, bytes, and the percentage of the number of files in the
+  previous backup.
 - A separate thread sends them, so that a server that hangs or is gone delays no backup; updates
   that the server rejects are dropped.
 """
@@ -87,7 +87,7 @@ class ProgressShown:
 def progress_shown(
     set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
 ) -> Iterator[ProgressShown]:
-    """Show the progress of the block against the last night's number of files."""
+    """Show the progress of the block, as a share of the previous backup."""
     shown = ProgressShown(set_name, files_expected, every_seconds)
     is_whole = False
     try:

@@ -1,8 +1,8 @@
-"""Flow of one night: a backup of one set.
+"""Flow of one nightly backup, of one set.
 
 The run is retried, with growing pauses, only if the store does not answer. If another backup of the
 set is in progress, the run ends in a state that says so and is not a failure. With the Prefect of a
-site, a crashed night starts again (`site.py`), `MOST_STARTS` times in all.
+site, a crashed backup starts again (`site.py`), `MOST_STARTS` times in all.
 """
 
 from prefect import flow, task

@@ -1,4 +1,4 @@
-"""Supervision of Prefect: start, restart, nights without it.
+"""Supervision of Prefect: start, restart, backups without it.
 
 Rules
 - The supervision runs in its own thread; the loop of `serve` only calls `is_there`, which queries
@@ -74,10 +74,11 @@ class Scheduling:
         return self._is_warm and server is not None and is_healthy(server.url)
 
     def catch_up(self, missed: Mapping[str, datetime]) -> None:
-        """Run the missed nights as processes; `missed` has the due times.
+        """Run missed nightly backups as processes; `missed` has due times.
 
-        If Prefect has been away for long, run them each time. If it is running, run those that were
-        also missed at the last check, once each. A night that ran and failed is not repeated.
+        If Prefect has been unavailable for long, run them each time. If it is available, run those
+        that were also missed at the last check, once each. A backup that ran and failed is not
+        repeated.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed

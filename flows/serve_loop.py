@@ -52,7 +52,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 10.0  # for events caused by time: an ended wait, a dead runner
-WATCH_SECONDS = 300.0  # for dead runs, missed nights, a signed head
+WATCH_SECONDS = 300.0  # for dead runs, missed backups, a signed head
 BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
 _END_SECONDS = 3.0

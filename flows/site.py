@@ -6,7 +6,7 @@ Rules
   configuration of the host that takes the run.
 - Missing objects are created. Existing ones are never changed, so limits that operators set remain.
 - A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
-  crashed night starts again on its host; the lock of its set prevents two at once. A run that was
+  crashed backup starts again on its host; the lock of its set prevents two at once. A run that was
   assigned and did not begin within three minutes is assigned again.
 """
 

@@ -1,4 +1,4 @@
-"""Flow of the watchdog: dead runs, missed nights, alarms, incidents.
+"""Flow of the watchdog: dead runs, missed backups, alarms, incidents.
 
 Missing time stamps of this machine's sealed evidence are requested as well. `serve` watches by
 itself every few seconds; this flow is for the display, and for installations with runners on many

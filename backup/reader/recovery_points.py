@@ -112,22 +112,20 @@ class RecoveryPoints:
         sets = sorted({point.set_name for point in self.read(None, with_expired=True)})
         if not sets:
             raise NotFound(
-                "there is no recovery point in the vault yet: make one with `backup run`, or check"
-                " that the right vault is named"
+                "vault: there is no recovery point yet. Create one with `standfast backup run`, or"
+                " correct the vault of the configuration"
             )
         if set_name is not None and set_name not in sets:
             raise NotFound(
-                f"there is no set {set_name!r} in the vault; there are: {', '.join(sets)}"
+                f"backup set {set_name!r}: not in the vault; there are: {', '.join(sets)}"
             )
         set_text = "" if set_name is None else f" of set {set_name}"
         if fitting:
             names = ", ".join(point.name for point in fitting)
-            raise UsageError(f"{text} is ambiguous: name one of {names}")
+            raise UsageError(f"recovery point {text!r}: ambiguous. Name one of {names}")
         newest = ", ".join(point.name for point in points[-5:]) or "none"
-        existing = (
-            f"are {len(points)}, the newest:" if len(points) > 1 else "is only" if points else "is"
-        )
-        raise NotFound(f"there is no recovery point {text!r}{set_text}; there {existing} {newest}")
+        known = f"The newest of {len(points)}" if len(points) > 1 else "The only one"
+        raise NotFound(f"recovery point {text!r}{set_text}: not found. {known}: {newest}")
 
     def _latest(
         self, points: list[RecoveryPoint], writer: str, of_any_host: bool
@@ -140,14 +138,14 @@ class RecoveryPoints:
         sets = sorted({point.set_name for point in points})
         if len(sets) > 1:
             raise UsageError(
-                "`latest` is ambiguous: there are recovery points of several sets. Name the set"
-                f" with --set: {', '.join(sets)}"
+                "recovery point `latest`: ambiguous, because the vault has several backup sets."
+                f" Name one with --set: {', '.join(sets)}"
             )
         if len(writers) > 1 and not (writer or of_any_host):
             names = ", ".join(f"{name}/latest" for name in writers)
             raise UsageError(
-                "`latest` is ambiguous: there are recovery points of several hosts. Name one of"
-                f" {names}"
+                "recovery point `latest`: ambiguous, because several hosts have recovery points."
+                f" Name one of {names}"
             )
         ended = [point for point in points if not point.is_interim]
         return (ended or points)[-1] if points else None

@@ -125,7 +125,7 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             keys = (pyrage.ssh.Identity.from_buffer(data),)
             return Identity(keys=keys, owner=None, repository=None, folder=folder)
         except pyrage.IdentityError:
-            raise WrongKey("SSH key: it cannot be used. Use an unencrypted key") from None
+            raise WrongKey("SSH key: unreadable. Use an SSH key without a passphrase") from None
     custodian_keys: list[object] = []
     pins: dict[str, str] = {}
     for line in data.decode("utf-8", "replace").splitlines():
@@ -136,9 +136,9 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             try:
                 custodian_keys.append(pyrage.x25519.Identity.from_str(line.strip()))
             except pyrage.IdentityError:
-                raise WrongKey("identity file: a key in it is damaged. Use the copy") from None
+                raise WrongKey("identity file: damaged key. Use another copy of it") from None
     if not custodian_keys:
-        raise WrongKey("identity file: it contains no key. Use the custodian's file")
+        raise WrongKey("identity file: no key in it. Name the file of a custodian")
     return Identity(
         keys=tuple(custodian_keys),
         owner=_pin(pins.get("owner"), PUBLIC_KEY_BYTES),

@@ -81,7 +81,7 @@ def _shipped_pages() -> str:
     folder = repository if is_source else Path(sys.prefix, "share/doc/standfast")
     if not folder.is_dir():
         return ""
-    return f"\b\nPages that messages name, such as docs/accounts.md:\n  {folder}"
+    return f"\b\nMessages name pages such as docs/accounts.md. They are below:\n  {folder}"
 
 
 def _show_version(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
@@ -290,6 +290,8 @@ def _usage_message(error: click.UsageError) -> str:
 def _failed(
     message: str, status: int, *, is_json: bool, problems: Sequence[Json] | None = None
 ) -> int:
+    if not message.endswith((".", "?", "!")) and "\n" not in message:
+        message += "."  # an error that another message quotes has no full stop of its own
     if is_json:
         details: dict[str, Json] = {"problems": problems} if problems is not None else {}
         print_json({"error": message, "exit_status": int(status), **details})

@@ -194,7 +194,7 @@ class ApprovalPages:
         if not is_report(self.installation, incident, step):
             self.sign_in_again(session, given, _answer_to(incident, step))
         step_decisions.answer(self.installation, incident, step, text, by=session.person)
-        return f"`{step}`: noted."
+        return f"`{step}`: recorded."
 
     def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
         """Verify the person again; ApprovalRefused also after too many attempts."""

@@ -9,13 +9,13 @@ value of the same set:
 - incompressible: the share of the new content that hardly compresses, as encrypted data.
 
 Rules
-- The usual value is the median of the last nights, and its spread is the median absolute deviation:
-  a few extreme nights, or the attack itself, change neither.
+- The usual value is the median of the last backups, and its spread is the median absolute
+  deviation: a few extreme backups, or the attack itself, change neither.
 - A backup that uploaded everything again (a lost cache, a new epoch) has no such shares. It is
-  neither judged nor used as a usual value, and its outcome says so.
-- A share is judged only after five nights, if it is at least a tenth of the set and concerns more
-  than a handful of files.
-- A patient attacker who changes a little every night is not detected.
+  neither evaluated nor used for the usual value, and its outcome says so.
+- A share is evaluated only after five backups, if it is at least a tenth of the set and concerns
+  more than a handful of files.
+- An attacker that changes a little before every backup is not detected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 
-NIGHTS = 30  # nights that are compared
+NIGHTS = 30  # backups that are compared
 _FEWEST_NIGHTS = 5
 _WHOLE = 1_000_000  # shares are in millionths
 _LEAST_RISE = _WHOLE // 10
@@ -85,7 +85,7 @@ class _Share:
 def jumps(
     before: Sequence[Night], tonight: Night, *, sheds: bool = False
 ) -> tuple[BackupAnomaly, ...]:
-    """Return tonight's anomalies; `before` are earlier nights, oldest first.
+    """Return anomalies of the newest backup; `before` is oldest first.
 
     With `sheds`, most files of the set are removed from the source once they are stored: removed
     files are no anomaly.
@@ -126,7 +126,7 @@ def _shares(night: Night, earlier: Night) -> dict[Measured, _Share]:
 
 
 def _median(values: Sequence[int]) -> int:
-    # `statistics` is not used, because its import takes 4 % of a night without changes.
+    # `statistics` is not used, because its import takes 4 % of a backup without changes.
     ordered = sorted(values)
     half = len(ordered) // 2
     return (ordered[half] + ordered[~half]) // 2

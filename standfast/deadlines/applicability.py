@@ -1,4 +1,4 @@
-"""Applicability of duties: holders, thresholds, and their questions.
+"""Applicability of obligations: holders, thresholds, and their questions.
 
 Rules
 - The configuration says which data roles (controller, processor) and which sectors the organisation

@@ -1,4 +1,4 @@
-"""Page of one drill or recovery: clocks, objectives, gaps, clauses."""
+"""Page of one drill or recovery: milestones, objectives, gaps, clauses."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,13 +11,13 @@ from standfast.reports.report_records import DrillLine, Heading, Measure, StepLi
 
 @dataclass(frozen=True, kw_only=True)
 class SetLine:
-    """One set of a drill or recovery, with its clocks."""
+    """One set of a drill or recovery, with its milestones."""
 
     name: str
     result: str
     point: str
     detail: str  # what was restored, or why it was not
-    steps: tuple[StepLine, ...]  # one for each clock that was reached
+    steps: tuple[StepLine, ...]  # one for each milestone that was reached
 
 
 @dataclass(frozen=True, kw_only=True)

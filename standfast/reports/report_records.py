@@ -274,7 +274,7 @@ class Duties:
 
     lines: tuple[DutyLine, ...]  # missed ones first, then by due date
     questions: tuple[str, ...]  # answers would start or decide a clock
-    not_started: int  # duties whose fact is unknown
+    not_started: int  # obligations whose fact is unknown
     trouble: str = ""  # why no clock could be counted
 
     @property
@@ -283,7 +283,7 @@ class Duties:
 
     @property
     def due_now(self) -> int:
-        """The number of running duties without a period, which are due at once."""
+        """The number of running obligations without a period, which are due at once."""
         return sum(line.standing == "running" and line.due is None for line in self.lines)
 
     @property

@@ -177,7 +177,7 @@ def test_permitted_answer_lets_the_work_continue(
             lee.get(f"/console/{incident}")
             assert "Could the intruder" in lee.text
             assert lee.answer("lee", "yes").status_code == 200
-            assert "customers_affected : noted." in lee.text
+            assert "customers_affected : recorded." in lee.text
             assert begun == [incident]
             given = site.installation.ledger.incidents.state(incident).steps["customers_affected"]
             assert given.answer == "yes"

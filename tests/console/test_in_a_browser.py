@@ -110,7 +110,7 @@ def test_a_passkey_answers_a_question(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "no")
-    until_shown(tab, "customers_affected: noted.")
+    until_shown(tab, "customers_affected: recorded.")
     steps = site.installation.ledger.incidents.state(incident).steps
     assert steps["customers_affected"].answer == "no"
 

@@ -174,7 +174,7 @@ def test_page_contains_no_name_and_no_secret(tour: Tour) -> None:
     assert f"All {SCALE.taken_over} accounts were locked" in text
     assert f"All {SCALE.customers} of “customers” were notified" in text
     assert f"{SCALE.innocent} accounts were unlocked again" in text
-    assert "Whole:" in text
+    assert "Intact:" in text
     assert _ADDRESS.findall(html) == []
     token = (tour.folder / TOKEN_FILE).read_text().strip()
     assert len(token) > 30

@@ -336,7 +336,7 @@ def _work_lost(milliseconds: int | None) -> str:
 
 
 def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
-    """Return the lines on order, clocks of each set, RTO and RPO."""
+    """Return the lines on order, milestones of each set, RTO and RPO."""
     lines: list[Line] = [
         f"Drill of {outcome.subject}: {outcome.state}.",
         *(

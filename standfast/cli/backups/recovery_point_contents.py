@@ -33,7 +33,9 @@ identity_option = click.option(
     metavar="FILE",
     help="A custodian's recovery identity; else the one that drills.identity names.",
 )
-_set_option = click.option("--set", "set_name", metavar="SET", help="Points of this set only.")
+_set_option = click.option(
+    "--set", "set_name", metavar="SET", help="Recovery points of this set only."
+)
 _point_argument = click.argument(
     "point", help="`latest` (--set with several sets), HOST/latest, or a name from `backup list`."
 )

@@ -256,6 +256,6 @@ def import_services(call: Call, file: Path) -> ExitStatus:
 
 continuity = Group(
     "continuity",
-    help="Services, and attested and recurring practice.",
+    help="Services with their objectives, recurring practice, and attestations.",
     commands=[show, import_services, show_calendar, attest_subject, list_attestations],
 )

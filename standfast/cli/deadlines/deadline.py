@@ -232,7 +232,7 @@ def places(call: Call) -> ExitStatus:
             headings=["place", "duties"],
         ),
         "",
-        f"Sectors with separate duties: {', '.join(Sector)}",
+        f"Sectors with separate obligations: {', '.join(Sector)}",
         "",
         "Facts that start clocks:",
         Table(rows=[[name, text] for name, text in QUESTIONS.items()], indent=2),

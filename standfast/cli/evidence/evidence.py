@@ -89,8 +89,8 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
         ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is missing",
         ExitStatus.FAILED: "no evidence is found, and the ledger that would name it cannot be read",
         ExitStatus.USAGE: "the incident has no evidence",
-        ExitStatus.PARTIAL: "the found evidence is whole, but the ledger cannot be read, a copy in "
-        "the bucket is incomplete, or a time stamp is missing",
+        ExitStatus.PARTIAL: "the found evidence is intact, but the ledger cannot be read, a copy "
+        "in the bucket is incomplete, or a time stamp is missing",
         ExitStatus.DAMAGED: "a copy differs from its seal, or is missing; it is named",
     },
     example="standfast evidence verify inc-2026-0001",
@@ -109,7 +109,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
     status = verified.exit_status
     lines: list[Line] = []
     for evidence in found:
-        lines.append(f"{evidence.folder}: {'DAMAGED' if evidence.problems else 'whole'}")
+        lines.append(f"{evidence.folder}: {'DAMAGED' if evidence.problems else 'intact'}")
         lines += [f"  {problem}" for problem in evidence.problems]
         lines += [f"  time stamp: {evidence.stamp}"] if evidence.stamp else []
         lines += [f"  time stamp: {why}" for why in evidence.stamp_unchecked]
@@ -119,7 +119,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
         "",
         f"DAMAGED: {len(damaged)} of {counted(len(found), 'folder')}."
         if damaged
-        else f"Whole: {counted(len(found), 'sealed folder')}.",
+        else f"Intact: {counted(len(found), 'sealed folder')}.",
     ]
     if verified.unrecorded:
         lines.append(f"{_UNCHECKED}{verified.unrecorded}")

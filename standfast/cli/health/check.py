@@ -54,14 +54,14 @@ def check(call: Call) -> ExitStatus:
 
 
 def _summary(report: "Report") -> str:
-    """Return the number of errors and gaps, and how many affect containment."""
+    """Return the number of errors and warnings, and those about containment."""
     from standfast.usecases.health.check_results import Verdict
 
     found = [check for check in report.checks if check.verdict is not Verdict.OK]
     contains = sum(check.part in _CONTAINMENT for check in found)
     counts = (
         f"{counted(report.count(Verdict.FAIL), 'error')}, "
-        f"{counted(report.count(Verdict.WARN), 'gap')}"
+        f"{counted(report.count(Verdict.WARN), 'warning')}"
     )
     return f"{counts}; {contains} of them affect containment." if contains else f"{counts}."
 
@@ -70,5 +70,5 @@ def _next_step(failed: int, warned: int) -> str:
     if failed:
         return "Next: fix the first failure, then run `standfast check` again."
     if warned:
-        return "Next: close the gaps as each line says, or accept them."
+        return "Next: do what follows each arrow, or accept the warning."
     return "Nothing to do now."

@@ -35,9 +35,9 @@ _DAYS = 60  # of the trend, on one line
 )
 @click.pass_obj
 def readiness(call: Call, to: Path | None) -> ExitStatus:
-    """Answer whether the organisation could respond to a breach tonight.
+    """Report whether the organisation could respond to a breach now.
 
-    The answer covers the tests of `standfast check`, and facts that only regular practice keeps
+    The report covers the tests of `standfast check`, and facts that only regular practice keeps
     current: the age of recovery points and drills, playbooks that nobody tried for a year, people
     that have left and can still sign in, accounts without a second factor, and unmasked card
     numbers in recent log lines. The checklist shows what is measured and what people only attested.

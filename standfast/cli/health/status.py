@@ -96,7 +96,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     else:
         lines.append("Nothing is backed up: no backup set is configured. Add [backup.sets.NAME].")
     if seen.sets and not any(row.name == INSTALLATION_SET for row in seen.sets):
-        lines.append("This installation is in no backup. Add [backup.installation].")
+        lines.append("The installation itself is not backed up. Add [backup.installation].")
     if seen.cloned_host:
         lines.append(f"{seen.cloned_host.sentence}.")
     if seen.forked_at:
@@ -120,7 +120,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     lines += [f"Disk space: {room.sentence}." for room in seen.low_space]
     if seen.misconfigured:
         lines.append(
-            f"Configuration: {seen.misconfigured}. Correct it now: other commands refuse it."
+            f"Configuration: {seen.misconfigured}. Correct it: other commands refuse to run."
         )
     lines += [_sign(custodian, seen.at) for custodian in seen.custodians]
     lines.append(_restore_takes(seen))

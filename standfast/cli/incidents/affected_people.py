@@ -146,7 +146,7 @@ def add(
         for name, count in without_duty.items()
     ]
     missing = ["some logs were left out"] if status is not ExitStatus.DONE else []
-    missing += [f"{counted(cut, 'record')} of the logs could not be read whole"] if cut else []
+    missing += [f"{counted(cut, 'record')} of the logs could not be read completely"] if cut else []
     if missing:
         lines.append(
             f"INCOMPLETE: {' and '.join(missing)}. Affected people may be missing from the list; "

@@ -24,7 +24,7 @@ PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
     ExitStatus.FAILED: "a step failed for every target, or an approver refused it",
     ExitStatus.USAGE: "there is no such incident or step",
-    ExitStatus.PARTIAL: "some targets were not done; each is counted with its reason",
+    ExitStatus.PARTIAL: "some targets were not done; the output counts them by reason",
     ExitStatus.REFUSED: "the approval does not count; nothing was done",
     ExitStatus.WAITS_FOR_PEOPLE: "a step waits for an answer or an approval",
     ExitStatus.DAMAGED: "the approved plan differs from the plan in the ledger",

@@ -37,7 +37,7 @@ from standfast.plurals import counted
 def add(call: Call, incident: str | None, given: tuple[str, ...]) -> ExitStatus:
     """Add accounts to an open incident, and run its steps for them.
 
-    The new accounts are locked, proven and undone as the others, and evidence is frozen again. A
+    The new accounts are locked, proven and undone like the others, and evidence is frozen again. A
     step that needs approvals needs new approvals for these accounts, one more than the playbook
     says.
     """

@@ -40,9 +40,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     if any(missed.who for tally in status.tallies for missed in tally.missed):
         lines.append(f"All targets by name: `standfast incident status {incident} --targets`")
     lines += [
-        f"Reason of the approval for `{view.step}`: {view.why}."
-        for view in status.begun
-        if view.why
+        f"Why `{view.step}` needs an approval: {view.why}." for view in status.begun if view.why
     ]
     lines += [f"Error: {trouble}" for trouble in status.outcome.troubles]
     lines += [

@@ -139,7 +139,7 @@ def answer(
     ):
         by = signed_in(call, installation)
         begun = step_decisions.answer(installation, incident_id, asked, said, by=by, again=again)
-        before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
+        before: list[Line] = [f"{asked}: {'corrected' if again else 'recorded'}."]
         before += _started_before(incident_id, begun)
         details: dict[str, Json] = (
             {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}

@@ -57,7 +57,7 @@ def undo(
 ) -> ExitStatus:
     """Unlock accounts: restore the state before the incident.
 
-    A live incident needs --as, and the approval of another person. Give accounts with --target, a
+    A live incident needs --as, and the approval of another person. Name accounts with --target, a
     step with --step, or --all. --plan shows what would be restored.
     """
     from standfast.usecases.incidents import effect_undo
@@ -98,11 +98,14 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     where = ", ".join(f"{name}: {count}" for name, count in planned.where.items())
     through = f" ({where})" if where else ""
     lines: list[Line] = [
-        f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} kept."
+        f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} left "
+        "unchanged."
     ]
     if not (planned.restores or planned.kept):
         lines = ["Nothing to restore: nothing was locked, or everything is already restored."]
-    lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
+    lines += [
+        f"  {count} left unchanged: {reason}" for reason, count in Counter(planned.kept).items()
+    ]
     lines += [f"  not restored: {change}" for change in planned.stays]
     if planned.needs_approvals:
         why = f": the lock of {planned.unproven} was not proven" if planned.unproven else ""

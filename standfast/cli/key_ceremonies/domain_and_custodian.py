@@ -65,7 +65,7 @@ def add_domain(call: Call, name: str, owner_key: Path, recipient: tuple[str, ...
 @click.argument("domain", help="The domain's name.")
 @owner_command
 def new_generation(call: Call, domain: str, owner_key: Path) -> ExitStatus:
-    """Start a new key of a domain, for the same custodians."""
+    """Create a new key for a domain, for the same custodians."""
     from standfast.usecases.key_ceremonies.owner_operations import begin_generation_as_owner
 
     result = begin_generation_as_owner(owner_session(call, owner_key), domain)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument(
     "folder", type=FilePath(), help="The folder of the copy, such as offline on a USB stick."
 )
-@click.option("--name", metavar="NAME", help="The place of the copy; required for a new copy.")
+@click.option("--name", metavar="NAME", help="The name of the copy; required for a new one.")
 @click.pass_obj
 def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     """Create or update a copy of the key records in a folder.

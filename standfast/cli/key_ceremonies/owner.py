@@ -175,7 +175,7 @@ def _lines(seen: "Roster") -> list[Line]:
             "Next: `standfast backup owner publish` copies the bundled reader into the vault."
         )
     else:
-        lines.append(f"The vault has {counted(len(seen.documents), 'document')} of the reader.")
+        lines.append(f"The vault has {counted(len(seen.documents), 'file')} of the bundled reader.")
     return lines
 
 

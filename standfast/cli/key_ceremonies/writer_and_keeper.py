@@ -220,7 +220,7 @@ def set_keeper(
 def retire_keeper(
     call: Call, owner_key: Path, trusted_through: int | None, believe_none: bool
 ) -> ExitStatus:
-    """Retire the keeper; trust its records only up to a number."""
+    """Retire the keeper; its records after a number are not trusted."""
     from standfast.usecases.key_ceremonies.owner_operations import retire_keeper_as_owner
 
     if (trusted_through is None) != believe_none:

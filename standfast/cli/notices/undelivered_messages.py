@@ -30,7 +30,7 @@ from standfast.plurals import counted
 )
 @click.pass_obj
 def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
-    """Import delivery reports of the sender's mailbox (DSN, RFC 3464).
+    """Import delivery reports from the sender's mailbox (DSN, RFC 3464).
 
     A recipient whose mail bounced or was delayed then counts as not notified. Importing a report
     again changes nothing.

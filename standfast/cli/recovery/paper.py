@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Add the items of a CSV file with the columns owner and item.",
 )
-@click.option("--entered", type=int, metavar="NUMBER", help="Mark an item as entered.")
+@click.option("--entered", type=int, metavar="NUMBER", help="Mark an item as typed in.")
 @sign_in_options("Sign in as this person; else the user of this command is recorded.")
 @click.pass_obj
 def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:

@@ -139,7 +139,7 @@ def open_(
 @incident_argument
 @click.pass_obj
 def status(call: Call, incident: str | None) -> ExitStatus:
-    """Show each set with its clocks, and each service with RTO and RPO."""
+    """Show the milestones of each set, and RTO and RPO of each service."""
     from standfast.usecases.incidents.lifecycle import look
     from standfast.usecases.recovery.paper_list import paper_items
     from standfast.usecases.recovery.recovery_status import recovery_status
@@ -188,7 +188,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
 def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Sign the report of a recovery as it is now, and write its HTML page.
 
-    It shows the clocks, RTO and RPO, gaps with owner and due date, and the clauses of
+    It shows the milestones, RTO and RPO, gaps with owner and due date, and the clauses of
     standards that it supports. `standfast-verify FILE` checks it on any machine.
     """
     from standfast.usecases.reports.recovery_reports import write_recovery_report

@@ -45,7 +45,7 @@ def verify(call: Call) -> ExitStatus:
         f"{counted(report.heads, 'signed head')}, {report.witnessed:,} of them confirmed by the "
         "witness"
     )
-    lines: list[Line] = [f"Whole: {text}."]
+    lines: list[Line] = [f"Intact: {text}."]
     if report.missing_heads:
         lines.append(
             f"{witness}: {counted(report.missing_heads, 'signed head')} missing: the witness was "

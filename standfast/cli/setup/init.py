@@ -112,7 +112,7 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
             indent=2,
         ),
         "",
-        f"Copy {offline} onto two USB sticks, keep them at two sites, then delete it here.",
+        f"Copy {offline} to two USB sticks, keep them at two locations, then delete it here.",
         "A restore needs three things: the vault, the key records and the recovery identity. That",
         "folder has the last two. Without them nobody can open a backup, and with them everybody",
         "can.",

@@ -161,7 +161,7 @@ class Steps:
     ) -> bool:
         """Record that approvers are paged on call, and plan these pages.
 
-        At `escalates_at` the next rung is paged; None if no rung is left.
+        At `escalates_at` the next escalation level is paged; None: it was the last.
         """
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
@@ -191,7 +191,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the next rung; False if another runner or a decision came first.
+        """Page the next escalation level; False if another runner or a decision came first.
 
         `may_also` are further roles that may approve the step from now on.
         """

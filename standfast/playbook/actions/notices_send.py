@@ -23,8 +23,12 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
         around = [name for name, sender in senders.items() if sender.kind != "smtp"]
-        stays = f"use {', '.join(around)}" if around else "no other channel is configured"
-        yield f"{adapter}: if an attacker may control this mail relay, {stays}"
+        other = (
+            f"use another channel: {', '.join(around)}"
+            if around
+            else "there is no other configured channel"
+        )
+        yield f"{adapter}: if an attacker may control this mail relay, {other}"
 
 
 ACTION = Action(

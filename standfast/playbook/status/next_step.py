@@ -67,11 +67,11 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class LegalClocks:
-    """Duties of a live incident that change its next step."""
+    """Obligations of a live incident that change its next step."""
 
     missed: int = 0
     due_now: int = 0  # due "without delay": no date
-    next_due: datetime | None = None  # of the duties that can still be met
+    next_due: datetime | None = None  # of the obligations that can still be met
 
     @property
     def has_open_duties(self) -> bool:
@@ -80,7 +80,7 @@ class LegalClocks:
 
     @property
     def owed(self) -> list[str]:
-        """Describe how many duties are missed, and how many are due now."""
+        """Describe how many obligations are missed, and how many are due now."""
         parts = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
         now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
         return [*parts, now] if self.due_now else parts
@@ -93,8 +93,8 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     """Describe the status of the incident; needs no clock.
 
     `is_busy` and `waits_for_people` are both true if one branch runs and another waits. `clocks`
-    change only the severity and the next step: a missed duty is shown before the closing of the
-    incident.
+    change only the severity and the next step: a missed obligation is shown before the closing of
+    the incident.
     """
     views = every_view(state)
     reached = [standing_state(view) for view in views]
@@ -209,11 +209,11 @@ def _when_stopped(state: State) -> str:
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
-    """Describe the open duties of a closed incident, with the command."""
+    """Describe the open obligations of a closed incident, with the command."""
     text = clocks.owed
     if clocks.next_due:
         text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
-    return f"Closed, but legal duties remain: {', '.join(text)}. {_tell_them(incident)}"
+    return f"Closed, but legal obligations remain: {', '.join(text)}. {_tell_them(incident)}"
 
 
 def _tell_them(incident: str) -> str:

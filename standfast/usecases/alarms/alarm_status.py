@@ -51,7 +51,7 @@ class AlarmStatus:
     """An open alarm, or a legal clock with an undelivered reminder."""
 
     kind: str  # a key of _ALARMS
-    set_name: str  # "" for the vault; INCIDENT.DUTY for a legal clock
+    set_name: str  # "" for the vault; INCIDENT.OBLIGATION for a legal clock
     since: datetime
     is_notified: bool  # a notification reached somebody
     host: str = ""  # another host: run the command there; "" for this host

@@ -1,11 +1,11 @@
 """Text of the iCalendar feed (RFC 5545) of due dates.
 
 Rules
-- Each duty is one entry at its strict date, with a constant identity. A calendar program that reads
-  the feed again therefore moves the entry instead of adding one, and drops entries that are no
-  longer due.
+- Each obligation is one entry at its strict date, with a constant identity. A calendar program that
+  reads the feed again therefore moves the entry instead of adding one, and drops entries that are
+  no longer due.
 - The same facts produce the same text: the time stamp of an entry is that of the last statement.
-- An entry names the duty and the rule, but no affected person and nothing about the incident.
+- An entry names the obligation and the rule, but no affected person and nothing about the incident.
 """
 
 from collections.abc import Sequence

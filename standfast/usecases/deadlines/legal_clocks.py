@@ -1,12 +1,12 @@
 """Legal clocks of an incident: their state, open questions and blocks.
 
-The rules are in `standfast/deadlines`, the applicable duties in `obligations`.
+The rules are in `standfast/deadlines`, the applicable obligations in `obligations`.
 
 Rules
 - Standfast sends nothing to an authority. A person submits the filled form, and states the receipt
   as a fact.
-- A fact is validated before it is stored: it must name a known duty or place, and only a duty with
-  a test can be judged as not owed.
+- A fact is validated before it is stored: it must name a known obligation or place, and only an
+  obligation with a test can be declared as not owed.
 - A request of law enforcement stops a clock whose rule says so. For any other clock, a person must
   give the reason: a notification that is late by mistake cannot be made in time again.
 """
@@ -81,7 +81,7 @@ def state(
 
 
 def filled_form(installation: Installation, incident_id: str, obligation_id: str) -> Form:
-    """Fill in the form of one duty, as far as the facts are known."""
+    """Fill in the form of one obligation, as far as the facts are known."""
     found = incident_clocks(installation, incident_id)
     for clock in found:
         if clock.obligation.id == obligation_id:
@@ -90,8 +90,8 @@ def filled_form(installation: Installation, incident_id: str, obligation_id: str
             return form_of(clock, installation.ledger.facts.of(incident_id), known)
     ids = [clock.obligation.id for clock in found]
     raise UsageError(
-        f"duty {obligation_id!r}: unknown here. List the duties with `standfast deadline list "
-        f"{incident_id}`{nearest_name_hint(obligation_id, ids)}"
+        f"obligation {obligation_id!r}: not in this incident. List the obligations with "
+        f"`standfast deadline list {incident_id}`{nearest_name_hint(obligation_id, ids)}"
     )
 
 
@@ -141,7 +141,7 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
 
 def _where_named(kind: FactKind) -> str:
     """Return the command that lists the valid names of a kind of fact."""
-    duties = "`standfast deadline list --all` names the duties"
+    duties = "`standfast deadline list --all` names the obligations"
     places = "`standfast deadline places` lists the places"
     return {
         FactKind.TIME: "`standfast deadline places` lists the facts",
@@ -152,12 +152,12 @@ def _where_named(kind: FactKind) -> str:
 
 
 def _refuse_unreasoned(statement: Statement) -> None:
-    """Raise UsageError for a "no" without a reason: it hides a duty."""
+    """Raise UsageError for a "no" without a reason: it hides an obligation."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
     if statement.is_so is False and not statement.reference.strip():
         raise UsageError(
-            "reason: missing. A negative answer ends the duty, and an authority may ask for its "
+            "reason: missing. The answer no ends the obligation, and an authority may ask for the "
             "reason. Add --because TEXT."
         )
 
@@ -205,9 +205,9 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
             if obligation.jurisdiction == statement.name
         ):
             raise UsageError(
-                f"{statement.name}: none of its rules lets law enforcement delay a duty. Nothing "
-                "was stated, and each of its clocks continues. Name the duty that the document "
-                "delays."
+                f"{statement.name}: none of its rules lets law enforcement delay an obligation. "
+                "Nothing was stated, and each of its clocks continues. Name the obligation that "
+                "the document delays."
             )
         return
     if duty.may_be_delayed or statement.is_so:
@@ -261,7 +261,7 @@ def _happened_now(
 
 
 def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError for a judgement of a test that the duty does not have."""
+    """Raise UsageError for an answer to a test that the obligation lacks."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
     duty = next(obligation for obligation in known if obligation.id == statement.name)
@@ -271,17 +271,17 @@ def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
     if has_test if statement.kind is FactKind.ANSWER else has_threshold:
         return
     if statement.kind is FactKind.ANSWER:
-        why = f"{duty.id}: it has no test to judge; it is owed once its clock starts"
+        why = f"{duty.id}: it has no legal test to answer; it is owed as soon as its clock starts"
     else:
-        why = f"{duty.id}: it has no kind of incident to judge"
+        why = f"{duty.id}: its threshold does not depend on the kind of incident"
     ways = []
     if threshold.has_number:
         ways.append(
             f"state the number of people: `standfast deadline affected {duty.jurisdiction} N`"
         )
     if has_test:
-        ways.append("judge its test, without --threshold")
+        ways.append("answer its legal test, without --threshold")
     elif has_threshold:
-        ways.append("judge its kind of incident, with --threshold")
-    ways.append("correct [deadlines] if the duty does not concern you")
+        ways.append("answer whether the incident reaches its threshold, with --threshold")
+    ways.append("correct [deadlines] if the obligation does not concern you")
     raise UsageError(f"{why}. Instead: {', or '.join(ways)}.")

@@ -1,16 +1,19 @@
 """Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
 
 Rules
-- For each mark of each duty, the first watchdog run after the mark sends one reminder. If no
-  watchdog ran for some time, only the newest mark is sent; earlier marks of that duty are skipped.
-- A duty without a fixed period has one reminder, when its clock starts, because such a duty is due
-  immediately.
-- Closing an incident ends no legal clock: reminders continue until the duty is done or not owed.
+- For each mark of each obligation, the first watchdog run after the mark sends one reminder. If no
+  watchdog ran for some time, only the newest mark is sent; earlier marks of that obligation are
+  skipped.
+- An obligation without a fixed period has one reminder, when its clock starts, because such an
+  obligation is due immediately.
+- Closing an incident ends no legal clock: reminders continue until the obligation is done or not
+  owed.
 - If law enforcement asked to wait without an end, a weekly reminder asks whether the request is
   still valid, because nothing else would start the clock again.
-- A duty that is done, not owed or held ends its reminders; one message reports the end.
+- Reminders of an obligation end when it is done, not owed or held; one message reports the end.
 - A quiet incident is named only to people who may see it (`incident_visibility`).
-- A message names the duty and the incident, but no affected person and nothing about the incident.
+- A message names the obligation and the incident, but no affected person and no details of the
+  incident.
 """
 
 from collections.abc import Iterator
@@ -32,7 +35,7 @@ _ASK = "ask"
 
 
 def reminders(installation: Installation) -> Iterator[Alarm]:
-    """Return an alarm for each duty of each live incident, raised or not."""
+    """Return an alarm for each obligation of each live incident, raised or not."""
     stated = installation.ledger.facts.stated_of()
     if not stated:
         return

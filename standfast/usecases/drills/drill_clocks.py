@@ -1,10 +1,10 @@
-"""Clocks of a drill: the steps from declaration to use."""
+"""Milestones of a drill, from its declaration to the usable service."""
 
 from enum import StrEnum
 
 
 class DrillClock(StrEnum):
-    """The steps of a drill, in order; a clock is the moment when a step ends."""
+    """The milestones of a drill or a recovery, in order."""
 
     DECLARED = "declared"
     KEY_OBTAINED = "key obtained"

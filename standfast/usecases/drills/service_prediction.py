@@ -1,7 +1,7 @@
 """Predicted recovery times of the services, from the recorded drills.
 
-`standfast/continuity/recovery_prediction.py` has the model. The ledger has the clocks of each drill
-and the bytes of each backup, so no key is needed.
+`standfast/continuity/recovery_prediction.py` has the model. The ledger has the milestones of each
+drill and the bytes of each backup, so no key is needed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -110,7 +110,7 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
 
 
 def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
-    """Return the times of a recorded drill; None if its clocks are unknown.
+    """Return the times of a recorded drill; None without milestones.
 
     Times count from the moment when the key was obtained, because before that moment a set may wait
     for other sets of the service. A restore of less than a second counts as proportional to the

@@ -35,12 +35,22 @@ from standfast.usecases.playbooks import library
 
 _NOBODY = "standfast-check"
 _CLOCK_SECONDS = 30
+_DOES = {
+    "lock": "lock accounts",
+    "undo": "undo a lock",
+    "revoke": "end sessions",
+    "prove": "prove a lock",
+}
 
 
 def _accounts(ground: Ground) -> Iterator[Check]:
     names = ground.config.accounts
     if not names:
-        yield lacking("accounts", "no account can be locked from here", "add [accounts.NAME]")
+        yield lacking(
+            "accounts",
+            "no directory is configured: no account can be locked",
+            "add [accounts.NAME]",
+        )
     yield from _each("accounts", names, lambda name: _directory(ground, name))
     if ground.config.rotation is not None:
         yield from _rotation(ground.config.rotation)
@@ -70,19 +80,20 @@ def _rotation(settings: RotationConfig) -> Iterator[Check]:
     except ConfigurationError as error:
         yield fail("accounts", str(error), "until then no account gets a new password")
         return
-    yield ok("accounts", f"new passwords are sealed to {counted(len(keys), 'key')}")
+    yield ok("accounts", f"new passwords are encrypted to {counted(len(keys), 'key')}")
 
 
 def _directory(ground: Ground, name: str) -> Iterator[Check]:
     connector = ground.outside.connector(name)
     connector.observe([_NOBODY])
-    found = f"{name}: answers; a lock is proven to level {connector.proof.value}"
+    found = f"{name}: responds; proof level of a lock: `{connector.proof.value}`"
     found += _stronger_proof(ground, name, connector.proof)
     if missing := {"lock", "undo", "revoke", "prove"} - connector.verbs:
         yield warn(
             "accounts",
-            f"{found}; cannot {', '.join(sorted(missing))}",
-            "a plan lists the consequences; end open sessions in that directory by hand",
+            f"{found}; the connector cannot {', '.join(_DOES[verb] for verb in sorted(missing))}",
+            "`standfast incident plan` shows the consequences; do these acts in that directory "
+            "by hand",
         )
     else:
         yield ok("accounts", found)
@@ -116,17 +127,22 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
     if unknown:
         yield warn(
             "accounts",
-            f"{name}: {unknown} of {len(inner)} under [protected.accounts] are not known there",
+            f"{name}: {unknown} of {len(inner)} under [protected.accounts] do not exist in that "
+            "directory",
             "correct the names: a misspelt account is not protected",
         )
     if not aliases and not unknown:
-        yield ok("accounts", f"{name}: {counted(len(inner), 'protected account')} known there")
+        found = counted(len(inner), "protected account")
+        exist = "exists" if len(inner) == 1 else "exist"
+        yield ok("accounts", f"{name}: {found} {exist} in that directory")
 
 
 def _senders(ground: Ground) -> Iterator[Check]:
     names = ground.config.senders
     if not names:
-        yield lacking("senders", "no message can be sent from here", "add [senders.NAME]")
+        yield lacking(
+            "senders", "no sender is configured: no message can be sent", "add [senders.NAME]"
+        )
     yield from _each("senders", names, lambda name: _sender(ground, name))
 
 
@@ -141,7 +157,11 @@ def _sender(ground: Ground, name: str) -> Iterator[Check]:
 
 def _audiences(ground: Ground) -> Iterator[Check]:
     if not ground.config.audiences:
-        yield lacking("audiences", "no notice has recipients", "add [audiences.NAME]")
+        yield lacking(
+            "audiences",
+            "no audience is configured: no notice has recipients",
+            "add [audiences.NAME]",
+        )
     yield from _each("audiences", ground.config.audiences, lambda name: _audience(ground, name))
 
 
@@ -153,7 +173,10 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
     audience = ground.outside.audience(name)
     people = counted(len(audience.recipients), "person", "people")
     if audience.held:
-        yield ok("audiences", f"{name}: {len(audience.held)} held for a decision by a person")
+        yield ok(
+            "audiences",
+            f"{name}: {counted(len(audience.held), 'recipient')} held: a person decides",
+        )
     for found in unread_entries(audience):
         yield warn("audiences", f"{name}: {found}", "correct the first column of the list")
     rejected = len(audience.rejected)
@@ -178,7 +201,11 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
 def _evidence(ground: Ground) -> Iterator[Check]:
     names = ground.config.evidence
     if not names:
-        yield lacking("evidence", "no log is preserved in a breach", "add [evidence.NAME]")
+        yield lacking(
+            "evidence",
+            "no evidence source is configured: no log is preserved in a breach",
+            "add [evidence.NAME]",
+        )
     yield from _each("evidence", names, lambda name: _source(ground, name))
     if names:
         yield from _each("custody", ["custodians"], lambda _: _custodians(ground.config))

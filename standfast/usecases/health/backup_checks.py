@@ -69,11 +69,11 @@ def _vault(ground: Ground) -> Iterator[Check]:
         yield _bucket(config.s3.bucket, store, host.writer)
     traits = store.describe()
     if traits.is_write_only:
-        yield ok("backup", f"write-only: {traits.why}")
+        yield ok("backup", f"the vault is write-only: {traits.why}")
     else:
         yield warn(
             "backup",
-            f"not write-only: {traits.why}",
+            f"the vault is not write-only: {traits.why}",
             "put the vault on another machine, or keep a second copy of it there"
             if config.s3 is None
             else "give the bucket a default lock in COMPLIANCE mode; see deploy/s3/README.md",
@@ -130,7 +130,7 @@ def _sets(ground: Ground) -> Iterator[Check]:
     elif INSTALLATION_SET not in sets:
         yield lacking(
             "backup sets",
-            "this installation is in no backup: it would be lost with this machine",
+            "the installation itself is not backed up: it would be lost with this machine",
             "add [backup.installation]; docs/recover-installation.md explains it",
         )
     yield from shared_host_checks.cloned_host(ground)
@@ -238,7 +238,7 @@ def _keys(ground: Ground) -> Iterator[Check]:
     for path in loose:
         yield fail("keys", f"{path} is readable by others", f"chmod go-rwx '{path}'")
     if not loose and not missing:
-        yield ok("keys", f"{counted(len(private), 'path')}, private")
+        yield ok("keys", f"readable by their user only: {counted(len(private), 'path')}")
 
 
 def _custodians(ground: Ground) -> Iterator[Check]:

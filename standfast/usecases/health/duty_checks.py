@@ -37,18 +37,19 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
     if not laws:
         yield lacking(
             part,
-            "no law is counted: nobody is reminded of 72 hours or of any other deadline",
+            "no jurisdiction is configured: Standfast counts no legal deadline, such as the 72 "
+            "hours of the GDPR, and reminds nobody",
             "set deadlines.jurisdictions to the places where the people in your data live; "
             "`standfast deadline places` lists them",
         )
     else:
         count = sum(bound.covers(duty) for duty in obligations(config))
         parts = " and ".join(config.deadlines.parts)
-        yield ok(part, f"{counted(count, 'duty', 'duties')} in {', '.join(laws)}, as {parts}")
+        yield ok(part, f"{counted(count, 'obligation')} in {', '.join(laws)}, as {parts}")
     if _CLIENTS in config.deadlines.parts and not agreements:
         yield warn(
             part,
-            "no client contract is configured; a processor's first duty is to its clients",
+            "no client contract is configured: a data processor must first notify its clients",
             "add [contracts.NAME] with the time within which each client must be notified",
         )
     yield from _calendar(config.deadlines)
@@ -96,15 +97,15 @@ def _roles(ground: Ground) -> Iterator[Check]:
         if not holders:
             yield warn(
                 "roles",
-                f"nobody has the role {role}, which {does} in {_listed(names)}: steps would "
-                "wait there",
+                f"nobody has the role {role}, which {does} in {_listed(names)}: steps of an "
+                "incident would wait",
                 _add(roles),
             )
         elif len(holders) == 1 and roles in approving:
             yield warn(
                 "roles",
                 f"only one person has the role {role}: the person that opens an incident cannot "
-                f"approve in it, and {_listed(names)} would wait",
+                f"approve its steps, so incidents of {_listed(names)} would wait",
                 f"enrol a second: {_add(roles)}",
             )
         elif not _has_old_enrolment(holders, now):
@@ -121,7 +122,8 @@ def _roles(ground: Ground) -> Iterator[Check]:
         if everybody and not ground.ledger.people.all([rung]):
             yield warn(
                 "roles",
-                f"approvals.ladder names {rung}, and nobody has that role: the rung is skipped",
+                f"approvals.ladder names {rung}, and nobody has that role: this escalation level "
+                "is skipped",
                 _add([rung]) if ":" not in rung else "correct the name, or enrol that person",
             )
 

@@ -4,7 +4,7 @@ Rules
 - Live incidents come first, then plans of triggers, then exercises. In each group the most severe
   is first (`Severity`); a missed legal clock counts as waiting for a person.
 - A closed incident is listed while one of its legal clocks is missed or running, because closing
-  ends no duty. It is also listed while its clocks cannot be counted.
+  ends no obligation. It is also listed while its clocks cannot be counted.
 - The next step is the sentence of `standfast incident status`, without the number of letters to
   post, because that number is sealed.
 - Clocks are counted for live incidents only, and only if a law or a contract is configured. The
@@ -76,7 +76,7 @@ class IncidentStatus:
     severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    clocks: ClockSummary | None  # None: not live, no duty configured, or `lacks_clocks`
+    clocks: ClockSummary | None  # None: not live, no obligation configured, or `lacks_clocks`
     lacks_clocks: bool = False  # clocks are configured but cannot be counted
 
     @property

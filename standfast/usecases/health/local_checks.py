@@ -46,7 +46,8 @@ def _ledger(ground: Ground) -> Iterator[Check]:
         return  # reported already
     sequence = ground.ledger.audit.sign_head(ground.clock())
     yield ok(
-        "ledger", f"opens; {counted(sequence, 'event')}, the tail is valid and its head is signed"
+        "ledger",
+        f"opens; {counted(sequence, 'event')}, the newest are valid, and the head is signed",
     )
     yield from _keys_of_incidents(ground.config, ground.ledger)
     if isinstance(ground.clock, ServerClock):
@@ -55,7 +56,8 @@ def _ledger(ground: Ground) -> Iterator[Check]:
     if witness.is_relative_to(ground.config.folder):
         yield warn(
             "ledger",
-            f"its witness {witness.name} is next to it: an intruder who rewrites one rewrites both",
+            f"its witness {witness.name} is in the folder of the installation: an intruder could "
+            "rewrite both",
             "set ledger.witness to a file on another machine",
         )
 
@@ -88,7 +90,9 @@ def _services(ground: Ground) -> Iterator[Check]:
     services = ground.config.services
     waves = recovery_order(services)  # raises an error for a cycle or an impossible objective
     if not waves:
-        yield warn("services", "no recovery objective is set", "add [services.NAME]")
+        yield warn(
+            "services", "no service is configured, so no RTO and RPO are set", "add [services.NAME]"
+        )
         return
     yield ok("services", "recovery order: " + ", then ".join(" + ".join(w) for w in waves))
     for name, service in services.items():
@@ -112,18 +116,18 @@ def _people(ground: Ground) -> Iterator[Check]:
         yield warn(
             "people",
             f"{len(enrolled)} people count as one, because enrolments connect them; an approval "
-            "needs a person who did not ask for it",
+            "needs a person that did not request it",
             "`standfast people add NAME --owner-key FILE` enrols a person who counts separately",
         )
     elif len(enrolled) < _ENOUGH_APPROVERS:
         short = warn if enrolled else lacking
         yield short(
             "people",
-            f"{counted(len(enrolled), 'person', 'people')} enrolled; an approval needs "
-            "a person who did not ask for it",
-            "`standfast people add NAME` enrols a person, who may approve at once on the "
-            "first day, before the first live incident; later after a day, or at once with the "
-            "owner's key",
+            f"{counted(len(enrolled), 'person', 'people')} enrolled; an approval needs a person "
+            "that did not request it",
+            "`standfast people add NAME`. On the first day, before the first live incident, the "
+            "person may approve immediately; later after one day, unless the owner's key signs "
+            "the enrolment",
         )
     else:
         together = f", and count as {counting}" if counting < len(enrolled) else ""
@@ -156,7 +160,7 @@ def _serve(ground: Ground) -> Iterator[Check]:
     if settings.console is None:
         yield warn(
             "serve",
-            "no console is configured: people need a terminal here to approve or answer",
+            "no console is configured: to approve or answer, people need a terminal on this host",
             "set up TLS in front of `standfast serve` (docs/console.md) and set serve.console",
         )
     else:

@@ -46,7 +46,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "custodians",
     ),
     "Can an intruder be locked out?": ("accounts", recency_checks.LEAVERS, recency_checks.FACTORS),
-    "Would the traces be preserved?": ("evidence", recency_checks.LOGS),
+    "Would the evidence be preserved?": ("evidence", recency_checks.LOGS),
     "Can everybody be notified?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
     "Is there a tested plan?": (
@@ -55,8 +55,8 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         recency_checks.CALENDAR,
         recency_checks.ATTESTATIONS,
     ),
-    "Would it be noticed and handled?": ("triggers", "serve"),
-    "Does this program itself work?": ("configuration", "user", "ledger", "disks", "folders"),
+    "Would a breach be noticed and handled?": ("triggers", "serve"),
+    "Does Standfast itself work?": ("configuration", "user", "ledger", "disks", "folders"),
 }
 
 

@@ -161,7 +161,7 @@ def _leavers(installation: Installation) -> Iterator[Check]:
     if not installation.ledger.staff.all():
         yield unmeasured(
             LEAVERS,
-            "no staff list is imported, so accounts of leavers stay unnoticed",
+            "no list of staff is imported, so accounts of leavers are not detected",
             "`standfast people import`",
         )
         return

@@ -61,7 +61,7 @@ def _recovery(ground: Ground) -> Iterator[Check]:
             "recovery",
             f"{offline} is still on this machine: it has the recovery identity, so an intruder "
             "here can read every backup",
-            "copy it onto two sticks, keep them in two sites, then delete it here",
+            "copy it to two USB sticks, keep them at two locations, then delete it here",
         )
     if whole:
         vault = f"bucket {backup.s3.bucket}" if backup.s3 else str(backup.vault)

@@ -117,7 +117,7 @@ class Status:
             if room.is_full:
                 return f"Free space now: {room.sentence}."
         if self.misconfigured:
-            return "`standfast check`: it names every error in the configuration; fix them."
+            return "`standfast check` names every error in the configuration. Correct them."
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:

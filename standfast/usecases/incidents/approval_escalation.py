@@ -2,15 +2,15 @@
 
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
-  names, the people of the next rung of the configured ladder are paged, and so on. At last,
+  names, the people of the next level of the configured ladder are paged, and so on. At last,
   everybody else who is enrolled is paged. Nobody is paged twice about one plan.
-- A rung is a role or `person:NAME`. Its people may approve once they are paged. The people who are
+- A level is a role or `person:NAME`. Its people may approve once they are paged. The people who are
   paged last may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
   is among the targets (an insider must not be warned), a person who was enrolled today.
 - A quiet playbook pages only the roles that its steps name, even if nobody answers.
-- After the last rung the step stays open, and `incident status` shows who was reached.
-- Each page is a compare-and-swap on the rung: of several runners, only one sends it.
+- After the last level the step stays open, and `incident status` shows who was reached.
+- Each page is a compare-and-swap on the level: of several runners, only one sends it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ _UNDO_APPROVAL = Approval(count=1)  # for undos, which no playbook describes
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """The people of one rung, paged together."""
+    """The people of one escalation level, paged together."""
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
@@ -43,7 +43,7 @@ class Rung:
 
 
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
-    """Page the approvers of a step; if it has none, the next rung is due now."""
+    """Page the approvers of a step; if it has none, the next level is due now."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -66,7 +66,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
 
 
 def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
-    """Page the next rung that has a person not paged yet."""
+    """Page the next level that has a person not paged yet."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -76,7 +76,7 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     for rung in _rungs(installation, state, asked, after):
         after |= {target_of(person) for person in rung.people}
         if pages := _pages(installation, state, outside, asked, rung):
-            break  # nobody on this rung can be reached: try the next rung
+            break  # nobody on this level can be reached: try the next one
     is_last = next(_rungs(installation, state, asked, after), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
@@ -107,7 +107,7 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
 def _rungs(
     installation: Installation, state: State, asked: Question, reached: set[str]
 ) -> Iterator[Rung]:
-    """Yield the rungs with people not yet `reached`, and only those people."""
+    """Yield the levels with people not yet `reached`, and only those people."""
     if state.playbook.is_quiet:
         return
     for name in installation.config.approvals.ladder:

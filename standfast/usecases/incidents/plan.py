@@ -294,8 +294,8 @@ def _warnings(
         if able_count < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
-                f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
-                f"{counted(able_count, 'person', 'people')}{who} could give one now; {MORE_PEOPLE}"
+                f"step {step.name} needs {counted(step.approvals, 'approval')}, but only "
+                f"{counted(able_count, 'person', 'people')}{who} can approve it now; {MORE_PEOPLE}"
             )
     return warnings
 

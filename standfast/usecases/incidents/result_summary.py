@@ -34,8 +34,8 @@ from standfast.usecases.notices.delivery_accounting import (
 
 FRESH = timedelta(days=1)  # minimum age of an approver's enrolment, except for founding approvers
 MORE_PEOPLE = (
-    "`standfast people add` enrols more, who may approve after a day, or at once with the owner's "
-    "key"
+    "`standfast people add` enrols more people, who may approve after one day, or immediately if "
+    "the owner's key signs the enrolment"
 )
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
@@ -180,8 +180,8 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
         if able < view.approvals_needed:
             who = f" with the role {' or '.join(roles)}" if roles else ""
             found.append(
-                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, and "
-                f"{counted(able, 'person', 'people')}{who} could give one now; {MORE_PEOPLE}"
+                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, but only "
+                f"{counted(able, 'person', 'people')}{who} can approve it now; {MORE_PEOPLE}"
             )
     return found
 
@@ -279,4 +279,4 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
         case EffectState.SUBMITTING:
             return "its result is looked up after its call has ended"
         case _:
-            return "still to be done"
+            return "to be done"

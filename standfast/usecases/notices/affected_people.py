@@ -283,7 +283,7 @@ def _pages(entries: Iterable[list[Any]]) -> Iterator[Page]:
 def _state_counts(
     installation: Installation, incident_id: str, report: AffectedReport, author: str
 ) -> Mapping[str, int]:
-    """State the numbers as facts; return those of places without a known duty."""
+    """State the numbers as facts; return those of places without obligation."""
     known = {duty.jurisdiction for duty in obligations(installation.config)}
     reference = "lists of affected people, SHA-256 " + ", ".join(
         listed.digest[:16] for listed in report.lists

@@ -1,4 +1,4 @@
-"""Status of a recovery: clocks of each set, RTO and RPO of each service.
+"""Status of a recovery: milestones of sets, RTO and RPO of services.
 
 Rules
 - Everything is read from the effects of the incident, so the status is the same at any time and

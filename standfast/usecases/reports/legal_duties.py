@@ -1,10 +1,10 @@
-"""Legal duties of an incident for its pages.
+"""Legal obligations of an incident for its pages.
 
 Rules
-- Only duties that need an action are listed: missed ones first, then running and held ones by their
+- Only obligations that need an action are listed: missed, then running and held ones by their
   strict date. `standfast deadline list --all` shows the others.
-- A question is shown once, for all duties that depend on it.
-- A plan has no duties, because nothing has happened.
+- A question is shown once, for all obligations that depend on it.
+- A plan has no obligations, because nothing has happened.
 - An invalid law or contract in the configuration hides no other part of a page.
 """
 
@@ -22,7 +22,7 @@ _TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
 
 
 def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Duties | None:
-    """Return the duties of an incident; None if nothing is configured."""
+    """Return the obligations of an incident; None if nothing is configured."""
     is_bound = installation.config.deadlines.jurisdictions or installation.config.contracts
     if mode is Mode.PLAN or not is_bound:
         return None

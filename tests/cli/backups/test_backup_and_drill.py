@@ -153,7 +153,7 @@ def test_unknown_set_lists_the_known_sets(desk: Desk, installation: Path) -> Non
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
     answer = desk.run(*words, "--set", "nope")
     assert answer.status == ExitStatus.USAGE
-    assert "there is no set 'nope' in the vault; there are: main" in answer.err
+    assert "backup set 'nope': not in the vault; there are: main" in answer.err
 
 
 def test_restore_that_selects_nothing_says_so(desk: Desk, installation: Path) -> None:

@@ -40,7 +40,7 @@ def test_account_takeover_runs_from_plan_to_closure(
     desk.sign_in_with(PASSPHRASES["lee"])
     answered = desk.run("incident", "answer", "customers_affected", "YES", "--as", "lee")
     assert answered.status == 5
-    assert "customers_affected: noted." in answered.out
+    assert "customers_affected: recorded." in answered.out
     assert len(smtp_server.delivered) == 1 + 2, "staff, and the two duty managers are paged"
 
     desk.sign_in_with(PASSPHRASES["kim"])

@@ -50,7 +50,7 @@ def test_suggested_commands_work_for_any_folder_name(desk: Desk, source: Path) -
 def test_init_lists_files_to_keep_without_secrets(desk: Desk, source: Path) -> None:
     said = desk.run("init", "place", "--source", source, "--yes").out
     offline = desk.folder / "place/offline"
-    assert f"Copy {offline} onto two USB sticks" in said
+    assert f"Copy {offline} to two USB sticks" in said
     assert str(offline / "identity.txt") in said
     assert "AGE-SECRET-KEY" not in said
     kept = {path.name for path in offline.iterdir()}

@@ -27,7 +27,7 @@ def installation_with(folder: Path, settings: str, *people: str) -> Path:
 def test_missing_jurisdictions_are_reported(tmp_path: Path) -> None:
     law, client = told(installation_with(tmp_path, "", "lee"), "deadlines")
     assert (law.verdict, client.verdict) == (Verdict.WARN, Verdict.WARN)
-    assert "no law is counted" in law.found
+    assert "no jurisdiction is configured" in law.found
     assert "deadlines.jurisdictions" in law.what_to_do
     assert "[contracts.NAME]" in client.what_to_do
 

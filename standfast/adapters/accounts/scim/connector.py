@@ -55,8 +55,8 @@ from standfast.retry_rules import REPLICA_SECONDS
 from standfast.time_limit import Deadline
 
 _OWN_SESSIONS = (
-    "a session on the directory's own pages is not ended, only refused while the account is "
-    "locked: it may be valid again after the undo"
+    "a session on the directory's own web pages is not ended; it is refused while the account is "
+    "locked, and may be valid again after the undo"
 )
 _Known: TypeAlias = Mapping[str, ScimAccount]  # accounts that one search found
 _Key: TypeAlias = Callable[[Order], str | None]
