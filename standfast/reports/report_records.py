@@ -283,7 +283,7 @@ class Duties:
 
     @property
     def due_now(self) -> int:
-        """The number of running obligations without a period, which are due at once."""
+        """The number of running obligations that are due without a period."""
         return sum(line.standing == "running" and line.due is None for line in self.lines)
 
     @property

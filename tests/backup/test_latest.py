@@ -61,7 +61,7 @@ def test_latest_is_of_the_only_host_with_points(site: OwnedSite) -> None:
 
 
 def test_latest_of_host_without_points_is_not_found(site: OwnedSite) -> None:
-    with pytest.raises(NotFound, match="no recovery point 'desk-9/latest'"):
+    with pytest.raises(NotFound, match="recovery point 'desk-9/latest': not found"):
         opened(site).resolve("desk-9/latest")
 
 

@@ -212,7 +212,7 @@ CASES = {
         spoil=nothing,
         words=("backup", "restore", "latest", "--to", "out", "--identity", "IDENTITY"),
         status=2,
-        says=("not found",),
+        says=("there is no recovery point yet",),
     ),
     "wrong identity": Case(
         spoil=nothing,

@@ -98,8 +98,10 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     where = ", ".join(f"{name}: {count}" for name, count in planned.where.items())
     through = f" ({where})" if where else ""
     lines: list[Line] = [
-        f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} left "
-        "unchanged."
+        (
+            f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} left "
+            "unchanged."
+        )
     ]
     if not (planned.restores or planned.kept):
         lines = ["Nothing to restore: nothing was locked, or everything is already restored."]

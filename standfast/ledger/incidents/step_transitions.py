@@ -191,7 +191,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the next escalation level; False if another runner or a decision came first.
+        """Page the next escalation level; False if somebody else was first.
 
         `may_also` are further roles that may approve the step from now on.
         """

@@ -1,4 +1,4 @@
-"""Set new passwords, sealed for the people that may read them."""
+"""Set new passwords, encrypted to the keys of their readers."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     rotation = planner.config.rotation
     if rotation is not None:
         keys = counted(len(rotation.recipients), "key")
-        yield f"{adapter}: new passwords are sealed to {keys}, in {rotation.folder}"
+        yield f"{adapter}: new passwords are encrypted to {keys}, in {rotation.folder}"
 
 
 ACTION = Action(

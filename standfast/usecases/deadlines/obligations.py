@@ -1,4 +1,4 @@
-"""Obligations that apply to this installation, from laws and from contracts.
+"""Obligations of this installation, from laws and from contracts.
 
 The module loads neither clocks nor the ledger, so that `standfast status` can show the next due
 date without loading a database.
@@ -24,7 +24,7 @@ def shipped() -> tuple[Obligation, ...]:
 
 
 def obligations(config: Config) -> tuple[Obligation, ...]:
-    """Return the obligations of the law, then those of the configured contracts."""
+    """Return the obligations of laws, then those of configured contracts."""
     try:
         agreements = [
             contract(
@@ -44,7 +44,7 @@ def obligations(config: Config) -> tuple[Obligation, ...]:
 
 
 def reach(config: Config) -> Reach:
-    """Return the scope of applicable obligations; ConfigurationError if unknown."""
+    """Return the scope of obligations; ConfigurationError if unknown."""
     known = {obligation.jurisdiction for obligation in obligations(config)}
     unknown = [name for name in config.deadlines.jurisdictions if name not in known]
     if unknown:

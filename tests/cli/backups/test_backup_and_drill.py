@@ -406,7 +406,7 @@ def test_mistyped_point_is_not_a_failed_drill(
     assert desk.run(*drill).status == 0
     for point in ("nope", "nope/latest", "2"):
         refused = desk.run(*drill, "--point", point)
-        assert (refused.status, "there is only host-1/0000000001" in refused.err) == (2, True)
+        assert (refused.status, "The only one: host-1/0000000001" in refused.err) == (2, True)
     (only,) = desk.json("drill", "list")["drills"]
     assert only["state"] == "done"
 

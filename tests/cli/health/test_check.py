@@ -110,7 +110,9 @@ def test_a_furnished_place_answers_in_every_part(
     assert report["fail"] == 0, report
     found = {(one["part"], one["verdict"]): one["found"] for one in report["checks"]}
     assert "answers" in " ".join(text for _, text in verdicts(desk, "accounts"))
-    assert ("ok", "agents: 1 protected account known there") in verdicts(desk, "accounts")
+    assert ("ok", "agents: 1 protected account exists in that directory") in verdicts(
+        desk, "accounts"
+    )
     assert "connects and signs in" in found["senders", "ok"]
     assert ("ok", "customers: 3 people can be reached") in verdicts(desk, "audiences")
     assert "copy, hash and seal" in found["evidence", "ok"]
@@ -146,7 +148,7 @@ def test_a_protected_account_that_is_misspelt_is_noticed(
 ) -> None:
     assert (
         "warn",
-        "agents: 1 of 1 under [protected.accounts] are not known there",
+        "agents: 1 of 1 under [protected.accounts] do not exist in that directory",
     ) in verdicts(desk, "accounts")
 
 

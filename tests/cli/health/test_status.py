@@ -207,7 +207,7 @@ def test_invalid_configuration_precedes_an_incident(desk: Desk, quiet_installati
     assert answer.status == 0
     assert "inc-" in answer.out
     assert f"Configuration: standfast.toml:{line}: limits.nope" in answer.out
-    assert ", and 1 more. Correct it now" in answer.out
+    assert ", and 1 more. Correct it" in answer.out
     assert "Next: `standfast check`" in answer.out
     refused = desk.run("check")
     assert refused.status == 2
@@ -363,7 +363,7 @@ def test_missed_clock_of_closed_incident_comes_first(desk: Desk, quiet_installat
     assert "missed, due 2026-03-05" in desk.run("incident", "close", live, *desk.by("dana")).out
     seen = desk.json("status")
     assert seen["incidents"][0]["clocks"]["missed"] >= 1
-    assert f"{live}: Closed, but legal duties remain: " in seen["next_step"]
+    assert f"{live}: Closed, but legal obligations remain: " in seen["next_step"]
     assert "MISSED" in desk.run("status").out
 
 

@@ -32,7 +32,7 @@ def test_account_is_unlocked_after_early_closure(
     assert f"`standfast incident undo {incident} --all --as PERSON`, or --target" in opened.out
     undone = desk.run("incident", "undo", incident, "--all", *desk.by("dana"))
     assert undone.status == 5  # the undo of an unproven lock needs two approvals
-    assert undone.out.startswith("1 target to restore (agents: 1), 0 kept.")
+    assert undone.out.startswith("1 target to restore (agents: 1), 0 left unchanged.")
 
 
 def test_closed_plan_says_that_nothing_was_done(

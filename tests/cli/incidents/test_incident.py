@@ -237,7 +237,7 @@ def test_approval_without_possible_approver_is_reported(
     told = desk.run("incident", "status")
     assert (
         "Warning: `tell_customers` needs 1 approval, and 0 people with the role duty-manager "
-        "could give one now" in told.out
+        "can approve it now" in told.out
     )
     assert "was paged" not in told.out
 

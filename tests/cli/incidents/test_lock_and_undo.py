@@ -47,7 +47,7 @@ def test_undo_that_restores_nobody_says_so(
     answer = desk.run("incident", "undo", first, "--all", *desk.by("dana"))
     assert answer.status == 1, "nothing was given back"
     assert desk.json("incident", "undo", first, "--all", *desk.by("dana"))["exit_status"] == 1
-    assert answer.out.startswith("0 targets to restore, 1 kept.\n  1 kept: ")
+    assert answer.out.startswith("0 targets to restore, 1 left unchanged.\n  1 left unchanged: ")
     assert "locks it too" in answer.out
     assert "Next: Every step is done, but 1 target is not restored." in answer.out
     assert f"`standfast incident close {first} --as PERSON`" in answer.out
@@ -136,7 +136,7 @@ def test_large_lock_explains_its_approvals(
     answer = desk.run("lock", "alice", "bob")
     assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
     why = "2 accounts within a day; more than 1 need a second person"
-    assert f"approval for `lock`: {why}." in answer.out
+    assert f"Why `lock` needs an approval: {why}." in answer.out
     assert (
         "Next: `lock` waits for 2 approvals. Each approver runs: `standfast incident app"
         in answer.out

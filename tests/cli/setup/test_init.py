@@ -128,7 +128,7 @@ def test_invalid_location_creates_nothing(desk: Desk, folder: str, path: str, wh
 def test_invalid_option_is_named(desk: Desk, source: Path, option: str) -> None:
     answer = desk.run("init", "place", "--source", source, option, "A\nB", "--yes")
     assert answer.status == 2
-    assert answer.err == f"{option}: one line of text, at most 200 characters\n"
+    assert answer.err == f"{option}: one line of text, at most 200 characters.\n"
     assert not Path("place").exists()
 
 

@@ -98,7 +98,7 @@ KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 def test_mistyped_rotation_key_prevents_no_lock() -> None:
     connector = SimulatedConnector("staff", {"root": True})
     *_, good = said_of(connector, RotationConfig(recipients=(KEY,)))
-    assert (good.verdict, good.found) == (Verdict.OK, "new passwords are sealed to 1 key")
+    assert (good.verdict, good.found) == (Verdict.OK, "new passwords are encrypted to 1 key")
     answers, *_, bad = said_of(connector, RotationConfig(recipients=(KEY, KEY[:-1] + "q")))
     assert (answers.verdict, bad.verdict) == (Verdict.OK, Verdict.FAIL)
     assert "age-keygen" in bad.found

@@ -61,7 +61,7 @@ def told(installation: SimulatedInstallation, case: str) -> list[str]:
 def planned(installation: SimulatedInstallation, **more: Any) -> list[str]:
     options: dict[str, Any] = {"is_signed": True, "opened_by": "dana", **more}
     report = plan_incident(installation, "account-takeover", ACCOUNTS, **options)
-    return [one for one in report.warnings if "could give one now" in one]
+    return [one for one in report.warnings if "can approve it now" in one]
 
 
 def test_enrolled_by_requester_counts_as_no_approver(

@@ -95,8 +95,8 @@ def test_plan_states_irreversible_rotation_and_destination(
     (step,) = [step for step in report.steps if step.by_adapter]
     assert step.is_irreversible
     folder = installation.config.folder / "new-passwords"
-    assert f"agents: new passwords are sealed to 1 key, in {folder}" in step.notes
-    assert "sealed to 1 key" in "\n".join(as_lines(report))
+    assert f"agents: new passwords are encrypted to 1 key, in {folder}" in step.notes
+    assert "encrypted to 1 key" in "\n".join(as_lines(report))
 
 
 def test_exposed_password_is_refused_after_rotation(
