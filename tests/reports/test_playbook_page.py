@@ -41,7 +41,7 @@ def test_page_is_sufficient_without_the_program(path: Path) -> None:
     text = words(html)
     assert playbook.use_when in text
     for name, when in playbook.instead.items():
-        assert f"Rather {name}:{when}" in text.replace(": ", ":")
+        assert f"Use {name} instead if:{when}" in text.replace(": ", ":")
     for role, does in playbook.roles.items():
         assert role in text
         assert does in text

@@ -29,18 +29,18 @@ def as_text(playbook: Playbook) -> str:
     lines = [heading, "=" * min(len(heading), _WIDTH)]
     lines += _wrapped(f"Use it when: {playbook.use_when}", "")
     for name, when in playbook.instead.items():
-        lines += _wrapped(f"Rather {name}: {when}", "")
+        lines += _wrapped(f"Use {name} instead if: {when}", "")
     if playbook.is_quiet:
         lines += _wrapped("Quiet: only the roles that its steps name are notified and paged.", "")
     if playbook.roles:
         lines += ["", "Who is needed"]
         for role, does in playbook.roles.items():
             lines += _wrapped(f"{role}: {does}", "  ")
-    lines += ["", "You give"]
+    lines += ["", "Inputs"]
     for given in playbook.inputs:
         lines += _wrapped(f"{given.name}: {_about(given)}", "  ")
     if not playbook.inputs:
-        lines.append("  nothing")
+        lines.append("  none")
     lines += ["", "Steps"]
     ordered = in_order(playbook)
     numbers = {step.name: number for number, step in enumerate(ordered, start=1)}
@@ -55,9 +55,9 @@ def _about(given: Input) -> str:
     if given.required:
         must = "required"
     elif given.default in (None, ""):
-        must = "may be left out"
+        must = "optional"
     else:
-        must = f"otherwise {_value(given.default)}"
+        must = f"default: {_value(given.default)}"
     return f"{kind}, {must}." + (f" {given.description}" if given.description else "")
 
 
@@ -69,7 +69,7 @@ def _step(step: Step, numbers: Mapping[str, int]) -> list[str]:
         after = f"After {plural} {', '.join(map(str, waits_for))}"
         after += f"{any_result_text(step, numbers)}."
     else:
-        after = "At once."
+        after = "Immediately."
     if step.when:
         after += f" Only if {condition(step.when)}."
     lines += _wrapped(after, "     ")

@@ -41,7 +41,7 @@ def test_printed_playbook_is_sufficient_for_a_person() -> None:
         "Small (small, version 1)",
         "Use it when: Never.",
         "accounts: accounts, required.",
-        "reason: text, otherwise seen by hand.",
+        "reason: text, default: seen by hand.",
         "With accounts: the input accounts",
         "Undone by: accounts.unlock.",
         "Decide: Who else? (yes / no)",
