@@ -1,9 +1,9 @@
-# The commands of this project. `make demo` shows it at work, `make test` is what CI runs.
+# Commands for developers; `make help` lists them.
 #
-# Everything is installed from requirements/*.txt, locked with hashes, into .venv; the same stamp
-# rule serves each of them, so nothing is installed twice.
+# Packages are installed from requirements/*.txt, locked with hashes, into .venv. A stamp file for
+# each lock prevents a second installation.
 
-# The first of these that is 3.11 to 3.13 and can make virtual environments.
+# The first interpreter of version 3.11 to 3.13 that can create virtual environments.
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
 	$$candidate -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	2>/dev/null && echo $$candidate && break; done)
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 LOCKED := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate $(UPGRADE)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --group build $(LOCKED)
-# What one extra adds: its own lines of pyproject.toml, in the versions that dev.txt has.
+# The packages of each extra, as pyproject.toml lists them, in the versions of dev.txt.
 EXTRAS = $(shell $(BIN)/python -c "import tomllib; \
 	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies'])")
 LINES_OF = $(BIN)/python -c "import sys, tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
@@ -32,12 +32,12 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1:	/p' Makefile | expand -t 14
 
-demo: .venv/installed-demo ## a made-up contact centre; AGAIN=1 replaces an earlier one
+demo: .venv/installed-demo ## run the demonstration; AGAIN=1 replaces an earlier one
 	$(BIN)/standfast demo $(if $(AGAIN),--again)
 
 # Complete test sets (a kill at every disk operation, every bit of a record) run in part: one of
 # SAMPLE parts, chosen by SEED. pytest prints both, and CONTRIBUTING.md says what each tier covers.
-test: lint ## what a change can break; SAMPLE=N and SEED=S choose the part of the complete sets
+test: lint ## lint and tests; SAMPLE=N and SEED=S choose the part of the complete sets
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup --sample=$(SAMPLE) \
 		$(if $(SEED),--randomly-seed=$(SEED))
 
@@ -51,11 +51,11 @@ lint: .venv/installed-dev ## format, lint, types, layers, language
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.project.language
 
-format: .venv/installed-dev ## write the code as `make lint` wants it
+format: .venv/installed-dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/installed-dev ## write the pages that come from the code
+docs: .venv/installed-dev ## generate the pages that come from the code
 	$(BIN)/python -m standfast.config.reference_page > docs/configuration.md
 	$(BIN)/python -m standfast.config.json_schema > docs/standfast.schema.json
 	$(BIN)/standfast playbook page --to docs/playbooks
@@ -82,18 +82,19 @@ sbom: .venv/installed-dev ## a bill of materials (CycloneDX) for each lock, in d
 	    --pyproject pyproject.toml --output-file dist/sbom/$$(basename $$lock).cdx.json || exit 1; \
 	done
 
-audit: .venv/installed-dev ## known vulnerabilities of the locked versions; asks the network
+audit: .venv/installed-dev ## list known vulnerabilities of the locked versions; needs the network
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
 	  $(foreach lock,$(INSTALLED),--requirement requirements/$(lock).txt)
 
-bench: .venv/installed-dev ## measure, side by side with what one would use otherwise
+bench: .venv/installed-dev ## measure Standfast and other tools side by side
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what `make` built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# dev holds all that demo and run hold, in the same versions: its stamp serves for demo too.
+# dev.txt contains the packages of demo.txt and run.txt in the same versions, so its stamp also
+# counts for demo.
 .venv/installed-dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
 	@echo 'Installing what requirements/dev.txt locks; the first time takes a minute or two.'
 	$(PIP) install --require-hashes --requirement requirements/dev.txt

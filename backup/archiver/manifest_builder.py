@@ -51,7 +51,7 @@ _REF_BYTES = 120
 
 
 class PacksFreed(Exception):
-    """Packs that a tree needs are unusable now and were forgotten."""
+    """Packs of the tree became unusable; the upload cache dropped them."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

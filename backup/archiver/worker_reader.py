@@ -1,7 +1,7 @@
 """Worker reader: a process that finds and reads files at a first backup.
 
 For small files, Python needs as much time to find and read them as to make pages and packs. Two
-processes do both tasks at once.
+processes do both tasks in parallel.
 
 - The worker walks a source and reads small files. The worker opens large files but does not read
   them: the main process gets their descriptors and reads them.
@@ -145,7 +145,7 @@ def open_worker_reader(
 
 
 class _Rows:
-    """Rows for the next slot, sent before anything else."""
+    """Rows that wait for the next slot; other messages are sent after them."""
 
     def __init__(self, parent: WorkerEnd) -> None:
         self._far = parent

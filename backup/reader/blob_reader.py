@@ -103,7 +103,7 @@ class BlobReader:
         return content
 
     def is_content(self, ref: BlobRef, content: Raw) -> bool:
-        """Return whether bytes are the content of a reference, without reading."""
+        """Return whether `content` is the content of a reference."""
         is_long_enough = len(content) == ref.length
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 

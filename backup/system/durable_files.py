@@ -54,7 +54,7 @@ def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.draft")
     try:
         make_private_folder(path.parent)
-        # The draft of an interrupted call contains nothing that was promised to anybody.
+        # The call that left this draft was interrupted, so nobody relies on its content.
         with suppress(FileNotFoundError):
             draft.unlink()
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -128,7 +128,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power failure."""
+    """Sync a folder, so that its names survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -168,7 +168,7 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 
 def _end_network_waits() -> None:
-    """End waits for the network soon.
+    """Make waits for the network end soon.
 
     If the module is not loaded, nothing waits for the network.
     """

@@ -23,7 +23,7 @@ class TriggerMessage:
 
     source: str
     handle: str
-    lacking: int = 0  # items of lists in the message from which no input could be read
+    lacking: int = 0  # list items of the message that contained no input
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ class Replacement:
         `had_data` is True if the plan showed data. Raise Refused if data appeared since.
         """
         if os.path.lexists(restored):
-            if not _is_same_file(restored, self.path):  # the same file if a try ended halfway
+            if not _is_same_file(restored, self.path):  # the same: an earlier try was interrupted
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
         elif not os.path.lexists(self.path) or (had_data and not self._has_set_aside):
@@ -89,7 +89,7 @@ class Replacement:
 
     def take_back(self, restored: Path, *, had_data: bool) -> None:
         """Reverse `put_in_place`, even if it was interrupted; repeatable."""
-        if _is_same_file(restored, self.path):  # a try ended halfway
+        if _is_same_file(restored, self.path):  # `put_in_place` was interrupted
             self.path.unlink()
         elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
             self._move_parts([(self.path, restored)])

@@ -51,26 +51,26 @@ _LONGEST_NAME = 64
 _OPTIONS = {"organisation.name": "--organisation", "organisation.contact_line": "--contact-line"}
 
 _README = """\
-Restoring a backup takes three things: the vault, the key records, and a recovery identity.
-This folder holds the second and the third.
+A restore needs three things: the vault, the key records, and a recovery identity.
+This folder contains the key records and an identity.
 
 identity.txt    the custodian's recovery identity. A person who has it, the key records and the
                 vault can read every backup.
-k/              a copy of the key records. They are sealed to the recovery identities: without
-                an identity they open nothing, and without them no identity opens anything.
-break_glass.py  restores from the vault and this folder alone, without the rest of the program:
+k/              a copy of the key records. They are encrypted to the recovery identities: a
+                restore needs both, the key records and an identity.
+break_glass.py  restores from the vault and this folder, without the rest of Standfast:
                 python break_glass.py VAULT . identity.txt TARGET POINT. Its first lines
                 explain it.
-                To bring the program itself back on a new machine, install it, then:
+                To recover Standfast itself on a new machine, install it, then:
                 standfast recover installation --vault VAULT --identity identity.txt --into DIR
-owner.json      the owner's key. It signs the changes of who may write and open backups. No
-                restore needs it.
+owner.json      the owner's key. It signs each change of the people and hosts that may write and
+                open backups. No restore needs it.
 
-Copy this whole folder onto two sticks or cards, and keep them in two sites away from this machine.
-Then delete the folder here: an intruder who has it and takes over this machine can read every
-backup. The machine makes backups without it, and cannot open what it made.
+Copy this whole folder to two USB sticks or cards, and keep them at two locations away from this
+machine. Then delete the folder here: an intruder on this machine could read every backup with it.
+The machine makes backups without this folder, and cannot open them.
 
-Register each copy with the program while the stick is inserted:
+Register each copy while the stick is inserted:
     standfast backup keys copy FOLDER-ON-THE-STICK --name "safe in Leeds"
 Run this again after each change of custodians or domains: `standfast check` reports a copy that
 is out of date. When a domain is erased, each copy must be updated in this way, or destroyed.

@@ -241,7 +241,7 @@ def end_sessions(
     *,
     is_final: bool,
 ) -> None:
-    """End sessions: `live` returns the names with one, `end` ends a name's.
+    """End sessions; `live` returns names with sessions, `end` ends theirs.
 
     If no new session can start (`is_final`), repeat until none is left or the time is over.
     """
