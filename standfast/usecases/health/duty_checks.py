@@ -1,7 +1,7 @@
 """Checks of legal clocks and of the people for each role.
 
 Rules
-- Without `[deadlines]` no legal clock is counted, because the applicable places cannot be guessed.
+- Without `[deadlines]` no legal clock is counted, because the applicable places cannot be inferred.
   The check reports the consequence.
 - Roles are collected from every readable playbook, even if it cannot run yet: they are needed as
   soon as the rest is set up. Each role is reported once, with all playbooks that need it.
