@@ -5,7 +5,7 @@
 Rules
 - Its telemetry is off, its home is the private folder `serve.prefect_home`, and it listens on
   loopback.
-- It requires a secret: a client that can change a deployment can run any command as us, and
+- It requires a secret: a client that can change a deployment can run any command as this user, and
   loopback is open to every user of the host, and to web pages in a browser there.
 - The server receives none of the secrets of `serve`, because it needs none.
 - No client of this program starts another server: a client uses this server, or fails at once.
@@ -87,7 +87,7 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
         "PREFECT_CLIENT_MAX_RETRIES": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least; silent runs are marked as crashed
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; silent runs count as crashed
         **({_OF_SERVER: secret, _OF_CLIENT: secret} if secret else {}),
     }
 

@@ -65,7 +65,7 @@ def _confine(hidden: set[str]) -> None:
 
 
 def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
-    """Yield paths of a folder that neither are hidden nor contain such."""
+    """Yield paths of a folder that neither are nor contain hidden paths."""
     try:
         entries = list(Path(folder).iterdir())
     except OSError:

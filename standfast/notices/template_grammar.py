@@ -4,8 +4,8 @@ This check is the first barrier. The sandbox of `template_renderer` is the secon
 
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
-  list, with few things within loops. The work of a template is therefore bounded by its own length
-  plus those few things times one list, and needs no time limit.
+  list. The number of nodes within loops is limited. The work of a template is therefore bounded by
+  its own length, plus that number times the length of one list; it needs no time limit.
 - No call, attribute, arithmetic, macro, include or `safe`: nothing that runs code, reads a file,
   grows a string, or disables the escaping.
 - A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,

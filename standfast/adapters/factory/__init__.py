@@ -107,7 +107,7 @@ class Outside(ABC):
 
     @cached_property
     def templates(self) -> Mapping[str, Template]:
-        """Return the shipped templates and those of the installation, which win."""
+        """Return the templates; one of the installation replaces a shipped one."""
         return read_templates(self.config.notices.templates)
 
     def default_sender(self) -> str:

@@ -43,7 +43,7 @@ def parameters_of(details: JsonObject) -> Mapping[str, Json]:
 def read_parameters(
     name: str, declared: Mapping[str, ParameterConfig], details: JsonObject
 ) -> dict[str, str]:
-    """Return every declared parameter as text; UsageError names a misfit."""
+    """Return every declared parameter as text; UsageError if one is invalid."""
     given = parameters_of(details)
     for key in given:
         if key not in declared:

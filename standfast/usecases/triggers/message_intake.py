@@ -186,7 +186,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
 
 def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
-    """Return an incident's inputs in the form of an intake; skip omitted ones."""
+    """Return an incident's inputs as a message would state them."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
         if isinstance(value, bool):

@@ -4,10 +4,10 @@ This module splits the changes by the limits of ServiceProviderConfig, and retur
 each operation. `connector` decides what an answer means for its account.
 
 Rules
-- The directory's offer is read once and stored. A directory that does not offer Bulk, or refuses it
-  (400, 404, 405, 413, 501), gets the accounts one by one, and no further Bulk request.
-- An operation that the answer does not contain may have happened: it counts as a broken answer,
-  which only reading back can settle.
+- Whether the directory offers Bulk is read once and stored. If it does not offer Bulk, or refuses
+  it (400, 404, 405, 413, 501), the accounts are changed one by one, without a further Bulk request.
+- An operation that the response does not contain may have happened: it counts as a broken response,
+  and only reading the account back shows its outcome.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class ScimBulk:
     ) -> dict[str, Answer | NotSent | NoAnswer]:
         """Request the changes, id to flag; return the answer for each.
 
-        An account without an answer was not requested: request it alone.
+        An account that the result omits was not in any Bulk request: change it individually.
         """
         became: dict[str, Answer | NotSent | NoAnswer] = {}
         for part in self._parts(wanted):
