@@ -294,7 +294,7 @@ def _warnings(
         if able_count < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
-                f"step {step.name} needs {counted(step.approvals, 'approval')}, but only "
+                f"step {step.name} needs {counted(step.approvals, 'approval')}, but "
                 f"{counted(able_count, 'person', 'people')}{who} can approve it now; {MORE_PEOPLE}"
             )
     return warnings

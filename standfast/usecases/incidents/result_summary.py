@@ -180,7 +180,7 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
         if able < view.approvals_needed:
             who = f" with the role {' or '.join(roles)}" if roles else ""
             found.append(
-                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, but only "
+                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, but "
                 f"{counted(able, 'person', 'people')}{who} can approve it now; {MORE_PEOPLE}"
             )
     return found

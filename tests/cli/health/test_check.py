@@ -109,7 +109,7 @@ def test_a_furnished_place_answers_in_every_part(
     report = desk.json("check")
     assert report["fail"] == 0, report
     found = {(one["part"], one["verdict"]): one["found"] for one in report["checks"]}
-    assert "answers" in " ".join(text for _, text in verdicts(desk, "accounts"))
+    assert "responds" in " ".join(text for _, text in verdicts(desk, "accounts"))
     assert ("ok", "agents: 1 protected account exists in that directory") in verdicts(
         desk, "accounts"
     )

@@ -236,7 +236,7 @@ def test_approval_without_possible_approver_is_reported(
         assert desk.run("people", "remove", name, *owner).status == 0
     told = desk.run("incident", "status")
     assert (
-        "Warning: `tell_customers` needs 1 approval, and 0 people with the role duty-manager "
+        "Warning: `tell_customers` needs 1 approval, but 0 people with the role duty-manager "
         "can approve it now" in told.out
     )
     assert "was paged" not in told.out

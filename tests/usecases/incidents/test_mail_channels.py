@@ -14,7 +14,8 @@ _SAID = "mail: if an attacker may control this mail relay, "
 
 
 @pytest.mark.parametrize(
-    ("more", "stays"), [("", "no other channel is configured"), (_POST, "use post")]
+    ("more", "stays"),
+    [("", "there is no other configured channel"), (_POST, "use another channel: post")],
 )
 def test_plan_names_channels_besides_the_relay(tmp_path: Path, more: str, stays: str) -> None:
     config_file = furnish(tmp_path)

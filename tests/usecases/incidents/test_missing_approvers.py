@@ -71,9 +71,9 @@ def test_enrolled_by_requester_counts_as_no_approver(
     enrol(installation, "fay", "eve")
     case = asks_about_customers(installation)
     (line,) = told(installation, case)
-    assert "`tell_customers` needs 1 approval, and 0 people with the role" in line
+    assert "`tell_customers` needs 1 approval, but 0 people with the role" in line
     (line,) = planned(installation)
-    assert line.startswith("step tell_customers needs 1 approval, and 0 people with the role")
+    assert line.startswith("step tell_customers needs 1 approval, but 0 people with the role")
 
 
 def test_who_was_enrolled_by_somebody_else_could(installation: SimulatedInstallation) -> None:
@@ -86,15 +86,15 @@ def test_who_was_enrolled_by_somebody_else_could(installation: SimulatedInstalla
 def test_who_was_enrolled_today_could_not(installation: SimulatedInstallation) -> None:
     enrol(installation, "fay", "kim", days_ago=0.5)
     case = asks_about_customers(installation)
-    assert "and 0 people with the role" in told(installation, case)[0]
-    assert "and 0 people with the role" in planned(installation)[0]
+    assert "but 0 people with the role" in told(installation, case)[0]
+    assert "but 0 people with the role" in planned(installation)[0]
 
 
 def test_who_is_among_the_targets_could_not(installation: SimulatedInstallation) -> None:
     enrol(installation, "agent01", "kim")
     case = asks_about_customers(installation)
-    assert "and 0 people with the role" in told(installation, case)[0]
-    assert "and 0 people with the role" in planned(installation)[0]
+    assert "but 0 people with the role" in told(installation, case)[0]
+    assert "but 0 people with the role" in planned(installation)[0]
 
 
 def test_unsigned_plan_needs_one_more_approver(
@@ -104,7 +104,7 @@ def test_unsigned_plan_needs_one_more_approver(
     leave(installation, "kim")
     enrol(installation, "fay", installation.actor)
     (line,) = planned(installation, is_signed=False, opened_by=None)
-    assert "needs 2 approvals, and 1 person with the role duty-manager could" in line
+    assert "needs 2 approvals, but 1 person with the role duty-manager can" in line
 
 
 def test_who_is_counted_is_whose_word_counts(installation: SimulatedInstallation) -> None:
