@@ -7,7 +7,7 @@
 
 - The bucket must keep versions, so nothing is overwritten: a put and a delete marker only cover the
   present version. Removing the added version uncovers it, with its metadata, tags and locks.
-- A default lock is refused, because an added version could then not be removed.
+- A default lock and MFA Delete are refused, because an added version could then not be removed.
 - If the answer to a put is lost, the put is repeated, and both versions are returned. A version is
   recognised as our own by its bytes, among the versions newer than those that the caller knew.
 - An object over 64 MiB is sent in parts. Parts of an interrupted upload are not visible as an
@@ -79,6 +79,15 @@ class BucketTarget:
             raise UnsafePath(
                 f"bucket {self._bucket}: its default lock would prevent an undo. Name a bucket"
                 " without a default lock"
+            )
+        versioning = self._calls(
+            f"looking at the versions of bucket {self._bucket}",
+            lambda: self._client.get_bucket_versioning(Bucket=self._bucket),
+        )
+        if versioning.get("MFADelete") == "Enabled":
+            raise UnsafePath(
+                f"bucket {self._bucket}: MFA Delete would prevent an undo. Disable it, or name"
+                " another bucket"
             )
 
     def rows(self, prefix: str) -> Iterator[VersionRow]:

@@ -9,9 +9,12 @@ Rules
   act, the recovery fails, and everything is taken back.
 """
 
+import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from backup.records import RecoveryPoint
 from backup.repository import Repository
@@ -54,6 +57,7 @@ def record_objects(
     """Write the objects of a recovery point into the bucket's record."""
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
+    _refuse_shared(bucket.record_folder)
     with (
         translated_errors(f"recording the objects of {bucket.name}"),
         opened_record(bucket.record_file) as record,
@@ -63,6 +67,13 @@ def record_objects(
                 installation, journal.set_name, bucket.source, repository, point, bucket.prefix
             )
         )
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Refuse a record folder that another user made or may write to."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise Refused(f"{folder}: it is not a private folder of this user. Remove it, then retry.")
 
 
 def replace_objects(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import StoreUnavailable
+from backup.errors import StoreUnavailable, UnsafePath
 from backup.targets.s3 import BucketTarget
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
@@ -73,6 +73,17 @@ def test_repeated_put_returns_all_added_versions(
     assert content(bucket, "a") == b"old"
     rows = [row.version_id for row in target.rows("a")]
     assert len(rows) == 2
+
+
+def test_bucket_with_mfa_delete_is_refused(
+    target: BucketTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SeaweedFS has no MFA Delete, so the answer is changed."""
+    target.refuse_unsafe()
+    answer = {"Status": "Enabled", "MFADelete": "Enabled"}
+    monkeypatch.setattr(target._client, "get_bucket_versioning", lambda **_: answer)
+    with pytest.raises(UnsafePath, match="MFA"):
+        target.refuse_unsafe()
 
 
 def test_damaged_body_adds_no_version(

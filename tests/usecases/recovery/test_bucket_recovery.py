@@ -158,6 +158,17 @@ def test_changed_record_removes_nothing(tmp_path: Path, bucket: Bucket) -> None:
         assert contents(bucket) == CALLS | {NOTE: b"pay"}
 
 
+def test_record_folder_of_others_is_refused(tmp_path: Path, bucket: Bucket) -> None:
+    with installation_at(with_bucket(tmp_path, bucket)) as installation:
+        before = objects(bucket)
+        case = opened(installation)
+        (tmp_path / "spare" / f"calls.objects.versions-{case}").mkdir(mode=0o755)
+        approve_as(installation, case, "recover", "lee")
+        outcome = lifecycle.advance(installation, case, "direct")
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert objects(bucket) == before
+
+
 @pytest.mark.parametrize(("can_lock", "is_versioned"), [(False, False), (True, True)])
 def test_bucket_that_cannot_be_undone_is_refused(
     tmp_path: Path, bucket: Bucket, seaweedfs_server: SeaweedFs, can_lock: bool, is_versioned: bool
