@@ -61,6 +61,7 @@ class LogReviewReport:
     selected: int
     skipped: int  # selected records before the first row
     is_complete: bool
+    has_detections: bool
     activity: TimeChart | None
     touched: TimeChart | None
     addresses: tuple[AddressBar, ...]

@@ -167,7 +167,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         lines += ["", Table(headings=headings, rows=cells)]
     lines += [
         "",
-        f"{counted(found.selected, 'record')} selected of {document['records']:,}"
+        f"{counted(found.selected, 'record')} selected of {document['records']:,} read"
         + (f"; --limit hides {more:,}" if more else "")
         + (f"; {csv} has all of them" if csv else "")
         + ("." if found.is_masked else ", IN CLEAR."),
@@ -188,6 +188,11 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         lines.append(f"NOT PARSED: lines of {others:,} more logs; see --json")
     if (more := len(document["findings"]) - _MOST_NAMED) > 0:
         lines.append(f"{more:,} more findings; see --json")
+    if not found.has_detections:
+        lines.append(
+            "NO DETECTIONS: only lines that may contain an indicator were read. For detections, "
+            "leave out --indicators."
+        )
     if not found.is_complete:
         lines.append(
             "INCOMPLETE: too many accounts, addresses or events to follow, or to mask, all of them."

@@ -6,18 +6,22 @@ Rules
   never hides the next row.
 - A row whose quote does not close within MOST_ROW_LINES or before the end is open: its cells may be
   other rows.
+- A search may exclude lines before they are read as records. It receives a piece of whole lines.
 """
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 from standfast.evidence.parsers.log_record import LONGEST_TEXT
 
 MOST_ROW_LINES = 10_000
 _PIECE = 64 * 1024
+SEARCHED_BYTES = 256 * 1024  # searched at once
 _NUL = "\N{REPLACEMENT CHARACTER}"
+SearchLines: TypeAlias = Callable[[bytes], Sequence[int]]  # indexes, from 0, of the lines to read
 
 
 class Line(NamedTuple):
@@ -76,9 +80,12 @@ class Row:
             quotes += line.content.count(b'"') + line.skipped_quotes
 
 
-def read_lines(stream: BinaryIO, longest: int) -> Iterator[Line]:
-    """Yield each line, up to `longest` bytes of it."""
-    number, read = 0, stream.readline
+def read_lines(stream: BinaryIO, longest: int, before: int = 0) -> Iterator[Line]:
+    """Yield each line, up to `longest` bytes of it.
+
+    `before` is the number of lines that precede the stream.
+    """
+    number, read = before, stream.readline
     while content := read(longest):
         number += 1
         is_cut, quotes, end = False, 0, content
@@ -86,6 +93,26 @@ def read_lines(stream: BinaryIO, longest: int) -> Iterator[Line]:
             is_cut = is_cut or end not in (b"\n", b"\r\n")
             quotes += end.count(b'"')
         yield Line(number, content, is_cut, quotes)
+
+
+def read_found_lines(
+    stream: BinaryIO, longest: int, search: SearchLines, before: int = 0
+) -> Iterator[Line]:
+    """Yield only the lines that the search returns, as `read_lines` does."""
+    while piece := stream.read(SEARCHED_BYTES):
+        if not piece.endswith(b"\n"):
+            # Two more bytes than `longest` show whether more than a line break is cut.
+            piece += stream.readline(longest + 2)
+        if found := search(piece):
+            lines = io.BytesIO(piece).readlines()
+            for index in found:
+                (line,) = read_lines(io.BytesIO(lines[index]), longest)
+                yield line._replace(number=before + index + 1)
+        before += piece.count(b"\n")
+        if not piece.endswith(b"\n"):
+            before += 1
+            while (rest := stream.readline(_PIECE)) and not rest.endswith(b"\n"):
+                pass
 
 
 def read_rows(stream: BinaryIO) -> Iterator[Row]:

@@ -9,38 +9,55 @@ Rules
 - Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is skipped. A
   JSON text and an unpacked file have limits; the rest beyond a limit counts as one line that is not
   a record.
+- A search excludes lines of text and of JSON before they are parsed. All other formats are parsed
+  whole, because their records are not lines.
 """
 
 import codecs
 import io
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, BinaryIO, cast
 
 from standfast.evidence.parsers import journald, postgresql, windows_events
 from standfast.evidence.parsers.json_objects import TIMES, parse_object, read_objects
-from standfast.evidence.parsers.line_reader import Line, read_lines, read_rows
+from standfast.evidence.parsers.line_reader import (
+    Line,
+    SearchLines,
+    read_found_lines,
+    read_lines,
+    read_rows,
+)
 from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record, within_limits
 from standfast.evidence.parsers.text_lines import parse_text
 from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_pieces
 
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
+_BUFFER = 256 * 1024
 _BEFORE_MESSAGE = 13  # columns of csvlog before the first column that may have line breaks
 _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
-def read_log(stream: Readable, collected_at: datetime) -> Iterator[Record | int]:
-    """Yield the records of a file, and the numbers of all other lines."""
+def read_log(
+    stream: Readable, collected_at: datetime, search: SearchLines | None = None
+) -> Iterator[Record | int]:
+    """Yield the records of a file, and the numbers of all other lines.
+
+    With `search`, lines of text and JSON that it does not return may be missing.
+    """
     unpacked = _Unpacked(stream)
-    for found in _records(io.BufferedReader(unpacked, 256 * 1024), collected_at):
+    for found in _records(io.BufferedReader(unpacked, _BUFFER), collected_at, search):
         yield found if isinstance(found, int) else within_limits(found)
     if unpacked.is_cut:
         yield 0
 
 
-def _records(opened: io.BufferedReader, collected_at: datetime) -> Iterator[Record | int]:
+def _records(
+    opened: io.BufferedReader, collected_at: datetime, search: SearchLines | None
+) -> Iterator[Record | int]:
     head = opened.peek(_HEAD)[:_HEAD]
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(_JOURNAL):
@@ -50,11 +67,16 @@ def _records(opened: io.BufferedReader, collected_at: datetime) -> Iterator[Reco
         for number, raw in windows_events.read_events(opened):
             yield (windows_events.parse_event(number, raw) if raw else None) or number
     elif begin[:1] in (b"{", b"["):
-        yield from _json_records(opened)
+        yield from _json_records(opened, search)
     elif _is_csv(begin.partition(b"\n")[0]):
         yield from _csv_records(opened, collected_at)
     else:
-        for line in read_lines(opened, LONGEST_TEXT):
+        lines = (
+            read_found_lines(opened, LONGEST_TEXT, search)
+            if search
+            else read_lines(opened, LONGEST_TEXT)
+        )
+        for line in lines:
             yield from _text_record(line, collected_at)
 
 
@@ -76,13 +98,19 @@ def _marked(record: Record | None, is_cut: bool) -> Record | None:
     return record._replace(is_cut=True) if record and is_cut else record
 
 
-def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
+def _json_records(
+    stream: BinaryIO, search: SearchLines | None, before: int = 0
+) -> Iterator[Record | int]:
     """Yield the records of JSON lines, or of one JSON text of many lines.
 
     `before` is the number of lines that precede the stream.
     """
-    for line in read_lines(stream, LONGEST_JSON):
-        number = before + line.number
+    lines = read_lines(stream, LONGEST_JSON, before)
+    if search:  # the first line is always read, because it may begin a text of many lines
+        found = read_found_lines(stream, LONGEST_JSON, search, before + 1)
+        lines = chain(islice(lines, 1), found)
+    for line in lines:
+        number = line.number
         if line.is_cut:
             yield number
             continue
@@ -92,7 +120,7 @@ def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
             events = list(read_objects(line.content))
         except ValueError:
             if number == 1:  # one JSON text over many lines, or not JSON
-                yield from _json_document(line.content, stream)
+                yield from _json_document(line.content, stream, search)
                 return
             yield number
             continue
@@ -100,7 +128,9 @@ def _json_records(stream: BinaryIO, before: int = 0) -> Iterator[Record | int]:
             yield (parse_object(number, event) if event is not None else None) or number
 
 
-def _json_document(first: bytes, stream: BinaryIO) -> Iterator[Record | int]:
+def _json_document(
+    first: bytes, stream: BinaryIO, search: SearchLines | None
+) -> Iterator[Record | int]:
     raw = first + stream.read(LONGEST_JSON)
     try:
         events = list(read_objects(raw))
@@ -110,8 +140,8 @@ def _json_document(first: bytes, stream: BinaryIO) -> Iterator[Record | int]:
         raw += stream.readline(LONGEST_JSON)
         lines = io.BytesIO(raw)
         lines.readline()
-        yield from _json_records(lines, 1)
-        yield from _json_records(stream, raw.count(b"\n"))
+        yield from _json_records(lines, search, 1)
+        yield from _json_records(stream, search, raw.count(b"\n"))
         return
     for number, event in enumerate(events, 1):
         yield (parse_object(number, event) if event is not None else None) or number
@@ -150,7 +180,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, stream: Readable) -> None:
         self.is_cut = False  # whether the rest could not be unpacked
-        self._pieces = unpacked_pieces(stream, _HEAD)
+        self._pieces = unpacked_pieces(stream, _BUFFER)
         self._kept = self._next()
         form = _UTF16.get(self._kept[:2])
         self._decoder = codecs.getincrementaldecoder(form)("replace") if form else None

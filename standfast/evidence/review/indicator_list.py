@@ -9,6 +9,7 @@ Rules
   part of it is applied.
 - Each word of a record is looked up in the list, so a search for 1,000 values takes as long as for
   one value. Case is ignored. A domain also matches its subdomains.
+- `line_search` finds the lines that may match, so that all others need not be parsed.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ import orjson
 
 from standfast.errors import UsageError
 from standfast.evidence.parsers.log_record import Record
+from standfast.evidence.review.line_search import LineSearch
 from standfast.evidence.review.log_timeline import Network, in_networks
 
 _LARGEST = 64 * 1024 * 1024
@@ -69,6 +71,11 @@ class IndicatorList:
             found.append(record.address)
         return list(dict.fromkeys(found))
 
+    def line_search(self) -> LineSearch | None:
+        """Return a search for lines that may match; None if every line may."""
+        beginnings = [_beginning(network) for network in self.networks]
+        return LineSearch([*self.words, *beginnings]) if all(beginnings) else None
+
     def _in_text(self, text: str) -> list[str]:
         found, words = [], self.words
         for word in {*_WORD.findall(text.lower())}:
@@ -86,6 +93,19 @@ class IndicatorList:
             host = host.partition(".")[2]
             found = [host] if host in self.words else []
         return found
+
+
+def _beginning(network: Network) -> str:
+    """Return the text with which each address of a network begins; "" if none.
+
+    A record may have an IPv6 address in any notation. Its first group has four digits in each
+    notation, unless these begin with zero.
+    """
+    if isinstance(network, ipaddress.IPv4Network):
+        octets = str(network.network_address).split(".")
+        return "".join(f"{octet}." for octet in octets[: network.prefixlen // 8])
+    group = network.network_address.exploded.partition(":")[0]
+    return f"{group}:" if network.prefixlen >= len(group) * 4 and group[0] != "0" else ""
 
 
 def read_indicator_list(path: Path) -> IndicatorList:

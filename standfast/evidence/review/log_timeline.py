@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from standfast.errors import Damaged
+from standfast.evidence.parsers.line_reader import SearchLines
 from standfast.evidence.parsers.log_file import read_log
 from standfast.evidence.parsers.log_record import Record, microseconds
 from standfast.evidence.review.record_masking import MaskRecord, in_clear
@@ -131,6 +132,7 @@ class Marks:
 
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
+    line_search: SearchLines | None = None  # reads only lines that may have an indicator
     records: Callable[[Record], Sequence[str]] | None = None
     mask: MaskRecord = in_clear
 
@@ -212,7 +214,7 @@ def merged_events(runs: SortedRuns) -> Iterator[Event]:
 
 def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterator[Row]:
     is_selected, source = marks.selection.test(marks.mask), tally.log.source
-    for found in read_log(stream, tally.log.collected_at):
+    for found in read_log(stream, tally.log.collected_at, marks.line_search):
         if isinstance(found, int):
             tally.unparsed += 1
             if len(tally.first_unparsed) < _NAMED_LINES:

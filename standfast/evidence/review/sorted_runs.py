@@ -57,6 +57,10 @@ class SortedRuns:
         """Include a run in the result."""
         self._kept.append(run)
 
+    def clear(self) -> None:
+        """Remove all rows from the result."""
+        self._kept.clear()
+
     def merged(self) -> Iterator[Row]:
         """Yield the rows of all runs in order."""
         return heapq.merge(*map(self._rows, self._kept))

@@ -6,6 +6,9 @@ Rules
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
   before a log is read.
 - Detections examine every record. A finding is shown if one of its lines is selected.
+- A search for a list of indicators first parses only the lines that may contain an indicator. This
+  is enough if it selects nothing, or in clear, and then no detections are applied. Otherwise all
+  lines are parsed: the masking needs the accounts of all records.
 - A folder or log that differs from its seal is named and left out, and so is a folder that was
   disposed of or that the identity does not open. All others are reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
@@ -14,7 +17,7 @@ Rules
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -101,6 +104,7 @@ class LogReview:
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
     is_complete: bool = True  # whether detections could follow every account, address and event
+    has_detections: bool = True  # whether detections were applied
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
     indicators_sha256: str = ""  # of the list or rule set; "" if there is none
     mask: Callable[[str], str] = mask_text  # masks a value that is not of a record
@@ -125,7 +129,8 @@ class LogReview:
             "selected": self.selected,
             "timeline": [*self.rows],
             "findings": [*self.findings],
-            "findings_complete": self.is_complete,
+            "findings_complete": self.is_complete and self.has_detections,
+            "detections_applied": self.has_detections,
             "indicators_not_applied": [*self.not_applied],
             "indicators_sha256": self.indicators_sha256 or None,
             "unparsed": [
@@ -163,6 +168,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     marks = Marks(
         selection=request.selection,
         indicators=indicators.matches if indicators else None,
+        line_search=indicators.line_search() if isinstance(indicators, IndicatorList) else None,
         records=record_finder(installation),
         mask=mask,
     )
@@ -192,9 +198,10 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
                         review.rows.append(row)
                     if write:
                         write(row)
-        review.findings = [
-            display.finding(found) for found in detector.findings if found.is_selected
-        ]
+        if review.has_detections:
+            review.findings = [
+                display.finding(found) for found in detector.findings if found.is_selected
+            ]
     review.is_complete = detector.is_complete and review.counts.is_complete and names.is_complete
     if indicators:
         review.not_applied = tuple(indicators.not_applied)
@@ -281,9 +288,20 @@ def collected_logs(
             if len(left_out) == len(folders):
                 raise
     with closing(SortedRuns(installation.config.custody.folder)) as runs:
-        tallies = collect_events(logs, marks, runs)
-        review = LogReview(logs=tallies, left_out=left_out, is_masked=request.in_clear is None)
+        tallies, is_masked = collect_events(logs, marks, runs), request.in_clear is None
+        has_all_lines = marks.line_search is None
+        if not has_all_lines and is_masked and _has_result(merged_events(runs)):
+            runs.clear()
+            tallies = collect_events(logs, replace(marks, line_search=None), runs)
+            has_all_lines = True
+        review = LogReview(
+            logs=tallies, left_out=left_out, is_masked=is_masked, has_detections=has_all_lines
+        )
         yield review, lambda: clock.checked(merged_events(runs))
+
+
+def _has_result(events: Iterator[Event]) -> bool:
+    return any(event.is_selected and event.indicators for event in events)
 
 
 def _recorded(

@@ -47,6 +47,7 @@ def review_report(
         selected=review.selected,
         skipped=skipped,
         is_complete=review.is_complete,
+        has_detections=review.has_detections,
         activity=time_chart(events.counts, _duration(events)),
         touched=time_chart(
             records.counts,

@@ -147,6 +147,31 @@ def test_search_does_not_reveal_masked_values(case: Case, tmp_path: Path) -> Non
     assert case.review(indicators=indicators, in_clear=in_clear).selected == 1
 
 
+def test_search_reads_all_lines_only_to_mask(case: Case, tmp_path: Path) -> None:
+    case.freeze(**{"web.log": LOGS["web.log"] + "2026-11-25T02:14:00Z bob from 198.51.100.7\n"})
+    listed = tmp_path / "list"
+
+    def search(value: str, **more: Any) -> tuple[LogReview, bool]:
+        listed.write_text(value)
+        found = case.review(indicators=read_indicator_list(listed), **more)
+        return found, bool(found.as_json()["detections_applied"])
+
+    found, has_detections = search("198.51.100.7")
+    assert [row["line"] for row in found.rows] == [4]
+    assert has_detections
+    assert "bob" not in str(found.as_json())  # it is the account of another record
+    found, has_detections = search("198.51.100.7", in_clear=InClear(person="lee", reason="court"))
+    assert ([row["line"] for row in found.rows], has_detections) == ([4], False)
+    found, has_detections = search("192.0.2.1")
+    assert (found.rows, found.exit_status, has_detections) == ([], ExitStatus.DONE, False)
+    page = write_review_page(case.installation, case.incident, found, tmp_path / "p.html")
+    assert "No detections were applied" in page.read_text()
+    (log,) = (case.sealed / FILES_FOLDER).rglob("web.log")
+    log.chmod(0o600)
+    log.write_text(log.read_text().replace("bob", "eve"))  # lines that are not parsed differ too
+    assert search("192.0.2.1")[0].exit_status is ExitStatus.DAMAGED
+
+
 def test_rules_select_records_and_name_their_hash(case: Case, tmp_path: Path) -> None:
     need("yara_x", "requirements/extras/yara.txt")
     file = tmp_path / "rules.yar"
