@@ -22,7 +22,8 @@ BATCH = ("--batch", "--binary-mode", "--comments", "--max-allowed-packet=1G")
 _LOCK_SECONDS = 60  # for transactions that still use a table
 _SAFE_CHARACTER_SETS = ("utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "binary")
 _DEFINED = re.compile(
-    rf"(?P<head>CREATE [^`\"]*?)DEFINER=(?P<user>{QUOTED})@(?P<host>{QUOTED})(?P<tail> .*)",
+    r"CREATE (?:OR REPLACE )?(?P<algorithm>(?:ALGORITHM=\w+ )?)"
+    rf"DEFINER=(?P<user>{QUOTED})@(?P<host>{QUOTED})(?P<tail> .*)",
     re.DOTALL,
 )
 CATALOG = """SELECT 'FUNCTION', routine_name, definer FROM information_schema.routines
@@ -53,8 +54,8 @@ class StoredCode:
     kind: str
     name: str
     definer: Account
-    head: str  # the statement before the clause of the definer
-    tail: str  # the statement after that clause
+    algorithm: str  # of a view, as a clause
+    tail: str  # the statement after the definer
     sql_mode: str
     time_zone: str
     characters: str
@@ -72,7 +73,7 @@ class StoredCode:
             f"SET sql_mode = {literal(self.sql_mode)}, time_zone = {literal(self.time_zone)}",
             f"SET character_set_client = {self.characters}",
             f"SET collation_connection = {self.collation}",
-            f"{self.head}DEFINER={account}{self.tail}",
+            f"CREATE {self.algorithm}DEFINER={account}{self.tail}",
         )
 
 
@@ -103,7 +104,7 @@ def read_code(
     """Read the listed code; raise `ProgramFailed` for code that cannot move."""
     for kind, name, _ in listed:
         if kind not in _COLUMNS:
-            raise ProgramFailed(f"its {kind.lower()} {name} cannot be moved to another name")
+            raise ProgramFailed(f"its {kind.lower()} {name} cannot be moved. Drop it.")
     shows = [f"SHOW CREATE {kind} {identifier(name)}" for kind, name, _ in listed]
     rows = execute(programs, *shows, database=database) if shows else []
     if len(rows) != len(listed):
@@ -156,19 +157,19 @@ def _parse(kind: str, name: str, definer: str, row: Sequence[str]) -> StoredCode
     sql_mode, time_zone, statement, characters = _COLUMNS[kind]
     found = _DEFINED.fullmatch(row[statement])
     if found is None:
-        raise ProgramFailed(f"its {kind.lower()} {name} has no definer")
+        raise ProgramFailed(f"its {kind.lower()} {name} has no user as its definer. Drop it.")
     account = Account(user=unquoted(found["user"]), host=unquoted(found["host"]))
     if str(account) != definer:
         raise ProgramFailed(f"its {kind.lower()} {name} changed while it was read")
     if row[characters] not in _SAFE_CHARACTER_SETS or not row[characters + 1].isidentifier():
         raise ProgramFailed(
-            f"its {kind.lower()} {name} is written in the character set {row[characters]}"
+            f"its {kind.lower()} {name} is written in the character set {row[characters]}. Drop it."
         )
     return StoredCode(
         kind=kind,
         name=name,
         definer=account,
-        head=found["head"].replace("OR REPLACE ", ""),
+        algorithm=found["algorithm"],
         tail=found["tail"],
         sql_mode="" if sql_mode is None else row[sql_mode],
         time_zone="SYSTEM" if time_zone is None else row[time_zone],

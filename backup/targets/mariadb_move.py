@@ -145,7 +145,7 @@ def move_obstacle(programs: MariadbPrograms, database: str) -> str:
     try:
         read_code(programs, database, list_code(programs, database))
     except ProgramFailed as error:
-        return f"{error}. Drop it, or use `standfast backup restore`."
+        return str(error)
     return ""
 
 
