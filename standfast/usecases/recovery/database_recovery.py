@@ -1,7 +1,7 @@
 """Load of a recovery's dumps into their production servers.
 
 Rules
-- A loaded database is not loaded again by a repeated try.
+- A loaded database is not loaded again by a repeated try, unless its return was begun.
 - A statement that the server refused fails the load: a table may be missing. The usual cause is a
   role that does not exist, and the message says how to restore roles.
 - If the load of one database fails, all databases of the set get their earlier content back.
@@ -151,13 +151,15 @@ def _load(
     observe: Callable[[], None],
 ) -> int:
     name = database.replacement.database
-    last = journal.last_of(database.source, name, LOADING, LOADED, RETURNED)
+    last = journal.last_of(database.source, name, LOADING, LOADED, RETURNING, RETURNED)
     if last == LOADED:
         return 0
     stream = partial(_pieces, repository, point, database.dump, observe)
     with open_server(installation, database.into, journal.set_name) as server:
         match server:
             case PostgresqlTarget():
+                if last == RETURNING:  # an earlier try could not end that
+                    database.replacement.give_back(server)
                 size = _load_postgresql(
                     server, database, journal, stream, was_loading=last == LOADING
                 )

@@ -230,7 +230,8 @@ class _SetRecovery:
             (database.source, database.replacement.database) for database in self._plan.databases
         ]
         is_returned = any(
-            self._journal.last_of(source, name, LOADED, RETURNED) == RETURNED
+            self._journal.last_of(source, name, LOADED, RETURNING, RETURNED)
+            in (RETURNING, RETURNED)
             for source, name in names
         )
         return None if is_returned else self._journal.find(RESTORED)

@@ -8,6 +8,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from standfast.records import StepState
+from standfast.usecases.approvals import step_retry
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
@@ -144,6 +145,33 @@ def test_refused_dump_leaves_the_old_database(tmp_path: Path, on_mariadb: LiveDa
         assert on_mariadb.column(CODE) == code
         (incomplete,) = on_mariadb.beside()
         assert "incomplete" in incomplete
+
+
+@pytest.mark.long
+def test_retry_ends_a_failed_return(tmp_path: Path, on_mariadb: LiveDatabase) -> None:
+    # The check fails once, and adds a routine that a move cannot keep.
+    live, script, mark = on_mariadb, tmp_path / "check", tmp_path / "mark"
+    late = "SET character_set_client = gbk; CREATE PROCEDURE late() SELECT 1"
+    client = f"mariadb --no-defaults -uroot --socket=$MYSQL_UNIX_PORT {live.name}"
+    script.write_text(
+        f"#!/bin/sh\ntest -e {mark} && exit 0\ntouch {mark}\necho '{late}' | {client}\nexit 1\n"
+    )
+    script.chmod(0o755)
+    more = f'{CHECK}\n[[services.crm.checks]]\nkind = "command"\ncommand = ["{script}"]\n'
+    with installation_at(with_database(tmp_path, live, more)) as installation:
+        code = live.column(CODE)
+        case, outcome = recovered(installation)
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert "late" in recovery_status(installation, case).sets[0].reason
+        live.execute("DROP PROCEDURE late")
+        step_retry.retry(installation, case, "recover", by="dana")
+        assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
+        assert live.names() == AFTER
+        (aside,) = [name for name in live.beside() if "_before_" in name]
+        assert live.names(aside) == BEFORE
+        undo_approved(installation, case)
+        lifecycle.advance(installation, case, "direct")
+        assert (live.names(), live.column(CODE)) == (BEFORE, code)
 
 
 def test_database_that_appeared_later_is_kept(tmp_path: Path, live: LiveDatabase) -> None:
