@@ -65,8 +65,11 @@ def _accounts(ground: Ground) -> Iterator[Check]:
 def _stronger_proof(ground: Ground, name: str, level: Proof) -> str:
     """Return the step that would prove a lock at a higher level, or ""."""
     settings = ground.config.accounts[name]
-    if getattr(settings, "probe", settings) is None:
+    probe = getattr(settings, "probe", settings)
+    if probe is None:
         return f"; [accounts.{name}.probe] would prove that a sign-in is refused"
+    if getattr(probe, "tokens", probe) is None:
+        return f"; only with known tokens of the holders: set tokens in [accounts.{name}.probe]"
     if getattr(settings, "monitor", None) is False:
         return "; `monitor` would prove that no connection is open"
     if level is not Proof.REFUSED and ground.ledger and not ground.ledger.effects.has_locked(name):

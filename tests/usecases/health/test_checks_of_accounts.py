@@ -47,9 +47,14 @@ def test_directory_is_named_with_its_proof_level() -> None:
 
 def test_stronger_proof_is_suggested() -> None:
     connector = SimulatedConnector("staff", {"root": True})
-    for setting, value in (("probe", None), ("monitor", False)):
+    without_tokens = SimpleNamespace(tokens=None)
+    for setting, value, word in (
+        ("probe", None, "probe"),
+        ("probe", without_tokens, "tokens"),
+        ("monitor", False, "monitor"),
+    ):
         settings = SimpleNamespace(**{setting: value})
-        assert setting in said_of(connector, settings=settings)[0].found
+        assert word in said_of(connector, settings=settings)[0].found
     is_set = SimpleNamespace(probe=object(), monitor=True)
     assert ";" not in said_of(connector, settings=is_set)[0].found.partition("level")[2]
 
