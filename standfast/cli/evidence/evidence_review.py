@@ -13,7 +13,7 @@ from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
-from standfast.records import moment
+from standfast.records import JsonObject, moment
 
 if TYPE_CHECKING:
     from standfast.evidence.review.indicator_list import IndicatorList
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from standfast.usecases.evidence.log_review import LogReview
 
 _MOST_NAMED = 20
+_LONGEST_TEXT = 120  # characters
 
 
 @command(
@@ -143,7 +144,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
             str(row["source"]),
             str(row["account"]),
             str(row["address"]),
-            " ".join(filter(None, (str(row[name]) for name in ("action", "object", "result")))),
+            _event(row),
             f"{_name(row['path'])}:{row['line']}",
         ]
         for row in found.rows
@@ -209,6 +210,14 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     if found.exit_status is ExitStatus.DAMAGED:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     return lines
+
+
+def _event(row: JsonObject) -> str:
+    """Return the action with object and result, or else the text."""
+    if not row["action"]:
+        text = str(row["text"])
+        return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+    return " ".join(filter(None, (str(row[name]) for name in ("action", "object", "result"))))
 
 
 def _lines_of(finding: Any) -> str:

@@ -309,7 +309,9 @@ def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
 
 
 def _mail_problem_lines(why: str) -> list[str]:
-    return [f"Enrolled people were not notified: {why}. Notify them yourself."] if why else []
+    if not why:
+        return []
+    return [f"Enrolled people were not notified: {why.rstrip('.')}. Notify them yourself."]
 
 
 @command(
