@@ -2,18 +2,28 @@
 
 The run is retried, with growing pauses, only if the store does not answer. If another backup of the
 set is in progress, the run ends in a state that says so and is not a failure. With the Prefect of a
-site, a crashed backup starts again (`site.py`), `MOST_STARTS` times in all.
+site, a crashed backup starts again (`site.py`), `MOST_STARTS` times in all. If its process
+was killed after the backup had succeeded, and before Prefect knew, the backup is not repeated.
 """
+
+from datetime import datetime
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from flows.backup_progress import progress_shown
 from flows.flow_states import as_flow, run_to_state
-from standfast.errors import ExitStatus
-from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, expected_files, run_backup
+from standfast.errors import ExitStatus, StandfastError
+from standfast.ledger.runs.run_record import RunRecord
+from standfast.usecases.backups.backup_run import (
+    NIGHTLY_PAUSES,
+    expected_files,
+    good_run_since,
+    run_backup,
+)
 from standfast.usecases.core.installation import Installation
 
 MOST_STARTS = 3
@@ -30,14 +40,24 @@ def nightly_backup(config: str, set_name: str) -> State[None]:
     starts = flow_run.run_count or 1
     if starts > MOST_STARTS:
         return Failed(message=f"{set_name}: it crashed {starts - 1} times. See the worker's log.")
-    return as_flow(back_up(config, set_name, return_state=True))
+    first_start = _first_start() if starts > 1 else None
+    return as_flow(back_up(config, set_name, first_start, return_state=True))
+
+
+def _first_start() -> datetime | None:
+    """Return when this run, which started again, started for the first time."""
+    context = FlowRunContext.get()
+    return context.flow_run.start_time if context and context.flow_run else None
 
 
 @task(name="back-up", task_run_name="back up {set_name}", persist_result=False)
-def back_up(config: str, set_name: str) -> State[None]:
-    """Make one recovery point."""
+def back_up(config: str, set_name: str, first_start: datetime | None) -> State[None]:
+    """Make one recovery point, unless a run since `first_start` made it."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
+        if first_start and (earlier := _earlier_success(installation, set_name, first_start)):
+            status = ExitStatus.DONE if earlier.state == "done" else ExitStatus.PARTIAL
+            return status, f"run {earlier.id} had ended before its process was killed"
         with progress_shown(set_name, expected_files(installation, set_name)) as progress:
             outcome = run_backup(installation, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
         result = outcome.result
@@ -49,3 +69,13 @@ def back_up(config: str, set_name: str) -> State[None]:
         )
 
     return run_to_state(config, work, needs_ledger=False)
+
+
+def _earlier_success(
+    installation: Installation, set_name: str, since: datetime
+) -> RunRecord | None:
+    """Return the successful run of an earlier start; None without the ledger."""
+    try:
+        return good_run_since(installation, set_name, since)
+    except StandfastError:
+        return None  # a second backup does no harm

@@ -142,6 +142,16 @@ def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
                 prefect.waits_for(run, "COMPLETED")
             assert sorted(nightly("main")) == ["done", "failed"]
             assert nightly("other") == ["done"]
+            # As the automation does if a process dies before it reports its success to Prefect.
+            again = {"type": "SCHEDULED", "name": "Scheduled"}
+            prefect.ask(f"flow_runs/{runs[2]}/set_state", state=again, force=True)
+            wait_until(
+                lambda: prefect.ask(f"flow_runs/{runs[2]}")["run_count"] == 2,
+                "it starts again",
+                seconds=PATIENCE_SECONDS,
+            )
+            prefect.waits_for(runs[2], "COMPLETED")
+            assert nightly("other") == ["done"]
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from backup.archiver.backup_run import back_up
 from backup.errors import Busy, StoreUnavailable
@@ -196,6 +196,14 @@ def expected_files(installation: Installation, set_name: str) -> int:
     except StandfastError:
         return 0  # the backup continues without the ledger and reports the error itself
     return next((int(run.summary.get("files", 0)) for run in runs), 0)
+
+
+def good_run_since(installation: Installation, set_name: str, since: datetime) -> RunRecord | None:
+    """Return the set's newest run if it succeeded and began since then."""
+    for run in _good_runs(installation, set_name, 1):
+        if since <= run.started_at <= installation.clock():
+            return run
+    return None
 
 
 def newest_jumps(
