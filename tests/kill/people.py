@@ -7,6 +7,7 @@ real bind with the password that the intruder has.
 import itertools
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ objectClass: olcAuditlogConfig
 olcOverlay: auditlog
 olcAuditlogFile: {log}
 """
+_CHANGED = re.compile(rf"^dn: uid=(\w+),ou=people,{SUFFIX}\nchangetype: modify$", re.MULTILINE)
 _LOCKS = re.compile(r"^(add|replace): pwdAccountLockedTime\npwdAccountLockedTime: ", re.MULTILINE)
 _UNLOCKS = re.compile(r"^(delete|replace): pwdAccountLockedTime\n-", re.MULTILINE)
 
@@ -78,6 +80,14 @@ class Agents:
             locks=sum(bool(_LOCKS.search(one)) for one in ours),
             unlocks=sum(bool(_UNLOCKS.search(one)) for one in ours),
         )
+
+    def locks(self) -> Counter[str]:
+        """Count the locks that took effect, by agent."""
+        found: Counter[str] = Counter()
+        for part in self.log.read_text().split("\n\n"):
+            if (changed := _CHANGED.search(part)) and _LOCKS.search(part):
+                found[changed[1]] += 1
+        return found
 
 
 @contextmanager

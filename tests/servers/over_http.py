@@ -6,7 +6,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -15,6 +15,11 @@ class Answering(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # otherwise every answer in two parts waits 40 ms for an ACK
+
+    def handle(self) -> None:
+        """Answer requests until the client, which may be killed, is gone."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def body(self) -> bytes:
         """Read the request's body; it is short if the connection was cut."""

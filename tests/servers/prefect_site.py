@@ -44,6 +44,8 @@ class PrefectSite:
         self.redis_port, self._ports = free_port(), (free_port(), free_port())
         self._balancer = Balancer(self._ports)
         self.url = f"http://127.0.0.1:{self._balancer.port}/api"
+        # Of a database for Standfast on the same server.
+        self.ledger_url = f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/ledger"
         self.secret = f"standfast:{secrets.token_hex(8)}"
         shipped = {
             name: value.replace("redis://redis:6379", f"redis://127.0.0.1:{self.redis_port}")

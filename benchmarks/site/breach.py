@@ -1,0 +1,281 @@
+"""One breach on several hosts at once, while processes are killed.
+
+Accounts in five directories of OpenLDAP are locked, and customers are notified through an imitation
+of SendGrid. Afterwards the directories, the imitation and the ledger are compared.
+
+- Each host runs `standfast serve --role respond` and a runner that helps with the incident.
+- The directories count the locks of each account, and refuse the sign-in of each. An undo then
+  restores all of them, and each sign-in succeeds again.
+- A message whose request was cut off is `unknown` until the event of SendGrid. If no event
+  arrives, the benchmark answers for a person: it was not sent. It is then sent.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.measure import Stopwatch, Wrong, expect
+from benchmarks.site.breach_hosts import Size, furnished
+from benchmarks.site.customers import Accepted, CustomerMail, running_customer_mail
+from benchmarks.site.hosts import Host
+from benchmarks.site.kills import Kills, Victim
+from standfast.records import EffectState, Mode
+from standfast.usecases.approvals import effect_settlement
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import look, open_incident
+from standfast.usecases.notices import delivery_accounting
+from standfast.usecases.notices.delivery_accounting import Line
+from standfast.usecases.setup.installation_opening import open_installation
+from tests.kill.people import Agents, running_directory
+from tests.usecases.installations import enrol_people, undo_approved
+
+_DIRECTORIES = 5
+_LOOK_SECONDS = 0.5
+_STARTS_WITHIN_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The durations of one breach, after all comparisons succeeded."""
+
+    lock_seconds: float
+    seconds: float  # until each effect has a receipt or waits for an event
+    killed: Sequence[str]
+    events_settled: int  # unknown messages that an event resolved
+    people_settled: int  # unknown messages that a person resolved: they had not been sent
+
+
+@dataclass(kw_only=True)
+class Breach:
+    """The incident, its hosts and the systems outside."""
+
+    size: Size
+    hosts: Sequence[Host]
+    console: Host
+    console_url: str
+    directories: dict[str, Agents]
+    mail: CustomerMail
+    installation: Installation
+    accounts: Sequence[str]
+    incident: str = ""
+    victims: list[Victim] = field(default_factory=list)
+
+    def run(self, tell: Callable[[str], None], seconds: float) -> Measured:
+        """Run the incident with kills; raise Wrong on any difference."""
+        watch, locked = Stopwatch(), list[float]()
+        self.incident = open_incident(
+            self.installation,
+            "breach",
+            {"accounts": list(self.accounts)},
+            mode=Mode.LIVE,
+            opened_by="dana",
+        ).incident
+        for host in self.hosts:
+            host.commands = [
+                host.standfast("serve", "--role", "respond"),
+                host.module("benchmarks.site.runner", self.incident),
+            ]
+            host.start()
+
+        def progress() -> float:
+            counts = self._counts()
+            locks, sends = counts["accounts.lock"], counts["notices.send"]
+            done = locks[EffectState.DONE]
+            if done == self.size.accounts and not locked:
+                locked.append(watch.seconds())
+            ended = sum(sends[state] for state in (EffectState.DONE, EffectState.UNKNOWN))
+            return done / self.size.accounts / 3 + (
+                (sends.total() + ended) / self.size.customers / 3
+            )
+
+        kills = Kills(victims=self.victims, count=self.size.kills, seed=self.size.seed, tell=tell)
+        killed = kills.during(progress, seconds)
+        ended = watch.seconds()
+        by_events, by_people = self._settle(seconds)
+        tell("  compare the ledger with the directories and the messages")
+        self._compare()
+        tell("  undo the locks")
+        self._undo(seconds)
+        return Measured(
+            lock_seconds=locked[0],
+            seconds=ended,
+            killed=killed,
+            events_settled=by_events,
+            people_settled=by_people,
+        )
+
+    def _counts(self) -> dict[str, Counter[str]]:
+        """Return the number of effects by verb and state."""
+        counts = {verb: Counter[str]() for verb in ("accounts.lock", "notices.send")}
+        for verb, state, count in self._rows(
+            "SELECT verb, state, count(*) FROM effect WHERE incident = %s GROUP BY verb, state",
+            self.incident,
+        ):
+            counts.setdefault(verb, Counter())[EffectState(state)] += count
+        return counts
+
+    def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        url = self.installation.config.ledger.url.replace("+psycopg", "")
+        with psycopg.connect(url) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def _settle(self, seconds: float) -> tuple[int, int]:
+        """Resolve unknown messages by events, and the remaining ones as a person."""
+        self._wait_until(self._has_parked_all, "the calls of killed runners have expired", seconds)
+        unknown = self._unknown()
+        self.mail.report_deliveries(self.console_url)
+        left = self._unknown()
+        sent = self.mail.accepted().tokens
+        expect(not left & sent, "each accepted message is done after its event")
+        if left:
+            effect_settlement.settle_step(
+                self.installation, self.incident, "notify", happened=False, by="dana"
+            )
+        self._wait_until(
+            lambda: self._counts()["notices.send"][EffectState.DONE] == self.size.customers,
+            "each message is sent",
+            seconds,
+        )
+        self.mail.report_deliveries(self.console_url)
+        return len(unknown) - len(left), len(left)
+
+    def _has_parked_all(self) -> bool:
+        waiting = "state NOT IN ('done', 'unknown') OR (state = 'unknown' AND NOT is_parked)"
+        query = f"SELECT count(*) FROM effect WHERE incident = %s AND ({waiting})"
+        return self._rows(query, self.incident) == [(0,)]
+
+    def _unknown(self) -> set[str]:
+        query = "SELECT token FROM effect WHERE incident = %s AND state = 'unknown'"
+        return {token for (token,) in self._rows(query, self.incident)}
+
+    def _compare(self) -> None:
+        accepted = self.mail.accepted()
+        people = [f"customer{number}@example.net" for number in range(1, self.size.customers + 1)]
+        expect(accepted.people == Counter(people), f"one message each: {_differences(accepted)}")
+        expect(accepted.unrecorded == 0, f"each intent first, not {accepted.unrecorded} without")
+        lines: list[Line] = []
+        accounts = delivery_accounting.account(
+            self.installation,
+            self.incident,
+            unmasked_because="comparison of a benchmark",
+            each=lines.append,
+        )
+        notified = Counter(line.address for line in lines if line.end.is_notified)
+        expect(notified == accepted.people, "the accounting names the people that have a message")
+        expect(
+            [account.audience for account in accounts] == [self.size.customers], "one notice to all"
+        )
+        self._compare_receipts()
+        for name, agents in self.directories.items():
+            mine = [
+                account.partition(":")[2]
+                for account in self.accounts
+                if account.startswith(f"{name}:")
+            ]
+            locks = agents.locks()
+            expect(locks == Counter(mine), f"{name}: one lock for each account")
+            expect(not any(map(agents.signs_in, mine)), f"{name}: each sign-in is refused")
+
+    def _compare_receipts(self) -> None:
+        """Check that each effect is done and has the receipt of its last attempt."""
+        counts = self._counts()
+        done = {verb: dict(states) for verb, states in counts.items()}
+        expected = {
+            "accounts.lock": {EffectState.DONE: self.size.accounts},
+            "notices.send": {EffectState.DONE: self.size.customers},
+        }
+        expect(done == expected, f"each effect is done, not {done}")
+        open_attempts = self._rows(
+            "SELECT count(*) FROM effect LEFT JOIN attempt ON attempt.token = effect.attempt"
+            " WHERE effect.incident = %s AND attempt.ended_at IS NULL"
+            " AND attempt.lapsed_at IS NULL",
+            self.incident,
+        )
+        expect(open_attempts == [(0,)], f"each attempt has a receipt, not {open_attempts}")
+        report = self.installation.ledger.audit.verify()
+        expect(report.is_whole, f"the audit chain is whole: {report.findings[:1]}")
+
+    def _undo(self, seconds: float) -> None:
+        undo_approved(self.installation, self.incident, step="lock")
+        self._wait_until(
+            lambda: (
+                self._counts().get("accounts.unlock", Counter())[EffectState.DONE]
+                == self.size.accounts
+            ),
+            "each account is unlocked",
+            seconds,
+        )
+        for account in self.accounts:
+            name, _, agent = account.partition(":")
+            expect(self.directories[name].signs_in(agent), f"{account} signs in again")
+
+    def _wait_until(self, is_so: Callable[[], bool], expectation: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            if time.monotonic() > deadline:
+                standing = look(self.installation, self.incident).standing
+                raise Wrong(f"{expectation} within {seconds:g} s: {self._counts()}, {standing}")
+            time.sleep(_LOOK_SECONDS)
+
+
+def _differences(accepted: Accepted) -> str:
+    twice = sum(count > 1 for count in accepted.people.values())
+    return f"{len(accepted.people):,} people have one, {twice:,} more than one"
+
+
+@contextmanager
+def prepared(folder: Path, ledger_url: str, size: Size, prefect: str) -> Iterator[Breach]:
+    """Build the hosts, the directories and the imitation; end all at the end."""
+    with ExitStack() as stack:
+        mail = stack.enter_context(running_customer_mail(ledger_url))
+        directories = {
+            f"directory{number}": stack.enter_context(running_directory())
+            for number in range(_DIRECTORIES)
+        }
+        each = size.accounts // len(directories)
+        accounts = [
+            f"{name}:{agent}" for name, agents in directories.items() for agent in agents.hire(each)
+        ]
+        hosts = furnished(folder, ledger_url, size, prefect, directories, mail)
+        for host in hosts:
+            stack.callback(host.end)
+        *responders, console = hosts
+        installation = stack.enter_context(
+            open_installation(console.config_file, env=console.env, actor="os:benchmark")
+        )
+        enrol_people(installation)
+        console_url = f"http://127.0.0.1:{installation.config.serve.port}"
+        console.commands = [console.standfast("serve", "--role", "api")]
+        console.start()
+        deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+        while not _answers(console_url):
+            expect(time.monotonic() < deadline, f"the console answers: {console.log.read_text()}")
+            time.sleep(_LOOK_SECONDS)
+        yield Breach(
+            size=size,
+            hosts=responders,
+            console=console,
+            console_url=console_url,
+            directories=directories,
+            mail=mail,
+            installation=installation,
+            accounts=accounts,
+            victims=[
+                Victim(name=host.name, kill=host.kill, restart=host.start) for host in responders
+            ],
+        )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).is_success
+    except httpx.TransportError:
+        return False

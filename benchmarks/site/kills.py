@@ -1,0 +1,72 @@
+"""Kills in turn, while work is in progress.
+
+The order depends on the seed alone; the moments depend on the progress of the work, so that a fast
+machine and a slow one are killed at similar points.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Wrong
+
+_LOOK_SECONDS = 0.1
+_TELL_SECONDS = 15.0
+_MOST_DOWN_SECONDS = 3.0  # systemd starts a process again soon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Victim:
+    """A part of the site that can be killed and started again."""
+
+    name: str
+    kill: Callable[[], object]
+    restart: Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kills:
+    """The victims of one run, and the number of kills."""
+
+    victims: Sequence[Victim]
+    count: int
+    seed: int
+    tell: Callable[[str], None]
+
+    def during(self, progress: Callable[[], float], seconds: float) -> list[str]:
+        """Kill until the progress is 1; return the names of the killed.
+
+        Raise Wrong if the work is not done in time.
+        """
+        chosen = random.Random(self.seed)
+        order: list[Victim] = []
+        while len(order) < self.count:
+            order += chosen.sample(self.victims, len(self.victims))
+        order = order[: self.count]
+        pauses = [chosen.uniform(0, _MOST_DOWN_SECONDS) for _ in order]
+        restarts, killed = list[threading.Thread](), list[str]()
+        deadline, told_at = time.monotonic() + seconds, time.monotonic()
+        while (done := progress()) < 1 or len(killed) < len(order):
+            if len(killed) < len(order) and done >= (len(killed) + 1) / (len(order) + 1):
+                victim, pause = order[len(killed)], pauses[len(killed)]
+                self.tell(f"  {done:.0%}: kill {victim.name}")
+                victim.kill()
+                killed.append(victim.name)
+                restarts.append(threading.Thread(target=_restart, args=(victim, pause)))
+                restarts[-1].start()
+            if time.monotonic() - told_at > _TELL_SECONDS:
+                told_at = time.monotonic()
+                self.tell(f"  {done:.0%}")
+            if time.monotonic() > deadline:
+                raise Wrong(f"the work ends within {seconds:g} s; {done:.0%} is done")
+            time.sleep(_LOOK_SECONDS)
+        for thread in restarts:
+            thread.join()
+        return killed
+
+
+def _restart(victim: Victim, pause_seconds: float) -> None:
+    time.sleep(pause_seconds)
+    victim.restart()
