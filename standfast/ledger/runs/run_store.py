@@ -21,8 +21,8 @@ from standfast.host_name import host_name
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, is_gone, running_summary
 from standfast.ledger.schema.row_ids import new_token
-from standfast.ledger.schema.tables import audit_event, run, runner
-from standfast.records import JsonObject, canonical
+from standfast.ledger.schema.tables import audit_event, incident, run, runner
+from standfast.records import JsonObject, Mode, canonical
 
 # A dead runner of another host is found when its lease is over and a `serve` checks the leases,
 # which happens every ten seconds. That takes at most 25 seconds; the promised limit is 30.
@@ -197,6 +197,14 @@ class Runners:
         with self._database.reading() as connection:
             row = connection.execute(select(runner).where(runner.c.id == token)).first()
         return row is None or not _is_alive(row, now)
+
+    def count_live(self, now: datetime) -> int:
+        """Return the number of live runners of live incidents."""
+        is_live = incident.c.mode == Mode.LIVE.value
+        query = select(runner).join(incident, runner.c.incident == incident.c.id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(is_live, runner.c.ended_at.is_(None))).all()
+        return sum(_is_alive(row, now) for row in rows)
 
     def serve_hosts(self, now: datetime) -> set[str]:
         """Return the hosts on which a `serve` without a role is alive."""

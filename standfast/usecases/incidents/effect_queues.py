@@ -4,6 +4,8 @@ Rules
 - Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
 - A call is always between two commits: the claim and the receipt.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
+- The runners of all live incidents, on any host, share the rate equally. Each one counts them every
+  second in the ledger; a dead runner counts until its lease ends.
 - An error in one queue does not stop the others; the result reports each error with its queue.
 - While the ledger is unavailable, a receipt is written again until it is stored.
 """
@@ -13,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -26,12 +29,13 @@ from standfast.retry_rules import MOST_LEDGER_FAILURES, RECEIPT_PAUSES_SECONDS
 
 WORKERS = 16
 _LOOK_BATCH = 500
+_COUNT_SECONDS = 1.0
 
 
 class Bucket:
     """A token bucket: `per_second` on average, `burst` at once.
 
-    `per_second` None means no limit.
+    `per_second` None means no limit. `share_among` divides both among several runners.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Bucket:
     ) -> None:
         self._per_second = per_second
         self._burst = float(burst)
+        self._runners = 1
         self._level = float(burst)
         self._monotonic = monotonic
         self._sleep = sleep
@@ -55,11 +60,9 @@ class Bucket:
         if self._per_second is None:
             return
         with self._guard:
-            now = self._monotonic()
-            grown = (now - self._filled_at) * self._per_second
-            self._level = min(self._burst, self._level + grown) - tokens
-            self._filled_at = now
-            owed = -self._level / self._per_second
+            self._fill(self._per_second)
+            self._level -= tokens
+            owed = -self._level * self._runners / self._per_second
         if owed > 0:
             self._sleep(owed)
 
@@ -67,7 +70,21 @@ class Bucket:
         """Return unused tokens."""
         if self._per_second is not None and tokens:
             with self._guard:
-                self._level = min(self._burst, self._level + tokens)
+                self._level = min(self._burst / self._runners, self._level + tokens)
+
+    def share_among(self, runners: int) -> None:
+        """Take only an equal share of the rate and of the burst."""
+        if self._per_second is not None and runners != self._runners:
+            with self._guard:
+                self._fill(self._per_second)
+                self._runners = runners
+                self._level = min(self._burst / runners, self._level)
+
+    def _fill(self, per_second: float) -> None:
+        now = self._monotonic()
+        grown = (now - self._filled_at) * per_second / self._runners
+        self._level = min(self._burst / self._runners, self._level + grown)
+        self._filled_at = now
 
 
 class Pace:
@@ -84,6 +101,12 @@ class Pace:
         self.most_a_call = limits.batch if limits.per_second is None else min(limits.batch, burst)
         self.turns = Bucket(limits.per_second, burst)
         self.calls = Bucket(limits.per_second, burst)
+        self.is_limited = limits.per_second is not None
+
+    def share_among(self, runners: int) -> None:
+        """Take only an equal share of the rate."""
+        self.turns.share_among(runners)
+        self.calls.share_among(runners)
 
 
 @dataclass(kw_only=True)
@@ -99,6 +122,9 @@ class EffectQueues:
     _running: dict[Future[None], EffectQueue] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
     _stumbles: Counter[EffectQueue] = field(default_factory=Counter)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+    _counted_at: float = float("-inf")
+    _runners: int = 1
     troubles: dict[EffectQueue, StandfastError] = field(default_factory=dict)
 
     def start(self, work: Work) -> None:
@@ -160,6 +186,8 @@ class EffectQueues:
         pace = self._paces.setdefault(queue.connector, Pace(limits))
         limits = replace(limits, batch=pace.most_a_call)
         while True:
+            if pace.is_limited:
+                pace.share_among(self._count_runners())
             pace.turns.take(limits.batch)
             batch = self._claim(queue, limits)
             pace.turns.return_tokens(limits.batch - (len(batch.effects) if batch else 0))
@@ -167,6 +195,16 @@ class EffectQueues:
                 return
             pace.calls.take(len(batch.effects))
             self._keep_receipt(batch, self._call(batch))
+
+    def _count_runners(self) -> int:
+        """Return the number of runners that share a rate, at most a second old."""
+        with self._counting:
+            if time.monotonic() - self._counted_at >= _COUNT_SECONDS:
+                # While the ledger does not answer, no effect is claimed either.
+                with suppress(StandfastError):
+                    self._runners = max(1, self.ledger.runners.count_live(self.clock()))
+                self._counted_at = time.monotonic()
+            return self._runners
 
     def _claim(self, queue: EffectQueue, limits: Limits) -> Batch | None:
         try:

@@ -67,6 +67,10 @@ def test_runners_are_counted_by_incident_and_servers_apart(ledger: Ledger) -> No
     assert ledger.runners.live(one, NOW) == [who]
     assert ledger.runners.live(other, NOW) == []
     assert ledger.runners.live(None, NOW) == [server]
+    assert ledger.runners.count_live(NOW) == 1
+    runner(ledger, other)
+    assert ledger.runners.count_live(NOW) == 2
+    assert ledger.runners.count_live(NOW + LEASE + LEASE.resolution) == 0
 
 
 def test_idle_serve_beats_less_often(ledger: Ledger) -> None:

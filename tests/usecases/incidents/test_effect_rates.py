@@ -1,9 +1,13 @@
 """Rates of calls: a burst is never larger than the token bucket."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from standfast.records import Limits
 from standfast.usecases.incidents.effect_queues import Bucket, Pace
+from tests.usecases.twins import ACCOUNTS, Twins, simulated_installation, twin_directory
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,24 @@ def test_burst_excess_waits() -> None:
     assert slept == pytest.approx([0.45, 0.7])
 
 
+def test_runners_share_rate_and_burst() -> None:
+    now, slept = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    bucket = Bucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
+    bucket.share_among(2)
+    bucket.take(9)
+    bucket.take(9)
+    assert slept == pytest.approx([0.9])
+    bucket.share_among(1)
+    bucket.take(10)
+    assert slept == pytest.approx([0.9, 0.5])
+
+
 def test_idle_bucket_fills_to_its_burst() -> None:
     moments = iter([0.0, 3600.0, 3600.0])
     slept: list[float] = []
@@ -42,3 +64,15 @@ def test_idle_bucket_fills_to_its_burst() -> None:
     assert slept == []
     bucket.take(2)
     assert slept == pytest.approx([0.1])
+
+
+def test_second_live_runner_halves_the_rate(tmp_path: Path) -> None:
+    directory = twin_directory(limits=Limits(batch=1, workers=16, per_second=10.0, burst=1))
+    with simulated_installation(tmp_path, twins=Twins(directory=directory)) as installation:
+        other = installation.open("lock", ["agents:agent06"])
+        installation.ledger.runners.register(other, "serve", installation.clock())
+        case = installation.open("lock", [f"agents:{name}" for name in ACCOUNTS])
+        began = time.monotonic()
+        installation.advance(case)
+        assert time.monotonic() - began >= (len(ACCOUNTS) - 1) / 5.0
+        assert not any(directory.is_enabled(name) for name in ACCOUNTS)
