@@ -32,16 +32,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def make_private(folder: Path) -> None:
-    """Create a folder of mode 0700 and its missing parents, durably.
+def make_private(folder: Path, *, is_durable: bool = True) -> None:
+    """Create a folder of mode 0700 and its missing parents.
 
-    `Path.mkdir` would create the parents with a mode that lets others read them.
+    `Path.mkdir` would create the parents with a mode that lets others read them. If the folders are
+    not durable, the caller makes them so with `sync_tree`.
     """
     if not folder.is_dir():
-        make_private(folder.parent)
+        make_private(folder.parent, is_durable=is_durable)
         folder.mkdir(mode=0o700, exist_ok=True)
         inherit_owner(folder)
-        sync_folder(folder.parent)
+        if is_durable:
+            sync_folder(folder.parent)
 
 
 def inherit_owner(path: Path) -> None:
@@ -73,16 +75,16 @@ def inherit_owner_of_tree(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Synchronise the files and names below a folder to disk.
 
-    Files are synchronised by several threads, because a disk writes many files at once faster than
-    one after another.
+    Several threads synchronise them, because a disk writes many files at once faster than one after
+    another.
     """
+    files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
+    folders = (Path(place) for place, _, _ in _walk(folder))
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-        files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
-        while batch := list(islice(files, _SYNC_BATCH)):
-            for _ in pool.map(_sync_file, batch):
-                pass  # the result raises the error of a thread
-    for place, _, _ in _walk(folder):
-        sync_folder(Path(place))
+        for sync, paths in ((_sync_file, files), (sync_folder, folders)):
+            while batch := list(islice(paths, _SYNC_BATCH)):
+                for _ in pool.map(sync, batch):
+                    pass  # the result raises the error of a thread
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

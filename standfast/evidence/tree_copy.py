@@ -8,7 +8,7 @@ Rules
   An intruder who swaps a path between two calls cannot lead the walk out of the tree.
 - A file is read once, up to its size at opening: it is hashed while it is copied. An item whose
   size or times differ afterwards is marked as changed while it was copied.
-- The caller synchronises all copies to disk together, with `sync_tree`.
+- The caller synchronises all copies and folders to disk together, with `sync_tree`.
 - Access times are preserved if the system allows it: they are evidence too.
 - Names are in byte order, so that two walks of one tree return the same order.
 - A failure to read the original becomes an item with a reason. A failure to write the copy is
@@ -114,7 +114,7 @@ class Walk:
                 return
             names = sorted(os.listdir(descriptor), key=os.fsencode)  # noqa: PTH208 - a descriptor
             with storing():
-                make_private(self.destination.place(path))
+                make_private(self.destination.place(path), is_durable=False)
             yield _item(path, Kind.FOLDER, found)
             for inner in names:
                 yield from self._item(descriptor, inner, os.path.join(path, inner), depth + 1)  # noqa: PTH118 - names may be no UTF-8, and "/" has no parts
@@ -142,7 +142,7 @@ class Walk:
     def _copy(self, source: int, before: os.stat_result, place: Path) -> Digests:
         left = before.st_size or LARGEST_OF_UNKNOWN_SIZE
         with storing():
-            make_private(place.parent)
+            make_private(place.parent, is_durable=False)
             copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with storing():
@@ -166,7 +166,7 @@ class Walk:
 
     def _link(self, target: str, found: os.stat_result, path: str) -> Item:
         with storing():
-            make_private(self.destination.place(path).parent)
+            make_private(self.destination.place(path).parent, is_durable=False)
             self.destination.place(path).symlink_to(target)
         return _item(path, Kind.LINK, found, link_target=written_path(target)[0])
 

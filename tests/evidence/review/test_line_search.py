@@ -96,7 +96,7 @@ TEXT_LINES = st.one_of(
 JSON_LINES = st.one_of(json_line(), st.just(b"{broken"), TEXTS.map(str.encode))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.one_of(logs(TEXT_LINES), logs(JSON_LINES)))
 def test_search_finds_what_parsing_finds(log: bytes) -> None:
     wanted, folder = indicators(*VALUES), Path(gettempdir())
