@@ -1,4 +1,4 @@
-"""Chapters about backups: two nights, and a drill of their restore."""
+"""Chapters about backups: two backups, and a drill of their restore."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ _DATABASE_AT_MOST = (
 
 def first_night(night: Night) -> None:
     """Back up everything for the first time."""
-    with night.teller.chapter("The first night: everything is backed up, encrypted"):
+    with night.teller.chapter("The first backup: everything, encrypted"):
         run = _backed_up(night)
         night.teller.says(
             f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
@@ -36,7 +36,7 @@ def first_night(night: Night) -> None:
 def second_night(night: Night) -> None:
     """Simulate a day of work, and store only its changes."""
     teller = night.teller
-    with teller.chapter("The second night: only what changed"):
+    with teller.chapter("The second backup: only what changed"):
         with teller.working("a day of work"):
             day = next_day(night.centre, system_clock(), lambda *_: None)
         teller.says(
@@ -47,7 +47,7 @@ def second_night(night: Night) -> None:
         run = _backed_up(night)
         expect(
             0 < run.summary["bytes_new"] < day.recorded_bytes + _DATABASE_AT_MOST,
-            "the second night stores the new recordings and a little of the database",
+            "the second backup stores the new recordings and a little of the database",
         )
         teller.says(
             f"{counted(run.summary['files'], 'file')} checked, {size(run.summary['bytes_new'])} "
@@ -56,7 +56,7 @@ def second_night(night: Night) -> None:
 
 
 def drill(night: Night) -> None:
-    """Restore the second night in isolation, compare, measure, destroy."""
+    """Restore the second backup in isolation, compare, measure, destroy."""
     teller = night.teller
     with teller.chapter("A drill: restore, compare, measure, destroy"):
         found = _drilled(night)

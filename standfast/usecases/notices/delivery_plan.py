@@ -54,12 +54,12 @@ class Tally:
         if not people:
             return []
         lines = []
-        for heading, counts in (("languages", self.languages), ("why", self.whys)):
+        for heading, counts in (("by language", self.languages), ("by reason", self.whys)):
             # Omit reasons that apply to one person only: such a reason may identify the person.
             common = [(name, number) for name, number in counts.most_common(8) if number > 1]
-            few = [f"{name} {number:,}" for name, number in common if name != OTHERS]
+            few = [f"{name} ({number:,})" for name, number in common if name != OTHERS]
             if rest := people - sum(number for name, number in common if name != OTHERS):
-                few.append(f"{OTHERS} {rest:,}")
+                few.append(f"{OTHERS} ({rest:,})")
             lines.append(f"{heading}: {', '.join(few)}")
         if self.waiting:
             lines.append(f"first {people - self.waiting:,}, then the other {self.waiting:,}")
