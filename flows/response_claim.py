@@ -72,7 +72,7 @@ def engaged(incident: str) -> Iterator[None]:
         yield
         return
     if not engagement.begin():
-        raise Unavailable(f"{incident} is carried on without Prefect, which was too slow")
+        raise Unavailable(f"{incident} continues without Prefect, which was too slow")
     try:
         yield
     finally:

@@ -113,8 +113,8 @@ class Connector(ABC):
         """Return the rights that our account lacks for the promises above.
 
         Raises `Unavailable` if nothing could be read. The result is empty if the provider does not
-        report the rights of our credential; an empty result is therefore no proof of sufficient
-        rights.
+        report the rights of the configured credential; an empty result is therefore no proof of
+        sufficient rights.
         """
         return []
 

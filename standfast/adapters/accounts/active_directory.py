@@ -41,7 +41,7 @@ _OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
 _REFUSED = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
 _BUILT_IN = "built-in accounts are not locked. Let a domain administrator lock this one."
 _NO_RIGHT = (
-    "our account may not disable this one: it is outside the delegated units, or an "
+    "the connector's account may not disable this one: it is outside the delegated units, or an "
     "administrator's. Let a domain administrator lock it."
 )
 
@@ -145,7 +145,7 @@ def _control(entry: LdapEntry) -> int:
     for text in entry.texts(_CONTROL):
         return int(text)
     raise Unavailable(
-        "our account may not read userAccountControl. docs/accounts.md lists its rights."
+        "the connector's account may not read userAccountControl. docs/accounts.md has its rights."
     )
 
 

@@ -208,7 +208,8 @@ class Glewlwyd(HttpConnector):
         )
         if answer.status in (400, 401, 403):
             raise Unavailable(
-                "the directory refuses our credential. Check the administrator's name and password."
+                "the directory refuses the configured credential. Check the administrator's name "
+                "and password."
             )
         if not answer.is_success:
             raise status_error(answer)
@@ -217,6 +218,6 @@ class Glewlwyd(HttpConnector):
         )
         if cookie is None:
             raise Unavailable(
-                "the sign-in of our administrator created no session. Check `session_key`."
+                "the sign-in of the administrator created no session. Check `session_key`."
             )
         return IssuedCredential(headers={"Cookie": cookie.group()}, seconds=_SIGNED_IN_SECONDS)

@@ -87,7 +87,9 @@ class OpenldapConnector(LdapConnector):
             try:
                 connection.search(_CONNECTIONS, "(objectClass=*)", ["cn"], is_one_entry=True)
             except LdapResult:
-                lacking.append("`monitor` is on, and our account may not read cn=Monitor")
+                lacking.append(
+                    "`monitor` is on, and the connector's account may not read cn=Monitor"
+                )
         return lacking
 
     def _prove_locked(

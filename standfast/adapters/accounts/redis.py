@@ -116,7 +116,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         if "+@all" in rights or "+@admin" in rights:
             return []
         return [
-            f"our user lacks {right}. docs/accounts.md lists its rules."
+            f"the connector's user lacks {right}. docs/accounts.md lists its rules."
             for right in _RIGHTS
             if right not in rights and right.partition("|")[0] not in rights
         ]
@@ -194,9 +194,11 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
         if isinstance(error, AuthenticationError):
-            return Unavailable("the server refuses our user. Renew its password.")
+            return Unavailable("the server refuses the connector's user. Renew its password.")
         if isinstance(error, NoPermissionError):
-            return ConfigurationError("our user lacks a right. docs/accounts.md lists all of them.")
+            return ConfigurationError(
+                "the connector's user lacks a right. docs/accounts.md lists all of them."
+            )
         if isinstance(error, RedisError):
             # A full server reports that and closes at once; the report may get lost.
             return Unavailable(

@@ -88,7 +88,9 @@ def aws_status_error(answer: Answer) -> Unavailable:
             "AWS is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
         )
     if code in AWS_REFUSED:
-        return Unavailable("AWS refuses our credential, or its policy lacks a right. Add it.")
+        return Unavailable(
+            "AWS refuses the configured credential, or its policy lacks a right. Add it."
+        )
     if answer.status < 500 and code.isascii() and code.isalnum():
         return Unavailable(f"AWS does not accept the request ({code})")
     return status_error(answer)

@@ -21,8 +21,8 @@ def status_error(answer: Answer) -> Unavailable:
     status = answer.status
     if status in (401, 403):
         return Unavailable(
-            "the directory refuses our credential. Renew its token, or grant it the right to read "
-            "and change accounts."
+            "the directory refuses the configured credential. Renew its token, or grant it the "
+            "right to read and change accounts."
         )
     if answer.is_busy:
         return Unavailable(

@@ -126,8 +126,8 @@ class TokenEndpoint:
         )
         if answer.status in (400, 401, 403):
             raise Unavailable(
-                "the provider refuses a token for our client. Check its id, its secret or key, its "
-                "rights, and the clock of this machine."
+                "the provider refuses a token for the configured client. Check its id, its secret "
+                "or key, its rights, and the clock of this machine."
             )
         if not answer.is_success:
             raise status_error(answer)

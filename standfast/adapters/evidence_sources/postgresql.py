@@ -143,7 +143,7 @@ class PostgresqlEvidence(SealedSource):
         import psycopg
 
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return "our role lacks a right. docs/evidence.md lists all of them."
+            return "the configured role lacks a right. docs/evidence.md lists all of them."
         if isinstance(error, psycopg.errors.QueryCanceled):
             return f"cut after {self._settings.timeout_seconds} s, the time limit"
         if isinstance(error, psycopg.Error):

@@ -231,7 +231,7 @@ def _listed(
         ours, equals, theirs = pair.partition("=")
         if not equals or ours not in COLUMNS or not theirs:
             raise UsageError(
-                f"--column: the form is OURS=THEIRS. Our columns are {', '.join(COLUMNS)}"
+                f"--column: the form is OURS=THEIRS. OURS is one of {', '.join(COLUMNS)}"
             )
         names[ours] = theirs
     if file is not None:

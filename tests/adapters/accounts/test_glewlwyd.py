@@ -190,7 +190,7 @@ def test_sessions_on_all_pages_are_ended(
 
 def test_own_wrong_password_is_reported_not_shown(house: GlewlwydHouse) -> None:
     connector = house.connect(password="mistyped")
-    with pytest.raises(Unavailable, match="refuses our credential") as caught:
+    with pytest.raises(Unavailable, match="refuses the configured credential") as caught:
         connector.observe(["alice"])
     connector.close()
     assert "mistyped" not in str(caught.value)

@@ -274,7 +274,7 @@ def test_too_fast_is_told_from_not_allowed(
         house.provider.faults.append(Fault(method=method, status=403, body=body))
         result = house.lock(alice)
         assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
-        assert "refuses our credential" in result.reason
+        assert "refuses the configured credential" in result.reason
     assert house.is_enabled(alice)
 
 

@@ -250,5 +250,5 @@ def test_a_check_names_a_right_that_is_missing(house: RedisHouse, options: dict[
     said = nearly.shortcomings()
     nearly.close()
     assert [text.split(".")[0] for text in said] == [
-        "our user lacks +acl|setuser", "our user lacks +acl|save"
+        "the connector's user lacks +acl|setuser", "the connector's user lacks +acl|save"
     ]  # fmt: skip

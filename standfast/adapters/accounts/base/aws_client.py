@@ -196,8 +196,8 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         raise Unavailable("AWS is busy", retry_after_seconds=_retry_after(meta)) from None
     if code in AWS_REFUSED:
         raise Unavailable(
-            "AWS refuses our credential, or its policy lacks a right. Compare it with the policy "
-            "in deploy/aws."
+            "AWS refuses the configured credential, or its policy lacks a right. Compare it with "
+            "the policy in deploy/aws."
         ) from None
     if code in _IN_THE_WAY:
         raise Unavailable(

@@ -175,10 +175,18 @@ class LdapConnector(PooledConnector[LdapConnection]):
         found = connection.search(server.base, server.filter, wanted)
         accounts = [entry for entry in found if entry.values(server.attribute)]
         if not accounts:
-            return ["no account is visible below `base`. Check `base`, `filter` and our rights."]
+            return [
+                (
+                    "no account is visible below `base`. Check `base`, `filter` and the rights of "
+                    "`bind_dn`."
+                )
+            ]
         if not accounts[0].values(self.id_attribute):
             return [
-                f"our account may not read {self.id_attribute}. docs/accounts.md lists its rights."
+                (
+                    f"the connector's account may not read {self.id_attribute}. docs/accounts.md "
+                    "lists its rights."
+                )
             ]
         lacking = Counter(why for entry in accounts if (why := self._obstacle(entry)))
         return [
@@ -381,7 +389,8 @@ class LdapConnector(PooledConnector[LdapConnection]):
         for value in entry.values(self.id_attribute):
             return self._id_text(value)
         raise ConfigurationError(
-            f"our account may not read {self.id_attribute}. docs/accounts.md lists its rights."
+            f"the connector's account may not read {self.id_attribute}. docs/accounts.md lists its "
+            "rights."
         )
 
     def _id_text(self, value: bytes) -> str:

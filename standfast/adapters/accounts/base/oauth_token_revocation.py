@@ -176,7 +176,9 @@ def _judged(target: str, answer: Answer) -> Result:
             reason=f"the token revocation end point failed (status {answer.status})",
         )
     if answer.status in (401, 403):
-        reason = "the token revocation end point refuses our client. Check its id and secret."
+        reason = (
+            "the token revocation end point refuses the configured client. Check its id and secret."
+        )
     else:
         reason = (
             f"the token was not revoked (status {answer.status}). It may belong to another client."

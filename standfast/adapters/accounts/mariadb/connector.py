@@ -103,7 +103,7 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         needed = _ROUTINES | ({"set_password"} if "rotate" in self.verbs else set())
         missing = sorted(needed - {name for (name,) in ours})
         return [
-            f"our user may not call standfast.{name}. docs/accounts.md has the grants."
+            f"the connector's user may not call standfast.{name}. docs/accounts.md has the grants."
             for name in missing
         ]
 
@@ -184,12 +184,13 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code in _RIGHTS:
             return Unavailable(
-                "the server refuses our user, or our user lacks a right or a routine. "
+                "the server refuses the connector's user, or that user lacks a right or a routine. "
                 f"docs/accounts.md lists them (error {code})"
             )
         if code in _FULL:
             return Unavailable(
-                f"the server is full, or our user has too many connections (error {code})",
+                "the server is full, or the connector's user has too many connections "
+                f"(error {code})",
                 retry_after_seconds=RETRY_SECONDS,
             )
         return Unavailable(

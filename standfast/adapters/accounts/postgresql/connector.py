@@ -52,9 +52,10 @@ _OBSTACLES = {
     "are needed. Let another superuser lock this one.",
     "ours": OURS,
     "built in": "this is a role of the server itself, with which nobody signs in",
-    "no right": "our role may not change roles. Grant it CREATEROLE.",
-    "no admin": "our role has no ADMIN option on this one. GRANT it WITH ADMIN TRUE.",
-    "no signal": "our role may not end the sessions of this one. GRANT pg_signal_backend to it.",
+    "no right": "the connector's role may not change roles. Grant it CREATEROLE.",
+    "no admin": "the connector's role has no ADMIN option on this one. GRANT it WITH ADMIN TRUE.",
+    "no signal": "the connector's role may not end the sessions of this one. "
+    "GRANT pg_signal_backend to it.",
 }
 
 
@@ -171,7 +172,9 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
                 retry_after_seconds=RETRY_SECONDS,
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            return ConfigurationError("our role lacks a right. docs/accounts.md lists all of them.")
+            return ConfigurationError(
+                "the connector's role lacks a right. docs/accounts.md lists all of them."
+            )
         if isinstance(error, psycopg.Error):
             return Unavailable(
                 f"the connection to the server failed ({type(error).__name__})",

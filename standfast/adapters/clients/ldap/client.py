@@ -41,10 +41,10 @@ _IN_WORDS = {
     16: "the account lacks the attribute. Check the kind of the directory.",
     17: "the directory does not know the attribute. Load its password policy overlay.",
     19: "a rule of the directory forbids the change",
-    NO_SUCH_OBJECT: "the search base does not exist, or our account may not read it",
+    NO_SUCH_OBJECT: "the search base does not exist, or the configured account may not read it",
     34: "the search base is not a DN. Correct `base`.",
-    INVALID_CREDENTIALS: "the directory refuses our own credential. Renew its password.",
-    50: "our account lacks a right. docs/accounts.md lists all of them.",
+    INVALID_CREDENTIALS: "the directory refuses the configured credential. Renew its password.",
+    50: "the configured account lacks a right. docs/accounts.md lists all of them.",
     53: "the directory refuses the change. It may be read-only.",
     65: "the class of the account forbids the attribute. Load the password policy overlay.",
 }
@@ -249,7 +249,7 @@ def in_words(code: int) -> Unavailable:
 def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> Any:
     if not password:
         raise ConfigurationError(
-            "directory: our password is empty, so the sign-in would be anonymous. Set `password`."
+            "directory: the password is empty, so the sign-in would be anonymous. Set `password`."
         )
     if server.tls == "none" and not is_this_machine(server.host):
         raise ConfigurationError(

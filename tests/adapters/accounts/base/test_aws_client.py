@@ -83,7 +83,7 @@ def test_refused_credential_is_reported_and_not_retried(
     service: Scripted, client: AwsClient, code: str
 ) -> None:
     service.script("POST", failing(403, code))
-    with pytest.raises(Unavailable, match="refuses our credential") as caught:
+    with pytest.raises(Unavailable, match="refuses the configured credential") as caught:
         change(client)
     assert caught.value.retry_after_seconds is None
     assert "alice" not in str(caught.value)

@@ -102,7 +102,7 @@ def test_refused_credential_is_reported_and_not_retried(
     provider.faults += [Fault(method=change, status=status, body=b"alice")] * 2
     result = house.lock(ALICE)
     assert result.state is EffectState.FAILED
-    assert "refuses our credential" in result.reason
+    assert "refuses the configured credential" in result.reason
     assert result.retry_after_seconds is None
     assert house.is_enabled(ALICE)
 

@@ -59,7 +59,7 @@ def test_refused_credential_is_reported_and_not_retried(
     directory.script(method, replying(status, b"secret detail"))
     result = lock(connector)
     assert result.state is EffectState.FAILED
-    assert "refuses our credential" in result.reason
+    assert "refuses the configured credential" in result.reason
     assert "secret detail" not in result.reason
     assert result.retry_after_seconds is None
     assert alice(directory)
@@ -67,7 +67,7 @@ def test_refused_credential_is_reported_and_not_retried(
 
 def test_a_refused_credential_is_not_an_absent_account(directory: Scripted) -> None:
     connector = connect(directory.url, token="expired")
-    with pytest.raises(Unavailable, match="refuses our credential") as caught:
+    with pytest.raises(Unavailable, match="refuses the configured credential") as caught:
         connector.observe(["alice"])
     connector.close()
     assert "expired" not in str(caught.value)

@@ -166,7 +166,7 @@ def test_client_without_right_leaves_token_alive(
     (result,) = connector.revoke([house.order("revoke", alice)])
     connector.close()
     assert result.state is EffectState.FAILED
-    assert ("another client" if is_known else "refuses our client") in result.reason
+    assert ("another client" if is_known else "refuses the configured client") in result.reason
     assert house.server.admits(old)
 
 
