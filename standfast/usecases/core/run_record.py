@@ -233,8 +233,8 @@ def _hold_lock(
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if kind in _LEAVING_FILES and user is not None:
         raise Refused(
-            f"{kind}: this installation belongs to the user {user}, whom files of root would keep "
-            f"out. Run the command as that user: put `sudo -u {user}` before it."
+            f"{kind}: this installation belongs to the user {user}, who cannot use files of "
+            f"root. Run the command as that user: put `sudo -u {user}` before it."
         )
     path = _lock_file(installation, kind, subject)
     try:
