@@ -388,7 +388,7 @@ def test_own_wrong_password_locks_nobody(
     connector = connect(OpenldapConnector, **asdict(wrong))
     (result,) = connector.lock([order("lock", alice)])
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
-    assert "our own credential" in result.reason
+    assert "the configured credential" in result.reason
     assert house.is_enabled(alice)
     # The later sign-in succeeds and resets the count of failures of the connector's account.
     house.lock(alice)

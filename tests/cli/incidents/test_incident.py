@@ -273,7 +273,7 @@ def test_manual_tasks_precede_the_next_step(desk: Desk, quiet_installation: Path
     assert opened.status == 5
     assert opened.out.index("Find out first:\n  - ") < opened.out.index("Next: ")
     answered = desk.run("incident", "answer", "attack", "no")
-    assert "\nSay to callers that we know:\n  - " in answered.out
+    assert "\nInform callers about the outage:\n  - " in answered.out
 
 
 def test_stop_takes_one_incident_or_all(desk: Desk, quiet_installation: Path) -> None:

@@ -171,7 +171,12 @@ def test_missed_clocks_come_first(office: Office) -> None:
     [
         (FactKind.TIME, "awarness", {}, "did you mean 'awareness'"),
         (FactKind.NOTIFIED, "eu-gdpr-99", {}, "'eu-gdpr-99': unknown"),
-        (FactKind.NOTIFIED, "eu-gdpr-99", {}, "`standfast deadline list --all` names the duties"),
+        (
+            FactKind.NOTIFIED,
+            "eu-gdpr-99",
+            {},
+            "`standfast deadline list --all` names the obligations",
+        ),
         (FactKind.AFFECTED, "US-XX", {"count": 1}, "'US-XX': unknown"),
         (FactKind.AFFECTED, "Mars", {"count": 1}, "`standfast deadline places` lists the places"),
         (FactKind.TIME, "landing", {}, "`standfast deadline places` lists the facts"),
@@ -341,7 +346,7 @@ def test_duty_without_test_cannot_be_judged_away(office: Office, is_so: bool) ->
     office.state(incident, FactKind.TIME, "awareness")
     with pytest.raises(UsageError, match="contract-acme"):
         office.state(incident, FactKind.ANSWER, "contract-acme", is_so=is_so)
-    with pytest.raises(UsageError, match="judge its test, without --threshold"):
+    with pytest.raises(UsageError, match="answer its legal test, without --threshold"):
         office.state(incident, FactKind.THRESHOLD, AUTHORITY, is_so=is_so)
     assert office.clock(incident, "contract-acme").standing is Standing.RUNNING
 

@@ -188,4 +188,4 @@ def test_account_without_known_token_is_not_revoked(house: CanailleHouse, alice:
 def test_the_plan_shows_what_an_undo_cannot_restore(house: CanailleHouse) -> None:
     assert house.connector.proof is Proof.REFUSED
     assert any("tokens" in words for words in house.connector.irreversible)
-    assert any("own pages" in words for words in house.connector.irreversible)
+    assert any("own web pages" in words for words in house.connector.irreversible)
