@@ -457,7 +457,7 @@ def test_form_is_filled_and_marks_gaps(office: Office) -> None:
 
 def test_a_form_of_no_duty_is_refused(office: Office) -> None:
     incident = office.open_incident()
-    with pytest.raises(UsageError, match="unknown here"):
+    with pytest.raises(UsageError, match="not in this incident"):
         filled_form(office.installation, incident, "us-ca-ag")
 
 
