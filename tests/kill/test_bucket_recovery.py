@@ -22,7 +22,7 @@ from tests.usecases.recovery.recovery_installation import opened
 
 KILLED = -9
 CALLS_TO_S3 = ("put", "hide", "remove")
-WRITES = ("restored", "listed", "mark", "added", "mark_changed")
+WRITES = ("restored", "listed", "mark", "added", "compare")
 RECOVERY, UNDO = PARTS = ("recovery", "undo")
 OF_THE_RECOVERY = ("commit recovery", *CALLS_TO_S3, *WRITES)
 

@@ -12,9 +12,9 @@ Rules
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from backup.records import RecoveryPoint
 from backup.repository import Repository
@@ -57,23 +57,12 @@ def record_objects(
     """Write the objects of a recovery point into the bucket's record."""
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
-    _refuse_shared(bucket.record_folder)
-    with (
-        translated_errors(f"recording the objects of {bucket.name}"),
-        opened_record(bucket.record_file) as record,
-    ):
+    with _opened(bucket, "recording") as record:
         record.restored(
             restored_objects(
                 installation, journal.set_name, bucket.source, repository, point, bucket.prefix
             )
         )
-
-
-def _refuse_shared(folder: Path) -> None:
-    """Refuse a record folder that another user made or may write to."""
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise Refused(f"{folder}: it is not a private folder of this user. Remove it, then retry.")
 
 
 def replace_objects(
@@ -82,11 +71,13 @@ def replace_objects(
     """Add the restored objects to a bucket; continue an earlier try."""
     if journal.is_replaced(bucket.source):
         return
+    if not bucket.record_file.exists():
+        raise Refused(
+            f"{bucket.record_file}: the record of the objects is gone. Close this recovery, and "
+            "open another one."
+        )
     target = open_target(installation, journal.set_name, bucket)
-    with (
-        translated_errors(f"replacing objects of {bucket.name}"),
-        opened_record(bucket.record_file) as record,
-    ):
+    with _opened(bucket, "replacing") as record:
         target.refuse_unsafe()
         if record.has(ActState.REMOVING):  # a reversal was interrupted
             take_objects_back(target, record, bucket.restored_folder)
@@ -101,7 +92,8 @@ def replace_objects(
                 )
             journal.write(REPLACING, source=bucket.source, path=bucket.name, counts=asdict(counts))
         put_objects(target, record, bucket.restored_folder, _observer(journal, bucket, record))
-        if changed := record.mark_changed(target.rows(bucket.prefix)):
+        record.compare(target.rows(bucket.prefix))
+        if changed := record.count(ActState.CHANGED) + record.count_lost():
             raise StandfastError(
                 f"{bucket.name}: another program changed {counted(changed, 'object')} during the "
                 "recovery. Stop the programs that write there, then retry the step."
@@ -140,10 +132,7 @@ def take_bucket_back(
     """Remove all versions that a failed or interrupted try added; repeatable."""
     if not bucket.record_file.exists():
         return
-    with (
-        translated_errors(f"returning objects of {bucket.name}"),
-        opened_record(bucket.record_file) as record,
-    ):
+    with _opened(bucket, "returning") as record:
         if not record.has(*_UNDER_WAY):
             return
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
@@ -167,10 +156,7 @@ def return_objects(
             "of the recovery with the tools of the bucket."
         )
     target = open_target(installation, journal.set_name, bucket)
-    with (
-        translated_errors(f"returning objects of {bucket.name}"),
-        opened_record(bucket.record_file) as record,
-    ):
+    with _opened(bucket, "returning") as record:
         if record.digest() != replaced["versions_sha256"]:
             raise Refused(
                 f"{bucket.record_file}: it differs from the record of this recovery, and nothing "
@@ -191,3 +177,15 @@ def return_objects(
             f"present content; all others have their previous version. {bucket.record_file} names "
             "them. Remove or keep their newer versions, then retry the undo or close."
         )
+
+
+@contextmanager
+def _opened(bucket: PlannedBucket, action: str) -> Iterator[VersionRecord]:
+    """Open the record; refuse a folder that another user may write to."""
+    with translated_errors(f"{action} objects of {bucket.name}"):
+        folder = bucket.record_folder
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise Refused(f"{folder}: it is not a private folder of this user. Remove it.")
+        with opened_record(bucket.record_file) as record:
+            yield record

@@ -59,9 +59,9 @@ def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Pat
 def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
     """Remove the added versions that are current; return how many are not."""
     _remove_all(target, record, ActState.REMOVING)
-    changed = record.mark_changed(target.rows(prefix))
+    record.compare(target.rows(prefix))
     _remove_all(target, record, ActState.DONE)
-    return changed
+    return record.count(ActState.CHANGED)
 
 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:

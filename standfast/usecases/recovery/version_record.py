@@ -219,8 +219,8 @@ class VersionRecord:
         select = "SELECT version FROM added WHERE key = ?"
         return [version for (version,) in self._database.execute(select, (act.key,))]
 
-    def mark_changed(self, rows: Iterable["VersionRow"]) -> int:
-        """Mark the done acts with a later version; return their number."""
+    def compare(self, rows: Iterable["VersionRow"]) -> None:
+        """Compare with a listing; mark done acts below a later version."""
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
             database.execute("CREATE TEMP TABLE IF NOT EXISTS current (key TEXT, version TEXT)")
@@ -233,7 +233,14 @@ class VersionRecord:
                 "UPDATE objects SET state = 'changed' WHERE state = 'done' AND key NOT IN "
                 "(SELECT key FROM current JOIN added USING (key, version))"
             )
-        return self.count(ActState.CHANGED)
+
+    def count_lost(self) -> int:
+        """Count unchanged objects of the point that changed until `compare`."""
+        select = (
+            "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
+            "AND (key, present) NOT IN (SELECT key, version FROM current)"
+        )
+        return int(self._database.execute(select).fetchone()[0])
 
     def digest(self) -> str:
         """Return the SHA-256 of all added versions."""

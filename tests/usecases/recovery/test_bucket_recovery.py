@@ -169,6 +169,7 @@ def test_record_folder_of_others_is_refused(tmp_path: Path, bucket: Bucket) -> N
         assert objects(bucket) == before
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("can_lock", "is_versioned"), [(False, False), (True, True)])
 def test_bucket_that_cannot_be_undone_is_refused(
     tmp_path: Path, bucket: Bucket, seaweedfs_server: SeaweedFs, can_lock: bool, is_versioned: bool
@@ -196,6 +197,7 @@ def test_another_bucket_gets_all_objects(
     target.remove_identities()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_lost_answer_leaves_an_exact_undo(tmp_path: Path, bucket: Bucket, method: str) -> None:
     with running_proxy(bucket.server.url) as proxy:
@@ -251,3 +253,42 @@ def test_failed_call_takes_everything_back(
         step_retry.retry(installation, case, "recover", by="dana")
         assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
         assert contents(bucket) == CALLS | {NOTE: b"pay"}
+
+
+def test_lost_record_fails_the_retry(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> list[str]:
+        raise StoreUnavailable("no answer")
+
+    with installation_at(with_bucket(tmp_path, bucket)) as installation:
+        before = objects(bucket)
+        with monkeypatch.context() as patched:
+            patched.setattr(BucketTarget, "put", fail)
+            case, _ = recovered(installation)
+        (record,) = (tmp_path / "spare").glob("*/versions.sqlite")
+        record.unlink()
+        step_retry.retry(installation, case, "recover", by="dana")
+        assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.FAILED
+        assert objects(bucket) == before
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("key", ["calls/2026/1.wav", "calls/index.json"])
+def test_object_that_changes_meanwhile_is_kept(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    put = BucketTarget.put
+
+    def put_both(self: BucketTarget, own: str, *rest: object, **more: object) -> list[str]:
+        added = put(self, own, *rest, **more)  # type: ignore[arg-type]
+        if own == "calls/2026/1.wav":
+            bucket.client(bucket.admin).put_object(Bucket=bucket.name, Key=key, Body=b"new work")
+        return added
+
+    with installation_at(with_bucket(tmp_path, bucket)) as installation:
+        before = contents(bucket)
+        monkeypatch.setattr(BucketTarget, "put", put_both)
+        _, outcome = recovered(installation)
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert contents(bucket) == before | {key: b"new work"}
