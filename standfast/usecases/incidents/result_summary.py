@@ -83,7 +83,7 @@ class Tally:
 
     @property
     def sentence(self) -> str:
-        """The counts in words: `1,487 locked, 13 not`."""
+        """The counts in words: `1,487 of 1,500 locked`."""
         word = ACTIONS[self.verb].done
         if self.proofs:
             levels = [
@@ -95,7 +95,9 @@ class Tally:
         if self.verb == PAGE:
             asked = f"{counted(self.done, 'person', 'people')} asked"
             return f"{asked}, {short:,} not reached" if short else asked
-        return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
+        return (
+            f"{self.done:,} of {self.done + short:,} {word}" if short else f"{self.done:,} {word}"
+        )
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

@@ -69,7 +69,7 @@ def test_incomplete_targets_are_counted_with_reason_and_action(
     scim_server.create("break-glass")
     answer = desk.run("lock", "alice", "agents:break-glass", "agents:nobody")
     assert answer.status == 3
-    assert "lock: 1 locked, 2 not" in answer.out
+    assert "lock: 1 of 3 locked" in answer.out
     assert "protected: the way in when all else is locked" in answer.out
     assert "no such account" in answer.out
     assert "→ not retried: remove the cause" in answer.out
