@@ -1,7 +1,7 @@
 """S3 bucket target: adds versions of objects, and removes exactly these.
 
     target = BucketTarget(options)
-    target.refuse_unsafe()
+    target.refuse_unsafe("calls/")
     added = target.put("calls/1.wav", file, {"ContentType": "audio/wav"}, newest_version="")
     target.remove("calls/1.wav", added[0])    # the version below it is current again
 
@@ -18,6 +18,7 @@ import base64
 import hashlib
 import os
 import random
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -68,8 +69,11 @@ class BucketTarget:
         self._calls, self._traits = open_bucket(options, pause=pause, jitter=jitter)
         self._client = self._calls.client
 
-    def refuse_unsafe(self) -> None:
-        """Raise `UnsafePath` if an added version could not be removed again."""
+    def refuse_unsafe(self, prefix: str) -> None:
+        """Raise an error if an added version could not be removed again.
+
+        The right to remove versions is tried on a key that does not exist.
+        """
         if not self._traits.is_versioned:
             raise UnsafePath(
                 f"bucket {self._bucket}: it keeps no versions, so present objects would be lost."
@@ -89,6 +93,7 @@ class BucketTarget:
                 f"bucket {self._bucket}: MFA Delete would prevent an undo. Disable it, or name"
                 " another bucket"
             )
+        self.remove(f"{prefix}{uuid.uuid4()}", "null")
 
     def rows(self, prefix: str) -> Iterator[VersionRow]:
         """Yield all versions and markers; of one key and kind, newest first."""

@@ -78,7 +78,7 @@ def replace_objects(
         )
     target = open_target(installation, journal.set_name, bucket)
     with _opened(bucket, "replacing") as record:
-        target.refuse_unsafe()
+        target.refuse_unsafe(bucket.prefix)
         if record.has(ActState.REMOVING):  # a reversal was interrupted
             take_objects_back(target, record, bucket.restored_folder)
         if not record.has(*_UNDER_WAY):

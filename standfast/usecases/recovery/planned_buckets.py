@@ -165,7 +165,7 @@ def plan_bucket(
         tempfile.TemporaryDirectory(prefix="standfast-") as folder,
         opened_record(Path(folder) / "versions.sqlite") as record,
     ):
-        target.refuse_unsafe()
+        target.refuse_unsafe(planned.prefix)
         record.restored(
             restored_objects(installation, set_name, source, repository, point, planned.prefix)
         )

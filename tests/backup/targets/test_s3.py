@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import StoreUnavailable, UnsafePath
+from backup.errors import StoreUnavailable, UnsafePath, UsageError
 from backup.targets.s3 import BucketTarget
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
@@ -79,11 +79,20 @@ def test_bucket_with_mfa_delete_is_refused(
     target: BucketTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SeaweedFS has no MFA Delete, so the answer is changed."""
-    target.refuse_unsafe()
+    target.refuse_unsafe("")
     answer = {"Status": "Enabled", "MFADelete": "Enabled"}
     monkeypatch.setattr(target._client, "get_bucket_versioning", lambda **_: answer)
     with pytest.raises(UnsafePath, match="MFA"):
-        target.refuse_unsafe()
+        target.refuse_unsafe("")
+
+
+def test_identity_that_removes_nothing_is_refused(bucket: Bucket, target: BucketTarget) -> None:
+    target.refuse_unsafe("calls/")
+    assert list(target.rows("")) == []
+    given = options(bucket, bucket.key("verifier"), requires_lock=False)
+    with pytest.raises(UsageError, match="may not do that"):
+        BucketTarget(given).refuse_unsafe("calls/")
+    bucket.remove_identities()
 
 
 def test_damaged_body_adds_no_version(

@@ -198,13 +198,15 @@ def test_another_bucket_gets_all_objects(
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_lost_answer_leaves_an_exact_undo(tmp_path: Path, bucket: Bucket, method: str) -> None:
+@pytest.mark.parametrize(("method", "key"), [("PUT", "1.wav"), ("DELETE", "ransom-note.txt")])
+def test_lost_answer_leaves_an_exact_undo(
+    tmp_path: Path, bucket: Bucket, method: str, key: str
+) -> None:
     with running_proxy(bucket.server.url) as proxy:
         config_file = with_bucket(tmp_path, bucket, "hides_others = true", url=proxy.url)
         with installation_at(config_file) as installation:
             before, versions = objects(bucket), version_count(bucket)
-            proxy.will(Fault.LOST_ANSWER, method)
+            proxy.will(Fault.LOST_ANSWER, method, key)
             case, outcome = recovered(installation)
             assert outcome.exit_status is ExitStatus.DONE, outcome
             assert contents(bucket) == CALLS
