@@ -46,7 +46,8 @@ VERIFY_TLS = Field(
 )
 PER_SECOND = Field(
     default=None,
-    description="Accounts a second. Default: limited only by the workers.",
+    description="Accounts a second, shared by the runners of all live incidents. Default: limited "
+    "only by the workers.",
     examples=[25],
 )
 BURST = Field(
