@@ -50,7 +50,7 @@ def _rows(setting: Setting, count: int) -> list[Row]:
 
     units = {f"{metric}, {count:,} sets": "s" for metric in (_LOAD, _STATUS, _WATCH, _DEPLOY)}
     contender = Contender(subject="standfast", run=ours, note=f"{_NIGHTS} nights, simulated")
-    return compare("site", units, [contender], setting, seconds_a_round=1200, rounds=1)
+    return compare("site", units, [contender], setting, seconds_a_round=7200, rounds=1)
 
 
 def _measure(folder: Path, ledger_url: str, count: int) -> Mapping[str, float]:
