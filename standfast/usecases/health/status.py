@@ -10,10 +10,11 @@ Rules
 """
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backup.errors import BackupError
 from backup.ownership.key_copy_list import read_copy_list
@@ -41,6 +42,7 @@ from standfast.usecases.health.status_record import (
 from standfast.usecases.key_ceremonies.custodian_answers import Standing, folder_of, standings
 
 _GOOD = ("done", "partial")
+_Runs: TypeAlias = dict[str, LastRun]  # by state
 if TYPE_CHECKING:
     from standfast.usecases.health.incident_overview import IncidentStatus
 
@@ -61,7 +63,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     cloned_host = find_cloned_host(seen.backups, own, now)
     return Status(
         at=now,
-        sets=tuple(_set_status(name, seen) for name in sets),
+        sets=_set_statuses(sets, seen),
         incidents=_incidents(seen, config_file, raw, now),
         time_zone=zone_of(raw),
         events=seen.events,
@@ -266,13 +268,18 @@ def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, list[str
     return url, list(config.backup.sets)
 
 
-def _set_status(name: str, seen: LedgerOverview) -> SetStatus:
-    backups = {
-        run.state: run
-        for run in seen.last_runs
-        if _concerns(run, "backup", name) and not run.is_of_other_host
-    }
-    drills = {run.state: run for run in seen.last_runs if _concerns(run, "drill", name)}
+def _set_statuses(names: Iterable[str], seen: LedgerOverview) -> tuple[SetStatus, ...]:
+    """Return the status of each set; read the runs of all sets once."""
+    backups, drills = defaultdict[str, _Runs](dict), defaultdict[str, _Runs](dict)
+    for run in seen.last_runs:
+        if run.kind == "drill" and not run.is_of_other_vault:
+            drills[run.subject][run.state] = run
+        elif run.kind == "backup" and not (run.is_of_other_vault or run.is_of_other_host):
+            backups[run.subject][run.state] = run
+    return tuple(_set_status(name, backups[name], drills[name]) for name in names)
+
+
+def _set_status(name: str, backups: _Runs, drills: _Runs) -> SetStatus:
     last, last_drill = last_success(backups), last_success(drills)
     running = backups.get("running")
     return SetStatus(
@@ -295,10 +302,6 @@ def has_failed(runs: Mapping[str, LastRun]) -> bool:
     """Return whether the newest failure is newer than the last success."""
     failed = runs.get("failed")
     return failed is not None and _is_newer(failed, last_success(runs))
-
-
-def _concerns(run: LastRun, kind: str, name: str) -> bool:
-    return (run.kind, run.subject) == (kind, name) and not run.is_of_other_vault
 
 
 def _is_newer(run: LastRun, than: LastRun | None) -> bool:
