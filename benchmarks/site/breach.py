@@ -84,6 +84,8 @@ class Breach:
             host.start()
 
         def progress() -> float:
+            for host in self.hosts:
+                host.expect_running()
             counts = self._counts()
             locks, sends = counts["accounts.lock"], counts["notices.send"]
             done = locks[EffectState.DONE]
@@ -220,6 +222,8 @@ class Breach:
     def _wait_until(self, is_so: Callable[[], bool], expectation: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not is_so():
+            for host in self.hosts:
+                host.expect_running()
             if time.monotonic() > deadline:
                 standing = look(self.installation, self.incident).standing
                 raise Wrong(f"{expectation} within {seconds:g} s: {self._counts()}, {standing}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.commands import STANDFAST
+from benchmarks.measure import expect
 
 _NAMED = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 
@@ -64,6 +65,15 @@ class Host:
             process.kill()
         for process in self._processes:
             process.wait()
+
+    def expect_running(self) -> None:
+        """Raise Wrong if a process ended with an error without being killed."""
+        for process in self._processes:
+            status = process.poll()
+            expect(
+                status in (None, 0, -signal.SIGKILL),
+                f"{self.name} runs, and does not end with {status}: {self.log.read_text()[-500:]}",
+            )
 
     def end(self) -> None:
         """Kill every process of this host, also those that others started."""

@@ -120,6 +120,8 @@ class Night:
 
     def _done(self) -> set[str]:
         """Return the sets with a successful backup."""
+        for host in self.hosts:
+            host.expect_running()
         runs = self.installations[0].ledger.runs.all("backup", states=("done",))
         return {run.subject for run in runs}
 
