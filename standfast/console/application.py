@@ -91,7 +91,7 @@ class App:
     )  # queue for form, events, feeds
     console_desk: Desk = field(default_factory=Desk)
     review_desk: Desk = field(
-        default_factory=lambda: Desk(workers=1, most_waiting=2, patience_seconds=75.0)
+        default_factory=lambda: Desk(workers=1, most_waiting=2, patience_seconds=55.0)
     )
     metrics_desk: Desk = field(default_factory=lambda: Desk(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident

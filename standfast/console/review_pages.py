@@ -47,10 +47,10 @@ from standfast.usecases.evidence.log_review_selection import read_selection
 
 log = logging.getLogger("standfast.serve")
 
-MOST_MIB = 128
-LIMITS = ReviewLimits(size_bytes=MOST_MIB * 1024 * 1024, seconds=30.0)
+MOST_MIB = 64
+LIMITS = ReviewLimits(size_bytes=MOST_MIB * 1024 * 1024, seconds=45.0)
 _FILTERS = ("account", "address", "since", "until", "contains")
-_IS_BUSY = "Another review is running. Try again in half a minute."
+_IS_BUSY = "Another review is running. Try again in a minute."
 
 
 @dataclass(kw_only=True)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from standfast.records import StepState
+from standfast.records import Mode, StepState
+from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.console.installations import Site, site_at
 from tests.console.people import exercised, furnished, state
 from tests.servers import free_port
 from tests.servers.chromium import Tab, running_chromium
+from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import PASSPHRASES, enrol_people
 
 
@@ -113,6 +115,24 @@ def test_a_passkey_answers_a_question(tab: Tab, site: Site) -> None:
     until_shown(tab, "customers_affected: recorded.")
     steps = site.installation.ledger.incidents.state(incident).steps
     assert steps["customers_affected"].answer == "no"
+
+
+def test_a_passkey_shows_frozen_logs_in_clear(tab: Tab, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "own" / "keep-logs.yaml").write_text(KEEP_LOGS)
+    (tmp_path / "logs" / "desk.log").write_text(
+        "2026-11-25T02:13:44Z sshd[7]: Accepted password for m.keller from 203.0.113.9 port 22\n"
+    )
+    opened = open_incident(site.installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+    advance(site.installation, opened.incident, "direct")
+    have_passkey(tab, site)
+    go(tab, site, f"/console/{opened.incident}/review")
+    press(tab, "Show the records, masked")
+    until_shown(tab, "account-")
+    assert "m.keller" not in tab.run("document.documentElement.outerHTML")
+    type_in(tab, "reason", "case 4711")
+    press(tab, "Show this page in clear")
+    until_shown(tab, "m.keller")
+    until_shown(tab, "Values are shown in clear: case 4711")
 
 
 def test_stop_is_on_the_first_screen(tab: Tab, site: Site) -> None:

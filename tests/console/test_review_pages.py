@@ -202,6 +202,13 @@ def test_large_review_is_referred_to_the_command(
     assert "account-" not in lee.page
 
 
+def test_full_queue_asks_to_wait(site: Site, lee: Browser, incident: str, path: str) -> None:
+    site.app.review_desk.most_waiting = 0
+    assert post(lee, path).status_code == 409
+    assert "Another review is running" in lee.text
+    assert views(site, incident) == []
+
+
 @pytest.mark.parametrize(
     "fields", [{"page": "0"}, {"page": "x"}, {"address": "a"}, {"since": "soon"}]
 )
