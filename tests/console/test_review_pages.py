@@ -96,8 +96,8 @@ def test_page_is_masked_and_its_reader_recorded(
     site: Site, lee: Browser, incident: str, path: str
 ) -> None:
     assert post(lee, path).status_code == 200
-    for hidden in ("alice", "bob", "41111111"):
-        assert hidden not in lee.page
+    for hidden in ("alice", "bob", "4111111111111111"):
+        assert not re.search(rf"\b{hidden}\b", lee.page)  # a pseudonym may contain "bob"
     assert re.search("account-[a-p]{12}", lee.page)
     assert "Records 1 to 100 of the 152" in lee.text
     for chart in ("Activity", "Accounts by address"):
