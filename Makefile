@@ -93,17 +93,19 @@ clean: ## remove what `make` built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# The locks are complete, so pip resolves nothing (--no-deps): it would refuse a lock as soon as a
+# package that is needed with an extra has a newer release.
 # dev.txt contains the packages of demo.txt and run.txt in the same versions, so its stamp also
 # counts for demo.
 .venv/installed-dev: requirements/dev.txt pyproject.toml | .venv/bin/pip
 	@echo 'Installing what requirements/dev.txt locks; the first time takes a minute or two.'
-	$(PIP) install --require-hashes --requirement requirements/dev.txt
+	$(PIP) install --no-deps --require-hashes --requirement requirements/dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch .venv/installed-demo $@
 
 .venv/installed-%: requirements/%.txt pyproject.toml | .venv/bin/pip
 	@echo 'Installing what $< locks; the first time takes a minute.'
-	$(PIP) install --require-hashes --requirement $<
+	$(PIP) install --no-deps --require-hashes --requirement $<
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
