@@ -49,7 +49,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
         for name in status.unsent
     ]
     warned = [
-        *(call_out_line(call_out, incident, zone) for call_out in status.call_outs[:1]),
+        *(call_out_line(call_out, incident, zone) for call_out in status.current_call_outs),
         *_clocks_lines(incident, status.duties, zone),
         *(f"Warning: {warning}" for warning in status.missing_approvers),
         *_missing_part_lines(status.missing_parts),

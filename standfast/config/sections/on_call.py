@@ -62,6 +62,13 @@ class PersonOnCallConfig(Section):
         examples=[[{"sender": "lee-push"}, {"sender": "lee-phone", "after_minutes": 5}]],
     )
 
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        senders = [pager.sender for pager in self.pagers]
+        if not senders or len(set(senders)) < len(senders):
+            raise ValueError("write one pager or more, each with its own sender")
+        return self
+
 
 class ShiftConfig(Section):
     """A shift that repeats every week, with one person or several in turn.
@@ -151,7 +158,7 @@ class OnCallConfig(Section):
     rounds: Annotated[int, Field(ge=1, le=20)] = Field(
         default=3,
         description="How often all these people are paged, one after another, if nobody "
-        "acknowledges.",
+        "acknowledges. A round in which no page could be sent does not count.",
     )
     time_zone: TimeZone | None = Field(
         default=None,

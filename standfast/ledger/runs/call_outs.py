@@ -12,10 +12,10 @@ Rules
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, desc, select
 
@@ -27,6 +27,8 @@ from standfast.records import EffectState, Json, Mode, StepState, canonical, mom
 
 _KIND = "call-out"
 _MOST_SHOWN = 200
+
+AskedStep: TypeAlias = tuple[str, str, int]  # incident, step, round
 
 
 class CallOutState(StrEnum):
@@ -44,6 +46,7 @@ class SentPage:
 
     person: str
     sender: str
+    round: int  # from 0
     state: EffectState
     at: datetime
 
@@ -52,6 +55,7 @@ class SentPage:
         return {
             "person": self.person,
             "sender": self.sender,
+            "round": self.round,
             "state": self.state.value,
             "at": timestamp(self.at),
         }
@@ -113,13 +117,15 @@ class CallOuts:
         return True
 
     def begin_page(
-        self, call_out: CallOut, person: str, sender: str, actor: str, now: datetime
+        self, call_out: CallOut, person: str, sender: str, round_: int, actor: str, now: datetime
     ) -> bool:
         """Record a page before it is sent; False if another process did.
 
         Earlier pages without a result become unknown.
         """
-        new = SentPage(person=person, sender=sender, state=EffectState.SUBMITTING, at=now)
+        new = SentPage(
+            person=person, sender=sender, round=round_, state=EffectState.SUBMITTING, at=now
+        )
         with self._write("paging", call_out.incident, actor, now) as write:
             write.exclude_writers()
             current = _find(write.connection, call_out.id)
@@ -140,7 +146,7 @@ class CallOuts:
             write.exclude_writers()
             current = _find(write.connection, call_out)
             page = current.pages[number - 1]
-            done = SentPage(person=page.person, sender=page.sender, state=state, at=page.at)
+            done = replace(page, state=state)
             pages = (*current.pages[: number - 1], done, *current.pages[number:])
             _store(write, current, pages=pages)
             write.tell(person=page.person, sender=page.sender, number=number, state=state.value)
@@ -149,11 +155,11 @@ class CallOuts:
         self,
         call_out: CallOut,
         state: CallOutState,
-        covers: Collection[str],
+        covers: Sequence[str],
         actor: str,
         now: datetime,
     ) -> bool:
-        """End a call-out, which then covers also `covers`; False if it has ended.
+        """End a call-out, with the final `covers`; False if it has ended.
 
         For ACKNOWLEDGED, `actor` is the person.
         """
@@ -162,16 +168,15 @@ class CallOuts:
             current = _find(write.connection, call_out.id)
             if current.state is not CallOutState.OPEN:
                 return False
-            every = tuple(dict.fromkeys([*current.covers, *covers]))
             by = actor if state is CallOutState.ACKNOWLEDGED else ""
             write.update(
                 run,
                 (current.id,),
                 state=state.value,
                 ended_at=now,
-                summary=_summary(current.incident, every, current.pages, by),
+                summary=_summary(current.incident, covers, current.pages, by),
             )
-            write.tell(subject=current.subject, covers=len(every), pages=len(current.pages))
+            write.tell(subject=current.subject, covers=len(covers), pages=len(current.pages))
         return True
 
     def open(self) -> list[CallOut]:
@@ -193,10 +198,10 @@ class CallOuts:
         with self._database.reading() as connection:
             return _rows(connection, most=_MOST_SHOWN)
 
-    def asked_steps(self) -> list[tuple[str, str, int]]:
+    def asked_steps(self) -> list[AskedStep]:
         """Return the steps that wait for approval in live incidents.
 
-        Each is an incident, a step and a round. Stopped incidents are left out.
+        Stopped incidents are left out.
         """
         statement = (
             select(step.c.incident, step.c.name, step.c.round)
@@ -245,6 +250,7 @@ def _call_out(row: Row[Any]) -> CallOut:
             SentPage(
                 person=page["person"],
                 sender=page["sender"],
+                round=page["round"],
                 state=EffectState(page["state"]),
                 at=moment(page["at"]),
             )
@@ -277,4 +283,4 @@ def _store(write: Write, call_out: CallOut, *, pages: Sequence[SentPage]) -> Non
 def _without_result(page: SentPage) -> SentPage:
     if page.state is not EffectState.SUBMITTING:
         return page
-    return SentPage(person=page.person, sender=page.sender, state=EffectState.UNKNOWN, at=page.at)
+    return replace(page, state=EffectState.UNKNOWN)

@@ -1,26 +1,24 @@
 """Call-outs: pages to people on call until somebody acknowledges.
 
 Rules
-- A call-out is about what one trigger opened or added to a stopped incident, or about the steps of
-  live incidents that wait for approval. It is separate from the mail about the same matter.
-- For a trigger, the people on duty are paged first, then the fallback; `page_roles` applies to the
-  people on duty. For approvals, only people that were asked for the approval are paged: an insider
-  must not be warned. A quiet incident pages only people that may see it.
+- A call-out is about one matter (`matters`). It is separate from the mail about the same matter.
 - Each person is paged by the pagers of the configuration, one after another, and a person without a
   pager by mail. Everything is computed again for each page, so a change of shift applies at once.
 - A page that failed is followed by the next at once. A page whose outcome is unknown is not sent
-  again in the same round.
+  again in the same round. A round in which every page failed does not count, and the next round
+  waits: an outage of the network must not use up the pages.
 - A trigger has at most one open call-out, whatever it opens meanwhile, and the next one begins ten
   minutes after the last: a flood of alerts pages as one alert does.
-- Exercises page nobody (decision 0045).
+- An acknowledgement covers no incident in which an account of the person is a target: what is left
+  begins another call-out.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from standfast.errors import ApprovalRefused, ConfigurationError
+from standfast.config.sections.on_call import OnCallConfig
+from standfast.errors import ApprovalRefused
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.runs.call_outs import CallOut, CallOutState
 from standfast.playbook.parser.playbook_file import load
@@ -28,34 +26,19 @@ from standfast.records import EffectState, Json, Mode
 from standfast.usecases.core.incident_visibility import (
     account_spellings,
     accounts_named,
-    is_quiet,
     is_visible,
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.staff_messages import notify_each
-from standfast.usecases.incidents.approval_request_message import target_of
-from standfast.usecases.on_call.duties import on_duty
-from standfast.usecases.triggers.message_intake import ACTOR, Trigger
-from standfast.usecases.triggers.on_call_pages import Page, all_pages
+from standfast.usecases.on_call.matters import Matter, incident_of, matters, uncovered
+from standfast.usecases.triggers.message_intake import Trigger
 
 _TEMPLATE = "call-out"
 _APART = timedelta(minutes=10)
 _LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
-_TRIGGER, _APPROVALS = "trigger", "approvals"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matter:
-    """Something that needs a person now."""
-
-    subject: str  # `trigger.NAME`, or `approvals.` and a trigger or an incident
-    incident: str  # the incident that pages name
-    covers: tuple[str, ...]  # incidents, alerts or steps
-    people: tuple[Person, ...]  # in the order of paging
-
-    @property
-    def is_approval(self) -> bool:
-        return self.subject.startswith(_APPROVALS)
+_NOT_SENT = (EffectState.FAILED, EffectState.REFUSED)
+_MOST_PAGES = 500
+_DEFAULT_SENDER = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +47,7 @@ class NextPage:
 
     person: Person
     sender: str  # "" is the default sender
+    round: int  # from 0
     pause: timedelta
 
 
@@ -80,19 +64,21 @@ def attend(installation: Installation, triggers: Mapping[str, Trigger]) -> Itera
     """Begin, continue and end all call-outs; yield a line for a log each."""
     if not installation.config.on_call.is_used:
         return
-    matters = {matter.subject: matter for matter in _matters(installation, triggers)}
+    by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
     calls, now = installation.ledger.call_outs, installation.clock
     for call_out in calls.open():
-        matter = matters.get(call_out.subject)
-        if matter is None and calls.end(call_out, CallOutState.OVER, (), installation.actor, now()):
+        matter = by_subject.get(call_out.subject)
+        if matter is None and calls.end(
+            call_out, CallOutState.OVER, call_out.covers, installation.actor, now()
+        ):
             yield f"call-out {call_out.subject}: nothing is left that needs a person"
-    for matter in matters.values():
+    for matter in by_subject.values():
         if _is_new(installation, matter) and calls.begin(
             matter.subject, matter.incident, matter.covers, installation.actor, now()
         ):
             yield f"call-out {matter.subject}: began, for {matter.incident}"
     for call_out in calls.open():
-        if matter := matters.get(call_out.subject):
+        if matter := by_subject.get(call_out.subject):
             yield from _continue(installation, call_out, matter)
 
 
@@ -114,7 +100,13 @@ def acknowledge(
         )
     _refuse_unfit(installation, incident_id, by)
     calls, ended = installation.ledger.call_outs, 0
-    for call_out, covers in open_call_outs(installation, triggers, row.id):
+    for call_out, every in open_call_outs(installation, triggers, row.id):
+        targeted = {
+            incident
+            for incident in set(map(incident_of, every))
+            if _is_target(installation, incident, by)
+        }
+        covers = [name for name in every if incident_of(name) not in targeted]
         if calls.end(call_out, CallOutState.ACKNOWLEDGED, covers, by, installation.clock()):
             ended += 1
             if call_out.incident != row.id:  # the timeline of each of the two has the event
@@ -131,51 +123,59 @@ def open_call_outs(
     found = installation.ledger.call_outs.open()
     if not found:
         return []
-    matters = {matter.subject: matter for matter in _matters(installation, triggers)}
-    covered = [
-        (call_out, matter.covers if (matter := matters.get(call_out.subject)) else ())
-        for call_out in found
-    ]
-    return [
-        (call_out, covers)
-        for call_out, covers in covered
-        if call_out.is_about(incident_id) or incident_id in map(_incident_of, covers)
-    ]
+    by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
+    about = []
+    for call_out in found:
+        matter = by_subject.get(call_out.subject)
+        covers = dict.fromkeys([*call_out.covers, *(matter.covers if matter else ())])
+        if call_out.is_about(incident_id) or incident_id in map(incident_of, covers):
+            about.append((call_out, tuple(covers)))
+    return about
 
 
 def next_page(installation: Installation, call_out: CallOut, matter: Matter) -> NextPage | None:
     """Return the next page; None if everybody was paged in every round."""
-    rota = installation.config.on_call
-    sent = Counter((page.person, page.sender) for page in call_out.pages)
-    for round_ in range(rota.rounds):
-        for person in matter.people:
-            settings = rota.people.get(person.name)
-            pagers = [(p.sender, p.after_minutes) for p in settings.pagers] if settings else []
-            for number, (sender, minutes) in enumerate(pagers or [("", 0)]):
-                if sent[person.name, sender] <= round_:
-                    minutes = minutes if number else rota.escalate_after_minutes
-                    return NextPage(
-                        person=person,
-                        sender=sender,
-                        pause=_pause(call_out, timedelta(minutes=minutes)),
-                    )
-    return None
+    pages, rota = call_out.pages, installation.config.on_call
+    escalates_after = timedelta(minutes=rota.escalate_after_minutes)
+    current = pages[-1].round if pages else 0
+    sent = {(page.person, page.sender) for page in pages if page.round == current}
+    order = [
+        (person, sender, timedelta(minutes=minutes) if number else escalates_after)
+        for person in matter.people
+        for number, (sender, minutes) in enumerate(_pagers(rota, person))
+    ]
+    for person, sender, pause in order:
+        if (person.name, sender) not in sent:
+            return NextPage(
+                person=person, sender=sender, round=current, pause=_pause(call_out, pause)
+            )
+    reached = {page.round for page in pages if page.state not in _NOT_SENT}
+    if not order or len(reached) >= rota.rounds or len(pages) >= _MOST_PAGES:
+        return None
+    person, sender, _ = order[0]
+    return NextPage(person=person, sender=sender, round=current + 1, pause=escalates_after)
+
+
+def _pagers(rota: OnCallConfig, person: Person) -> list[tuple[str, int]]:
+    """Return the senders that page a person, and the pause before each."""
+    settings = rota.people.get(person.name)
+    if settings is None:
+        return [(_DEFAULT_SENDER, 0)]
+    return [(pager.sender, pager.after_minutes) for pager in settings.pagers]
 
 
 def _pause(call_out: CallOut, pause: timedelta) -> timedelta:
-    """Return the time between the last page and the next."""
-    match call_out.pages[-1].state if call_out.pages else EffectState.FAILED:
-        case EffectState.FAILED | EffectState.REFUSED:
-            return timedelta()
-        case EffectState.SUBMITTING:
-            return max(pause, _LONGEST_SENDING)
-    return pause
+    """Return the time between the last page and the next of its round."""
+    if not call_out.pages or call_out.pages[-1].state in _NOT_SENT:
+        return timedelta()
+    is_open = call_out.pages[-1].state is EffectState.SUBMITTING
+    return max(pause, _LONGEST_SENDING) if is_open else pause
 
 
 def _continue(installation: Installation, call_out: CallOut, matter: Matter) -> Iterator[str]:
     """Send the pages that are due."""
     calls = installation.ledger.call_outs
-    for _ in range(len(call_out.pages), 10_000):
+    while True:
         page, now = next_page(installation, call_out, matter), installation.clock()
         last = call_out.pages[-1].at if call_out.pages else None
         pause = timedelta(minutes=installation.config.on_call.escalate_after_minutes)
@@ -188,12 +188,12 @@ def _continue(installation: Installation, call_out: CallOut, matter: Matter) -> 
             yield f"call-out {matter.subject}: nobody acknowledged, and everybody was paged"
             return
         name, sender = page.person.name, page.sender
-        if not calls.begin_page(call_out, name, sender, installation.actor, now):
+        if not calls.begin_page(call_out, name, sender, page.round, installation.actor, now):
             return
         number = len(call_out.pages) + 1
         state = _send(installation, matter, page, f"{call_out.id}.{number}")
         calls.finish_page(call_out.id, number, state, installation.actor, installation.clock())
-        yield f"call-out {matter.subject}: page {number} to {name}: {state.value}"
+        yield f"call-out {matter.subject}: page {number}: {state.value}"
         following = [found for found in calls.open() if found.id == call_out.id]
         if not following:
             return
@@ -201,16 +201,17 @@ def _continue(installation: Installation, call_out: CallOut, matter: Matter) -> 
 
 
 def _send(installation: Installation, matter: Matter, page: NextPage, token: str) -> EffectState:
+    incident = matter.incident_of(page.person)
     counts, _ = notify_each(
         installation,
         _TEMPLATE,
         {
-            "incident_id": matter.incident,
+            "incident_id": incident,
             "count": len(matter.covers),
             "has_more": len(matter.covers) > 1,
             "is_approval": matter.is_approval,
             "has_console": installation.config.serve.console is not None,
-            "command": f"standfast incident acknowledge {matter.incident} --as {page.person.name}",
+            "command": f"standfast incident acknowledge {incident} --as {page.person.name}",
         },
         [page.person],
         token,
@@ -222,81 +223,24 @@ def _send(installation: Installation, matter: Matter, page: NextPage, token: str
 def _is_new(installation: Installation, matter: Matter) -> bool:
     """Return whether a call-out must begin now."""
     newest = installation.ledger.call_outs.newest(matter.subject)
-    if newest is None:
-        return True
-    if newest.state is CallOutState.OPEN or set(matter.covers) <= set(newest.covers):
+    if newest is None or not matter.people:
+        return bool(matter.people)
+    # What came back after it was over needs a person again, such as a resumed incident.
+    is_known = newest.state is not CallOutState.OVER and not uncovered(newest, matter.covers)
+    if newest.state is CallOutState.OPEN or is_known:
         return False
     # `abs`, because a clock that was ahead must not delay a new call-out.
     return newest.ended_at is None or abs(installation.clock() - newest.ended_at) >= _APART
 
 
-def _matters(installation: Installation, triggers: Mapping[str, Trigger]) -> Iterator[Matter]:
-    try:
-        duty = on_duty(installation.config, installation.clock())
-    except ConfigurationError:
-        duty = ()  # the fallback is paged; `standfast check` reports the calendar
-    for page in all_pages(installation):
-        matter = _trigger_matter(installation, page, triggers.get(page.trigger), duty)
-        if matter.people:
-            yield matter
-    yield from _approval_matters(installation, duty)
-
-
-def _trigger_matter(
-    installation: Installation, page: Page, trigger: Trigger | None, duty: Sequence[str]
-) -> Matter:
-    people = installation.ledger.people
-    incident = page.waiting[-1].incident if page.waiting else page.incidents[-1].id
-    row = installation.ledger.incidents.get(incident)
-    fit = {person.name: person for person in people.all(trigger.page_roles if trigger else ())}
-    found = [fit[name] for name in duty if name in fit]
-    for rung in installation.config.on_call.fallback:
-        found += people.all([rung])
-    visible = [person for person in found if is_visible(row, person)]
-    return Matter(
-        subject=f"{_TRIGGER}.{page.trigger}",
-        incident=incident,
-        covers=page.subjects,
-        people=tuple({person.name: person for person in visible}.values()),
+def _is_target(installation: Installation, incident_id: str, name: str) -> bool:
+    """Return whether an account of the person is among the targets."""
+    row, person = (
+        installation.ledger.incidents.get(incident_id),
+        installation.ledger.people.get(name),
     )
-
-
-def _approval_matters(installation: Installation, duty: Sequence[str]) -> Iterator[Matter]:
-    """Yield the steps that wait for approval, grouped by trigger."""
-    steps: dict[str, list[tuple[str, str, int]]] = {}
-    for step in installation.ledger.call_outs.asked_steps():
-        row = installation.ledger.incidents.get(step[0])
-        is_grouped = row.opened_by.startswith(ACTOR) and not is_quiet(row.playbook, row.scenario)
-        source = row.opened_by.removeprefix(ACTOR) if is_grouped else row.id
-        steps.setdefault(source, []).append(step)
-    enrolled = installation.ledger.people.all() if steps else []
-    for source, found in steps.items():
-        asked = {
-            page.target
-            for incident, step_name, round_ in found
-            for page in installation.ledger.effects.pages(incident, step_name, round_)
-        }
-        pagers = installation.config.on_call.people
-        people = [
-            person for person in enrolled if target_of(person) in asked and person.name in pagers
-        ]
-        people.sort(key=lambda person: (_rank(duty, person), person.name))
-        if people:
-            yield Matter(
-                subject=f"{_APPROVALS}.{source}",
-                incident=found[0][0],
-                covers=tuple(" ".join(map(str, step)) for step in found),
-                people=tuple(people),
-            )
-
-
-def _incident_of(name: str) -> str:
-    """Return the incident of a name in `covers`."""
-    return name.partition(" ")[0]
-
-
-def _rank(duty: Sequence[str], person: Person) -> int:
-    return duty.index(person.name) if person.name in duty else len(duty)
+    own = account_spellings([*person.accounts, person.name, person.mail])
+    return bool(accounts_named(load(row.playbook, row.scenario), row.inputs) & own)
 
 
 def _refuse_unfit(installation: Installation, incident_id: str, by: str) -> None:
@@ -309,9 +253,7 @@ def _refuse_unfit(installation: Installation, incident_id: str, by: str) -> None
         )
     if why := installation.ledger.people.objection(by, (), installation.clock()):
         raise ApprovalRefused(why)
-    playbook = load(row.playbook, row.scenario)
-    own = account_spellings([*person.accounts, person.name, person.mail])
-    if row.mode is not Mode.EXERCISE and accounts_named(playbook, row.inputs) & own:
+    if row.mode is not Mode.EXERCISE and _is_target(installation, incident_id, by):
         raise ApprovalRefused(
             f"call-out of {incident_id}: an account of {by} is among its targets. Another person "
             "must acknowledge it; pages continue."

@@ -6,7 +6,7 @@ incident_status(installation, look(installation, incident_id)).as_json()
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from standfast.ledger.runs.call_outs import CallOut
+from standfast.ledger.runs.call_outs import CallOut, CallOutState
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import is_pending, standing_state
 from standfast.playbook.model import Step
@@ -52,6 +52,12 @@ class IncidentStatus:
     def pending(self) -> list[Step]:
         """Return the steps that have not begun."""
         return [step for step in self.state.playbook.steps if is_pending(step, self.state)]
+
+    @property
+    def current_call_outs(self) -> list[CallOut]:
+        """Return the open call-outs; without one, the newest."""
+        is_open = [found for found in self.call_outs if found.state is CallOutState.OPEN]
+        return is_open or [*self.call_outs[:1]]
 
     @property
     def unsent(self) -> list[str]:

@@ -1,5 +1,6 @@
 """`standfast on-call show`, and the check of the rota."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,18 @@ def test_check_names_gaps_strangers_and_lacking_pagers(desk: Desk, rota: None) -
     assert ("fail", "erin is not enrolled and cannot be paged") in found
     assert any(verdict == "warn" and "nobody is on duty from" in text for verdict, text in found)
     assert ("warn", "kim has no pager: pages go to the mail address only") in found
+
+
+def test_pager_is_no_default_sender(quiet_installation: Path, rota: None) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(
+        config_file.read_text().replace('[notices]\nsender = "mail"', "[notices]")
+    )
+    with (
+        open_installation(config_file, env={}, actor="os:test") as opened,
+        closing(opened.reader()) as outside,
+    ):
+        assert outside.default_sender() == "mail"
 
 
 def test_pager_needs_its_sender(desk: Desk, quiet_installation: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from standfast.config.sections.on_call import OnCallConfig
 from standfast.ledger.runs.call_outs import CallOut, CallOutState
 from standfast.records import Mode, StepState
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.incidents.lifecycle import stop
+from standfast.usecases.incidents.lifecycle import resume, stop
 from standfast.usecases.on_call.call_outs import attend
+from standfast.usecases.on_call.matters import matters
 from tests.usecases.installations import approve_as
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
@@ -34,11 +36,27 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         yield replace(found, config=found.config.model_copy(update={"on_call": ROTA}))
 
 
-def asking(installation: SimulatedInstallation, *accounts: str) -> str:
-    case = installation.run("account-takeover", accounts or ("agents:agent01",))
+def asking(installation: SimulatedInstallation, *accounts: str, opened_by: str = "dana") -> str:
+    named = accounts or ("agents:agent01",)
+    case = installation.open("account-takeover", named, opened_by=opened_by)
+    installation.advance(case)
     step_decisions.answer(installation, case, "customers_affected", "yes", by="kim")
     assert installation.advance(case).state.steps[STEP].state is StepState.ASKING
     return case
+
+
+def enrol_ina(installation: SimulatedInstallation) -> None:
+    installation.ledger.people.enrol(
+        name="ina",
+        full_name="Ina Roth",
+        mail="ina@example.com",
+        accounts=["agents:agent03"],
+        roles=["duty-manager"],
+        public_key="00" * 32,
+        salt="00" * 16,
+        enrolled_by="os:test",
+        now=installation.clock(),
+    )
 
 
 def attended(installation: SimulatedInstallation, case: str) -> CallOut | None:
@@ -54,17 +72,7 @@ def test_only_asked_people_are_paged_first_on_duty(installation: SimulatedInstal
 
 
 def test_holder_of_a_target_is_not_paged(installation: SimulatedInstallation) -> None:
-    installation.ledger.people.enrol(
-        name="ina",
-        full_name="Ina Roth",
-        mail="ina@example.com",
-        accounts=["agents:agent03"],
-        roles=["duty-manager"],
-        public_key="00" * 32,
-        salt="00" * 16,
-        enrolled_by="os:test",
-        now=installation.clock(),
-    )
+    enrol_ina(installation)
     for account, people in (("agent01", {"ina", "kim", "lee"}), ("agent03", {"kim", "lee"})):
         found = attended(installation, asking(installation, f"agents:{account}"))
         assert found is not None
@@ -82,10 +90,36 @@ def test_approval_ends_the_call_out(installation: SimulatedInstallation) -> None
     assert (found.state, found.pages) == (CallOutState.OVER, ())
 
 
-def test_stopped_incident_pages_nobody(installation: SimulatedInstallation) -> None:
+def test_stopped_incident_pages_nobody_until_it_is_resumed(
+    installation: SimulatedInstallation,
+) -> None:
     case = asking(installation)
+    for _ in attend(installation, {}):
+        break
     stop(installation, case, by="dana")
-    assert attended(installation, case) is None
+    found = attended(installation, case)
+    assert found is not None
+    assert (found.state, found.pages) == (CallOutState.OVER, ())
+    resume(installation, case, by="dana")
+    later = replace(installation, clock=lambda: installation.clock() + timedelta(minutes=11))
+    found = attended(later, case)
+    assert found is not None
+    assert [page.person for page in found.pages] == ["lee", "kim"]
+
+
+def test_page_names_no_incident_that_its_person_is_a_target_of(
+    installation: SimulatedInstallation,
+) -> None:
+    enrol_ina(installation)
+    first, second = (
+        asking(installation, f"agents:{account}", opened_by="trigger:siem")
+        for account in ("agent01", "agent03")  # the latter is an account of ina
+    )
+    named: dict[str, str] = {}
+    for matter in matters(installation, {}):
+        if matter.subject == "approvals.siem":
+            named = {person.name: matter.incident_of(person) for person in matter.people}
+    assert named == {"ina": first, "kim": second, "lee": second}
 
 
 def test_exercise_pages_nobody(installation: SimulatedInstallation) -> None:

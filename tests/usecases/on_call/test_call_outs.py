@@ -259,6 +259,33 @@ def test_change_of_shift_applies_to_the_next_page(centre: Centre) -> None:
     assert centre.paged == ["lee by push", "kim by push"], "lee is off duty since 20:00"
 
 
+def test_outage_uses_up_no_round(centre: Centre) -> None:
+    for name in ("lee", "kim", "dana"):
+        centre.smtp.answer_recipient(f"{name}@example.com", "450 4.2.1 try later")
+    centre.opened("agent01")
+    centre.pass_time(60, step=10)
+    assert centre.paged == []
+    for name in ("lee", "kim", "dana"):
+        centre.smtp.answer_recipient(f"{name}@example.com", "250 OK")
+    centre.pass_time(120, step=5)
+    assert centre.paged == IN_ORDER * 2
+    assert centre.newest().state is CallOutState.UNANSWERED
+
+
+def test_acknowledgement_covers_no_incident_of_its_person(centre: Centre) -> None:
+    case = centre.opened("agent01")
+    centre.opened("lee")
+    centre.attend()
+    centre.acknowledge(case, "lee")
+    centre.pass_time(9)
+    assert centre.paged == IN_ORDER[:1]
+    centre.pass_time(20, step=5)
+    assert "kim by push" in centre.paged
+    centre.acknowledge(case, "kim")
+    centre.pass_time(60, step=10)
+    assert centre.newest().acknowledged_by == "kim"
+
+
 @pytest.mark.parametrize("calendar", [None, Path("missing.ics")])
 def test_fallback_is_paged_at_once_without_a_duty(centre: Centre, calendar: Path | None) -> None:
     configured(centre, shifts=(), calendar=calendar)

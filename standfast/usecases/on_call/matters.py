@@ -1,0 +1,134 @@
+"""Matters that need a person now, from the state of the ledger.
+
+Rules
+- A matter is what one trigger opened or added to a stopped incident, or the steps of live incidents
+  that wait for approval; the latter are grouped by trigger as well. Exercises have no matters
+  (decision 0045).
+- For a trigger, the people on duty are paged first, then the fallback; `page_roles` applies to the
+  people on duty. For approvals, only people that were asked for the approval are paged: an insider
+  must not be warned.
+- A page names no incident that its person may not see, or was not asked about.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from standfast.errors import ConfigurationError
+from standfast.ledger.people.enrolment import Person
+from standfast.ledger.runs.call_outs import AskedStep, CallOut
+from standfast.usecases.core.incident_visibility import is_quiet, is_visible
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.approval_request_message import target_of
+from standfast.usecases.on_call.duties import on_duty
+from standfast.usecases.triggers.message_intake import ACTOR, Trigger
+from standfast.usecases.triggers.on_call_pages import Page, all_pages
+
+_TRIGGER, _APPROVALS = "trigger", "approvals"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matter:
+    """Something that needs a person now."""
+
+    subject: str  # `trigger.NAME`, or `approvals.` and a trigger or an incident
+    incident: str  # the incident that pages name
+    covers: tuple[str, ...]  # incidents, alerts or steps
+    people: tuple[Person, ...]  # in the order of paging
+    incident_by_person: Mapping[str, str] = field(default_factory=dict)  # instead of `incident`
+
+    def incident_of(self, person: Person) -> str:
+        """Return the incident that a page to this person names."""
+        return self.incident_by_person.get(person.name, self.incident)
+
+    @property
+    def is_approval(self) -> bool:
+        return self.subject.startswith(_APPROVALS)
+
+
+def matters(installation: Installation, triggers: Mapping[str, Trigger]) -> Iterator[Matter]:
+    """Yield everything that needs a person now, acknowledged or not."""
+    pages, steps = all_pages(installation), installation.ledger.call_outs.asked_steps()
+    if not pages and not steps:
+        return
+    try:
+        duty = on_duty(installation.config, installation.clock())
+    except ConfigurationError:
+        duty = ()  # the fallback is paged; `standfast check` reports the calendar
+    for page in pages:
+        yield _trigger_matter(installation, page, triggers.get(page.trigger), duty)
+    yield from _approval_matters(installation, steps, duty)
+
+
+def _trigger_matter(
+    installation: Installation, page: Page, trigger: Trigger | None, duty: Sequence[str]
+) -> Matter:
+    people, subject = installation.ledger.people, f"{_TRIGGER}.{page.trigger}"
+    incident = _incident_to_name(installation, subject, page.subjects)
+    row = installation.ledger.incidents.get(incident)
+    fit = {person.name: person for person in people.all(trigger.page_roles if trigger else ())}
+    found = [fit[name] for name in duty if name in fit]
+    for rung in installation.config.on_call.fallback:
+        found += people.all([rung])
+    visible = [person for person in found if is_visible(row, person)]
+    return Matter(
+        subject=subject,
+        incident=incident,
+        covers=page.subjects,
+        people=tuple({person.name: person for person in visible}.values()),
+    )
+
+
+def _approval_matters(
+    installation: Installation, waiting: Sequence[AskedStep], duty: Sequence[str]
+) -> Iterator[Matter]:
+    """Yield the steps that wait for approval, grouped by trigger."""
+    steps: dict[str, list[AskedStep]] = {}
+    for step in waiting:
+        row = installation.ledger.incidents.get(step[0])
+        is_grouped = row.opened_by.startswith(ACTOR) and not is_quiet(row.playbook, row.scenario)
+        source = row.opened_by.removeprefix(ACTOR) if is_grouped else row.id
+        steps.setdefault(source, []).append(step)
+    enrolled = installation.ledger.people.all() if steps else []
+    for source, found in steps.items():
+        asked: dict[str, list[str]] = {}  # by person: the steps that the person was asked about
+        for step in found:
+            for page in installation.ledger.effects.pages(*step):
+                asked.setdefault(page.target, []).append(" ".join(map(str, step)))
+        pagers = installation.config.on_call.people
+        people = [
+            person for person in enrolled if target_of(person) in asked and person.name in pagers
+        ]
+        people.sort(key=lambda person: (_rank(duty, person), person.name))
+        subject = f"{_APPROVALS}.{source}"
+        covers = tuple(" ".join(map(str, step)) for step in found)
+        yield Matter(
+            subject=subject,
+            incident=_incident_to_name(installation, subject, covers),
+            covers=covers,
+            people=tuple(people),
+            incident_by_person={
+                person.name: _incident_to_name(installation, subject, asked[target_of(person)])
+                for person in people
+            },
+        )
+
+
+def _incident_to_name(installation: Installation, subject: str, covers: Sequence[str]) -> str:
+    """Return the newest incident that no earlier call-out covered."""
+    newest = installation.ledger.call_outs.newest(subject)
+    news = uncovered(newest, covers) if newest else covers
+    return incident_of((news or covers)[-1])
+
+
+def uncovered(call_out: CallOut, covers: Sequence[str]) -> list[str]:
+    """Return the names that a call-out does not cover."""
+    return [name for name in covers if name not in set(call_out.covers)]
+
+
+def incident_of(name: str) -> str:
+    """Return the incident of a name in `covers`."""
+    return name.partition(" ")[0]
+
+
+def _rank(duty: Sequence[str], person: Person) -> int:
+    return duty.index(person.name) if person.name in duty else len(duty)
