@@ -72,7 +72,7 @@ def live_databases(
     """Open the servers of a plan; name the first of each kind for probes."""
     servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
-    with ExitStack() as stack:
+    with translated_errors("reading the loaded databases"), ExitStack() as stack:
         for source, databases in _by_source(plan).items():
             into = databases[0].into
             match find_address(installation, into, set_name).server:
