@@ -2,7 +2,6 @@
 
 import click
 
-from standfast.cli.incidents.call_out_text import call_out_line
 from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import sign_in_options
@@ -30,6 +29,7 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
     One acknowledgement counts for everything that the page is about, such as all incidents of one
     trigger. It approves nothing, and the incident continues. The timeline shows the person.
     """
+    from standfast.cli.incidents.call_out_text import call_out_line
     from standfast.usecases.incidents.lifecycle import look
     from standfast.usecases.on_call import call_outs
     from standfast.usecases.triggers.message_intake import triggers_of
