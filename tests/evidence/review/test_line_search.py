@@ -112,13 +112,14 @@ def test_search_finds_what_parsing_finds(log: bytes) -> None:
         (f"{AT} \u212a.example".encode(), "k.example"),  # the Kelvin sign is a K
         (f"{AT} \u00ff.example".encode("latin-1"), "xff.example"),
         (f"{AT} evil.example".encode("utf-16"), "evil.example"),
-        (gzip.compress(f"{AT} evil.example".encode()), "evil.example"),
+        (gzip.compress(f"{AT} evil.example".encode(), mtime=0), "evil.example"),
         (f"{AT} from FD00:1::7".encode(), "FD00:1::7"),
         (f'{{}}\n{{"at": "{AT}", "a": "\\u0065vil.example"}}'.encode(), "evil.example"),
         (f'{{}}\n{{"at": "{AT}", "a": "\\u212A.example"}}'.encode(), "k.example"),
         (f'[{{"at": "{AT}",\n"ip": "198.51.103.7"}}]'.encode(), "198.51.103.7"),
         (f"at,note\n{AT},evil.example".encode(), "evil.example"),
     ],
+    ids=range(10),
 )
 def test_encoded_indicator_is_found(log: bytes, found: str, tmp_path: Path) -> None:
     (event,) = matches(tmp_path, log, indicators(*VALUES), is_searched=True)
@@ -138,7 +139,9 @@ def test_indicator_across_pieces_is_found(
     ]
 
 
-@pytest.mark.parametrize("rest", ["", "\n", "\r\n", "x\n", "xx\n", "x" * 200_000 + "\n"])
+@pytest.mark.parametrize(
+    "rest", ["", "\n", "\r\n", "x\n", "xx\n", "x" * 200_000 + "\n"], ids=range(6)
+)
 def test_line_at_the_limit_is_cut_alike(
     rest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
