@@ -1,6 +1,7 @@
 """Fixtures for all tests; modules of `servers/` describe their own."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -60,6 +61,20 @@ __all__ = [
     "smtp_server",
     "timestamp_authority",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector away from collected tests.
+
+    Some million objects are made that all live to the end, and would be examined many times.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
