@@ -103,9 +103,8 @@ def test_alert_without_account_is_named_or_counted(
     assert "/alerts/*/labels/account" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_missing_token_is_refused(site: Site) -> None:
+    for header in (
         b"x",
         b"Bearer",
         b"Bearer x",
@@ -114,14 +113,14 @@ def test_alert_without_account_is_named_or_counted(
         f"Basic {TOKEN}".encode(),
         f"bearer{TOKEN}".encode(),
         b"Bearer \x80",
-    ],
-)
-def test_missing_token_is_refused(site: Site, header: bytes) -> None:
-    headers = {b"authorization": header}
-    answer = httpx.post(
-        f"{site.url}/triggers/alerts", content=b"{}", headers=headers, trust_env=False
-    )
-    assert answer.status_code == 401
+    ):
+        answer = httpx.post(
+            f"{site.url}/triggers/alerts",
+            content=b"{}",
+            headers={b"authorization": header},
+            trust_env=False,
+        )
+        assert answer.status_code == 401, header
     assert site.incidents == []
 
 

@@ -155,24 +155,24 @@ def test_event_settles_unknown_outcome_without_resending(
     assert len(sendgrid_server.taken) == 3
 
 
-@pytest.mark.parametrize("what", ["key", "body", "time", "old", "ahead", "signature", "none"])
-def test_unsigned_event_changes_nothing(site: Site, sendgrid_server: SendGrid, what: str) -> None:
+def test_unsigned_event_changes_nothing(site: Site, sendgrid_server: SendGrid) -> None:
     case = told(site)
     at = int(time.time())
-    signed_at = {"old": at - 27 * 3600, "ahead": at + 3600}.get(what, at)
-    key = ec.generate_private_key(ec.SECP256R1()) if what == "key" else None
     words = [sendgrid_server.event(tokens(site, case)[0], "bounce", at)]
-    body, headers = sendgrid_server.signed(words, signed_at, key=key)
-    if what == "body":
-        body = body.replace(b"bounce", b"deliver")
-    if what == "time":
-        headers["X-Twilio-Email-Event-Webhook-Timestamp"] = str(at - 1)
-    if what == "signature":
-        headers["X-Twilio-Email-Event-Webhook-Signature"] = "no base64!"
-    if what == "none":
-        headers = {}
     events = len(site.installation.ledger.timeline())
-    assert post(site, body, headers) == 401
+    for what in ("key", "body", "time", "old", "ahead", "signature", "none"):
+        signed_at = {"old": at - 27 * 3600, "ahead": at + 3600}.get(what, at)
+        key = ec.generate_private_key(ec.SECP256R1()) if what == "key" else None
+        body, headers = sendgrid_server.signed(words, signed_at, key=key)
+        if what == "body":
+            body = body.replace(b"bounce", b"deliver")
+        if what == "time":
+            headers["X-Twilio-Email-Event-Webhook-Timestamp"] = str(at - 1)
+        if what == "signature":
+            headers["X-Twilio-Email-Event-Webhook-Signature"] = "no base64!"
+        if what == "none":
+            headers = {}
+        assert post(site, body, headers) == 401, what
     assert site.installation.ledger.deliveries.of_incident(case) == {}
     assert len(site.installation.ledger.timeline()) == events
 
