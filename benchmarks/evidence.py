@@ -176,7 +176,7 @@ def _review(installation: Installation, logs: Path, size_bytes: int, setting: Se
 
 
 def _memory(setting: Setting) -> list[Row]:
-    """Measure the peak memory of a search and of a timeline, by the size of their logs."""
+    """Measure the peak memory of a search and of a timeline, by log size."""
     listed = setting.room("indicators") / "list"
     listed.write_text("".join(_indicators()))
     search = ("--indicators", str(listed))
