@@ -58,15 +58,16 @@ class PersonOnCallConfig(Section):
     """The pagers of one person, by sign-in name."""
 
     pagers: Items[PagerConfig] = Field(
-        description="The pagers of the person, in the order in which they are used.",
+        description="The pagers of the person, in the order in which they are used. Without one, "
+        "pages go to the mail address.",
         examples=[[{"sender": "lee-push"}, {"sender": "lee-phone", "after_minutes": 5}]],
     )
 
     @model_validator(mode="after")
     def check(self) -> Self:
         senders = [pager.sender for pager in self.pagers]
-        if not senders or len(set(senders)) < len(senders):
-            raise ValueError("write one pager or more, each with its own sender")
+        if len(set(senders)) < len(senders):
+            raise ValueError("each pager needs its own sender")
         return self
 
 

@@ -159,7 +159,7 @@ def next_page(installation: Installation, call_out: CallOut, matter: Matter) -> 
 def _pagers(rota: OnCallConfig, person: Person) -> list[tuple[str, int]]:
     """Return the senders that page a person, and the pause before each."""
     settings = rota.people.get(person.name)
-    if settings is None:
+    if settings is None or not settings.pagers:
         return [(_DEFAULT_SENDER, 0)]
     return [(pager.sender, pager.after_minutes) for pager in settings.pagers]
 
