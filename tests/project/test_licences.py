@@ -9,7 +9,7 @@ from tests.project.test_requirements import ASKED, pinned
 
 PERMITTED = {
     "0BSD",
-    "Apache-2.0", "Apache License 2.0", "Apache Software License",
+    "Apache-2.0", "Apache 2.0", "Apache License 2.0", "Apache Software License",
     "BSD", "BSD License", "BSD-2-Clause", "BSD-3-Clause",
     "CC0-1.0", "CNRI-Python", "ISC", "ISC License (ISCL)",
     # Weak copyleft: it binds changes of the package itself, and we change none.

@@ -290,7 +290,7 @@ def test_check_tests_the_right_without_adding(
         (Verdict.OK, f"bucket {s3_bucket.name} answers, and this identity may add objects"),
         (
             Verdict.OK,
-            f"write-only: {KEPT.format(s3_bucket.name)}",
+            f"the vault is write-only: {KEPT.format(s3_bucket.name)}",
         ),
     ]
     (verdict, text), *_ = found(as_role("reader"))

@@ -441,7 +441,7 @@ def test_an_older_point_can_be_drilled(tmp_path: Path) -> None:
 def test_a_point_of_another_set_is_not_drilled(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "other", "direct")
-        with pytest.raises(UsageError, match=r"'main' .*other"):
+        with pytest.raises(UsageError, match=r"'main'.*other"):
             run_drill(installation, "main", identity(tmp_path), point="1")
 
 
