@@ -405,7 +405,7 @@ class TestPolicies:
         files = {path.name for path in POLICIES.glob("*.json")}
         assert files == {
             f"{name}-policy.json"
-            for name in (*WITH_A_POLICY, "bucket", "copier", "evidence", "source")
+            for name in (*WITH_A_POLICY, "bucket", "copier", "evidence", "recovery", "source")
         }
         for name in files:
             assert f"({name})" in page
