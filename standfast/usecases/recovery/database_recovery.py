@@ -2,8 +2,6 @@
 
 Rules
 - A loaded database is not loaded again by a repeated try, unless its return was begun.
-- A statement that the server refused fails the load: a table may be missing. The usual cause is a
-  role that does not exist, and the message says how to restore roles.
 - If the load of one database fails, all databases of the set get their earlier content back.
 """
 
@@ -17,11 +15,9 @@ from backup.records import RecoveryPoint
 from backup.repository import Repository
 from backup.sources.mariadb.server import MariadbServer
 from backup.sources.postgresql.server import PostgresqlServer, identifier
-from backup.targets import Stream
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
-from standfast.errors import StandfastError, UsageError
-from standfast.plurals import counted
+from standfast.errors import UsageError
 from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
@@ -29,10 +25,10 @@ from standfast.usecases.drills.database_checks import QueriedServer
 from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.mariadb_recovery import MariadbRecovery
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
+from standfast.usecases.recovery.postgresql_recovery import PostgresqlRecovery
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
     LOADING,
-    REPLACING,
     RETURNED,
     RETURNING,
     RecoveryJournal,
@@ -133,13 +129,19 @@ def give_databases_back(
         name = database.replacement.database
         if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
-            with open_server(installation, database.into, journal.set_name) as server:
-                match server:
-                    case PostgresqlTarget():
-                        database.replacement.give_back(server)
-                    case MariadbTarget():
-                        on_mariadb(server, database, journal).bring_back()
+            with _opened(installation, database, journal) as recovery:
+                recovery.bring_back()
             journal.write(RETURNED, source=database.source, database=name)
+
+
+def return_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
+    """Put the previous databases back, and keep the restored ones."""
+    for database in reversed(plan.databases):
+        name, withdrawn = database.replacement.database, database.replacement.withdrawn
+        journal.write(RETURNING, source=database.source, database=name)
+        with _opened(installation, database, journal) as recovery:
+            recovery.undo()
+        journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
 
 
 def _load(
@@ -151,63 +153,33 @@ def _load(
     observe: Callable[[], None],
 ) -> int:
     name = database.replacement.database
-    last = journal.last_of(database.source, name, LOADING, LOADED, RETURNING, RETURNED)
-    if last == LOADED:
+    if journal.last_of(database.source, name, LOADING, LOADED, RETURNING, RETURNED) == LOADED:
         return 0
     stream = partial(_pieces, repository, point, database.dump, observe)
-    with open_server(installation, database.into, journal.set_name) as server:
-        match server:
-            case PostgresqlTarget():
-                if last == RETURNING:  # an earlier try could not end that
-                    database.replacement.give_back(server)
-                size = _load_postgresql(
-                    server, database, journal, stream, was_loading=last == LOADING
-                )
-            case MariadbTarget():
-                size = on_mariadb(server, database, journal).load(stream)
-            case _:
-                raise UsageError(f"{database.into}: not a database server. Correct the target.")
+    with _opened(installation, database, journal) as recovery:
+        size = recovery.load(stream)
     journal.write(LOADED, source=database.source, database=name, size_bytes=size)
     return size
 
 
-def on_mariadb(
-    server: MariadbTarget, database: PlannedDatabase, journal: RecoveryJournal
-) -> MariadbRecovery:
-    """Return the recovery of a planned database of MariaDB."""
-    return MariadbRecovery(
-        server=server, journal=journal, source=database.source, replacement=database.replacement
-    )
-
-
-def _load_postgresql(
-    server: PostgresqlTarget,
-    database: PlannedDatabase,
-    journal: RecoveryJournal,
-    stream: Stream,
-    *,
-    was_loading: bool,
-) -> int:
-    name = database.replacement.database
-    journal.write(
-        REPLACING,
-        source=database.source,
-        database=name,
-        set_aside=database.later_name if database.has_data else None,
-    )
-    database.replacement.make_room(server, was_loading=was_loading)
-    # Record the load only now: before the rename, a database of this name may be somebody else's.
-    journal.write(LOADING, source=database.source, database=name)
-    with translated_errors(f"loading database {name}"):
-        result = server.restore(name, name, stream)
-    if result.problems_total:
-        raise StandfastError(
-            f"database {name}: {counted(result.problems_total, 'statement')} of the dump failed, "
-            f"first: {result.problems[0] if result.problems else ''}. The previous database has "
-            "its name back. Create missing roles, or restore them with `standfast backup restore "
-            "--globals`. Then retry the step."
-        )
-    return result.bytes
+@contextmanager
+def _opened(
+    installation: Installation, database: PlannedDatabase, journal: RecoveryJournal
+) -> Iterator[PostgresqlRecovery | MariadbRecovery]:
+    """Open the server of a planned database; UsageError for another kind."""
+    source, replacement = database.source, database.replacement
+    with open_server(installation, database.into, journal.set_name) as server:
+        match server:
+            case PostgresqlTarget():
+                yield PostgresqlRecovery(
+                    server=server, journal=journal, source=source, replacement=replacement
+                )
+            case MariadbTarget():
+                yield MariadbRecovery(
+                    server=server, journal=journal, source=source, replacement=replacement
+                )
+            case _:
+                raise UsageError(f"{database.into}: not a database server. Correct the target.")
 
 
 def _pieces(

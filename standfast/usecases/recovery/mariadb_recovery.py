@@ -77,8 +77,12 @@ class MariadbRecovery:
             self._move(_LOADED, staged, self._name, loaded)
         return size
 
+    def undo(self) -> None:
+        """Give the previous content its name; keep the restored one."""
+        self.bring_back(self.replacement.withdrawn)
+
     def bring_back(self, withdrawn: str = "") -> None:
-        """Give the previous content its name, after an undo or a failed try.
+        """Give the previous content its name after a failed try.
 
         The content that has the name then is kept as `withdrawn`, or as an incomplete database.
         """
@@ -144,12 +148,11 @@ class MariadbRecovery:
 
     def _recorded(self, moved: str) -> DatabaseContent:
         """Return the content that the newest move of its kind recorded."""
-        events = [
+        found = [
             event.detail
             for event in self.journal.moves(self.source, self._name)
-            if "sealed" in event.detail
+            if event.action == MOVING and event.detail["moved"] == moved
         ]
-        found = [detail for detail in events if detail["moved"] == moved]
         return self._opened(str(found[-1]["sealed"]))
 
     def _opened(self, sealed: str) -> DatabaseContent:

@@ -27,8 +27,6 @@ from backup.repository import Repository
 from backup.restorer.safe_paths import JOURNAL
 from backup.system.durable_files import make_private_folder
 from backup.system.tree_removal import remove_tree
-from backup.targets.mariadb import MariadbTarget
-from backup.targets.postgresql import PostgresqlTarget
 from standfast.continuity.recovery_objectives import lost, milliseconds
 from standfast.errors import Damaged, Refused, StandfastError
 from standfast.host_name import host_name
@@ -55,9 +53,8 @@ from standfast.usecases.recovery.database_recovery import (
     give_databases_back,
     live_databases,
     load_databases,
-    on_mariadb,
+    return_databases,
 )
-from standfast.usecases.recovery.database_replacement import open_server
 from standfast.usecases.recovery.planned_buckets import PlannedBucket
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
@@ -125,17 +122,7 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     journal = RecoveryJournal(
         installation=installation, incident=incident, effect=order.token, set_name=order.target
     )
-    for database in reversed(plan.databases):
-        name = database.replacement.database
-        journal.write(RETURNING, source=database.source, database=name)
-        with open_server(installation, database.into, order.target) as server:
-            match server:
-                case PostgresqlTarget():
-                    database.replacement.put_back(server)
-                case MariadbTarget():
-                    on_mariadb(server, database, journal).bring_back(database.replacement.withdrawn)
-        withdrawn = database.replacement.withdrawn
-        journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
+    return_databases(installation, plan, journal)
     for target in reversed(plan.targets):
         replacement = target.replacement
         journal.write(RETURNING, source=target.source, path=str(replacement.path))

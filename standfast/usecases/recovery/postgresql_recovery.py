@@ -1,0 +1,120 @@
+"""Replacement of a PostgreSQL database in a recovery, and its reversal.
+
+Rules
+- A dump restores the settings of its database only under its own name, so the existing database is
+  set aside first. The existing database gets its name back if the load or a check fails.
+- A database is recognised by the server's id, which a rename keeps. Only the database that the plan
+  showed is set aside.
+- A statement that the server refused fails the load: a table may be missing. The usual cause is a
+  role that does not exist, and the message says how to restore roles.
+- No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
+  person decides about it.
+"""
+
+from dataclasses import dataclass
+
+from backup.targets import Stream
+from backup.targets.postgresql import PostgresqlTarget
+from standfast.errors import Refused, StandfastError
+from standfast.plurals import counted
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.recovery.database_replacement import DatabaseReplacement
+from standfast.usecases.recovery.recovery_journal import (
+    LOADED,
+    LOADING,
+    REPLACING,
+    RETURNED,
+    RETURNING,
+    RecoveryJournal,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresqlRecovery:
+    """One database on a server, and the journal of its recovery."""
+
+    server: PostgresqlTarget
+    journal: RecoveryJournal
+    source: str
+    replacement: DatabaseReplacement
+
+    @property
+    def _name(self) -> str:
+        return self.replacement.database
+
+    def load(self, stream: Stream) -> int:
+        """Replace the database with a dump; return the bytes that were loaded.
+
+        Raise Refused if another database has appeared since the plan.
+        """
+        last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
+        if last == RETURNING:  # an earlier try could not end that
+            self.bring_back()
+        aside = self.replacement.set_aside if self.replacement.has_data else None
+        self._write(REPLACING, set_aside=aside)
+        self._make_room(was_loading=last == LOADING)
+        # Record the load only now: before the rename, a database of this name may be somebody
+        # else's.
+        self._write(LOADING)
+        with translated_errors(f"loading database {self._name}"):
+            result = self.server.restore(self._name, self._name, stream)
+        if result.problems_total:
+            raise StandfastError(
+                f"database {self._name}: {counted(result.problems_total, 'statement')} of the dump "
+                f"failed, first: {result.problems[0] if result.problems else ''}. The previous "
+                "database has its name back. Create missing roles, or restore them with "
+                "`standfast backup restore --globals`. Then retry the step."
+            )
+        return result.bytes
+
+    def bring_back(self) -> None:
+        """Restore the name of the previous database after a failed try."""
+        planned = self.replacement
+        with translated_errors(f"returning database {self._name}"):
+            now = self.server.database_id(self._name)
+            if now and now != planned.database_id:
+                self._rename_incomplete()
+            if planned.has_data and self._is_set_aside():
+                self.server.rename(planned.set_aside, self._name)
+
+    def undo(self) -> None:
+        """Rename the restored database away, and the previous one back."""
+        planned = self.replacement
+        with translated_errors(f"returning database {self._name}"):
+            now = self.server.database_id(self._name)
+            if planned.has_data and now == planned.database_id:
+                return  # an earlier try renamed it
+            if planned.has_data and not self._is_set_aside():
+                raise Refused(f"database {planned.set_aside}: it is gone. Nothing can be put back.")
+            if now and not self.server.database_id(planned.withdrawn):
+                self.server.rename(self._name, planned.withdrawn)
+            if planned.has_data:
+                self.server.rename(planned.set_aside, self._name)
+
+    def _make_room(self, *, was_loading: bool) -> None:
+        """Set the planned database aside, so that its name is free.
+
+        `was_loading` is True if an earlier try began to load.
+        """
+        planned = self.replacement
+        with translated_errors(f"replacing database {self._name}"):
+            now = self.server.database_id(self._name)
+            if now and planned.has_data and now == planned.database_id:
+                self.server.rename(self._name, planned.set_aside)
+            elif now and was_loading:
+                self._rename_incomplete()
+            elif now and self.server.size_bytes(self._name):
+                raise Refused(
+                    f"database {self._name}: it appeared after the plan was made. Rename it, then "
+                    "retry the step."
+                )
+
+    def _is_set_aside(self) -> bool:
+        planned = self.replacement
+        return self.server.database_id(planned.set_aside) == planned.database_id
+
+    def _rename_incomplete(self) -> None:
+        self.server.rename(self._name, self.replacement.free_incomplete_name(self.server))
+
+    def _write(self, action: str, **detail: str | None) -> None:
+        self.journal.write(action, source=self.source, database=self._name, **detail)
