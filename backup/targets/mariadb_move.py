@@ -215,8 +215,4 @@ def _end_sessions(programs: MariadbPrograms, database: str) -> None:
 
 
 def _column(programs: MariadbPrograms, sql: str, database: str) -> list[str]:
-    return [row[0] for row in _rows(programs, sql, database)]
-
-
-def _rows(programs: MariadbPrograms, sql: str, database: str) -> list[list[str]]:
-    return execute(programs, sql.format(schema=literal(database)))
+    return [row[0] for row in execute(programs, sql.format(schema=literal(database)))]

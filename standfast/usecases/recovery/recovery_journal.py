@@ -6,7 +6,6 @@ Rules
 - A repeated try reads the events of the earlier ones, by the token of the effect.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from standfast.errors import StandfastError
@@ -48,50 +47,33 @@ class RecoveryJournal:
 
     def find(self, action: str) -> JsonObject | None:
         """Return the detail of the newest event of this kind, if there is one."""
-        found = [event.detail for event in self._events() if event.action == action]
-        return found[-1] if found else None
+        found = self._events(action, effect=self.effect)
+        return found[-1].detail if found else None
 
     def is_replaced(self, source: str) -> bool:
         """Return whether a source is replaced, and was not returned since."""
-        found = [
-            event.action
-            for event in self._events()
-            if event.action in (REPLACED, RETURNED) and event.detail.get("source") == source
-        ]
-        return found[-1:] == [REPLACED]
+        found = self._events(REPLACED, RETURNED, effect=self.effect, source=source)
+        return bool(found) and found[-1].action == REPLACED
 
     def find_replaced(self, source: str) -> JsonObject | None:
         """Return the newest replacement of a source of the set, by any effect."""
-        found = [
-            event.detail
-            for event in self.installation.ledger.timeline(self.incident)
-            if event.action == REPLACED
-            and event.detail.get("set") == self.set_name
-            and event.detail.get("source") == source
-        ]
-        return found[-1] if found else None
+        found = self._events(REPLACED, set=self.set_name, source=source)
+        return found[-1].detail if found else None
 
     def last_of(self, source: str, database: str, *actions: str) -> str | None:
         """Return the newest of these actions on a database, if there is one."""
-        found = [
-            event.action
-            for event in self._events()
-            if event.action in actions
-            and (event.detail.get("source"), event.detail.get("database")) == (source, database)
-        ]
-        return found[-1] if found else None
+        found = self._events(*actions, effect=self.effect, source=source, database=database)
+        return found[-1].action if found else None
 
     def moves(self, source: str, database: str) -> list[AuditEvent]:
         """Return the moves of a database in this incident, also by other effects."""
+        return self._events(MOVING, MOVED, set=self.set_name, source=source, database=database)
+
+    def _events(self, *actions: str, **detail: str) -> list[AuditEvent]:
+        """Return the incident's events of these actions and details, in order."""
         return [
             event
             for event in self.installation.ledger.timeline(self.incident)
-            if event.action in (MOVING, MOVED)
-            and event.detail.get("set") == self.set_name
-            and (event.detail.get("source"), event.detail.get("database")) == (source, database)
+            if event.action in actions
+            and all(event.detail.get(name) == value for name, value in detail.items())
         ]
-
-    def _events(self) -> Iterator[AuditEvent]:
-        for event in self.installation.ledger.timeline(self.incident):
-            if event.detail.get("effect") == self.effect:
-                yield event
