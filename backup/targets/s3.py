@@ -259,5 +259,5 @@ def _added(answer: Mapping[str, Any]) -> str:
     if not version:
         raise Garbled
     if version == "null":  # the object of this id was replaced just now
-        raise UnsafePath("the bucket stopped to keep versions. Enable versioning, then retry")
+        raise UnsafePath("the bucket no longer keeps versions. Enable versioning, then retry")
     return version

@@ -109,7 +109,7 @@ class MariadbRecovery:
         if not is_same:
             raise Refused(
                 f"database {self._name}: its tables or stored code changed after the plan was made."
-                " Stop its programs, then retry the step."
+                " Stop its programs, close this recovery, and open another one."
             )
 
     def _move(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:

@@ -1,9 +1,9 @@
 """Record of a bucket's objects, and of the versions that a recovery adds.
 
-    record.restored(rows)      # the objects of the recovery point
-    record.listed(rows)        # all versions in the bucket, now
-    record.begin(acts)         # the intent, durable before the first call
-    record.added(act, ids)     # the receipt
+    record.restored(rows)                       # the objects of the recovery point
+    record.listed(rows, hides_others=False)     # all versions in the bucket, now
+    record.mark(acts, ActState.BEGUN)           # the intent, durable before the first call
+    record.added([(act, versions)])             # the receipt
 
 Rules
 - A million objects must fit, so the rows are in an SQLite file and never in memory.
