@@ -14,7 +14,6 @@ opens a connection for every ten.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import smtplib
 import sqlite3
 import sys
@@ -29,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import processes
+from benchmarks.imitations import Line, running_imitation
+from benchmarks.imitations.sendgrid import running_apart
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
-from benchmarks.sendgrid_apart import running_apart
 from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
@@ -240,35 +240,23 @@ def _mail(address: str) -> tuple[str, bytes]:
 class Sink:
     """Client of a mail server in its own process that records recipients."""
 
-    def __init__(self, port: int, line: Connection[Any, Any]) -> None:
+    def __init__(self, port: int, line: Line) -> None:
         self.port = port
         self._line = line
 
     def take(self) -> list[str]:
         """Return and remove the recipients since the last call, in order."""
-        self._line.send("take")
-        expect(self._line.poll(_SINK_SECONDS), "the mail server answers")
-        taken: list[str] = self._line.recv()
+        taken: list[str] = self._line.ask("take")
         return taken
 
 
 @contextmanager
 def running_sink() -> Iterator[Sink]:
     """Start the mail server on a free port; stop it at the end of the block."""
-    # In its own process: server and client would otherwise share one interpreter lock.
-    context = multiprocessing.get_context("spawn")
-    near, far = context.Pipe()
     port = free_port()
-    process = context.Process(target=_serve, args=(port, far), daemon=True)
-    process.start()
-    far.close()
-    try:
-        expect(near.poll(_SINK_SECONDS) and near.recv() == "ready", "the mail server starts")
-        yield Sink(port, near)
-    finally:
-        near.close()  # the closed input ends the other process
-        process.join(_SINK_SECONDS)
-        process.terminate()
+    with running_imitation("the mail server", _serve, port, seconds=_SINK_SECONDS) as (line, first):
+        expect(first == "ready", "the mail server starts")
+        yield Sink(port, line)
 
 
 class _Mailbox:

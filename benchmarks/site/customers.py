@@ -8,7 +8,6 @@ as SendGrid does.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.imitations import Line, running_imitation
 from benchmarks.measure import expect
 
 _SECONDS = 900  # for the events of all messages, on a busy machine
@@ -39,42 +39,27 @@ class Accepted:
 class CustomerMail:
     """Client of the running imitation."""
 
-    def __init__(self, url: str, event_key: str, line: Connection[Any, Any]) -> None:
+    def __init__(self, url: str, event_key: str, line: Line) -> None:
         self.url, self.event_key = url, event_key
         self._line = line
 
     def accepted(self) -> Accepted:
         """Return the counts of accepted messages."""
-        found: Accepted = self._ask(("accepted", ""))
+        found: Accepted = self._line.ask(("accepted", ""))
         return found
 
     def report_deliveries(self, url: str) -> None:
         """Send an event about each accepted message to the console at `url`."""
-        statuses = self._ask(("report", f"{url}/events/sendgrid"))
+        statuses = self._line.ask(("report", f"{url}/events/sendgrid"))
         expect(set(statuses) <= {204}, f"the console accepts each event, not {statuses}")
-
-    def _ask(self, request: tuple[str, str]) -> Any:
-        self._line.send(request)
-        expect(self._line.poll(_SECONDS), "the imitation of SendGrid answers")
-        return self._line.recv()
 
 
 @contextmanager
 def running_customer_mail(ledger_url: str) -> Iterator[CustomerMail]:
     """Start the imitation on a free port; it ends with the block."""
-    context = multiprocessing.get_context("spawn")
-    near, far = context.Pipe()
-    process = context.Process(target=_serve, args=(ledger_url, far), daemon=True)
-    process.start()
-    far.close()
-    try:
-        expect(near.poll(_SECONDS), "the imitation of SendGrid starts")
-        url, event_key = near.recv()
-        yield CustomerMail(url, event_key, near)
-    finally:
-        near.close()  # the closed input ends the other process
-        process.join(_SECONDS)
-        process.terminate()
+    name = "the imitation of SendGrid"
+    with running_imitation(name, _serve, ledger_url, seconds=_SECONDS) as (line, (url, event_key)):
+        yield CustomerMail(url, event_key, line)
 
 
 def _serve(ledger_url: str, line: Connection[Any, Any]) -> None:

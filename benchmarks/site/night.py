@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from backup.ownership.operations.writers import add_writer
@@ -272,13 +273,13 @@ def _victims(site: PrefectSite, hosts: Sequence[Host]) -> list[Victim]:
         *(
             Victim(
                 name=f"a run of {host.name}",
-                kill=lambda host=host: kill_run(host),  # type: ignore[misc]
+                kill=partial(kill_run, host),
                 restart=lambda: None,  # the automation of Prefect starts it again
             )
             for host in hosts
         ),
         *(
-            Victim(name=name, kill=lambda name=name: site.kill(name), restart=restart)  # type: ignore[misc]
+            Victim(name=name, kill=partial(site.kill, name), restart=restart)
             for name, restart in parts.items()
         ),
     ]

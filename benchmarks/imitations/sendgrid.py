@@ -12,7 +12,6 @@ two numbers of each message, so that a million messages fit into its memory.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import expect
+from benchmarks.imitations import Line, running_imitation
 
 _SECONDS = 60
 _TURNED_AWAY = 97  # one request in this number
@@ -48,33 +47,22 @@ class Seen:
 class SendGridApart:
     """Client of the running imitation."""
 
-    def __init__(self, url: str, line: Connection[Any, Any]) -> None:
+    def __init__(self, url: str, line: Line) -> None:
         self.url = url
         self._line = line
 
     def seen(self) -> Seen:
         """Return the counts of accepted messages."""
-        self._line.send("seen")
-        expect(self._line.poll(_SECONDS), "the imitation of SendGrid answers")
-        seen: Seen = self._line.recv()
+        seen: Seen = self._line.ask("seen")
         return seen
 
 
 @contextmanager
 def running_apart(ledger: Path) -> Iterator[SendGridApart]:
     """Start it on a free port; it ends with the block."""
-    context = multiprocessing.get_context("spawn")
-    near, far = context.Pipe()
-    process = context.Process(target=_serve, args=(ledger, far), daemon=True)
-    process.start()
-    far.close()
-    try:
-        expect(near.poll(_SECONDS), "the imitation of SendGrid starts")
-        yield SendGridApart(near.recv(), near)
-    finally:
-        near.close()  # the closed input ends the other process
-        process.join(_SECONDS)
-        process.terminate()
+    name = "the imitation of SendGrid"
+    with running_imitation(name, _serve, ledger, seconds=_SECONDS) as (line, url):
+        yield SendGridApart(url, line)
 
 
 def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
