@@ -77,7 +77,7 @@ class CallOut:
 
     def is_about(self, incident_id: str) -> bool:
         """Return whether the call-out covers an incident, or a part of it."""
-        return incident_id in (self.incident, *(name.partition(" ")[0] for name in self.covers))
+        return incident_id in (self.incident, *map(incident_of, self.covers))
 
     def as_json(self) -> dict[str, Json]:
         """Return the JSON form."""
@@ -90,6 +90,11 @@ class CallOut:
             "acknowledged_by": self.acknowledged_by or None,
             "pages": [page.as_json() for page in self.pages],
         }
+
+
+def incident_of(name: str) -> str:
+    """Return the incident of a name in `covers`."""
+    return name.partition(" ")[0]
 
 
 class CallOuts:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from standfast.config.sections.on_call import OnCallConfig
 from standfast.errors import ApprovalRefused
 from standfast.ledger.people.enrolment import Person
-from standfast.ledger.runs.call_outs import CallOut, CallOutState
+from standfast.ledger.runs.call_outs import CallOut, CallOutState, incident_of
 from standfast.playbook.parser.playbook_file import load
 from standfast.records import EffectState, Json, Mode
 from standfast.usecases.core.incident_visibility import (
@@ -30,7 +30,7 @@ from standfast.usecases.core.incident_visibility import (
 )
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.staff_messages import notify_each
-from standfast.usecases.on_call.matters import Matter, incident_of, matters, uncovered
+from standfast.usecases.on_call.matters import Matter, matters, uncovered
 from standfast.usecases.triggers.message_intake import Trigger
 
 _TEMPLATE = "call-out"

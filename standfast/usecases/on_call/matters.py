@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from standfast.errors import ConfigurationError
 from standfast.ledger.people.enrolment import Person
-from standfast.ledger.runs.call_outs import AskedStep, CallOut
+from standfast.ledger.runs.call_outs import AskedStep, CallOut, incident_of
 from standfast.usecases.core.incident_visibility import is_quiet, is_visible
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import target_of
@@ -123,11 +123,6 @@ def _incident_to_name(installation: Installation, subject: str, covers: Sequence
 def uncovered(call_out: CallOut, covers: Sequence[str]) -> list[str]:
     """Return the names that a call-out does not cover."""
     return [name for name in covers if name not in set(call_out.covers)]
-
-
-def incident_of(name: str) -> str:
-    """Return the incident of a name in `covers`."""
-    return name.partition(" ")[0]
 
 
 def _rank(duty: Sequence[str], person: Person) -> int:
