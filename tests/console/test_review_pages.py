@@ -17,7 +17,7 @@ from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.console.installations import Site, site_at
 from tests.console.people import Browser, furnished
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
-from tests.usecases.installations import PASSPHRASES, enrol_people
+from tests.usecases.installations import PASSPHRASES, enrol_newcomer, enrol_people
 
 HOSTILE = "<script>alert(1)</script>"
 PAYMENT = '"GET /pay?pan=4111111111111111 HTTP/1.1" 200 5'
@@ -168,19 +168,7 @@ def test_hostile_lines_are_only_text(lee: Browser, path: str) -> None:
 
 
 def test_person_without_role_reads_nothing(site: Site, incident: str, path: str) -> None:
-    people = site.installation.ledger.people
-    lee = people.get("lee")
-    people.enrol(
-        name="newcomer",
-        full_name="New Comer",
-        mail="newcomer@example.com",
-        accounts=[],
-        roles=[],
-        public_key=lee.public_key,
-        salt=lee.salt,
-        enrolled_by="os:test",
-        now=site.installation.clock(),
-    )
+    enrol_newcomer(site.installation)
     newcomer = Browser(site)
     assert newcomer.sign_in("newcomer", PASSPHRASES["lee"]).status_code == 303
     newcomer.get(path)

@@ -190,6 +190,22 @@ def enrol_people(installation: Installation, *names: str) -> None:
         )
 
 
+def enrol_newcomer(installation: Installation) -> None:
+    """Enrol `newcomer`, without a role, with the passphrase of lee."""
+    credential = _credential("lee")
+    installation.ledger.people.enrol(
+        name="newcomer",
+        full_name="New Comer",
+        mail="newcomer@example.com",
+        accounts=[],
+        roles=[],
+        public_key=credential.public_key,
+        salt=credential.salt,
+        enrolled_by="os:test",
+        now=installation.clock(),
+    )
+
+
 @cache
 def _credential(name: str) -> Credential:
     """Derive each key once in a process: argon2 is slow on purpose."""

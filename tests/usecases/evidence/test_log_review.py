@@ -27,7 +27,7 @@ from standfast.usecases.evidence.log_review_report import write_review_page
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.servers import need
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
-from tests.usecases.installations import enrol_people, furnish, installation_at
+from tests.usecases.installations import enrol_newcomer, enrol_people, furnish, installation_at
 
 LOGS = {
     "web.log": (
@@ -249,18 +249,7 @@ def test_review_in_clear_is_recorded(case: Case) -> None:
 
 
 def test_person_without_role_sees_masked_values(case: Case) -> None:
-    lee = case.installation.ledger.people.get("lee")
-    case.installation.ledger.people.enrol(
-        name="newcomer",
-        full_name="New Comer",
-        mail="newcomer@example.com",
-        accounts=[],
-        roles=[],
-        public_key=lee.public_key,
-        salt=lee.salt,
-        enrolled_by="os:test",
-        now=case.installation.clock(),
-    )
+    enrol_newcomer(case.installation)
     with pytest.raises(Refused):
         case.review(in_clear=InClear(person="newcomer", reason="curious"))
     assert case.events() == []
