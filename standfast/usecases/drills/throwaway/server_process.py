@@ -192,10 +192,11 @@ def _is_inside(pid: int, folder: Path) -> bool:
 
     The first thread of a killed process may end before the others.
     """
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        with suppress(OSError):  # the process has ended or belongs to another user
-            if (thread / "cwd").readlink().is_relative_to(folder):
-                return True
+    with suppress(OSError):  # the process has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # the thread has ended, or belongs to another user
+                if (thread / "cwd").readlink().is_relative_to(folder):
+                    return True
     return False
 
 
