@@ -29,6 +29,7 @@ from backup.ownership.key_copy_list import read_copy_list
 from backup.ownership.key_record_copies import KeyFolder, record_seen, synchronize
 from backup.records import INSTALLATION_SET, Progress, RecoveryPoint
 from backup.repository import Repository
+from backup.restorer.safe_paths import JOURNAL
 from backup.stores import Store
 from backup.stores.directory import DirectoryStore
 from backup.system.durable_files import create_file, replace_file, resolve_path
@@ -238,6 +239,8 @@ def _restored_copy(
     """Restore a copy completely, or return the restored one."""
     staging, partial = into / _STAGING, into / _PARTIAL
     if not staging.exists():
+        if partial.exists() and not (partial / os.fsdecode(JOURNAL)).exists():
+            remove_tree(partial)  # restored, but its process died before the rename
         result = repository.restore(point, partial, progress=progress, now=clock)
         if result.problems:
             problem = result.problems[0]
