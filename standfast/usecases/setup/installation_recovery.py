@@ -17,7 +17,7 @@ Rules
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,6 +62,7 @@ from standfast.ledger.runs.run_record import Origin
 from standfast.records import JsonObject, Mode, Now, timestamp
 from standfast.secrets import SystemResolver
 from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import KINDS
 from standfast.usecases.key_ceremonies.key_record_copies import key_store_name
 from standfast.usecases.setup.installation_opening import open_installation
@@ -347,28 +348,35 @@ def _settle_ledger(
 ) -> tuple[str, ...]:
     """Stop live incidents, end lost runs and record the recovery, once."""
     with open_installation(config_file, env=env, clock=clock) as installation:
-        ledger, actor = installation.ledger, installation.actor
+        ledger = installation.ledger
         with ledger.database.reading() as connection:
             ledger.database.rows.refuse_rolled_back(connection)
         subject, action = _RECOVERED
         live = [row.id for row in ledger.incidents.all(only_open=True) if row.mode is Mode.LIVE]
-        if any(
+        is_settled = any(
             (event.action, event.detail.get("point")) == (action, point.name)
             for event in ledger.timeline(subject)
-        ):
-            return tuple(live)
-        for incident_id in live:
-            ledger.incidents.set_halted(incident_id, True, actor, clock())
-        for kind in KINDS:
-            for run in ledger.runs.all(kind, states=["running"]):
-                summary = {**Origin.of(run.summary).as_json(), "problem": _LOST}
-                ledger.runs.finish(run.id, kind, "failed", summary, actor, clock())
-        installation.record_event(
-            subject, action, {"point": point.name, "made_at": timestamp(point.time)}
         )
+        if not is_settled:
+            _stop_work(installation, live)
+            installation.record_event(
+                subject, action, {"point": point.name, "made_at": timestamp(point.time)}
+            )
+        # A rerun signs too: the process may have died before the witness had the head.
         with suppress(ConfigurationError):  # the witness may not be mounted yet
             ledger.audit.sign_head(clock())
     return tuple(live)
+
+
+def _stop_work(installation: Installation, live: Sequence[str]) -> None:
+    """Stop live incidents, and end the runs of the lost machine."""
+    ledger, actor, clock = installation.ledger, installation.actor, installation.clock
+    for incident_id in live:
+        ledger.incidents.set_halted(incident_id, True, actor, clock())
+    for kind in KINDS:
+        for run in ledger.runs.all(kind, states=["running"]):
+            summary = {**Origin.of(run.summary).as_json(), "problem": _LOST}
+            ledger.runs.finish(run.id, kind, "failed", summary, actor, clock())
 
 
 def _is_set(resolver: SystemResolver, reference: SecretReference) -> bool:
