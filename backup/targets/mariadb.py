@@ -109,10 +109,10 @@ class MariadbTarget(Target):
                 raise TargetFailed(reason)
             mariadb_move.move(programs, content, old, new, with_code=not is_aside)
 
-    def drop_if_empty(self, database: str) -> None:
-        """Drop a database without content."""
+    def drop_if_empty(self, database: str, content: DatabaseContent) -> None:
+        """Drop a database after its content was moved, unless used again."""
         with self._connected("dropping", database) as programs:
-            mariadb_move.drop_if_empty(programs, database)
+            mariadb_move.drop_if_empty(programs, database, content)
 
     def stage(self, database: str, name: str, stream: Stream) -> tuple[DatabaseContent, int]:
         """Load a dump of database `name` into the new database `database`.

@@ -191,10 +191,13 @@ def move(
         create_code(programs, new, content.code, moved.code)
 
 
-def drop_if_empty(programs: MariadbPrograms, database: str) -> None:
-    """Drop a database without content."""
+def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseContent) -> None:
+    """Drop a database after its content was moved, unless used again.
+
+    It is used if it has new content, or another character set than the moved content.
+    """
     summary = summarise(programs, database)
-    if summary.exists and not summary.has_content:
+    if summary.characters == (content.characters, content.collation) and not summary.has_content:
         execute(programs, f"DROP DATABASE {identifier(database)}")
 
 

@@ -48,6 +48,11 @@ class DatabaseReplacement:
     has_data: bool
 
     @property
+    def existed(self) -> bool:
+        """Return whether the plan found a database, perhaps an empty one."""
+        return self.database_id != ""
+
+    @property
     def set_aside(self) -> str:
         """The name of the previous database after the replacement."""
         return self._name("before")

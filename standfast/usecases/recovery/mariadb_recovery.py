@@ -9,7 +9,8 @@ Rules
 - A try that was interrupted is reversed before the next one: the previous content gets its name
   back, and the content that was loaded is kept under the name of an incomplete database.
 - Only the content that the plan showed is set aside, recognised by the names of its parts.
-- No database is dropped, except an empty one whose content was moved.
+- No database is dropped, except one that the recovery created, as long as it is empty and its
+  character set is unchanged. So an undo leaves no database under a name that was free before.
 """
 
 import base64
@@ -20,6 +21,7 @@ from backup.targets import Stream
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.mariadb_move import DatabaseContent
 from standfast.errors import Refused
+from standfast.records import Json
 from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.recovery.database_replacement import DatabaseReplacement
 from standfast.usecases.recovery.recovery_journal import (
@@ -98,6 +100,7 @@ class MariadbRecovery:
                 self._move(_LOADED, self._name, kept_as, self.server.content(self._name))
             if previous != self._name:
                 self._move(_PREVIOUS, previous, self._name, self._recorded(_PREVIOUS))
+            self._drop_created()
 
     def _refuse_changed(self) -> None:
         planned = self.replacement
@@ -117,18 +120,27 @@ class MariadbRecovery:
             raise Refused(
                 f"database {new}: it exists, and the recovery needs this name. Rename it."
             )
+        creates = new == self._name and not self.server.database_id(new)
         installation, incident = self.journal.installation, self.journal.incident
         stored = {"content": content.as_json()}
         sealed = installation.ledger.cipher.seal(incident, _CONTEXT, stored)
         text = base64.b64encode(sealed).decode()
-        self._write(MOVING, moved=moved, old=old, new=new, sealed=text)
+        self._write(MOVING, moved=moved, old=old, new=new, creates=creates, sealed=text)
         self._carry_out(moved, old, new, content)
 
     def _carry_out(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:
         self.server.move(content, old, new, is_aside=new != self._name)
         if old != self._name:
-            self.server.drop_if_empty(old)
+            self.server.drop_if_empty(old, content)
         self._write(MOVED, moved=moved, old=old, new=new)
+
+    def _drop_created(self) -> None:
+        """Drop the database if its last load created it, and nothing is in it."""
+        for event in reversed(self.journal.moves(self.source, self._name)):
+            if (event.action, event.detail["new"]) == (MOVING, self._name):
+                if event.detail.get("creates"):
+                    self.server.drop_if_empty(self._name, self._opened(str(event.detail["sealed"])))
+                return
 
     def _finish(self) -> None:
         """Complete a move that a dead process began."""
@@ -160,5 +172,5 @@ class MariadbRecovery:
         stored = cipher.open(self.journal.incident, _CONTEXT, base64.b64decode(sealed))
         return DatabaseContent.from_json(cast("dict[str, Any]", stored["content"]))
 
-    def _write(self, action: str, **detail: str | None) -> None:
+    def _write(self, action: str, **detail: Json) -> None:
         self.journal.write(action, source=self.source, database=self._name, **detail)

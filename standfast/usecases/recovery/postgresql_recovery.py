@@ -4,7 +4,7 @@ Rules
 - A dump restores the settings of its database only under its own name, so the existing database is
   set aside first. The existing database gets its name back if the load or a check fails.
 - A database is recognised by the server's id, which a rename keeps. Only the database that the plan
-  showed is set aside.
+  showed is set aside, also if it was empty, so that an undo returns its owner and its settings.
 - A statement that the server refused fails the load: a table may be missing. The usual cause is a
   role that does not exist, and the message says how to restore roles.
 - No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
@@ -50,7 +50,7 @@ class PostgresqlRecovery:
         last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
         if last == RETURNING:  # an earlier try could not end that
             self.bring_back()
-        aside = self.replacement.set_aside if self.replacement.has_data else None
+        aside = self.replacement.set_aside if self.replacement.existed else None
         self._write(REPLACING, set_aside=aside)
         self._make_room(was_loading=last == LOADING)
         # Record the load only now: before the rename, a database of this name may be somebody
@@ -74,7 +74,7 @@ class PostgresqlRecovery:
             now = self.server.database_id(self._name)
             if now and now != planned.database_id:
                 self._rename_incomplete()
-            if planned.has_data and self._is_set_aside():
+            if planned.existed and self._is_set_aside():
                 self.server.rename(planned.set_aside, self._name)
 
     def undo(self) -> None:
@@ -82,13 +82,13 @@ class PostgresqlRecovery:
         planned = self.replacement
         with translated_errors(f"returning database {self._name}"):
             now = self.server.database_id(self._name)
-            if planned.has_data and now == planned.database_id:
+            if planned.existed and now == planned.database_id:
                 return  # an earlier try renamed it
-            if planned.has_data and not self._is_set_aside():
+            if planned.existed and not self._is_set_aside():
                 raise Refused(f"database {planned.set_aside}: it is gone. Nothing can be put back.")
             if now and not self.server.database_id(planned.withdrawn):
                 self.server.rename(self._name, planned.withdrawn)
-            if planned.has_data:
+            if planned.existed:
                 self.server.rename(planned.set_aside, self._name)
 
     def _make_room(self, *, was_loading: bool) -> None:
@@ -99,14 +99,18 @@ class PostgresqlRecovery:
         planned = self.replacement
         with translated_errors(f"replacing database {self._name}"):
             now = self.server.database_id(self._name)
-            if now and planned.has_data and now == planned.database_id:
+            if not now:
+                return
+            is_planned = now == planned.database_id
+            is_new_data = not planned.has_data and self.server.size_bytes(self._name) > 0
+            if is_planned and not is_new_data:
                 self.server.rename(self._name, planned.set_aside)
-            elif now and was_loading:
+            elif was_loading and not is_planned:
                 self._rename_incomplete()
-            elif now and self.server.size_bytes(self._name):
+            elif self.server.size_bytes(self._name):
                 raise Refused(
-                    f"database {self._name}: it appeared after the plan was made. Rename it, then "
-                    "retry the step."
+                    f"database {self._name}: its data appeared after the plan was made. Rename the "
+                    "database, then retry the step."
                 )
 
     def _is_set_aside(self) -> bool:

@@ -65,7 +65,10 @@ def test_moved_database_returns_with_all_parts(
     target.move(content, NAME, OTHER, is_aside=True)  # a move may be repeated
     target.move(content, OTHER, NAME, is_aside=False)
     target.move(content, OTHER, NAME, is_aside=False)
-    target.drop_if_empty(OTHER)
+    target.drop_if_empty(NAME, content)  # it has content
+    target.drop_if_empty(OTHER, replace(content, collation="utf8mb4_bin"))
+    assert [OTHER] in server.rows("SHOW DATABASES")
+    target.drop_if_empty(OTHER, content)
     assert target.database_id(NAME) == before
     assert target.content(NAME) == content
     assert server.rows(CODE, database=NAME) == code

@@ -48,11 +48,11 @@ class LiveDatabase:
         return self.column("SELECT name FROM customers ORDER BY id", database)
 
     def beside(self) -> list[str]:
-        is_postgres = isinstance(self.server, Postgres)
-        sql = "SELECT datname FROM pg_database ORDER BY 1" if is_postgres else "SHOW DATABASES"
-        names = self.column(sql, "postgres" if is_postgres else "mysql")
         start = self.name[:30]  # long names are cut for their ending
-        return [name for name in names if name.startswith(start) and name != self.name]
+        return [name for name in self._all() if name.startswith(start) and name != self.name]
+
+    def exists(self) -> bool:
+        return self.name in self._all()
 
     def drop(self, name: str = "") -> None:
         is_postgres = isinstance(self.server, Postgres)
@@ -65,6 +65,11 @@ class LiveDatabase:
     def create(self) -> None:
         database = "postgres" if isinstance(self.server, Postgres) else "mysql"
         self.execute(f"CREATE DATABASE {self.name}", database=database)
+
+    def _all(self) -> list[str]:
+        if isinstance(self.server, Postgres):
+            return self.column("SELECT datname FROM pg_database ORDER BY 1", "postgres")
+        return self.column("SHOW DATABASES", "mysql")
 
 
 @contextmanager
@@ -80,6 +85,8 @@ def live_database(server: Postgres | Mariadb) -> Iterator[LiveDatabase]:
             live.execute(f"DROP USER {name}@localhost", database="mysql")
         for other in live.beside():
             live.drop(other)
+        if not live.exists():
+            live.create()  # the server drops it
 
 
 def with_database(

@@ -107,6 +107,27 @@ def test_missing_database_needs_no_second_person(tmp_path: Path, live: LiveDatab
         assert live.beside() == []
 
 
+@pytest.mark.parametrize("existed", [False, True])
+def test_undo_returns_a_missing_or_empty_database(
+    tmp_path: Path, live: LiveDatabase, existed: bool
+) -> None:
+    config_file = with_database(tmp_path, live)
+    live.drop()
+    if existed:
+        live.create()
+    with installation_at(config_file) as installation:
+        case = opened(installation)
+        assert live.names() == AFTER
+        undo_approved(installation, case)
+        lifecycle.advance(installation, case, "direct")
+        (withdrawn,) = live.beside()
+        assert "recovered" in withdrawn
+        assert live.names(withdrawn) == AFTER
+        assert live.exists() is existed
+        if existed:
+            live.execute("CREATE TABLE customers (id INT)")  # it is empty
+
+
 def programs_that_edit_the_dump(folder: Path, edit: str) -> Path:
     """Write client programs, of which the dump program edits its output."""
     dump = Path(shutil.which("mariadb-dump") or "")
