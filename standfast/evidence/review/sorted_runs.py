@@ -1,7 +1,8 @@
 """External sort: any number of rows in order, with bounded memory.
 
 Rules
-- Rows are sorted in runs, which are written to a file and merged when they are read.
+- Rows are sorted in runs, which are written to a file and merged when they are read. If there are
+  many runs, some are merged into one run first, so that the memory does not grow with their number.
 - The file has no name, so it is deleted when the process ends. Its pages are encrypted with a key
   that exists only in this process, so that its remains on the disk cannot be decrypted.
 - A run counts only after a call of `keep`, because the caller may detect late that its rows are not
@@ -12,7 +13,7 @@ import heapq
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,17 +21,25 @@ import orjson
 import zstandard
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from standfast.errors import StandfastError
+
 Row: TypeAlias = list[Any]  # its values can be represented in JSON
-Run: TypeAlias = list[tuple[int, int]]  # offset and size of each page
-_PAGE = 256  # rows; while runs are merged, one page of each run is in memory
-_PAGE_BYTES = 256 * 1024  # a page ends when it exceeds this size
+Run: TypeAlias = tuple[int, int]  # begin and end in the file
+_MOST_RUNS = 512  # that are merged at once; one page of each is in memory
+_PAGE = 64  # rows
+_PAGE_BYTES = 64 * 1024  # a page ends when it exceeds this size
+_SIZE_BYTES = 4  # of the size before each page
 
 
 class SortedRuns:
     """Rows on disk; close it after use."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see close
+        self._folder = folder
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see close
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._cipher, self._end = AESGCM(secrets.token_bytes(32)), 0
         self._packer, self._unpacker = (
             zstandard.ZstdCompressor(level=1),
@@ -43,15 +52,12 @@ class SortedRuns:
         self._file.close()
 
     def write(self, rows: list[Row]) -> Run:
-        """Sort rows and write them as one run, which does not count yet."""
+        """Sort rows and write them as one run, which does not count yet.
+
+        Raise StandfastError if the disk is full.
+        """
         rows.sort()
-        run: Run = []
-        for page in _pages(rows):
-            sealed = self._cipher.encrypt(_nonce(self._end), self._packer.compress(page), None)
-            self._file.write(sealed)
-            run.append((self._end, len(sealed)))
-            self._end += len(sealed)
-        return run
+        return self._write(rows)
 
     def keep(self, run: Run) -> None:
         """Include a run in the result."""
@@ -62,17 +68,48 @@ class SortedRuns:
         self._kept.clear()
 
     def merged(self) -> Iterator[Row]:
-        """Yield the rows of all runs in order."""
-        return heapq.merge(*map(self._rows, self._kept))
+        """Yield the rows of all runs in order.
+
+        Raise StandfastError if the disk is full.
+        """
+        while (surplus := len(self._kept) - _MOST_RUNS) > 0:
+            count = min(surplus + 1, _MOST_RUNS)
+            self._kept = [*self._kept[count:], self._write(self._merged(self._kept[:count]))]
+        return self._merged(self._kept)
+
+    def _merged(self, runs: Iterable[Run]) -> Iterator[Row]:
+        return heapq.merge(*map(self._rows, runs))
+
+    def _write(self, rows: Iterable[Row]) -> Run:
+        begin = self._end
+        try:
+            for page in _pages(rows):
+                sealed = self._cipher.encrypt(_nonce(self._end), self._packer.compress(page), None)
+                rest = memoryview(len(sealed).to_bytes(_SIZE_BYTES, "big") + sealed)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                self._end += _SIZE_BYTES + len(sealed)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return begin, self._end
 
     def _rows(self, run: Run) -> Iterator[Row]:
-        for offset, size in run:
-            sealed = os.pread(self._file.fileno(), size, offset)
+        offset, end = run
+        while offset < end:
+            size = int.from_bytes(os.pread(self._file.fileno(), _SIZE_BYTES, offset), "big")
+            sealed = os.pread(self._file.fileno(), size, offset + _SIZE_BYTES)
             packed = self._cipher.decrypt(_nonce(offset), sealed, None)
             yield from orjson.loads(self._unpacker.decompress(packed))
+            offset += _SIZE_BYTES + size
+
+    def _unwritable(self, error: OSError) -> StandfastError:
+        return StandfastError(
+            f"{self._folder}: the records cannot be sorted there: {error.strerror}. Make free "
+            "space that this user may write to, then run the command again."
+        )
 
 
-def _pages(rows: list[Row]) -> Iterator[bytes]:
+def _pages(rows: Iterable[Row]) -> Iterator[bytes]:
     """Yield the rows in pages of JSON."""
     page: list[bytes] = []
     size = 0

@@ -1,0 +1,69 @@
+"""External sort of a review: order, bounded memory, full disk."""
+
+import resource
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import StandfastError
+from standfast.evidence.review.sorted_runs import SortedRuns
+
+MANY = 1_500  # runs, more than are merged at once
+
+
+@contextmanager
+def file_size_limit(size_bytes: int) -> Iterator[None]:
+    """Let writes beyond a size fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_rows_of_many_runs_are_in_order(tmp_path: Path) -> None:
+    with closing(SortedRuns(tmp_path)) as runs:
+        for run in range(MANY):
+            runs.keep(runs.write([[run + MANY, "b"], [run, "a"]]))
+        expected = [[number, "a" if number < MANY else "b"] for number in range(2 * MANY)]
+        assert list(runs.merged()) == expected
+        assert list(runs.merged()) == expected
+
+
+def test_rows_count_only_when_they_are_kept(tmp_path: Path) -> None:
+    with closing(SortedRuns(tmp_path)) as runs:
+        runs.write([[1]])
+        runs.keep(runs.write([[2]]))
+        assert list(runs.merged()) == [[2]]
+        runs.clear()
+        assert list(runs.merged()) == []
+
+
+def test_memory_does_not_grow_with_runs(tmp_path: Path) -> None:
+    with closing(SortedRuns(tmp_path)) as runs:
+        for run in range(MANY):
+            runs.keep(runs.write([[run, "x" * 60_000]]))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in runs.merged()) == MANY
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < MANY * 60_000 / 2
+
+
+def test_full_disk_is_named_and_repeatable(tmp_path: Path) -> None:
+    rows = [[number, f"{number:032x}" * 9] for number in range(5_000)]
+    with (
+        file_size_limit(4_096),
+        pytest.raises(StandfastError, match=str(tmp_path)),
+        closing(SortedRuns(tmp_path)) as runs,
+    ):
+        runs.write(rows)
+    with closing(SortedRuns(tmp_path)) as runs:
+        runs.keep(runs.write(rows))
+        assert sum(1 for _ in runs.merged()) == len(rows)
