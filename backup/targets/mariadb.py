@@ -98,16 +98,18 @@ class MariadbTarget(Target):
         with self._connected("reading", database) as programs:
             return mariadb_move.read_content(programs, database)
 
-    def move(self, content: DatabaseContent, old: str, new: str, *, is_aside: bool) -> None:
+    def move(
+        self, content: DatabaseContent, old: str, new: str, *, is_aside: bool, kept_as: str = ""
+    ) -> None:
         """Move a content to another name; repeatable after an interruption.
 
         `is_aside` is True for a name that keeps data without its stored code. Nobody else may have
-        rights on that name.
+        rights on that name. `kept_as` gets tables that another program created in the way.
         """
         with self._connected("moving", old) as programs:
             if is_aside and (reason := grant_obstacle(programs, new)):
                 raise TargetFailed(reason)
-            mariadb_move.move(programs, content, old, new, with_code=not is_aside)
+            mariadb_move.move(programs, content, old, new, with_code=not is_aside, kept_as=kept_as)
 
     def drop_if_empty(self, database: str, content: DatabaseContent) -> None:
         """Drop a database after its content was moved, unless used again."""

@@ -27,6 +27,7 @@ from backup.targets.mariadb_code import (
 from backup.targets.mariadb_dump import Account, parse_version
 
 _OLDEST = (10, 6)  # the first version that executes each needed statement immediately
+_MOST_TRIES = 5  # of a move while another program creates tables
 _ALL_RIGHTS = "GRANT ALL PRIVILEGES ON *.* TO "
 _SUMMARY = """SELECT 'DATABASE', default_character_set_name, default_collation_name
 FROM information_schema.schemata WHERE schema_name = {schema} UNION ALL
@@ -164,12 +165,19 @@ def read_content(programs: MariadbPrograms, database: str) -> DatabaseContent:
 
 
 def move(
-    programs: MariadbPrograms, content: DatabaseContent, old: str, new: str, *, with_code: bool
+    programs: MariadbPrograms,
+    content: DatabaseContent,
+    old: str,
+    new: str,
+    *,
+    with_code: bool,
+    kept_as: str = "",
 ) -> None:
     """Move a content to another name; repeatable after an interruption.
 
     The stored code is dropped under the old name, and created under the new one if `with_code` is
-    set. Tables that are not in the content stay.
+    set. Tables that are not in the content stay. A table that another program created under the new
+    name, and that would prevent the move, is moved to the database `kept_as`.
     """
     execute(
         programs,
@@ -182,7 +190,11 @@ def move(
         _end_sessions(programs, old)
         drop_code(programs, old, content.code, summary.code)
         _move_tables(
-            programs, [name for name in content.tables if name in summary.tables], old, new
+            programs,
+            [name for name in content.tables if name in summary.tables],
+            old,
+            new,
+            kept_as,
         )
     moved = summarise(programs, new)
     if missing := set(content.tables).difference(moved.tables):
@@ -201,13 +213,33 @@ def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseCon
         execute(programs, f"DROP DATABASE {identifier(database)}")
 
 
-def _move_tables(programs: MariadbPrograms, tables: Sequence[str], old: str, new: str) -> None:
-    pairs = [
-        f"{identifier(old)}.{identifier(table)} TO {identifier(new)}.{identifier(table)}"
-        for table in tables
-    ]
-    if pairs:
-        execute(programs, f"RENAME TABLE {', '.join(pairs)}")
+def _move_tables(
+    programs: MariadbPrograms, tables: Sequence[str], old: str, new: str, kept_as: str
+) -> None:
+    """Move tables in one statement, and tables in their way with them.
+
+    Another program may create a table at any time, so a failed statement is repeated.
+    """
+    if not tables:
+        return
+    for attempt in range(_MOST_TRIES):
+        present = summarise(programs, new).tables
+        in_the_way = [name for name in tables if kept_as and name in present]
+        if in_the_way:
+            execute(programs, f"CREATE DATABASE IF NOT EXISTS {identifier(kept_as)}")
+        pairs = [(new, kept_as, name) for name in in_the_way]
+        pairs += [(old, new, name) for name in tables]
+        renames = ", ".join(
+            f"{identifier(source)}.{identifier(name)} TO {identifier(to)}.{identifier(name)}"
+            for source, to, name in pairs
+        )
+        try:
+            execute(programs, f"RENAME TABLE {renames}")
+        except ProgramFailed:
+            if not kept_as or attempt == _MOST_TRIES - 1:
+                raise
+        else:
+            return
 
 
 def _end_sessions(programs: MariadbPrograms, database: str) -> None:

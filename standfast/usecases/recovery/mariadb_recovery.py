@@ -9,6 +9,8 @@ Rules
 - A try that was interrupted is reversed before the next one: the previous content gets its name
   back, and the content that was loaded is kept under the name of an incomplete database.
 - Only the content that the plan showed is set aside, recognised by the names of its parts.
+- If another program creates a table under the name meanwhile, the table is kept in an incomplete
+  database. It cannot prevent the return of the previous content.
 - No database is dropped, except one that the recovery created, as long as it is empty and its
   character set is unchanged. So an undo leaves no database under a name that was free before.
 """
@@ -129,7 +131,9 @@ class MariadbRecovery:
         self._carry_out(moved, old, new, content)
 
     def _carry_out(self, moved: str, old: str, new: str, content: DatabaseContent) -> None:
-        self.server.move(content, old, new, is_aside=new != self._name)
+        is_aside = new != self._name
+        kept_as = "" if is_aside else self.replacement.free_incomplete_name(self.server)
+        self.server.move(content, old, new, is_aside=is_aside, kept_as=kept_as)
         if old != self._name:
             self.server.drop_if_empty(old, content)
         self._write(MOVED, moved=moved, old=old, new=new)

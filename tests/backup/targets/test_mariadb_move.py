@@ -78,6 +78,20 @@ def test_moved_database_returns_with_all_parts(
     assert [OTHER] not in server.rows("SHOW DATABASES")
 
 
+def test_table_in_the_way_of_a_return_is_kept(
+    server: Mariadb, address: MariadbServer, tmp_path: Path
+) -> None:
+    target = MariadbTarget(address, tmp_path)
+    before, content = target.database_id(NAME), target.content(NAME)
+    target.move(content, NAME, OTHER, is_aside=True)
+    server.execute("CREATE TABLE m (i INT)", "INSERT INTO m VALUES (9)", database=NAME)
+    with server.database() as kept_as:
+        target.move(content, OTHER, NAME, is_aside=False, kept_as=kept_as)
+        assert server.rows("SELECT i FROM m", database=kept_as) == [["9"]]
+        assert target.database_id(NAME) == before
+        assert target.size_bytes(OTHER) == 0
+
+
 def test_lost_table_fails_the_return(
     server: Mariadb, address: MariadbServer, tmp_path: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """Recoveries of databases into a running server."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,54 @@ def test_database_that_appeared_later_is_kept(tmp_path: Path, live: LiveDatabase
         outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.FAILED
         assert live.column("SELECT count(*) FROM fresh") == ["0"]
+
+
+@contextmanager
+def another_program(live: LiveDatabase) -> Iterator[list[int]]:
+    """Run a program that creates its table and adds rows; yield the rows."""
+    written, has_ended = list[int](), threading.Event()
+
+    def write() -> None:
+        while not has_ended.is_set():
+            number = 1000 + len(written)
+            with suppress(AssertionError):  # the client program failed
+                live.execute(
+                    "CREATE TABLE IF NOT EXISTS customers (id INT PRIMARY KEY, name TEXT)",
+                    f"INSERT INTO customers (id, name) VALUES ({number}, 'new')",
+                )
+                written.append(number)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield written
+    finally:
+        has_ended.set()
+        thread.join()
+
+
+@pytest.mark.long
+def test_mariadb_keeps_rows_of_a_program_that_goes_on(
+    tmp_path: Path, on_mariadb: LiveDatabase
+) -> None:
+    live = on_mariadb
+    with installation_at(with_database(tmp_path, live)) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        with another_program(live) as written:
+            outcome = lifecycle.advance(installation, case, "direct")
+        is_done = outcome.exit_status is ExitStatus.DONE
+        assert live.names()[:2] == (AFTER if is_done else BEFORE), outcome
+        ids = {
+            row
+            for name in (live.name, *live.beside())
+            for row in live.column("SELECT id FROM customers", name)
+        }
+        assert ids >= {str(number) for number in written}
+        if not is_done:
+            step_retry.retry(installation, case, "recover", by="dana")
+            assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
+            assert live.names() == AFTER
 
 
 def test_mariadb_code_rests_until_the_undo(tmp_path: Path, on_mariadb: LiveDatabase) -> None:
