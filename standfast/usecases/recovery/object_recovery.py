@@ -8,8 +8,9 @@ Rules
 - An act adds one version: the restored object, or a delete marker. Its reversal removes this
   version, so that the version below it is current again. No other version is removed.
 - Acts are done in batches. A batch is durable as begun before its first call, and as done after its
-  last one. After a crash, the versions of the begun acts are looked up.
-- An object that another program changed after the act is left alone, and counted.
+  last one. After a crash, the versions of the begun acts are looked up, and again at the end: the
+  bucket may store an object after the process that sent it has died.
+- An object that another program changed since the listing is left alone, and counted.
 """
 
 import os
@@ -46,12 +47,14 @@ def put_objects(
     while acts := record.acts(ActState.PLANNED, batch):
         observe()
         record.mark(acts, ActState.BEGUN)
-        _do_all(record, acts, partial(_do, target, folder))
+        _do_all(record.added, acts, partial(_do, target, folder))
+    _look_up_again(target, record, folder)
 
 
 def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Remove all added versions, also those below later ones."""
     _look_up_begun(target, record, folder)
+    _look_up_again(target, record, folder)
     for state in (ActState.REMOVING, ActState.CHANGED, ActState.DONE):
         _remove_all(target, record, state)
 
@@ -67,17 +70,24 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Record what the begun acts of an interrupted try have added."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
-        _do_all(record, acts, partial(_look_up, target, folder))
+        _do_all(record.found, acts, partial(_look_up, target, folder))
+
+
+def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
+    """Record what interrupted calls have added since the first look."""
+    _do_all(record.found, record.interrupted_acts(), partial(_look_up, target, folder))
 
 
 def _do_all(
-    record: VersionRecord, acts: Sequence[ObjectAct], act: Callable[[ObjectAct], Sequence[str]]
+    record: Callable[[Iterator[tuple[ObjectAct, Sequence[str]]]], None],
+    acts: Sequence[ObjectAct],
+    act: Callable[[ObjectAct], Sequence[str]],
 ) -> None:
     """Act on all objects, record each result, then raise the first error."""
     with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
         running = [(item, pool.submit(act, item)) for item in acts]
     errors = [error for _, future in running if (error := future.exception()) is not None]
-    record.added((item, future.result()) for item, future in running if future.exception() is None)
+    record((item, future.result()) for item, future in running if future.exception() is None)
     if errors:
         raise errors[0]
 

@@ -9,6 +9,8 @@ Rules
 - A million objects must fit, so the rows are in an SQLite file and never in memory.
 - An act is durable as begun before its call. After a crash, only the acts that are begun are
   looked up in the bucket.
+- An interrupted act is looked up twice, because the bucket may store its object after the first
+  look.
 - The digest covers all added versions. The ledger has the digest, so that an undo removes exactly
   what the recovery added.
 """
@@ -39,6 +41,7 @@ CREATE TABLE IF NOT EXISTS objects (
     present_size INTEGER,
     newest_version TEXT NOT NULL DEFAULT '',
     newest_marker TEXT NOT NULL DEFAULT '',
+    is_interrupted INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT 'none'
 );
 CREATE INDEX IF NOT EXISTS states ON objects (state, key);
@@ -55,7 +58,7 @@ class ActState(StrEnum):
     DONE = "done"
     REMOVING = "removing"  # the added version is being removed
     REMOVED = "removed"
-    CHANGED = "changed"  # a later version of another program covers the added one
+    CHANGED = "changed"  # another program added a version since the listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ class VersionRecord:
             database.execute("DELETE FROM added")
             database.execute(
                 "UPDATE objects SET present = NULL, present_size = NULL, newest_version = '', "
-                "newest_marker = '', state = 'none'"
+                "newest_marker = '', is_interrupted = 0, state = 'none'"
             )
             database.executemany(
                 "INSERT INTO objects (key, present, present_size, newest_version, newest_marker) "
@@ -168,10 +171,15 @@ class VersionRecord:
 
     def acts(self, state: ActState, limit: int) -> list[ObjectAct]:
         """Return the first acts in a state, in order of their keys."""
-        select = (
-            "SELECT key, path, size, headers, newest_version, newest_marker FROM objects "
-            "WHERE state = ? ORDER BY key LIMIT ?"
-        )
+        return self._acts("state = ? ORDER BY key LIMIT ?", state, limit)
+
+    def interrupted_acts(self) -> list[ObjectAct]:
+        """Return the acts that `found` was called for."""
+        return self._acts("is_interrupted ORDER BY key")
+
+    def _acts(self, condition: str, *values: object) -> list[ObjectAct]:
+        columns = "key, path, size, headers, newest_version, newest_marker"
+        select = f"SELECT {columns} FROM objects WHERE {condition}"  # noqa: S608 - of this class
         return [
             ObjectAct(
                 key=key,
@@ -181,9 +189,7 @@ class VersionRecord:
                 newest_version=version,
                 newest_marker=marker,
             )
-            for key, path, size, headers, version, marker in self._database.execute(
-                select, (state, limit)
-            )
+            for key, path, size, headers, version, marker in self._database.execute(select, values)
         ]
 
     def has(self, *states: ActState) -> bool:
@@ -214,25 +220,63 @@ class VersionRecord:
                 state = ActState.DONE if versions else ActState.PLANNED
                 database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
 
+    def found(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
+        """Record versions of interrupted acts, as far as a look-up found them."""
+        with self._database as database:
+            for act, versions in found:
+                database.executemany(
+                    "INSERT OR IGNORE INTO added VALUES (?, ?)",
+                    ((act.key, version) for version in versions),
+                )
+                database.execute(
+                    "UPDATE objects SET is_interrupted = 1, state = CASE WHEN state NOT IN "
+                    "('begun', 'planned') THEN state WHEN ? THEN 'done' ELSE 'planned' END "
+                    "WHERE key = ?",
+                    (bool(versions), act.key),
+                )
+
     def added_versions(self, act: ObjectAct) -> list[str]:
         """Return the versions that were added to an object."""
         select = "SELECT version FROM added WHERE key = ?"
         return [version for (version,) in self._database.execute(select, (act.key,))]
 
     def compare(self, rows: Iterable["VersionRow"]) -> None:
-        """Compare with a listing; mark done acts below a later version."""
+        """Compare with a listing; mark done acts if another program acted too.
+
+        Its version may be above or below the added one: both are newer than the earlier listing.
+        """
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
-            database.execute("CREATE TEMP TABLE IF NOT EXISTS current (key TEXT, version TEXT)")
-            database.execute("DELETE FROM current")
-            database.executemany(
-                "INSERT INTO current VALUES (?, ?)",
-                ((row.key, row.version_id) for row in rows if row.is_current),
-            )
+            for table in ("current", "newer"):
+                database.execute(
+                    f"CREATE TEMP TABLE IF NOT EXISTS {table} (key TEXT, version TEXT)"
+                )
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
+            known = ("", "")  # the key and kind of which the newest earlier version was passed
+            for row in rows:
+                version = (row.key, row.version_id)
+                if row.is_current:
+                    database.execute("INSERT INTO current VALUES (?, ?)", version)
+                kind = "newest_marker" if row.is_marker else "newest_version"
+                if known != (row.key, kind):
+                    if self._is_known(kind, *version):
+                        known = (row.key, kind)
+                    else:
+                        database.execute("INSERT INTO newer VALUES (?, ?)", version)
             database.execute(
-                "UPDATE objects SET state = 'changed' WHERE state = 'done' AND key NOT IN "
-                "(SELECT key FROM current JOIN added USING (key, version))"
+                "UPDATE objects SET state = 'changed' WHERE state = 'done' AND (key NOT IN "
+                "(SELECT key FROM current JOIN added USING (key, version)) OR key IN "
+                "(SELECT key FROM (SELECT * FROM newer EXCEPT SELECT * FROM added)))"
             )
+
+    def _is_known(self, kind: str, key: str, version: str) -> bool:
+        """Return whether the earlier listing has a version as the newest one.
+
+        All versions of an object without an act count as known.
+        """
+        select = f"SELECT {kind} FROM objects WHERE key = ? AND state != 'none'"  # noqa: S608
+        found = self._database.execute(select, (key,)).fetchone()
+        return found is None or found[0] == version
 
     def count_lost(self) -> int:
         """Count unchanged objects of the point that changed until `compare`."""

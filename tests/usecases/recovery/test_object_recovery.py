@@ -97,3 +97,36 @@ def test_missing_file_keeps_the_finished_acts(tmp_path: Path, target: BucketTarg
         assert listed(target) == KEYS
         take_objects_back(target, record, tmp_path)
         assert list(target.rows("")) == rows
+
+
+def test_object_stored_after_the_look_up_is_removed(
+    tmp_path: Path, target: BucketTarget, bucket: Bucket
+) -> None:
+    def store_late() -> None:
+        for key in KEYS[:2]:
+            bucket.client(bucket.admin).put_object(Bucket=bucket.name, Key=key, Body=key.encode())
+
+    with planned(tmp_path, target) as record:
+        rows = list(target.rows(""))
+        record.mark(record.acts(ActState.PLANNED, 2), ActState.BEGUN)  # the process is killed
+        put_objects(target, record, tmp_path, store_late)
+        record.compare(target.rows(""))
+        assert record.count(ActState.DONE) == len(KEYS)
+        take_objects_back(target, record, tmp_path)
+        assert list(target.rows("")) == rows
+
+
+def test_covered_object_of_another_program_is_counted(
+    tmp_path: Path, target: BucketTarget, bucket: Bucket
+) -> None:
+    def work() -> None:
+        bucket.client(bucket.admin).put_object(Bucket=bucket.name, Key=KEYS[2], Body=b"new work")
+
+    with planned(tmp_path, target) as record:
+        put_objects(target, record, tmp_path, work)
+        record.compare(target.rows(""))
+        assert record.count(ActState.CHANGED) == 1
+        take_objects_back(target, record, tmp_path)
+    client = bucket.client(bucket.admin)
+    assert listed(target) == KEYS[1:3]
+    assert client.get_object(Bucket=bucket.name, Key=KEYS[2])["Body"].read() == b"new work"
