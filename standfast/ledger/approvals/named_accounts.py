@@ -1,4 +1,4 @@
-"""Comparison of the accounts in an incident's inputs with a person's own."""
+"""Comparison of an incident's input accounts with a person's accounts."""
 
 import unicodedata
 from collections.abc import Sequence

@@ -10,9 +10,10 @@ Rules
 - To refuse or review a break-glass approval, an enrolment and a signature are enough, even for a
   target: the person that gives a break-glass approval chooses the targets, and could otherwise
   exclude everybody that may object.
-- An account that only a trigger named disqualifies nobody, and neither does a requester that did
-  not sign in: one more approval is needed instead. The requester chose all targets of a step that
-  began before the first trigger joined, even if the directory has an account under another name.
+- An account disqualifies its owner only if a requester that signed in named the account. If only a
+  trigger named it, or if the requester did not sign in, one more approval is needed instead.
+- In a step that began before the first trigger joined, the requester named all targets, even if the
+  directory has an account under another name.
 """
 
 import json

@@ -33,7 +33,10 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Return the MAC over a step's need of approval or its opening time."""
+    """Return the MAC over a step's need of approval.
+
+    `opens_at` is the start that a break-glass approval sets; the MAC then covers it too.
+    """
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
     return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])

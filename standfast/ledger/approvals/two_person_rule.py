@@ -2,8 +2,8 @@
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
-  person): it is invalid for another plan, another step or a second use. The key of a passphrase
-  signs the approval, or a passkey that this key has signed (`passkeys`).
+  person): it is invalid for another plan, another step or a second use. The signing key is derived
+  from the person's passphrase, or is a passkey that the derived key has signed (`passkeys`).
 - `objections` contains the rules by which a person may not decide, and `row_seals` the MACs that
   each claim of effects verifies again.
 - One more approval is needed if the requester did not sign in, because the requester could then be

@@ -45,9 +45,11 @@ VERIFIED_TABLES = frozenset(
     for table in (installation, person, passkey, incident, step, approval, notice, attempt, effect)
 )
 
-EVENTS_A_CHECKPOINT = 1000  # so many are verified in about 20 ms
+EVENTS_A_CHECKPOINT = 1000  # the verification of 1,000 events takes about 20 ms
 
-_LASTING = frozenset({installation.name, person.name, passkey.name})  # no incident's rows
+_LASTING = frozenset(
+    {installation.name, person.name, passkey.name}
+)  # tables without rows of incidents
 _EVENTS_PER_READ = 200
 _EFFECTS_PER_READ = 1000
 _CACHE = -16_000  # kilobytes in memory; the rest is in an unnamed temporary file

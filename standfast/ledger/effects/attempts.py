@@ -102,7 +102,7 @@ class Attempts:
             raise
 
     def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
-        """Return a step to asking; a new plan voids earlier approvals."""
+        """Return a step to the state `asking`; a new plan voids earlier approvals."""
         incident_id, name, _ = lapsed.step_key
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.lapsed", now=now

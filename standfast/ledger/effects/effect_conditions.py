@@ -42,7 +42,10 @@ def is_held() -> Any:
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Return the condition of a lock that may exist or is of this incident."""
+    """Return the condition of locks that no undo has reversed.
+
+    Locks of this incident count in every state, other locks only if they may exist.
+    """
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())
 

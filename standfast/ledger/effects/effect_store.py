@@ -51,7 +51,7 @@ class Effects:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    # the queries for due work
+    # Queries for due work.
 
     def open_work(
         self, incident_id: str, now: datetime, *, only_undos: bool = False, only_looks: bool = False

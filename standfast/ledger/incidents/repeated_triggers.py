@@ -132,7 +132,7 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
 def _that_leave_open(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
-    """Return open incidents that planned a lock but left the account open."""
+    """Return the open incidents that left an account of the inputs unlocked."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
     is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
