@@ -4,7 +4,7 @@ Rules
 - A lock lets one process append at a time: two verifications may end at the same moment.
 - A last line without a newline was cut by a crash. That line does not count, and the next append
   replaces it.
-- `mend` is the action that an error message names, such as the setting of that file.
+- `mend` is the action at the end of each error message, such as `Repair the disk`.
 """
 
 import fcntl

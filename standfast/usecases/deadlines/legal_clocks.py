@@ -8,7 +8,7 @@ Rules
 - A fact is validated before it is stored: it must name a known obligation or place, and only an
   obligation with a test can be declared as not owed.
 - A request of law enforcement stops a clock whose rule says so. For any other clock, a person must
-  give the reason: a notification that is late by mistake cannot be made in time again.
+  give the reason: a wrong delay makes a notification late, and nothing corrects that afterwards.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,10 @@ def state(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    A time that is stated first without `at` is now. Raise UsageError for an unknown name, for a
-    time stated again without `at`, and for a negative judgement without a reason.
+    Without `at`, the first statement of a time is dated now.
+
+    Raise UsageError for an unknown name, for a time stated again without `at`, and for a negative
+    judgement without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)

@@ -103,8 +103,8 @@ def check_reports(
 
     `known` maps runs to the digests in the ledger.
 
-    Reports of the runs in `elsewhere` may be missing: they are on other machines, in chains of
-    their own, unless this folder belongs to those machines too.
+    Reports of the runs in `elsewhere` may be missing, because other machines have them in chains of
+    their own. If those machines use this folder too, their reports are checked here.
     """
     problems: list[ReportProblem] = []
     previous, expected, seen = FIRST, 1, set()

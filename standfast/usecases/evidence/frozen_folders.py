@@ -153,7 +153,8 @@ class Found:
     def exit_status(self) -> ExitStatus:
         """DAMAGED for damage, else PARTIAL if anything is uncertain, else DONE.
 
-        PARTIAL if missing folders are unknown, or a second copy or a time stamp is not verified.
+        PARTIAL if the ledger could not name the required folders, or if a second copy or a time
+        stamp is not verified.
         """
         if any(evidence.problems for evidence in self.evidence):
             return ExitStatus.DAMAGED
@@ -242,7 +243,7 @@ def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
     roots, is_wanted = _roots(config), config.custody.timestamp is not None
     for evidence in found:
         if evidence.problems:
-            yield evidence  # the stamp would be of altered content
+            yield evidence  # the stamp does not cover the altered content
             continue
         manifest = read_manifest((evidence.folder / MANIFEST_FILE).read_bytes())
         seen = inspect_timestamp(evidence.folder, manifest, roots, is_wanted=is_wanted)

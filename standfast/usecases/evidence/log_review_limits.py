@@ -4,7 +4,7 @@
     limits.refuse_larger(incident, size_bytes)     # before a log is read
     clock = ReviewClock(incident, limits)
     stream = clock.timed(stream)                   # raises UsageError when the time is over
-    for event in clock.checked(events): ...        # as this does
+    for event in clock.checked(events): ...        # raises UsageError too
 
 Rules
 - A review that exceeds a limit shows nothing, because a part of a timeline looks like a whole one.

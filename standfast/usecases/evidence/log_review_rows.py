@@ -52,8 +52,8 @@ class Display:
     def may_show(self, event: Event, contains: str) -> bool:
         """Return whether a casefolded text is visible in an event.
 
-        The end of a long text is not here: there, a text counts as visible if masking does not
-        change it.
+        An event has only the beginning of a long text. For a long text, `contains` counts as
+        visible if masking does not change `contains`.
         """
         if not contains:
             return True

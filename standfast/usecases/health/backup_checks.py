@@ -229,7 +229,9 @@ def _keys(ground: Ground) -> Iterator[Check]:
         *_inside(config.backup.host),
         config.ledger.keys,
         *_inside(config.ledger.keys),
-        *([config.custody.key] if config.custody.key.exists() else []),  # missing: see above
+        *(
+            [config.custody.key] if config.custody.key.exists() else []
+        ),  # if missing, reported above
     ]
     missing = [path for path in private if not path.exists()]
     for path in missing:

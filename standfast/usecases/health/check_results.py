@@ -4,7 +4,7 @@ Rules
 - A warning is an acceptable risk, such as a vault on this disk. A failure is a function that would
   not work now. Each warning and each failure has an action.
 - A part that is not set up is a warning too, because an installation may be for backups alone. It
-  is marked as not set up, because no readiness question can then be answered with yes.
+  is marked as not set up, because the answer of `readiness` is then no.
 - No account, address or secret is named.
 """
 

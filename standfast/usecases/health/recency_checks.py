@@ -2,8 +2,8 @@
 
 Rules
 - A failure is a state in which a recovery would fail now: a set without a recent point, or with a
-  failed last drill. With a set that was never drilled, no readiness question is answered with yes.
-  A function that was not tested, or not recently, is a risk.
+  failed last drill. With a set that was never drilled, the answer of `readiness` is no. A
+  function that was not tested, or not recently, is a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
   11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
 - People are named only in masked form, and no number that was found in a log is shown.

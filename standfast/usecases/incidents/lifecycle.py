@@ -288,7 +288,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Make long moves last: a lock must not wait until a whole audience is read.
+                # Long moves come last: a lock must not wait until a whole audience is read.
                 if _make(installation, state, outside, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
@@ -326,7 +326,10 @@ def _make(
     *,
     is_long: bool = False,
 ) -> bool:
-    """Make all quick moves or one long move; return whether any was made."""
+    """Carry out all quick moves, or one long one; return whether any was made.
+
+    A move is a transition of a step, as `next_moves` returns it.
+    """
     moves = [move for move in next_moves(state, now) if _is_long(state, move) is is_long]
     for move in moves[:1] if is_long else moves:
         _make_one(installation, state, outside, move)

@@ -283,7 +283,7 @@ def _warnings(
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
     opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
-    own = {name for step in steps for name in step.own}  # another warning names these steps
+    own = {name for step in steps for name in step.own}  # these people get a warning of their own
     if asking and not opener.is_signed:
         warnings.append("nobody signed in, so steps with approvals need one more; add --as NAME")
     for step in asking:

@@ -21,8 +21,8 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    A runner still waits for locks, unlocks and look-ups of messages. It leaves notices that were
-    certainly not sent to `serve` or to the next command.
+    A runner still waits for locks, unlocks and look-ups of messages. If it is certain that a
+    message was not sent, `serve` or the next command sends the message again.
     """
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     acts += [(additional_step_verb(view.step), view) for view in state.extra]

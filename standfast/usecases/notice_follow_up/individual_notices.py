@@ -5,7 +5,7 @@ Rules
   of the original notice. Each person has one step, so that nobody is notified twice.
 - If the notice was corrected, neither text is sent: the original is wrong, and the correction
   refers to a message that this person did not receive. The notice is rendered again with the valid
-  facts. If the corrected answer excludes everybody, nothing is sent.
+  facts. If the corrected answer to a question excludes everybody, nothing is sent.
 - A recipient of an unapproved notice is refused: the next plan of the notice holds the same
   recipient again.
 - A person whose message did not arrive is notified in the same way, by letter or another address.

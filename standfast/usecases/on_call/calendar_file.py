@@ -21,7 +21,7 @@ from standfast.time_limit import within
 _LARGEST_BYTES = 1024 * 1024
 _LONGEST_SECONDS = 10.0
 _LONGEST_NAME = 64
-_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # others could repeat without end
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # others repeat more than once a day
 
 
 def calendar_duties(file: Path, time_zone: str, since: datetime, until: datetime) -> list[Duty]:

@@ -7,10 +7,10 @@ Rules
 - A page that failed is followed by the next at once. A page whose outcome is unknown is not sent
   again in the same round. A round in which every page failed does not count, and the next round
   waits: an outage of the network must not use up the pages.
-- A trigger has at most one open call-out, whatever it opens meanwhile, and the next one begins ten
-  minutes after the last: a flood of alerts pages as one alert does.
-- An acknowledgement covers no incident in which an account of the person is a target: what is left
-  begins another call-out.
+- A trigger has at most one open call-out, however many incidents it opens meanwhile. The next one
+  begins ten minutes after the last: a flood of alerts pages as one alert does.
+- An acknowledgement does not cover incidents in which an account of the person is a target. Another
+  call-out begins for these incidents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -109,7 +109,7 @@ def acknowledge(
         covers = [name for name in every if incident_of(name) not in targeted]
         if calls.end(call_out, CallOutState.ACKNOWLEDGED, covers, by, installation.clock()):
             ended += 1
-            if call_out.incident != row.id:  # the timeline of each of the two has the event
+            if call_out.incident != row.id:  # the event is in the timelines of both incidents
                 detail: dict[str, Json] = {"subject": call_out.subject}
                 installation.record_event(row.id, "call-out.acknowledged", detail, by=by)
     earlier = next(iter(calls.of_incident(row.id)), None)
@@ -225,7 +225,7 @@ def _is_new(installation: Installation, matter: Matter) -> bool:
     newest = installation.ledger.call_outs.newest(matter.subject)
     if newest is None or not matter.people:
         return bool(matter.people)
-    # What came back after it was over needs a person again, such as a resumed incident.
+    # A matter that was over needs a person again if it returns, such as a resumed incident.
     is_known = newest.state is not CallOutState.OVER and not uncovered(newest, matter.covers)
     if newest.state is CallOutState.OPEN or is_known:
         return False

@@ -1,13 +1,15 @@
 """Matters that need a person now, from the state of the ledger.
 
 Rules
-- A matter is what one trigger opened or added to a stopped incident, or the steps of live incidents
-  that wait for approval; the latter are grouped by trigger as well. Exercises have no matters
-  (decision 0045).
+- There are two kinds of matters. One is the incidents that a trigger opened, with the alerts that
+  it added to stopped incidents. The other is the steps of live incidents that wait for approval,
+  grouped by trigger, or by incident if no trigger opened it or if it is quiet. Exercises have no
+  matters (decision 0045).
 - For a trigger, the people on duty are paged first, then the fallback; `page_roles` applies to the
   people on duty. For approvals, only people that were asked for the approval are paged: an insider
   must not be warned.
-- A page names no incident that its person may not see, or was not asked about.
+- A page about a trigger names an incident that its person may see. A page about approvals names an
+  incident that its person was asked about.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +30,7 @@ _TRIGGER, _APPROVALS = "trigger", "approvals"
 
 @dataclass(frozen=True, kw_only=True)
 class Matter:
-    """Something that needs a person now."""
+    """A subject that needs the decision or help of a person now."""
 
     subject: str  # `trigger.NAME`, or `approvals.` and a trigger or an incident
     incident: str  # the incident that pages name
@@ -46,7 +48,7 @@ class Matter:
 
 
 def matters(installation: Installation, triggers: Mapping[str, Trigger]) -> Iterator[Matter]:
-    """Yield everything that needs a person now, acknowledged or not."""
+    """Yield all matters, acknowledged or not."""
     pages, steps = all_pages(installation), installation.ledger.call_outs.asked_steps()
     if not pages and not steps:
         return

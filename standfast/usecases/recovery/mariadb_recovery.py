@@ -4,8 +4,8 @@ Rules
 - A dump is loaded under the name of an incomplete database, on which no account has rights. The
   existing database serves until the load is complete.
 - MariaDB cannot rename a database, so its content is moved. Each move is recorded before and after
-  it, with the content, sealed under the key of the incident. Nothing in a database says what a
-  recovery does: its users could write it.
+  it, with the content, sealed under the key of the incident. A recovery does not read its state
+  from a database, because the users of the database could change that state.
 - A try that was interrupted is reversed before the next one: the previous content gets its name
   back, and the content that was loaded is kept under the name of an incomplete database.
 - Only the content that the plan showed is set aside, recognised by the names of its parts.
@@ -35,7 +35,7 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 
 _CONTEXT = "database move"
-_PREVIOUS, _LOADED = "previous", "loaded"  # what a move moves
+_PREVIOUS, _LOADED = "previous", "loaded"  # the content that a move concerns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +82,11 @@ class MariadbRecovery:
         return size
 
     def undo(self) -> None:
-        """Give the previous content its name; keep the restored one."""
+        """Move the previous content back to its name; keep the restored one."""
         self.bring_back(self.replacement.withdrawn)
 
     def bring_back(self, withdrawn: str = "") -> None:
-        """Give the previous content its name after a failed try.
+        """Move the previous content back to its name after a failed try.
 
         The content that has the name then is kept as `withdrawn`, or as an incomplete database.
         """

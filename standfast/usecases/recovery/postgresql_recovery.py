@@ -48,7 +48,7 @@ class PostgresqlRecovery:
         Raise Refused if another database has appeared since the plan.
         """
         last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
-        if last == RETURNING:  # an earlier try could not end that
+        if last == RETURNING:  # an earlier try could not complete the return
             self.bring_back()
         aside = self.replacement.set_aside if self.replacement.existed else None
         self._write(REPLACING, set_aside=aside)

@@ -279,7 +279,7 @@ class VersionRecord:
         return found is None or found[0] == version
 
     def count_lost(self) -> int:
-        """Count unchanged objects of the point that changed until `compare`."""
+        """Count unchanged objects with a version that `compare` did not find."""
         select = (
             "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
             "AND (key, present) NOT IN (SELECT key, version FROM current)"
