@@ -94,8 +94,8 @@ class Committer:
     ) -> Committed:
         """Put the snapshot of a finished tree; then the recovery point exists.
 
-        `prunes`: the upload cache may forget what only earlier runs of the set needed. `filled`:
-        the sources that had files.
+        With `prunes`, the upload cache may forget content that only earlier runs of the set needed.
+        `filled` names the sources that had files.
 
         Raise `PacksFreed` (nothing was put; walk the sources again) or `UsageError` (the owner
         ended the trust in this writer).

@@ -41,7 +41,7 @@ class _Batch:
 
     refs: list[BlobRef] = field(default_factory=list)
     read: Future[list[memoryview | BackupError]] = field(default_factory=Future)
-    packed: list[memoryview | BackupError] | None = None  # set when the read was awaited
+    packed: list[memoryview | BackupError] | None = None  # set after the wait for `read`
 
 
 _UNREAD = _Batch()
@@ -70,7 +70,7 @@ class _Round:
 
 
 class _Ahead:
-    """Frames of waiting steps: wanted by the round and read in batches."""
+    """Frames that are read ahead, round by round, in batches by pack."""
 
     def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
         self._reader = reader

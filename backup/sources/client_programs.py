@@ -94,7 +94,7 @@ class ErrorOutput:
         self._head = b""
         self._tail = b""
         self._left_out = 0  # bytes between the two
-        read_end, self.write_end = os.pipe()  # the program writes to `line`
+        read_end, self.write_end = os.pipe()  # the program writes, `_listen` reads
         self._is_open = True
         self._thread = threading.Thread(target=self._listen, args=(read_end,), daemon=True)
         self._thread.start()

@@ -45,7 +45,7 @@ _BLOCK_BYTES = 4096  # memory address and size must be multiples of it
 class DirectoryStore(Store):
     """Read-only files below `path`, which the first `put` creates."""
 
-    read_over_bytes: ClassVar[int] = 256 * 1024  # reading this takes as long as another call
+    read_over_bytes: ClassVar[int] = 256 * 1024  # such a read takes as long as one call
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

@@ -62,10 +62,11 @@ class FolderStack:
     def leave(self, last: Callable[[int | None], None] | None = None) -> None:
         """Return to the parent of the innermost folder.
 
-        Raise `OSError` if it cannot be found; the stack is at the parent nevertheless, and
-        `current` raises the error again. `last` is called with the left folder's descriptor before
-        it is closed, because its changes may block the way back; None if the folder was not found
-        again.
+        Raise `OSError` if the parent cannot be found; the stack is at the parent nevertheless, and
+        `current` raises the error again.
+
+        `last` is called with the descriptor of the left folder, or with None if that folder was not
+        found again. The parent is opened first, because a change of mode by `last` may prevent it.
         """
         child = self._levels.pop()
         parent = self._levels[-1]

@@ -1,4 +1,4 @@
-"""Limited accounts of a MariaDB server, and the rights of other accounts
+"""Limited accounts of a MariaDB server, and the rights of other accounts.
 
 - A dump is loaded, and checks query its data, as an account that has rights on these databases
   only. So a dump cannot reach another database, and cannot name another definer. A view that a

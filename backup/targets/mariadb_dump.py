@@ -1,4 +1,4 @@
-"""Stored code in a MariaDB dump: its definers, and obstacles to a load
+"""Stored code in a MariaDB dump: its definers, and obstacles to a load.
 
 - Views, triggers, routines and events run with the rights of their definer. `DumpCode.loadable`
   names the loading account as the definer of each, and keeps the definer of the dump.
@@ -114,7 +114,7 @@ class DumpCode:
                 found = match["kind"].decode() if kind == "routine" else kind
                 self.definers[found.upper(), _unquoted(name)] = account
                 after = match[kind] + name
-                # A trigger may name its database, which it does not have while it is loaded.
+                # A trigger is loaded into another database: omit the name of its database.
                 after += match["time"] + match["table"] if kind == "trigger" else b""
         return b"DEFINER=CURRENT_USER" + after
 

@@ -1,4 +1,4 @@
-"""Key files of hosts and custodians; too slow passphrases are not tried.
+"""Key files of hosts and custodians; slow passphrase tests are refused.
 
 - A host has its signing key, the id key, and public keys: nothing in its folder decrypts anything.
 - A custodian's file is created once, then taken offline, like the owner's file (see `ownership`).
