@@ -46,7 +46,7 @@ from standfast.config.value_types import (
     Name,
     Place,
     Port,
-    Rung,
+    RoleOrPerson,
     SecretReference,
     TimeZone,
     WebAddress,
@@ -184,7 +184,7 @@ class LimitsConfig(Section):
 class ApprovalsConfig(Section):
     """Escalation of steps that wait for approval and get no answer."""
 
-    ladder: Items[Rung] = Field(
+    ladder: Items[RoleOrPerson] = Field(
         default=(),
         description="The roles that are paged one after the other while an approval is not "
         "given in the time that the playbook states; `person:NAME` is one person. The people "

@@ -230,7 +230,7 @@ ObjectPrefix = Annotated[
 AccountName = Annotated[
     str, like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
 ]
-Rung = Annotated[
+RoleOrPerson = Annotated[
     str,
     like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "write a role, or person: and a sign-in name"),
 ]

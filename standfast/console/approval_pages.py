@@ -73,7 +73,7 @@ from standfast.usecases.incidents.lifecycle import account_lists, add_to_inciden
 from standfast.usecases.incidents.lifecycle import stop as halt
 from standfast.usecases.on_call.call_outs import acknowledge, open_call_outs
 from standfast.usecases.people.passkeys import refuse_other_console
-from standfast.usecases.reports.legal_duties import duties_of
+from standfast.usecases.reports.legal_obligations import incident_obligations
 from standfast.usecases.reports.result_pages import heading, incident_report, open_incident_line
 from standfast.usecases.triggers.message_intake import triggers_of
 
@@ -248,7 +248,7 @@ class ApprovalPages:
         lines = [
             ConsoleLine(
                 incident=open_incident_line(self.installation, row),
-                duties=duties_of(self.installation, row.id, row.mode),
+                obligations=incident_obligations(self.installation, row.id, row.mode),
                 asks=tuple(
                     request.summary
                     for request in pending_requests(self.installation, row.id, session.person)

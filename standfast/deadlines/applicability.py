@@ -92,9 +92,11 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
     """Return whether the law may apply; ValueError for an unknown holder."""
-    bound = HOLDERS.get(obligation.duty_holder)
+    bound = HOLDERS.get(obligation.obligated_party)
     if bound is None:
-        raise ValueError(f"{obligation.id}: the duty holder {obligation.duty_holder!r} is unknown")
+        raise ValueError(
+            f"{obligation.id}: the obligated party {obligation.obligated_party!r} is unknown"
+        )
     return bool(bound.parts & parts) and (bound.sector is None or bound.sector in sectors)
 
 

@@ -39,7 +39,7 @@ def contract(
         jurisdiction=AGREEMENT + name,
         instrument=f"agreement with {client}",
         section=section,
-        duty_holder=Part.PROCESSOR,
+        obligated_party=Part.PROCESSOR,
         recipient=Recipient.CONTROLLER,
         recipient_name=client,
         clock_start=start,

@@ -89,7 +89,7 @@ class Obligation:
     jurisdiction: str
     instrument: str
     section: str
-    duty_holder: str
+    obligated_party: str
     recipient: Recipient
     recipient_name: str
     clock_start: str
@@ -144,7 +144,7 @@ def is_same_notice(first: Obligation, second: Obligation) -> bool:
 
 _KEYS = frozenset(
     {
-        "id", "jurisdiction", "instrument", "section", "duty_holder", "recipient", "trigger",
+        "id", "jurisdiction", "instrument", "section", "obligated_party", "recipient", "trigger",
         "deadline", "series", "phase", "delay_or_extension", "content_required", "channels",
         "status", "effective_from", "notes", "citation", "verified_from", "read_on", "confidence",
     }
@@ -187,7 +187,7 @@ def _obligation(row: Mapping[str, Any]) -> Obligation:
         jurisdiction=row["jurisdiction"],
         instrument=row["instrument"],
         section=row["section"],
-        duty_holder=row["duty_holder"],
+        obligated_party=row["obligated_party"],
         recipient=_word(Recipient, recipient["class"]),
         recipient_name=recipient["name"],
         clock_start=trigger["clock_start"],

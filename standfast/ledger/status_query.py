@@ -341,7 +341,7 @@ def _step_counts(cursor: Cursor) -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
-    (_, name, round_, state, due_at, is_asked, rung, escalates_at, runs_from, joined) = row[:10]
+    (_, name, round_, state, due_at, is_asked, level, escalates_at, runs_from, joined) = row[:10]
     (is_accepted, needs_approvals, digest, has_answer, broken, others) = row[10:]
     is_asking = state == StepState.ASKING
     return StepView(
@@ -352,7 +352,7 @@ def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
         answer="" if has_answer else None,  # the answer is sealed; only its presence can be queried
         due_at=_optional(due_at),
         asked=bool(is_asked),
-        rung=rung,
+        level=level,
         joined=joined,
         escalates_at=_optional(escalates_at),
         opens_at=_optional(runs_from) if is_asking and broken else None,

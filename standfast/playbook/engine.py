@@ -69,7 +69,7 @@ class Prompt(_StepMove):
 class Escalate(_StepMove):
     """Page the next people: the paged ones have not answered in time."""
 
-    rung: int
+    level: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,8 +333,8 @@ def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
             if not view.asked:
                 return Ask(step=view.step, round=view.round)
             is_late = view.escalates_at is not None and view.escalates_at <= now
-            next_rung = Escalate(step=view.step, round=view.round, rung=view.rung + 1)
-            return next_rung if is_late else None
+            next_level = Escalate(step=view.step, round=view.round, level=view.level + 1)
+            return next_level if is_late else None
         case StepState.ASKING | StepState.RUNNING:
             return _settle(view)
         case StepState.PROMPTED if view.answer is not None:

@@ -53,7 +53,7 @@ class StepView:
     due_at: datetime | None = None  # WAITING: the end of the wait
     moved_at: datetime | None = None  # RUNNING: its start or its last progress
     asked: bool = False  # ASKING: the approvers were paged
-    rung: int = 0  # ASKING: how often it was escalated
+    level: int = 0  # ASKING: how often it was escalated
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: nobody is left
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
     joined: int = 0  # number of the triggers that added targets to the incident and that it covers

@@ -20,7 +20,7 @@ def form_page(form: Form, heading: Heading, incident: str, now: datetime) -> str
         Clock(heading.time_zone),
         report={"heading": heading},
         form=form,
-        duty=form.clock.obligation,
+        obligation=form.clock.obligation,
         incident=incident,
         is_late=form.clock.due is not None and now > form.clock.due.strict,
         note=NOT_ADVICE,

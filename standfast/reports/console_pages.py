@@ -13,7 +13,12 @@ from datetime import datetime
 
 from standfast.plurals import counted
 from standfast.reports.html_page import Clock, incident_values, render
-from standfast.reports.report_records import Duties, Heading, IncidentReport, OpenIncident
+from standfast.reports.report_records import (
+    Heading,
+    IncidentObligations,
+    IncidentReport,
+    OpenIncident,
+)
 
 APPROVE, DECIDE, REPORT = "approve", "decide", "report"
 
@@ -76,7 +81,7 @@ class ConsoleLine:
     """One open incident on the first page."""
 
     incident: OpenIncident
-    duties: Duties | None
+    obligations: IncidentObligations | None
     asks: tuple[str, ...]  # the requests to the reader, as `DecisionLine.summary`
 
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from standfast.records import Json, JsonObject, timestamp
 from standfast.reports import report_sentences
 from standfast.reports.html_page import Clock, render
-from standfast.reports.report_records import Decision, Duties, IncidentReport, StepLine
+from standfast.reports.report_records import Decision, IncidentObligations, IncidentReport, StepLine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class HandoverReport:
             ],
             "is_carried": self.is_carried,
             "clocks": [{"what": clock.event, "at": timestamp(clock.at)} for clock in self.clocks],
-            "duties": _duties(self.report.duties),
+            "obligations": _obligations(self.report.obligations),
             "unknown": [
                 {
                     "effect": unknown.effect,
@@ -118,7 +118,7 @@ class AfterAction:
                 {"what": figure.label, "seconds": round(figure.value.total_seconds())}
                 for figure in self.figures
             ],
-            "duties": _duties(self.report.duties),
+            "obligations": _obligations(self.report.obligations),
             "steps": [_step(step) for step in self.report.steps],
             "decisions": [_decision(decision) for decision in self.report.decisions],
             "otherwise": list(self.otherwise),
@@ -162,7 +162,7 @@ def _incident_json(report: IncidentReport) -> dict[str, Json]:
     }
 
 
-def _duties(owed: Duties | None) -> Json:
+def _obligations(owed: IncidentObligations | None) -> Json:
     if owed is None:
         return None
     return {

@@ -258,7 +258,7 @@ class Heading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DutyLine:
+class ObligationLine:
     """A recipient to be notified by law or contract."""
 
     to: str
@@ -269,10 +269,10 @@ class DutyLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duties:
+class IncidentObligations:
     """The legal clocks of an incident."""
 
-    lines: tuple[DutyLine, ...]  # missed ones first, then by due date
+    lines: tuple[ObligationLine, ...]  # missed ones first, then by due date
     questions: tuple[str, ...]  # answers would start or decide a clock
     not_started: int  # obligations whose fact is unknown
     trouble: str = ""  # why no clock could be counted
@@ -315,7 +315,7 @@ class IncidentReport:
     closed_at: datetime | None
     next_step: str  # with commands in backticks
     steps: tuple[StepLine, ...]
-    duties: Duties | None = None  # None where no law is configured
+    obligations: IncidentObligations | None = None  # None where no law is configured
     notices: tuple[NoticeLine, ...] = ()
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()

@@ -57,12 +57,12 @@ def test_each_question_is_asked_for_some_clock(shipped: Mapping[str, Obligation]
     assert asked == QUESTIONS.keys()
 
 
-def test_each_duty_holder_is_known_and_used(
+def test_each_obligated_party_is_known_and_used(
     shipped: Mapping[str, Obligation],
 ) -> None:
     everybody = frozenset(Part), frozenset(Sector)
     assert all(binds(obligation, *everybody) for obligation in shipped.values())
-    assert {obligation.duty_holder for obligation in shipped.values()} == HOLDERS.keys()
+    assert {obligation.obligated_party for obligation in shipped.values()} == HOLDERS.keys()
 
 
 def test_each_threshold_is_a_number_or_a_question(shipped: Mapping[str, Obligation]) -> None:

@@ -1,4 +1,4 @@
-"""States of each duty: started, due, missed, held, blocked, not owed."""
+"""States of obligations: started, due, missed, held, blocked, not owed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -82,7 +82,7 @@ def test_clocks_wait_for_and_ask_for_facts() -> None:
     assert {"awareness", "scope"} <= asked
 
 
-def test_processor_of_one_state_sees_own_duties() -> None:
+def test_processor_of_one_state_sees_own_obligations() -> None:
     found = all_clocks(
         parts=frozenset({Part.PROCESSOR}),
         sectors=frozenset(),
@@ -111,7 +111,7 @@ def test_receipt_ends_a_clock_in_time_or_late() -> None:
         assert clock["eu-gdpr-33-authority"].because == "receipt 7"
 
 
-def test_soft_duty_is_due_at_its_start() -> None:
+def test_soft_obligation_is_due_at_its_start() -> None:
     clock = all_clocks(time_of("awareness"))["eu-gdpr-33-2-processor"]
     assert (clock.standing, clock.due) == (Standing.RUNNING, None)
     assert clock.share_gone(NOW) is None
@@ -137,7 +137,7 @@ def test_later_of_two_required_facts_counts() -> None:
     assert (clock.started_at, clock.started_by) == (at(4), "scope")
 
 
-def test_year_end_duty_follows_its_facts_year() -> None:
+def test_year_end_obligation_follows_its_facts_year() -> None:
     for discovered in (NOW, datetime(2026, 12, 30, 12, tzinfo=UTC)):
         clock = all_clocks(time_of("discovery", discovered), now=discovered)
         due = clock["us-hipaa-408-hhs-annual"].due
@@ -173,7 +173,7 @@ def test_later_classification_replaces_an_outer_limit() -> None:
     assert found["eu-dora-19-initial-classification"].standing is Standing.RUNNING
 
 
-def test_too_few_people_end_a_duty() -> None:
+def test_too_few_people_end_an_obligation() -> None:
     name = "us-hipaa-406-media"
     assert all_clocks(time_of("discovery"))[name].standing is Standing.RUNNING
     clock = all_clocks(time_of("discovery"), affected("US federal", 500))[name]
@@ -184,7 +184,7 @@ def test_too_few_people_end_a_duty() -> None:
     assert clock.standing is Standing.RUNNING
 
 
-def test_judgement_can_add_a_duty() -> None:
+def test_judgement_can_add_an_obligation() -> None:
     name, few = "jp-appi-preliminary", affected("Japan", 3)
     aware = time_of("awareness")
     assert all_clocks(aware, few)[name].standing is Standing.RUNNING  # not judged yet: owed
@@ -194,7 +194,7 @@ def test_judgement_can_add_a_duty() -> None:
     assert all_clocks(aware, few, no, yes)[name].standing is Standing.RUNNING
 
 
-def test_risk_answer_no_ends_a_duty() -> None:
+def test_risk_answer_no_ends_an_obligation() -> None:
     name = "eu-gdpr-34-individuals"
     aware = time_of("awareness")
     questions = all_clocks(aware)[name].questions
@@ -204,7 +204,7 @@ def test_risk_answer_no_ends_a_duty() -> None:
     assert "ada judged" in clock.because
 
 
-def test_risk_answer_yes_restores_a_duty() -> None:
+def test_risk_answer_yes_restores_an_obligation() -> None:
     name, aware = "eu-gdpr-34-individuals", time_of("awareness")
     yes, no = (judged(FactKind.ANSWER, name, is_so=is_so) for is_so in (True, False))
     for answers in ((yes,), (no, yes)):
@@ -222,7 +222,7 @@ def test_only_deciding_questions_are_asked() -> None:
     judgement = judged(FactKind.THRESHOLD, name, is_so=False)
     assert asked() == [FactKind.AFFECTED, FactKind.THRESHOLD, FactKind.ANSWER]
     assert asked(few) == [FactKind.THRESHOLD, FactKind.ANSWER]
-    assert asked(many) == [FactKind.ANSWER], "the number alone brings the duty"
+    assert asked(many) == [FactKind.ANSWER], "the number alone brings the obligation"
     assert asked(few, judgement) == [], "it is not owed"
     assert asked(judgement) == [FactKind.AFFECTED, FactKind.ANSWER]
     for is_so in (True, False):
@@ -292,13 +292,13 @@ def blocked_by(name: str) -> Obligation:
     return next(obligation for obligation in SHIPPED if obligation.id == name)
 
 
-def test_duty_beside_a_notice_is_due_with_it() -> None:
+def test_obligation_beside_a_notice_is_due_with_it() -> None:
     clock = all_clocks(told("us-ct-residents", at(2)))["us-ct-ag"]
     assert clock.due is not None
     assert clock.due.strict == at(2)
 
 
-def test_only_own_place_starts_a_dependent_duty() -> None:
+def test_only_own_place_starts_a_dependent_obligation() -> None:
     for other in ("us-me-residents", "eu-gdpr-34-individuals", "eu-gdpr-33-authority"):
         clock = all_clocks(told(other))["us-ct-ag"]
         assert (clock.standing, clock.due) == (Standing.NOT_STARTED, None)
@@ -361,7 +361,7 @@ def test_delay_stops_only_clocks_that_permit_it() -> None:
         assert found[name].standing is Standing.HELD
     for name in ("eu-gdpr-33-authority", "us-sec-8k-105", "us-bank-36h"):
         assert found[name].standing is Standing.RUNNING
-    # Who names the duty itself has said why the document does it (`operations/deadlines`).
+    # A statement that names the obligation itself also names the document as its reason.
     found = all_clocks(*facts, delay("us-sec-8k-105", at(30)), now=at(9))
     assert found["us-sec-8k-105"].standing is Standing.HELD
 

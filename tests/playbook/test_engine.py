@@ -309,7 +309,7 @@ def test_late_approval_is_escalated() -> None:
         late = replace(asking, escalates_at=escalates_at)
         return next_moves(state_of(playbook, late), NOON)
 
-    assert moves(NOON) == [Escalate(step="lock", round=1, rung=1)]
+    assert moves(NOON) == [Escalate(step="lock", round=1, level=1)]
     assert moves(NOON + timedelta(seconds=1)) == []
     assert moves(None) == []
 

@@ -12,9 +12,9 @@ from standfast.cli.deadlines.incident_facts import (
     answer,
     content,
     delay,
-    duty_argument,
     fact,
     notified,
+    obligation_argument,
 )
 from standfast.cli.incidents.incident_arguments import incident_argument, open_incident
 from standfast.cli.parsing.commands import Group, command
@@ -98,10 +98,12 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
 )
 @incident_argument
-@duty_argument
+@obligation_argument
 @click.option("--to", type=FilePath(), metavar="FILE", help="By default OBLIGATION.html.")
 @click.pass_obj
-def form(call: Call, incident: str | None, duty: str | None, to: Path | None) -> ExitStatus:
+def form(
+    call: Call, incident: str | None, obligation_id: str | None, to: Path | None
+) -> ExitStatus:
     """Write the form of an obligation as a page, with its gaps marked.
 
     Standfast never sends a form.
@@ -111,7 +113,7 @@ def form(call: Call, incident: str | None, duty: str | None, to: Path | None) ->
     from standfast.usecases.deadlines.legal_clocks import filled_form
     from standfast.usecases.reports.result_pages import heading
 
-    with open_incident(call, incident, duty, takes="OBLIGATION") as (
+    with open_incident(call, incident, obligation_id, takes="OBLIGATION") as (
         installation,
         incident_id,
         (name,),
@@ -172,24 +174,24 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     example="standfast deadline show eu-gdpr-33-authority",
     needs_ledger=False,
 )
-@click.argument("duty", metavar="OBLIGATION", help="The obligation's id.")
+@click.argument("obligation_id", metavar="OBLIGATION", help="The obligation's id.")
 @click.pass_obj
-def show(call: Call, duty: str) -> ExitStatus:
+def show(call: Call, obligation_id: str) -> ExitStatus:
     """Show an obligation: its rule, its content and its sources."""
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
     known = {obligation.id: obligation for obligation in shipped()}
-    if (obligation := known.get(duty)) is None:
+    if (obligation := known.get(obligation_id)) is None:
         raise UsageError(
-            f"obligation {duty!r}: unknown. `standfast deadline list INCIDENT --all` lists those "
-            f"of this installation{nearest_name_hint(duty, known)}"
+            f"obligation {obligation_id!r}: unknown. `standfast deadline list INCIDENT --all` "
+            f"lists those of this installation{nearest_name_hint(obligation_id, known)}"
         )
     limit = obligation.limit
     rows = [
         ["where", obligation.jurisdiction],
         ["law", f"{obligation.instrument}, {obligation.section}"],
-        ["applies to", obligation.duty_holder],
+        ["applies to", obligation.obligated_party],
         ["notify", f"{obligation.recipient_name} ({obligation.recipient.value.replace('_', ' ')})"],
         ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(obligation)}"],
         ["threshold", obligation.threshold],
@@ -229,7 +231,7 @@ def places(call: Call) -> ExitStatus:
     lines: list[Line] = [
         Table(
             rows=[[name, str(count)] for name, count in sorted(counts.items())],
-            headings=["place", "duties"],
+            headings=["place", "obligations"],
         ),
         "",
         f"Sectors with separate obligations: {', '.join(Sector)}",

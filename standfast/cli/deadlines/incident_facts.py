@@ -26,8 +26,8 @@ _EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.USAGE: "there is no such incident, obligation or place, or the value is not valid",
 }
 _TIME = "as 2026-03-02T14:20+01:00"
-duty_argument = click.argument(
-    "duty", metavar="[OBLIGATION]", required=False, help="The obligation's id."
+obligation_argument = click.argument(
+    "obligation_id", metavar="[OBLIGATION]", required=False, help="The obligation's id."
 )
 because_option = click.option(
     "--because", default="", help="The source of the statement; it is recorded."
@@ -94,7 +94,7 @@ def affected(
     "--because 'the laptop was encrypted'",
 )
 @incident_argument
-@duty_argument
+@obligation_argument
 @click.argument("is_owed", required=False, metavar="[yes|no]", help="Whether the test is met.")
 @click.option(
     "--threshold",
@@ -108,7 +108,7 @@ def affected(
 def answer(
     call: Call,
     incident: str | None,
-    duty: str | None,
+    obligation_id: str | None,
     is_owed: str | None,
     threshold: bool,
     because: str,
@@ -119,7 +119,7 @@ def answer(
     """
     kind = FactKind.THRESHOLD if threshold else FactKind.ANSWER
     return _state(
-        *(call, (incident, duty, is_owed), "OBLIGATION and yes or no", kind),
+        *(call, (incident, obligation_id, is_owed), "OBLIGATION and yes or no", kind),
         lambda now, words: {"is_so": _yes_or_no(words[1]), "reference": because},
     )
 
@@ -131,7 +131,7 @@ def answer(
 )
 @incident_argument
 @click.argument(
-    "duty",
+    "obligation_id",
     metavar="[OBLIGATION]",
     required=False,
     help="The obligation's id, or people:PLACE.",
@@ -143,7 +143,7 @@ def answer(
 def notified(
     call: Call,
     incident: str | None,
-    duty: str | None,
+    obligation_id: str | None,
     receipt: str | None,
     at: str | None,
     mistaken: bool,
@@ -152,7 +152,7 @@ def notified(
     if receipt is None or not receipt.strip():
         raise UsageError("receipt: none is given, and only a receipt ends a clock. Add --receipt")
     return _state(
-        *(call, (incident, duty), "OBLIGATION", FactKind.NOTIFIED),
+        *(call, (incident, obligation_id), "OBLIGATION", FactKind.NOTIFIED),
         lambda now, words: {
             "at": None if mistaken else parse_moment(at) or now,
             "is_so": False if mistaken else None,

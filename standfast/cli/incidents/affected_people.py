@@ -139,11 +139,11 @@ def add(
     repeated = sum(added.repeated for added in lists)
     if repeated:
         lines.append(f"{counted(repeated, 'row')} not added, for people that are already listed.")
-    report, without_duty = lists[-1].report, lists[-1].places_without_duty
+    report, without_obligation = lists[-1].report, lists[-1].places_without_obligation
     lines += [
         f"{counted(count, 'person', 'people')} in {name!r}: no legal clock counts this place. "
         "`standfast deadline places` lists the places."
-        for name, count in without_duty.items()
+        for name, count in without_obligation.items()
     ]
     missing = ["some logs were left out"] if status is not ExitStatus.DONE else []
     missing += [f"{counted(cut, 'record')} of the logs could not be read completely"] if cut else []
@@ -158,7 +158,7 @@ def add(
             "added": sum(added.listed.people for added in lists if added.listed),
             "repeated": repeated,
             "records_cut": cut,
-            "places_without_duty": dict(without_duty),
+            "places_without_obligation": dict(without_obligation),
             **_document(report),
         },
         [*lines, "", *_lines(report)],

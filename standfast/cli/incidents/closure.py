@@ -21,7 +21,7 @@ from standfast.plurals import counted
 from standfast.records import Json, Mode, timestamp
 
 if TYPE_CHECKING:
-    from standfast.reports.report_records import DutyLine
+    from standfast.reports.report_records import ObligationLine
 
 _RESULT = {
     Mode.LIVE: "its accounts stay as they are",
@@ -48,7 +48,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     """
     from standfast.usecases.incidents import lifecycle
     from standfast.usecases.notice_follow_up.open_recipients import open_recipients
-    from standfast.usecases.reports.legal_duties import duties_of
+    from standfast.usecases.reports.legal_obligations import incident_obligations
 
     with open_incident(call, incident) as (installation, incident_id, _):
         lifecycle.close(installation, incident_id, by=signed_in(call, installation))
@@ -56,11 +56,14 @@ def close(call: Call, incident: str | None) -> ExitStatus:
         undone, short = outcome.unfinished, outcome.fell_short
         left = open_recipients(installation, outcome.state)
         mode, zone = outcome.state.mode, installation.config.organisation.time_zone
-        duties = duties_of(installation, incident_id, mode) if mode is Mode.LIVE else None
+        obligations = (
+            incident_obligations(installation, incident_id, mode) if mode is Mode.LIVE else None
+        )
     clocks = [
-        duty
-        for duty in (duties.lines if duties else ())
-        if duty.standing == "missed" or (duty.standing == "running" and not duty.is_earliest)
+        obligation
+        for obligation in (obligations.lines if obligations else ())
+        if obligation.standing == "missed"
+        or (obligation.standing == "running" and not obligation.is_earliest)
     ]
     lines: list[Line] = [f"{incident_id} is closed; {_RESULT[mode]}."]
     if short:
@@ -72,11 +75,11 @@ def close(call: Call, incident: str | None) -> ExitStatus:
         lines.append(f"Not finished: {', '.join(undone)}.")
     if left.sentence:
         lines.append(f"Still open: {left.sentence}; `standfast notice accounting {incident_id}`.")
-    if duties is not None and duties.trouble:
-        lines.append(f"Warning: no legal clock can be counted: {duties.trouble}")
+    if obligations is not None and obligations.trouble:
+        lines.append(f"Warning: no legal clock can be counted: {obligations.trouble}")
     if clocks:
         verb = "continues" if len(clocks) == 1 else "continue"
-        text = ", ".join(_clock(duty, zone) for duty in clocks)
+        text = ", ".join(_clock(obligation, zone) for obligation in clocks)
         lines.append(
             f"{counted(len(clocks), 'legal clock')} {verb}: {text}; "
             f"`standfast deadline list {incident_id}`."
@@ -89,8 +92,12 @@ def close(call: Call, incident: str | None) -> ExitStatus:
         f"Next: `standfast audit show {incident_id}` shows its timeline.{again.get(mode, '')}"
     )
     running: list[Json] = [
-        {"to": duty.to, "standing": duty.standing, "due": timestamp(duty.due) if duty.due else None}
-        for duty in clocks
+        {
+            "to": obligation.to,
+            "standing": obligation.standing,
+            "due": timestamp(obligation.due) if obligation.due else None,
+        }
+        for obligation in clocks
     ]
     document = {
         "incident": incident_id,
@@ -135,6 +142,6 @@ def reopen(call: Call, incident: str) -> ExitStatus:
     return call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)
 
 
-def _clock(duty: "DutyLine", zone: str) -> str:
-    due = f"due {minute(duty.due, zone)}" if duty.due else "due now"
-    return f"{duty.to} {'missed, ' if duty.standing == 'missed' else ''}{due}"
+def _clock(obligation: "ObligationLine", zone: str) -> str:
+    due = f"due {minute(obligation.due, zone)}" if obligation.due else "due now"
+    return f"{obligation.to} {'missed, ' if obligation.standing == 'missed' else ''}{due}"

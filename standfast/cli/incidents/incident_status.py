@@ -13,7 +13,7 @@ from standfast.playbook.status.next_step import Standing
 from standfast.playbook.status.progress import interrupted, step_of
 from standfast.plurals import counted
 from standfast.records import EffectState, StepState
-from standfast.reports.report_records import Duties
+from standfast.reports.report_records import IncidentObligations
 from standfast.reports.report_sentences import state_words
 from standfast.usecases.core.additional_steps import additional_step_title
 from standfast.usecases.incidents.result_summary import Tally
@@ -50,7 +50,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     ]
     warned = [
         *(call_out_line(call_out, incident, zone) for call_out in status.current_call_outs),
-        *_clocks_lines(incident, status.duties, zone),
+        *_clocks_lines(incident, status.obligations, zone),
         *(f"Warning: {warning}" for warning in status.missing_approvers),
         *_missing_part_lines(status.missing_parts),
     ]
@@ -75,16 +75,18 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
     return [*rows, *([step.name, later, "", step.title] for step in status.pending)]
 
 
-def _clocks_lines(incident: str, duties: Duties | None, zone: str) -> list[str]:
+def _clocks_lines(incident: str, obligations: IncidentObligations | None, zone: str) -> list[str]:
     """Return one line: clocks missed, clocks due now, the next due time."""
-    if duties is not None and duties.trouble:
-        return [f"Warning: no legal clock can be counted: {duties.trouble}"]
-    if duties is None or not (duties.missed or duties.due_now or duties.next_due):
+    if obligations is not None and obligations.trouble:
+        return [f"Warning: no legal clock can be counted: {obligations.trouble}"]
+    if obligations is None or not (
+        obligations.missed or obligations.due_now or obligations.next_due
+    ):
         return []
-    parts = [f"{counted(duties.missed, 'clock')} missed"] if duties.missed else []
-    parts += [f"{duties.due_now} due now (without delay)"] if duties.due_now else []
-    if duties.next_due:
-        parts.append(f"the next is due {minute(duties.next_due, zone)}")
+    parts = [f"{counted(obligations.missed, 'clock')} missed"] if obligations.missed else []
+    parts += [f"{obligations.due_now} due now (without delay)"] if obligations.due_now else []
+    if obligations.next_due:
+        parts.append(f"the next is due {minute(obligations.next_due, zone)}")
     return [f"Legal clocks: {', '.join(parts)}; `standfast deadline list {incident}`"]
 
 

@@ -33,7 +33,7 @@ _NOBODY = "nobody"
 @click.pass_obj
 def show(call: Call, at: str | None) -> ExitStatus:
     """Show the people on duty, and the changes of the next 14 days."""
-    from standfast.usecases.on_call.duties import duties, time_zone
+    from standfast.usecases.on_call.people_on_duty import duties, time_zone
 
     with call.installation() as installation:
         config = installation.config

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from standfast.config.base_section import Section
 from standfast.config.sections.monitoring import DrillName
-from standfast.config.value_types import Days, Line, Name, Rung
+from standfast.config.value_types import Days, Line, Name, RoleOrPerson
 
 # Points of the contact-centre checklist, which are also subjects of attestations.
 CHECKLIST: Mapping[str, str] = {
@@ -42,12 +42,12 @@ class CalendarEntryConfig(Section):
     every_days: Days = Field(
         description="The most days between one occurrence and the next.", examples=[180]
     )
-    owner: Rung = Field(
+    owner: RoleOrPerson = Field(
         description="The role, or `person:` and a sign-in name, that is notified when the entry "
         "is overdue.",
         examples=["duty-manager", "person:dana"],
     )
-    escalates_to: Rung | None = Field(
+    escalates_to: RoleOrPerson | None = Field(
         default=None,
         description="The role or person that is notified next. Default: nobody.",
         examples=["person:lee"],

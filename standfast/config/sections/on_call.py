@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Items, Minutes, Name, Place, Rung, TimeZone, like
+from standfast.config.value_types import Items, Minutes, Name, Place, RoleOrPerson, TimeZone, like
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -145,7 +145,7 @@ class OnCallConfig(Section):
         description="Exceptions of the rota.",
         examples=[[{"people": ["kim"], "start": "2026-12-24T18:00", "end": "2026-12-26T09:00"}]],
     )
-    fallback: Items[Rung] = Field(
+    fallback: Items[RoleOrPerson] = Field(
         default=(),
         description="The people that are paged if nobody is on duty, or if nobody on duty has "
         "acknowledged: roles, or `person:NAME`.",

@@ -184,7 +184,7 @@ class Steps:
         incident_id: str,
         step_name: str,
         round_: int,
-        rung: int,
+        level: int,
         pages: Sequence[Draft],
         now: datetime,
         *,
@@ -203,10 +203,10 @@ class Steps:
             found = (
                 write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
             )
-            if found["state"] != StepState.ASKING or found["rung"] >= rung:
+            if found["state"] != StepState.ASKING or found["rung"] >= level:
                 return False
             refuse_forged_step(self._database, found)
-            row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
+            row = dict(found) | {"rung": level, "escalates_at": escalates_at}
             before = json.loads(found["roles"])
             if before:  # without roles everybody may approve already
                 row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
@@ -215,7 +215,7 @@ class Steps:
             write.update(step, key, **{name: row[name] for name in changed})
             insert_effect_page(write, self._database.cipher, incident_id, step_name, round_, pages)
             write.tell(
-                step=step_name, round=round_, rung=rung, people=len(pages), may_also=[*may_also]
+                step=step_name, round=round_, rung=level, people=len(pages), may_also=[*may_also]
             )
         return True
 

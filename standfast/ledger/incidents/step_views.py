@@ -50,7 +50,7 @@ def step_view(
         due_at=row["due_at"],
         moved_at=moved,
         asked=row["is_asked"],
-        rung=row["rung"],
+        level=row["rung"],
         joined=row["joined"],
         escalates_at=row["escalates_at"],
         opens_at=opens_at,

@@ -74,7 +74,7 @@ class LegalClocks:
     next_due: datetime | None = None  # of the obligations that can still be met
 
     @property
-    def has_open_duties(self) -> bool:
+    def has_open_obligations(self) -> bool:
         """Return whether somebody has yet to be notified."""
         return bool(self.missed or self.due_now or self.next_due)
 
@@ -142,7 +142,7 @@ def _next_step(
     *,
     is_over: bool,
 ) -> str:
-    if state.is_closed and clocks.has_open_duties:
+    if state.is_closed and clocks.has_open_obligations:
         return when_closed(state.incident, clocks, state.time_zone)
     if state.is_closed:
         show = f"`standfast audit show {state.incident}`"

@@ -64,7 +64,7 @@ def _who_is_next(state: State, view: StepView) -> str:
     if view.escalates_at is not None:
         at = minute(view.escalates_at, state.time_zone)
         return f" (without an answer, the next people are paged at {at})"
-    if not view.rung:
+    if not view.level:
         return ""
     step = step_of(state.playbook, view)
     action = ACTIONS.get(step.action or "") if step else None

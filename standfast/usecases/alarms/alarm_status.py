@@ -42,7 +42,7 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines t
         "standfast drill run {set} --identity FILE",
     ),
     "practice": ("{set}: an entry of the calendar is overdue", "standfast continuity calendar"),
-    "deadline": ("a legal clock is running: {duty}", "standfast deadline list"),
+    "deadline": ("a legal clock is running: {obligation}", "standfast deadline list"),
 }
 
 
@@ -68,7 +68,7 @@ class AlarmStatus:
         return self._filled(_ALARMS[self.kind][1])
 
     def _filled(self, text: str) -> str:
-        return text.format(set=self.set_name, duty=self.set_name.replace(".", ", ", 1))
+        return text.format(set=self.set_name, obligation=self.set_name.replace(".", ", ", 1))
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

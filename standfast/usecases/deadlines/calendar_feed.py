@@ -73,7 +73,7 @@ def _events(installation: Installation, incident_id: str) -> list[Event]:
     if not due:
         return []
     stated_at = max(fact.recorded_at for fact in installation.ledger.facts.of(incident_id))
-    return [_event(stated_at, incident_id, duty, moment) for duty, moment in due]
+    return [_event(stated_at, incident_id, obligation, moment) for obligation, moment in due]
 
 
 def _utc() -> Timezone:
@@ -88,22 +88,22 @@ def _utc() -> Timezone:
     return zone
 
 
-def _event(stated_at: datetime, incident_id: str, duty: Obligation, due: datetime) -> Event:
-    is_hold = duty.limit.kind is Kind.NOT_BEFORE
+def _event(stated_at: datetime, incident_id: str, obligation: Obligation, due: datetime) -> Event:
+    is_hold = obligation.limit.kind is Kind.NOT_BEFORE
     event = Event()
-    event.add("uid", f"{duty.id}@{incident_id}.standfast")
+    event.add("uid", f"{obligation.id}@{incident_id}.standfast")
     event.add("dtstamp", stated_at)
     event.add("dtstart", due)  # without `dtend`, which must be later (RFC 5545, 3.8.2.2)
     verb = "from now on: notify" if is_hold else "due: notify"
-    event.add("summary", f"{incident_id} {verb} {duty.recipient_name}")
+    event.add("summary", f"{incident_id} {verb} {obligation.recipient_name}")
     event.add(
         "description",
-        f"{duty.citation}. Details: standfast deadline list {incident_id}\n{NOT_ADVICE}",
+        f"{obligation.citation}. Details: standfast deadline list {incident_id}\n{NOT_ADVICE}",
     )
     event.add("transp", "TRANSPARENT")
     alarm = Alarm()
     alarm.add("action", "DISPLAY")
-    alarm.add("description", f"{incident_id}: {duty.recipient_name}")
+    alarm.add("description", f"{incident_id}: {obligation.recipient_name}")
     alarm.add("trigger", -_AHEAD)
     event.add_component(alarm)
     return event

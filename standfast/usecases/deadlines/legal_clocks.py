@@ -126,7 +126,11 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
     ids = {obligation.id for obligation in known}
     places = {obligation.jurisdiction for obligation in known}
     people = {f"people:{place}" for place in places}
-    own_topics = {f"{duty.id}#{n}" for duty in known for n in range(1, len(duty.content) + 1)}
+    own_topics = {
+        f"{obligation.id}#{n}"
+        for obligation in known
+        for n in range(1, len(obligation.content) + 1)
+    }
     fitting = {
         FactKind.TIME: set(QUESTIONS),
         FactKind.AFFECTED: places,
@@ -143,14 +147,14 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
 
 def _where_named(kind: FactKind) -> str:
     """Return the command that lists the valid names of a kind of fact."""
-    duties = "`standfast deadline list --all` names the obligations"
+    list_hint = "`standfast deadline list --all` names the obligations"
     places = "`standfast deadline places` lists the places"
     return {
         FactKind.TIME: "`standfast deadline places` lists the facts",
         FactKind.AFFECTED: places,
-        FactKind.DELAY: f"{places}, {duties}",
+        FactKind.DELAY: f"{places}, {obligations}",
         FactKind.CONTENT: "`standfast deadline places` lists the topics",
-    }.get(kind, duties)
+    }.get(kind, list_hint)
 
 
 def _refuse_unreasoned(statement: Statement) -> None:
@@ -199,8 +203,8 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
     """Raise UsageError for a delay that no rule and no stated reason allows."""
     if statement.is_so is False:
         return
-    duty = next((obligation for obligation in known if obligation.id == statement.name), None)
-    if duty is None:
+    obligation = next((obligation for obligation in known if obligation.id == statement.name), None)
+    if obligation is None:
         if not any(
             obligation.may_be_delayed
             for obligation in known
@@ -212,12 +216,12 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
                 "the document delays."
             )
         return
-    if duty.may_be_delayed or statement.is_so:
+    if obligation.may_be_delayed or statement.is_so:
         return
-    rule = f"is {duty.delay!r}" if duty.delay else "is empty"
+    rule = f"is {obligation.delay!r}" if obligation.delay else "is empty"
     raise UsageError(
-        f"{duty.id}: its rule does not say that law enforcement may delay it; its delay clause "
-        f"{rule}. Nothing was stated, and its clock continues. If the document delays it "
+        f"{obligation.id}: its rule does not say that law enforcement may delay it; its delay "
+        f"clause {rule}. Nothing was stated, and its clock continues. If the document delays it "
         "nevertheless, name its author and the reason: --because TEXT."
     )
 
@@ -266,20 +270,23 @@ def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
     """Raise UsageError for an answer to a test that the obligation lacks."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
-    duty = next(obligation for obligation in known if obligation.id == statement.name)
-    threshold = threshold_of(duty)
-    has_test = bool(duty.risk_test)
+    obligation = next(obligation for obligation in known if obligation.id == statement.name)
+    threshold = threshold_of(obligation)
+    has_test = bool(obligation.risk_test)
     has_threshold = bool(threshold.question)
     if has_test if statement.kind is FactKind.ANSWER else has_threshold:
         return
     if statement.kind is FactKind.ANSWER:
-        why = f"{duty.id}: it has no legal test to answer; it is owed as soon as its clock starts"
+        why = (
+            f"{obligation.id}: it has no legal test to answer; it is owed as soon as its clock "
+            "starts"
+        )
     else:
-        why = f"{duty.id}: its threshold does not depend on the kind of incident"
+        why = f"{obligation.id}: its threshold does not depend on the kind of incident"
     ways = []
     if threshold.has_number:
         ways.append(
-            f"state the number of people: `standfast deadline affected {duty.jurisdiction} N`"
+            f"state the number of people: `standfast deadline affected {obligation.jurisdiction} N`"
         )
     if has_test:
         ways.append("answer its legal test, without --threshold")

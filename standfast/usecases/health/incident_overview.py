@@ -107,9 +107,9 @@ def incidents_of(
     seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], zone: str, now: datetime
 ) -> tuple[IncidentStatus, ...]:
     """Return the incidents, most urgent first; `raw` is the parsed TOML file."""
-    duties = raw.get("deadlines")
+    table = raw.get("deadlines")
     is_counted = bool(
-        raw.get("contracts") or (isinstance(duties, Mapping) and duties.get("jurisdictions"))
+        raw.get("contracts") or (isinstance(table, Mapping) and table.get("jurisdictions"))
     )
     config: Config | None = None
     if is_counted and (seen.closed or any(incident.mode == LIVE for incident in seen.incidents)):
@@ -122,7 +122,7 @@ def incidents_of(
         found.append(_incident_status(incident, clocks, zone, lacks_clocks=lacks_clocks))
     for closed in seen.closed:
         clocks = count_clocks(closed.facts, config, now)
-        if is_counted and (clocks is None or clocks.legal.has_open_duties):
+        if is_counted and (clocks is None or clocks.legal.has_open_obligations):
             found.append(_closed_status(closed, clocks, zone))
     return tuple(sorted(found, key=_urgency))
 
@@ -144,10 +144,10 @@ def count_clocks(
     if not facts:
         return ClockSummary(missed=0, next_due=None)  # clocks start with facts
     try:
-        duties, reached = obligations(config), reach(config)
+        known, reached = obligations(config), reach(config)
     except ConfigurationError:
         return None
-    found = clocks(duties, Facts(map(_fact, facts)), reached, now)
+    found = clocks(known, Facts(map(_fact, facts)), reached, now)
     running = [clock for clock in found if clock.standing is Standing.RUNNING]
     ends = [
         clock.due.strict

@@ -27,11 +27,11 @@ from standfast.usecases.core.installation import ledger_url, os_user, system_clo
 from standfast.usecases.health import (
     adapter_checks,
     backup_checks,
-    duty_checks,
     local_checks,
     monitoring_checks,
     on_call_checks,
     recovery_checks,
+    role_and_deadline_checks,
     trigger_checks,
 )
 from standfast.usecases.health.check_results import Check, Ground, Report, Verdict, ok
@@ -75,7 +75,7 @@ def check_installation(
             **backup_checks.LOOKS,
             **recovery_checks.LOOKS,
             **adapter_checks.LOOKS,
-            **duty_checks.LOOKS,
+            **role_and_deadline_checks.LOOKS,
             **trigger_checks.LOOKS,
             **on_call_checks.LOOKS,
             **monitoring_checks.LOOKS,

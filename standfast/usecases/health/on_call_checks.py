@@ -8,7 +8,7 @@ from standfast.ledger import Ledger
 from standfast.ledger.runs.call_outs import CallOutState
 from standfast.local_time import minute
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
-from standfast.usecases.on_call.duties import duties, time_zone
+from standfast.usecases.on_call.people_on_duty import duties, time_zone
 
 _PART = "on call"
 _CHECKED = timedelta(days=14)
@@ -80,11 +80,11 @@ def _people(ground: Ground, ledger: Ledger, found: Sequence[Duty]) -> Iterator[C
                 f"{name} has no pager: pages go to the mail address only",
                 f"add [on_call.people.{name}]",
             )
-    for rung in rota.fallback:
-        if not ledger.people.all([rung]):
+    for role_or_person in rota.fallback:
+        if not ledger.people.all([role_or_person]):
             yield warn(
                 _PART,
-                f"on_call.fallback names {rung}, and nobody has that role",
+                f"on_call.fallback names {role_or_person}, and nobody has that role",
                 "correct the name, or enrol that person",
             )
 

@@ -34,7 +34,7 @@ _UNDO_APPROVAL = Approval(count=1)  # for undos, which no playbook describes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class EscalationLevel:
     """The people of one escalation level, paged together."""
 
     people: tuple[Person, ...]
@@ -50,11 +50,11 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
         return  # somebody decided after the state was read
     roles = asked.roles or _roles_of_quiet(state)
     first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
-    found = _pages(installation, state, outside, asked, Rung(people=first))
+    found = _pages(installation, state, outside, asked, EscalationLevel(people=first))
     now = installation.clock()
     reached = {target_of(person) for person in first} | _paged(installation, asked)
     after = _patience(state, move.step) if found else timedelta()
-    is_last = next(_rungs(installation, state, asked, reached), None) is None
+    is_last = next(_levels(installation, state, asked, reached), None) is None
     installation.ledger.steps.ask(
         state.incident,
         move.step,
@@ -71,22 +71,22 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
         return
-    rung, pages = Rung(people=()), list[Draft]()
+    level, pages = EscalationLevel(people=()), list[Draft]()
     after = _paged(installation, asked)
-    for rung in _rungs(installation, state, asked, after):
-        after |= {target_of(person) for person in rung.people}
-        if pages := _pages(installation, state, outside, asked, rung):
+    for level in _levels(installation, state, asked, after):
+        after |= {target_of(person) for person in level.people}
+        if pages := _pages(installation, state, outside, asked, level):
             break  # nobody on this level can be reached: try the next one
-    is_last = next(_rungs(installation, state, asked, after), None) is None
+    is_last = next(_levels(installation, state, asked, after), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
         state.incident,
         move.step,
         move.round,
-        move.rung,
+        move.level,
         pages,
         now,
-        may_also=rung.may_also if pages else (),
+        may_also=level.may_also if pages else (),
         escalates_at=None if is_last else now + _patience(state, move.step),
     )
 
@@ -104,20 +104,22 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
     return tuple(person for person in people if not about & account_spellings(person.accounts))
 
 
-def _rungs(
+def _levels(
     installation: Installation, state: State, asked: Question, reached: set[str]
-) -> Iterator[Rung]:
+) -> Iterator[EscalationLevel]:
     """Yield the levels with people not yet `reached`, and only those people."""
     if state.playbook.is_quiet:
         return
     for name in installation.config.approvals.ladder:
         people = _fit(installation, state, asked, installation.ledger.people.all([name]), [name])
         if new := _new(people, reached):
-            yield Rung(people=new, may_also=(name,), why="Nobody has answered yet, so you may.")
+            yield EscalationLevel(
+                people=new, may_also=(name,), why="Nobody has answered yet, so you may."
+            )
     who = f" with the role {' or '.join(asked.roles)}" if asked.roles else ""
     others = _fit(installation, state, asked, installation.ledger.people.all(), ())
     if new := _new(others, reached):
-        yield Rung(people=new, why=f"Nobody has answered. Please reach somebody{who}.")
+        yield EscalationLevel(people=new, why=f"Nobody has answered. Please reach somebody{who}.")
 
 
 def _new(people: Sequence[Person], reached: set[str]) -> tuple[Person, ...]:
@@ -149,16 +151,20 @@ def _paged(installation: Installation, asked: Question) -> set[str]:
 
 
 def _pages(
-    installation: Installation, state: State, outside: Outside, asked: Question, rung: Rung
+    installation: Installation,
+    state: State,
+    outside: Outside,
+    asked: Question,
+    level: EscalationLevel,
 ) -> list[Draft]:
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
-    for person in rung.people:
+    for person in level.people:
         # Skip an approver who cannot be reached. An error of the ledger is raised: nobody was
         # paged, and the next run pages.
         with suppress(ConfigurationError, Refused):
             found.append(
-                page(installation, state, outside, asked, person, count=count, why=rung.why)
+                page(installation, state, outside, asked, person, count=count, why=level.why)
             )
     return found
 

@@ -88,7 +88,7 @@ class Added:
 
     listed: AffectedList | None  # None: everybody is on an earlier list
     repeated: int  # rows of people that are listed already
-    places_without_duty: Mapping[str, int]
+    places_without_obligation: Mapping[str, int]
     report: AffectedReport
 
 
@@ -153,7 +153,7 @@ def add_affected(
     return Added(
         listed=listed,
         repeated=audience.rows - len(kept),
-        places_without_duty=_state_counts(installation, incident_id, report, author),
+        places_without_obligation=_state_counts(installation, incident_id, report, author),
         report=report,
     )
 
@@ -284,7 +284,7 @@ def _state_counts(
     installation: Installation, incident_id: str, report: AffectedReport, author: str
 ) -> Mapping[str, int]:
     """State the numbers as facts; return those of places without obligation."""
-    known = {duty.jurisdiction for duty in obligations(installation.config)}
+    known = {obligation.jurisdiction for obligation in obligations(installation.config)}
     reference = "lists of affected people, SHA-256 " + ", ".join(
         listed.digest[:16] for listed in report.lists
     )

@@ -21,7 +21,7 @@ from standfast.ledger.runs.call_outs import AskedStep, CallOut, incident_of
 from standfast.usecases.core.incident_visibility import is_quiet, is_visible
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import target_of
-from standfast.usecases.on_call.duties import on_duty
+from standfast.usecases.on_call.people_on_duty import on_duty
 from standfast.usecases.triggers.message_intake import ACTOR, Trigger
 from standfast.usecases.triggers.on_call_pages import Page, all_pages
 
@@ -69,8 +69,8 @@ def _trigger_matter(
     row = installation.ledger.incidents.get(incident)
     fit = {person.name: person for person in people.all(trigger.page_roles if trigger else ())}
     found = [fit[name] for name in duty if name in fit]
-    for rung in installation.config.on_call.fallback:
-        found += people.all([rung])
+    for role_or_person in installation.config.on_call.fallback:
+        found += people.all([role_or_person])
     visible = [person for person in found if is_visible(row, person)]
     return Matter(
         subject=subject,

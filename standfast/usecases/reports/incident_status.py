@@ -13,7 +13,7 @@ from standfast.playbook.model import Step
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.next_step import LegalClocks, standing
 from standfast.records import Json, JsonObject, Mode, StepState, timestamp
-from standfast.reports.report_records import Duties
+from standfast.reports.report_records import IncidentObligations
 from standfast.usecases.approvals.exercise_roles import missing_parts
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.outcome import Outcome
@@ -24,7 +24,7 @@ from standfast.usecases.incidents.result_summary import (
     tallies,
 )
 from standfast.usecases.notice_follow_up.letters import include_waiting_letters
-from standfast.usecases.reports.legal_duties import duties_of
+from standfast.usecases.reports.legal_obligations import incident_obligations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class IncidentStatus:
     reasons: Mapping[str, str]  # by step: the reason of its result
     missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
     missing_parts: tuple[str, ...]  # of an exercise: problems that would stop a live run
-    duties: Duties | None
+    obligations: IncidentObligations | None
     call_outs: tuple[CallOut, ...]  # newest first
 
     @property
@@ -71,13 +71,13 @@ class IncidentStatus:
 
     def as_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        state, position, duties = self.state, self.outcome.standing, self.duties
+        state, position, obligations = self.state, self.outcome.standing, self.obligations
         clocks: Json = None
-        if duties is not None and not duties.trouble:
+        if obligations is not None and not obligations.trouble:
             clocks = {
-                "missed": duties.missed,
-                "due_now": duties.due_now,
-                "next_due": timestamp(duties.next_due) if duties.next_due else None,
+                "missed": obligations.missed,
+                "due_now": obligations.due_now,
+                "next_due": timestamp(obligations.next_due) if obligations.next_due else None,
             }
         return {
             "incident": self.outcome.incident,
@@ -96,7 +96,7 @@ class IncidentStatus:
             "clocks": clocks,
             "warnings": [
                 *self.missing_approvers,
-                *([duties.trouble] if duties and duties.trouble else []),
+                *([obligations.trouble] if obligations and obligations.trouble else []),
             ],
             "missing_parts": [*self.missing_parts],
             "call_outs": [call_out.as_json() for call_out in self.call_outs],
@@ -125,10 +125,12 @@ class IncidentStatus:
 def incident_status(installation: Installation, outcome: Outcome) -> IncidentStatus:
     """Return the status of an incident, from its outcome after a runner."""
     state, found = outcome.state, tallies(installation, outcome.incident)
-    duties = duties_of(installation, outcome.incident, state.mode)
+    obligations = incident_obligations(installation, outcome.incident, state.mode)
     clocks = LegalClocks()
-    if duties is not None and state.mode is Mode.LIVE:
-        clocks = LegalClocks(missed=duties.missed, due_now=duties.due_now, next_due=duties.next_due)
+    if obligations is not None and state.mode is Mode.LIVE:
+        clocks = LegalClocks(
+            missed=obligations.missed, due_now=obligations.due_now, next_due=obligations.next_due
+        )
     with_letters = include_waiting_letters(installation, state, found)
     is_exercise = state.mode is Mode.EXERCISE
     return IncidentStatus(
@@ -137,7 +139,7 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
         reasons=step_reasons(installation, outcome.incident),
         missing_approvers=tuple(missing_approvers(installation, outcome.incident, state)),
         missing_parts=tuple(missing_parts(installation, state.playbook)) if is_exercise else (),
-        duties=duties,
+        obligations=obligations,
         call_outs=tuple(installation.ledger.call_outs.of_incident(outcome.incident)),
     )
 

@@ -59,7 +59,7 @@ from standfast.usecases.reports.backup_and_drill_results import (
     drill_lines,
     prediction_lines,
 )
-from standfast.usecases.reports.legal_duties import duties_of
+from standfast.usecases.reports.legal_obligations import incident_obligations
 from standfast.usecases.reports.timeline import decisions, event_lines
 
 
@@ -105,7 +105,7 @@ def incident_report(
         closed_at=row.closed_at,
         next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
         steps=tuple(_steps(outcome.state, effects, events, refused)),
-        duties=duties_of(installation, incident_id, row.mode),
+        obligations=incident_obligations(installation, incident_id, row.mode),
         notices=tuple(_notices(installation, outcome.state, effects)),
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),

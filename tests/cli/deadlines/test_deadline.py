@@ -24,7 +24,7 @@ def incident(desk: Desk, quiet_installation: Path) -> str:
     return str(opened["incident"])
 
 
-def test_duties_follow_from_stated_facts(desk: Desk, incident: str) -> None:
+def test_obligations_follow_from_stated_facts(desk: Desk, incident: str) -> None:
     before = desk.json("deadline", "list", incident)["clocks"]
     assert [clock["standing"] for clock in before] == ["not_started"]
     assert before[0]["questions"][0]["name"] == "awareness"
@@ -45,7 +45,7 @@ def test_duties_follow_from_stated_facts(desk: Desk, incident: str) -> None:
     assert "running: notify each controller" in desk.run("deadline", "list", incident).out
 
 
-def test_duty_list_shows_section_content_and_dates(
+def test_obligation_list_shows_section_content_and_dates(
     desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
@@ -117,21 +117,21 @@ def test_mistake_suggests_valid_values(
 
 @pytest.mark.parametrize("reason", [[], ["--because", " "]])
 @pytest.mark.parametrize("of", [[], ["--threshold"]])
-def test_dismissed_duty_needs_a_reason(
+def test_dismissed_obligation_needs_a_reason(
     desk: Desk, incident: str, quiet_installation: Path, of: list[str], reason: list[str]
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text().replace('["EU/EEA"]', '["EU/EEA", "Japan"]'))
     config_file.write_text(config_file.read_text() + 'parts = ["controller"]\n')
-    duty = "jp-appi-preliminary" if of else "eu-gdpr-34-individuals"
+    obligation = "jp-appi-preliminary" if of else "eu-gdpr-34-individuals"
     before = desk.json("deadline", "list", incident)["clocks"]
-    answer = desk.run("deadline", "answer", incident, duty, "no", *of, *reason)
+    answer = desk.run("deadline", "answer", incident, obligation, "no", *of, *reason)
     assert answer.status == ExitStatus.USAGE
     assert "--because TEXT" in answer.err
     assert desk.json("deadline", "list", incident)["clocks"] == before
-    assert desk.json("deadline", "answer", incident, duty, "yes", *of)["is_news"]
+    assert desk.json("deadline", "answer", incident, obligation, "yes", *of)["is_news"]
     why = ["--because", "the laptop was encrypted"]
-    assert desk.json("deadline", "answer", incident, duty, "no", *of, *why)["is_news"]
+    assert desk.json("deadline", "answer", incident, obligation, "no", *of, *why)["is_news"]
 
 
 def test_stated_time_changes_only_to_stated_time(desk: Desk, incident: str) -> None:
@@ -145,7 +145,7 @@ def test_stated_time_changes_only_to_stated_time(desk: Desk, incident: str) -> N
     assert desk.json("deadline", "list", incident)["clocks"] == before
 
 
-def test_extension_says_how_many_duties_moved(
+def test_extension_says_how_many_obligations_moved(
     desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     config_file = quiet_installation / "standfast.toml"
@@ -158,21 +158,21 @@ def test_extension_says_how_many_duties_moved(
 
 
 def test_incident_is_optional_while_one_is_open(desk: Desk, incident: str) -> None:
-    duty = "eu-gdpr-33-2-processor"
+    obligation = "eu-gdpr-33-2-processor"
     said = desk.json("deadline", "fact", "awareness", "--at", "2026-03-02T12:30Z")
     assert (said["incident"], said["is_news"]) == (incident, True)
     assert desk.json("deadline", "list")["clocks"][0]["standing"] == "running"
     assert desk.json("deadline", "affected", "EU/EEA", "12")["is_news"]
     assert desk.json("deadline", "content", "what_happened", "A laptop was stolen.")["is_news"]
-    refused = desk.run("deadline", "delay", duty, "--document", "letter 7")
+    refused = desk.run("deadline", "delay", obligation, "--document", "letter 7")
     assert (refused.status, "--because TEXT" in refused.err) == (ExitStatus.USAGE, True)
     why = ("--because", "Counsel: the client's agreement, 12.4")
-    assert desk.json("deadline", "delay", duty, "--document", "letter 7", *why)["is_news"]
-    mistaken = desk.run("deadline", "delay", duty, "--document", "x", "--mistaken", *why)
+    assert desk.json("deadline", "delay", obligation, "--document", "letter 7", *why)["is_news"]
+    mistaken = desk.run("deadline", "delay", obligation, "--document", "x", "--mistaken", *why)
     assert mistaken.status == ExitStatus.USAGE
     assert "when law enforcement ends" in desk.run("deadline", "list").out
-    assert desk.json("deadline", "notified", duty, "--receipt", "call 9")["is_news"]
-    assert desk.run("deadline", "form", duty).status == ExitStatus.DONE
+    assert desk.json("deadline", "notified", obligation, "--receipt", "call 9")["is_news"]
+    assert desk.run("deadline", "form", obligation).status == ExitStatus.DONE
     assert desk.run("deadline", "calendar").status == ExitStatus.DONE
     assert (desk.folder / f"{incident}.ics").exists()
     help_text = desk.run("deadline", "fact", "--help").out
@@ -188,7 +188,7 @@ def test_a_form_and_a_calendar_are_files(desk: Desk, incident: str) -> None:
     assert (desk.folder / f"{incident}.ics").read_text().startswith("BEGIN:VCALENDAR")
 
 
-def test_a_duty_is_shown_with_its_sources(desk: Desk) -> None:
+def test_an_obligation_is_shown_with_its_sources(desk: Desk) -> None:
     answer = desk.run("deadline", "show", "eu-gdpr-33-authority")
     assert answer.status == ExitStatus.DONE
     assert "72 hours, from awareness" in answer.out
@@ -202,7 +202,7 @@ def test_the_places_and_facts_are_listed(desk: Desk) -> None:
     assert "awareness" in found["facts"]
 
 
-def test_mistyped_duty_suggests_similar_ones(desk: Desk, quiet_installation: Path) -> None:
+def test_mistyped_obligation_suggests_similar_ones(desk: Desk, quiet_installation: Path) -> None:
     answer = desk.run("deadline", "show", "eu-gdpr-33")
     assert answer.status == ExitStatus.USAGE
     assert "did you mean 'eu-gdpr-33-" in answer.err
@@ -233,7 +233,7 @@ def test_incident_counts_missed_clocks_and_next_deadline(
     assert f"`standfast deadline list {incident}`" in said
 
 
-def test_duty_without_period_is_due_now(desk: Desk, quiet_installation: Path) -> None:
+def test_obligation_without_period_is_due_now(desk: Desk, quiet_installation: Path) -> None:
     config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
@@ -253,7 +253,7 @@ def test_duty_without_period_is_due_now(desk: Desk, quiet_installation: Path) ->
     assert desk.json("status")["incidents"] == []
 
 
-def test_unknown_country_still_records_done_duties(
+def test_unknown_country_still_records_done_obligations(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
@@ -278,7 +278,7 @@ def test_unknown_country_still_records_done_duties(
     assert "No clock can be counted: deadlines.jurisdictions" in page.read_text()
 
 
-def test_a_mistyped_duty_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:
+def test_a_mistyped_obligation_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:
     (first, *_) = desk.json("deadline", "list", incident, "--all")["clocks"]
     answer = desk.run("deadline", "form", incident, first["id"][:-1])
     assert answer.status == ExitStatus.USAGE

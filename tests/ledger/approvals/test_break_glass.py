@@ -172,7 +172,7 @@ def test_second_breaker_waits_ten_own_minutes(
     assert ledger.decisions.open_glass(incident, "lock", 1, later + GLASS)
 
 
-def test_next_rung_does_not_move_the_beginning(ledger: Ledger) -> None:
+def test_next_level_does_not_move_the_beginning(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     ledger.steps.ask(incident, "lock", 1, (), NOW)

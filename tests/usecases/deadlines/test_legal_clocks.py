@@ -218,7 +218,7 @@ def test_each_mark_reminds_once_until_receipt(office: Office) -> None:
     assert not [subject for subject in office.watch() if incident in subject]
 
 
-def test_duty_without_number_reminds_at_start(office: Office) -> None:
+def test_obligation_without_number_reminds_at_start(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     people = "affected data subjects"
@@ -341,7 +341,7 @@ def test_past_delay_only_ends_a_running_one(
 
 
 @pytest.mark.parametrize("is_so", [True, False])
-def test_duty_without_test_cannot_be_judged_away(office: Office, is_so: bool) -> None:
+def test_obligation_without_test_cannot_be_judged_away(office: Office, is_so: bool) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     with pytest.raises(UsageError, match="contract-acme"):
@@ -455,7 +455,7 @@ def test_form_is_filled_and_marks_gaps(office: Office) -> None:
     assert "Not sent" in page
 
 
-def test_a_form_of_no_duty_is_refused(office: Office) -> None:
+def test_a_form_of_no_obligation_is_refused(office: Office) -> None:
     incident = office.open_incident()
     with pytest.raises(UsageError, match="not in this incident"):
         filled_form(office.installation, incident, "us-ca-ag")

@@ -72,7 +72,7 @@ def told(installation: SimulatedInstallation, *names: str) -> list[int]:
     return [installation.twins.told(f"{name}@example.com") for name in names]
 
 
-def test_rungs_and_then_everybody_are_paged_once(
+def test_levels_and_then_everybody_are_paged_once(
     laddered: SimulatedInstallation,
 ) -> None:
     case = asking(laddered)
@@ -135,7 +135,7 @@ def test_empty_role_escalates_at_once(
     assert told(laddered, "lee", "kim", "erin") == [0, 0, 1]
 
 
-def test_unreachable_rung_does_not_stop_the_next(
+def test_unreachable_level_does_not_stop_the_next(
     laddered: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def page_but_not_erin(*args: Any, **more: Any) -> Any:
@@ -169,10 +169,10 @@ def test_an_answer_in_time_wakes_nobody_else(laddered: SimulatedInstallation) ->
     assert told(laddered, "erin", "max") == [0, 0]
 
 
-def test_runners_at_once_climb_one_rung(laddered: SimulatedInstallation) -> None:
+def test_runners_at_once_climb_one_level(laddered: SimulatedInstallation) -> None:
     case = asking(laddered)
     later = after(laddered, 16)
     at_once(*[lambda: later.advance(case)] * 3)
     assert told(laddered, "erin", "max") == [1, 0]
-    assert laddered.ledger.incidents.state(case).steps[STEP].rung == 1
+    assert laddered.ledger.incidents.state(case).steps[STEP].level == 1
     assert laddered.ledger.audit.verify().is_whole

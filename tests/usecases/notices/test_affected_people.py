@@ -148,7 +148,7 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     assert (report.people, report.cannot_be_notified) == (4, 1)
     assert report.fields == {"iban": 2, "name": 3}
     assert report.places == {"Atlantis": 1, "US-CA": 3}
-    assert added.places_without_duty == {"Atlantis": 1}
+    assert added.places_without_obligation == {"Atlantis": 1}
     standings = {
         clock.obligation.id: clock.standing for clock in incident_clocks(installation, incident)
     }

@@ -189,7 +189,7 @@ def test_missed_clocks_come_first_on_every_page(
     assert legal_clocks.state(begun, case, aware, "lee")
     for later, standing, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
         there = bound_by_law(installation, later)
-        owed = incident_report(there, case, is_verified=False).duties
+        owed = incident_report(there, case, is_verified=False).obligations
         assert owed is not None
         authority = next(line for line in owed.lines if "33(1)" in line.rule)
         assert (authority.standing, owed.missed) == (standing, missed)
@@ -210,7 +210,7 @@ def test_missed_clocks_come_first_on_every_page(
             assert authority.due.isoformat(timespec="seconds") in html
             assert owed.questions[0] in text
             assert ("missed." in text) is (standing == "missed")
-    document = shift_handover.hand_over(there, case).as_json()["duties"]
+    document = shift_handover.hand_over(there, case).as_json()["obligations"]
     assert isinstance(document, dict)
     assert document["missed"] == 1
 
@@ -219,11 +219,11 @@ def test_pages_without_laws_mention_none(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover")
-    assert shift_handover.hand_over(installation, case).report.duties is None
+    assert shift_handover.hand_over(installation, case).report.obligations is None
     bound = bound_by_law(installation)
     plan = installation.open("account-takeover", mode=Mode.PLAN)
-    assert shift_handover.hand_over(bound, plan).report.duties is None
-    owed = shift_handover.hand_over(bound, case).report.duties
+    assert shift_handover.hand_over(bound, plan).report.obligations is None
+    owed = shift_handover.hand_over(bound, case).report.obligations
     assert owed is not None
     assert (owed.lines, owed.missed, owed.next_due) == ((), 0, None)
     assert owed.not_started

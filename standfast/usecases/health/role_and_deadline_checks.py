@@ -43,7 +43,7 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
             "`standfast deadline places` lists them",
         )
     else:
-        count = sum(bound.covers(duty) for duty in obligations(config))
+        count = sum(bound.covers(obligation) for obligation in obligations(config))
         parts = " and ".join(config.deadlines.parts)
         yield ok(part, f"{counted(count, 'obligation')} in {', '.join(laws)}, as {parts}")
     if _CLIENTS in config.deadlines.parts and not agreements:
@@ -118,13 +118,13 @@ def _roles(ground: Ground) -> Iterator[Check]:
             )
         else:
             yield ok("roles", f"{role}: {counted(len(holders), 'person', 'people')}")
-    for rung in ground.config.approvals.ladder:
-        if everybody and not ground.ledger.people.all([rung]):
+    for named in ground.config.approvals.ladder:
+        if everybody and not ground.ledger.people.all([named]):
             yield warn(
                 "roles",
-                f"approvals.ladder names {rung}, and nobody has that role: this escalation level "
+                f"approvals.ladder names {named}, and nobody has that role: this escalation level "
                 "is skipped",
-                _add([rung]) if ":" not in rung else "correct the name, or enrol that person",
+                _add([named]) if ":" not in named else "correct the name, or enrol that person",
             )
 
 

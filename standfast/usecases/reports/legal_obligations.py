@@ -14,14 +14,16 @@ from standfast.deadlines.legal_clocks import Clock, Standing
 from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.records import Mode
-from standfast.reports.report_records import Duties, DutyLine
+from standfast.reports.report_records import IncidentObligations, ObligationLine
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
 _TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
 
 
-def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Duties | None:
+def incident_obligations(
+    installation: Installation, incident_id: str, mode: Mode
+) -> IncidentObligations | None:
     """Return the obligations of an incident; None if nothing is configured."""
     is_bound = installation.config.deadlines.jurisdictions or installation.config.contracts
     if mode is Mode.PLAN or not is_bound:
@@ -29,8 +31,8 @@ def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Dutie
     try:
         clocks = incident_clocks(installation, incident_id)
     except ConfigurationError as error:
-        return Duties(lines=(), questions=(), not_started=0, trouble=str(error))
-    return Duties(
+        return IncidentObligations(lines=(), questions=(), not_started=0, trouble=str(error))
+    return IncidentObligations(
         lines=tuple(_lines(clocks)),
         questions=tuple(
             dict.fromkeys(
@@ -41,10 +43,10 @@ def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Dutie
     )
 
 
-def _lines(clocks: tuple[Clock, ...]) -> Iterator[DutyLine]:
+def _lines(clocks: tuple[Clock, ...]) -> Iterator[ObligationLine]:
     for clock in clocks:
         if clock.standing in _TO_ACT_ON:
-            yield DutyLine(
+            yield ObligationLine(
                 to=clock.obligation.recipient_name,
                 rule=clock.obligation.citation,
                 standing=clock.standing.value,
