@@ -109,7 +109,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
             moves.append(_begin(step, state, now, round_=1))
         elif is_overtaken(step, state):
             moves.append(_begin_again(step, state, now))
-        elif is_behind(step, state) and _may_widen(step, state, now):
+        elif may_widen(step, state, now):
             moves.append(Expand(step=step.name, round=view.round + 1))
         else:
             moves.append(_carry_on(step, view, now))
@@ -166,15 +166,16 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
     return _begin(step, state, now, round_=_round_by_answers(step, state))
 
 
-def _may_widen(step: Step, state: State, now: datetime) -> bool:
-    """Return whether a further round may begin.
+def may_widen(step: Step, state: State, now: datetime | None = None) -> bool:
+    """Return whether a further round for added targets may begin.
 
     The steps that it needs begin their further rounds before it. A round that waits for approval
     must end before the next round begins: an approver signs the newest round.
     """
-    view = state.steps[step.name]
+    if not is_behind(step, state):
+        return False
     are_needs_wide = not any(is_behind(state.playbook.step(need), state) for need in step.needs)
-    is_asking = view.state is StepState.ASKING
+    is_asking = state.steps[step.name].state is StepState.ASKING
     return not is_asking and are_needs_wide and are_needs_met(step, state, now)
 
 

@@ -1,7 +1,8 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that cannot begin is named, with every step that blocks it.
+- Each pending step that cannot begin is named, with every step that blocks it. So is a step that
+  cannot begin a further round for added targets.
 - The texts have counts and names of steps only, no personal data.
 """
 
@@ -10,12 +11,14 @@ from dataclasses import dataclass, replace
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import (
     are_needs_met,
+    is_behind,
     is_met,
     is_pending,
     is_wanted,
     standing_state,
     tally,
 )
+from standfast.playbook.model import Step
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.step_graph import in_order
 from standfast.plurals import counted
@@ -24,7 +27,7 @@ from standfast.records import StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked:
-    """A pending step that does not begin until a person acts on `by`."""
+    """A step that does not begin until a person acts on `by`."""
 
     step: str
     by: str  # the cause; the step itself if its condition cannot be evaluated
@@ -33,15 +36,15 @@ class Blocked:
 
 
 def blocked(state: State) -> list[Blocked]:
-    """Return the pending steps that cannot begin, each with all its causes."""
+    """Return the steps that cannot begin, each with all its causes."""
     causes: dict[str, list[Blocked]] = {}
     for step in in_order(state.playbook):
-        if not is_pending(step, state):
+        if not _is_to_begin(step, state):
             continue
         found: dict[str, Blocked] = {}
         for need in step.needs:
             needed = state.playbook.step(need)
-            if is_pending(needed, state):
+            if _is_to_begin(needed, state):
                 for cause in causes.get(need, []):
                     found[cause.by] = replace(cause, step=step.name)
                 continue
@@ -62,6 +65,10 @@ def blocked(state: State) -> list[Blocked]:
                 )
         causes[step.name] = list(found.values())
     return [cause for step in state.playbook.steps for cause in causes.get(step.name, [])]
+
+
+def _is_to_begin(step: Step, state: State) -> bool:
+    return is_pending(step, state) or is_behind(step, state)
 
 
 def describe_state(view: StepView) -> str:

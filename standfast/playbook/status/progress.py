@@ -10,7 +10,7 @@ Rules
 from collections.abc import Iterator
 
 from standfast.playbook.actions.notices_send import SEND
-from standfast.playbook.engine import are_needs_met, is_approved, is_behind, is_pending
+from standfast.playbook.engine import are_needs_met, is_approved, is_pending, may_widen
 from standfast.playbook.model import Playbook, Step
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.obstacles import Blocked
@@ -60,7 +60,7 @@ def can_begin(state: State, causes: list[Blocked]) -> Iterator[Step]:
     stuck = {cause.by for cause in causes}
     for step in state.playbook.steps:
         is_next = is_pending(step, state) and are_needs_met(step, state) and step.name not in stuck
-        if is_next or is_behind(step, state):
+        if is_next or may_widen(step, state):
             yield step
 
 

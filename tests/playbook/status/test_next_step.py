@@ -270,6 +270,28 @@ def test_recent_request_is_not_hidden_by_obstacles(
     assert told.startswith("`lock` blocks")
 
 
+@pytest.mark.parametrize(
+    ("round_2", "command"),
+    [
+        (view("lock", S.ASKING, planned=1, asked=True, approvals_needed=1), "approve 7 lock"),
+        (view("lock", S.FAILED, failed=1), "retry 7 lock"),
+        (view("lock", S.DONE, done=1), "resume 7"),
+    ],
+)
+def test_added_targets_need_the_act_that_helps(round_2: StepView, command: str) -> None:
+    playbook = playbook_of(
+        """
+        lock: {title: Lock, do: accounts.lock, with: {accounts: [a]}, approval: {count: 1}}
+        prove: {title: Prove, needs: [lock], do: accounts.prove_locked, with: {accounts: [a]}}
+        """
+    )
+    proven = view("prove", S.DONE, done=1)
+    state = state_of(playbook, replace(round_2, round=2, joined=1), proven)
+    told = standing(replace(state, joined=1, is_carried=False))
+    assert f"`standfast incident {command}" in told.next_step
+    assert not told.is_over
+
+
 def test_incident_is_not_over_during_an_undo(playbook: Playbook) -> None:
     done = (LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
     undoing = state_of(playbook, *done, extra=(view("undo:lock", S.RUNNING, planned=2),))
