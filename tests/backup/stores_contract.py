@@ -159,7 +159,7 @@ class KeeperStoreContract(StoreContract):
     @abstractmethod
     def store(self) -> KeeperStore: ...
 
-    def test_its_clock_is_the_one_that_dates_objects(self, store: KeeperStore) -> None:
+    def test_clock_of_the_store_dates_objects(self, store: KeeperStore) -> None:
         before = store.clock()
         store.put("a", b"")
         after = store.clock()

@@ -46,7 +46,7 @@ def test_latest_of_another_host_needs_its_name(site: OwnedSite, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("own_writer", [None, "desk-3"])
-def test_elsewhere_nobody_guesses_of_which_of_several_hosts(
+def test_latest_of_several_hosts_is_refused_elsewhere(
     site: OwnedSite, own_writer: str | None
 ) -> None:
     with pytest.raises(UsageError, match=r"[Nn]ame one of desk-1/latest, desk-2/latest"):

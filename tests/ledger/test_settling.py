@@ -70,7 +70,7 @@ def test_only_the_dead_runners_calls_lapse_early(ledger: Ledger) -> None:
     assert found == [EffectState.UNKNOWN, EffectState.SUBMITTING]
 
 
-def test_what_is_unknown_is_never_claimed(ledger: Ledger, incident: str) -> None:
+def test_unknown_effect_is_never_claimed(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     late = OVERDUE + timedelta(days=1)
     assert claim(ledger, incident, runner(ledger, incident), now=late) is None
@@ -105,7 +105,7 @@ def test_local_act_of_dead_process_is_observed(ledger: Ledger, incident: str) ->
         (None, EffectState.UNKNOWN, True, "A person must"),
     ],
 )
-def test_a_look_settles_what_it_can_tell(
+def test_look_up_settles_observable_outcomes(
     ledger: Ledger,
     incident: str,
     happened: bool | None,

@@ -103,7 +103,7 @@ def test_changes_within_reused_pages_are_in_the_point(
     assert len(decoded) == 1
 
 
-def test_a_page_whose_every_file_went_is_gone(
+def test_page_of_only_deleted_files_is_dropped(
     site: Site, source: Path, tmp_path: Path, decoded: list[int]
 ) -> None:
     site.back_up(source)
@@ -209,7 +209,7 @@ def test_changed_folders_links_and_exclusions_are_seen(site: Site, tmp_path: Pat
     assert renumbered.files == changed.files
 
 
-def test_page_across_sources_vouches_for_its_own_only(
+def test_page_across_sources_covers_only_its_own_paths(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
     """A path that one source excludes is included in the next source."""

@@ -296,7 +296,7 @@ def test_break_glass_opens_no_wrong_key_from_record(whole: Whole, glass: Glass) 
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "key"])
-def test_the_last_resort_believes_no_damaged_record(whole: Whole, glass: Glass, kind: str) -> None:
+def test_break_glass_reader_refuses_damaged_records(whole: Whole, glass: Glass, kind: str) -> None:
     """The signature over the ciphertext fails in the break-glass reader.
 
     `test_corruption` tests the package's reader.

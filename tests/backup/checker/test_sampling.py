@@ -22,7 +22,7 @@ from tests.backup.trees import KIB, noise, plain_tree
     ("confidence", "damage", "pieces"),
     [(0.99, 0.01, 459), (0.95, 0.01, 299), (0.95, 0.05, 59), (0.5, 0.5, 1), (0.75, 0.5, 2)],
 )
-def test_a_confidence_asks_for_so_many_pieces(
+def test_confidence_decides_the_number_of_pieces(
     confidence: float, damage: float, pieces: int
 ) -> None:
     sample = smallest_sample(confidence, damage)
@@ -66,7 +66,7 @@ def test_meaningless_sample_is_refused(pieces: int, damage: float) -> None:
 @pytest.mark.parametrize(
     ("confidence", "damage"), [(0.0, 0.01), (1.0, 0.01), (0.9, 0.0), (0.9, 1.0), (0.99, 1e-9)]
 )
-def test_a_confidence_that_cannot_be_had_is_refused(confidence: float, damage: float) -> None:
+def test_impossible_confidence_is_refused(confidence: float, damage: float) -> None:
     with pytest.raises(UsageError):
         smallest_sample(confidence, damage)
 

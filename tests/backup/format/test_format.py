@@ -385,7 +385,7 @@ PARSERS: list[Callable[[bytes], object]] = [
 @settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("parse", PARSERS)
 @given(data=st.binary(max_size=300))
-def test_no_bytes_make_a_parser_stumble(parse: Callable[[bytes], object], data: bytes) -> None:
+def test_no_bytes_break_a_parser(parse: Callable[[bytes], object], data: bytes) -> None:
     with suppress(BackupError):
         parse(data)
 

@@ -343,7 +343,7 @@ def assert_last_resort(vector: Vector, read: Callable[[], object]) -> bool:
 
 
 @each("root")
-def test_the_last_resort_reads_root_records(
+def test_break_glass_reader_reads_root_records(
     glass: BreakGlass, file: Vector, vector: Vector
 ) -> None:
     name = put(file, vector, glass)
@@ -354,7 +354,9 @@ def test_the_last_resort_reads_root_records(
 
 
 @each("key")
-def test_the_last_resort_reads_key_records(glass: BreakGlass, file: Vector, vector: Vector) -> None:
+def test_break_glass_reader_reads_key_records(
+    glass: BreakGlass, file: Vector, vector: Vector
+) -> None:
     put(file, vector, glass)
     believe_roots(glass)
     glass.identities = [identity(file, "custodian")]
@@ -366,7 +368,7 @@ def test_the_last_resort_reads_key_records(glass: BreakGlass, file: Vector, vect
 
 
 @each("snapshot")
-def test_the_last_resort_reads_snapshots(
+def test_break_glass_reader_reads_snapshots(
     glass: BreakGlass, monkeypatch: pytest.MonkeyPatch, file: Vector, vector: Vector
 ) -> None:
     name = put(file, vector, glass)
@@ -381,7 +383,7 @@ def test_the_last_resort_reads_snapshots(
 
 
 @each("pack")
-def test_the_last_resort_reads_packs(
+def test_break_glass_reader_reads_packs(
     glass: BreakGlass, monkeypatch: pytest.MonkeyPatch, file: Vector, vector: Vector
 ) -> None:
     digest = hashlib.sha256(object_bytes(file, vector)).hexdigest()
@@ -401,7 +403,7 @@ def test_the_last_resort_reads_packs(
 
 
 @each("frame")
-def test_the_last_resort_reads_frames(
+def test_break_glass_reader_reads_frames(
     glass: BreakGlass, monkeypatch: pytest.MonkeyPatch, file: Vector, vector: Vector
 ) -> None:
     data = bytes.fromhex(vector["hex"])
@@ -414,7 +416,7 @@ def test_the_last_resort_reads_frames(
 
 
 @each("page")
-def test_the_last_resort_reads_pages(
+def test_break_glass_reader_reads_pages(
     glass: BreakGlass, monkeypatch: pytest.MonkeyPatch, file: Vector, vector: Vector
 ) -> None:
     if vector["kind"] == "list":

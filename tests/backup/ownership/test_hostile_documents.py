@@ -239,7 +239,7 @@ def in_hexadecimal(signed: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> None:
+def test_undamaged_document_is_read_as_written(papers: dict[str, Paper], kind: str) -> None:
     """The undamaged documents pass, so only the damage can cause refusals."""
     paper = papers[kind]
     if kind == "attestation":

@@ -32,7 +32,7 @@ def test_secrets_are_readable_by_their_owner_only(site: Site) -> None:
     assert (site.folder / "host").stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_of_the_making_is_left_over(site: Site) -> None:
+def test_creation_leaves_no_temporary_file(site: Site) -> None:
     found = sorted(str(p.relative_to(site.folder)) for p in site.folder.rglob("*") if p.is_file())
     assert found == ["custodian.txt", "host/host.json", "owner.json"]
 

@@ -128,7 +128,7 @@ def disjoint(level: int) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("ranges", [truthful, disjoint])
-def test_a_tree_that_goes_round_ends(
+def test_tree_of_one_repeated_page_is_refused_quickly(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     ranges: Callable[[int], Iterator[tuple[str, str]]],

@@ -85,7 +85,7 @@ def _kill(folder: Path, phase: Phase, victim: Victim, names_survive: bool | None
     )
 
 
-def test_workers_do_most_of_it(folder: Path) -> None:
+def test_workers_make_most_of_the_changes(folder: Path) -> None:
     in_tracing_process(_trace, folder)
 
 

@@ -103,7 +103,7 @@ def check_after(evening: Evening, folder: Path) -> None:
         assert until >= evening.now + timedelta(days=LOCK.days)
 
 
-def test_a_clean_run_does_something_of_everything(evening: Evening, tmp_path: Path) -> None:
+def test_uninterrupted_run_makes_every_kind_of_change(evening: Evening, tmp_path: Path) -> None:
     folder = copy(evening, tmp_path)
     kept = evening.kept(folder)
     points, packs, dropped = kept.points(), kept.packs(), kept.keeps().dropped

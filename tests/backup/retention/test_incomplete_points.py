@@ -94,7 +94,7 @@ def test_lost_pack_is_recorded_without_other_changes(kept: KeptSite) -> None:
     assert kept.keeps().distrusted == {lost}
 
 
-def test_a_pack_of_nobody_is_never_touched(kept: KeptSite) -> None:
+def test_pack_of_an_unknown_writer_is_never_changed(kept: KeptSite) -> None:
     stranger = f"w/stranger/p/ab/{'ab' * 32}"
     odd = f"w/{WRITER}/p/ab/notes"
     for name in (stranger, odd):

@@ -196,7 +196,7 @@ def test_duration_is_a_number_and_a_letter(text: str, days: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "35", "d", "0d", "-1d", "1.5y", "35 d", "99999d", "1h", "١d"])
-def test_anything_else_is_refused(text: str) -> None:
+def test_invalid_period_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="35d"):
         parse_period(text)
 

@@ -250,7 +250,7 @@ def test_named_share_is_sufficient_when_fractional(tmp_path: Path) -> None:
     kept.check()
 
 
-def test_a_fifth_itself_goes(tmp_path: Path) -> None:
+def test_expiry_of_exactly_a_fifth_is_allowed(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     for _ in range(5):

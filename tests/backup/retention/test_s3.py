@@ -138,7 +138,7 @@ def test_unlocked_packs_are_removed_with_keeper_rights(
     assert "DeleteMarkers" not in listed, "what is removed leaves no marker"
 
 
-def test_nobody_else_can_keep(tmp_path: Path, seaweedfs_server: SeaweedFs) -> None:
+def test_only_the_keeper_can_run_retention(tmp_path: Path, seaweedfs_server: SeaweedFs) -> None:
     kept = on_s3(tmp_path, seaweedfs_server.bucket(mode=None), requires_lock=False)
     right = kept.vault
     before = kept.packs()

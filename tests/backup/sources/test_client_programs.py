@@ -93,7 +93,7 @@ def test_killed_program_is_a_failure() -> None:
         content_of(shell("head -c 200000 /dev/zero; kill -9 $$"))
 
 
-def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_program_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup.sources.client_programs._SILENT_SECONDS", 0.2)
     begun = time.monotonic()
     with pytest.raises(OSError, match="no output for"):

@@ -88,7 +88,7 @@ def test_the_hours_are_those_of_the_zone() -> None:
         assert (time.passed > 0) is waits, zone
 
 
-def test_a_window_may_go_over_midnight() -> None:
+def test_window_may_cross_midnight() -> None:
     time = at(23, 59, 58)
     put(throttled(time, NIGHT), *[10 * MB] * 11)
     assert time.passed == pytest.approx(10, abs=1)

@@ -74,7 +74,7 @@ def test_write_refused_for_another_reason_is_not_repeated(
     assert len(tried) == tries
 
 
-def test_a_folder_that_went_is_made_again(tmp_path: Path) -> None:
+def test_removed_folder_is_created_again(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     store.put("a/b/c", b"x")
     shutil.rmtree(tmp_path / "a")

@@ -60,7 +60,7 @@ def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
     return incident, runner(ledger, incident, OPENS)
 
 
-def test_broken_glass_begins_after_ten_minutes(ledger: Ledger) -> None:
+def test_break_glass_approval_takes_effect_after_ten_minutes(ledger: Ledger) -> None:
     incident = _asking(ledger, needs=2)
     _break(ledger, incident)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
@@ -102,7 +102,7 @@ def test_one_of_two_approvers_may_break_glass(
     assert _state(ledger, incident) is StepState.RUNNING
 
 
-def test_whom_the_incident_is_about_breaks_no_glass(ledger: Ledger) -> None:
+def test_target_cannot_give_a_break_glass_approval(ledger: Ledger) -> None:
     incident = _asking(ledger)
     enrol(ledger, "eve", accounts=["agents:alice"])
     enrol(ledger, "new", now=NOW - timedelta(hours=1))
@@ -112,7 +112,7 @@ def test_whom_the_incident_is_about_breaks_no_glass(ledger: Ledger) -> None:
     assert ledger.incidents.state(incident).steps["lock"].opens_at is None
 
 
-def test_a_second_break_brings_nothing_forward(ledger: Ledger) -> None:
+def test_second_break_glass_approval_starts_nothing_earlier(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     _break(ledger, incident, "ben", NOW + SOON)
@@ -130,7 +130,7 @@ def _asking_again(ledger: Ledger) -> str:
     return incident
 
 
-def test_breaker_may_not_review(ledger: Ledger) -> None:
+def test_break_glass_approver_may_not_review(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
     assert ledger.decisions.unreviewed(incident) == {"lock": "olga"}
     with pytest.raises(ApprovalRefused, match="connected by enrolments"):
@@ -143,13 +143,13 @@ def test_breaker_may_not_review(ledger: Ledger) -> None:
         ledger.decisions.question(incident, "lock")
 
 
-def test_begun_step_needs_no_broken_glass(ledger: Ledger) -> None:
+def test_begun_step_needs_no_break_glass_approval(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
     with pytest.raises(ApprovalRefused, match="has begun already"):
         _break(ledger, incident, "ben", OPENS)
 
 
-def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> None:
+def test_removed_break_glass_approver_starts_no_step(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     ledger.people.remove("olga", OWNER, NOW + SOON)
@@ -157,7 +157,7 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
     assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
 
 
-def test_second_breaker_waits_ten_own_minutes(
+def test_second_break_glass_approval_waits_ten_minutes_too(
     ledger: Ledger,
 ) -> None:
     """Everybody is notified of the second one, and has as long to refuse it."""
@@ -181,7 +181,7 @@ def test_next_level_does_not_move_the_beginning(ledger: Ledger) -> None:
     assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
 
 
-def test_the_database_alone_opens_nothing_sooner(ledger: Ledger, intruder: Intruder) -> None:
+def test_database_access_alone_starts_no_step_earlier(ledger: Ledger, intruder: Intruder) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     (broken,) = intruder.rows(step)
@@ -196,9 +196,7 @@ def test_the_database_alone_opens_nothing_sooner(ledger: Ledger, intruder: Intru
     assert states(ledger, incident) == {"agents:alice": EffectState.PLANNED}
 
 
-def test_a_broken_glass_that_nobody_signed_opens_nothing(
-    ledger: Ledger, intruder: Intruder
-) -> None:
+def test_unsigned_break_glass_approval_starts_no_step(ledger: Ledger, intruder: Intruder) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     (said,) = intruder.rows(approval)

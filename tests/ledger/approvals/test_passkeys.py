@@ -84,7 +84,7 @@ def test_a_passkey_refuses_too(ledger: Ledger) -> None:
     assert state(ledger, incident) is StepState.REFUSED
 
 
-def test_a_passkey_breaks_the_glass_too(ledger: Ledger) -> None:
+def test_passkey_may_give_a_break_glass_approval(ledger: Ledger) -> None:
     incident, device = asking(ledger, role="lawyer"), Device()
     add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
@@ -92,7 +92,7 @@ def test_a_passkey_breaks_the_glass_too(ledger: Ledger) -> None:
     assert ledger.decisions.question(incident, "lock").opens_at == NOW + GLASS
 
 
-def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
+def test_passkey_signature_counts_for_one_request_only(ledger: Ledger) -> None:
     incident, device = asking(ledger), Device()
     add(ledger, "ann", device)
     refusal = said_by(ledger, incident, device, REFUSE)
@@ -179,7 +179,7 @@ def test_changed_approval_is_replaced_and_named(ledger: Ledger, intruder: Intrud
     assert claim(ledger, incident, runner(ledger, incident)) is not None
 
 
-def test_glass_broken_again_waits_again(ledger: Ledger) -> None:
+def test_repeated_break_glass_approval_waits_again(ledger: Ledger) -> None:
     incident, device = asking(ledger, role="lawyer"), Device()
     id_ = add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
@@ -190,7 +190,7 @@ def test_glass_broken_again_waits_again(ledger: Ledger) -> None:
     assert not ledger.decisions.open_glass(incident, "lock", again.round, later)
 
 
-def test_adding_and_removing_stand_in_the_timeline(ledger: Ledger) -> None:
+def test_additions_and_removals_are_in_the_timeline(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     id_ = add(ledger, "ann", Device())
     ledger.passkeys.remove("ann", id_, "os:olga", NOW)
@@ -211,7 +211,7 @@ def test_passkeys_are_unique_and_limited(ledger: Ledger) -> None:
         add(ledger, "ben", Device(credential=bytes([0])))
 
 
-def test_who_signs_in_is_told_by_their_passkey(ledger: Ledger) -> None:
+def test_passkey_identifies_its_person(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     device = Device()
     add(ledger, "ann", device)

@@ -118,7 +118,7 @@ def test_one_refusal_ends_the_step(ledger: Ledger) -> None:
         ledger.decisions.question(incident, "lock")
 
 
-def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
+def test_requester_cannot_approve(ledger: Ledger) -> None:
     enrol(ledger, "olga")
     _refused(ledger, _asking(ledger), "olga", "'olga': opened the incident. Somebody else")
 
@@ -178,16 +178,16 @@ def test_people_who_enrolled_each_other_approve_nothing(ledger: Ledger) -> None:
     _refused(ledger, _asking(ledger), "ann", "changed outside")
 
 
-def test_who_lacks_the_role_does_not_approve(ledger: Ledger) -> None:
+def test_person_without_the_role_cannot_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann", roles=["legal", "operator"])
     _refused(ledger, _asking(ledger), "ann", "lacks the roles .* duty-manager")
 
 
-def test_who_is_not_enrolled_does_not_approve(ledger: Ledger) -> None:
+def test_unenrolled_person_cannot_approve(ledger: Ledger) -> None:
     _refused(ledger, _asking(ledger), "mallory", "'mallory': not enrolled")
 
 
-def test_who_was_removed_does_not_approve(ledger: Ledger) -> None:
+def test_removed_person_cannot_approve(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
     ledger.people.remove("ann", OWNER, NOW)
@@ -288,7 +288,7 @@ def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("signed", ["", "zz", "00" * 63, "00" * 64, "00" * 65])
-def test_what_is_no_signature_does_not_count(ledger: Ledger, signed: str) -> None:
+def test_invalid_signature_does_not_count(ledger: Ledger, signed: str) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
     with pytest.raises(ApprovalRefused, match="wrong passphrase"):
@@ -304,7 +304,7 @@ def test_anothers_key_does_not_sign_for_somebody(ledger: Ledger) -> None:
         ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
-def test_what_is_neither_yes_nor_no_is_refused(ledger: Ledger) -> None:
+def test_unknown_decision_is_refused(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
     with pytest.raises(ApprovalRefused, match="Approve or refuse"):
@@ -312,7 +312,7 @@ def test_what_is_neither_yes_nor_no_is_refused(ledger: Ledger) -> None:
     decide(ledger, incident, "ann")
 
 
-def test_what_asks_nothing_cannot_be_approved(ledger: Ledger) -> None:
+def test_step_without_request_cannot_be_approved(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = open_incident(ledger)
     with pytest.raises(UsageError, match="not reached yet"):

@@ -140,7 +140,7 @@ def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -
     assert ledger.audit.verify().is_whole
 
 
-def test_what_others_beat_is_signed_at_once(ledger: Ledger) -> None:
+def test_renewed_lease_of_a_command_is_signed_at_once(ledger: Ledger) -> None:
     case = open_incident(ledger)
     token = ledger.runners.register(case, "direct", NOW)
     begun = ledger.audit.sign_head(NOW)
@@ -182,7 +182,7 @@ def test_verifying_while_others_write_raises_no_alarm(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("table", [audit_event, audit_head], ids=lambda table: table.name)
-def test_verifying_raises_at_nothing_that_was_written(
+def test_verification_raises_no_error_for_any_content(
     sqlite_ledger: Ledger, sqlite_intruder: Intruder, table: Table
 ) -> None:
     """Rows are only hashed, whatever they contain; events and heads are read."""

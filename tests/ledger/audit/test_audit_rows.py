@@ -53,7 +53,7 @@ def sqlite_told(sqlite_ledger: Ledger) -> Ledger:
     return sqlite_ledger
 
 
-def test_the_story_fills_every_table_and_is_whole(told: Ledger, intruder: Intruder) -> None:
+def test_sample_history_fills_every_table_and_verifies(told: Ledger, intruder: Intruder) -> None:
     assert [table.name for table in metadata.sorted_tables if not intruder.rows(table)] == []
     report = told.audit.verify()
     assert report.findings == ()
@@ -89,7 +89,7 @@ def test_changed_type_in_any_column_is_named(
     assert sqlite_told.audit.verify().is_whole
 
 
-def test_a_value_that_was_taken_away_is_named(told: Ledger, intruder: Intruder) -> None:
+def test_removed_value_is_named(told: Ledger, intruder: Intruder) -> None:
     nullable = [(table, column) for table, column in _all_columns() if column.nullable]
     for table, column in sample(nullable, "columns with a value taken away"):
         rows = [row for row in intruder.rows(table) if row[column.name] is not None]

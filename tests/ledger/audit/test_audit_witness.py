@@ -27,7 +27,7 @@ def _signed(ledger: Ledger) -> int:
     return ledger.audit.sign_head(NOW)
 
 
-def test_a_database_rolled_back_is_named_and_stands(sqlite_place: Place) -> None:
+def test_rolled_back_database_is_named_and_not_changed(sqlite_place: Place) -> None:
     sqlite_place.create()
     copy = sqlite_place.file.with_suffix(".copy")
     with sqlite_place.opened() as ledger:
@@ -155,7 +155,7 @@ def test_signature_is_verified_once_for_ledger_and_witness(
     assert (report.heads, report.witnessed, len(verified)) == (2, 2, 2)
 
 
-def test_a_line_that_stands_twice_confirms_one_head(ledger: Ledger, place: Place) -> None:
+def test_duplicate_witness_line_confirms_one_head(ledger: Ledger, place: Place) -> None:
     place.witness.write_bytes(place.witness.read_bytes() * 2)
     report = ledger.audit.verify()
     assert (report.heads, report.witnessed, report.findings) == (1, 1, ())

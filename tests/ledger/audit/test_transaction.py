@@ -41,7 +41,7 @@ def _changes(ledger: Ledger) -> dict[str, list[list[str]]]:
     return found
 
 
-def test_one_transaction_is_told_by_one_event(ledger: Ledger) -> None:
+def test_one_transaction_has_one_event(ledger: Ledger) -> None:
     before = len(ledger.timeline())
     with _write(ledger) as write:
         write.insert(run, _run("a"), _run("b"))

@@ -119,7 +119,7 @@ def test_silent_server_is_abandoned(
         engine.dispose()
 
 
-def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
+def test_database_error_quotes_no_row(ledger: Ledger) -> None:
     row = {"incident": "wolfhound", "step": "s", "round": 1, "person": "p", "decision": "x"}
     row |= {"digest": "", "nonce": "", "signature": "", "decided_at": NOW}
     with (

@@ -90,7 +90,7 @@ def test_readable_copy_is_verified_whole(
 
 
 @pytest.mark.parametrize("then", [in_use, at_rest])
-def test_what_has_to_be_written_is_refused_plainly(
+def test_write_to_a_read_only_ledger_is_refused(
     home: Path, tmp_path: Path, then: Callable[[Path], None]
 ) -> None:
     with opened_copy(home, tmp_path, then) as ledger:

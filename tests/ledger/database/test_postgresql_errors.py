@@ -53,7 +53,7 @@ def test_replica_differs_from_a_refused_statement(postgres_ledger: Ledger) -> No
         ("25006", "cannot execute INSERT in a read-only transaction", "takes no writes"),
     ],
 )
-def test_each_trouble_says_what_to_do_now(state: str | None, words: str, says: str) -> None:
+def test_each_database_error_names_an_action(state: str | None, words: str, says: str) -> None:
     said = trouble(state, words)
     assert says in said
     assert "standfast playbook show" in said

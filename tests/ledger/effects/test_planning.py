@@ -74,7 +74,7 @@ def test_the_token_is_the_same_whoever_computes_it(ledger: Ledger) -> None:
     assert row.token == effect_token(incident, "lock", 1, REVOKE.verb, handle)
 
 
-def test_a_row_gives_back_what_was_planned(ledger: Ledger) -> None:
+def test_effect_row_returns_the_planned_values(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     draft = Draft(
         verb="accounts.revoke_sessions",

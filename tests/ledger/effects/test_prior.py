@@ -119,7 +119,7 @@ def test_the_prior_is_inherited_across_open_incidents(ledger: Ledger) -> None:
     assert _prior(ledger, second, lock(ledger, second, "alice", DISABLED)) == ENABLED
 
 
-def test_a_closed_incident_lends_nothing(ledger: Ledger) -> None:
+def test_closed_incident_passes_on_no_prior_state(ledger: Ledger) -> None:
     """Its accounts remained locked, and later changes of them are intended."""
     first, second = open_incident(ledger), open_incident(ledger)
     lock(ledger, first, "alice", ENABLED)
@@ -149,7 +149,7 @@ def test_nothing_is_inherited_from_another_account(ledger: Ledger) -> None:
     assert _prior(ledger, incident, lock(ledger, incident, "alice", DISABLED, step="s")) == DISABLED
 
 
-def test_an_exercise_lends_its_prior_to_nothing_live(ledger: Ledger) -> None:
+def test_live_effect_inherits_no_state_from_exercise(ledger: Ledger) -> None:
     """The state of a simulator is not that of the directory."""
     exercise = open_incident(ledger, mode=Mode.EXERCISE)
     begin(ledger, exercise, drafts(LOCK, "alice"))

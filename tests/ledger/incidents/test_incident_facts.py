@@ -67,7 +67,7 @@ def test_a_fact_of_no_incident_is_refused(ledger: Ledger) -> None:
         ledger.facts.state("inc-0000", AWARE, "olga", NOW)
 
 
-def test_a_statement_that_states_nothing_is_refused(ledger: Ledger) -> None:
+def test_empty_statement_is_refused(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     with pytest.raises(ValueError, match="lacks its value"):
         ledger.facts.state(incident, Statement(kind=FactKind.AFFECTED, name="US-CA"), "olga", NOW)

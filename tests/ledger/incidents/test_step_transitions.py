@@ -26,7 +26,7 @@ def incident(ledger: Ledger) -> str:
     return open_incident(ledger)
 
 
-def test_a_prompt_is_put_once_and_answered_once(ledger: Ledger, incident: str) -> None:
+def test_manual_step_begins_once_and_is_answered_once(ledger: Ledger, incident: str) -> None:
     assert ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
     assert not ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
     ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)

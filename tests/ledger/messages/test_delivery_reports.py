@@ -81,7 +81,7 @@ def test_order_of_reports_does_not_matter(ledger: Ledger, incident: str) -> None
     assert ledger.audit.verify().is_whole
 
 
-def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str) -> None:
+def test_repeated_delivery_report_leaves_no_event(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
     assert hear(ledger, event(token, DELIVERED)) == DeliveryChanges(changed=1)
     events = len(ledger.timeline())
@@ -154,7 +154,9 @@ def test_report_about_a_page_concerns_no_notice(ledger: Ledger, incident: str) -
     assert ledger.deliveries.counts(incident) == {("tell", 1): {TAKEN: 1}}
 
 
-def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str) -> None:
+def test_delivery_report_before_the_receipt_counts_as_receipt(
+    ledger: Ledger, incident: str
+) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who, queue=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))

@@ -37,21 +37,21 @@ def test_people_are_found_by_any_of_their_roles(ledger: Ledger) -> None:
     assert ledger.people.all(["other"]) == []
 
 
-def test_nobody_of_that_name_is_said(ledger: Ledger) -> None:
+def test_unknown_person_is_reported(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="'ann': not enrolled"):
         ledger.people.get("ann")
     with pytest.raises(UsageError, match="'ann': not enrolled"):
         ledger.people.remove("ann", OWNER, NOW)
 
 
-def test_only_the_first_day_founds(ledger: Ledger) -> None:
+def test_only_first_day_enrolments_are_founding(ledger: Ledger) -> None:
     enrol(ledger, "first", now=FOUNDED + timedelta(days=1))
     enrol(ledger, "later", now=FOUNDED + timedelta(days=1, microseconds=1))
     founding = [ledger.people.get(name).is_founding for name in ("first", "later")]
     assert founding == [True, False]
 
 
-def test_the_first_live_incident_ends_the_founding(ledger: Ledger) -> None:
+def test_first_live_incident_ends_the_set_up(ledger: Ledger) -> None:
     open_incident(ledger, mode=Mode.EXERCISE, now=FOUNDED)
     enrol(ledger, "ann")
     open_incident(ledger, mode=Mode.LIVE, now=FOUNDED)

@@ -102,7 +102,7 @@ def test_moved_ledger_is_not_recreated(
     assert not file.exists()
 
 
-def test_where_there_is_no_ledger_none_is_made(tmp_path: Path) -> None:
+def test_missing_ledger_is_not_created(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigurationError, match="missing"),
         LazyLedger(f"sqlite:///{tmp_path}/none.db", tmp_path, tmp_path / "heads"),

@@ -27,7 +27,7 @@ def cipher(tmp_path: Path) -> ColumnCipher:
     return cipher
 
 
-def test_what_was_sealed_opens_in_its_place(cipher: ColumnCipher) -> None:
+def test_sealed_value_opens_in_its_context(cipher: ColumnCipher) -> None:
     value: JsonObject = {
         "target": "agents:zoë",
         "details": {"minutes": 5, "none": None, "list": [True]},

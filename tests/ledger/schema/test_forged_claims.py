@@ -65,7 +65,7 @@ def _lapses(ledger: Ledger, incident_id: str, who: str, why: str) -> None:
     assert why in event.detail["why"]
 
 
-def test_a_step_pushed_past_its_approvals_is_refused(ledger: Ledger, intruder: Intruder) -> None:
+def test_step_started_without_approvals_is_refused(ledger: Ledger, intruder: Intruder) -> None:
     incident_id, who = _approved_by_ann(ledger, needs=2)
     intruder.run("UPDATE step SET state = 'running'")
     with pytest.raises(Damaged, match="audit verify"):
@@ -84,7 +84,7 @@ def test_a_step_pushed_past_its_approvals_is_refused(ledger: Ledger, intruder: I
         ("seal", "0" * 64),
     ],
 )
-def test_a_step_whose_need_was_changed_is_refused(
+def test_step_with_changed_need_of_approval_is_refused(
     ledger: Ledger, intruder: Intruder, column: str, value: Any
 ) -> None:
     incident_id, who = _approved_by_ann(ledger)
@@ -206,7 +206,7 @@ def test_forged_waiting_day_is_void(ledger: Ledger, intruder: Intruder) -> None:
     ],
 )
 @pytest.mark.parametrize("begun", [_approved_by_ann, _approved_by_nobody])
-def test_an_incident_that_was_changed_goes_no_further(
+def test_changed_incident_is_not_continued(
     ledger: Ledger,
     intruder: Intruder,
     column: str,

@@ -227,9 +227,7 @@ def test_alarm_without_recipients_is_in_the_status(tmp_path: Path, smtp_server: 
         assert alone.status().alarms == ()
 
 
-def test_without_a_sender_the_ledger_says_what_lacks(
-    tmp_path: Path, smtp_server: SmtpServer
-) -> None:
+def test_missing_sender_is_recorded_with_the_alarm(tmp_path: Path, smtp_server: SmtpServer) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         enrol_people(installation, "dana")
         notify(installation, damage_alarm(is_damaged=True), "direct")
@@ -239,7 +237,7 @@ def test_without_a_sender_the_ledger_says_what_lacks(
         assert "no sender" in str(summary["problem"])
 
 
-def test_only_the_roles_that_are_named_are_told(night: Night) -> None:
+def test_only_named_roles_are_notified(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     roles = night.installation.ledger.people.get("lee").roles
     text = config_file.read_text()

@@ -160,7 +160,7 @@ def test_fast_clock_check_clears_no_later_damage(night: Night) -> None:
     assert "vault" in [alarm.shown for alarm in keep_watch(night.installation, "direct").notified]
 
 
-def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
+def test_configured_age_takes_precedence_over_the_rpo(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(

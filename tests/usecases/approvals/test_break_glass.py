@@ -120,7 +120,7 @@ def test_break_glass_locks_alone_after_notification(
     assert centre.installation.ledger.audit.verify().is_whole
 
 
-def test_who_says_no_in_time_keeps_everybody_in(centre: Centre) -> None:
+def test_refusal_in_time_prevents_the_lock(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = asking(centre)
     broken(centre, case)
@@ -221,7 +221,7 @@ def test_break_glass_needs_reason_passphrase_and_setting(centre: Centre) -> None
     assert centre.installation.ledger.incidents.state(case).steps["lock"].opens_at is None
 
 
-def test_glass_stays_whole_while_nobody_is_notified(centre: Centre) -> None:
+def test_break_glass_is_refused_while_nobody_is_notified(centre: Centre) -> None:
     case = asking(centre)
     for name in ("lee", "kim"):
         centre.smtp.answer_recipient(f"{name}@example.com", "550 no such user")
@@ -234,7 +234,7 @@ def test_glass_stays_whole_while_nobody_is_notified(centre: Centre) -> None:
     assert centre.installation.ledger.incidents.state(case).steps["lock"].opens_at is not None
 
 
-def test_in_an_exercise_nobody_is_told(centre: Centre) -> None:
+def test_exercise_notifies_nobody(centre: Centre) -> None:
     case = asking(centre, mode=Mode.EXERCISE)
     assert broken(centre, case).message.startswith("The step begins at ")
     assert pages(centre, "lee", "kim") == [[], []]

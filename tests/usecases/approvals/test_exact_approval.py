@@ -167,7 +167,7 @@ def test_second_round_is_sent_with_its_own_text(
     assert "0909" in other.text
 
 
-def test_what_only_plans_hands_nothing_over(installation: SimulatedInstallation) -> None:
+def test_plan_submits_no_message(installation: SimulatedInstallation) -> None:
     case = asked_about_customers(installation)
     row, *_ = customers(installation, case)
     planned = replace(installation.ledger.incidents.get(case), mode=Mode.PLAN)

@@ -54,7 +54,7 @@ def test_unauthorised_answer_is_refused_and_recorded(
     assert (told.actor, told.action, told.detail["step"]) == ("dana", "word.rejected", STEP)
 
 
-def test_who_has_the_role_is_heard_and_named(installation: SimulatedInstallation) -> None:
+def test_person_with_role_answers_and_is_named(installation: SimulatedInstallation) -> None:
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, STEP, "no", by="lee")
     assert installation.ledger.timeline(case)[-1].actor == "lee"

@@ -117,7 +117,7 @@ def test_run_is_recorded_with_counts_without_names(tmp_path: Path) -> None:
     assert b"call-1.wav" not in (tmp_path / "ledger.db").read_bytes()
 
 
-def test_progress_is_told_while_restoring(tmp_path: Path) -> None:
+def test_restore_reports_its_progress(tmp_path: Path) -> None:
     seen: list[Progress] = []
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
@@ -230,7 +230,7 @@ def test_empty_vault_is_reported_as_empty(tmp_path: Path) -> None:
                 )
 
 
-def test_a_vault_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_vault_is_named(tmp_path: Path) -> None:
     config = furnish(tmp_path, '[backup.bandwidth]\n"08:00-20:00" = "20 MB/s"\n')
     shutil.rmtree(tmp_path / "vault")
     with installation_at(config) as installation:
@@ -383,7 +383,7 @@ def test_a_restore_needs_an_identity(tmp_path: Path) -> None:
             restore(installation, "latest", tmp_path / "out", None)
 
 
-def test_a_restore_never_goes_over_what_is_there(tmp_path: Path) -> None:
+def test_restore_overwrites_no_existing_file(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         with pytest.raises(Refused, match="empty"):

@@ -255,7 +255,7 @@ def test_early_table_grant_is_repeated(
         ("env:HOME!", "--into: a secret is named here"),
     ],
 )
-def test_a_target_that_is_none_is_refused(backed_up: Path, target: str, message: str) -> None:
+def test_unknown_target_is_refused(backed_up: Path, target: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         into(backed_up, target)
 
@@ -274,7 +274,7 @@ def test_invalid_address_is_not_repeated(backed_up: Path) -> None:
         assert "secret-word" not in str(refused.value)
 
 
-def test_a_check_says_what_a_source_lacks(
+def test_check_names_missing_parts_of_a_source(
     config_file: Path, postgres_server: Postgres, mariadb_server: Mariadb, names: dict[str, str]
 ) -> None:
     def found() -> list[tuple[Verdict, str]]:
@@ -296,7 +296,7 @@ def test_a_check_says_what_a_source_lacks(
     assert "may not fully read 1 relations" in verdicts["crm-server"][1]
 
 
-def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:
+def test_missing_password_fails_only_its_source(config_file: Path) -> None:
     (config_file.parent / "pg.secret").unlink()
     with installation_at(config_file) as installation:
         outcome = backup_run.run_backup(installation, "servers", "direct")

@@ -61,7 +61,7 @@ def test_gaps_elsewhere_do_not_matter(installation: Installation, tmp_path: Path
     assert both.exit_status is ExitStatus.PARTIAL
 
 
-def test_a_point_that_is_whole_lacks_nothing(installation: Installation, tmp_path: Path) -> None:
+def test_complete_point_has_no_gaps(installation: Installation, tmp_path: Path) -> None:
     outcome = restore(installation, "1", tmp_path / "out", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.DONE
     assert (tmp_path / "out" / "crm" / "crm.db").exists()

@@ -149,7 +149,7 @@ def test_clock_off_by_an_hour_is_refused(folder: Path) -> None:
         assert kept.exit_status is ExitStatus.DONE
 
 
-def test_without_the_keepers_key_nothing_is_kept(folder: Path) -> None:
+def test_retention_without_keeper_key_is_refused(folder: Path) -> None:
     (folder / "keys/keeper.json").unlink()
     with (
         installation_at(folder / "standfast.toml") as installation,

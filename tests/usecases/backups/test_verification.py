@@ -21,7 +21,7 @@ from tests.usecases.backup_installation import (
 )
 
 
-def test_a_clean_verification_moves_the_witness_on(tmp_path: Path) -> None:
+def test_sound_verification_extends_the_witness(tmp_path: Path) -> None:
     witness = tmp_path / "backup-witness.jsonl"
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
@@ -158,7 +158,7 @@ def test_damage_found_by_opening_needs_opening(tmp_path: Path) -> None:
         assert verify(installation).exit_status is ExitStatus.DONE
 
 
-def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
+def test_sample_states_its_confidence(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         outcome = verify(
@@ -195,7 +195,7 @@ def test_lock_check_continues_unless_it_found_something() -> None:
 @pytest.mark.parametrize(
     "options", [(5, 0.9, None), (0, None, None), (None, 1.5, None), (None, None, 0.0)]
 )
-def test_a_sample_that_makes_no_sense_is_refused(
+def test_conflicting_sample_options_are_refused(
     options: tuple[int | None, float | None, float | None],
 ) -> None:
     with pytest.raises(UsageError):

@@ -358,7 +358,7 @@ def test_an_exercise_reminds_nobody(office: Office) -> None:
     assert office.watch() == []
 
 
-def test_a_reminder_names_nothing_of_what_happened(office: Office) -> None:
+def test_reminder_names_no_detail_of_the_incident(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness", reference="mr. quill opened it")
     office.watch()

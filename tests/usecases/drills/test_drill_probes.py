@@ -43,7 +43,7 @@ def test_probe_runs_in_the_tree_without_secrets(
     ]
 
 
-def test_a_probe_that_says_no_fails_the_drill(tmp_path: Path) -> None:
+def test_failing_probe_fails_the_drill(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path, probe("raise SystemExit(3)"))) as installation:
         run_backup(installation, "main", "direct")
         outcome = run_drill(installation, "main", identity(tmp_path))

@@ -380,7 +380,7 @@ def test_an_interrupted_drill_leaves_no_plain_text(tmp_path: Path) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("who", ["the next drill", "the watch"])
-def test_what_a_dead_drill_left_is_destroyed(tmp_path: Path, who: str) -> None:
+def test_remains_of_a_dead_drill_are_destroyed(tmp_path: Path, who: str) -> None:
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")

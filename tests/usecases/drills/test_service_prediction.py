@@ -88,7 +88,7 @@ def test_failed_drills_predict_nothing(tmp_path: Path) -> None:
         assert crm(installation).prediction is None
 
 
-def test_list_and_page_show_predictions_beside_the_rto(tmp_path: Path) -> None:
+def test_list_and_page_show_predictions_next_to_rto(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         run_drill(installation, "main", identity(tmp_path))

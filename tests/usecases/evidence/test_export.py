@@ -151,7 +151,7 @@ def test_nothing_in_clear_leaves_before_it_is_noted(
     assert not [one for one in case.to.parent.iterdir() if "handed" in one.name]
 
 
-def test_where_nothing_can_be_written_it_says_why(case: Frozen) -> None:
+def test_unwritable_export_folder_is_reported(case: Frozen) -> None:
     (case.to.parent / "file").touch()
     case.to = case.to.parent / "file" / "handed"
     with pytest.raises(StandfastError, match="new folder"):

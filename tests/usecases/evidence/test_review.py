@@ -86,7 +86,7 @@ def test_altered_copy_fails_the_review(
     assert again.state is EffectState.DONE
 
 
-def test_where_nothing_holds_nothing_is_reviewed(installation: Installation) -> None:
+def test_review_without_valid_folder_is_refused(installation: Installation) -> None:
     with pytest.raises(StandfastError, match="no folder is valid"):
         review_evidence(installation, CASE, "token", WANTED, [])
     (freeze(installation, "changed") / "seal.dsse.json").unlink()

@@ -67,7 +67,7 @@ def test_test_account_is_suggested_before_first_lock() -> None:
     assert "test account" not in said_of(connector, has_locked=True)[0].found
 
 
-def test_what_our_own_rights_lack_is_named() -> None:
+def test_missing_rights_are_named() -> None:
     _, lacks, _ = said_of(Narrow("staff", {"root": True}))
     assert lacks.verdict is Verdict.WARN
     assert "3 of 40" in lacks.found
@@ -90,7 +90,7 @@ def test_an_alias_protects_nothing_and_is_named() -> None:
     assert alias.found == "staff: 1 of 1 under [protected.accounts] named by an alias"
 
 
-def test_a_directory_that_is_away_is_a_failure() -> None:
+def test_unreachable_directory_is_a_failure() -> None:
     connector = SimulatedConnector("staff", {"root": True})
     connector.go_away()
     (failure,) = said_of(connector)

@@ -187,7 +187,7 @@ def test_readiness_is_the_worst_part(
     assert (seen.answer, seen.exit_status) == (answer, status)
 
 
-def test_what_was_never_set_up_is_no_yes(night: Night) -> None:
+def test_part_that_is_not_set_up_means_no(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
     seen = readiness(night.installation, check_installation(config_file, env={}))
     absent = {one.part for one in seen.checks.checks if one.is_lacking}

@@ -75,6 +75,6 @@ def test_unfilled_and_single_roles_are_named(tmp_path: Path) -> None:
     assert any("approvals.ladder names head" in text for text in sentences)
 
 
-def test_a_role_with_two_people_is_well(tmp_path: Path) -> None:
+def test_role_with_two_people_has_no_finding(tmp_path: Path) -> None:
     found = told(installation_with(tmp_path, "", "lee", "kim"), "roles")
     assert (Verdict.OK, "duty-manager: 2 people") in [(one.verdict, one.found) for one in found]

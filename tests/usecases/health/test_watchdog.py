@@ -78,7 +78,7 @@ def test_missed_night_is_named_after_an_hour(tmp_path: Path) -> None:
         assert late.exit_status is ExitStatus.PARTIAL
 
 
-def test_a_run_under_way_is_not_buried(tmp_path: Path) -> None:
+def test_run_in_progress_is_not_marked_failed(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         with recorded(installation, "backup", "main", "direct") as run:
             assert keep_watch(installation, "direct").died == ()

@@ -161,7 +161,7 @@ def test_holder_of_a_target_is_not_paged(installation: SimulatedInstallation) ->
     assert told(installation, "ina") == [0]
 
 
-def test_an_answer_in_time_wakes_nobody_else(laddered: SimulatedInstallation) -> None:
+def test_answer_in_time_pages_nobody_else(laddered: SimulatedInstallation) -> None:
     case = asking(laddered)
     step_decisions.decide(laddered, case, STEP, "lee", PASSPHRASES["lee"])
     laddered.advance(case)

@@ -116,7 +116,7 @@ def test_exercise_lock_is_no_prior_state(
     assert not installation.is_enabled("agent01"), "it was disabled before the real incident"
 
 
-def test_a_closed_incident_lends_no_state_from_before(installation: SimulatedInstallation) -> None:
+def test_closed_incident_passes_on_no_prior_state(installation: SimulatedInstallation) -> None:
     first = installation.run("account-takeover")
     lifecycle.close(installation, first, by="dana")
     installation.directory.set_enabled("agent01", True)
@@ -237,7 +237,7 @@ def test_retried_pages_start_no_waiting_step(
     assert installation.twins.told("customers1@example.net") == 1
 
 
-def test_what_an_approver_refused_can_be_asked_again(installation: SimulatedInstallation) -> None:
+def test_refused_step_can_be_requested_again(installation: SimulatedInstallation) -> None:
     case = asks_about_customers(installation)
     step_decisions.decide(
         installation, case, "tell_customers", "lee", PASSPHRASES["lee"], approves=False

@@ -18,7 +18,7 @@ class Described(SimulatedConnector):
 
 
 @pytest.mark.parametrize("directory", [Described, SimulatedConnector])
-def test_a_check_warns_of_it(directory: type[SimulatedConnector]) -> None:
+def test_check_warns_of_contract_tested_connector(directory: type[SimulatedConnector]) -> None:
     warnings = [
         check.found
         for check in said_of(directory("staff", {"root": True}))
@@ -28,7 +28,9 @@ def test_a_check_warns_of_it(directory: type[SimulatedConnector]) -> None:
     assert all("contract-tested" in warning for warning in warnings)
 
 
-def test_a_plan_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_names_contract_tested_connector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def build(self: Live, name: str) -> Connector:
         return Described(name, {"agent01": True})
 

@@ -86,7 +86,7 @@ def tell(installation: Installation) -> tuple[ExitStatus, dict[str, tuple[str, E
     return outcome.exit_status, {row.target: (row.connector, row.state) for row in rows}
 
 
-def test_a_suspended_account_hands_everybody_to_the_next(
+def test_suspended_sender_account_uses_the_next_sender(
     installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.is_suspended = True

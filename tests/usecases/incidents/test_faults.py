@@ -379,7 +379,7 @@ def test_queue_without_ledger_is_abandoned_alone(
     assert installation.twins.told("staff1@example.net") == (not is_given_up)
 
 
-def test_a_heart_that_misses_a_beat_goes_on(
+def test_lease_renewal_continues_after_a_failed_renewal(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats = threading.Semaphore(0)

@@ -112,7 +112,7 @@ def test_stopped_incident_notes_new_targets(
     lifecycle.close(installation, case, by="dana")
 
 
-def test_what_brings_nothing_new_changes_nothing(installation: SimulatedInstallation) -> None:
+def test_trigger_without_new_targets_changes_nothing(installation: SimulatedInstallation) -> None:
     case = trigger(installation, "alert 1", "agent01").incident
     installation.advance(case)
     for key in ("alert 1", "alert 2"):

@@ -25,7 +25,7 @@ def states(centre: Centre, incident_id: str, verb: str) -> dict[str, EffectState
     }
 
 
-def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
+def test_takeover_is_contained_proven_notified_and_undone(centre: Centre) -> None:
     ids = {name: centre.scim.create(name) for name in ("agent01", "agent02", "agent03")}
     case = centre.open("account-takeover", *ids)
     outcome = centre.advance(case)
@@ -173,7 +173,7 @@ def test_invalid_approval_is_refused_and_recorded(
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
 
 
-def test_whose_account_is_a_target_cannot_approve(centre: Centre) -> None:
+def test_owner_of_a_targeted_account_cannot_approve(centre: Centre) -> None:
     centre.scim.create("lee")
     case = centre.open("account-takeover", "lee")
     centre.advance(case)
@@ -336,7 +336,7 @@ def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
         effect_undo.undo(centre.installation, case, requested_by="dana")
 
 
-def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
+def test_closed_incident_can_be_neither_stopped_nor_resumed(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     centre.advance(case)

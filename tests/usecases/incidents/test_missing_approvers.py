@@ -76,21 +76,23 @@ def test_enrolled_by_requester_counts_as_no_approver(
     assert line.startswith("step tell_customers needs 1 approval, but 0 people with the role")
 
 
-def test_who_was_enrolled_by_somebody_else_could(installation: SimulatedInstallation) -> None:
+def test_person_enrolled_by_another_counts_as_approver(installation: SimulatedInstallation) -> None:
     enrol(installation, "fay", "kim")
     case = asks_about_customers(installation)
     assert told(installation, case) == []
     assert planned(installation) == []
 
 
-def test_who_was_enrolled_today_could_not(installation: SimulatedInstallation) -> None:
+def test_person_enrolled_today_does_not_count_as_approver(
+    installation: SimulatedInstallation,
+) -> None:
     enrol(installation, "fay", "kim", days_ago=0.5)
     case = asks_about_customers(installation)
     assert "but 0 people with the role" in told(installation, case)[0]
     assert "but 0 people with the role" in planned(installation)[0]
 
 
-def test_who_is_among_the_targets_could_not(installation: SimulatedInstallation) -> None:
+def test_target_does_not_count_as_approver(installation: SimulatedInstallation) -> None:
     enrol(installation, "agent01", "kim")
     case = asks_about_customers(installation)
     assert "but 0 people with the role" in told(installation, case)[0]
@@ -107,7 +109,7 @@ def test_unsigned_plan_needs_one_more_approver(
     assert "needs 2 approvals, but 1 person with the role duty-manager can" in line
 
 
-def test_who_is_counted_is_whose_word_counts(installation: SimulatedInstallation) -> None:
+def test_counted_approver_can_approve(installation: SimulatedInstallation) -> None:
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     installation.advance(case)

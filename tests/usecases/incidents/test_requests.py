@@ -99,7 +99,7 @@ def test_request_is_sent_once_and_undone(installation: Installation, there: Fire
     assert installation.ledger.audit.verify().is_whole
 
 
-def test_a_plan_sends_nothing_but_looks(installation: Installation, there: Firewall) -> None:
+def test_plan_reads_and_sends_nothing(installation: Installation, there: Firewall) -> None:
     (step,) = plan_incident(
         installation, "isolate", {"hosts": ["pc-1", "--all"]}, is_signed=True
     ).steps

@@ -336,7 +336,7 @@ def test_unapproved_notice_cannot_be_released(
         staged_sending.go(centre.installation, case, TOLD)
 
 
-def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
+def test_stopped_messages_are_named_and_never_sent(centre: Centre) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=15)
     case = approved(centre)
     assert staged_sending.stop(centre.installation, case, TOLD, "the wrong audience") == 18
@@ -353,7 +353,7 @@ def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
     assert centre.installation.ledger.audit.verify().findings == ()
 
 
-def test_a_step_that_tells_nobody_is_no_notice(centre: Centre) -> None:
+def test_step_without_notice_cannot_be_paused(centre: Centre) -> None:
     case = centre.open("account-takeover", "agents:agent01")
     for said in (staged_sending.pause, staged_sending.resume, staged_sending.go):
         with pytest.raises(UsageError, match="no notice is planned"):

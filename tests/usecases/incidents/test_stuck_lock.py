@@ -173,7 +173,7 @@ def test_proof_may_continue_without_stuck_lock(
         assert installation.ledger.audit.verify().is_whole
 
 
-def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
+def test_notice_waits_for_a_progressing_lock(tmp_path: Path) -> None:
     """The notice to staff waits, because the intruder still reads their mail."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         case = installation.run("account-takeover", HOLDERS)

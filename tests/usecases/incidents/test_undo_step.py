@@ -163,7 +163,7 @@ def test_reopened_incident_stays_stopped(
     assert not installation.is_enabled("agent01")
 
 
-def test_a_plan_that_is_closed_stays_so(installation: SimulatedInstallation) -> None:
+def test_closed_plan_cannot_be_reopened(installation: SimulatedInstallation) -> None:
     case = opened(installation, Mode.PLAN)
     lifecycle.close(installation, case, by="dana")
     carry_out = f"`standfast incident carry-out {case}`"

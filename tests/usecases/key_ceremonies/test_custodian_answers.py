@@ -20,7 +20,7 @@ def overdue(folder: Path, now: datetime) -> set[str]:
     return {one.name for one in standings(folder) if one.is_overdue(now)}
 
 
-def test_nobody_who_was_never_asked_is_overdue(tmp_path: Path) -> None:
+def test_custodian_without_challenge_is_not_overdue(tmp_path: Path) -> None:
     assert standings(tmp_path) == ()
 
 
@@ -57,7 +57,7 @@ def test_former_custodian_is_not_awaited(tmp_path: Path) -> None:
     assert [one.name for one in standings(tmp_path)] == ["Lee"]
 
 
-def test_a_line_that_was_cut_off_never_counted(tmp_path: Path) -> None:
+def test_line_cut_off_by_a_crash_never_counts(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     file = tmp_path / "custodians.jsonl"
     with file.open("ab") as end:

@@ -370,7 +370,7 @@ def test_first_of_two_letter_reports_counts(
     assert installation.ledger.audit.verify().findings == ()
 
 
-def test_late_letter_report_is_told_so(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_letter_report_is_refused(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     furnish_letters(centre)
     case = approved(centre)
     installation = centre.installation

@@ -148,7 +148,7 @@ def told_centre(centre: Centre) -> str:
     return case
 
 
-def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_path: Path) -> None:
+def test_each_recipient_is_counted_masked_and_exported(centre: Centre, tmp_path: Path) -> None:
     config = centre.installation.config
     why = "\uff1dcmd(), says whoever wrote the list"
     customers = config.audiences["customers"].model_copy(update={"why": why})

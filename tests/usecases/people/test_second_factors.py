@@ -59,7 +59,7 @@ def test_absent_directory_hides_no_other_factors(
     assert exit_status(second_factors(installation)) is ExitStatus.PARTIAL
 
 
-def test_without_a_directory_nothing_is_said(
+def test_missing_directory_yields_no_finding(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directories(monkeypatch)

@@ -88,7 +88,7 @@ def test_command_without_undo_needs_an_approval(
     assert is_sound(installation, CALL + more) is expected
 
 
-def test_run_asks_whatever_the_playbook_says(tmp_path: Path) -> None:
+def test_notice_to_customers_needs_approval_despite_playbook(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     unapproved = TELL.replace("AUDIENCE", "customers").replace("APPROVAL", "none_because: x")
     add_playbooks(config_file, unapproved.replace("CONTEXT", FITTING))

@@ -310,7 +310,7 @@ def test_foreign_keys_are_reported(handed: Handed) -> None:
     assert "it is signed by another key" in handed.capture.readouterr().out
 
 
-def test_a_witness_that_was_told_otherwise_is_told(handed: Handed) -> None:
+def test_contradicting_witness_is_reported(handed: Handed) -> None:
     lines = handed.witness.read_bytes().splitlines()
     head = json.loads(lines[-1])
     handed.witness.write_bytes(canonical({**head, "hash": "0" * 64}) + b"\n")

@@ -66,7 +66,7 @@ def test_handover_names_open_work_and_next_page(
     assert [one.action for one in handed.report.decisions] == ["answered yes to"]
 
 
-def test_unattended_wait_is_not_said_to_continue(
+def test_handover_states_whether_a_process_works(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
     case = asking(installation)

@@ -278,7 +278,7 @@ def test_other_trigger_pages_its_own_people(
     assert told(smtp_server) == ["dana@example.com", "kim@example.com", "lee@example.com"]
 
 
-def test_a_closed_incident_is_no_news(installation: Installation) -> None:
+def test_closed_incident_is_not_paged(installation: Installation) -> None:
     case = opened(installation, "agent01")
     installation.ledger.incidents.close(case, "olga", installation.clock())
     assert due(installation) == []

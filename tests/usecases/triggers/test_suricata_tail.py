@@ -54,7 +54,7 @@ def test_later_file_is_read_from_its_start(file: Path) -> None:
     assert list(lines(tail)) == [b"first"]
 
 
-def test_a_line_without_its_end_is_waited_for(file: Path) -> None:
+def test_incomplete_line_is_awaited(file: Path) -> None:
     tail = begin(file)
     write(file, "one\ntw")
     assert list(lines(tail)) == [b"one"]
@@ -164,7 +164,7 @@ def test_unreadable_position_begins_at_the_end(file: Path) -> None:
     assert list(lines(tail)) == [b"found"]
 
 
-def test_a_file_that_is_away_is_waited_for(file: Path) -> None:
+def test_missing_file_is_awaited(file: Path) -> None:
     tail = begin(file)
     write(file, "one\n")
     assert list(lines(tail)) == [b"one"]

@@ -271,7 +271,7 @@ def test_object_on_two_pages_is_listed_once(scratch: Path) -> None:
     ],
     ids=["one token for ever", "two tokens in turns", "pages of nothing"],
 )
-def test_a_listing_that_never_moves_on_ends(
+def test_listing_without_progress_ends(
     scratch: Path, answer: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     with pytest.raises(SourceFailed, match=r"listing (of )?bucket calls"):

@@ -231,7 +231,7 @@ class TestKeeperSide:
 
     @pytest.mark.sampled
     @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
-    def test_removing_and_extending_go_on_after_a_fault(
+    def test_removal_and_extension_continue_after_a_fault(
         self, keeper: tuple[S3KeeperStore, Proxy], fault: Fault, s3_bucket: Bucket
     ) -> None:
         store, proxy = keeper
