@@ -3,7 +3,8 @@
 Rules
 - A log is compared with its seal after it was read to its end. If the log differs, none of its
   records counts: an intruder may have written them.
-- Records are ordered by time, then by log and line.
+- Records are ordered by time, then by log and line. Of a log that was frozen several times, each
+  record appears once.
 - A selection decides which records are shown. Detections examine all records: whether a sign-in is
   the first of an account depends on all of them.
 - Lines that are not records, and records that are cut, are counted by log; the first of them are
@@ -18,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from standfast.errors import Damaged
@@ -42,7 +44,7 @@ class Event(NamedTuple):
     """A record on the timeline, with its log and its marks."""
 
     at: int
-    log: int  # its index among the logs
+    log: int  # its index among the logs; copies of one log have the index of the first
     line: int
     is_zone_assumed: bool
     account: str
@@ -159,7 +161,9 @@ def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[
     """Read the logs into sorted runs; return the tally of each log."""
     tallies: list[Tally] = []
     kept = _Rows()
-    for number, log in enumerate(logs):
+    numbers: dict[tuple[str, str], int] = {}
+    for index, log in enumerate(logs):
+        number = numbers.setdefault((log.source, log.path), index)
         tally = Tally(log=log)
         tallies.append(tally)
         rows = _Rows()
@@ -208,8 +212,8 @@ class _Rows:
 
 
 def merged_events(runs: SortedRuns) -> Iterator[Event]:
-    """Yield the events of all logs by time."""
-    return map(Event._make, runs.merged())
+    """Yield the events of all logs by time, and equal ones once."""
+    return (Event._make(row) for row, _ in groupby(runs.merged()))
 
 
 def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterator[Row]:

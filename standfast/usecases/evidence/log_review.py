@@ -100,6 +100,7 @@ class LogReview:
     left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
+    records: int = 0  # of all logs; those of a log that was frozen again count once
     rows: list[JsonObject] = field(default_factory=list)  # the first events, as they are shown
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
@@ -125,7 +126,7 @@ class LogReview:
         """Return the JSON form."""
         return {
             "is_masked": self.is_masked,
-            "records": sum(log.records for log in self.logs if not log.problem),
+            "records": self.records,
             "selected": self.selected,
             "timeline": [*self.rows],
             "findings": [*self.findings],
@@ -177,6 +178,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
     names = AccountNames(lock.account for lock in locks)
     with collected_logs(installation, incident_id, request, marks) as (review, read_events):
         for event in read_events():
+            review.records += 1
             detector.see(event)
             names.add(event)
         if not request.in_clear:
@@ -345,9 +347,10 @@ def _recorded(
         custody[folder.name] = line.hash
         sound.append(folder)
     if not sound:
+        reasons = "; ".join(f"{each.folder}: {each.reason}" for each in left_out)
         raise StandfastError(
-            f"evidence of {incident_id}: no folder is valid. Run `standfast evidence verify "
-            f"{incident_id}`."
+            f"evidence of {incident_id}: no folder can be reviewed: {reasons}. Run `standfast "
+            f"evidence verify {incident_id}`."
         )
     installation.record_event(incident_id, REVIEWED, {**detail, "custody": custody}, by=by)
     return sound

@@ -43,7 +43,7 @@ def review_report(
         incident=incident_id,
         is_masked=review.is_masked,
         logs=len(review.logs),
-        records=sum(log.records for log in review.logs if not log.problem),
+        records=review.records,
         selected=review.selected,
         skipped=skipped,
         is_complete=review.is_complete,
