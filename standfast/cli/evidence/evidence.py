@@ -15,6 +15,7 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
 from standfast.local_time import second
 from standfast.plurals import counted
+from standfast.records import moment
 
 if TYPE_CHECKING:
     from standfast.usecases.evidence.frozen_folders import Frozen
@@ -109,7 +110,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
     status = verified.exit_status
     lines: list[Line] = []
     for evidence in found:
-        lines.append(f"{evidence.folder}: {'DAMAGED' if evidence.problems else 'intact'}")
+        lines.append(f"{evidence.folder}: {_verdict(evidence)}")
         lines += [f"  {problem}" for problem in evidence.problems]
         lines += [f"  time stamp: {evidence.stamp}"] if evidence.stamp else []
         lines += [f"  time stamp: {why}" for why in evidence.stamp_unchecked]
@@ -133,6 +134,15 @@ def verify(call: Call, incident: str) -> ExitStatus:
         lines,
         status,
     )
+
+
+def _verdict(evidence: "Frozen") -> str:
+    if evidence.problems:
+        return "DAMAGED"
+    if evidence.disposed_at:
+        at = second(moment(evidence.disposed_at), "UTC")
+        return f"disposed of at {at}; its seal and its certificate are intact"
+    return "intact"
 
 
 @command(

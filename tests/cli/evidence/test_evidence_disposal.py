@@ -39,3 +39,7 @@ def test_approved_disposal_is_listed(desk: Desk, incident: str) -> None:
     listed = desk.run("evidence", "list", incident)
     assert listed.status == ExitStatus.DONE
     assert "disposed of" in listed.out
+    verified = desk.run("evidence", "verify", incident)
+    assert verified.status == ExitStatus.DONE
+    assert ": disposed of at " in verified.out
+    assert ": intact" not in verified.out
