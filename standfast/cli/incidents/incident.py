@@ -1,5 +1,7 @@
 """`standfast incident`: plan, open, approve, watch, undo and close."""
 
+from pathlib import Path
+
 import click
 
 from standfast.cli.incidents.acknowledgement import acknowledge
@@ -26,7 +28,7 @@ from standfast.cli.incidents.step_decisions import accept, answer, approve, retr
 from standfast.cli.incidents.stop_and_resume import resume, stop
 from standfast.cli.incidents.undo import undo
 from standfast.cli.parsing.commands import Group, command
-from standfast.cli.parsing.parameters import no_wait_option, stored_option
+from standfast.cli.parsing.parameters import FilePath, no_wait_option, stored_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
@@ -100,16 +102,27 @@ def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
 )
 @playbook_argument
 @inputs_option
+@click.option(
+    "--affected",
+    "affected_csv",
+    type=FilePath(),
+    metavar="FILE",
+    help="A CSV file of the affected people, as for `incident affected add --csv`.",
+)
 @exercise_option
 @opener_options
 @no_wait_option
 @click.pass_obj
-def open_(call: Call, scenario: str, given: tuple[str, ...], exercise: bool) -> ExitStatus:
+def open_(
+    call: Call, scenario: str, given: tuple[str, ...], affected_csv: Path | None, exercise: bool
+) -> ExitStatus:
     """Open an incident and run its steps.
 
     The command ends when the incident is done or a step waits for a person.
     """
-    return open_and_run_incident(call, scenario, parse_inputs(given), is_exercise=exercise)
+    return open_and_run_incident(
+        call, scenario, parse_inputs(given), is_exercise=exercise, affected_csv=affected_csv
+    )
 
 
 @command(

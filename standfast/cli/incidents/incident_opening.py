@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.parameters import sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.errors import ExitStatus, PlaybookInvalid, Problem
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem, UsageError
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
@@ -26,16 +27,24 @@ exercise_option = click.option(
 
 
 def open_and_run_incident(
-    call: Call, scenario: str, inputs: Mapping[str, str | list[str]], *, is_exercise: bool
+    call: Call,
+    scenario: str,
+    inputs: Mapping[str, str | list[str]],
+    *,
+    is_exercise: bool,
+    affected_csv: Path | None = None,
 ) -> ExitStatus:
     """Open an incident in one commit, then follow or run it.
 
     Without a sign-in, a running `serve` of this machine opens it, which is faster than loading the
-    ledger in this process. With --no-wait the command ends after the opening.
+    ledger in this process. The people in `affected_csv` are listed before a step runs here. With
+    --no-wait the command ends after the opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
 
+    if affected_csv is not None and not affected_csv.is_file():
+        raise UsageError(f"--affected {affected_csv}: not a file. Nothing was opened.")
     socket = None
     if call.as_person is None:
         socket = control_socket_client.control_socket_of(call.config_file)
@@ -57,6 +66,11 @@ def open_and_run_incident(
                 installation, request, opener, is_asked=socket is not None
             )
         with _noted_as_open(incident_id):
+            if affected_csv is not None:
+                from standfast.usecases.notices.affected_people import Listing, add_affected
+
+                listing = Listing(csv=affected_csv)
+                add_affected(installation, incident_id, listing, by=call.as_person)
             if not call.no_wait:
                 return run_and_print(call, installation, incident_id, {"has_joined": has_joined})
             has_serve = bool(installation.ledger.runners.live(None, installation.clock()))

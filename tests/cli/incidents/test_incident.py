@@ -356,6 +356,16 @@ def test_affected_people_are_listed_and_shown(desk: Desk, quiet_installation: Pa
     assert desk.run("incident", "affected", "add", incident).status == 2
 
 
+def test_opening_takes_affected_people(desk: Desk, quiet_installation: Path) -> None:
+    people = quiet_installation / "people.csv"
+    words = ("incident", "open", "lock", "-i", "accounts=alice", "--no-wait")
+    assert desk.run(*words, "--affected", str(people)).status == 2
+    assert desk.json("incident", "list")["incidents"] == []
+    people.write_text("email,name,place\nana@example.net,Ana,US-CA\n")
+    incident = desk.json(*words, "--affected", str(people))["incident"]
+    assert desk.json("incident", "affected", "show", incident)["by_place"] == {"US-CA": 1}
+
+
 def test_accounts_are_added_to_an_incident(
     desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
