@@ -14,14 +14,15 @@ BACK_UP_AGAIN = "back its content up again, and check who else has the writer's 
 FROM_A_COPY = "restore this object from a copy of the repository"
 _OLD_KEYS = "if not, somebody has the old keys: check that their identity at the store is revoked"
 NO_LONGER_TRUSTED = (
-    "nothing when it was made before the owner ended the trust: the writer's next run skips"
-    f" it; {_OLD_KEYS}"
+    "nothing, if it was made before the owner ended the trust: the writer's next run skips it; "
+    f"{_OLD_KEYS}"
 )
-PASSED_OVER = f"nothing when it was made before the owner ended the trust; {_OLD_KEYS}"
+PASSED_OVER = f"nothing, if it was made before the owner ended the trust; {_OLD_KEYS}"
 LOOK_AT_THE_HOST = (
-    "set the host's clock right; if nobody changed it, treat the host as compromised: a new epoch"
+    "correct the host's clock; if nobody changed it, treat the host as compromised and begin "
+    "a new epoch"
 )
-MORE_OPENERS = "opens for another key besides the domain's: its maker lets somebody else read it"
+MORE_OPENERS = "is encrypted to another key besides the domain's, so somebody else can read it"
 LOOK = "find out who wrote it; no recovery point depends on it"
 TAKE_THE_RIGHT = "find out who did it, and revoke that right; nothing was lost"
 
@@ -81,7 +82,7 @@ class Findings:
             _finding(
                 kind.example.severity,
                 f"{kind.more:,} more objects",
-                f"as with {kind.example.object}: {kind.example.problem}",
+                f"the same problem as {kind.example.object}: {kind.example.problem}",
                 kind.example.what_to_do,
                 kind.example.depth,
             )

@@ -194,9 +194,9 @@ def back_up(
                 pool.shutdown(cancel_futures=True)
             raise
     raise StoreUnavailable(
-        f"set {set_name}: the keeper freed or distrusted packs that the run needs, in each of"
-        f" {_MOST_WALKS} walks; no recovery point was made. Verify the vault, check what"
-        " the keeper does, and run again."
+        f"set {set_name}: in each of {_MOST_WALKS} attempts, the keeper freed or distrusted "
+        "packs that the run needs; no recovery point was made. Verify the vault, check what the "
+        "keeper does, and run again."
     )
 
 

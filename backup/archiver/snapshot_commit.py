@@ -152,9 +152,9 @@ class Committer:
                 break
         else:
             raise AlreadyThere(
-                f"writer {self._host.writer}: {_MOST_COLLISIONS} slots were taken while this run"
-                " tried them one by one. Let only one machine write under this name, and check"
-                " who else has its rights at the store."
+                f"writer {self._host.writer}: {_MOST_COLLISIONS} sequence numbers, tried one "
+                "after another, were already used. Let only one machine write under this name, "
+                "and check who else has its rights at the store."
             )
         self._log.settle(commit)
         self._newest = snapshot.time
@@ -305,26 +305,27 @@ class Committer:
         self.warnings.append(
             f"{skipped} the owner's new epoch does not trust them. This is expected."
             if is_first
-            else f"{skipped} somebody has used these keys since the new epoch. Nothing is built on"
-            " them. Check that the old identity at the store is revoked."
+            else f"{skipped} somebody has used these keys since the new epoch. This backup uses "
+            "nothing of them. Check that the old identity at the store is revoked."
         )
 
     def _warn_unread(self, numbers: list[int]) -> None:
         """Warn about slots that this run did not read."""
         self.is_intruded = True
         self.warnings.append(
-            f"writer {self._host.writer}: {len(numbers)} slots, {min(numbers)} to {max(numbers)},"
-            " were not read yet; somebody filled more than one run reads, and the next runs"
-            " continue. Find out who else has this host's rights at the store, and revoke them."
+            f"writer {self._host.writer}: {len(numbers)} snapshots, {min(numbers)} to "
+            f"{max(numbers)}, were not read yet: somebody stored more than one run reads. The "
+            "next runs read the rest. Find out who else has this host's rights at the store, "
+            "and revoke them."
         )
 
     def _warn_junk(self, numbers: list[int]) -> None:
         """Warn about slots after the newest snapshot that contain junk."""
         self.is_intruded = True
-        slots = f"slot {numbers[0]} holds"
+        slots = f"snapshot {numbers[0]} is"
         if numbers[1:]:
-            slots = f"{len(numbers)} slots, {numbers[0]} to {numbers[-1]}, hold"
+            slots = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]}, are"
         self.warnings.append(
-            f"writer {self._host.writer}: {slots} no valid snapshot; skipped. Verify the"
-            " repository, and check who else has this host's rights at the store."
+            f"writer {self._host.writer}: {slots} not valid; skipped. Verify the repository, and "
+            "check who else has this host's rights at the store."
         )

@@ -117,7 +117,7 @@ class ContentCheck:
                 self.opened_all = False
                 self._found.note(
                     point.object_name,
-                    f"its domain {point.domain} is not opened by this key: it was not read",
+                    f"this key does not open its domain {point.domain}, so it was not read",
                     "run the check with a custodian's key of that domain",
                 )
                 continue

@@ -38,8 +38,8 @@ _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as 
 _LOCK_IT = "lock it as deploy/s3/README.md says, and find out who put it or changed the bucket"
 _KEEP = "run the keeper: it extends the locks that are needed"
 _FIND_WHO_PAYS = (
-    "nothing if the bucket's default was longer once; otherwise find out who locked it: you pay"
-    " for its storage until then"
+    "nothing, if the default lock of the bucket was longer in the past; otherwise find out who "
+    "locked it: you pay for its storage until the lock ends"
 )
 
 
@@ -149,7 +149,7 @@ class LockCheck:
         if lock is not None and lock.until > longest + _CLOCKS_DIFFER:
             self._found.warning(
                 stat.name,
-                f"is locked until {_format_time(lock.until)}, longer than anybody here locks",
+                f"is locked until {_format_time(lock.until)}, longer than any lock of this vault",
                 _FIND_WHO_PAYS,
                 kind="a long lock",
             )

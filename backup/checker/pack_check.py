@@ -216,9 +216,9 @@ class PackCheck:
             problem = f"was dropped by the keeper, and {problem}"
         problem += f"; {self._points_text(points)}"
         if lost.cost:
-            problem += f"; it costs at least {lost.cost}"
+            problem += f"; at least this is lost: {lost.cost}"
         if sha256 in self._distrusted and newest.isdisjoint(points):
-            problem += "; this is known, and the newest recovery point of each set does without it"
+            problem += "; this is known, and the newest recovery point of each set does not need it"
             self._found.warning(name, problem, "nothing more, unless a copy of it is found")
         else:
             self.damaged.append(name)
@@ -226,9 +226,9 @@ class PackCheck:
 
     def _points_text(self, points: list[int]) -> str:
         if not points and self._lost_snapshots:
-            return "a recovery point reaches it, perhaps through a lost snapshot"
+            return "a recovery point uses it, perhaps through a lost snapshot"
         if not points:
-            return "a recovery point reaches it without naming it"
+            return "a recovery point uses it, but does not list it"
         names = [f"{self.history.writer}/{number:010d}" for number in points[:_MAX_POINTS_NAMED]]
         more = len(points) - len(names)
         remaining = f" and {more:,} more recovery points" if more else ""

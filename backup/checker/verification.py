@@ -187,7 +187,7 @@ class _Check:
         """Report a keep slot with junk, or with a record of a retired keeper."""
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
-            problem = f"{problem}; the records after it skipped it"
+            problem = f"{problem}; the later records were written without it"
             self._found.warning(name, problem, LOOK, kind="passed over")
         else:
             self._found.error(name, problem, FROM_A_COPY)
@@ -272,7 +272,7 @@ class _Check:
             if stat.is_hidden:
                 self._found.warning(
                     stat.name,
-                    "was deleted by a marker; the version below it is read",
+                    "is hidden by a delete marker; the version before the marker is read",
                     TAKE_THE_RIGHT,
                 )
             if stat.later_versions:

@@ -87,9 +87,9 @@ def next_number(prefix: str, after: int, taken: Container[int]) -> int:
         number += 1
     if number > MAX_NUMBER:
         raise Damaged(
-            f"{prefix}{MAX_NUMBER} has a trusted signature, so no number can follow it; somebody"
-            " else has that key. The owner must end the trust in the key, through the last number"
-            " that is right"
+            f"{prefix}{MAX_NUMBER} has a trusted signature, so no number can follow it; somebody "
+            "else has that key. The owner must end the trust in the key after the last correct "
+            "number"
         )
     return number
 

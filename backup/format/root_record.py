@@ -271,7 +271,7 @@ def _name(value: object, where: str) -> str:
 
 def _check_unique(values: Sequence[object], where: str) -> None:
     if len(set(values)) < len(values):
-        raise Damaged(f"{where} names somebody twice. Verify the vault")
+        raise Damaged(f"{where} contains an entry twice. Verify the vault")
 
 
 def _text(value: object, where: str) -> str:

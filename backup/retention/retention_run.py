@@ -373,8 +373,8 @@ def _warnings(view: VaultState, plan: RetentionPlan) -> list[str]:
     missing = [pack for pack in plan.live if pack not in view.packs]
     if missing:
         warnings.append(
-            f"{len(missing)} packs that recovery points need are missing. `verify` names them, and"
-            " its report can be given as distrusted."
+            f"{len(missing)} packs that recovery points need are missing. `verify` names them, "
+            "and `standfast backup keep --distrust` takes its report."
         )
     revived = [pack for pack in plan.live if pack in view.log.dropped and pack in view.packs]
     if revived:

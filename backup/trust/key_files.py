@@ -161,8 +161,8 @@ def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
         # age measures this machine first, and refuses work of many seconds.
         if str(error).startswith("Excessive work"):
             raise WrongKey(
-                f"{label} takes this machine too long to open, so the passphrase was not tried. Try"
-                " again when it is less busy, or on a faster one"
+                f"opening {label} takes too long on this machine, so the passphrase was not "
+                "tried. Try again when the machine is less busy, or on a faster one"
             ) from None
         raise WrongKey(f"the passphrase does not open {label}") from None
     return opened

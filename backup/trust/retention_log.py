@@ -161,4 +161,4 @@ def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: 
         if is_pinned and hashlib.sha256(data).hexdigest() != keeper.trusted_sha256:
             raise Damaged(f"{name} is not the record at which the owner ended a keeper's trust")
         return
-    raise Damaged(f"{name} is not signed by a keeper that the owner trusts that far")
+    raise Damaged(f"{name} is not signed by a keeper that the owner trusts for this number")

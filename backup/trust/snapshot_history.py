@@ -127,20 +127,24 @@ class SnapshotHistory:
             name = snapshot_name(self.writer, sequence)
             is_distrusted = sequence in self._distrusted
             if sequence in skipped and is_distrusted:
-                problem = "is newer than the owner's trust in its writer, who skipped it"
+                problem = (
+                    "is newer than the last snapshot that the owner trusts; its writer skipped it"
+                )
                 findings.warning(name, problem, PASSED_OVER)
             elif is_distrusted and self._is_of_removed_writer(sequence):
-                problem = "is newer than the owner's trust in its writer, who was removed"
+                problem = (
+                    "is newer than the last snapshot that the owner trusts; its writer was removed"
+                )
                 findings.warning(name, problem, PASSED_OVER)
             elif sequence in skipped:
-                findings.warning(name, "contains junk, which the writer skipped", LOOK)
+                findings.warning(name, "is not a snapshot; the writer skipped it", LOOK)
             else:
                 what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
                 findings.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
         if self._more_junk:
             findings.error(
                 snapshot_prefix(self.writer),
-                f"{self._more_junk:,} more slots contain no snapshot, and were not checked",
+                f"{self._more_junk:,} more objects are not snapshots, and were not checked",
                 "find out who wrote them, and revoke that right",
             )
         lost = self.lost()
@@ -160,9 +164,14 @@ class SnapshotHistory:
             if needed_by:
                 name = snapshot_name(self.writer, sequence)
                 problem = (
-                    f"named packs that later points ({needed_by:,}) need, but they are unknown"
+                    f"this lost snapshot listed packs that later points ({needed_by:,}) need; "
+                    "these packs are unknown"
                 )
-                findings.note(name, problem, "verify with an identity: it reads what they reach")
+                findings.note(
+                    name,
+                    problem,
+                    "verify with an identity: this reads all packs that these points use",
+                )
 
     def _is_of_removed_writer(self, sequence: int) -> bool:
         """Return whether the slot existed when its writer was removed.

@@ -133,7 +133,8 @@ def parse_snapshot(
         raise Damaged(f"{name} is for a domain that {writer} may not write for")
     if grant.trusted_through is not None and sequence > grant.trusted_through:
         raise NoLongerTrusted(
-            f"{name} is newer than the owner's trust in {writer}: it may be forged"
+            f"{name} is newer than the last snapshot of {writer} that the owner trusts: it may "
+            "be forged"
         )
     is_pinned = sequence == grant.trusted_through and grant.trusted_sha256 is not None
     if is_pinned and hashlib.sha256(data).hexdigest() != grant.trusted_sha256:

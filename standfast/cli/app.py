@@ -33,7 +33,7 @@ from standfast.records import Json
 _OF_A_SIGNAL = 128  # a shell adds this to the number of the signal that ended a command
 INTERRUPTED = _OF_A_SIGNAL + signal.SIGINT
 _INTERRUPTED_MESSAGE = (
-    "interrupted: the ledger has what was started. `standfast status` shows how to continue"
+    "interrupted: the ledger records what was started. `standfast status` shows how to continue"
 )
 _NO_FOLDER = (
     "current folder: it was deleted, so relative paths have no base. Change to another folder "
@@ -248,7 +248,7 @@ def _run(given: Sequence[str]) -> int:
             f"Run the command again with {_DEBUG}=1 to get the traceback, and report it"
         ]
         return _failed(
-            f"unexpected {type(error).__name__}: the ledger has what was started. "
+            f"unexpected {type(error).__name__}: the ledger records what was started. "
             f"{' '.join(notes)}",
             ExitStatus.FAILED,
             is_json=is_json,

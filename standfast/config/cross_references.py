@@ -149,7 +149,9 @@ def _pagers(config: Config) -> Iterator[Finding]:
             sender = config.senders.get(pager.sender)
             if sender is not None and sender.kind == "letters":
                 yield Finding(
-                    key=where, message="names letters, which wake nobody", hint="name another"
+                    key=where,
+                    message="names letters, which cannot page anybody in time",
+                    hint="name another",
                 )
 
 

@@ -182,7 +182,7 @@ _MESSAGES: Mapping[
     "int_type": _WHOLE_NUMBER,
     "int_from_float": _WHOLE_NUMBER,
     "float_type": _NUMBER,
-    "finite_number": "a number with an end belongs here",
+    "finite_number": "a finite number belongs here",
     "bool_type": "true or false belongs here",
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be at least {ge}",

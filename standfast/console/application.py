@@ -231,8 +231,8 @@ class App:
         group = read_group(read_object(body))
         if group.left_out:
             log.warning(
-                "trigger %s: Alertmanager omitted %d alerts of a group, which open nothing; set "
-                "max_alerts of its receiver to 0",
+                "trigger %s: Alertmanager omitted %d alerts of a group; these open no incident. "
+                "Set max_alerts of its receiver to 0",
                 trigger.name,
                 group.left_out,
             )
@@ -282,8 +282,8 @@ class App:
             body["is_stopped"] = True
         if opened.lacking:
             log.warning(
-                "trigger %s: %s a value that triggers.%s.inputs reads, so it is not handled for "
-                "them; examine them at their source",
+                "trigger %s: %s a value that triggers.%s.inputs reads, and no step acts on such "
+                "items; examine them at their source",
                 trigger.name,
                 counted(
                     opened.lacking,

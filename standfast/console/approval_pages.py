@@ -208,7 +208,10 @@ class ApprovalPages:
         text = given.get("accounts", "")
         accounts = text.replace(",", " ").split()
         if not accounts or len(text) >= LONGEST_ACCOUNTS:
-            raise UsageError("accounts: none, or too many. Add 1 to a few hundred at once")
+            raise UsageError(
+                "accounts: none is named, or there are too many. Name at least one and at most a "
+                "few hundred"
+            )
         self.sign_in_again(session, given, f"add to {incident}")
         inputs = {given.get("input", ""): accounts}
         added = add_to_incident(self.installation, incident, inputs, by=session.person)

@@ -73,7 +73,11 @@ class ControlSocketServer:
         try:
             self._listening = self._bound()
         except OSError as error:
-            log.warning("commands open incidents themselves: %s: %s", self.home, error.strerror)
+            log.warning(
+                "no control socket, so commands open incidents themselves: %s: %s",
+                self.home,
+                error.strerror,
+            )
             return
         threading.Thread(
             target=self._accept_all, args=(self._listening,), name="door", daemon=True

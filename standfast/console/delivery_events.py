@@ -109,7 +109,10 @@ class DeliveryEvents:
             # Only a write shows that the ledger can store data again.
             self.note(None)
         if heard.foreign:
-            log.info("events of SendGrid: %d are about messages of others", heard.foreign)
+            log.info(
+                "events of SendGrid: %d are about messages that this installation did not send",
+                heard.foreign,
+            )
 
     def _rejection(self, why: str) -> Problem:
         if not self._log_allowance.take("sendgrid"):  # the rate is limited: nobody can fill the log

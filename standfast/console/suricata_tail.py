@@ -131,7 +131,9 @@ class SuricataWatcher:
         try:
             log.info("trigger %s: %s", name, self._incident_of(event, line))
         except UsageError as error:
-            log.warning("trigger %s: an alert does not fit: %s", name, error)
+            log.warning(
+                "trigger %s: an alert does not fit the inputs of the playbook: %s", name, error
+            )
         except PlaybookNotFound as error:
             self._store_dead_letter(line, error)
         except Unavailable:
@@ -158,7 +160,7 @@ class SuricataWatcher:
             except PlaybookNotFound:
                 return
             except UsageError as error:
-                result = f"it does not fit: {error}"
+                result = f"it does not fit the inputs of the playbook: {error}"
             except Unavailable:
                 raise
             except StandfastError:

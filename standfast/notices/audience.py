@@ -168,7 +168,7 @@ def _with_reason(person: Recipient, seen: Seen) -> Recipient:
     if person.held:
         return person
     (row,) = seen.known([seen.mark("flagged", person.key)]).values()
-    why = f"{MINOR} or {DECEASED}: row {row} of the same person is flagged, and notifies nobody"
+    why = f"{MINOR} or {DECEASED}: row {row} of the same person says so; nobody is notified"
     return replace(person, held=why)
 
 

@@ -190,7 +190,7 @@ class TestOnAStoreThatLocks:
         bucket.put(newest, captured.site.vault.get(newest)[:100])
         found = captured.named()
         assert set(found) == {pack, newest}
-        assert all("the first is read" in problem for problem in found.values())
+        assert all("the first version is read" in problem for problem in found.values())
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
     def test_replayed_point_is_named(self, bucket: Bucketed, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ class TestOnAStoreThatLocks:
             assert any(f"slot {MAX_NUMBER} holds" in one for one in made.warnings) == (night == 3)
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
-        assert captured.named() == {last: "contains junk, which the writer skipped"}
+        assert captured.named() == {last: "is not a snapshot; the writer skipped it"}
         assert captured.site.repository().points()
         captured.assert_every_earlier_point_comes_back(tmp_path)
 
@@ -427,7 +427,7 @@ def test_poisoned_upload_cache_damages_only_later_points(folder: Captured, tmp_p
     ((name, problem),) = folder.named(keyed=True).items()
     assert name.startswith(pack_prefix(WRITER))
     assert problem.startswith("holds other content than its reference says")
-    assert f"it costs at least files/calls/one.wav of {poisoned.point}" in problem
+    assert f"at least this is lost: files/calls/one.wav of {poisoned.point}" in problem
     assert folder.site.restore(poisoned.point, tmp_path / "poisoned").problems
     assert not (tmp_path / "poisoned/files/calls/one.wav").exists(), "nothing wrong is brought back"
     folder.assert_every_earlier_point_comes_back(tmp_path)
@@ -448,7 +448,7 @@ def test_forged_point_is_believed_until_trust_ends(folder: Captured, tmp_path: P
         writers=(replace(grant, trusted_through=2),),
     )
     site.vault.put(root_name(1), root_to_bytes(later, owner_of(site)))
-    assert "newer than the owner's trust" in folder.named()[NEXT]
+    assert "newer than the last snapshot" in folder.named()[NEXT]
     assert site.repository().resolve("latest").sequence == 2
     with pytest.raises(UsageError, match="no longer trusts these keys"):
         site.back_up(folder.source)

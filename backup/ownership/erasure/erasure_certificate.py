@@ -71,7 +71,7 @@ def certificate_text(value: Certificate) -> str:
         "",
         f"{value['points']} recovery points of this domain can no longer be opened. Their packs",
         "are encrypted to a removed key, and are deleted as their locks end. An unknown copy of",
-        "these key records could still be opened by custodians: a key cannot be unlearned.",
+        "these key records could still be opened by custodians.",
         "",
         f"Root record {value['root']['number']} states this in the repository. Its SHA-256:",
         f"  {value['root']['sha256']}",

@@ -101,8 +101,8 @@ def _parse(pattern: str) -> _Pattern:
         del parts[0]
     if not all(parts) or any(part in (".", "..") for part in parts):
         raise UsageError(
-            f"exclusion pattern {pattern!r}: it can match nothing. Write a name, or a path from"
-            " the source's root."
+            f"exclusion pattern {pattern!r}: it never matches a path. Write a name, or a path "
+            "from the source's root."
         )
     return _Pattern(
         regex=_path_regex(parts),

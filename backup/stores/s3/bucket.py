@@ -94,13 +94,13 @@ def _protection_text(
 ) -> str:
     if lock is not None and lock.mode == "COMPLIANCE":
         return (
-            f"bucket {bucket} keeps every object for {lock.days} days against everyone"
-            " (Object Lock, COMPLIANCE)"
+            f"bucket {bucket} protects every object from deletion by anybody for {lock.days} "
+            "days (Object Lock, COMPLIANCE)"
         )
     if lock is not None:
         return (
-            f"bucket {bucket} keeps every object for {lock.days} days, and its lock is in"
-            " GOVERNANCE mode: somebody with the bypass right can still delete"
+            f"bucket {bucket} locks every object for {lock.days} days in GOVERNANCE mode: "
+            "somebody with the bypass right can still delete it"
         )
     if is_versioned and can_lock:
         return f"bucket {bucket} has no default lock: deleting versions deletes backups"

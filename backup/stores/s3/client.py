@@ -161,8 +161,8 @@ class Calls:
             )
         if code in _OTHER_PLACE_CODES or 300 <= status < 400:
             return UsageError(
-                f"{action} was refused ({code}): bucket {self._bucket} is at another place, and"
-                " redirects are not followed. Set region and endpoint_url to the bucket's own"
+                f"{action} was refused ({code}): bucket {self._bucket} has another address, and "
+                "redirects are not followed. Set region and endpoint_url to the bucket's own"
             )
         if status == 403:
             return UsageError(
@@ -269,8 +269,8 @@ def _client(options: S3Options) -> Any:
         host = (url.scheme, url.netloc)
         if hosts and host != hosts[0]:
             raise UsageError(
-                f"bucket {options.bucket} is at another place, and redirects to another host are"
-                " not followed. Set region and endpoint_url to the bucket's own"
+                f"bucket {options.bucket} has another address, and redirects to another host are "
+                "not followed. Set region and endpoint_url to the bucket's own"
             )
         hosts[:] = [host]
 

@@ -41,8 +41,8 @@ _OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
 _REFUSED = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
 _BUILT_IN = "built-in accounts are not locked. Let a domain administrator lock this one."
 _NO_RIGHT = (
-    "the connector's account may not disable this one: it is outside the delegated units, or an "
-    "administrator's. Let a domain administrator lock it."
+    "the connector's account may not disable this account: the account is outside the delegated "
+    "units, or belongs to an administrator. Let a domain administrator lock it."
 )
 
 

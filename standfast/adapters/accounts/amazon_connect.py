@@ -40,8 +40,8 @@ _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
 _NOT_AS_LOCKED = (
-    "its profiles are neither those of the lock nor the earlier ones: somebody gave it others, or "
-    "the configuration of a lock has changed. Set the right profiles by hand."
+    "its profiles differ from those of the lock and from the earlier ones: somebody changed "
+    "them, or the configuration of the lock was changed. Set the right profiles by hand."
 )
 
 

@@ -60,7 +60,7 @@ _OBSTACLES = {
     "-": "",
     "root": "root is never locked. Let another administrator of the host lock it.",
     "system": "system accounts are never locked, because services run as them",
-    "ours": "this is the account that locks the others. It would lock itself out.",
+    "ours": "the connector signs in with this account and would lock itself out.",
     "shadow": "the account has no line in /etc/shadow. Lock it in its own directory.",
 }
 

@@ -38,7 +38,7 @@ from standfast.time_limit import BoundedCall
 Connection = Any  # redis types its connections in part only
 
 _RIGHTS = ("+acl|getuser", "+acl|setuser", "+acl|save", "+client|list", "+client|kill")
-_SHARED = "`default` is used by everybody without a user of their own. It is never locked."
+_SHARED = "`default` is the user of all clients that name no user. It is never locked."
 _FORGETS = (
     "the server has no ACL file, or did not write it. It forgets the change when it restarts."
 )
@@ -202,8 +202,9 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         if isinstance(error, RedisError):
             # A full server reports that and closes at once; the report may get lost.
             return Unavailable(
-                f"no connection, the server is full, or it broke off ({type(error).__name__}). "
-                "Check its host, port, `tls`, certificate and `maxclients`.",
+                "no connection, the server is full, or it closed the connection "
+                f"({type(error).__name__}). Check its host, port, `tls`, certificate and "
+                "`maxclients`.",
                 retry_after_seconds=RETRY_SECONDS,
             )
         return None

@@ -121,8 +121,8 @@ def suppressed_rows(
         entry = row[0] if row else None
         if isinstance(entry, bytes) or not _is_utf8(_text(entry)):
             raise ConfigurationError(
-                f"suppression list: row {number} {where} is not UTF-8 text. Correct it. Nobody is "
-                "notified before."
+                f"suppression list: row {number} {where} is not UTF-8 text. Correct it. Until "
+                "then, nobody is notified."
             )
         if entry is not None:
             found[_text(entry)] = _text(row[1]) if len(row) > 1 else ""

@@ -63,8 +63,8 @@ class Procedure(ABC):
             notes.append(f"{self.name}: cannot be undone")
         if not self.can_observe and not self.changes_nothing:
             notes.append(
-                f"{self.name}: its effect cannot be checked; if its answer is lost, a person must "
-                "report it"
+                f"{self.name}: its effect cannot be checked; if its answer is lost, a person "
+                "must report whether it happened"
             )
         return tuple(notes)
 

@@ -49,7 +49,7 @@ class AppriseSender(Sender):
     def _post(self, message: Message, deadline: Deadline) -> tuple[EffectState, str, float | None]:
         left = deadline.left_seconds()
         if left == 0.0:
-            reason = "not begun when the call's time was over"
+            reason = "not sent: the time limit of the call was over"
             return EffectState.FAILED, reason, COME_BACK_SECONDS
         try:
             is_taken = within(
@@ -59,7 +59,7 @@ class AppriseSender(Sender):
                 ),
             )
         except TimeoutError:
-            return EffectState.UNKNOWN, "no answer in time whether it was posted", None
+            return EffectState.UNKNOWN, "no answer in time: it may have been posted", None
         except Exception as error:
             return EffectState.UNKNOWN, f"unexpected {type(error).__name__}", None
         if not is_taken:

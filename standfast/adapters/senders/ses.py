@@ -84,7 +84,7 @@ class SesSender(Sender):
         rest: _Answer | None = None
         for message in messages:
             if rest is None and deadline.left_seconds() == 0.0:
-                rest = _failed("not begun when the call's time was over", COME_BACK_SECONDS)
+                rest = _failed("not sent: the time limit of the call was over", COME_BACK_SECONDS)
             answer = rest or self._hand_over(message, deadline)
             if answer.is_for_all:
                 rest = answer

@@ -288,8 +288,8 @@ def restore(
     "--confidence",
     type=float,
     metavar="SHARE",
-    help="With --identity: the probability that the sample finds the damage of "
-    "--damage; by default 0.99.",
+    help="With --identity: the probability that the sample finds damage as large as --damage; "
+    "by default 0.99.",
 )
 @click.option(
     "--damage",

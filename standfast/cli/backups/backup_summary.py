@@ -15,7 +15,9 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
     result = outcome.result
     lines: list[Line] = []
     if outcome.died_before:
-        lines.append(f"{outcome.set_name}: an earlier run died; it is marked as failed.")
+        lines.append(
+            f"{outcome.set_name}: an earlier run ended without a result; it is marked as failed."
+        )
     lines.append(
         f"{outcome.set_name}: {result.point}, {counted(result.files, 'file')}, "
         f"{size(result.bytes_total)}, {size(result.bytes_new)} new"
@@ -48,12 +50,12 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
     if outcome.undistrusted:
         more = counted(outcome.undistrusted, "damaged pack")
         lines += [
-            f"  The ledger does not name {more}, which the recovery point may need.",
+            f"  The recovery point may need {more} that the ledger does not name.",
             "  To do: `standfast backup verify --read --json`, then run again with --distrust.",
         ]
     if outcome.unrecorded:
         lines += [
-            f"  The ledger did not record this backup, or not completely: {outcome.unrecorded}.",
+            f"  The ledger did not record this backup completely: {outcome.unrecorded}.",
             "  Comparisons and alarms may therefore miss this backup.",
         ]
     return lines

@@ -83,7 +83,8 @@ _MOST_NAMED = 20  # shown lines of output, differences or problems; the JSON doc
     "--seed",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Repeat the sample or surprise of this seed. Default: a random seed, which is printed.",
+    help="Repeat the random choices of an earlier drill, by its seed. Default: a random seed, "
+    "which is printed.",
 )
 @click.option("--keep", is_flag=True, help="Keep the restored data.")
 @click.option(
@@ -246,7 +247,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         rto = f"{measured(outcome.rto_ms)} from the start until usable"
     rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
     if outcome.rpo_ms is None:
-        rpo = f"unknown: {basis} has a future date, from a wrong clock"
+        rpo = f"unknown: {basis} has a future date, so a clock was wrong"
     lines: list[Line] = [
         f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
         Table(
@@ -340,7 +341,7 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
     lines: list[Line] = [
         f"Drill of {outcome.subject}: {outcome.state}.",
         *(
-            [f"Drawn by seed {outcome.drawn.seed}: service {outcome.drawn.service}."]
+            [f"Chosen at random (seed {outcome.drawn.seed}): service {outcome.drawn.service}."]
             if outcome.drawn
             else []
         ),

@@ -21,7 +21,10 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     result = outcome.result
     if outcome.has_found_nothing:
         return [
-            f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has none of:",
+            (
+                f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has none of "
+                "these paths:"
+            ),
             *first_rows([problem.path] for problem in result.problems),
             *incomplete_lines(outcome.lacking),
             WHERE_ELSE
@@ -102,7 +105,7 @@ def unrecorded_lines(unrecorded: str) -> list[Line]:
     """Return the warning about a restore that the ledger did not record."""
     if not unrecorded:
         return []
-    return [f"The ledger did not record this restore, or not completely: {unrecorded}."]
+    return [f"The ledger did not record this restore completely: {unrecorded}."]
 
 
 def _amount(result: "RestoreResult") -> str:

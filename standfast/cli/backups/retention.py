@@ -80,7 +80,8 @@ def keep(
         raise UsageError(f"action {action!r}: unknown. Choose run, plan, status, hold or release")
     if (name is not None) != (action in (_HOLD, _RELEASE)):
         raise UsageError(
-            "name: hold and release need one, such as inc-2026-0001; other actions have none"
+            "name: hold and release need a name, such as inc-2026-0001; the other actions "
+            "take no name"
         )
     if most is not None and not 0 <= most <= 100:
         raise UsageError(f"--most {most}: not a percentage. Give a number from 0 to 100")
@@ -172,7 +173,7 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
     if stock is None:
         return []
     lines: list[Line] = [
-        f"{counted(stock.points, 'recovery point')}, {stock.expired_points:,} more expired.",
+        f"{counted(stock.points, 'recovery point')}, and {stock.expired_points:,} expired.",
         Table(
             rows=[
                 _row("needed", stock.live),

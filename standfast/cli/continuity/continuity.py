@@ -52,7 +52,7 @@ def attest_subject(
     days: int | None,
     withdraw: bool,
 ) -> ExitStatus:
-    """Attest that work was done which the program cannot measure.
+    """Attest work that the program cannot measure.
 
     The person signs the subject, the day, the validity and the evidence. The audit chain keeps all
     of it. `standfast readiness` shows such a point as attested, never as measured.
@@ -217,8 +217,10 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     none = "No service is configured. Add [services.NAME]."
     lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none, *modes]
     lines += [
-        f"{service.name}: no mode reaches its minimum capacity of "
-        f"{service.minimum_capacity_percent} %."
+        (
+            f"{service.name}: no degraded mode reaches its minimum capacity of "
+            f"{service.minimum_capacity_percent} %."
+        )
         for service in services
         if not service.has_minimum_capacity
     ]

@@ -44,7 +44,10 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
             f"Subscribe to this address in the calendar of {name}. It is not shown again:",
             f"  {address}",
             "Anybody that has the address can read the due dates.",
-            "If `serve` is behind a proxy, replace the host by that of the proxy.",
+            (
+                "If `serve` is behind a proxy, replace the host name in the address by that of "
+                "the proxy."
+            ),
             f"To revoke it later: `standfast deadline feed {name} --revoke`.",
         ],
     )

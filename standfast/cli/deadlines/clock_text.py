@@ -25,7 +25,7 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     for was in clock.was:
         who, action = was.replaced_by.author, was.replaced_by.name
         rows.append(
-            ["was due", f"{minute(was.due.strict, zone)}, until {who} stated {action} again"]
+            ["was due", f"{minute(was.due.strict, zone)}, before {who} stated {action} again"]
         )
     if obligation.content:
         rows.append(["contents", "; ".join(obligation.content)])

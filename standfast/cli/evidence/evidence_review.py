@@ -196,7 +196,8 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
         )
     if not found.is_complete:
         lines.append(
-            "INCOMPLETE: too many accounts, addresses or events to follow, or to mask, all of them."
+            "INCOMPLETE: the logs have too many accounts, addresses or events; some were not "
+            "followed or not masked."
         )
     if found.indicators_sha256:
         lines.append(f"Indicators: the file or rule set with SHA-256 {found.indicators_sha256}")

@@ -37,11 +37,11 @@ _DAYS = 60  # of the trend, on one line
 def readiness(call: Call, to: Path | None) -> ExitStatus:
     """Report whether the organisation could respond to a breach now.
 
-    The report covers the tests of `standfast check`, and facts that only regular practice keeps
-    current: the age of recovery points and drills, playbooks that nobody tried for a year, people
-    that have left and can still sign in, accounts without a second factor, and unmasked card
-    numbers in recent log lines. The checklist shows what is measured and what people only attested.
-    The score is recorded for the trend. Nothing is sent, locked, frozen or backed up.
+    The report covers the tests of `standfast check`, and facts that change with time: the age of
+    recovery points and drills, playbooks that nobody tried for a year, leavers that can still sign
+    in, accounts without a second factor, and unmasked card numbers in recent log lines. The
+    checklist distinguishes measured points from attested ones. The score is recorded for the trend.
+    Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict

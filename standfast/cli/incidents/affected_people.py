@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     exits={
         ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
         ExitStatus.USAGE: "there is no such incident or source, or the source lists nobody",
-        ExitStatus.PARTIAL: "frozen logs were disposed of or do not open; the list is without them",
+        ExitStatus.PARTIAL: (
+            "frozen logs were disposed of or cannot be opened; people that only these logs name "
+            "are missing"
+        ),
         ExitStatus.REFUSED: "the incident is closed",
         ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the others",
     },

@@ -58,7 +58,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
         zone = installation.config.organisation.time_zone
         if not rest:
             if files:
-                raise UsageError("note: files without a text. Write what they are")
+                raise UsageError("note: the text is missing. Describe the files in a text")
             notes = installation.ledger.notes.of(incident_id)
             lines = [line for listed in notes for line in _lines(listed, zone)]
             return call.say(

@@ -132,6 +132,6 @@ def _alternatives(request: "OpenRequest") -> Problem:
         file=request.scenario,
         line=0,
         message="the playbook cannot run in this installation yet. Nothing was opened",
-        hint="`standfast lock ACCOUNT…` locks at once and needs none of these; do the other steps "
-        f"by hand: `standfast playbook show {request.scenario}`{rehearse}",
+        hint="`standfast lock ACCOUNT…` locks accounts immediately without these settings; do "
+        f"the other steps by hand: `standfast playbook show {request.scenario}`{rehearse}",
     )

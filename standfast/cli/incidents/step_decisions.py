@@ -158,8 +158,8 @@ def _started_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]
     ]
     if others:
         lines.append(
-            f"Started by the earlier answer, and not undone: {', '.join(others)}. Undo or correct "
-            "them if needed."
+            "The earlier answer started these steps, and they are not undone: "
+            f"{', '.join(others)}. Undo or correct them if needed."
         )
     return lines
 
@@ -251,15 +251,16 @@ def retry(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         if again.not_begun:
             resume = f" when it is resumed: `standfast incident resume {incident_id}`"
             before.append(
-                f"Not started before: {', '.join(map(str, again.not_begun))}. It also runs"
-                f"{resume if again.is_stopped else ' now'}."
+                f"Planned but never started: {', '.join(map(str, again.not_begun))}. This part "
+                f"also runs{resume if again.is_stopped else ' now'}."
             )
         if again.left:
             before.append(f"Not retried without a sign-in (--as PERSON): {', '.join(again.left)}.")
         if again.corrected:
             before.append(
-                f"Corrected since, and not sent again: {', '.join(again.corrected)}. `standfast "
-                f"notice held {incident_id}` lists who must be notified individually."
+                "These notices were corrected in the meantime and are not sent again: "
+                f"{', '.join(again.corrected)}. `standfast notice held {incident_id}` lists who "
+                "must be notified individually."
             )
         details: dict[str, Json] = {
             "tried_again": again.count,

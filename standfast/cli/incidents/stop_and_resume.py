@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """Stop an incident: no further act begins.
 
-    Acts that are under way are completed, looked up if their outcome is unknown, and recorded. A
+    Acts under way are completed and recorded; an unknown outcome is looked up. A
     live incident needs --as, with any enrolled person.
     """
     from standfast.usecases.incidents import lifecycle
@@ -66,8 +66,8 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
                 if open_ends := left["under_way"] + left["unknown"]:
                     tell(
                         f"{incident_id} is stopped: nothing more begins. Waiting for the outcome "
-                        f"of {counted(open_ends, 'act')}. Ctrl-C leaves that to `standfast serve`, "
-                        "or to the next `standfast incident stop`."
+                        f"of {counted(open_ends, 'act')}. After Ctrl-C, `standfast serve` or the "
+                        "next `standfast incident stop` records the outcome."
                     )
                 lifecycle.wait_until_still(installation, incident_id)
                 left = _left_by_a_stop(installation, incident_id)

@@ -42,8 +42,8 @@ _PLAN_STATUS: dict[StepState | None, ExitStatus] = {  # the exit status that the
 @click.option("--all", "everything", is_flag=True, help="Undo every effect of the incident.")
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would be restored.")
 @sign_in_options(
-    "Sign in as this person, who needs a role. The person that opened the incident needs one "
-    "approval less."
+    "Sign in as this person, who needs a role. One approval fewer is needed if this person "
+    "opened the incident."
 )
 @no_wait_option
 @click.pass_obj

@@ -127,8 +127,10 @@ def accept(call: Call, file: Path) -> ExitStatus:
         opens = ", ".join(map(custodian_requests.key_text, response.opens))
         lines.append(f"{response.custodian.title}: correct, opened {opens or 'nothing'}.")
     lines += [
-        f"{key}: this custodian cannot open its key. Encrypt it to them: `standfast backup owner "
-        "add-custodian`."
+        (
+            f"{key}: this custodian cannot open its key. Encrypt the key to the custodian: "
+            "`standfast backup owner add-custodian`."
+        )
         for key in lacks
     ]
     lines += ["", "Next: `standfast check` lists missing answers, and those older than 100 days."]

@@ -77,7 +77,9 @@ def order_erasure(
     "erase",
     exits={
         ExitStatus.DONE: "nobody can open the domain any more; the certificate is written",
-        ExitStatus.USAGE: "an attestation is missing, or there is only one person",
+        ExitStatus.USAGE: (
+            "an attestation is missing, or one person ordered and attested everything"
+        ),
         **_EXIT_STATUSES,
     },
     example="standfast backup owner erase personnel erasure.order lee.attestation "

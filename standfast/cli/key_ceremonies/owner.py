@@ -122,8 +122,8 @@ def _lines(seen: "Roster") -> list[Line]:
         f"Repository  {group_digits(seen.repository)[0]}",
         *(f"{'Owner' if not n else '':11} {line}" for n, line in enumerate(owner)),
         (
-            f"Root record {seen.root_number} of {seen.root_created:%Y-%m-%d %H:%M}Z, made "
-            f"{seen.created:%Y-%m-%d}"
+            f"Root record {seen.root_number} of {seen.root_created:%Y-%m-%d %H:%M}Z; repository "
+            f"created on {seen.created:%Y-%m-%d}"
         ),
         "",
         Table(
@@ -168,7 +168,7 @@ def _lines(seen: "Roster") -> list[Line]:
         for keeper in seen.keepers
     ] or ["No keeper: nothing expires. Set one: `standfast backup owner set-keeper`."]
     if seen.keep_number is not None:
-        lines.append(f"Keep records through {seen.keep_number}.")
+        lines.append(f"Newest keep record: {seen.keep_number}.")
     lines += [f"error: {problem}" for problem in seen.problems]
     if seen.lacks_documents:
         lines.append(

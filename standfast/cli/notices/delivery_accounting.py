@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def accounting(call: Call, incident: str | None, export: Path | None, reason: str) -> ExitStatus:
-    """Show for each notice which recipients it reached, and which not."""
+    """Show the recipients that each notice reached and did not reach."""
     from standfast.usecases.notices import accounting_export
     from standfast.usecases.notices.delivery_accounting import End, account
 

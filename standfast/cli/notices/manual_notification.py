@@ -67,10 +67,11 @@ def posted(
     thrown_away: bool,
     because: str,
 ) -> ExitStatus:
-    """Record that letters of a notice were posted, so that they count.
+    """Record that letters of a notice were posted.
 
-    From then on their recipients count as notified. Applies to all written letters, or to those of
-    --letter. With --came-back or --thrown-away it records that instead.
+    From then on, their recipients count as notified. The command applies to all written letters, or
+    to those of --letter. With --came-back or --thrown-away, it records that the letters came back
+    or were thrown away.
     """
     from standfast.usecases.notice_follow_up import letters
 

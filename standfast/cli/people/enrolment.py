@@ -87,10 +87,9 @@ def add(
     """Enrol a person that may approve.
 
     On the first day of an installation, before its first live incident, the person may approve
-    immediately. Later, an enrolled person or the owner must sign. After the signature of a person,
-    the new person may approve after one day, has only roles that the signer has, and does not count
-    as a second approver next to the signer. After the signature of the owner, the person may
-    approve immediately.
+    immediately. Later, an enrolled person or the owner must sign. If a person signs, the new person
+    may approve after one day, and can get only roles that the signer has. These two people count as
+    one approver. If the owner signs, the new person may approve immediately and counts separately.
     """
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit, refuse_unsigned
 

@@ -79,7 +79,7 @@ def list_playbooks(call: Call) -> ExitStatus:
 def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
     """Show a playbook: the order of its steps, then its text.
 
-    In the drawing, a square is a step of the program, a circle a step of a person, a diamond a
+    In the drawing, a square is an automatic step, a circle a step that a person does, a diamond a
     decision, and a clock a wait. Steps next to each other run in parallel.
     """
     from standfast.playbook.rendering.plain_text import as_text
@@ -228,7 +228,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
 def export(call: Call, name: str, to: Path) -> ExitStatus:
     """Export a playbook as CACAO v2.0, for another tool or installation.
 
-    Other tools read manual steps. Standfast imports the file as the same playbook.
+    Other tools read each step as a manual step. Standfast imports the file as the same playbook.
     """
     from standfast.usecases.core.installation import system_clock
     from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook

@@ -133,7 +133,7 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
         inject, result = keep(installation, incident_id, text, numbers)
         now = current_inject(installation, incident_id)
     result_lines: list[Line] = [
-        f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
+        f"{inject.title}: {result.points} of {result.most} points. {result.because}".strip()
     ]
     result_lines += [f"  not named: {missed}" for missed in result.missed]
     return call.say(

@@ -118,7 +118,7 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
         lines.append(Table(rows=[[path, key] for key, path in recovered.paths], indent=2))
     lines += [
         "",
-        f"The ledger has nothing that happened after {made_at}. A copy never",
+        f"The ledger lacks everything that happened after {made_at}. A copy never",
         "contains evidence folders, the witness, or keys of closed incidents.",
     ]
     config = f"standfast -c {quote(str(recovered.config_file))}"

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:
     """List items that were written on paper during an outage.
 
-    Each item has an owner. The timeline shows which person added or entered an item, without its
-    text. The degraded modes of the services are shown below the list.
+    Each item has an owner. The timeline shows the person that added an item or marked it as
+    entered, without its text. The degraded modes of the services are shown below the list.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items

@@ -84,8 +84,8 @@ def plan(
 ) -> ExitStatus:
     """Show what a recovery would restore and set aside.
 
-    The plan has each target, the size of its present data and the name under which it is set aside,
-    then the degraded modes of the services. Nothing is changed.
+    The plan shows each target, the size of its present data, the name under which this data is
+    kept, and the degraded modes of the services. Nothing is changed.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.recovery_plan import plan_recovery

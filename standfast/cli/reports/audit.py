@@ -49,15 +49,18 @@ def verify(call: Call) -> ExitStatus:
     if report.missing_heads:
         lines.append(
             f"{witness}: {counted(report.missing_heads, 'signed head')} missing: the witness was "
-            "cut, or could not be written. Find out the cause; `standfast check` then appends the "
-            "missing heads."
+            "truncated, or could not be written. Find the cause; `standfast check` then appends "
+            "the missing heads."
         )
     if not report.is_whole:
         lines = [
             Table(rows=[[finding.where, finding.problem] for finding in report.findings]),
             "",
             f"DAMAGED: {counted(len(findings), 'problem')} in {text}.",
-            "Next: copy the ledger, its keys and its witness unchanged; then examine problem 1.",
+            (
+                "Next: copy the ledger, its keys and its witness unchanged; then examine the "
+                "first problem."
+            ),
         ]
     document: dict[str, Json] = {
         "is_whole": report.is_whole,

@@ -19,7 +19,13 @@ from standfast.errors import ExitStatus
     example="standfast manual --to ~/.local/share/man/man1",
     needs_ledger=False,
 )
-@click.option("--to", type=FilePath(), required=True, metavar="DIR", help="The folder, as man1.")
+@click.option(
+    "--to",
+    type=FilePath(),
+    required=True,
+    metavar="DIR",
+    help="The folder, such as ~/.local/share/man/man1.",
+)
 @click.pass_context
 def manual(context: click.Context, to: Path) -> ExitStatus:
     """Write a manual page for each command.

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--role",
     type=click.Choice([*ROLES]),
-    help="Do only the work of this role: api (console, triggers, metrics), watch (alarms), respond "
-    "(open incidents), worker (scheduled work of this host, except drills), drills (drills by "
-    "schedule; back up nothing, resume no incident, listen at no port).",
+    help="Do only the work of this role: api (console, triggers, metrics), watch (alarms), "
+    "respond (open incidents), worker (scheduled work of this host, except drills), drills "
+    "(scheduled drills; no backups, incidents or ports).",
 )
 @click.pass_obj
 def serve(call: Call, role: str | None) -> ExitStatus:
@@ -58,7 +58,7 @@ def serve(call: Call, role: str | None) -> ExitStatus:
 @click.option("--drills", is_flag=True, help="Run drills instead, on a drill machine.")
 @click.pass_obj
 def worker(call: Call, drills: bool) -> ExitStatus:
-    """Run what the Prefect of the site assigns to this host.
+    """Run the work that the site's Prefect assigns to this host.
 
     The worker runs the scheduled work of this host, and the incidents of any host, each in a
     process of its own. It equals `serve --role worker` with the Prefect that serve.prefect names,

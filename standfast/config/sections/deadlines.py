@@ -44,8 +44,8 @@ class DeadlinesConfig(Section):
 
     jurisdictions: Items[Line] = Field(
         default=(),
-        description="The places where people live whose data you hold; `standfast deadline "
-        "places` lists the permitted values.",
+        description="The places of residence of the people whose data you hold; `standfast "
+        "deadline places` lists the permitted values.",
         examples=[["EU/EEA", "UK", "US federal", "US-CA"]],
     )
     parts: Items[Part] = Field(

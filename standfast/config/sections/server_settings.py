@@ -32,8 +32,8 @@ MARIADB_PASSWORD = Field(
 )
 MARIADB_TLS = Field(
     default=None,
-    description="`verify` also checks the certificate. Default: `verify`, and for a server on "
-    "this machine whatever it offers.",
+    description="`verify` also checks the certificate. Default: `verify`. For a server on this "
+    "machine, the default is TLS without verification if the server offers TLS.",
     examples=["verify"],
 )
 CA_FILE = Field(

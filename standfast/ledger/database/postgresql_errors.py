@@ -7,7 +7,7 @@ that text, because it may quote a row, or an address with the name of a user.
 from standfast.errors import ConfigurationError, OnlyReadable
 
 NO_RIGHT = "42501"
-_NO_WRITES = "takes no writes. Let ledger.url name the primary and not its replica"
+_NO_WRITES = "does not accept writes. Let ledger.url name the primary and not its replica"
 _ANSWERS_NOT = "no answer. Check that it runs and that ledger.url is right"
 _BY_STATE = {  # PostgreSQL, appendix A
     "40P01": "two writers changed the same rows. Run this again",

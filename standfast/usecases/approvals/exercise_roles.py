@@ -41,8 +41,11 @@ def missing_parts(installation: Installation, playbook: Playbook) -> list[str]:
     ]
     asked = [step.approval.roles if step.approval else step.roles for step in playbook.steps]
     return lacking + [
-        f"nobody here is {' or '.join(roles)}; the person running the exercise answers, without "
-        f"--as: `standfast people add NAME --role {roles[0]}`"
+        (
+            f"nobody has the role {' or '.join(roles)}, so the person that runs the exercise "
+            "answers, without --as. To enrol somebody: "
+            f"`standfast people add NAME --role {roles[0]}`"
+        )
         for roles in dict.fromkeys(asked)
         if roles and not installation.ledger.people.all(roles)
     ]

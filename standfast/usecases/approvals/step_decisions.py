@@ -295,8 +295,9 @@ def decision_actor(installation: Installation, state: State, step_name: str, by:
             what_to_do = (
                 "sign in with --as PERSON"
                 if holders
-                else f"nobody here has the role: `standfast people add NAME --role {roles[0]}` "
-                "enrols a person, who may decide at once on the first day, and later after a day"
+                else f"nobody has the role: `standfast people add NAME --role {roles[0]}` enrols "
+                "a person, who may decide after one day, or immediately on the first day "
+                "of an installation"
             )
             raise ApprovalRefused(
                 f"step {step_name!r} of {state.incident}: only {' or '.join(roles)} may decide; "

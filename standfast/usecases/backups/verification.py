@@ -63,8 +63,8 @@ class OpenDamage:
         how = "opened with an identity" if "opening" in self.depths else "read"
         command = "verify --read --identity FILE" if "opening" in self.depths else "verify --read"
         return (
-            f"damage found when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was "
-            f"not checked this time: run `standfast backup {command}` to check it again"
+            f"damage found when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was not "
+            f"checked again: run `standfast backup {command}` to check it again"
         )
 
     def as_json(self) -> dict[str, Json]:

@@ -35,7 +35,7 @@ def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
                 Finding(
                     severity="error",
                     object=f"witness line {number}",
-                    problem="not a head of a recovery point",
+                    problem="it does not name a recovery point",
                     what_to_do="find out who changed the witness; restore it from a copy",
                 )
             )

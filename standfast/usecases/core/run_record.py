@@ -40,7 +40,7 @@ SERVICE_SUBJECT = "service."  # prefix of the subject of a service drill; no nam
 SURPRISE_SUBJECT = "any.service"  # subject of a drill of a randomly drawn service
 KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page", "event")
 _LEAVING_FILES = ("backup", "verify", "drill")
-DIED = "the process died"
+DIED = "the process ended without a result"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
 # A search for dead runs holds the lock for a moment only, so this wait is long enough.

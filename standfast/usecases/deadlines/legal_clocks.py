@@ -220,9 +220,9 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
         return
     rule = f"is {obligation.delay!r}" if obligation.delay else "is empty"
     raise UsageError(
-        f"{obligation.id}: its rule does not say that law enforcement may delay it; its delay "
-        f"clause {rule}. Nothing was stated, and its clock continues. If the document delays it "
-        "nevertheless, name its author and the reason: --because TEXT."
+        f"{obligation.id}: its rule mentions no delay by law enforcement; its delay clause {rule}. "
+        "Nothing was stated, and its clock continues. If the document delays it nevertheless, "
+        "name its author and the reason: --because TEXT."
     )
 
 

@@ -49,9 +49,10 @@ class CleanPoint:
         if self.point is None:
             return f"no clean point was found; {looked}"
         how = (
-            "if findings stay in all later points"
+            "provided that a finding never disappears in later points"
             if self.is_monotone
-            else "but findings are intermittent: also examine the points after it"
+            else "but an earlier point has findings too: also examine the points after the clean "
+            "one"
         )
         return f"{self.point.name} of {timestamp(self.point.time)[:16]}Z is clean, {how}; {looked}"
 

@@ -321,7 +321,7 @@ def _missing_problem(host: str) -> str:
         return _IS_GONE
     return (
         f"not here: the ledger records it as frozen and sealed on {host}; verify it there, or "
-        "set custody.folder to one that all hosts of this ledger share"
+        "set custody.folder to a folder that all hosts of this ledger share"
     )
 
 

@@ -101,7 +101,11 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
     else:
         yield ok("accounts", found)
     for shortcoming in connector.shortcomings():
-        yield warn("accounts", f"{name}: {shortcoming}", "a plan refuses what it cannot lock")
+        yield warn(
+            "accounts",
+            f"{name}: {shortcoming}",
+            "a plan shows such accounts as refused; lock them by hand",
+        )
     if connector.is_contract_tested:
         yield warn(
             "accounts",
@@ -125,7 +129,8 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
         yield warn(
             "accounts",
             f"{name}: {aliases} of {len(inner)} under [protected.accounts] named by an alias",
-            "use each account's own name: it can be locked by that name",
+            "write the account's own name: under that name, the account is not protected and "
+            "can be locked",
         )
     if unknown:
         yield warn(
@@ -305,7 +310,7 @@ def _notices(ground: Ground) -> Iterator[Check]:
             yield warn(
                 "notices",
                 f"{name} has no text in {missing}",
-                f"its readers get {given}; add the language",
+                f"these recipients get {given}; add the language",
             )
 
 

@@ -116,8 +116,9 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     if store.stat(newest).later_versions > over[newest]:
         return warn(
             "backup",
-            f"bucket {bucket} accepted {newest} although it exists: it ignores If-None-Match. "
-            "Each check adds a version over it, which `standfast backup verify` names",
+            f"bucket {bucket} ignores If-None-Match: it accepted {newest}, which exists already. "
+            "Each check therefore adds a version of this object, and `standfast backup verify` "
+            "names the version",
             "see deploy/s3/README.md for the consequences",
         )
     return ok("backup", f"bucket {bucket} answers, and this identity may add objects")

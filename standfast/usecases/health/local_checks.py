@@ -69,8 +69,8 @@ def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
     if lacking:
         yield fail(
             "ledger",
-            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in these "
-            "incidents can be neither shown nor notified from here",
+            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: this host cannot "
+            "show or notify the people in these incidents",
             "set ledger.keys to one folder on all hosts of this ledger; deploy/serve/README.md",
         )
 
@@ -108,7 +108,7 @@ def _people(ground: Ground) -> Iterator[Check]:
     for first, second, attribute in people.duplicates():
         yield warn(
             "people",
-            f"{first} and {second} have one {attribute}: one human counts once",
+            f"{first} and {second} have the same {attribute} and count as one person",
             f"if they are one person: `standfast people remove {second} --as NAME`",
         )
     counting = people.counted_once(enrolled)
@@ -152,8 +152,8 @@ def _serve(ground: Ground) -> Iterator[Check]:
     if settings.prefect is not None and ground.config.drills.identity is not None:
         yield warn(
             "serve",
-            "this machine has drills.identity and takes part in a shared Prefect: root on any host "
-            "with its password can run a command here and open every backup",
+            "this machine has drills.identity and uses a shared Prefect: root of any host that "
+            "has Prefect's password can run a command here and open every backup",
             "remove serve.prefect here and run `standfast serve --role drills`, or remove "
             "drills.identity (deploy/site/README.md)",
         )

@@ -42,7 +42,7 @@ def _unanswered(ground: Ground, ledger: Ledger) -> Iterator[Check]:
                 _PART,
                 f"nobody acknowledged the call-out of {minute(call_out.started_at, zone)} about "
                 f"{call_out.incident}",
-                "ask why nobody was reached: `standfast incident status "
+                "find out why nobody was reached: `standfast incident status "
                 f"{call_out.incident}` shows the pages",
             )
 

@@ -225,8 +225,8 @@ def _logs(installation: Installation) -> Iterator[Check]:
                 LOGS,
                 f"{name}: {' and '.join(text for count, text in kinds if count)} in clear, in "
                 f"{found.in_files} of {counted(found.files, 'file')}",
-                "configure the program that writes there to mask them: all who read or steal "
-                "the log have them",
+                "configure the program that writes the log to mask these numbers: everybody "
+                "that reads or steals the log gets them",
             )
         elif found.files:
             yield ok(LOGS, f"{name}: no card or social-security number in clear in {read}")

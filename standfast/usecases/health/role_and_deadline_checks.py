@@ -77,8 +77,8 @@ def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
     if settings.authority_country is None:
         yield warn(
             "deadlines",
-            "deadlines.authority_country is not set: days are counted at both ends of Europe, "
-            "without holidays",
+            "deadlines.authority_country is not set: days are counted in the earliest and the "
+            "latest time zone of Europe, without holidays",
             "set deadlines.authority_country to the country of your lead authority",
         )
 

@@ -25,8 +25,9 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
     if others := lately - {"", host_name()}:
         yield warn(
             "backup",
-            f"the keeper of this vault also runs on {', '.join(sorted(others))}: data that "
-            "the rules of either machine expire is deleted",
+            f"the keeper of this vault also runs on {', '.join(sorted(others))}: data that the "
+            "rules of one of these machines expire is deleted, whatever the rules of the other "
+            "say",
             "set backup.keeping.schedule on one of them only",
         )
 
@@ -82,7 +83,8 @@ def _namesakes(runs: Sequence[RunRecord], own: Origin, now: datetime) -> Iterato
     if machines:
         yield warn(
             "backup",
-            f"{own.host} is also a host with another vault, on {', '.join(sorted(machines))}: the "
-            "ledger distinguishes them, but a reader of a list or a page cannot",
+            f"{own.host} is also the name of a host with another vault, on "
+            f"{', '.join(sorted(machines))}: the ledger distinguishes them, but lists and pages "
+            "do not show which host is meant",
             APART,
         )

@@ -155,7 +155,10 @@ class Status:
                     "objective, which its report names."
                 )
         if self.custodians:
-            return "`standfast backup custodian challenge new --to FILE`: prove that the keys open."
+            return (
+                "`standfast backup custodian challenge new --to FILE`: prove that the keys can "
+                "open backups."
+            )
         return ""
 
     def as_json(self) -> JsonObject:

@@ -271,13 +271,13 @@ def _undoable(
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     if row.state is EffectState.PLANNED:
         claim = "its lock" if row.verb == LOCK else "its call"
-        return f"{claim} has not run yet; undo it after that"
+        return f"{claim} is planned and has not run yet; undo it after it has run"
     if row.state is not EffectState.DONE:
         claim = "it was locked" if row.verb == LOCK else "it was done"
-        return f"it is unknown whether {claim}; settle that first"
+        return f"it is unknown whether {claim}; settle the outcome first"
     if holder is None:
         return ""
-    return f"{holder} locks it too; close this incident, then an undo of {holder} restores it"
+    return f"incident {holder} locks it too; close this incident, then undo {holder} to restore it"
 
 
 def _no_way_back(row: EffectRow, outside: Outside) -> str:

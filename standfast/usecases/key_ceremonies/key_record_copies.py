@@ -158,7 +158,7 @@ def copy_keys(
 
 def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
     """Remove a destroyed copy from the list; `NotFound` names the listed ones."""
-    with translated_errors("taking a copy off the list"):
+    with translated_errors("removing a copy from the list"):
         folders = reachable(backup)
         if name in folders:
             raise UsageError(f"{name}: {folders[name]} exists. Remove the folder first.")

@@ -117,8 +117,8 @@ def _refuse_twice(installation: Installation, incident_id: str, step_name: str) 
     """Raise Refused for a second correction: recipients would get both."""
     for name in valid_corrections(installation, incident_id, step_name):
         raise Refused(
-            f"{step_name}: {name} corrects it already; its recipients would get two. See "
-            f"`standfast notice status {incident_id}`. If that correction is wrong too, use "
+            f"{step_name}: {name} corrects it already; its recipients would get two corrections. "
+            f"See `standfast notice status {incident_id}`. If that correction is wrong too, use "
             "`standfast notice correct … --another`."
         )
 

@@ -76,7 +76,8 @@ def unread_entries(audience: Audience) -> Iterator[str]:
     if many := audience.unread_entries:
         yield (
             f"{counted(many, 'entry', 'entries')} of the suppression list without a valid "
-            "address: these people are notified, unless the entry is a row's key"
+            "address: these people are notified, unless the entry is the key of a row of the "
+            "audience"
         )
 
 

@@ -190,8 +190,8 @@ def _refuse_known_passphrase(installation: Installation, passphrase: str) -> Non
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(
-                "passphrase: an enrolled person has it already, and one human counts once. Choose "
-                "another one."
+                "passphrase: an enrolled person has the same one, and one human must not count "
+                "twice. Choose another one."
             )
 
 
@@ -287,5 +287,5 @@ def _refuse_unknown_roles(installation: Installation, roles: Sequence[str]) -> N
     asked_for = known_roles(installation.config) if roles else frozenset()
     if unknown := sorted(set(roles) - asked_for):
         raise UsageError(
-            f"role {unknown[0]}: nothing here asks for it; {close_to(unknown[0], asked_for)}"
+            f"role {unknown[0]}: no step or setting uses it; {close_to(unknown[0], asked_for)}"
         )

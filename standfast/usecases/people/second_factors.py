@@ -45,11 +45,11 @@ class Factors:
     def sentence(self) -> str:
         """The numbers and the first accounts in words, masked."""
         if self.found is None:
-            return self.problem or "cannot say who has a second factor"
+            return self.problem or "it cannot report second factors"
         found, many = self.found, len(self.found.without)
         total = "" if found.looked_at is None else f" of {counted(found.looked_at, 'account')}"
         if not many:
-            parts = [f"nobody{total} is without a second factor"]
+            parts = [f"accounts without a second factor: 0{total}"]
         else:
             accounts = f"{many:,}{total}" if total else counted(many, "account")
             verb = "has" if many == 1 else "have"

@@ -81,7 +81,9 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
             if not any(row):
                 continue
             if len(row) != columns["width"]:
-                problems.append(_problem(path, line, "has not as many fields as the first line"))
+                problems.append(
+                    _problem(path, line, "its number of fields differs from that of the first line")
+                )
                 continue
             given = {
                 ours: row[column].strip() for ours, column in columns.items() if ours != "width"

@@ -81,8 +81,8 @@ class DatabaseReplacement:
             if not server.database_id(name):
                 return name
         raise Refused(
-            f"database {self.database}: {_MOST_INCOMPLETE} tries left incomplete copies. Drop the "
-            f"databases {self._name('incomplete_1')} and following."
+            f"database {self.database}: {_MOST_INCOMPLETE} attempts left incomplete copies. Drop "
+            f"the databases {self._name('incomplete_1')} and following."
         )
 
     def _name(self, state: str) -> str:

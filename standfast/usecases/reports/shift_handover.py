@@ -210,7 +210,7 @@ def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
         "word.rejected": "a decision did not count",
         "approval.escalated": "nobody answered, and the next people were paged",
         "approval.opened": "a step ran by break-glass, approved by one person",
-        "attempts.lapsed": "a runner died or a call took too long",
+        "attempts.lapsed": "a runner ended or a call took too long",
         "effects.retried": "a failed action was retried",
         "step.accepted": "an incomplete step was accepted",
         "incident.stopped": "everything was stopped",

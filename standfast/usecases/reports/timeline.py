@@ -64,7 +64,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "step.answered":
             return f"{'corrected the answer to' if detail.get('again') else 'answered'} {step}"
         case "step.accepted":
-            return f"accepted {step} as it was"
+            return f"accepted {step} although it was not fully done"
         case "step.finished":
             return f"{step} is {detail.get('state')}"
         case "approval.asked":
@@ -163,7 +163,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return f"recovered set {detail.get('set')}: {_objectives(detail)}"
         case "attempts.lapsed":
             effects = counted(int(detail.get("effects", 0)), "effect")
-            return f"{effects} of a dead runner: outcome unknown"
+            return f"{effects} of a runner that ended: outcome unknown"
         case "effects.retried":
             return f"planned {counted(int(detail.get('count', 0)), 'failed effect')} again"
         case _:
@@ -195,7 +195,7 @@ def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
         "approval.approve": "approved",
         "approval.refuse": "refused",
         "approval.break-glass": "gave a break-glass approval for",
-        "step.accepted": "accepted as it was",
+        "step.accepted": "accepted although not fully done",
     }
     for event in events:
         step = str(event.detail.get("step", ""))

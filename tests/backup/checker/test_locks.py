@@ -136,7 +136,7 @@ def test_each_object_with_wrong_lock_is_named(locked: KeptSite) -> None:
     assert f"is locked until {now + 2 * DAY:%Y-%m-%d %H:%M}Z only" in found[second]
     assert "is locked in GOVERNANCE mode" in found[root_name(0)]
     assert "only, although" in found[packs[0]]
-    assert "longer than anybody here locks" in found[packs[1]]
+    assert "longer than any lock of this vault" in found[packs[1]]
     assert (seen(report).wrong, seen(report).unknown) == (4, 0), "a long lock keeps what it must"
     locked.check()
 

@@ -162,7 +162,7 @@ def test_shorter_locks_of_compromised_host_are_named(
     assert "only, although the bucket locks for 30 days in COMPLIANCE mode" in found[short]
     assert "only, although" in found[almost]
     assert "in GOVERNANCE mode" in found[weak]
-    assert "longer than anybody here locks" in found[root_name(0)]
+    assert "longer than any lock of this vault" in found[root_name(0)]
     assert report.locks is not None
     assert report.locks.wrong == 5
     comes_back(bucket, site, tmp_path, lock_each=EACH)

@@ -148,7 +148,7 @@ def test_lost_pack_named_by_no_snapshot_is_error(site: Site, source: Path) -> No
     found = {one.object: one.problem for one in serious(deep(site))}
     assert found.keys() == {name, pack_name(WRITER, pack)}
     assert "does not name it as needed" in found[name]
-    assert "reaches it without naming it" in found[pack_name(WRITER, pack)]
+    assert "uses it, but does not list it" in found[pack_name(WRITER, pack)]
 
 
 @pytest.mark.parametrize("is_cut", [True, False])
@@ -416,7 +416,7 @@ def test_slots_full_of_junk_are_counted(
     assert not report.is_sound
     texts = [f"{finding.object} {finding.problem}" for finding in report.findings]
     assert len(texts) == 102
-    assert "150 more slots contain no snapshot" in " ".join(texts)
+    assert "150 more objects are not snapshots" in " ".join(texts)
     assert texts[-1].startswith("50 more objects")
 
 

@@ -98,7 +98,7 @@ def test_check_and_preview_agree_on_missing_language(desk: Desk, quiet_installat
         for one in desk.json("check")["checks"]
         if str(one["found"]).endswith("has no text in pl")
     }
-    assert advice == {"its readers get en; add the language"}
+    assert advice == {"these recipients get en; add the language"}
     assert desk.json("notice", "preview", "customers-all-clear")["language"] == "en"
 
 

@@ -209,7 +209,7 @@ def test_invalid_lines_are_named_and_nothing_imported(
         (8, "accounts: write DIRECTORY:ACCOUNT; the directories here are: agents"),
         (9, "roles: write a role like duty-manager"),
         (10, "left: write a day such as 2026-11-30"),
-        (11, "has not as many fields"),
+        (11, "its number of fields"),
         (12, "left: write a day such as 2026-11-30"),
     ):
         assert f"staff-list.csv:{line}: {why}" in answer.err, answer.err
@@ -333,6 +333,6 @@ def test_accounts_without_second_factor_need_a_recorded_request(
 
 def test_directory_without_second_factors_says_so(desk: Desk, staffed: ScimServer) -> None:
     answer = desk.run("people", "factors")
-    assert (answer.status, answer.out) == (3, "agents: cannot say who has a second factor\n")
+    assert (answer.status, answer.out) == (3, "agents: it cannot report second factors\n")
     (found,) = desk.json("people", "factors")["directories"]
     assert (found["cannot_say"], found["without"]) == (True, [])

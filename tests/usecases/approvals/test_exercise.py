@@ -184,7 +184,7 @@ def test_missing_role_is_played_only_in_exercises(tmp_path: Path) -> None:
         ).incident
         outcome = lifecycle.advance(installation, case, "direct")
         lacking = missing_parts(installation, outcome.state.playbook)
-        assert any("nobody here is duty-manager" in one for one in lacking)
+        assert any("duty-manager" in one for one in lacking)
         step_decisions.answer(installation, case, "customers_affected", "no")
         real = lifecycle.open_incident(
             installation, "account-takeover", {"accounts": "bob"}, mode=Mode.LIVE

@@ -30,7 +30,9 @@ from tests.servers.seaweedfs import Bucket, Key, Role, SeaweedFs
 from tests.usecases.backup_installation import SERVICE, change, furnish, identity, installation_at
 
 WRITER = "host-1"
-KEPT = "bucket {} keeps every object for 30 days against everyone (Object Lock, COMPLIANCE)"
+KEPT = (
+    "bucket {} protects every object from deletion by anybody for 30 days (Object Lock, COMPLIANCE)"
+)
 
 
 def configuration(folder: Path, bucket: Bucket, key: Key, name: str, more: str = "") -> Path:

@@ -79,7 +79,9 @@ def test_runs_of_two_hosts_are_separate(hosts: tuple[Path, Path]) -> None:
         assert [c.found for c in report.checks if "set of that name" in c.found] == []
         (namesake,) = [c.found for c in report.checks if "another vault" in c.found]
         elsewhere = ALPHA if folder is other else BETA
-        assert namesake.startswith(f"host-1 is also a host with another vault, on {elsewhere}: ")
+        assert namesake.startswith(
+            f"host-1 is also the name of a host with another vault, on {elsewhere}: "
+        )
 
 
 def test_the_latest_of_each_host_is_its_own(hosts: tuple[Path, Path], tmp_path: Path) -> None:

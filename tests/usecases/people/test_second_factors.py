@@ -53,7 +53,7 @@ def test_absent_directory_hides_no_other_factors(
     assert [(one.verdict, one.found) for one in said(installation)] == [
         (Verdict.WARN, "crm: directory 'crm': does not answer"),
         (Verdict.WARN, "desk: 1 of 2 accounts has no second factor: a***"),
-        (Verdict.OK, "safe: nobody of 1 account is without a second factor"),
+        (Verdict.OK, "safe: accounts without a second factor: 0 of 1 account"),
         (Verdict.WARN, "phone, vault: cannot report second factors"),
     ]
     assert exit_status(second_factors(installation)) is ExitStatus.PARTIAL
@@ -74,18 +74,18 @@ def everybody(**more: Any) -> Factors:
 @pytest.mark.parametrize(
     ("found", "is_open", "words"),
     [
-        (everybody(looked_at=7), False, "nobody of 7 accounts is without a second factor"),
-        (everybody(), False, "nobody is without a second factor"),
+        (everybody(looked_at=7), False, "accounts without a second factor: 0 of 7 accounts"),
+        (everybody(), False, "accounts without a second factor: 0"),
         (
             everybody(looked_at=7, unsaid=2),
             True,
-            "nobody of 7 accounts is without a second factor; 2 unknown",
+            "accounts without a second factor: 0 of 7 accounts; 2 unknown",
         ),
         (
             everybody(looked_at=300, is_whole=False),
             True,
             (
-                "nobody of 300 accounts is without a second factor; "
+                "accounts without a second factor: 0 of 300 accounts; "
                 "the directory has more accounts, which were not examined"
             ),
         ),

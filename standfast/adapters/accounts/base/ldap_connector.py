@@ -65,7 +65,7 @@ _TURNED_AWAY = (
     "the directory reported success, but refuses the new password. Try both passwords, and rotate "
     "again if the old one is valid. The new one is sealed in"
 )
-OURS = "this is the account that locks the others. It would lock itself out. Lock it by hand."
+OURS = "the connector signs in with this account and would lock itself out. Lock it by hand."
 
 
 def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:

@@ -5,14 +5,14 @@ from standfast.records import EffectState, Json, Order, Proof, Result
 
 ABSENT = "the directory has no such account"
 ANOTHER_NAME = (
-    "this is an alias of an account. Use its own name, by which it is protected and excluded from "
-    "approvals."
+    "this is an alias of an account. Use the account's own name: only that name is compared "
+    "with protected accounts and with the accounts of approvers."
 )
 NO_EFFECT = "the directory reported success, but the account is unchanged. Change it there."
 PRIOR_UNKNOWN = "the prior state is unknown. A person must decide."
 SOMEONE_ELSE = (
-    "the name belongs to another account than when the incident opened. Check both, then lock each "
-    "by a new step."
+    "the name now belongs to another account than when the incident opened. Check both "
+    "accounts, then lock each in a new step."
 )
 
 

@@ -35,7 +35,7 @@ from standfast.errors import StandfastError
 from standfast.records import JsonObject, Order, Proof, Result
 from standfast.time_limit import BoundedCall
 
-OURS = "this is the account that locks the others. It would lock itself out. Lock it by hand."
+OURS = "the connector signs in with this account and would lock itself out. Lock it by hand."
 NOT_RESTORED = "the server did not restore the prior state. Check its log."
 
 

@@ -38,8 +38,8 @@ from standfast.server_tls import mariadb_tls
 from standfast.time_limit import BoundedCall
 
 _SUPER = (
-    "users with SUPER are not locked: an intruder among them could undo it, and the others are "
-    "needed. Let another administrator lock this one."
+    "users with SUPER are not locked: an intruder with SUPER could undo the lock, and the other "
+    "users with SUPER are needed. Let another administrator lock this one."
 )
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
 _FULL = (1040, 1203, 1226)  # too many connections of all users, or of ours
@@ -194,8 +194,8 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
                 retry_after_seconds=RETRY_SECONDS,
             )
         return Unavailable(
-            f"no connection, or the server broke off (error {code}). "
-            "Check its host, port, `tls` and certificate.",
+            f"no connection, or the server closed it (error {code}). Check its host, port, `tls` "
+            "and certificate.",
             retry_after_seconds=RETRY_SECONDS,
         )
 

@@ -48,8 +48,11 @@ if TYPE_CHECKING:
 
 _OBSTACLES = {
     "": "",
-    "superuser": "superusers are not locked: an intruder among them could undo it, and the others "
-    "are needed. Let another superuser lock this one.",
+    "superuser": (
+        "superusers are not locked: an intruder that is a superuser could undo the "
+        "lock, and the other superusers are needed. Let another superuser lock this "
+        "one."
+    ),
     "ours": OURS,
     "built in": "this is a role of the server itself, with which nobody signs in",
     "no right": "the connector's role may not change roles. Grant it CREATEROLE.",

@@ -75,7 +75,7 @@ def read_headers(headers: Mapping[str, str], now: datetime) -> Signed:
         raise NotGenuine("it has no time")
     moment = datetime.fromtimestamp(int(timestamp), UTC)
     if not now - OLDEST <= moment <= now + MOST_AHEAD:
-        raise NotGenuine("its time is too far from ours")
+        raise NotGenuine("its time differs too much from the clock of this host")
     return Signed(signature=signature, timestamp=timestamp)
 
 
@@ -100,7 +100,7 @@ def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
             ) from None
         if webhook.verify_signature(text, signed.signature, signed.timestamp):
             return
-    raise NotGenuine("its signature is by no configured key")
+    raise NotGenuine("no configured key verifies its signature")
 
 
 def read_events(body: bytes) -> Events:

@@ -178,9 +178,9 @@ class _Call:
         if not batch:
             return
         if self._stopped is None and self._left == 0:
-            self._stopped = "not begun: too many requests were refused before it", COME_BACK_SECONDS
+            self._stopped = "not sent: too many earlier requests were refused", COME_BACK_SECONDS
         if self._stopped is None and self._deadline.left_seconds() == 0.0:
-            self._stopped = "not begun when the call's time was over", COME_BACK_SECONDS
+            self._stopped = "not sent: the time limit of the call was over", COME_BACK_SECONDS
         if self._stopped is not None:
             self._end(batch, EffectState.FAILED, *self._stopped)
             return
@@ -198,7 +198,7 @@ class _Call:
             self._stopped = "SendGrid cannot be reached", COME_BACK_SECONDS
             self._end(batch, EffectState.FAILED, *self._stopped)
         except NoAnswer:
-            self._stopped = "not begun, because SendGrid did not answer", COME_BACK_SECONDS
+            self._stopped = "not sent, because SendGrid did not answer", COME_BACK_SECONDS
             reason = "SendGrid did not report whether it accepted the message"
             self._end(batch, EffectState.UNKNOWN, reason)
         else:

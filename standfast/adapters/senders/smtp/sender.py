@@ -117,7 +117,7 @@ class SmtpSender(Sender):
         """Send a message on the call's connection or a new one; return the answer."""
         seconds_left = call.deadline - self._monotonic()
         if call.rest is None and seconds_left <= 0:
-            call.rest = _failed("not begun when the call's time was over", RELAY_AWAY_SECONDS)
+            call.rest = _failed("not sent: the time limit of the call was over", RELAY_AWAY_SECONDS)
         if call.rest is not None:
             return call.rest
         try:
@@ -132,7 +132,7 @@ class SmtpSender(Sender):
             call.line = None
             if not line.messages:  # a connection that carried messages was only cut: open a new one
                 call.rest = _failed(
-                    "not begun, because the relay closed the connection", RELAY_AWAY_SECONDS
+                    "not sent, because the relay closed the connection", RELAY_AWAY_SECONDS
                 )
         return answer
 
