@@ -116,6 +116,6 @@ def test_replica_export_uses_the_newest_signed_head(
             named = elsewhere.render_as_string(hide_password=False)
             config.write_text(config.read_text().replace(postgres_url, named))
             stopped = desk.run("incident", "stop", incident, *desk.by("dana"))
-            assert "takes no writes" in stopped.err, stopped
+            assert "does not accept writes" in stopped.err, stopped
             assert desk.run("audit", "verify").status == 0
             assert desk.json("audit", "export", incident, "--to", "exported")["unsigned"] == 0

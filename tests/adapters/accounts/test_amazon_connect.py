@@ -163,7 +163,7 @@ def test_profiles_assigned_after_the_lock_are_kept(
         user.routing_profile = "of-a-trainee"
     had = house.stamp(alice)
     undone = house.undo(alice, before)
-    assert (undone.state, "somebody gave it others" in undone.reason) == (EffectState.REFUSED, True)
+    assert (undone.state, "somebody changed them" in undone.reason) == (EffectState.REFUSED, True)
     assert house.stamp(alice) == had
 
 

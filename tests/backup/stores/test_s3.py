@@ -278,7 +278,7 @@ class TestVersions:
         found = {finding.object: finding for finding in report.findings}
         assert report.points == 2
         assert sorted(found) == names
-        assert "deleted by a marker" in found[names[0]].problem
+        assert "hidden by a delete marker" in found[names[0]].problem
         assert "1 later versions" in found[names[1]].problem
         assert {finding.severity for finding in report.findings} == {"warning"}
         third = site.back_up(source)

@@ -103,7 +103,7 @@ def test_new_epoch_refuses_the_old_host(
     assert "Copy the host.json of its new epoch here" in desk.run("check").out
     verified = desk.run("backup", "verify")
     assert verified.status == 6
-    assert "host-1/s/0000000002: is newer than the owner's trust" in verified.out
+    assert "host-1/s/0000000002: is newer than the last snapshot" in verified.out
     assert "nothing, if it was made before the owner ended the trust" in verified.out
     shown = desk.run("backup", "owner", "show").out
     old, new = (line.split() for line in shown.splitlines() if line.startswith("host-1 "))

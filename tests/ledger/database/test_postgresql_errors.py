@@ -34,7 +34,7 @@ def test_replica_differs_from_a_refused_statement(postgres_ledger: Ledger) -> No
             connection.execute(text("SET TRANSACTION READ ONLY"))
             connection.execute(text("CREATE TABLE never (id integer)"))
 
-    with pytest.raises(Unavailable, match="takes no writes"):
+    with pytest.raises(Unavailable, match="does not accept writes"):
         write()
 
 
@@ -50,7 +50,7 @@ def test_replica_differs_from_a_refused_statement(postgres_ledger: Ledger) -> No
         (None, "FATAL:  sorry, too many clients already", "too many connections"),
         ("40P01", "deadlock detected", "Run this again"),
         ("53100", "could not extend file", "its disk is full"),
-        ("25006", "cannot execute INSERT in a read-only transaction", "takes no writes"),
+        ("25006", "cannot execute INSERT in a read-only transaction", "does not accept writes"),
     ],
 )
 def test_each_database_error_names_an_action(state: str | None, words: str, says: str) -> None:
