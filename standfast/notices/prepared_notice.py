@@ -204,7 +204,7 @@ class Prepared:
         shown = values.get(name) or self.when_empty.get(name, {}).get(language, "")
         if not shown:
             raise Refused(
-                f"a recipient has no {name!r}, and {self.template!r} has no words for that; "
+                f"a recipient has no {name!r}, and {self.template!r} has no text for that; "
                 "add the value to the audience or when_empty to the template"
             )
         return shown

@@ -34,20 +34,20 @@ def test_every_rule_has_reason_and_languages() -> None:
     ("language", "text", "rule"),
     [
         ("en", "Please CLICK\n  here.", "asks for a click"),
-        ("en", "See https://example.test/x", "has an address of the web"),
-        ("en", "Go to login.example.com now", "has an address of the web"),
+        ("en", "See https://example.test/x", "contains a web address"),
+        ("en", "Go to login.example.com now", "contains a web address"),
         ("en", "We take your security\nseriously", "praises ourselves"),
         ("en", "Out of an abundance of caution", "hides behind caution"),
-        ("en", "We have no evidence that it was read", "takes not knowing for knowing"),
+        ("en", "We have no evidence that it was read", "presents ignorance as knowledge"),
         ("en", "Verify your password", "asks for what must stay secret"),
-        ("en", "Urgent action required!", "presses for haste"),
+        ("en", "Urgent action required!", "creates haste"),
         ("es", "Haga clic", "asks for a click"),
         ("es", "Nos tomamos muy en serio", "praises ourselves"),
-        ("fr", "Rien n’indique un abus", "takes not knowing for knowing"),
-        ("fr", "rien n'indique un abus", "takes not knowing for knowing"),
+        ("fr", "Rien n’indique un abus", "presents ignorance as knowledge"),
+        ("fr", "rien n'indique un abus", "presents ignorance as knowledge"),
         ("de", "Wir nehmen das sehr ernst.", "praises ourselves"),
         ("de-AT", "Klicken Sie auf", "asks for a click"),
-        ("pt", "www.example.test", "has an address of the web"),
+        ("pt", "www.example.test", "contains a web address"),
     ],
 )
 def test_what_false_messages_say_is_found(language: str, text: str, rule: str) -> None:
@@ -81,7 +81,7 @@ def test_what_only_looks_like_it_is_left_alone(language: str, text: str) -> None
 )
 def test_a_phrase_is_found_wherever_it_stands(files: dict[str, str], file: str) -> None:
     (said,) = banned(load(files, "small"))
-    assert (said.file, said.language, said.rule) == (file, "en", "presses for haste")
+    assert (said.file, said.language, said.rule) == (file, "en", "creates haste")
     assert re.sub(r"\s+", " ", said.words.lower()) == "act now"
     assert banned(loaded()) == []
 
@@ -96,7 +96,7 @@ def test_banned_values_warn_in_their_language() -> None:
     }
     warnings = find_banned_values(context, ["en", "de"])
     assert [one.split(":")[0] for one in warnings] == [
-        "'city' says 'www.example.test', which has an address of the web",
+        "'city' says 'www.example.test', which contains a web address",
         "'story' says 'Klicken Sie', which asks for a click",
     ]
     assert find_banned_values({"things": ["it is our top priority"]}, ["en"]) != []

@@ -111,7 +111,7 @@ def test_context_values_are_text_with_their_dependants(desk: Desk) -> None:
     assert "Our reference is X=1." in shown["text"]
     assert "advice" not in shown["warnings"][0]
     pushy = desk.run(*WORDS[:3], "--value", "what_happened=Act now!")
-    assert "Warning: 'what_happened' says 'Act now', which presses for haste: " in pushy.out
+    assert "Warning: 'what_happened' says 'Act now', which creates haste: " in pushy.out
     flag = desk.json("notice", "preview", "deadline-reminder", "--value", "is_over=true")
     assert flag["subject"] != desk.json("notice", "preview", "deadline-reminder")["subject"]
     for value in ("is_over=perhaps", "percent=half", "no_such=1", "percent"):
