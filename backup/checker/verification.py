@@ -278,7 +278,7 @@ class _Check:
             if stat.later_versions:
                 self._found.warning(
                     stat.name,
-                    f"{stat.later_versions} later versions were put over it; the first is read",
+                    f"it has {stat.later_versions} later versions; the first version is read",
                     TAKE_THE_RIGHT,
                 )
         return None if locks is None else locks.finish()

@@ -166,7 +166,7 @@ class ProtectedConfig(Section):
 
 
 class LimitsConfig(Section):
-    """Limits of the actions that one person may do without a second."""
+    """Limits of the actions of one person alone."""
 
     accounts_without_second_person: Count = Field(
         default=200,
@@ -261,7 +261,7 @@ class Config(Section):
         default={}, validate_default=True, description="Heartbeats of backups and drills."
     )
     incident_events: Mapping[Name, IncidentEventsConfig] = Field(
-        default={}, description="Systems that are sent events of live incidents."
+        default={}, description="Systems that receive events of live incidents."
     )
     services: Mapping[Name, ServiceConfig] = Field(
         default={}, description="Services and their recovery objectives."

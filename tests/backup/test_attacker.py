@@ -239,7 +239,7 @@ class TestOnAStoreThatLocks:
             captured.site.vault = reading
             assert made.point == f"{WRITER}/{night:010d}"
             assert made.is_intruded == (night == 4), "it is told once"
-            assert any("slot 3 holds" in one for one in made.warnings) == (night == 4)
+            assert any("snapshot 3 is not valid" in one for one in made.warnings) == (night == 4)
         assert captured.named() == {f"{NEXT}/x": "is not an object of this format"}
         captured.site.restore("latest", tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
@@ -262,7 +262,9 @@ class TestOnAStoreThatLocks:
             assert made.point == f"{WRITER}/{night:010d}"
             assert not made.is_store_damaged
             assert made.is_intruded == (night == 3), "it is told once"
-            assert any(f"slot {MAX_NUMBER} holds" in one for one in made.warnings) == (night == 3)
+            assert any(f"snapshot {MAX_NUMBER} is not valid" in one for one in made.warnings) == (
+                night == 3
+            )
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
         assert captured.named() == {last: "is not a snapshot; the writer skipped it"}

@@ -139,8 +139,9 @@ class BackupSetConfig(Section):
     max_age_hours: Hours | None = Field(
         default=None,
         description="The age in hours at which the newest complete recovery point raises an "
-        "alarm. Default: the shortest `rpo_minutes` of the services that need the set, otherwise "
-        "two intervals of the schedule; a pause at night or on Sundays is no delay.",
+        "alarm. Default: the shortest `rpo_minutes` of the services that need the "
+        "set, otherwise two intervals of the schedule. A pause of the schedule at "
+        "night or on Sundays does not count.",
         examples=[30],
     )
     recovery: Mapping[Name, RecoveryTargetConfig] = Field(
@@ -265,8 +266,9 @@ class BackupConfig(Section):
 
     vault: Place = Field(
         default=Path("vault"),
-        description="The folder of the encrypted recovery points, preferably on another "
-        "machine or disk: an attacker with root rights here can delete a folder here.",
+        description="The folder of the encrypted recovery points, preferably on another machine "
+        "or disk: an attacker with root rights on this machine can delete a folder "
+        "on it.",
         examples=["/mnt/backup/vault"],
     )
     s3: S3Config | None = Field(default=None, description="An S3 bucket instead of that folder.")

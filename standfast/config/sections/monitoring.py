@@ -25,8 +25,8 @@ class HeartbeatsConfig(Section):
     backup: Mapping[Name, SecretReference] = Field(
         default={},
         description="Backup sets, and the URL of each, as healthchecks.io shows it. `serve` and "
-        "every `standfast backup run` call it with `/start` at the start, unchanged after a "
-        "success, and with `/fail` otherwise.",
+        "every `standfast backup run` call URL/start at the start, URL after a "
+        "success, and URL/fail otherwise.",
         examples=[{"crm": "file:keys/heartbeat-crm"}],
     )
     drill: Mapping[DrillName, SecretReference] = Field(
@@ -49,7 +49,7 @@ EVENT_PARAMETERS = ("event", "incident", "playbook", "opened_at", "organisation"
 
 
 class IncidentEventsConfig(Section):
-    """A system that is sent events of live incidents.
+    """A system that receives events of live incidents.
 
     Each is a request whose parameters are among `event`, `incident`, `playbook`, `opened_at` and
     `organisation`.

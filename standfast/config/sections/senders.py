@@ -38,9 +38,10 @@ class _Sender(Section):
 
     failover: Name | None = Field(
         default=None,
-        description="The sender for messages that this one certainly could not hand over: "
-        "permanent failures, and messages that it refuses for another reason than a missing "
-        "mailbox. A message that may have been accepted is never handed to another sender.",
+        description="Another sender, for messages that this sender certainly did not hand over: "
+        "after a permanent failure, or a refusal for another reason than a missing "
+        "mailbox. A message that may have been accepted is never handed to another "
+        "sender.",
         examples=["relay"],
     )
 

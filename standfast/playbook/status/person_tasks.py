@@ -70,7 +70,7 @@ def _who_is_next(state: State, view: StepView) -> str:
     action = ACTIONS.get(step.action or "") if step else None
     alone = ", or approve alone with --break-glass WHY"
     may_alone = action is not None and not action.is_irreversible
-    return f" (everybody was paged; telephone them{alone if may_alone else ''})"
+    return f" (everybody was paged; call them by phone{alone if may_alone else ''})"
 
 
 def how_to_continue(state: State) -> str:

@@ -283,7 +283,7 @@ def _stamps(ground: Ground) -> Iterator[Check]:
     else:
         yield warn(
             "evidence",
-            f"{found}; its clock and that of this host differ by {off:.0f} s",
+            f"{found}; the clocks of the authority and of this host differ by {off:.0f} s",
             "check this host's clock: sealed evidence carries its time",
         )
 

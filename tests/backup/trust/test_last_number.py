@@ -174,7 +174,7 @@ def test_writer_of_every_slot_stops_only_the_run(
 
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(owned.vault, "_put", burn_first)
-        with pytest.raises(AlreadyThere, match="100 slots were taken"):
+        with pytest.raises(AlreadyThere, match="100 sequence numbers"):
             owned.back_up(source)
     made = owned.back_up(source)
     assert made.point == f"{WRITER}/0000000103"
@@ -240,7 +240,7 @@ def test_distant_junk_is_read_in_parts_and_reported(
         made = owned.back_up(source)
         assert sum(reads[snapshot_name(WRITER, number)] for number in FAR) == read
         assert made.is_intruded == bool(left)
-        assert any(f": {left} slots," in one for one in made.warnings) == bool(left)
+        assert any(f": {left} snapshots," in one for one in made.warnings) == bool(left)
     assert errors_of(owned) == []
 
 

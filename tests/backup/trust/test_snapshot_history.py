@@ -163,7 +163,7 @@ def test_junk_in_next_slot_is_skipped_and_reported(
     assert (result.sequence, result.is_fork) == (4, False)
     assert result.is_intruded
     (warning,) = result.warnings
-    assert "desk-1: 2 slots, 2 to 3, hold no valid snapshot" in warning
+    assert "desk-1: 2 snapshots, 2 to 3, are not valid" in warning
     report = verify(site.vault)
     assert problems(report) == []
     assert [(f.severity, f.object) for f in report.findings] == [

@@ -33,7 +33,7 @@ class TestLocks:
             told[mode] = (traits.is_write_only, traits.why)
         assert told["COMPLIANCE"][0]
         assert not told["GOVERNANCE"][0]
-        assert "30 days against everyone" in told["COMPLIANCE"][1]
+        assert "by anybody for 30 days" in told["COMPLIANCE"][1]
         assert "bypass right can still delete" in told["GOVERNANCE"][1]
 
     @pytest.mark.parametrize(
