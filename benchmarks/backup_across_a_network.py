@@ -11,7 +11,7 @@ Most of the time is spent waiting for the network.
   because it removes its own locks.
 - Three corpora are backed up into empty repositories: first backup, unchanged backup, the next
   day's version, and its restore, which is compared with its source. Small files are also backed up
-  into a repository of 30 nights (`--all`: 300), and then: an unchanged night, the list of points,
+  into a repository of 30 daily runs (`--all`: 300), and then: an unchanged run, the list of points,
   the restore of one file, a search in the newest point and in all points, a verification and a
   retention run.
 - restic keeps a cache on the host. After a loss of the host there may be none, so one file is also
@@ -75,7 +75,7 @@ class _Program(ABC):
 
     @abstractmethod
     def later(self, path: Path) -> dict[str, Callable[[], Usage]]:
-        """Return the commands for a repository of many nights.
+        """Return the commands for a repository of many runs.
 
         `path` is the file that they search for.
         """
@@ -203,7 +203,7 @@ _PROGRAMS: dict[str, type[_Program]] = {"standfast": _Standfast, "restic": _Rest
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure at 30 ms; the repository of many nights is made once, at none."""
+    """Measure at 30 ms; the repository of many runs is made once, at none."""
     with running_seaweedfs() as server, running_network(_port(server)) as network:
         found: list[Row] = []
         for name, scale in _SCALES.items():
@@ -213,9 +213,9 @@ def rows(setting: Setting) -> list[Row]:
                 setting, _fresh(setting, corpus, server, network), f"{name}: ", _STEPS
             )
             if name == "files":
-                nights = 300 if setting.is_all else setting.size(30, 3)
-                later = _after(nights, setting, corpus, server, network)
-                found += _in_turn(setting, later, f"{nights} nights: ", (*_LATER, *_WITHOUT_CACHE))
+                runs = 300 if setting.is_all else setting.size(30, 3)
+                later = _after(runs, setting, corpus, server, network)
+                found += _in_turn(setting, later, f"{runs} runs: ", (*_LATER, *_WITHOUT_CACHE))
         return found
 
 
@@ -246,11 +246,11 @@ def _fresh(
 
 
 def _after(
-    nights: int, setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
+    runs: int, setting: Setting, corpus: corpora.Corpus, server: SeaweedFs, network: Network
 ) -> Callable[[str, int], Mapping[str, float]]:
-    """Run the daily commands on a repository of many nights.
+    """Run the daily commands on a repository of many runs.
 
-    Each night changed ten files.
+    Ten files change before each run.
     """
     path = next(path for path in sorted(corpus.source.rglob("*.eml")))
     made: dict[str, _Program] = {}
@@ -261,11 +261,11 @@ def _after(
             shutil.copytree(corpus.source, source)
             program = _PROGRAMS[subject](setting.folder / subject, source, server, network)
             changed = sorted(file for file in source.rglob("*") if file.is_file())
-            for night in range(nights):
-                setting.tell(f"{_BENCHMARK}: night {night + 1} of {nights}, {subject}")
-                for file in changed[night % 600 :: 600]:
+            for number in range(runs):
+                setting.tell(f"{_BENCHMARK}: run {number + 1} of {runs}, {subject}")
+                for file in changed[number % 600 :: 600]:
                     with file.open("a") as content:
-                        content.write(f"edited in night {night}\n")
+                        content.write(f"edited before run {number}\n")
                 program.back_up()
             made[subject] = program
         return made[subject]

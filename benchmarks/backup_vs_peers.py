@@ -10,7 +10,7 @@ prints a table with the aim next to each figure. A run at full size takes an hou
 - The data of one program is synced before the time of the next one begins. The source is in the
   page cache for all: it is read before each backup, because borg drops what it has read. The
   repository is not in the page cache when a restore begins. With `--cold`, nothing is in it before
-  each backup, as at the start of a night.
+  each backup, as at the start of a nightly backup.
 - Before each measurement, memory is written and freed. In a virtual machine whose host takes back
   free memory, each page costs processor time again (a second a GB on ours), which would be unfair
   to a program whose turn does not follow a large deletion.

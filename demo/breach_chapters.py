@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from demo.demo_configuration import ABORT_SECONDS, DIRECTORY
 from demo.server_processes import MAILBOX
-from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night, expect
+from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, TourContext, expect
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
@@ -23,15 +23,15 @@ _INPUT = "--input accounts=@taken-over.txt"
 class Breach:
     """The incident of the chapters."""
 
-    night: Night
+    tour: TourContext
     incident: str
 
     def look(self) -> State:
-        with self.night.installation() as installation:
+        with self.tour.installation() as installation:
             return look(installation, self.incident).state
 
     def effects(self, verb: str) -> list[EffectRow]:
-        with self.night.installation() as installation:
+        with self.tour.installation() as installation:
             return [
                 e for e in installation.ledger.effects.of_incident(self.incident) if e.verb == verb
             ]
@@ -43,18 +43,18 @@ class Breach:
             view = self.look().steps.get(step)
             return (view.counts.done, view.counts.total) if view else (0, 0)
 
-        with self.night.teller.working(title, progress):
-            self.night.engine.respond(self.incident)
+        with self.tour.teller.working(title, progress):
+            self.tour.engine.respond(self.incident)
 
 
-def plan(night: Night) -> None:
+def plan(tour: TourContext) -> None:
     """Show what the playbook would change, and that planning changes nothing."""
-    teller = night.teller
-    accounts, before = night.centre.taken_over, night.mail()
-    night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
+    teller = tour.teller
+    accounts, before = tour.centre.taken_over, tour.mail()
+    tour.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
     with teller.chapter(f"An intruder uses {len(accounts)} accounts. First, the plan"):
         teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
-        with teller.working("reading"), night.installation() as installation:
+        with teller.working("reading"), tour.installation() as installation:
             report = plan_incident(
                 installation, SCENARIO, {"accounts": list(accounts)}, is_signed=True
             )
@@ -65,17 +65,17 @@ def plan(night: Night) -> None:
             words += ["cannot be undone"] if step.is_irreversible else []
             words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
             teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
-        expect(not night.locked() and night.mail() == before, "a plan changes nothing")
+        expect(not tour.locked() and tour.mail() == before, "a plan changes nothing")
         teller.says("Nothing was changed.")
 
 
-def contain(night: Night) -> Breach:
+def contain(tour: TourContext) -> Breach:
     """Open the incident live: freeze logs, lock, prove, warn staff."""
-    teller = night.teller
-    accounts, before = night.centre.taken_over, night.mail()
+    teller = tour.teller
+    accounts, before = tour.centre.taken_over, tour.mail()
     with teller.chapter("Now live: contain it"):
         teller.types(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
-        with night.installation() as installation:
+        with tour.installation() as installation:
             opened = open_incident(
                 installation,
                 SCENARIO,
@@ -85,7 +85,7 @@ def contain(night: Night) -> Breach:
                     installation, OPERATOR, PASSPHRASES[OPERATOR]
                 ),
             )
-        breach = Breach(night=night, incident=opened.incident)
+        breach = Breach(tour=tour, incident=opened.incident)
         breach.carry_on("containing", "lock")
         locks, proofs = breach.effects("accounts.lock"), breach.effects("accounts.prove_locked")
         frozen = breach.effects("evidence.snapshot")
@@ -95,13 +95,13 @@ def contain(night: Night) -> Breach:
             "every lock is proven: a sign-in is refused",
         )
         expect(
-            night.locked() == set(accounts), "exactly these accounts are inactive in the directory"
+            tour.locked() == set(accounts), "exactly these accounts are inactive in the directory"
         )
         expect(_all_done(frozen, 2), "the logs are frozen")
-        staff = len(night.centre.agents) + 2
+        staff = len(tour.centre.agents) + 2
         expect(
             _all_done(breach.effects("notices.send"), staff)
-            and (night.mail() - before).total() == staff,
+            and (tour.mail() - before).total() == staff,
             "each of the staff has one mail, and nobody else has any",
         )
         files = sum(int(str(e.facts["files"])) for e in frozen)
@@ -119,27 +119,27 @@ def contain(night: Night) -> Breach:
 
 def tell_customers(breach: Breach) -> None:
     """Answer the question, approve as a second person, notify customers once."""
-    night, teller = breach.night, breach.night.teller
-    customers = len(night.centre.customers)
+    tour, teller = breach.tour, breach.tour.teller
+    customers = len(tour.centre.customers)
     with teller.chapter("Customers are affected: notify them"):
         teller.types(
             f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
         )
-        with night.installation() as installation:
+        with tour.installation() as installation:
             by = step_decisions.authenticated_person(installation, MANAGER, PASSPHRASES[MANAGER])
             step_decisions.answer(installation, breach.incident, "customers_affected", "yes", by=by)
         breach.carry_on("planning the notice", "tell_customers")
         asking = breach.look().steps["tell_customers"]
         expect(asking.state is StepState.ASKING, "the notice waits for a second person")
-        already = night.mail()
+        already = tour.mail()
         expect(
-            not any(customer.address in already for customer in night.centre.customers),
+            not any(customer.address in already for customer in tour.centre.customers),
             "no customer is notified before the approval",
         )
         teller.says(f"{counted(customers, 'message')} are ready, and none is sent: a second person")
         teller.says(f"must approve. {MANAGER} was paged. The demo now approves as {MANAGER}:")
         teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
-        with night.installation() as installation:
+        with tour.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
             )
@@ -148,9 +148,9 @@ def tell_customers(breach: Breach) -> None:
             "minutes), then the messages are sent."
         )
         breach.carry_on("notifying customers", "tell_customers")
-        mail = night.mail()
+        mail = tour.mail()
         expect(
-            all(mail[customer.address] == 1 for customer in night.centre.customers),
+            all(mail[customer.address] == 1 for customer in tour.centre.customers),
             "every customer has exactly one mail",
         )
         state = breach.look().steps["tell_customers"]
@@ -161,13 +161,13 @@ def tell_customers(breach: Breach) -> None:
 
 def give_back(breach: Breach) -> None:
     """Unlock the accounts that were locked but not used by the intruder."""
-    night, teller = breach.night, breach.night.teller
-    innocent = night.centre.innocent
+    tour, teller = breach.tour, breach.tour.teller
+    innocent = tour.centre.innocent
     with teller.chapter(f"{len(innocent)} accounts were locked by mistake: unlock them"):
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
         teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
-        with night.installation() as installation:
+        with tour.installation() as installation:
             undo = effect_undo.undo(
                 installation,
                 breach.incident,
@@ -182,31 +182,31 @@ def give_back(breach: Breach) -> None:
         )
         breach.carry_on("asking for an approval", undo.step)
         expect(
-            night.locked() == set(night.centre.taken_over),
+            tour.locked() == set(tour.centre.taken_over),
             "none is unlocked before a second person approves",
         )
         teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
-        with night.installation() as installation:
+        with tour.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER]
             )
         breach.carry_on("unlocking", undo.step)
         expect(
-            night.locked() == set(night.centre.taken_over) - set(innocent),
+            tour.locked() == set(tour.centre.taken_over) - set(innocent),
             "exactly the innocent accounts are active again",
         )
         teller.says(
             f"{len(innocent)} accounts are in their prior state again; "
-            f"{len(night.locked())} stay locked."
+            f"{len(tour.locked())} stay locked."
         )
 
 
 def verify(breach: Breach) -> None:
     """Verify the whole record."""
-    night, teller = breach.night, breach.night.teller
+    tour, teller = breach.tour, breach.tour.teller
     with teller.chapter("Verify the record"):
         teller.types("standfast audit verify")
-        with teller.working("verifying"), night.installation() as installation:
+        with teller.working("verifying"), tour.installation() as installation:
             installation.ledger.audit.sign_head(installation.clock())
             report = installation.ledger.audit.verify()
         expect(report.is_whole, "the record agrees with itself")
@@ -222,7 +222,7 @@ def _all_done(effects: list[EffectRow], count: int) -> bool:
 
 
 def _locked_after(breach: Breach) -> str:
-    with breach.night.installation() as installation:
+    with breach.tour.installation() as installation:
         opened_at = installation.ledger.incidents.get(breach.incident).opened_at
         ends = [
             event.at
@@ -233,5 +233,5 @@ def _locked_after(breach: Breach) -> str:
 
 
 def _next(breach: Breach) -> str:
-    with breach.night.installation() as installation:
+    with breach.tour.installation() as installation:
         return look(installation, breach.incident).standing.next_step

@@ -6,7 +6,7 @@ from typing import Any
 from demo.call_centre import next_day
 from demo.database_drill import drill_database
 from demo.demo_configuration import SET
-from demo.tour_context import Night, expect
+from demo.tour_context import TourContext, expect
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.reports.report_sentences import duration, size
@@ -18,33 +18,33 @@ _DATABASE_AT_MOST = (
 )
 
 
-def first_night(night: Night) -> None:
+def first_backup(tour: TourContext) -> None:
     """Back up everything for the first time."""
-    with night.teller.chapter("The first backup: everything, encrypted"):
-        run = _backed_up(night)
-        night.teller.says(
+    with tour.teller.chapter("The first backup: everything, encrypted"):
+        run = _backed_up(tour)
+        tour.teller.says(
             f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
             f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
         )
-        night.teller.says("Encrypted to public keys: this host cannot read its backups.")
-        found = _drilled(night)
-        night.teller.says(
+        tour.teller.says("Encrypted to public keys: this host cannot read its backups.")
+        found = _drilled(tour)
+        tour.teller.says(
             f"Restored in {_measured(found['rto_ms'])}: every file and row equals the source."
         )
 
 
-def second_night(night: Night) -> None:
+def second_backup(tour: TourContext) -> None:
     """Simulate a day of work, and store only its changes."""
-    teller = night.teller
+    teller = tour.teller
     with teller.chapter("The second backup: only what changed"):
         with teller.working("a day of work"):
-            day = next_day(night.centre, system_clock(), lambda *_: None)
+            day = next_day(tour.centre, system_clock(), lambda *_: None)
         teller.says(
             f"The day: {counted(day.recorded, 'new recording')}, one renamed, one deleted, "
             f"{counted(day.customers_changed, 'customer')} changed, "
             f"{counted(day.contacts, 'contact')}."
         )
-        run = _backed_up(night)
+        run = _backed_up(tour)
         expect(
             0 < run.summary["bytes_new"] < day.recorded_bytes + _DATABASE_AT_MOST,
             "the second backup stores the new recordings and a little of the database",
@@ -55,11 +55,11 @@ def second_night(night: Night) -> None:
         )
 
 
-def drill(night: Night) -> None:
+def drill(tour: TourContext) -> None:
     """Restore the second backup in isolation, compare, measure, destroy."""
-    teller = night.teller
+    teller = tour.teller
     with teller.chapter("A drill: restore, compare, measure, destroy"):
-        found = _drilled(night)
+        found = _drilled(tour)
         teller.says(
             f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
             "database equal the source: content, modes, times, links."
@@ -73,11 +73,11 @@ def drill(night: Night) -> None:
         drill_database(teller)
 
 
-def _backed_up(night: Night) -> RunRecord:
-    night.teller.types(f"standfast backup run {SET}")
-    with night.teller.working("backing up"):
-        night.engine.back_up(SET)
-    with night.installation() as installation:
+def _backed_up(tour: TourContext) -> RunRecord:
+    tour.teller.types(f"standfast backup run {SET}")
+    with tour.teller.working("backing up"):
+        tour.engine.back_up(SET)
+    with tour.installation() as installation:
         run = _newest(installation, "backup")
     expect(run.state == "done", f"the backup is done (state: {run.state})")
     expect(run.way == "prefect", f"Prefect ran the backup (it was run by: {run.way})")
@@ -85,12 +85,12 @@ def _backed_up(night: Night) -> RunRecord:
     return run
 
 
-def _drilled(night: Night) -> dict[str, Any]:
+def _drilled(tour: TourContext) -> dict[str, Any]:
     """Run the drill; return the part that the ledger stores."""
-    night.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
-    with night.teller.working("restoring and comparing"):
-        night.engine.drill(SET)
-    with night.installation() as installation:
+    tour.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
+    with tour.teller.working("restoring and comparing"):
+        tour.engine.drill(SET)
+    with tour.installation() as installation:
         run = _newest(installation, "drill")
     found = run.summary
     expect(run.state == "done", f"the drill is done (state: {run.state})")

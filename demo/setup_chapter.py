@@ -16,7 +16,7 @@ from demo import server_processes
 from demo.call_centre import CallCentre, Scale, build
 from demo.demo_configuration import BREAK_GLASS, DIRECTORY, configuration
 from demo.prefect_engine import Engine
-from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night
+from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, TourContext
 from demo.tour_output import TourOutput
 from standfast.plurals import counted
 from standfast.reports.report_sentences import size
@@ -27,7 +27,7 @@ from standfast.usecases.setup.new_installation import OFFLINE, set_up
 
 
 @contextmanager
-def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
+def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[TourContext]:
     """Create everything in an empty folder; Prefect runs until the block ends."""
     source = folder / "centre" / "recordings"
     config_file = folder / "standfast.toml"
@@ -54,7 +54,9 @@ def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
                 folder, port=urlsplit(prefect.url).port or 0, pid=prefect.pid
             )
             teller.says(f"Prefect runs the work until the demo ends: {prefect.url}")
-        yield Night(folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller)
+        yield TourContext(
+            folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller
+        )
 
 
 def _centre(

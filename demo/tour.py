@@ -25,7 +25,7 @@ from demo import breach_chapters, recovery_chapters, server_processes
 from demo.call_centre import Scale
 from demo.demo_configuration import DIRECTORY
 from demo.setup_chapter import made
-from demo.tour_context import Night
+from demo.tour_context import TourContext
 from demo.tour_output import TourOutput, tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, JsonObject
@@ -54,16 +54,16 @@ def run(
     teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
     _prepare_folder(folder, is_again=is_again)
     try:
-        with _sigterm_as_interrupt(), made(folder, scale or Scale(), teller) as night:
-            incident = _run_chapters(night)
+        with _sigterm_as_interrupt(), made(folder, scale or Scale(), teller) as tour:
+            incident = _run_chapters(tour)
     except BaseException:
         if (folder / server_processes.SERVERS_FILE).exists():
             server_processes.stop(folder)
         raise
     seconds = time.monotonic() - began
-    _print_summary(night, incident, seconds)
+    _print_summary(tour, incident, seconds)
     if as_json:
-        _print_json(night, incident, seconds)
+        _print_json(tour, incident, seconds)
     return ExitStatus.DONE
 
 
@@ -77,17 +77,17 @@ def stop(folder: Path | None = None) -> int:
     return server_processes.stop((folder or Path(DEFAULT_FOLDER)).absolute())
 
 
-def _run_chapters(night: Night) -> str:
-    recovery_chapters.first_night(night)
-    recovery_chapters.second_night(night)
-    recovery_chapters.drill(night)
-    breach_chapters.plan(night)
-    incident = breach_chapters.contain(night)
+def _run_chapters(tour: TourContext) -> str:
+    recovery_chapters.first_backup(tour)
+    recovery_chapters.second_backup(tour)
+    recovery_chapters.drill(tour)
+    breach_chapters.plan(tour)
+    incident = breach_chapters.contain(tour)
     breach_chapters.tell_customers(incident)
     breach_chapters.give_back(incident)
     breach_chapters.verify(incident)
-    with night.installation() as installation:
-        write_incident_page(installation, incident.incident, night.page)
+    with tour.installation() as installation:
+        write_incident_page(installation, incident.incident, tour.page)
     return incident.incident
 
 
@@ -126,22 +126,22 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
     (folder / _MARK).write_text("Made by `standfast demo`, whose --again replaces all of it.\n")
 
 
-def _print_summary(night: Night, incident: str, seconds: float) -> None:
-    teller, folder = night.teller, night.folder
+def _print_summary(tour: TourContext, incident: str, seconds: float) -> None:
+    teller, folder = tour.teller, tour.folder
     teller.says("")
     teller.says(f"All checks held, {seconds:.0f} s in all. The page of results:")
-    teller.says(f"  {night.page}")
+    teller.says(f"  {tour.page}")
     teller.says("")
     teller.says("Try next:")
     for line in _path_commands():
         teller.says(f"  {line}")
-    teller.says(f"  export STANDFAST_CONFIG={night.config_file}")
+    teller.says(f"  export STANDFAST_CONFIG={tour.config_file}")
     for command in (
         "status",
         f"incident status {incident} --targets",
         f'incident answer {incident} watch "nothing found"',
-        f"backup restore latest --to restored --identity {night.identity_file} 'crm/*'",
-        f"lock {DIRECTORY}:{night.centre.innocent[0]}",
+        f"backup restore latest --to restored --identity {tour.identity_file} 'crm/*'",
+        f"lock {DIRECTORY}:{tour.centre.innocent[0]}",
     ):
         teller.says(f"  standfast {command}")
     teller.says("")
@@ -156,15 +156,15 @@ def _path_commands() -> list[str]:
     return [f'export PATH="{Path(sys.executable).parent}:$PATH"']
 
 
-def _print_json(night: Night, incident: str, seconds: float) -> None:
+def _print_json(tour: TourContext, incident: str, seconds: float) -> None:
     chapters: list[Json] = [
         {"title": chapter.title, "milliseconds": round(chapter.seconds * 1000)}
-        for chapter in night.teller.chapters
+        for chapter in tour.teller.chapters
     ]
     document: JsonObject = {
-        "folder": str(night.folder),
-        "config": str(night.config_file),
-        "page": str(night.page),
+        "folder": str(tour.folder),
+        "config": str(tour.config_file),
+        "page": str(tour.page),
         "incident": incident,
         "chapters": chapters,
         "milliseconds": round(seconds * 1000),

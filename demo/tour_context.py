@@ -26,7 +26,7 @@ PASSPHRASES = {OPERATOR: "three lamps on the harbour", MANAGER: "an orchard unde
 
 
 @dataclass(frozen=True, kw_only=True)
-class Night:
+class TourContext:
     """One run of the tour."""
 
     folder: Path

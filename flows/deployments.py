@@ -154,7 +154,7 @@ def backup_name(config: Config, set_name: str) -> str:
     return f"{config.backup.writer}.{set_name}"
 
 
-def missed_nights(installation: Installation) -> dict[str, datetime]:
+def missed_backups(installation: Installation) -> dict[str, datetime]:
     """Return the sets with a missed scheduled backup, and its due time."""
     ages = [set_age(installation, name) for name in installation.config.backup.sets]
     return {age.set_name: age.due_at for age in ages if age.is_missed}
@@ -199,7 +199,7 @@ def main(config: str, parent: str, role_name: str | None = None) -> int:
         config,
         lambda installation: (
             installation.config,
-            missed_nights(installation) if role.backs_up else {},
+            missed_backups(installation) if role.backs_up else {},
         ),
     )
     os.environ[VARIABLE] = config  # for the runs of a shared queue

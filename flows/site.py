@@ -29,10 +29,10 @@ from standfast.config import Config
 POOL = "standfast"
 RESPONSE_QUEUE = "response"
 DRILL_QUEUE = "drill"
-_NIGHTS_AT_ONCE = 5  # on one host: each is a process
+_BACKUPS_AT_ONCE = 5  # on one host: each is a process
 _SILENT = timedelta(seconds=60)
 _PENDING = timedelta(minutes=3)  # a busy host starts a process in a minute
-_NIGHTLY = "nightly-backup"  # the flow's name
+_BACKUP_FLOW = "nightly-backup"  # the flow's name
 _ENDED = ("Completed", "Failed", "Crashed", "Cancelled")
 _WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
 
@@ -65,7 +65,7 @@ async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
         pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
         await client.create_work_pool(pool)
     for queue in queues(config, role):
-        limit = _NIGHTS_AT_ONCE if queue == host_queue(config) else None
+        limit = _BACKUPS_AT_ONCE if queue == host_queue(config) else None
         with suppress(ObjectAlreadyExists):
             await client.create_work_queue(queue, work_pool_name=POOL, concurrency_limit=limit)
     for automation in (
@@ -83,7 +83,7 @@ async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
             within=_PENDING,
             action=_change(StateType.SCHEDULED, "it did not begin"),
         ),
-        _crashed_nights_start_again(),
+        _restart_of_crashed_backups(),
     ):
         if not await client.read_automations_by_name(automation.name):
             await client.create_automation(automation)
@@ -109,7 +109,7 @@ def _missing_event(
     return AutomationCore(name=name, trigger=trigger, actions=[action])
 
 
-def _crashed_nights_start_again() -> AutomationCore:
+def _restart_of_crashed_backups() -> AutomationCore:
     return AutomationCore(
         name="standfast: crashed nights start again",
         trigger=EventTrigger(
@@ -117,7 +117,7 @@ def _crashed_nights_start_again() -> AutomationCore:
             match={"prefect.resource.id": "prefect.flow-run.*"},
             match_related={
                 "prefect.resource.role": "flow",
-                "prefect.resource.name": _NIGHTLY,
+                "prefect.resource.name": _BACKUP_FLOW,
             },
             for_each={"prefect.resource.id"},
             expect={"prefect.flow-run.Crashed"},

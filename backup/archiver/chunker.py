@@ -3,7 +3,7 @@
 - Cutting is content-defined (FastCDC). Its only purpose is deduplication; packs hide sizes.
 - A chunk is at most 4 times its average and at most 4 MiB, so it fits into a window.
 - A chunk of a database dump has a frame of its own. Later recovery points need few of the chunks of
-  each night; in shared frames, a restore would also unpack the chunks between them. In other files,
+  each day; in shared frames, a restore would also unpack the chunks between them. In other files,
   small chunks share frames.
 """
 

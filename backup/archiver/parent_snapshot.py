@@ -4,7 +4,7 @@
   with the same stat vector. Its outline is enough to compare.
 - Only a page that ended after a selected path or at a limit of its size has a usable outline. The
   last page of a run ended with the walk. It is read row by row; reusing it would add a small page
-  each night.
+  in each run.
 - If unfinished runs are newer than the last finished run, everything is read row by row.
 """
 

@@ -1,8 +1,8 @@
 """Sequence numbers after the newest snapshot that have no snapshot.
 
 - Anybody with the writer's rights at the store can put junk under these sequence numbers (slots),
-  and nobody can delete the junk. Reading all slots every night would take too long, so each slot is
-  read once and remembered.
+  and nobody can delete the junk. Reading all slots in every run would take too long, so each slot
+  is read once and remembered.
 - A slot that was read is recognized by its number, size and time at the store, as long as the same
   root record is in force: the record decides who is trusted.
 - Slots near the newest known snapshot, where a clone of this host would continue, are all read. Of

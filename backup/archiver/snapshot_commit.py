@@ -9,7 +9,7 @@
   sequence.
 - The next sequence number is the lowest free one. Junk far after the newest snapshot occupies only
   its own number; anybody with the writer's rights at the store may put it.
-- Junk after the newest snapshot is read once, not every night; see `skipped_sequence_numbers`.
+- Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
 - A slot in which a folder exists is taken too: a directory store cannot create an object of that
   name.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides

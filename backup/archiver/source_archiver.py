@@ -3,7 +3,7 @@
 - A path is not read again if its stat vector equals that of an earlier run and its ctime is at
   least 2 s older than the start of that run. Without the margin, a change in the same tick of the
   clock would be missed.
-- One file in thirty is read again each night, even if its vector is unchanged. If its content
+- One file in thirty is read again each day, even if its vector is unchanged. If its content
   differs nevertheless, the difference is reported.
 - A page whose paths are all unchanged enters the new manifest as it is: neither the page nor its
   rows are decoded or encoded.
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from backup.archiver.worker_reader import Batch, WorkerSource
 
 _MARGIN_NS = 2_000_000_000
-_NIGHTS = 30
-_NIGHT_SHIFT = 20
+_REREAD_CYCLE_DAYS = 30
+_REREAD_HASH_SHIFT = 20
 _NUMBER_TO_TIME = 3  # fields of a file's vector: inode, size, mtime
 
 
@@ -107,7 +107,7 @@ class Archiver:
         self._parent = parent
         self._data = data
         self._builder = builder
-        self._night = started.toordinal() % _NIGHTS
+        self._cycle_day = started.toordinal() % _REREAD_CYCLE_DAYS
         self._events = events
         self.same_files = LinkedFiles()  # of the current source; close it with the source
         self._same: _SamePage | None = None
@@ -239,7 +239,7 @@ class Archiver:
         )
 
     def _is_due(self, path: bytes) -> bool:
-        return (zlib.crc32(path) >> _NIGHT_SHIFT) % _NIGHTS == self._night
+        return (zlib.crc32(path) >> _REREAD_HASH_SHIFT) % _REREAD_CYCLE_DAYS == self._cycle_day
 
     def _read(self, source: Readable, found: Found, path: bytes, before: Row | None) -> Row | None:
         try:

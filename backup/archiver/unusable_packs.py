@@ -12,7 +12,7 @@
   were applied when they were read, and an attacker who removes a record must not be able to stop
   every backup.
 - Sparse packs (less than a quarter in use, and no longer locked) are excluded so that the keeper
-  can free them, a bounded number of bytes a night. Content that cannot be read that night stays in
+  can free them, a bounded number of bytes a run. Content that cannot be read in that run stays in
   its sparse pack.
 """
 
@@ -30,7 +30,7 @@ from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
-SPARSE_BYTES_A_NIGHT = 1024**3
+SPARSE_BYTES_PER_RUN = 1024**3
 UNLOCKED_AFTER = timedelta(days=30)  # for a store without locks
 
 
@@ -149,7 +149,7 @@ class UnusablePacks:
             if share < SPARSE_BELOW:
                 sparse.append((share, number, live))
         chosen: list[int] = []
-        budget = SPARSE_BYTES_A_NIGHT
+        budget = SPARSE_BYTES_PER_RUN
         for _, number, live in sorted(sparse):
             if chosen and live > budget:
                 break

@@ -27,7 +27,7 @@ class Effort(IntEnum):
     """Compression effort by kind of content; higher means more work."""
 
     PAGE = 0  # manifest page: repetitions are as long as an entry, and near
-    DUMP = 1  # dump or database: large, and read again every night
+    DUMP = 1  # dump or database: large, and read again in every run
     SMALL = 2  # small files, many per frame
     USUAL = 3
 

@@ -3,8 +3,8 @@
 - The caller's thread decodes a frame when it requests it, so that the content is still in the
   processor's cache when it is hashed and written.
 - Results are in the caller's order, and each blob is compared with its id.
-- Frames of the next steps are read pack by pack, in long ranges: a file that changed every night is
-  in the packs of many nights.
+- Frames of the next steps are read pack by pack, in long ranges: a file that changed before
+  every run is in the packs of many runs.
 - The frames in memory are bounded by an estimate of their raw size, which is known only after a
   frame was read.
 - Damage is returned as an error in place of the content; `StoreUnavailable` is raised.

@@ -1,8 +1,8 @@
 """Plan of a restore by frame, so that a frame is decoded about once.
 
 - Small files share frames of about 1 MiB. In path order, a frame would be decoded again for each
-  folder with a copy of one of its files. A frame of one night would be decoded again for each
-  folder that changed in that night.
+  folder with a copy of one of its files. A frame of one run would be decoded again for each
+  folder that changed before that run.
 - The home of a frame is the first unit of work, in path order, that needs it. A later file that
   needs the frame is written early, by the home, unless the frame is still in a reader's memory.
 - The plan reads each leaf before anything is written, so each leaf is read twice. It stores a

@@ -1,21 +1,21 @@
-"""A site of several hosts: a night and a breach while processes die.
+"""A site of several hosts: backups and a breach while processes die.
 
 The site is that of `deploy/site`: PostgreSQL, Redis, the services of Prefect and two API processes,
 with SeaweedFS as the vault. Everything runs on this machine, so the rates are lower limits.
 
-- `night.py`: 20 sets of three hosts through Prefect; every recovery point is restored.
+- `nightly_backups.py`: 20 sets of three hosts through Prefect; every recovery point is restored.
 - `breach.py`: 2,000 accounts in five directories and 100,000 customers, on three hosts.
 - `kills.py`: the order of kills, from a seed.
 - `many_sets.py`: what one host does for up to 10,000 sets, with simulated runs.
 
-`--quick` runs a small night and a small breach only. The size of incidents in the ledger, up to a
-million effects, is in `benchmarks/effects.py`.
+`--quick` runs a few small backups and a small breach only. The size of incidents in the ledger, up
+to a million effects, is in `benchmarks/effects.py`.
 """
 
 from collections.abc import Callable, Mapping
 
 from benchmarks.measure import Contender, Missing, Row, Setting, compare
-from benchmarks.site import breach, breach_hosts, many_sets, night
+from benchmarks.site import breach, breach_hosts, many_sets, nightly_backups
 from tests.servers import find_program
 from tests.servers.postgres import running_postgres
 from tests.servers.prefect_site import running_site
@@ -28,26 +28,26 @@ _PROGRAMS = ("redis-server", "slapd", "weed")
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Run the night and the breach with kills, then measure without kills."""
+    """Run the backups and the breach with kills, then measure without kills."""
     if missing := [name for name in _PROGRAMS if find_program(name) is None]:
         raise Missing(f"{', '.join(missing)}: not installed")
-    nights = [night.Size(sets=20, kills=10, seed=_SEED)]
+    sizes = [nightly_backups.Size(sets=20, kills=10, seed=_SEED)]
     breaches = [breach_hosts.Size(accounts=2000, customers=100_000, kills=9, seed=_SEED)]
     if setting.is_quick:
-        nights = [night.Size(sets=6, kills=4, seed=_SEED)]
+        sizes = [nightly_backups.Size(sets=6, kills=4, seed=_SEED)]
         breaches = [breach_hosts.Size(accounts=100, customers=2000, kills=3, seed=_SEED)]
     else:
-        nights += [night.Size(sets=20, hosts=hosts) for hosts in (1, 2, 3)]
+        sizes += [nightly_backups.Size(sets=20, hosts=hosts) for hosts in (1, 2, 3)]
         breaches += [
             breach_hosts.Size(accounts=500, customers=20_000, hosts=hosts) for hosts in (1, 2, 3)
         ]
     found = [row for size in breaches for row in _breach(setting, size)]
-    for size in nights:
-        found += _night(setting, size)
+    for size in sizes:
+        found += _nightly_backups(setting, size)
     return found + many_sets.rows(setting)
 
 
-def _night(setting: Setting, size: night.Size) -> list[Row]:
+def _nightly_backups(setting: Setting, size: nightly_backups.Size) -> list[Row]:
     metric = f"night: {size.sets} sets, {_named(size.hosts, size.kills)}"
     units = {
         metric: "s",
@@ -63,7 +63,7 @@ def _night(setting: Setting, size: night.Size) -> list[Row]:
         with (
             running_seaweedfs() as store,
             running_site(servers) as site,
-            night.prepared(folder, site, store, size) as prepared,
+            nightly_backups.prepared(folder, site, store, size) as prepared,
         ):
             done = prepared.run(folder / "restored", setting.tell, _SECONDS)
         rate = size.sets / done.seconds * 3600

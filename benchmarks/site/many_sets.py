@@ -1,6 +1,6 @@
 """Work of one host for many backup sets, with simulated runs.
 
-No data is backed up: the ledger on PostgreSQL gets one successful run for each set and night. The
+No data is backed up: the ledger on PostgreSQL gets one successful run for each set and day. The
 runs have no events in the audit chain, so only reads are measured.
 """
 
@@ -22,7 +22,7 @@ from standfast.usecases.health.watchdog import keep_watch
 from tests.servers.postgres import running_postgres
 from tests.usecases.installations import furnish, installation_at
 
-_NIGHTS = 30
+_DAYS = 30
 _SET = """
 [backup.sets.{name}]
 sources = [{{ kind = "files", name = "recordings", path = "/srv/{name}" }}]
@@ -49,7 +49,7 @@ def _rows(setting: Setting, count: int) -> list[Row]:
             return _measure(folder, server.url(name), count)
 
     units = {f"{metric}, {count:,} sets": "s" for metric in (_LOAD, _STATUS, _WATCH, _DEPLOY)}
-    contender = Contender(subject="standfast", run=ours, note=f"{_NIGHTS} nights, simulated")
+    contender = Contender(subject="standfast", run=ours, note=f"{_DAYS} days, simulated")
     return compare("site", units, [contender], setting, seconds_a_round=7200, rounds=1)
 
 
@@ -58,7 +58,7 @@ def _measure(folder: Path, ledger_url: str, count: int) -> Mapping[str, float]:
     with config_file.open("a") as file:
         file.writelines(_SET.format(name=f"set-{number}") for number in range(count))
     with installation_at(config_file) as installation:
-        _simulate_nights(installation)
+        _simulate_runs(installation)
 
         def timed(act: Callable[[], object]) -> float:
             watch = Stopwatch()
@@ -81,8 +81,8 @@ def _measure(folder: Path, ledger_url: str, count: int) -> Mapping[str, float]:
         }
 
 
-def _simulate_nights(installation: Installation) -> None:
-    """Insert a successful run of each set for each of the last nights."""
+def _simulate_runs(installation: Installation) -> None:
+    """Insert a successful run of each set for each of the last days."""
     now, origin = installation.clock(), origin_of(installation.config).as_json()
     with installation.ledger.engine.begin() as connection:
         for name in installation.config.backup.sets:
@@ -106,6 +106,6 @@ def _simulate_nights(installation: Installation) -> None:
                             }
                         ).decode(),
                     }
-                    for at in (now - timedelta(days=night) for night in range(_NIGHTS))
+                    for at in (now - timedelta(days=day) for day in range(_DAYS))
                 ],
             )

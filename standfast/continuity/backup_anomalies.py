@@ -25,8 +25,8 @@ from typing import Any, Literal
 
 Measured = Literal["changed", "renamed", "gone", "new content", "incompressible"]
 
-NIGHTS = 30  # backups that are compared
-_FEWEST_NIGHTS = 5
+COMPARED_RUNS = 30
+_FEWEST_RUNS = 5
 _WHOLE = 1_000_000  # shares are in millionths
 _LEAST_RISE = _WHOLE // 10
 _DEVIATIONS = 6
@@ -36,7 +36,7 @@ _FEWEST_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Night:
+class RunCounts:
     """The counts of one backup of a set."""
 
     files: int
@@ -47,12 +47,12 @@ class Night:
     bytes_incompressible: int
 
     @staticmethod
-    def of(counts: Mapping[str, Any]) -> "Night | None":
+    def of(counts: Mapping[str, Any]) -> "RunCounts | None":
         """Return a run's counts; None if incomplete or if everything was uploaded."""
-        names = Night.__dataclass_fields__
+        names = RunCounts.__dataclass_fields__
         if counts.get("sent_anew") or not all(isinstance(counts.get(name), int) for name in names):
             return None
-        return Night(**{name: counts[name] for name in names})
+        return RunCounts(**{name: counts[name] for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +83,20 @@ class _Share:
 
 
 def jumps(
-    before: Sequence[Night], tonight: Night, *, sheds: bool = False
+    before: Sequence[RunCounts], newest: RunCounts, *, sheds: bool = False
 ) -> tuple[BackupAnomaly, ...]:
     """Return anomalies of the newest backup; `before` is oldest first.
 
     With `sheds`, most files of the set are removed from the source once they are stored: removed
     files are no anomaly.
     """
-    nights = before[-NIGHTS:]
-    if len(nights) < _FEWEST_NIGHTS:
+    compared = before[-COMPARED_RUNS:]
+    if len(compared) < _FEWEST_RUNS:
         return ()
-    usual = [_shares(night, earlier) for earlier, night in pairwise(nights)]
+    usual = [_shares(run, earlier) for earlier, run in pairwise(compared)]
     found = []
-    for measure, measured in _shares(tonight, nights[-1]).items():
-        shares = [shares_of_night[measure].share for shares_of_night in usual]
+    for measure, measured in _shares(newest, compared[-1]).items():
+        shares = [shares_of_run[measure].share for shares_of_run in usual]
         middle = _median(shares)
         stray = _median([abs(share - middle) for share in shares])
         rise = max(_DEVIATIONS * _SIGMA * stray // 10_000, _LEAST_RISE)
@@ -113,15 +113,15 @@ def jumps(
     return tuple(found)
 
 
-def _shares(night: Night, earlier: Night) -> dict[Measured, _Share]:
-    gone = max(earlier.files + night.files_new - night.files, 0)
-    renamed = min(night.files_new, gone)
+def _shares(run: RunCounts, earlier: RunCounts) -> dict[Measured, _Share]:
+    gone = max(earlier.files + run.files_new - run.files, 0)
+    renamed = min(run.files_new, gone)
     return {
-        "changed": _of_files(night.files_changed, earlier),
+        "changed": _of_files(run.files_changed, earlier),
         "renamed": _of_files(renamed, earlier),
         "gone": _of_files(gone - renamed, earlier),
-        "new content": _of_bytes(night.bytes_changed, night),
-        "incompressible": _of_bytes(night.bytes_incompressible, night),
+        "new content": _of_bytes(run.bytes_changed, run),
+        "incompressible": _of_bytes(run.bytes_incompressible, run),
     }
 
 
@@ -132,12 +132,12 @@ def _median(values: Sequence[int]) -> int:
     return (ordered[half] + ordered[~half]) // 2
 
 
-def _of_files(count: int, earlier: Night) -> _Share:
+def _of_files(count: int, earlier: RunCounts) -> _Share:
     return _Share(share=_share(count, earlier.files), is_weighty=count >= _FEWEST_FILES)
 
 
-def _of_bytes(size: int, night: Night) -> _Share:
-    return _Share(share=_share(size, night.bytes_total), is_weighty=size >= _FEWEST_BYTES)
+def _of_bytes(size: int, run: RunCounts) -> _Share:
+    return _Share(share=_share(size, run.bytes_total), is_weighty=size >= _FEWEST_BYTES)
 
 
 def _share(part: int, whole: int) -> int:

@@ -15,18 +15,20 @@ from tests.servers import refused_to_root
 
 
 @pytest.fixture(autouse=True)
-def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_unchanged_file_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read no unchanged file again.
 
-    One file in thirty is read again each night, so a test would depend on its date.
+    One file in thirty is read again each day, so a test would depend on its date.
     """
-    monkeypatch.setattr(source_archiver, "_NIGHTS", sys.maxsize)
+    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", sys.maxsize)
 
 
 @pytest.fixture
-def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -> None:
-    """Read each file again in one of thirty nights, as the default does."""
-    monkeypatch.setattr(source_archiver, "_NIGHTS", 30)
+def reread_cycle_of_thirty_days(
+    monkeypatch: pytest.MonkeyPatch, no_unchanged_file_is_read_again: None
+) -> None:
+    """Read each file again in one of thirty days, as the default does."""
+    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", 30)
 
 
 @pytest.fixture(autouse=True)

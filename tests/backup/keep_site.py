@@ -69,7 +69,7 @@ class KeptSite:
     keeper: Keeper
     rules: RetentionRules = field(default_factory=RetentionRules)
     trees: dict[str, Tree] = field(default_factory=dict)
-    nights: int = 0
+    backups: int = 0
 
     @property
     def source(self) -> Path:
@@ -82,14 +82,14 @@ class KeptSite:
     def days(self, days: float) -> None:
         self.clock.forward(days=days)
 
-    def night(self, days: float = 1, **more: Any) -> BackupResult:
+    def next_backup(self, days: float = 1, **more: Any) -> BackupResult:
         """Advance the clock, change the source, and back it up."""
         self.days(days)
-        self.nights += 1
+        self.backups += 1
         self.source.mkdir(exist_ok=True)
         (self.source / "steady.wav").write_bytes(noise(40_000, 1))
-        (self.source / "today.wav").write_bytes(noise(40_000, 1000 + self.nights))
-        (self.source / "log.txt").write_text(f"night {self.nights}\n")
+        (self.source / "today.wav").write_bytes(noise(40_000, 1000 + self.backups))
+        (self.source / "log.txt").write_text(f"backup {self.backups}\n")
         result = self.site.back_up(self.source, **more)
         self.trees[result.point] = describe(self.source)
         return result
@@ -146,7 +146,7 @@ def ten_weeks(folder: Path) -> KeptSite:
     kept = kept_site(folder)
     kept.rules = WEEKS
     for _ in range(10):
-        kept.night(days=7)
+        kept.next_backup(days=7)
     return kept
 
 

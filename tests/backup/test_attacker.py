@@ -111,8 +111,8 @@ class Captured:
 
 def capture(site: Site, source: Path) -> Captured:
     points = {}
-    for night in range(2):
-        (source / "note.txt").write_text(f"night {night}\n")
+    for round_number in range(2):
+        (source / "note.txt").write_text(f"backup {round_number}\n")
         points[site.back_up(source).point] = describe(source)
     heads = verify(site.vault).heads
     return Captured(site=site, source=source, points=points, witness=heads)
@@ -151,8 +151,8 @@ def bucket(s3_bucket: Bucket, tmp_path: Path) -> Bucketed:
     reading = open_s3(options(s3_bucket, s3_bucket.key("verifier")))
     source = plain_tree(tmp_path / "source")
     points = {}
-    for night in range(2):
-        (source / "note.txt").write_text(f"night {night}\n")
+    for round_number in range(2):
+        (source / "note.txt").write_text(f"backup {round_number}\n")
         points[site.back_up(source).point] = describe(source)
     site.vault = reading
     heads = verify(reading).heads
@@ -233,13 +233,15 @@ class TestOnAStoreThatLocks:
         bucket.put(f"{NEXT}/x", b"rubbish")
         time.sleep(1.1)  # the store's clock has seconds
         reading = captured.site.vault
-        for night in (4, 5):
+        for round_number in (4, 5):
             captured.site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
             made = captured.site.back_up(captured.source)
             captured.site.vault = reading
-            assert made.point == f"{WRITER}/{night:010d}"
-            assert made.is_intruded == (night == 4), "it is told once"
-            assert any("snapshot 3 is not valid" in one for one in made.warnings) == (night == 4)
+            assert made.point == f"{WRITER}/{round_number:010d}"
+            assert made.is_intruded == (round_number == 4), "it is told once"
+            assert any("snapshot 3 is not valid" in one for one in made.warnings) == (
+                round_number == 4
+            )
         assert captured.named() == {f"{NEXT}/x": "is not an object of this format"}
         captured.site.restore("latest", tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
@@ -254,19 +256,19 @@ class TestOnAStoreThatLocks:
         assert set(captured.named()) == {last}
         time.sleep(1.1)  # the store's clock has seconds
         reading = captured.site.vault
-        for night in (3, 4):
-            (captured.source / "note.txt").write_text(f"night {night}\n")
+        for round_number in (3, 4):
+            (captured.source / "note.txt").write_text(f"backup {round_number}\n")
             captured.site.vault = open_s3(options(s3_bucket, s3_bucket.key("writer")))
             made = captured.site.back_up(captured.source)
             captured.site.vault = reading
-            assert made.point == f"{WRITER}/{night:010d}"
+            assert made.point == f"{WRITER}/{round_number:010d}"
             assert not made.is_store_damaged
-            assert made.is_intruded == (night == 3), "it is told once"
+            assert made.is_intruded == (round_number == 3), "it is told once"
             assert any(f"snapshot {MAX_NUMBER} is not valid" in one for one in made.warnings) == (
-                night == 3
+                round_number == 3
             )
-            captured.site.restore("latest", tmp_path / f"new-{night}")
-            assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
+            captured.site.restore("latest", tmp_path / f"new-{round_number}")
+            assert describe(tmp_path / f"new-{round_number}" / "files") == describe(captured.source)
         assert captured.named() == {last: "is not a snapshot; the writer skipped it"}
         assert captured.site.repository().points()
         captured.assert_every_earlier_point_comes_back(tmp_path)

@@ -1,4 +1,4 @@
-"""The life of a repository: nights, deaths, losses, retention, any order.
+"""The life of a repository: backups, deaths, losses, retention, any order.
 
 Behaviours that other tests check one by one happen here in sequence, as they do over years.
 """

@@ -62,11 +62,11 @@ def test_failed_tour_stops_servers_and_keeps_files(
     need("scim2-server", "it is the directory of the demo; install the dev requirements")
     need("aiosmtpd", "it is the mail server of the demo; install the dev requirements")
 
-    def fails(night: object) -> None:
+    def fails(tour: object) -> None:
         raise StandfastError("a check failed")
 
     monkeypatch.setattr(setup_chapter, "Engine", _NoEngine)
-    monkeypatch.setattr(recovery_chapters, "first_night", fails)
+    monkeypatch.setattr(recovery_chapters, "first_backup", fails)
     folder = tmp_path / "place"
     for is_again in (False, True):  # the demo makes its own files again
         with pytest.raises(StandfastError, match="check failed"):

@@ -94,7 +94,7 @@ def test_failed_backup_is_not_shown_as_done(prefect: Prefect) -> None:
     assert [percent for percent, _ in prefect.told][-1] == 50.0
 
 
-def test_a_set_without_a_last_night_shows_counts(prefect: Prefect) -> None:
+def test_a_set_without_a_last_backup_shows_counts(prefect: Prefect) -> None:
     with progress_shown("main", 0, OFTEN) as report:
         report(at(3))
         wait_until(lambda: bool(prefect.told), "it is shown")

@@ -48,7 +48,7 @@ def test_hanging_first_call_allows_a_restart(
 
 
 def test_runner_of_a_killed_serve_ends(tmp_path: Path) -> None:
-    """It would run nights by an old configuration next to the new `serve`."""
+    """It would run backups by an old configuration next to the new `serve`."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left = subprocess.run(

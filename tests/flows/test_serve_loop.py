@@ -139,7 +139,7 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
             lambda: (
                 {run.subject for run in runs.all("backup") if run.ended_at} == {"main", "other"}
             ),
-            "the nights that were missed are caught up",
+            "missed backups are caught up",
             seconds=120,
         )
         # Once each, and by Prefect.
@@ -166,7 +166,9 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
 
 
-def test_missed_night_runs_without_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missed_backup_runs_without_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config_file = furnish_with_incidents(tmp_path)
     scheduling = Scheduling(
         config_file=config_file,
@@ -190,7 +192,7 @@ def test_missed_night_runs_without_prefect(tmp_path: Path, monkeypatch: pytest.M
         ] == [("main", "done", "serve")]
 
 
-def test_night_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
+def test_backup_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     scheduling = Scheduling(
         config_file=config_file,
@@ -198,19 +200,19 @@ def test_night_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
         url=None,
         env=plain_environment(),
     )  # Prefect was there a moment ago
-    next_night = DUE + timedelta(days=1)
+    next_due = DUE + timedelta(days=1)
     with installation_at(config_file) as installation:
 
         def ended() -> list[str]:
             return [run.subject for run in installation.ledger.runs.all("backup") if run.ended_at]
 
         scheduling.catch_up({"main": DUE})
-        scheduling.catch_up({"main": next_night})
+        scheduling.catch_up({"main": next_due})
         assert installation.ledger.runs.all("backup") == []  # Prefect may only be late
-        scheduling.catch_up({"main": next_night})
+        scheduling.catch_up({"main": next_due})
         wait_until(lambda: ended() == ["main"], "it was run")
         for _ in range(2):  # as if it had failed
-            scheduling.catch_up({"main": next_night})
+            scheduling.catch_up({"main": next_due})
         scheduling.end()
         assert len(installation.ledger.runs.all("backup")) == 1
 
@@ -264,7 +266,7 @@ def test_prefect_of_a_killed_serve_is_reused(tmp_path: Path) -> None:
     note = tmp_path / "prefect" / "server.json"
     with serving(config_file) as process:
         wait_until(lambda: "Prefect answers" in said(config_file), "it is there", seconds=240)
-        process.kill()  # while the runner of the nights still loads
+        process.kill()  # while the runner of the backups still loads
         process.wait()
     before = json.loads(note.read_text())
     with serving(config_file) as process:
@@ -323,7 +325,7 @@ def test_idle_loop_reads_one_row_a_tick(tmp_path: Path, monkeypatch: pytest.Monk
     assert "LIMIT" in only
 
 
-def test_failed_night_is_a_warning_in_the_log(
+def test_failed_backup_is_a_warning_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
@@ -334,10 +336,10 @@ def test_failed_night_is_a_warning_in_the_log(
     ):
         wait_until(lambda: loop.is_quiet, "it has looked")
         with caplog.at_level(logging.INFO, "standfast.serve"):
-            with installation_at(config_file) as night:  # as in a process of Prefect's runner
-                run_backup(night, "main", "prefect")
+            with installation_at(config_file) as other:  # as in a process of Prefect's runner
+                run_backup(other, "main", "prefect")
                 with pytest.raises(StandfastError) as failed:
-                    run_backup(night, "other", "prefect")
+                    run_backup(other, "other", "prefect")
             wait_until(lambda: "of other failed" in caplog.text, "it is logged")
     said = {
         record.getMessage(): record.levelno

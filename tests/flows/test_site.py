@@ -1,4 +1,4 @@
-"""Hosts with one Prefect run their own nights; killed ones restart."""
+"""Hosts with one Prefect run their own backups; killed ones restart."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from tests.flows.installations import (
     plain_environment,
     processes_naming,
 )
-from tests.flows.test_nights_in_prefect import Prefect
+from tests.flows.test_backups_in_prefect import Prefect
 from tests.servers import wait_until
 from tests.servers.prefect_site import running_site
 from tests.usecases.backup_installation import furnish, installation_at
@@ -100,7 +100,7 @@ def test_worker_needs_the_prefect_of_a_site(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.xdist_group("prefect")
-def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
+def test_killed_backup_starts_again_on_its_host(tmp_path: Path) -> None:
     server = start(tmp_path / "prefect", plain_environment(), seconds=PATIENCE_SECONDS)
     secrets = {"PREFECT_API_AUTH_STRING": server.secret, "SCIM_TOKEN": "unused"}
     prefect = Prefect(server, plain_environment(secrets))
@@ -114,13 +114,13 @@ def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
             join_site(hosts[writer], server.url)
             with installation_at(hosts[writer]) as installation:
                 for name in installation.config.backup.sets:
-                    run_backup(installation, name, "direct")  # no night is missed
+                    run_backup(installation, name, "direct")  # no backup is missed
         for config_file in hosts.values():
             site.enter_context(working(config_file, prefect))
-        nights = [("host-1.main", "host:host-1"), ("host-2.main", "host:host-2")]
-        nights.append(("host-2.other", "host:host-2"))
+        deployments = [("host-1.main", "host:host-1"), ("host-2.main", "host:host-2")]
+        deployments.append(("host-2.other", "host:host-2"))
         wait_until(
-            lambda: {*deployed(prefect)} >= {*nights},
+            lambda: {*deployed(prefect)} >= {*deployments},
             "both hosts have registered",
             seconds=PATIENCE_SECONDS,
         )
@@ -132,7 +132,7 @@ def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
                 return [run.state for run in runs if run.way == "prefect"]
 
             with lock_cache(installation.config.backup.send_log):  # as another set does
-                runs = [begin(prefect, found[night]) for night in nights]
+                runs = [begin(prefect, found[name]) for name in deployments]
                 wait_until(
                     lambda: nightly("main") == ["running"], "it runs", seconds=PATIENCE_SECONDS
                 )
@@ -157,7 +157,7 @@ def test_killed_night_starts_again_on_its_host(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.xdist_group("prefect")
 def test_host_catches_up_through_the_site(tmp_path: Path) -> None:
-    """Each set is new, so that its night is missed."""
+    """Each set is new, so that its backup is missed."""
     with running_site(tmp_path) as site, ExitStack() as work:
         secrets = {"PREFECT_API_AUTH_STRING": site.secret, "SCIM_TOKEN": "unused"}
         server = PrefectServer(url=site.url, pid=0, secret=site.secret)

@@ -1,7 +1,7 @@
 """`standfast serve` with a Prefect server that the test runs.
 
 It runs the loop of `serve` with a Prefect that is already warm. It omits the check of Prefect every
-two seconds and the runner of nights, which are not used in an incident. The test, which runs the
+two seconds and the runner of backups, which are not used in an incident. The test, which runs the
 server, restarts it.
 
 On a busy machine, a living server may need long to answer the probe; a dead one refuses it at once.

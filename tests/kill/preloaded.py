@@ -14,7 +14,7 @@ import standfast.adapters.factory.live_adapters
 import standfast.adapters.senders.sendgrid.sender
 import standfast.adapters.senders.smtp.sender
 import standfast.usecases.incidents.built_in_procedures
-import tests.kill.night
+import tests.kill.backup_and_drill
 import tests.kill.scenario
 from backup.stores.s3 import S3Options
 from standfast.adapters import factory

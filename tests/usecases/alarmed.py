@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 
 @dataclass
-class Night:
+class WatchedHost:
     """An installation, its mailbox and a clock that a test moves."""
 
     installation: Installation
@@ -53,14 +53,14 @@ class Night:
 
 
 @contextmanager
-def alarmed_nights(folder: Path, smtp: SmtpServer, more: str = "") -> Iterator[Night]:
+def watched_host(folder: Path, smtp: SmtpServer, more: str = "") -> Iterator[WatchedHost]:
     """Open a new installation with two people to notify."""
     now = [NOW]
     service = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 1440")
     config_file = furnish(folder, service + MAIL.format(port=smtp.port) + RARELY_VERIFIED + more)
     with installation_at(config_file, clock=lambda: now[0]) as installation:
         enrol_people(installation, "dana", "lee")
-        yield Night(installation=installation, folder=folder, smtp=smtp, now=now)
+        yield WatchedHost(installation=installation, folder=folder, smtp=smtp, now=now)
 
 
 def both(subject: str) -> list[str]:

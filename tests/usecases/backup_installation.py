@@ -105,7 +105,7 @@ def identity(folder: Path) -> Path:
 
 
 def change(folder: Path) -> None:
-    """Change the files of a call centre between two nights."""
+    """Change the files of a call centre between two backups."""
     (folder / "recordings" / "2026" / "call-3.wav").write_bytes(os.urandom(200_000))
     (folder / "recordings" / "notes.txt").write_text("the customer rang three times\n")
     (folder / "recordings" / "2026" / "call-2.wav").unlink()

@@ -17,7 +17,7 @@ from tests.ledger_schema import DATABASES
 from tests.memory_disk import tmp_path
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
-from tests.usecases.alarmed import Night, alarmed_nights
+from tests.usecases.alarmed import WatchedHost, watched_host
 from tests.usecases.installations import enrol_people, furnish, installation_at
 from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
@@ -88,7 +88,7 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sim
 
 
 @pytest.fixture
-def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
+def host(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[WatchedHost]:
     """Installation with watched backups and alarms by real mail."""
-    with alarmed_nights(tmp_path, smtp_server) as night:
-        yield night
+    with watched_host(tmp_path, smtp_server) as host:
+        yield host

@@ -13,7 +13,7 @@
 - `one_file_system`: other file systems mounted below the root are recorded and not entered.
 - `not_entered`: folders that are recorded and not entered, wherever they are below the root: the
   folders of the backup itself. Otherwise each nightly backup would store the previous backup again.
-- `own_files`: files that the backup itself writes each night. They are omitted, with everything in
+- `own_files`: files that the backup itself writes in each run. They are omitted, with everything in
   the same folder whose name begins with the name of such a file. Own files outside the source are
   not reported.
 - `ignore_inode`: for network mounts that assign new inode numbers each time. Then size, times, mode

@@ -20,7 +20,7 @@ from backup.format.keep_record import PackId
 from backup.records import INSTALLATION_SET, BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
-from standfast.continuity.backup_anomalies import NIGHTS, BackupAnomaly, Night, jumps
+from standfast.continuity.backup_anomalies import COMPARED_RUNS, BackupAnomaly, RunCounts, jumps
 from standfast.continuity.clock_skew import is_to_come, newest, newest_first
 from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus, StandfastError, Unavailable
@@ -137,7 +137,7 @@ def run_backup(
             undistrusted=0 if distrust else known.unnamed,
         )
         try:
-            before = _good_runs(installation, set_name, NIGHTS)
+            before = _good_runs(installation, set_name, COMPARED_RUNS)
             clone = _find_clone(installation, run)
         except StandfastError as error:
             run.goes_on_without(error)
@@ -226,10 +226,10 @@ def newest_jumps(
 def _jumps(
     runs: Sequence[RunRecord], outcome: BackupOutcome, *, sheds: bool
 ) -> tuple[BackupAnomaly, ...]:
-    nights = [Night.of(run.summary) for run in runs]
-    tonight = Night.of(outcome.summary())
-    before = [night for night in reversed(nights) if night is not None]
-    return () if tonight is None else jumps(before, tonight, sheds=sheds)
+    counts = [RunCounts.of(run.summary) for run in runs]
+    newest = RunCounts.of(outcome.summary())
+    before = [run for run in reversed(counts) if run is not None]
+    return () if newest is None else jumps(before, newest, sheds=sheds)
 
 
 def _good_runs(installation: Installation, set_name: str, most: int) -> list[RunRecord]:

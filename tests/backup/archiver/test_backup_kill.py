@@ -35,19 +35,19 @@ class _Backup:
         self.first_source = folder / "first-source"
         self.source = folder / "source"
         self.source.mkdir()
-        (self.source / "note.txt").write_text("the first night")
+        (self.source / "note.txt").write_text("the first backup")
         (self.source / "call.wav").write_bytes(noise(70 * KIB, 1))
         self.here.mkdir()
         self.site = _site(self.here)
-        assert forked(self._first_night) == 0
+        assert forked(self._first_backup) == 0
         shutil.copytree(self.source, self.first_source, copy_function=shutil.copy2)
-        (self.source / "note.txt").write_text("the second night")
+        (self.source / "note.txt").write_text("the second backup")
         (self.source / "new.wav").write_bytes(noise(80 * KIB, 2))
         (self.source / "call.wav").unlink()
         self.here.rename(self._kept)
         self.site.clock.forward(days=1)
 
-    def _first_night(self) -> None:
+    def _first_backup(self) -> None:
         self.site.create()
         self.site.back_up(self.source)
 
@@ -56,7 +56,7 @@ class _Backup:
         shutil.copytree(self._kept, self.here, copy_function=shutil.copy2)
         return [self.here / "vault", self.here / "state"]
 
-    def night(self) -> None:
+    def second_backup(self) -> None:
         result = self.site.back_up(self.source)
         assert (result.complete, result.warnings) == (True, ())
 
@@ -86,20 +86,20 @@ def _site(folder: Path) -> Site:
     )
 
 
-def _trace_night(folder: Path) -> None:
+def _trace_backup(folder: Path) -> None:
     evening = _Backup(folder)
-    trace = DiskTrace(evening.again(), evening.night)
+    trace = DiskTrace(evening.again(), evening.second_backup)
     done = {(one.call, "vault" if "/vault/" in one.path else "state") for one in trace.operations}
     assert {("openat", "vault"), ("write", "vault"), ("fsync", "vault"), ("link", "vault")} <= done
     assert {("unlink", "vault"), ("mkdir", "vault"), ("openat", "state")} <= done
     assert {("pwrite64", "state"), ("fdatasync", "state"), ("unlink", "state")} <= done
 
 
-def _kill_nights(folder: Path, phase: Phase, names_survive: bool | None) -> None:
+def _kill_backups(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     evening = _Backup(folder)
     kill_everywhere(
         roots=evening.again,
-        act=evening.night,
+        act=evening.second_backup,
         check=evening.check,
         phase=phase,
         names_survive=names_survive,
@@ -109,7 +109,7 @@ def _kill_nights(folder: Path, phase: Phase, names_survive: bool | None) -> None
 def _kill_creations(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     source = folder / "source"
     source.mkdir()
-    (source / "note.txt").write_text("the first night")
+    (source / "note.txt").write_text("the first backup")
     here = folder / "here"
 
     def again() -> list[Path]:
@@ -162,17 +162,17 @@ def test_simulated_death_leaves_half_a_write(
 
 
 def test_the_trace_has_every_kind_of_operation(folder: Path) -> None:
-    in_tracing_process(_trace_night, folder)
+    in_tracing_process(_trace_backup, folder)
 
 
 @pytest.mark.parametrize("phase", Phase)
 def test_kill_at_any_operation_loses_no_point(phase: Phase, folder: Path) -> None:
-    in_tracing_process(_kill_nights, folder, phase, None)
+    in_tracing_process(_kill_backups, folder, phase, None)
 
 
 @pytest.mark.parametrize("names_survive", [False, True], ids=["nothing else", "names survive"])
 def test_power_cut_at_any_operation_loses_no_point(names_survive: bool, folder: Path) -> None:
-    in_tracing_process(_kill_nights, folder, Phase.AFTER, names_survive)
+    in_tracing_process(_kill_backups, folder, Phase.AFTER, names_survive)
 
 
 @pytest.mark.parametrize("phase", Phase)

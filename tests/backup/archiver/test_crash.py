@@ -20,7 +20,7 @@ def dying_site(folder: Path) -> tuple[Site, DyingStore]:
 
 
 def change(source: Path) -> None:
-    (source / "note.txt").write_text("the second night")
+    (source / "note.txt").write_text("the second backup")
     (source / "new").write_bytes(noise(200 * KIB, 8))
     (source / "empty").unlink()
 

@@ -95,11 +95,11 @@ def test_tree_of_many_hard_links_is_restored(
         if number % 2:
             os.link(first, source / f"c/{number:03}")
     expected = describe(source)
-    for night in range(2):
+    for round_number in range(2):
         result = site.back_up(source, interim_packs=1)
         assert (result.complete, result.files) == (True, 300)
         assert result.bytes_new < 1.2 * 120 * 200 * KIB
-        out = tmp_path / f"out-{night}"
+        out = tmp_path / f"out-{round_number}"
         assert site.restore("latest", out).problems == ()
         assert describe(out / "files") == expected
         names = [path for path in (out / "files").rglob("*") if path.is_file()]

@@ -77,11 +77,11 @@ def clone_of(site: Site, folder: Path) -> Site:
     return Site(folder=folder, vault=site.vault, keys=site.keys, clock=site.clock)
 
 
-def changed(source: Path, night: str) -> Tree:
-    """Return a tree that differs between nights, with unchanged file sizes."""
-    (source / "note.txt").write_text(f"night {night}")
+def changed(source: Path, version: str) -> Tree:
+    """Return a tree that differs between runs, with unchanged file sizes."""
+    (source / "note.txt").write_text(f"backup {version}")
     (source / "new.wav").write_bytes(
-        noise(300 * KIB, int(hashlib.sha1(night.encode()).hexdigest(), 16))
+        noise(300 * KIB, int(hashlib.sha1(version.encode()).hexdigest(), 16))
     )
     return describe(source)
 
@@ -346,12 +346,12 @@ def test_one_unmounted_disk_repeats_no_upload(site: Site, source: Path, tmp_path
     other.mkdir()
     (other / "large.wav").write_bytes(noise(900 * KIB, 7))
     site.back_up(source, other)
-    for night in range(5):
+    for round_number in range(5):
         other.rename(tmp_path / "away")
         other.mkdir()
-        (source / f"of-night-{night}").write_bytes(noise(90 * KIB, night))
+        (source / f"of-backup-{round_number}").write_bytes(noise(90 * KIB, round_number))
         assert site.back_up(source, other).files_new == 1
-        assert len(runs(site)) <= 4, "the log does not grow with each such night"
+        assert len(runs(site)) <= 4, "the log does not grow with each such run"
         other.rmdir()
         (tmp_path / "away").rename(other)
     result = site.back_up(source, other)

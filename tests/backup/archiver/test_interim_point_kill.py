@@ -33,7 +33,7 @@ class _LongBackup(_Backup):
             path = self.source / f"long-{number}.wav"
             path.write_bytes(noise(300 * KIB, 10 + number))
 
-    def night(self) -> None:
+    def back_up(self) -> None:
         result = self.site.back_up(self.source, interim_packs=1)
         assert (result.complete, result.warnings) == (True, ())
 
@@ -54,7 +54,7 @@ class _LongBackup(_Backup):
 
 def _trace(folder: Path) -> None:
     evening = _LongBackup(folder)
-    trace = DiskTrace(evening.again(), evening.night)
+    trace = DiskTrace(evening.again(), evening.back_up)
     snapshots = [
         one.path[-10:] for one in trace.operations if one.call == "link" and "/s/" in one.path
     ]
@@ -70,7 +70,7 @@ def _kill(folder: Path, phase: Phase, names_survive: bool | None) -> None:
     evening = _LongBackup(folder)
     kill_everywhere(
         roots=evening.again,
-        act=evening.night,
+        act=evening.back_up,
         check=evening.check,
         phase=phase,
         names_survive=names_survive,

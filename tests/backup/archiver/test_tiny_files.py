@@ -27,7 +27,7 @@ def tiny(tmp_path: Path) -> Path:
     return source
 
 
-@pytest.mark.parametrize("is_apart", [True, False], ids=["first night", "a set that is known"])
+@pytest.mark.parametrize("is_apart", [True, False], ids=["first backup", "a set that is known"])
 def test_waiting_rows_do_not_grow_with_files(
     site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_apart: bool
 ) -> None:

@@ -138,16 +138,16 @@ def test_pages_that_the_store_lost_are_sent_again(site: Site, source: Path, tmp_
     check(site, again, source, tmp_path / "out")
 
 
-@pytest.mark.usefixtures("thirty_nights")
+@pytest.mark.usefixtures("reread_cycle_of_thirty_days")
 def test_change_behind_the_file_system_is_seen_once(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
-    night = (site.clock() + timedelta(hours=1)).toordinal() % 30
+    today = (site.clock() + timedelta(hours=1)).toordinal() % 30
     changed = next(
         path
         for path in sorted(source.iterdir())
-        if (zlib.crc32(b"files/" + os.fsencode(path.name)) >> 20) % 30 == night
+        if (zlib.crc32(b"files/" + os.fsencode(path.name)) >> 20) % 30 == today
     )
     before = changed.stat()
     changed.write_text(changed.read_text().upper())

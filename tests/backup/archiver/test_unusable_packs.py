@@ -52,7 +52,7 @@ def test_content_of_truncated_pack_is_sent_again(site: Site, tmp_path: Path) -> 
 def test_distrusted_sparse_pack_stays_unused_for_unreadable_file(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_archiver, "_NIGHTS", 1)
+    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", 1)
     source = fill(kept.source, 45)
     kept.site.back_up(source)
     old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
@@ -85,17 +85,17 @@ def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, 
 
 
 def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> None:
-    """The next night would no longer show that the record is missing."""
-    kept.night()
+    """The next run would no longer show that the record is missing."""
+    kept.next_backup()
     say(kept)
     first = kept.packs()
     say(kept, marked=tuple(first))
-    kept.night()
+    kept.next_backup()
     seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert seen is not None
     vault_of(kept).lose(keep_name(seen.number))
     for _ in range(2):
-        result = kept.night()
+        result = kept.next_backup()
         assert any("rolled back" in warning for warning in result.warnings)
         assert named_by(kept, result.sequence).keep == seen
     assert keep_name(seen.number) in {
@@ -106,11 +106,11 @@ def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> No
 
 
 def test_forked_keep_chain_is_reported_and_heeded(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     say(kept)
     before = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     say(kept)
-    kept.night()
+    kept.next_backup()
     seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert before is not None
     assert seen is not None
@@ -126,7 +126,7 @@ def test_forked_keep_chain_is_reported_and_heeded(kept: KeptSite, tmp_path: Path
     packs = needed_by(kept, 2)
     data = keep_to_bytes(replace(beside, distrusted=tuple(sorted(packs))), kept.keeper.key)
     kept.vault.put(keep_name(beside.number), data)
-    result = kept.night()
+    result = kept.next_backup()
     assert any("rolled back" in warning for warning in result.warnings)
     assert not needed_by(kept, 3) & packs
     link = Link(number=beside.number, sha256=hashlib.sha256(data).hexdigest())

@@ -93,7 +93,7 @@ def test_first_backup_uses_one_reader_process(
     check(site, tree, tmp_path / "out")
 
     again = site.back_up(tree)
-    assert len(forks) == 1, "little is read on other nights"
+    assert len(forks) == 1, "little is read on other days"
     assert again.files_unchanged == again.files == result.files
     assert (again.bytes_total, again.directories) == (result.bytes_total, result.directories)
 

@@ -103,24 +103,24 @@ def check_latest(kept: KeptSite, result: BackupResult, out: Path) -> None:
 def test_distrusted_content_is_sent_again_next_run(
     kept: KeptSite, tmp_path: Path, what: str
 ) -> None:
-    kept.night()
+    kept.next_backup()
     avoided = kept.packs()
     say(kept, **{what: tuple(avoided)})
-    result = kept.night()
+    result = kept.next_backup()
     assert not needed_by(kept, 2) & avoided
     assert any("freed or distrusted" in warning for warning in result.warnings)
     drop(kept, avoided)
     check_latest(kept, result, tmp_path / "out")
-    following = kept.night()
+    following = kept.next_backup()
     assert (following.warnings, following.is_store_damaged) == ((), False)
 
 
 def test_pack_freed_while_host_slept_is_not_lost(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     gone = kept.packs()
     say(kept, dropped=tuple(gone))
     drop(kept, gone)
-    result = kept.night()
+    result = kept.next_backup()
     assert not result.is_store_damaged
     (told,) = result.warnings
     assert "freed or distrusted by the keeper" in told
@@ -128,10 +128,10 @@ def test_pack_freed_while_host_slept_is_not_lost(kept: KeptSite, tmp_path: Path)
 
 
 def test_pack_lost_silently_is_sent_again(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     lost = kept.packs()
     drop(kept, lost)
-    result = kept.night()
+    result = kept.next_backup()
     assert any("missing from the store" in warning for warning in result.warnings)
     assert result.is_store_damaged
     assert not needed_by(kept, 2) & lost
@@ -165,11 +165,11 @@ def test_pack_distrusted_during_large_file_is_sent_again(
 
 
 def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     marked = kept.packs()
-    # The keeper puts its record while the first pack of the second night is uploaded.
+    # The keeper puts its record while the first pack of the second backup is uploaded.
     vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, marked=tuple(marked)))
-    result = kept.night()
+    result = kept.next_backup()
     assert vault_of(kept).hooks == []
     assert (result.sequence, result.is_fork) == (2, False)
     assert not needed_by(kept, 2) & marked
@@ -193,11 +193,11 @@ def test_pack_of_this_run_can_be_marked(kept: KeptSite, tmp_path: Path) -> None:
         marked.update(kept.packs())
         say(kept, marked=tuple(marked))
 
-    kept.night()
+    kept.next_backup()
     vault_of(kept).before(pack_prefix(WRITER), lambda: None)
     vault_of(kept).before(pack_prefix(WRITER), mark_all)
     (kept.source / "large.wav").parent.mkdir(exist_ok=True)
-    result = kept.night()
+    result = kept.next_backup()
     assert marked
     assert not needed_by(kept, 2) & marked
     drop(kept, marked)
@@ -205,7 +205,7 @@ def test_pack_of_this_run_can_be_marked(kept: KeptSite, tmp_path: Path) -> None:
 
 
 def test_endless_marking_stops_the_run(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
 
     def mark_everything() -> None:
         say(kept, marked=tuple(kept.packs()))
@@ -213,16 +213,16 @@ def test_endless_marking_stops_the_run(kept: KeptSite, tmp_path: Path) -> None:
 
     vault_of(kept).before(pack_prefix(WRITER), mark_everything)
     with pytest.raises(StoreUnavailable, match="in each of 3 walks"):
-        kept.night()
+        kept.next_backup()
     assert [stat.name for stat in kept.vault.list(snapshot_prefix(WRITER))] == [
         snapshot_name(WRITER, 1)
     ]
     vault_of(kept).hooks.clear()
-    check_latest(kept, kept.night(), tmp_path / "out")
+    check_latest(kept, kept.next_backup(), tmp_path / "out")
 
 
 def test_interim_points_do_not_use_marked_packs(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     marked = kept.packs()
     for number in range(6):
         (kept.source / f"{number}.wav").write_bytes(noise(4000 * KIB, number + 50))
@@ -235,14 +235,14 @@ def test_interim_points_do_not_use_marked_packs(kept: KeptSite, tmp_path: Path) 
 
 
 def test_hidden_record_does_not_restore_a_marked_pack(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     marked = kept.packs()
     say(kept, marked=tuple(marked))
-    kept.night()
+    kept.next_backup()
     hidden = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert hidden is not None
     vault_of(kept).lose(keep_name(hidden.number))
-    result = kept.night()
+    result = kept.next_backup()
     assert any("rolled back" in warning for warning in result.warnings)
     assert result.is_store_damaged
     assert not needed_by(kept, 3) & marked
@@ -256,9 +256,9 @@ def test_hidden_record_does_not_restore_a_marked_pack(kept: KeptSite, tmp_path: 
 
 
 def test_replacement_keeper_is_heeded_from_its_first_record(kept: KeptSite, tmp_path: Path) -> None:
-    kept.night()
+    kept.next_backup()
     say(kept, marked=tuple(kept.packs()))
-    kept.night()
+    kept.next_backup()
     last = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     # The owner trusts the keeper up to that record and not beyond it.
     trust = load_root_chain(kept.vault)
@@ -267,43 +267,43 @@ def test_replacement_keeper_is_heeded_from_its_first_record(kept: KeptSite, tmp_
     assert last is not None
     cut = replace(grant, trusted_through=last.number, trusted_sha256=last.sha256)
     sign_root(kept.site, keepers=(cut,))
-    result = kept.night()
+    result = kept.next_backup()
     assert result.warnings == ()
     assert named_by(kept, 3).keep == last
     check_latest(kept, result, tmp_path / "out")
 
 
 def test_marked_packs_of_other_writers_are_ignored(kept: KeptSite) -> None:
-    kept.night()
+    kept.next_backup()
     say(kept, marked=tuple(("desk-2", sha256) for _, sha256 in kept.packs()))
-    assert kept.night().warnings == ()
+    assert kept.next_backup().warnings == ()
 
 
 def test_writer_removed_during_its_run_commits_nothing(kept: KeptSite) -> None:
-    kept.night()
+    kept.next_backup()
     trust = load_root_chain(kept.vault)
     (grant,) = trust.root.writers
     cut = replace(grant, trusted_through=1)
     vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
     with pytest.raises(UsageError, match="no longer trusts these keys"):
-        kept.night()
+        kept.next_backup()
     assert kept.points() == list(kept.trees) == [f"{WRITER}/0000000001"]
     kept.check()
 
 
 def test_root_records_vanishing_during_the_run_stop_it(kept: KeptSite) -> None:
-    kept.night()
+    kept.next_backup()
     newest = load_root_chain(kept.vault).root.number
     vault_of(kept).before(
         pack_prefix(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}")
     )
     with pytest.raises(Damaged, match="it is missing"):
-        kept.night()
+        kept.next_backup()
 
 
 def test_snapshot_names_the_newest_root_record(kept: KeptSite, tmp_path: Path) -> None:
     vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site))
-    result = kept.night()
+    result = kept.next_backup()
     assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
     check_latest(kept, result, tmp_path / "out")
 
@@ -379,7 +379,7 @@ def test_small_files_and_dumps_move_as_well(kept: KeptSite, tmp_path: Path) -> N
             (kept.source / f"note-{number:03}").unlink()
     kept.days(31)
     kept.site.back_up(kept.source)
-    assert needed_by(kept, 2) >= old, "what is in use is known from the night before"
+    assert needed_by(kept, 2) >= old, "what is in use is known from the run before"
     kept.days(1)
     result = kept.site.back_up(kept.source)
     assert not needed_by(kept, 3) & old
@@ -416,10 +416,10 @@ def test_content_used_by_another_set_counts(kept: KeptSite, tmp_path: Path) -> N
     check_latest(kept, result, tmp_path / "out")
 
 
-def test_only_so_much_moves_in_one_night(
+def test_only_so_much_moves_in_one_run(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unusable_packs, "SPARSE_BYTES_A_NIGHT", 1_800 * KIB)
+    monkeypatch.setattr(unusable_packs, "SPARSE_BYTES_PER_RUN", 1_800 * KIB)
     fill(kept.source, 120)
     kept.site.back_up(kept.source)
     for number in range(120):

@@ -115,7 +115,7 @@ def test_store_failure_fails_only_this_run(
         check(site, source, tmp_path / f"out-{number}")
 
 
-def test_pack_falsely_reported_present_is_checked_next_night(
+def test_pack_falsely_reported_present_is_checked_at_the_next_backup(
     tmp_path: Path,
 ) -> None:
     vault = ContradictingStore()
@@ -337,7 +337,7 @@ def test_large_interrupted_file_is_sent_once(
     check(site, source, tmp_path / "out")
 
 
-@pytest.mark.usefixtures("thirty_nights")
+@pytest.mark.usefixtures("reread_cycle_of_thirty_days")
 def test_large_file_between_unchanged_pages_is_committed(
     tmp_path: Path,
 ) -> None:
@@ -348,7 +348,7 @@ def test_large_file_between_unchanged_pages_is_committed(
     os.utime(source, ns=(1, 1))
     site = new_site(tmp_path / "site")
     site.back_up(source)
-    for _ in range(31):  # the run reads each file again once in thirty nights
+    for _ in range(31):  # the run reads each file again once in thirty days
         site.clock.forward(days=1)
         result = site.back_up(source, interim_packs=1, interim_after=timedelta(0))
         assert (result.complete, result.files, result.files_unchanged) == (True, 6, 6)

@@ -87,7 +87,7 @@ def test_snapshot_that_hides_a_needed_pack_is_found(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
-    (source / "new").write_text("the second night")
+    (source / "new").write_text("the second backup")
     monkeypatch.setattr("backup.archiver.snapshot_commit.make_bitmap", lambda _: b"")
     result = site.back_up(source)
     assert keyless(site) == []
@@ -114,7 +114,7 @@ def test_unnamed_pack_of_a_point_is_reported(
     # The remaining chunks of the second pack are no longer needed; the earlier lists keep their
     # places.
     os.truncate(source / "long.wav", sum(ref.length for ref in refs[: crossing + 1]))
-    (source / "note").write_text("the second night")
+    (source / "note").write_text("the second backup")
     site.back_up(source)
     name = snapshot_name(WRITER, 2)
     whole, sealed = snapshot_from_bytes(site.vault.get(name), name)
@@ -186,7 +186,7 @@ def test_content_with_another_meaning_is_found(
     source = tmp_path / "source"
     source.mkdir()
     (source / "long.wav").write_bytes(noise(9 * 1024 * KIB))
-    (source / "note").write_text("the first night")
+    (source / "note").write_text("the first backup")
     site.back_up(source)
     (source / "note").unlink()
     real = BlobWriter.__init__
@@ -289,9 +289,9 @@ def test_reference_before_the_start_of_content_is_found(
 
 def test_snapshot_names_exactly_its_packs(site: Site, source: Path) -> None:
 
-    for night in range(5):
-        (source / "note.txt").write_text(f"night {night}")
-        (source / f"new-{night}").write_text(f"{night}")
+    for round_number in range(5):
+        (source / "note.txt").write_text(f"backup {round_number}")
+        (source / f"new-{round_number}").write_text(f"{round_number}")
         site.back_up(source)
     repository = site.repository()
     for point in repository.points():
@@ -329,8 +329,8 @@ def test_repeated_content_and_holes_are_sound(
 
 
 def test_a_sound_repository_is_sound_with_a_key(site: Site, source: Path) -> None:
-    for night in range(3):
-        (source / "note.txt").write_text(f"night {night}")
+    for round_number in range(3):
+        (source / "note.txt").write_text(f"backup {round_number}")
         site.back_up(source)
     report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
     assert report.findings == ()

@@ -26,11 +26,11 @@ GOVERNANCE = ObjectLock(mode="GOVERNANCE", days=20)
 
 @pytest.fixture
 def locked(tmp_path: Path) -> KeptSite:
-    """Two nights in a vault that locks for twenty days."""
+    """Two backups in a vault that locks for twenty days."""
     kept = kept_site(tmp_path, lock=COMPLIANCE)
     kept.rules = WEEKS
-    kept.night()
-    kept.night()
+    kept.next_backup()
+    kept.next_backup()
     return kept
 
 
@@ -155,7 +155,7 @@ def test_hundred_wrong_locks_are_named_the_rest_counted(locked: KeptSite) -> Non
 
 def test_packs_of_expired_points_may_lose_their_lock(locked: KeptSite) -> None:
     for _ in range(8):
-        locked.night(days=6)
+        locked.next_backup(days=6)
         locked.keep(max_percent=50)
     vault, idle = vault_of(locked), {pack_name(*pack) for pack in locked.keeps().marked}
     assert idle
@@ -194,7 +194,7 @@ def test_check_covers_new_objects_and_due_days(
     locked.days(2)
     old, since = set(vault.names()), locked.clock()
     locked.days(1)
-    locked.night()
+    locked.next_backup()
     asked, tell = set[str](), vault._lock_of
 
     def note(name: str) -> Retention | None:
@@ -214,8 +214,8 @@ def test_new_object_with_wrong_lock_is_named_next(locked: KeptSite) -> None:
     vault = vault_of(locked)
     for _ in range(4):
         since = locked.clock()
-        locked.night()
-        newest = snapshot_name(WRITER, locked.nights)
+        locked.next_backup()
+        newest = snapshot_name(WRITER, locked.backups)
         vault._locks[newest] = None
         assert newest in named(look(locked, since))
         del vault._locks[newest]
@@ -225,8 +225,8 @@ def test_objects_dated_before_by_slow_clock_are_checked(
     locked: KeptSite,
 ) -> None:
     vault = vault_of(locked)
-    locked.night()
-    newest = snapshot_name(WRITER, locked.nights)
+    locked.next_backup()
+    newest = snapshot_name(WRITER, locked.backups)
     locked.clock.forward(minutes=20)
     since = locked.clock()
     vault._locks[newest] = None

@@ -46,9 +46,9 @@ def store_of(site: Site) -> TamperedStore:
     return site.vault
 
 
-def nights(site: Site, source: Path, count: int) -> None:
-    for night in range(count):
-        (source / f"night-{night}").write_bytes(noise(300 * KIB, 100 + night))
+def make_backups(site: Site, source: Path, count: int) -> None:
+    for number in range(count):
+        (source / f"backup-{number}").write_bytes(noise(300 * KIB, 100 + number))
         site.back_up(source)
 
 
@@ -73,8 +73,8 @@ def serious(report: VerifyReport) -> list[Finding]:
 
 
 def test_missing_pack_is_one_finding_with_its_points(site: Site, source: Path) -> None:
-    nights(site, source, 3)
-    (pack,) = packs_of_content(site, b"files/night-1")
+    make_backups(site, source, 3)
+    (pack,) = packs_of_content(site, b"files/backup-1")
     store_of(site).remove(pack_name(WRITER, pack))
     for report in (verify(site.vault), deep(site), verify(site.vault, read=True)):
         (finding,) = serious(report)
@@ -86,7 +86,7 @@ def test_missing_pack_is_one_finding_with_its_points(site: Site, source: Path) -
 
 
 def test_missing_pack_of_pages_is_one_finding(site: Site, source: Path) -> None:
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve("latest"))
     store_of(site).remove(pack_name(WRITER, body.root.pack.hex()))
@@ -96,8 +96,8 @@ def test_missing_pack_of_pages_is_one_finding(site: Site, source: Path) -> None:
 
 
 def test_damaged_pack_is_one_finding_with_its_cause(site: Site, source: Path) -> None:
-    nights(site, source, 2)
-    (pack,) = packs_of_content(site, b"files/night-1")
+    make_backups(site, source, 2)
+    (pack,) = packs_of_content(site, b"files/backup-1")
     name = pack_name(WRITER, pack)
     data = bytearray(site.vault.get(name))
     data[-1] ^= 1
@@ -109,7 +109,7 @@ def test_damaged_pack_is_one_finding_with_its_cause(site: Site, source: Path) ->
         assert "reading" in report.saw
     (finding,) = serious(verify(site.vault, keys=site.keys, identity=site.identity))
     assert (finding.object, finding.depth) == (name, "opening")
-    assert "files/night-1" in finding.problem
+    assert "files/backup-1" in finding.problem
 
 
 def test_damaged_part_of_a_crossing_frame_is_named(site: Site, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_damaged_part_of_a_crossing_frame_is_named(site: Site, tmp_path: Path) -
 
 
 def test_lost_pack_named_by_no_snapshot_is_error(site: Site, source: Path) -> None:
-    nights(site, source, 1)
-    (pack,) = packs_of_content(site, b"files/night-0")
+    make_backups(site, source, 1)
+    (pack,) = packs_of_content(site, b"files/backup-0")
     name = snapshot_name(WRITER, 1)
     snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)
     hiding = replace(snapshot, packs=tuple(one for one in snapshot.packs if one[0] != pack))
@@ -153,8 +153,8 @@ def test_lost_pack_named_by_no_snapshot_is_error(site: Site, source: Path) -> No
 
 @pytest.mark.parametrize("is_cut", [True, False])
 def test_a_pack_of_another_size_is_one_finding(site: Site, source: Path, is_cut: bool) -> None:
-    nights(site, source, 1)
-    (pack,) = packs_of_content(site, b"files/night-0")
+    make_backups(site, source, 1)
+    (pack,) = packs_of_content(site, b"files/backup-0")
     name = pack_name(WRITER, pack)
     data = site.vault.get(name)
     store_of(site).replace(name, data[:-1] if is_cut else data + b"!")
@@ -165,8 +165,8 @@ def test_a_pack_of_another_size_is_one_finding(site: Site, source: Path, is_cut:
 
 
 def test_affected_points_are_counted(site: Site, source: Path) -> None:
-    nights(site, source, 7)
-    (pack,) = packs_of_content(site, b"files/night-0")
+    make_backups(site, source, 7)
+    (pack,) = packs_of_content(site, b"files/backup-0")
     store_of(site).remove(pack_name(WRITER, pack))
     (finding,) = serious(verify(site.vault))
     assert "0000000005 and 2 more recovery points" in finding.problem
@@ -218,11 +218,11 @@ class Keeping:
 
 @pytest.fixture
 def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
-    """Make three nights; no later point needs one pack of the first night."""
+    """Make three backups; no later point needs one pack of the first backup."""
     (source / "gone").write_bytes(noise(300 * KIB, 7))
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     (source / "gone").unlink()
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     history = SnapshotHistory(WRITER, read_history(site.vault, load_root_chain(site.vault), WRITER))
     only_first = history.needed_packs(1) - history.needed_packs(2) - history.needed_packs(3)
     assert only_first
@@ -261,7 +261,7 @@ def test_lost_pack_of_expired_point_is_a_warning(
 def test_freed_but_needed_pack_is_named(kept: tuple[Site, set[str]]) -> None:
     site, _ = kept
     keeper = Keeping(site)
-    (pack,) = packs_of_content(site, b"files/night-1")
+    (pack,) = packs_of_content(site, b"files/backup-1")
     keeper.says(dropped=((WRITER, pack),))
     (finding,) = serious(verify(site.vault))
     assert finding.object == pack_name(WRITER, pack)
@@ -290,7 +290,7 @@ def test_distrusted_pack_needed_by_newest_is_error(
 ) -> None:
     """Only the next backup of the writer stores the content again."""
     site, _ = kept
-    (pack,) = packs_of_content(site, b"files/night-1")
+    (pack,) = packs_of_content(site, b"files/backup-1")
     store_of(site).remove(pack_name(WRITER, pack))
     Keeping(site).says(distrusted=((WRITER, pack),))
     (finding,) = serious(verify(site.vault))
@@ -298,10 +298,10 @@ def test_distrusted_pack_needed_by_newest_is_error(
 
 
 def test_newer_point_of_another_set_heals_nothing(site: Site, source: Path) -> None:
-    nights(site, source, 1)
-    (pack,) = packs_of_content(site, b"files/night-0")
+    make_backups(site, source, 1)
+    (pack,) = packs_of_content(site, b"files/backup-0")
     store_of(site).remove(pack_name(WRITER, pack))
-    (source / "night-0").unlink()
+    (source / "backup-0").unlink()
     site.back_up(source, set_name="other")
     assert serious(verify(site.vault, distrusted=[(WRITER, pack)]))
     site.back_up(source)
@@ -394,7 +394,7 @@ class FloodedStore(MemoryStore):
 def test_hundred_foreign_objects_are_named_others_counted(
     site: Site, source: Path, prefix: str
 ) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     flooded = FloodedStore(store_of(site), prefix, 100_000)
     with little_memory(10 * 1024 * KIB):
         report = verify(flooded)
@@ -408,7 +408,7 @@ def test_hundred_foreign_objects_are_named_others_counted(
 def test_slots_full_of_junk_are_counted(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     monkeypatch.setattr("backup.trust.snapshot_history._MOST_JUNK", 150)
     for sequence in range(2, 302):
         site.vault.put(snapshot_name(WRITER, sequence), b"junk")
@@ -421,7 +421,7 @@ def test_slots_full_of_junk_are_counted(
 
 
 def test_oversize_snapshot_is_not_read(site: Site, source: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
 
     class Swollen(MemoryStore):
         def _list(self, prefix: str) -> Iterator[Stat]:
@@ -441,7 +441,7 @@ def test_oversize_snapshot_is_not_read(site: Site, source: Path) -> None:
 
 
 def test_forged_distant_number_is_reported_at_once(site: Site, source: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     name = snapshot_name(WRITER, 1)
     snapshot, sealed = snapshot_from_bytes(site.vault.get(name), name)
     far = replace(snapshot, sequence=9_999_999_999)

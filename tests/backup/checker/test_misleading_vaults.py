@@ -211,7 +211,7 @@ def test_unreadable_pack_does_not_stop_the_check(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.back_up(source)
-    (source / "more.txt").write_text("the second night")
+    (source / "more.txt").write_text("the second backup")
     site.back_up(source)
     vault = store_of(site)
     packs = vault.names(f"w/{WRITER}/p/")
@@ -305,7 +305,7 @@ class TestForgedKeepRecords:
     @pytest.fixture
     def kept(self, tmp_path: Path) -> KeptSite:
         kept = kept_site(tmp_path)
-        kept.night()
+        kept.next_backup()
         return kept
 
     def record(self, kept: KeptSite, **changes: Any) -> bytes:

@@ -118,7 +118,7 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
 def test_packs_move_and_expire_as_documented() -> None:
     order, keeping = section("Order of writes"), section("Keeping, in two phases")
     assert f"Packs under {unusable_packs.SPARSE_BELOW:.0%}".replace("%", " %") in order
-    assert f"at most {unusable_packs.SPARSE_BYTES_A_NIGHT >> 30} GiB" in order
+    assert f"at most {unusable_packs.SPARSE_BYTES_PER_RUN >> 30} GiB" in order
     assert f"that the store has had for over {retention_plan.MARK_AGE.days} days" in keeping
     assert f"has been marked for {retention_plan.DROP_AFTER.days} days or more" in keeping
     assert (retention_plan.MAX_EXPIRED_PERCENT, retention_plan._CLOCKS_DIFFER.total_seconds()) == (

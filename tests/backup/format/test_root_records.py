@@ -67,7 +67,7 @@ def test_writer_is_removed_only_without_valid_grant(site: Site) -> None:
 
 
 def test_host_without_domain_grant_backs_up_nothing(tmp_path: Path) -> None:
-    """No reader would trust its points, and the night would look successful."""
+    """No reader would trust its points, and the run would look successful."""
     owned = owned_site(tmp_path / "site")
     add_domain(owned.office, name="hr")
     before = owned.vault.names()

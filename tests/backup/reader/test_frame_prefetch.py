@@ -84,8 +84,8 @@ def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | N
         return [raw for _, raw in prefetch_frames(packs, steps, pool)]  # type: ignore[arg-type]
 
 
-def test_packs_of_many_nights_are_read_in_turn() -> None:
-    # Of each four chunks, one is in the pack of the night before, and one in an even older pack.
+def test_packs_of_many_backups_are_read_in_turn() -> None:
+    # Of each four chunks, one is in the pack of the run before, and one in an even older pack.
     refs = [chunk(3 if n % 4 == 1 else 2 if n % 4 == 3 else 1, n // 2) for n in range(80)]
     packs = Packs(read_over_bytes=4 * MIB)  # large enough to read all packs in one round
     assert fetched(packs, refs) == [ref.id for ref in refs]

@@ -39,33 +39,33 @@ class CountingStore(MemoryStore):
 
 
 class ManyPaths(Source):
-    """A source of very many small files, one of which changes each night."""
+    """A source of very many small files, one of which changes in each run."""
 
     kind = "many"
 
-    def __init__(self, night: int) -> None:
+    def __init__(self, version: int) -> None:
         super().__init__("many")
-        self.night = night
+        self.version = version
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
-        yield _Open(self.name, now(), self.night)
+        yield _Open(self.name, now(), self.version)
 
 
 class _Open(OpenSource):
-    def __init__(self, name: str, consistent_at: datetime, night: int) -> None:
+    def __init__(self, name: str, consistent_at: datetime, version: int) -> None:
         super().__init__(name, consistent_at)
-        self._night = night
+        self._version = version
 
     def _scan(self) -> Iterator[Found | Unread]:
         yield self._found(b"", "directory", 0)
         for number in range(MANY):
             if number % 1000 == 0:
                 yield self._found(b"%03d" % (number // 1000), "directory", 0)
-            night = self._night if number == CHANGED else 0
-            yield self._found(b"%03d/%06d" % (number // 1000, number), "symlink", night)
+            version = self._version if number == CHANGED else 0
+            yield self._found(b"%03d/%06d" % (number // 1000, number), "symlink", version)
 
-    def _found(self, path: bytes, kind: Kind, night: int) -> Found:
+    def _found(self, path: bytes, kind: Kind, version: int) -> Found:
         return Found(
             path=path,
             kind=kind,
@@ -74,12 +74,12 @@ class _Open(OpenSource):
             gid=0,
             user="",
             group="",
-            modified_ns=night,
+            modified_ns=version,
             size=0,
-            target=b"night %d" % night if kind == "symlink" else None,
+            target=b"version %d" % version if kind == "symlink" else None,
             device=None,
             same_file=None,
-            vector=(len(path), night),
+            vector=(len(path), version),
             changed_ns=0,
         )
 
@@ -96,8 +96,8 @@ class _Open(OpenSource):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = new_site(tmp_path_factory.mktemp("many"), CountingStore())
-    for night in (0, 1):
-        site.back_up(ManyPaths(night))
+    for version in (0, 1):
+        site.back_up(ManyPaths(version))
     return site
 
 
@@ -122,7 +122,7 @@ def test_path_among_many_needs_few_pages(many: Site, tmp_path: Path) -> None:
     result = repository.restore(points[-1], tmp_path / "out", ["many/083/083456"], workers=1)
     assert (result.problems, (tmp_path / "out/many/083/083456").readlink()) == (
         (),
-        Path("night 1"),
+        Path("version 1"),
     )
     assert store.reads < 25, "each a pack's header, or a range of it"
 

@@ -68,9 +68,11 @@ def decodes() -> Iterator[Counter[FrameKey]]:
         yield found
 
 
-def change_everywhere(source: Path, night: int) -> None:
+def change_everywhere(source: Path, round_number: int) -> None:
     for number, folder in enumerate(sorted(source.iterdir())):
-        (folder / f"{night:02}.doc").write_text(text(4 * KIB, 10_000 + FOLDERS * night + number))
+        (folder / f"{round_number:02}.doc").write_text(
+            text(4 * KIB, 10_000 + FOLDERS * round_number + number)
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -84,10 +86,10 @@ def test_copies_cost_no_second_decode(tmp_path: Path, source: Path, workers: int
     assert describe(tmp_path / "out/files") == describe(source)
 
 
-def test_scattered_nights_cost_no_second_decode(tmp_path: Path, source: Path) -> None:
+def test_scattered_backups_cost_no_second_decode(tmp_path: Path, source: Path) -> None:
     site = new_site(tmp_path / "site", MemoryStore())
-    for night in range(6):
-        change_everywhere(source, night)
+    for round_number in range(6):
+        change_everywhere(source, round_number)
         site.back_up(source)
     with decodes() as frames:
         result = site.restore("latest", tmp_path / "out", workers=1)

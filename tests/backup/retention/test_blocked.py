@@ -47,7 +47,7 @@ def test_freed_packs_stay_while_a_snapshot_is_missing(tmp_path: Path) -> None:
     kept = kept_site(tmp_path / "site")
     vault = vault_of(kept)
     for _ in range(3):
-        kept.night()
+        kept.next_backup()
     name = snapshot_name(WRITER, 2)
     data = vault.get(name)
     idle = (WRITER, "ab" * 32)
@@ -66,7 +66,7 @@ def test_freed_packs_stay_while_a_snapshot_is_missing(tmp_path: Path) -> None:
 def test_all_packs_stay_locked_while_needs_are_unknown(tmp_path: Path, hold: str | None) -> None:
     kept = kept_site(tmp_path / "site", lock=ObjectLock(mode="COMPLIANCE", days=40))
     for _ in range(3):
-        kept.night()
+        kept.next_backup()
     vault_of(kept).replace(snapshot_name(WRITER, 1), b"\0")
     packs = {pack_name(*pack) for pack in kept.packs()}
     kept.days(30)
@@ -79,10 +79,10 @@ def test_needed_pack_stays_until_expiry_is_recorded(
     kept = kept_site(tmp_path / "site")
     kept.rules = SHORT
     vault = vault_of(kept)
-    kept.night()
+    kept.next_backup()
     first = kept.packs()
     for _ in range(2):
-        kept.night()
+        kept.next_backup()
     say_dropped(kept, first)
     kept.days(11)
     put = vault._put

@@ -54,7 +54,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
     site.create()
     kept = KeptSite(site=site, vault=vault, keeper=new_keeper(site), rules=RULES)
     for _ in range(5):
-        kept.night(days=5)
+        kept.next_backup(days=5)
     kept.days(17)
     kept.keep(max_percent=50)
     kept.days(7.5)

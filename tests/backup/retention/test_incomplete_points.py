@@ -56,7 +56,7 @@ class TestIncompleteHistory:
         kept.days(8)
         assert kept.keep(max_percent=100).expired == ()
         for _ in range(4):
-            kept.night(days=7)
+            kept.next_backup(days=7)
         assert kept.keep(max_percent=100).expired == ((WRITER, 6),), "it is 56 days old"
         result = kept.keep(max_percent=100)
         assert len(result.expired) > 1, "and holds nothing up any more"
@@ -66,7 +66,7 @@ class TestIncompleteHistory:
 
 def test_lost_pack_is_distrusted_and_sent_again(kept: KeptSite) -> None:
     vault = vault_of(kept)
-    newest = kept.night()
+    newest = kept.next_backup()
     live = sorted(kept.packs())
     vault.replace(pack_name(*live[0]), b"rot")
     vault.lose(pack_name(*live[1]))
@@ -80,7 +80,7 @@ def test_lost_pack_is_distrusted_and_sent_again(kept: KeptSite) -> None:
     assert kept.keeps().distrusted == set(lost)
     assert kept.keep(distrust=lost).distrusted == (), "once is enough"
     assert newest.point in kept.points()
-    after = kept.night()
+    after = kept.next_backup()
     out = kept.site.folder / "again"
     assert kept.site.restore(after.point, out).problems == ()
 
@@ -112,7 +112,7 @@ def test_packs_of_interrupted_run_expire_after_a_month(kept: KeptSite) -> None:
     kept.keep(max_percent=50)
     kept.vault.put(pack_name(*left), noise(5000))
     kept.days(28)
-    kept.night()
+    kept.next_backup()
     assert left not in {one.pack for one in kept.keep(max_percent=100).marked}
     kept.days(2)
     assert left in {one.pack for one in kept.keep(max_percent=100).marked}

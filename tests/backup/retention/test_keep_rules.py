@@ -42,7 +42,7 @@ def point(
     )
 
 
-def nights(count: int, state: State = "complete") -> list[AgedPoint]:
+def daily_points(count: int, state: State = "complete") -> list[AgedPoint]:
     return [point(number, START + number * DAY, state) for number in range(1, count + 1)]
 
 
@@ -51,14 +51,14 @@ def left(points: Sequence[AgedPoint], rules: RetentionRules, now: datetime) -> l
     return [one for one in points if (end := ends[one.id]) is None or end > now]
 
 
-def test_nine_years_of_nights_are_thinned_by_rules() -> None:
-    points = nights(9 * 365)
+def test_nine_years_of_daily_points_are_thinned_by_rules() -> None:
+    points = daily_points(9 * 365)
     now = points[-1].moment
     kept: list[AgedPoint] = []
-    for one in points:  # retention runs every night; an expired point never returns
+    for one in points:  # retention runs every day; an expired point never returns
         kept = left([*kept, one], RetentionRules(), one.moment)
     age = {one.moment.date(): (now - one.moment).days for one in kept}
-    # With one point a night, each point is the last of its day.
+    # With one point a day, each point is the last of its day.
     assert sorted(a for a in age.values() if a < 90) == list(range(90))
     for day, a in age.items():
         if 90 < a < 366:
@@ -102,7 +102,7 @@ def test_each_set_of_each_writer_has_its_newest() -> None:
 
 def test_newest_complete_point_stays_behind_partial_ones() -> None:
     points = [
-        *nights(3),
+        *daily_points(3),
         point(4, START + 5 * DAY, "partial"),
         point(5, START + 6 * DAY, "partial"),
     ]
@@ -161,7 +161,7 @@ def test_nothing_within_the_minimum_expires(
 
 
 def test_minimum_longer_than_every_rule_applies() -> None:
-    points = nights(20)
+    points = daily_points(20)
     now = points[-1].moment
     young = [one for one in points if now - one.stored < 9 * DAY]
     assert left(points, RetentionRules(**(SHORTEST | {"floor": 9 * DAY})), now) == young

@@ -24,7 +24,7 @@ class TestLocks:
     def locked(self, tmp_path: Path) -> KeptSite:
         kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=20))
         kept.rules = WEEKS
-        kept.night()
+        kept.next_backup()
         return kept
 
     def test_lock_is_extended_below_half_its_time(self, locked: KeptSite) -> None:
@@ -42,7 +42,7 @@ class TestLocks:
         locked.check()
 
     def test_lock_extension_reports_progress_per_object(self, locked: KeptSite) -> None:
-        locked.night()
+        locked.next_backup()
         locked.days(11)
         number = len(vault_of(locked).names())
         for keep, does in ((locked.plan, ["looking at locks"]), (locked.keep, _LOCKS)):
@@ -58,7 +58,7 @@ class TestLocks:
 
     def test_removable_objects_get_no_longer_lock(self, locked: KeptSite) -> None:
         for _ in range(8):
-            locked.night(days=6)
+            locked.next_backup(days=6)
             locked.keep(max_percent=50)
         marked = locked.keeps().marked
         assert marked
@@ -81,7 +81,7 @@ class TestLocks:
         locked.check()
 
     def test_locks_are_extended_despite_excessive_expiry(self, locked: KeptSite) -> None:
-        locked.night()
+        locked.next_backup()
         locked.days(45)
         with pytest.raises(RetentionStopped, match="1 of 2"):
             locked.keep()
@@ -93,7 +93,7 @@ class TestLocks:
 
     def test_hold_extends_locks_of_all_needed_objects(self, locked: KeptSite) -> None:
         """The lock of an expired point must not end during the hold either."""
-        locked.night()
+        locked.next_backup()
         locked.days(45)
         result = locked.keep(hold="an incident is open", max_percent=100)
         assert (result.records, result.expired, result.removed) == ((), (), ())
@@ -148,7 +148,7 @@ class TestLocks:
 
     def test_object_locked_at_last_moment_goes_later(self, locked: KeptSite) -> None:
         for _ in range(8):
-            locked.night(days=6)
+            locked.next_backup(days=6)
         locked.keep(max_percent=50)
         locked.days(30)
         vault = vault_of(locked)

@@ -59,11 +59,11 @@ def test_run_without_changes_writes_no_record(kept: KeptSite) -> None:
 
 
 @pytest.mark.long
-def test_two_years_of_nights_follow_the_rules(tmp_path: Path) -> None:
+def test_two_years_of_backups_follow_the_rules(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = RetentionRules(monthly=timedelta(days=400))
     for week in range(52):
-        kept.night(days=14)
+        kept.next_backup(days=14)
         if week % 4 == 3:
             kept.keep(max_percent=30)
     kept.check()
@@ -127,7 +127,7 @@ def test_snapshot_using_a_marked_pack_unmarks_it(
 def test_needed_pack_is_unmarked_without_other_changes(
     kept: KeptSite,
 ) -> None:
-    """A marked pack is uploaded again by its writer, night after night."""
+    """A marked pack is uploaded again by its writer, run after run."""
     expired_and_marked(kept)
     used = commit_using(kept, 3)
     result = kept.keep()
@@ -141,7 +141,7 @@ def test_snapshot_arriving_during_the_decision_counts(
     kept: KeptSite,
 ) -> None:
     expired_and_marked(kept)
-    kept.night(days=8)  # so that the next run has a first record to put
+    kept.next_backup(days=8)  # so that the next run has a first record to put
     vault = vault_of(kept)
     put, used = vault._put, set[PackId]()
 
@@ -187,7 +187,7 @@ def test_no_rule_expires_points_within_the_minimum(tmp_path: Path) -> None:
     day = timedelta(days=1)
     kept.rules = RetentionRules(everything=day, daily=day, weekly=day, monthly=day)
     for _ in range(8):
-        kept.night(days=3)
+        kept.next_backup(days=3)
     assert kept.keep(max_percent=100).expired == ()
     kept.days(12)
     result = kept.keep(max_percent=100)
@@ -199,8 +199,8 @@ def test_backdated_point_stays_for_the_minimum(tmp_path: Path) -> None:
     """A compromised host could otherwise make its points expire at once."""
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
-    kept.night(now=lambda: kept.clock() - timedelta(days=400))
-    kept.night()
+    kept.next_backup(now=lambda: kept.clock() - timedelta(days=400))
+    kept.next_backup()
     assert kept.keep(max_percent=100).expired == ()
     kept.days(27)
     assert kept.keep(max_percent=100).expired == ()
@@ -213,8 +213,8 @@ def test_newest_point_and_newest_complete_point_stay(
     tmp_path: Path,
 ) -> None:
     kept = kept_site(tmp_path)
-    kept.night()
-    complete = kept.night().point
+    kept.next_backup()
+    complete = kept.next_backup().point
     missing = kept.site.folder / "missing"
     kept.days(1)
     partial = kept.site.back_up(kept.source, missing).point
@@ -243,7 +243,7 @@ def test_named_share_is_sufficient_when_fractional(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     for _ in range(3):
-        kept.night(days=21)
+        kept.next_backup(days=21)
     with pytest.raises(RetentionStopped, match=r"1 of 3 .* --most 34"):
         kept.keep(max_percent=33)
     assert len(kept.keep(max_percent=34).expired) == 1
@@ -254,7 +254,7 @@ def test_expiry_of_exactly_a_fifth_is_allowed(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     kept.rules = WEEKS
     for _ in range(5):
-        kept.night(days=11)
+        kept.next_backup(days=11)
     assert len(kept.keep().expired) == 1
     kept.check()
 
@@ -266,7 +266,7 @@ def test_interim_points_expire_outside_of_the_fifth(
     kept.source.mkdir()
     for number in range(28):  # more packs than can be in progress at once
         (kept.source / f"{number:02}.wav").write_bytes(noise(4_000_000, number))
-    result = kept.night(interim_packs=1)
+    result = kept.next_backup(interim_packs=1)
     points = kept.site.repository().points()
     interim = [point for point in points if point.is_interim]
     assert interim
@@ -309,9 +309,9 @@ def test_freed_bytes_are_reported_by_month(tmp_path: Path) -> None:
     kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=70))
     kept.rules = WEEKS
     day = timedelta(days=1)
-    kept.night()
+    kept.next_backup()
     first, old = kept.clock(), kept.packs()
-    kept.night()
+    kept.next_backup()
     _, stock = kept.plan()
     ((month, freed),) = stock.free_by
     assert month in {f"{first + more * day:%Y-%m}" for more in (40 + 70, 40 + 70 + 1)}
@@ -350,9 +350,9 @@ def test_without_locks_expired_packs_go_after_a_week(tmp_path: Path) -> None:
     # So that the week ends in the next month.
     while (kept.clock() + timedelta(days=1 + 40)).day != 27:
         kept.days(1)
-    kept.night()
+    kept.next_backup()
     first, old = kept.clock(), kept.packs()
-    kept.night()
+    kept.next_backup()
     _, stock = kept.plan()
     ((month, freed),) = stock.free_by
     assert f"{first + timedelta(days=40):%Y-%m}" < month

@@ -81,7 +81,7 @@ def on_s3(folder: Path, bucket: Bucket, **more: Any) -> OnS3:
     kept.bucket, kept.more, kept.rules = bucket, more, WEEKS
     kept.act_as("writer")
     for _ in range(3):
-        kept.night()
+        kept.next_backup()
     return kept
 
 

@@ -375,7 +375,7 @@ def test_two_runs_at_once_are_refused(site: Site, tmp_path: Path) -> None:
     assert site.back_up(source).complete
 
 
-@pytest.mark.usefixtures("thirty_nights")
+@pytest.mark.usefixtures("reread_cycle_of_thirty_days")
 def test_change_behind_the_file_system_is_reported(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,8 +392,8 @@ def test_change_behind_the_file_system_is_reported(
     monkeypatch.setattr(os, "stat", lambda *a, **k: as_before(real_stat(*a, **k)))
     monkeypatch.setattr(os, "fstat", lambda *a, **k: as_before(real_fstat(*a, **k)))
     for _ in range(30):
-        # One file in thirty is read again each night, so this one is read within thirty nights. One
-        # hour of each day is left for the backup, so that no night is omitted.
+        # One file in thirty is read again each day, so this one is read within thirty days. One
+        # hour of each day is left for the backup, so that no day is omitted.
         site.clock.forward(hours=23)
         result = site.back_up(source)
         if result.warnings:

@@ -102,7 +102,7 @@ def test_empty_database_file_is_kept_and_reported(tmp_path: Path, site: Site) ->
     assert site.back_up(source).complete
 
 
-def test_unreadable_sqlite_file_is_reported_before_the_night(tmp_path: Path) -> None:
+def test_unreadable_sqlite_file_is_reported_before_the_backup(tmp_path: Path) -> None:
     path = tmp_path / "crm.db"
     path.write_bytes(b"a dump, and no database" * 100)
     (obstacle,) = SqliteSource("crm", path).obstacles(tmp_path)

@@ -122,7 +122,7 @@ def test_distant_vault_behaves_like_a_local_one(tmp_path: Path) -> None:
     kept.source.mkdir()
     (kept.source / "kept.wav").write_bytes(b"in every point")
     for _ in range(10):
-        kept.night(days=7)
+        kept.next_backup(days=7)
     expired_and_marked(kept)
     near = KeptVault(clock)
     near._objects = vault._objects

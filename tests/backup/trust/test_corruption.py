@@ -241,7 +241,7 @@ def test_foreign_object_is_named(tiny: Site) -> None:
 def test_damaged_pack_costs_only_its_files(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    (source / "early").write_text("first night")
+    (source / "early").write_text("first backup")
     site.back_up(source)
     vault = vault_of(site)
     before = set(vault.names("w/desk-1/p/"))
@@ -254,7 +254,7 @@ def test_damaged_pack_costs_only_its_files(site: Site, tmp_path: Path) -> None:
     assert [problem.path for problem in result.problems] == ["files/late"]
     assert data_pack in result.problems[0].reason
     assert sorted(describe(tmp_path / "out/files")) == [b"early"]
-    assert (tmp_path / "out/files/early").read_text() == "first night"
+    assert (tmp_path / "out/files/early").read_text() == "first backup"
     assert not (tmp_path / "out/files/late").exists()
 
 

@@ -49,8 +49,8 @@ def owned(tmp_path: Path) -> OwnedSite:
 def source(tmp_path: Path, owned: OwnedSite) -> Path:
     """Return the source of two backups."""
     source = plain_tree(tmp_path / "source")
-    for night in (1, 2):
-        (source / "note.txt").write_text(f"night {night}\n")
+    for round_number in (1, 2):
+        (source / "note.txt").write_text(f"backup {round_number}\n")
         owned.back_up(source)
     return source
 
@@ -153,7 +153,7 @@ def test_keeper_continues_despite_junk_in_last_slots(tmp_path: Path) -> None:
     kept = ten_weeks(tmp_path / "site")
     kept.vault.put(keep_name(MAX_NUMBER), b"junk")
     kept.vault.put(LAST, b"junk")
-    kept.night()
+    kept.next_backup()
     expired_and_marked(kept)
     kept.days(8)
     assert kept.keep().removed
@@ -206,11 +206,11 @@ def test_junk_is_read_once_per_host(
     junk = {snapshot_name(WRITER, number) for number in (4, 5, 900, *FAR)}
     for name in junk:
         owned.vault.put(name, b"junk")
-    for night in range(3):
+    for round_number in range(3):
         reads.clear()
         made = owned.back_up(source)
-        assert made.is_intruded == (night == 0)
-        assert {name for name in junk if reads[name]} == (junk if night == 0 else set())
+        assert made.is_intruded == (round_number == 0)
+        assert {name for name in junk if reads[name]} == (junk if round_number == 0 else set())
         assert not any(reads[name] > 1 for name in junk)
     assert made.point == f"{WRITER}/0000000007"
     owned.vault.replace(LAST, b"other junk")
@@ -280,7 +280,7 @@ def test_host_without_cache_continues_after_newest_point(
     monkeypatch.setattr(skipped_sequence_numbers, "MAX_FAR", 0)
     owned.back_up(source)
     shutil.rmtree(owned.send_log.parent)
-    (source / "note.txt").write_text("the fourth night\n")
+    (source / "note.txt").write_text("the fourth backup\n")
     made = owned.back_up(source)
     assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000004", False, False)
     assert errors_of(owned) == []

@@ -20,8 +20,8 @@ LOST = snapshot_name(WRITER, 2)
 def vault(site: Site, tmp_path: Path) -> TamperedStore:
     """Make a vault with six points; each needs packs of all earlier ones."""
     source = plain_tree(tmp_path / "source")
-    for night in range(6):
-        (source / f"night-{night}").write_bytes(noise(50 * KIB, night))
+    for number in range(6):
+        (source / f"backup-{number}").write_bytes(noise(50 * KIB, number))
         site.back_up(source)
     assert isinstance(site.vault, TamperedStore)
     return site.vault

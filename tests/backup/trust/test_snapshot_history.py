@@ -32,9 +32,9 @@ def vault_of(site: Site) -> TamperedStore:
     return site.vault
 
 
-def nights(site: Site, source: Path, count: int) -> None:
-    for night in range(count):
-        (source / "note.txt").write_text(f"night {night}")
+def make_backups(site: Site, source: Path, count: int) -> None:
+    for number in range(count):
+        (source / "note.txt").write_text(f"backup {number}")
         site.back_up(source)
 
 
@@ -43,7 +43,7 @@ def problems(report: VerifyReport) -> list[tuple[str, str]]:
 
 
 def test_sound_history_returns_its_head(site: Site, source: Path) -> None:
-    nights(site, source, 3)
+    make_backups(site, source, 3)
     report = verify(site.vault)
     assert report.findings == ()
     (head,) = report.heads
@@ -52,7 +52,7 @@ def test_sound_history_returns_its_head(site: Site, source: Path) -> None:
 
 
 def test_a_removed_snapshot_is_a_hole(site: Site, source: Path) -> None:
-    nights(site, source, 4)
+    make_backups(site, source, 4)
     for sequence in (1, 2, 3):
         vault = vault_of(site).copy()
         vault.remove(snapshot_name(WRITER, sequence))
@@ -62,7 +62,7 @@ def test_a_removed_snapshot_is_a_hole(site: Site, source: Path) -> None:
 
 
 def test_removed_newest_snapshot_shows_only_with_witness(site: Site, source: Path) -> None:
-    nights(site, source, 3)
+    make_backups(site, source, 3)
     heads = verify(site.vault).heads
     vault = vault_of(site)
     vault.remove(snapshot_name(WRITER, 3))
@@ -75,10 +75,10 @@ def test_removed_newest_snapshot_shows_only_with_witness(site: Site, source: Pat
 def test_replaced_repository_shows_against_the_witness(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     heads = verify(site.vault).heads
     other = new_site(tmp_path / "other", TamperedStore())
-    nights(other, source, 2)
+    make_backups(other, source, 2)
     ((name, problem),) = problems(verify(other.vault, witness=heads))
     assert name == snapshot_name(WRITER, 2)
     assert "witness" in problem
@@ -86,10 +86,10 @@ def test_replaced_repository_shows_against_the_witness(
 
 
 def test_host_notices_rollback_and_leaves_a_gap(site: Site, source: Path, tmp_path: Path) -> None:
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     vault = vault_of(site)
     early = vault.copy()
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     site.vault = early
     result = site.back_up(source)
     assert any("rolled back" in warning for warning in result.warnings)
@@ -106,7 +106,7 @@ def test_host_notices_rollback_and_leaves_a_gap(site: Site, source: Path, tmp_pa
 def test_a_clone_collides_and_both_histories_stay_restorable(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     shutil.copytree(site.folder, tmp_path / "clone")
     clone = Site(folder=tmp_path / "clone", vault=site.vault, keys=site.keys, clock=site.clock)
     (source / "note.txt").write_text("seen by the clone")
@@ -127,7 +127,7 @@ def test_a_clone_collides_and_both_histories_stay_restorable(
 
 
 def test_clone_that_commits_meanwhile_is_followed(site: Site, source: Path, tmp_path: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     shutil.copytree(site.folder, tmp_path / "clone")
     clone = Site(folder=tmp_path / "clone", vault=site.vault, keys=site.keys, clock=site.clock)
 
@@ -156,7 +156,7 @@ def test_clone_that_commits_meanwhile_is_followed(site: Site, source: Path, tmp_
 def test_junk_in_next_slot_is_skipped_and_reported(
     site: Site, source: Path, tmp_path: Path
 ) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     for sequence in (2, 3):
         vault_of(site).put(snapshot_name(WRITER, sequence), b"junk" * sequence)
     result = site.back_up(source)
@@ -215,7 +215,7 @@ def forge(site: Site, host: Host, **changes: Any) -> bytes:
 
 
 def test_snapshot_of_another_host_is_not_believed(site: Site, source: Path, tmp_path: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     stranger = new_site(tmp_path / "stranger").host
     name = snapshot_name(WRITER, 2)
     vault_of(site).put(name, forge(site, stranger))
@@ -237,14 +237,14 @@ def test_snapshot_of_another_host_is_not_believed(site: Site, source: Path, tmp_
 def test_a_snapshot_that_does_not_belong_is_found(
     site: Site, source: Path, changes: dict[str, object]
 ) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     name = snapshot_name(WRITER, 2)
     vault_of(site).put(name, forge(site, site.host, **changes))
     assert name in {found for found, _ in problems(verify(site.vault))}
 
 
 def test_signed_snapshot_that_skips_one_is_fork(site: Site, source: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     vault_of(site).put(snapshot_name(WRITER, 2), forge(site, site.host))
     ((name, problem),) = problems(verify(site.vault))
     assert name == snapshot_name(WRITER, 2)
@@ -253,8 +253,8 @@ def test_signed_snapshot_that_skips_one_is_fork(site: Site, source: Path) -> Non
 
 @pytest.fixture
 def forked(site: Site, source: Path) -> Site:
-    """Make two nights, and a snapshot that leaves out the second."""
-    nights(site, source, 2)
+    """Make two backups, and a snapshot that leaves out the second."""
+    make_backups(site, source, 2)
     link = Link(
         number=1, sha256=hashlib.sha256(site.vault.get(snapshot_name(WRITER, 1))).hexdigest()
     )
@@ -278,14 +278,14 @@ def test_expired_branch_is_history(forked: Site) -> None:
 
 
 def test_lost_snapshot_is_no_fork(site: Site, source: Path) -> None:
-    nights(site, source, 4)
+    make_backups(site, source, 4)
     vault_of(site).remove(snapshot_name(WRITER, 2))
     vault_of(site).replace(snapshot_name(WRITER, 3), b"rot")
     assert site.repository().resolve("latest").sequence == 4
 
 
 def test_point_is_found_by_its_names(site: Site, source: Path) -> None:
-    nights(site, source, 3)
+    make_backups(site, source, 3)
     repository = site.repository()
     for text, sequence in (
         ("latest", 3),
@@ -302,7 +302,7 @@ def test_point_is_found_by_its_names(site: Site, source: Path) -> None:
 
 @pytest.mark.parametrize("text", ["4", "desk-2/1", "", "newest", "desk-1/", "-1", "²"])
 def test_unknown_point_lists_the_known_points(site: Site, source: Path, text: str) -> None:
-    nights(site, source, 2)
+    make_backups(site, source, 2)
     with pytest.raises(NotFound, match="desk-1/0000000002"):
         site.repository().resolve(text)
 
@@ -318,7 +318,7 @@ def test_points_of_sets_are_distinguished(site: Site, source: Path) -> None:
 
 
 def test_public_part_is_shown_without_identity(site: Site, source: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     (point,) = Repository.open(site.vault).points()
     assert (point.writer, point.domain, point.set_name) == (WRITER, DOMAIN, "nightly")
     assert point.complete
@@ -332,7 +332,7 @@ def test_public_part_is_shown_without_identity(site: Site, source: Path) -> None
 
 
 def test_host_notices_a_removed_root_record(site: Site, source: Path) -> None:
-    nights(site, source, 1)
+    make_backups(site, source, 1)
     with open_upload_cache(site.send_log, site.binding) as log:
         log.history.store_root_number(1)
     with pytest.raises(Damaged, match="root record 1"):

@@ -111,7 +111,7 @@ def test_rolled_back_machine_is_reported_then_backs_up(
     assert "cloned or rolled back" in answer.out + answer.err
     assert "main: host-1/0000000003" in answer.out
 
-    note.write_text("the night after")
+    note.write_text("the next backup")
     (after,) = desk.json("backup", "run", "main")["backups"]
     assert after["point"] == "host-1/0000000004"
     assert (after["is_fork"], after["warnings"], after["exit_status"]) == (False, [], 0)
@@ -124,7 +124,7 @@ def test_rolled_back_machine_is_reported_then_backs_up(
         assert (desk.folder / out / "source/note.txt").read_text() == text
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
     assert desk.run(*words).status == 0
-    assert (desk.folder / "out/source/note.txt").read_text() == "the night after"
+    assert (desk.folder / "out/source/note.txt").read_text() == "the next backup"
 
 
 def test_full_disk_of_state_does_not_prevent_restore(

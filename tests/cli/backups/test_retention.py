@@ -37,10 +37,10 @@ def kept(desk: Desk, installation: Path) -> Path:
     keeper = ("--keeper-file", installation / "keys/keeper.json")
     assert desk.run("backup", "owner", "set-keeper", *keeper, *key).status == 0
     note = desk.folder / "source/note.txt"
-    for night in range(2):
-        note.write_bytes(os.urandom(30_000 + night))
+    for number in range(2):
+        note.write_bytes(os.urandom(30_000 + number))
         assert desk.run("backup", "run").status == 0
-        if night == 0:
+        if number == 0:
             age(installation / "vault", 40)
     return installation
 

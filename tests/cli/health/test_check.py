@@ -203,7 +203,7 @@ def spoil_services(installation: Path) -> None:
         (spoil_playbook, "playbooks", "mine.yaml"),
     ],
 )
-def test_tonights_failures_fail_the_check(
+def test_failures_of_the_last_run_fail_the_check(
     spoil: object, part: str, says: str, desk: Desk, quiet_installation: Path
 ) -> None:
     assert callable(spoil)

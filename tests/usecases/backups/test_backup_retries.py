@@ -1,4 +1,4 @@
-"""A night waits only for an absent store; no set overlaps itself."""
+"""A backup waits only for an absent store; no set overlaps itself."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -59,7 +59,7 @@ def assert_equals_the_source(installation: Installation, tree: Path, scratch: Pa
     assert found.rows
 
 
-def test_a_changed_night_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_changed_backup_comes_back_as_it_was(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         run_backup(installation, "main", "direct")
         change(tmp_path)
@@ -71,7 +71,7 @@ def test_a_changed_night_comes_back_as_it_was(tmp_path: Path) -> None:
         assert not (tmp_path / "out" / "recordings" / "half.tmp").exists()
 
 
-def test_earlier_night_is_restored_after_a_later(tmp_path: Path) -> None:
+def test_earlier_backup_is_restored_after_a_later(tmp_path: Path) -> None:
     with installation_at(furnish(tmp_path)) as installation:
         first = run_backup(installation, "main", "direct")
         change(tmp_path)
@@ -513,7 +513,7 @@ def test_damaged_vault_restore_names_the_files(tmp_path: Path) -> None:
         assert installation.ledger.runs.all("restore")[0].state == "failed"
 
 
-def test_a_night_that_did_not_come_is_missed(tmp_path: Path) -> None:
+def test_a_backup_that_did_not_run_is_missed(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     now = [NOW]
     with installation_at(config_file, clock=lambda: now[0]) as installation:

@@ -33,8 +33,8 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def nights(installation: Installation, tmp_path: Path) -> Installation:
-    """Make nights with a large recording that does not compress."""
+def backed_up(installation: Installation, tmp_path: Path) -> Installation:
+    """Make backups with a large recording that does not compress."""
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     for _ in range(6):
         run_backup(installation, "main", "direct")
@@ -78,16 +78,16 @@ def test_next_backup_heals_what_verification_found(
     assert run_backup(installation, "main", "direct").result.bytes_changed == 0
 
 
-def test_healing_is_no_jump(nights: Installation) -> None:
-    healing = run_backup(nights, "main", "direct")
+def test_healing_is_no_jump(backed_up: Installation) -> None:
+    healing = run_backup(backed_up, "main", "direct")
     assert healing.result.bytes_new > 9 * MIB
     assert healing.result.bytes_incompressible == 0
     assert healing.jumps == ()
 
 
-def test_changed_content_jumps_while_healing(nights: Installation, tmp_path: Path) -> None:
+def test_changed_content_jumps_while_healing(backed_up: Installation, tmp_path: Path) -> None:
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
-    healing = run_backup(nights, "main", "direct")
+    healing = run_backup(backed_up, "main", "direct")
     assert "incompressible" in {jump.measure for jump in healing.jumps}
 
 

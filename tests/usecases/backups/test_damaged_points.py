@@ -19,8 +19,8 @@ from tests.usecases.backup_installation import furnish, identity, installation_a
 def installation(tmp_path: Path) -> Iterator[Installation]:
     """An installation with three points."""
     with installation_at(furnish(tmp_path)) as installation:
-        for night in range(3):
-            (tmp_path / "recordings" / "notes.txt").write_text(f"night {night}\n")
+        for number in range(3):
+            (tmp_path / "recordings" / "notes.txt").write_text(f"backup {number}\n")
             run_backup(installation, "main", "direct")
         yield installation
 
@@ -65,7 +65,7 @@ def test_damaged_latest_warns(installation: Installation, tmp_path: Path) -> Non
     damage(tmp_path, 3)
     outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     assert outcome.point.sequence == 2
-    assert (tmp_path / "out" / "recordings" / "notes.txt").read_text() == "night 1\n"
+    assert (tmp_path / "out" / "recordings" / "notes.txt").read_text() == "backup 1\n"
     assert outcome.exit_status is ExitStatus.DAMAGED
     assert outcome.newer_damaged == ("host-1/0000000003",)
     text = "\n".join(map(str, restore_summary_lines(outcome)))

@@ -69,14 +69,14 @@ def age(vault: Path, days: float) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An installation with a keeper and six nights; two may expire."""
+    """An installation with a keeper and six backups; two may expire."""
     config_file = furnish(tmp_path, more=SERVICE + RULES)
     name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
     with installation_at(config_file) as installation:
-        for night in range(6):
-            (tmp_path / "recordings" / "tonight.wav").write_bytes(os.urandom(50_000))
+        for number in range(6):
+            (tmp_path / "recordings" / "today.wav").write_bytes(os.urandom(50_000))
             backup_run.run_backup(installation, "main", "direct")
-            if night == 1:
+            if number == 1:
                 age(tmp_path / "vault", 40)
     return tmp_path
 
@@ -119,8 +119,8 @@ def test_expired_data_is_freed_a_week_later(folder: Path) -> None:
                 installation, point, folder / f"out-{point}", identity(folder)
             )
             assert restored.exit_status is ExitStatus.DONE
-        tonight = (folder / "out-latest/recordings/tonight.wav").read_bytes()
-        assert tonight == (folder / "recordings/tonight.wav").read_bytes()
+        newest = (folder / "out-latest/recordings/today.wav").read_bytes()
+        assert newest == (folder / "recordings/today.wav").read_bytes()
         assert verify(installation, read=True).exit_status is ExitStatus.DONE
 
 

@@ -28,18 +28,18 @@ A_WEEK = timedelta(days=8)
 
 @pytest.fixture
 def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
-    """Two machines with the keeper's key, and six nights; two may expire."""
+    """Two machines with the keeper's key, and six backups; two may expire."""
     one, other = twins(tmp_path, postgres_ledger_url)
     name_a_keeper(one, one / "keys" / "keeper.json")
     (other / "keys" / "keeper.json").write_bytes((one / "keys" / "keeper.json").read_bytes())
     for folder in (one, other):
         with (folder / "standfast.toml").open("a") as file:
             file.write(RULES)
-    for night in range(6):
+    for number in range(6):
         (one / "recordings" / "notes.txt").write_bytes(os.urandom(50_000))
         with at(one) as here:
             run_backup(here, "main", "direct")
-        if night == 1:
+        if number == 1:
             age(one / "vault", 40)
     return one, other
 

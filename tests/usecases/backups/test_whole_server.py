@@ -1,4 +1,4 @@
-"""A night of a whole PostgreSQL server, from its configuration."""
+"""A nightly backup of a whole PostgreSQL server, from its configuration."""
 
 from collections.abc import Iterator
 from pathlib import Path

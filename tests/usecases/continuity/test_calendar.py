@@ -21,7 +21,7 @@ from standfast.usecases.health.watchdog import keep_watch
 from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.people.enrolment import person_signer
 from tests.servers.smtp import SmtpServer
-from tests.usecases.alarmed import Night, alarmed_nights
+from tests.usecases.alarmed import WatchedHost, watched_host
 from tests.usecases.backup_installation import NOW, identity
 from tests.usecases.installations import PASSPHRASES
 
@@ -51,21 +51,21 @@ URL = "https://wiki.example.com/training"
 
 
 @pytest.fixture
-def planned(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
-    with alarmed_nights(tmp_path, smtp_server, TRAINING + OTHERS) as opened:
+def planned(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[WatchedHost]:
+    with watched_host(tmp_path, smtp_server, TRAINING + OTHERS) as opened:
         yield opened
 
 
-def entry(night: Night, name: str) -> CalendarEntry:
-    (found,) = (entry for entry in calendar(night.installation) if entry.name == name)
+def entry(host: WatchedHost, name: str) -> CalendarEntry:
+    (found,) = (entry for entry in calendar(host.installation) if entry.name == name)
     return found
 
 
-def subjects(night: Night, recipient: str) -> list[str]:
-    return [mail for mail in night.mails if mail.startswith(recipient) and "phishing" in mail]
+def subjects(host: WatchedHost, recipient: str) -> list[str]:
+    return [mail for mail in host.mails if mail.startswith(recipient) and "phishing" in mail]
 
 
-def test_overdue_entry_reaches_owner_then_next_person(planned: Night) -> None:
+def test_overdue_entry_reaches_owner_then_next_person(planned: WatchedHost) -> None:
     dana = person_signer(planned.installation, "dana", PASSPHRASES["dana"])
     attest(planned.installation, "training", dana, url=URL)
     planned.forward(days=90)
@@ -89,7 +89,7 @@ def test_overdue_entry_reaches_owner_then_next_person(planned: Night) -> None:
     ]
 
 
-def test_removed_entry_ends_its_alarm(planned: Night) -> None:
+def test_removed_entry_ends_its_alarm(planned: WatchedHost) -> None:
     planned.forward(days=91)
     keep_watch(planned.installation, "direct")
     mails = len(planned.mails)
@@ -104,7 +104,7 @@ def test_removed_entry_ends_its_alarm(planned: Night) -> None:
     assert len(planned.mails) == mails
 
 
-def test_entry_is_due_when_its_attestation_ends(planned: Night) -> None:
+def test_entry_is_due_when_its_attestation_ends(planned: WatchedHost) -> None:
     dana = person_signer(planned.installation, "dana", PASSPHRASES["dana"])
     never = entry(planned, "phishing")
     assert (never.last_done, never.is_overdue) == (None, False)
@@ -114,7 +114,7 @@ def test_entry_is_due_when_its_attestation_ends(planned: Night) -> None:
     assert entry(planned, "phishing").last_done is None
 
 
-def test_drills_and_exercises_count_as_done(planned: Night) -> None:
+def test_drills_and_exercises_count_as_done(planned: WatchedHost) -> None:
     planned.forward(days=200)
     assert entry(planned, "lock").is_overdue
     assert entry(planned, "restore").is_overdue
@@ -126,7 +126,7 @@ def test_drills_and_exercises_count_as_done(planned: Night) -> None:
     assert entry(planned, "restore").due == today + timedelta(days=30)
 
 
-def test_readiness_names_overdue_and_unowned_entries(planned: Night) -> None:
+def test_readiness_names_overdue_and_unowned_entries(planned: WatchedHost) -> None:
     found = [check for check in practice(planned.installation) if check.part == CALENDAR]
     assert [check.verdict for check in found] == [Verdict.WARN, Verdict.OK]
     assert "kim" in found[0].found  # kim owns an entry and is not enrolled

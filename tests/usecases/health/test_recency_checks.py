@@ -28,58 +28,58 @@ from standfast.usecases.health.recency_checks import (
     practice,
 )
 from standfast.usecases.incidents.lifecycle import open_incident
-from tests.usecases.alarmed import Night
+from tests.usecases.alarmed import WatchedHost
 from tests.usecases.backup_installation import damage_a_pack, identity
 from tests.usecases.installations import furnish, installation_at
 
 
-def told(night: Night, part: str) -> dict[str, Check]:
+def told(host: WatchedHost, part: str) -> dict[str, Check]:
     return {
-        one.found.partition(":")[0]: one for one in practice(night.installation) if one.part == part
+        one.found.partition(":")[0]: one for one in practice(host.installation) if one.part == part
     }
 
 
-def test_set_without_recent_point_is_reported(night: Night) -> None:
-    run_backup(night.installation, "main", "direct")
-    seen = told(night, RECOVERY_POINTS)
+def test_set_without_recent_point_is_reported(host: WatchedHost) -> None:
+    run_backup(host.installation, "main", "direct")
+    seen = told(host, RECOVERY_POINTS)
     assert (seen["main"].verdict, seen["other"].verdict) == (Verdict.OK, Verdict.FAIL)
     assert seen["other"].what_to_do == "`standfast backup run other`"
-    night.forward(hours=25)  # the service's RPO is a day
-    main = told(night, RECOVERY_POINTS)["main"]
+    host.forward(hours=25)  # the service's RPO is a day
+    main = told(host, RECOVERY_POINTS)["main"]
     assert main.verdict is Verdict.FAIL
     assert main.found == "main: the newest complete point is 1 d 1 h old; limit 1 d"
 
 
-def test_drill_counts_for_a_year(night: Night) -> None:
-    run_backup(night.installation, "main", "direct")
-    never = told(night, DRILLS)["main"]
+def test_drill_counts_for_a_year(host: WatchedHost) -> None:
+    run_backup(host.installation, "main", "direct")
+    never = told(host, DRILLS)["main"]
     assert (never.verdict, never.found) == (
         Verdict.WARN,
         "main: never drilled",
     )
     assert never.is_lacking
-    outcome = run_drill(night.installation, "main", identity(night.folder))
+    outcome = run_drill(host.installation, "main", identity(host.folder))
     assert outcome.exit_status is ExitStatus.DONE
-    assert told(night, DRILLS)["main"].verdict is Verdict.OK
-    night.forward(days=367)
-    old = told(night, DRILLS)["main"]
+    assert told(host, DRILLS)["main"].verdict is Verdict.OK
+    host.forward(days=367)
+    old = told(host, DRILLS)["main"]
     assert (old.verdict, old.found) == (Verdict.WARN, "main: the last drill was 367 d ago")
-    damage_a_pack(night.folder)
-    run_drill(night.installation, "main", identity(night.folder))
-    failed = told(night, DRILLS)["main"]
+    damage_a_pack(host.folder)
+    run_drill(host.installation, "main", identity(host.folder))
+    failed = told(host, DRILLS)["main"]
     assert failed.verdict is Verdict.FAIL
     assert "failed" in failed.found
 
 
-def test_fast_clock_drill_hides_no_failure(night: Night) -> None:
-    run_backup(night.installation, "main", "direct")
-    night.forward(days=400)
-    run_drill(night.installation, "main", identity(night.folder))
-    night.forward(days=-400)
-    damage_a_pack(night.folder)
-    run_drill(night.installation, "main", identity(night.folder))
-    night.forward(days=1)
-    assert told(night, DRILLS)["main"].verdict is Verdict.FAIL
+def test_fast_clock_drill_hides_no_failure(host: WatchedHost) -> None:
+    run_backup(host.installation, "main", "direct")
+    host.forward(days=400)
+    run_drill(host.installation, "main", identity(host.folder))
+    host.forward(days=-400)
+    damage_a_pack(host.folder)
+    run_drill(host.installation, "main", identity(host.folder))
+    host.forward(days=1)
+    assert told(host, DRILLS)["main"].verdict is Verdict.FAIL
 
 
 def test_plan_does_not_count_as_practice(
@@ -136,25 +136,25 @@ def test_missing_staff_list_is_reported(tmp_path: Path) -> None:
 
 
 def test_trouble_with_one_part_hides_no_other(
-    night: Night, monkeypatch: pytest.MonkeyPatch
+    host: WatchedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("standfast.usecases.health.recency_checks.leavers", away)
-    monkeypatch.setattr(night.installation.ledger.staff, "all", away)
-    seen = {one.part: one for one in practice(night.installation)}
+    monkeypatch.setattr(host.installation.ledger.staff, "all", away)
+    seen = {one.part: one for one in practice(host.installation)}
     assert seen[LEAVERS].verdict is Verdict.FAIL
     assert "Input/output error" in seen[LEAVERS].found
     assert seen[RECOVERY_POINTS]
 
 
-def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
+def test_every_part_that_is_tried_answers_a_question(host: WatchedHost) -> None:
     answered = {part for parts in QUESTIONS.values() for part in parts}
-    tried = check_installation(night.folder / "standfast.toml", env={})
+    tried = check_installation(host.folder / "standfast.toml", env={})
     looked_at = {*local_checks.LOOKS, *backup_checks.LOOKS, *adapter_checks.LOOKS}
     assert {
-        one.part for one in (*tried.checks, *practice(night.installation))
+        one.part for one in (*tried.checks, *practice(host.installation))
     } | looked_at <= answered
 
 
@@ -187,22 +187,20 @@ def test_readiness_is_the_worst_part(
     assert (seen.answer, seen.exit_status) == (answer, status)
 
 
-def test_part_that_is_not_set_up_means_no(night: Night) -> None:
-    config_file = night.folder / "standfast.toml"
-    seen = readiness(night.installation, check_installation(config_file, env={}))
+def test_part_that_is_not_set_up_means_no(host: WatchedHost) -> None:
+    config_file = host.folder / "standfast.toml"
+    seen = readiness(host.installation, check_installation(config_file, env={}))
     absent = {one.part for one in seen.checks.checks if one.is_lacking}
     assert {DRILLS, "deadlines", "triggers"} <= absent
     assert seen.exit_status is ExitStatus.PARTIAL
 
 
-def test_page_shows_repairs_and_measures_first(night: Night) -> None:
-    run_backup(night.installation, "main", "direct")
-    run_drill(night.installation, "main", identity(night.folder))
-    night.forward(hours=30)
-    seen = readiness(
-        night.installation, check_installation(night.folder / "standfast.toml", env={})
-    )
-    page = write_readiness_page(night.installation, seen, night.folder / "r.html").read_text()
+def test_page_shows_repairs_and_measures_first(host: WatchedHost) -> None:
+    run_backup(host.installation, "main", "direct")
+    run_drill(host.installation, "main", identity(host.folder))
+    host.forward(hours=30)
+    seen = readiness(host.installation, check_installation(host.folder / "standfast.toml", env={}))
+    page = write_readiness_page(host.installation, seen, host.folder / "r.html").read_text()
     assert "Could we respond to a breach tonight?" in page
     assert page.index("the newest complete point is") < page.index("readable and writable")
     assert "RTO" in page

@@ -1,4 +1,4 @@
-"""`standfast check` lists the legal clocks of tonight and vacant roles."""
+"""`standfast check` lists the legal clocks and vacant roles."""
 
 from pathlib import Path
 

@@ -178,9 +178,9 @@ def test_clones_in_any_order_restore_each_point(tmp_path: Path, postgres_ledger_
     one, other = twins(tmp_path, postgres_ledger_url)
     expected: dict[str, Tree] = {}
     for folder in (one, other, other, one):
-        expected.update(nights(folder, 1))
+        expected.update(make_backups(folder, 1))
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as both:
-        for at_once in [both.submit(nights, folder, 2) for folder in (one, other)]:
+        for at_once in [both.submit(make_backups, folder, 2) for folder in (one, other)]:
             expected.update(at_once.result())
     assert len(expected) == 8
     with at(one) as here:
@@ -192,7 +192,7 @@ def test_clones_in_any_order_restore_each_point(tmp_path: Path, postgres_ledger_
             assert describe(to / "recordings") == tree, point
 
 
-def nights(folder: Path, count: int) -> dict[str, Tree]:
+def make_backups(folder: Path, count: int) -> dict[str, Tree]:
     """Back up several times here; return each point and its content."""
     made: dict[str, Tree] = {}
     for _ in range(count):

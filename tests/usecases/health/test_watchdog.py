@@ -62,14 +62,14 @@ def test_failing_incident_stops_no_other(tmp_path: Path) -> None:
     assert outcome.exit_status is ExitStatus.PARTIAL
 
 
-def test_missed_night_is_named_after_an_hour(tmp_path: Path) -> None:
+def test_missed_backup_is_named_after_an_hour(tmp_path: Path) -> None:
     now = [NOW]
     with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
         run_backup(installation, "main", "direct")
         run_backup(installation, "other", "direct")
         quiet = keep_watch(installation, "direct")
         assert (quiet.missed, quiet.exit_status) == ((), ExitStatus.DONE)
-        now[0] = NOW + timedelta(days=1)  # 03:00; the night was due at 02:30
+        now[0] = NOW + timedelta(days=1)  # 03:00; the backup was due at 02:30
         assert keep_watch(installation, "direct").missed == ()
         now[0] += timedelta(minutes=31)
         late = keep_watch(installation, "direct")

@@ -269,7 +269,7 @@ def test_damage_within_the_cache_stops_no_backup(
         (source / f"aat-{number:04}").write_text(f"who called as number {number}, and why\n")
     site.back_up(source)
     damage(site.send_log)
-    (source / "new").write_text("the second night")
+    (source / "new").write_text("the second backup")
     result = site.back_up(source)
     assert result.complete
     assert any("damaged. It was set aside" in warning for warning in result.warnings)

@@ -155,10 +155,10 @@ def test_lost_links_between_symlinks_are_named(site: Site, tmp_path: Path) -> No
     tree = plain_tree(tmp_path / "tree")
     (tree / "one").symlink_to("note.txt")
     os.link(tree / "one", tree / "two", follow_symlinks=False)
-    for night in range(2):  # unchanged paths are also reported
+    for round_number in range(2):  # unchanged paths are also reported
         result = site.back_up(FilesSource("files", tree))
         assert result.complete
-        assert set(named(result.left_out)) == {"files/one", "files/two"}, night
+        assert set(named(result.left_out)) == {"files/one", "files/two"}, round_number
     site.restore("latest", tmp_path / "out")
     for name in ("one", "two"):
         assert (tmp_path / "out" / "files" / name).readlink() == Path("note.txt")
@@ -298,11 +298,11 @@ def test_own_files_of_backup_are_excluded_by_path(
     (tree / "calls-old" / "own-*log").write_text("another's")
     (tmp_path / "link").symlink_to(tree)
     source = FilesSource("files", tmp_path / "link", own_files=(own, tree, tmp_path / "link"))
-    for night in range(3):
-        own.write_text(f"after night {night}")
+    for round_number in range(3):
+        own.write_text(f"after backup {round_number}")
         result = site.back_up(source)
         assert (result.complete, result.left_out) == (True, ())
-        out = tmp_path / f"out-{night}"
+        out = tmp_path / f"out-{round_number}"
         assert site.restore("latest", out).problems == ()
         like_own = os.fsencode(own.relative_to(tree))
         wanted = {

@@ -39,7 +39,7 @@ def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObje
 
 
 @pytest.mark.parametrize("exclude", [[], ["*3"]], ids=["all", "some left out"])
-def test_folder_of_many_names_is_restored_every_night(
+def test_folder_of_many_names_is_restored_from_every_backup(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
@@ -56,18 +56,20 @@ def test_folder_of_many_names_is_restored_every_night(
         (source / "call 200 folder" / f"\n{number}").write_text(f"inside {number}")
     (source / "call 201 link").symlink_to("call 200")
     os.mkfifo(source / "call 202 fifo")
-    for night in range(3):
+    for round_number in range(3):
         result = site.back_up(FilesSource("files", source, exclude))
         assert result.complete
-        assert result.files_unchanged == (0 if not night else result.files - (night == 2))
-        out = tmp_path / f"out-{night}"
+        assert result.files_unchanged == (
+            0 if not round_number else result.files - (round_number == 2)
+        )
+        out = tmp_path / f"out-{round_number}"
         assert site.restore("latest", out).problems == ()
         restored = describe(out / "files")
         if exclude:
             assert len(restored) == 463 - 40 - 6
         else:
             assert restored == describe(source)
-        if night == 1:
+        if round_number == 1:
             (source / "call 222").write_text("called again")
 
 

@@ -15,7 +15,7 @@ from tests.backup.trees import describe
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Make a source in which a page ends, as the next night expects."""
+    """Make a source in which a page ends, as the next run expects."""
     folder = tmp_path / "source"
     (folder / "aat-0200 calls").mkdir(parents=True)
     for number in range(600):
@@ -72,9 +72,9 @@ def test_name_listed_twice_is_returned_once(
     monkeypatch.setattr(large_folder_listing, "_INSERTED", 40)
     monkeypatch.setattr(os, "scandir", Twice)
     monkeypatch.setattr(os, "listdir", lambda folder: [*_REAL_LIST(folder), *_REAL_LIST(folder)])
-    for night in range(2):
+    for round_number in range(2):
         assert site.back_up(source).files == 605
-        assert site.restore("latest", tmp_path / f"out-{night}").problems == ()
+        assert site.restore("latest", tmp_path / f"out-{round_number}").problems == ()
     monkeypatch.undo()
-    for night in range(2):
-        assert describe(tmp_path / f"out-{night}/files") == describe(source)
+    for round_number in range(2):
+        assert describe(tmp_path / f"out-{round_number}/files") == describe(source)

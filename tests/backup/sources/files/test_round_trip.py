@@ -79,7 +79,7 @@ def test_a_repository_in_a_directory_does_the_same(tmp_path: Path) -> None:
 def test_unchanged_content_is_neither_read_nor_stored(site: Site, tmp_path: Path) -> None:
     source = strange_tree(tmp_path / "source")
     first = site.back_up(source)
-    # A night in which none of these few files is read again.
+    # A day on which none of these few files is read again.
     second = min((site.back_up(source) for _ in range(3)), key=lambda result: result.bytes_read)
     assert second.files_unchanged == first.files
     assert second.bytes_read < first.bytes_read / 4

@@ -295,7 +295,7 @@ def test_rights_on_the_database_are_sufficient(
     assert b"PROCEDURE `tidy`" in dump
 
 
-def test_nontransactional_tables_are_reported_before_the_night(
+def test_nontransactional_tables_are_reported_before_the_backup(
     mariadb_server: Mariadb, shop: str, scratch: Path
 ) -> None:
     mariadb_server.execute("CREATE TABLE moving (n INT) ENGINE=MyISAM", database=shop)

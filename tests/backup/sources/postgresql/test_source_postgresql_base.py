@@ -156,7 +156,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert segments(spool) > kept, "the log by itself is never pruned"
     before = segments(spool)
 
-    # A night in which pg_basebackup fails: the point contains the log, which also stays in the
+    # A run in which pg_basebackup fails: the point contains the log, which also stays in the
     # folder.
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
     head -c 300000 /dev/zero; exit 1"""
@@ -169,7 +169,7 @@ def test_log_is_pruned_only_after_a_committed_base(
     assert "pg_basebackup ended with 1" in problems["base/base.tar"]
     assert segments(spool) >= before
 
-    # A night in which pg_basebackup is interrupted and reports no error.
+    # A run in which pg_basebackup is interrupted and reports no error.
     script = """case "$*" in *--version*) exec "$REAL" "$@";; esac
     "$REAL" "$@" | head -c 3000000"""
     cut = base(cluster, wrapped(tmp_path / "cut", cluster.programs, {"pg_basebackup": script}))
@@ -267,7 +267,7 @@ def _receiving(cluster: Cluster, folder: Path) -> PostgresqlWalSource:
     return PostgresqlWalSource("log", nowhere, folder)
 
 
-def test_missing_base_settings_are_reported_before_the_night(
+def test_missing_base_settings_are_reported_before_the_backup(
     cluster: Cluster, postgres_server: Postgres, tmp_path: Path
 ) -> None:
     assert base(cluster).obstacles(tmp_path) == []

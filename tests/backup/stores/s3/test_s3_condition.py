@@ -105,7 +105,7 @@ def test_aws_put_needs_no_second_request() -> None:
     assert [(one["Key"], one["IfNoneMatch"]) for one in asked] == [("a", "*")]
 
 
-def test_slower_clone_is_reported_the_same_night(
+def test_slower_clone_is_reported_in_the_same_run(
     s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = new_site(tmp_path / "site", store_of(s3_bucket, s3_bucket.admin))

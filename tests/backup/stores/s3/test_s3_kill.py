@@ -195,11 +195,11 @@ def evening(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: SeaweedF
     site = site_at(where, folder, datetime.now(UTC)).create()
     vault = keepers(where, MARKED_AT)
     kept = KeptSite(site=site, vault=vault, keeper=new_keeper(site), rules=WEEKS)
-    kept.night()
-    kept.night()
+    kept.next_backup()
+    kept.next_backup()
     marked = {pack_name(*one.pack) for one in keep_at(vault, folder).marked}
     assert marked
-    kept.night(days=MARKED_AT.days)
+    kept.next_backup(days=MARKED_AT.days)
     (kept.source / "new.wav").write_bytes(noise(50_000, 77))
     (kept.source / "today.wav").unlink()
     names = [one.name for one in vault.list("") if not one.name.startswith(FOR_PEOPLE)]

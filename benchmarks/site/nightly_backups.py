@@ -1,4 +1,4 @@
-"""One night of several hosts through the Prefect of a site, with kills.
+"""Nightly backups of several hosts through one Prefect, with kills.
 
 Each host backs up its own sets into one repository in a bucket of SeaweedFS; all share a ledger on
 PostgreSQL. Each set is new, so each worker catches up its sets as soon as it has registered.
@@ -71,7 +71,7 @@ _RUN_MARK = "PREFECT__FLOW_RUN_ID="
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """The size of one night."""
+    """The size of one measurement."""
 
     sets: int
     hosts: int = 3
@@ -81,7 +81,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The duration of one night, after all comparisons succeeded."""
+    """The duration of the nightly backups, after all comparisons succeeded."""
 
     seconds: float  # from the start of the workers until each set has a recovery point
     killed: Sequence[str]
@@ -90,7 +90,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Night:
+class NightlyBackups:
     """The hosts, and the installation of each."""
 
     size: Size
@@ -101,7 +101,7 @@ class Night:
     victims: Sequence[Victim]
 
     def run(self, folder: Path, tell: Callable[[str], None], seconds: float) -> Measured:
-        """Run the night with kills; raise Wrong on any difference."""
+        """Run the backups with kills; raise Wrong on any difference."""
         watch = Stopwatch()
         for host in self.hosts:
             host.commands = [host.standfast("worker")]
@@ -165,7 +165,9 @@ class Night:
 
 
 @contextmanager
-def prepared(folder: Path, site: PrefectSite, store: SeaweedFs, size: Size) -> Iterator[Night]:
+def prepared(
+    folder: Path, site: PrefectSite, store: SeaweedFs, size: Size
+) -> Iterator[NightlyBackups]:
     """Build the hosts and their repository; end their processes at the end."""
     common = folder / "common"
     common.mkdir()
@@ -212,7 +214,7 @@ def prepared(folder: Path, site: PrefectSite, store: SeaweedFs, size: Size) -> I
                     open_installation(host.config_file, env=env, actor="os:benchmark")
                 )
             )
-        yield Night(
+        yield NightlyBackups(
             size=size,
             hosts=hosts,
             installations=installations,

@@ -27,7 +27,7 @@ from tests.servers import wait_until
 from tests.usecases.backup_installation import change, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
-NIGHTLY = "flows.nightly_backup.nightly_backup"
+ENTRYPOINT = "flows.nightly_backup.nightly_backup"
 PATIENCE_SECONDS = 240  # a runner on a busy machine takes half a minute for a run
 
 # The flow as it is, in this process, before a store that does what a test needs.
@@ -41,8 +41,8 @@ from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from flows import nightly_backup as night
-from standfast.usecases.backups import backup_run as nightly
+from flows import nightly_backup as flow
+from standfast.usecases.backups import backup_run as use_case
 
 config, refusals, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 
@@ -71,11 +71,11 @@ class Store(DirectoryStore):
 
 walk._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
 slept = []
-nightly.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
-night.run_backup = partial(night.run_backup, sleep=slept.append)
-night.progress_shown = partial(night.progress_shown, every_seconds=0.1)
+use_case.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
+flow.run_backup = partial(flow.run_backup, sleep=slept.append)
+flow.progress_shown = partial(flow.progress_shown, every_seconds=0.1)
 with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-    state = night.nightly_backup(config, "main", return_state=True)
+    state = flow.nightly_backup(config, "main", return_state=True)
 print(json.dumps({
     "state": [state.type.value, state.name, state.message], "slept": slept,
     "under way": Store.under_way, "in the end": shown(),
@@ -144,7 +144,7 @@ def config_file(tmp_path: Path) -> Path:
     return found
 
 
-def night(
+def run_flow(
     prefect: Prefect, config_file: Path, *, refusals: int = 0, patience: float = 0
 ) -> dict[str, Any]:
     """Run the nightly flow with a store that refuses some calls first."""
@@ -187,7 +187,7 @@ def test_prefect_changes_need_the_secret(
 def test_prefect_shows_progress_before_the_end(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:
-    found = night(prefect, config_file, patience=PATIENCE_SECONDS)
+    found = run_flow(prefect, config_file, patience=PATIENCE_SECONDS)
     assert found["state"][0] == "COMPLETED"
     assert found["slept"] == []
     (under_way,) = found["under way"]
@@ -197,16 +197,16 @@ def test_prefect_shows_progress_before_the_end(
         check_restored(installation, tmp_path / "out")
 
 
-def test_night_waits_for_an_absent_store(
+def test_backup_waits_for_an_absent_store(
     prefect: Prefect, config_file: Path, tmp_path: Path
 ) -> None:
     pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
-    gives_up = night(prefect, config_file, refusals=len(pauses) + 1)
+    gives_up = run_flow(prefect, config_file, refusals=len(pauses) + 1)
     assert gives_up["slept"] == pauses
     kind, _, message = gives_up["state"]
     assert (kind, "the store does not answer" in message) == ("FAILED", True)
 
-    comes_back = night(prefect, config_file, refusals=len(pauses))
+    comes_back = run_flow(prefect, config_file, refusals=len(pauses))
     assert comes_back["slept"] == pauses
     assert comes_back["state"][0] == "COMPLETED"
     with installation_at(config_file) as installation:
@@ -228,21 +228,21 @@ def test_overlapping_run_is_cancelled_without_failure(
             start_new_session=True,
         )
     try:
-        nights: list[str] = []
+        deployments: list[str] = []
 
         def is_registered() -> bool:
             assert runner.poll() is None, (tmp_path / "runner.log").read_text()[-2000:]
-            nights[:] = [
+            deployments[:] = [
                 str(one["id"])
                 for one in prefect.ask("deployments/filter", limit=50)
-                if (one["name"], one["entrypoint"]) == ("host-1.main", NIGHTLY)
+                if (one["name"], one["entrypoint"]) == ("host-1.main", ENTRYPOINT)
             ]
-            return bool(nights)
+            return bool(deployments)
 
         wait_until(is_registered, "the set is registered", seconds=PATIENCE_SECONDS)
 
         def begin() -> str:
-            path = f"deployments/{nights[0]}/create_flow_run"
+            path = f"deployments/{deployments[0]}/create_flow_run"
             asked = {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
             return str(prefect.ask(path, **asked)["id"])
 

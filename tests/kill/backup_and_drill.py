@@ -1,4 +1,4 @@
-"""A small night: one backup and one drill, compared with the source."""
+"""One small backup and one drill, compared with the source."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.usecases.installations import installation_at
 SET = "main"
 
 
-def run_night(config_file: Path, identity: Path, log: Path, death: Death | None) -> None:
+def back_up_and_drill(config_file: Path, identity: Path, log: Path, death: Death | None) -> None:
     """Back up, then drill; a process that is not killed sees both succeed."""
     tracer = Tracer(log=log, death=death)
     wrap_ledger(tracer)

@@ -1,4 +1,4 @@
-"""However many nights were missed, each set is caught up once."""
+"""A set that missed several nightly backups is backed up once."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
 from flows import standalone_backup
-from flows.deployments import deployments, missed_nights
+from flows.deployments import deployments, missed_backups
 from standfast.config import load
 from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus
@@ -30,18 +30,18 @@ pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
 
 
-def test_missed_nights_are_due_once(tmp_path: Path) -> None:
+def test_missed_backups_are_due_once(tmp_path: Path) -> None:
     now = [NOW]
     with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
         run_backup(installation, "main", "direct")
-        assert missed_nights(installation) == {"other": DUE}
+        assert missed_backups(installation) == {"other": DUE}
         now[0] += timedelta(days=9)
-        assert missed_nights(installation) == {
+        assert missed_backups(installation) == {
             "main": DUE + timedelta(days=9),
             "other": DUE + timedelta(days=9),
         }
         run_backup(installation, "main", "direct")
-        assert set(missed_nights(installation)) == {"other"}
+        assert set(missed_backups(installation)) == {"other"}
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_missed_nights_are_due_once(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("cron", ["30 2 * * *", "59 2 * * *", "0 2 * * *", "15 * * * *"])
-def test_clock_change_adds_and_loses_no_night(cron: str, zone: str, day: str) -> None:
+def test_clock_change_adds_and_loses_no_backup(cron: str, zone: str, day: str) -> None:
     """For a skipped time, Prefect and `last_due` differ less than the watch."""
     begin = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(days=1)
     end = begin + timedelta(days=4)
     schedule = CronSchedule(cron=cron, timezone=zone)
     runs = [run.astimezone(UTC) for run in asyncio.run(schedule.get_dates(99, begin, end))]
     if " 2 " in cron:
-        nights = [run.astimezone(ZoneInfo(zone)).date() for run in runs]
-        assert len(set(nights)) == len(nights) >= 4
+        days = [run.astimezone(ZoneInfo(zone)).date() for run in runs]
+        assert len(set(days)) == len(days) >= 4
     for minutes in range(26 * 60, 4 * 24 * 60, 7):
         now = begin + timedelta(minutes=minutes)
         begun = max(run for run in runs if run <= now)
         assert not is_missed(last_due(cron, zone, now - GRACE), begun), now
 
 
-def test_night_without_prefect_waits_for_the_store(
+def test_backup_without_prefect_waits_for_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
