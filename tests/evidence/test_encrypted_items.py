@@ -141,6 +141,20 @@ def test_moved_segments_do_not_decrypt(case: Case) -> None:
         read.read()
 
 
+@pytest.mark.parametrize("name", [KEY_FILE, "short.log", "empty"])
+def test_both_verifiers_name_each_changed_byte(case: Case, name: str) -> None:
+    file = case.folder / KEY_FILE if name == KEY_FILE else case.stored(name)
+    whole = file.read_bytes()
+    for position in range(0, len(whole), 7):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        file.write_bytes(changed)
+        (problem,) = case.problems()
+        assert name in problem, position
+    file.write_bytes(whole)
+    assert case.problems() == []
+
+
 def test_edited_manifest_is_refused(case: Case) -> None:
     manifest = case.folder / MANIFEST_FILE
     body = json.loads(manifest.read_bytes())
