@@ -165,7 +165,9 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             effects = counted(int(detail.get("effects", 0)), "effect")
             return f"{effects} of a runner that ended: outcome unknown"
         case "effects.retried":
-            return f"planned {counted(int(detail.get('count', 0)), 'failed effect')} again"
+            retried = int(detail.get("count", 0))
+            planned = counted(retried, "failed effect") if retried else "the step"
+            return f"planned {planned} again"
         case _:
             return ""
 
