@@ -238,6 +238,18 @@ class EventLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AffectedLines:
+    """The affected people of an incident, in numbers."""
+
+    people: int
+    cannot_be_notified: int
+    held: int
+    fields: Mapping[str, int]  # people by exposed data
+    places: Mapping[str, int]  # people by jurisdiction
+    lists: tuple[tuple[int, str], ...]  # number and SHA-256 of each frozen list
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoteLine:
     """One note of a person, with numbers and addresses masked."""
 
@@ -316,6 +328,7 @@ class IncidentReport:
     next_step: str  # with commands in backticks
     steps: tuple[StepLine, ...]
     obligations: IncidentObligations | None = None  # None where no law is configured
+    affected: AffectedLines | None = None  # None without a list of affected people
     notices: tuple[NoticeLine, ...] = ()
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()

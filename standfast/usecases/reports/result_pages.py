@@ -54,6 +54,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import seal_key
 from standfast.usecases.incidents.lifecycle import look
 from standfast.usecases.notices.delivery_accounting import LOST, counted_rows
+from standfast.usecases.reports.affected_lines import affected_lines
 from standfast.usecases.reports.backup_and_drill_results import (
     backup_lines,
     drill_lines,
@@ -106,6 +107,7 @@ def incident_report(
         next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
         steps=tuple(_steps(outcome.state, effects, events, refused)),
         obligations=incident_obligations(installation, incident_id, row.mode),
+        affected=affected_lines(installation, incident_id),
         notices=tuple(_notices(installation, outcome.state, effects)),
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),

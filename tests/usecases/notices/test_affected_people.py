@@ -10,6 +10,7 @@ from standfast.deadlines.legal_clocks import Standing
 from standfast.errors import Damaged, Refused, UsageError
 from standfast.ledger.database.connections import writing
 from standfast.records import Mode, StepState
+from standfast.reports.html_page import incident_page
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.approvals.step_retry import retry
 from standfast.usecases.core.installation import Installation
@@ -154,6 +155,17 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     }
     # The notice is owed from 500 affected people on.
     assert standings["us-ca-ag"] is Standing.NOT_OWED
+
+
+def test_report_has_numbers_and_seals(installation: Installation, people: Path) -> None:
+    incident = opened(installation)
+    added = add_affected(installation, incident, Listing(csv=people, exposed="=4111111111111111"))
+    page = incident_page(incident_report(installation, incident))
+    assert added.listed
+    assert added.listed.digest in page
+    assert "4 people; 1 cannot be notified" in page
+    assert "place: Atlantis" in page
+    assert "4111111111111111" not in page
 
 
 def test_repeated_command_adds_nothing(installation: Installation, people: Path) -> None:
