@@ -1,8 +1,10 @@
 """Freezing of evidence, killed or without power at each disk operation."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from standfast.adapters.evidence_sources import Custody
@@ -16,8 +18,10 @@ from standfast.evidence.custody import (
     read_custody,
     verify_custody,
 )
+from standfast.evidence.item_file import KEY_FILE, open_item
 from standfast.evidence.private_files import make_private, sync_folder, write_atomically
-from standfast.evidence.seal import verify_seal
+from standfast.evidence.seal import read_sealed, verify_seal
+from standfast.evidence.wrapped_key import open_key
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import CONTEXT, KEY, NOW, order
 from tests.backup.conftest import folder
@@ -43,6 +47,16 @@ def anew(folder: Path) -> None:
     folder.mkdir()
 
 
+def examine_custody(place: Path) -> None:
+    """Remove a torn line, as a person does: before that, nothing is appended."""
+    file = place / CUSTODY_FILE
+    written, _, torn = file.read_bytes().rpartition(b"\n")
+    if torn:
+        with pytest.raises(Damaged, match="ends within a line"):
+            read_custody(place)
+        file.write_bytes(written + b"\n")
+
+
 class _Freezing:
     """Two logs, frozen again in each run, and a file for the report."""
 
@@ -58,11 +72,8 @@ class _Freezing:
             reason="takeover",
             folder=self._all / "2025-014",
         )
-        self.source = FilesEvidence(
-            "logs",
-            FilesEvidenceConfig(kind="files", paths=(logs,)),
-            CONTEXT,
-        )
+        self.settings = FilesEvidenceConfig(kind="files", paths=(logs,))
+        self.source = FilesEvidence("logs", self.settings, CONTEXT)
         self.place = self.custody.folder / "logs" / "token-1"
         self.reported = self._told / "done"
 
@@ -87,6 +98,38 @@ class _Freezing:
         assert verify_custody(self.place) == []
 
 
+class _Encrypting(_Freezing):
+    """Freezing for a custodian, with a copy of the key in another folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._copies, self._identity = folder / "key-copies", pyrage.x25519.Identity.generate()
+        custodian = str(self._identity.to_public())
+        context = replace(CONTEXT, custodians=(custodian,), key_copies=(self._copies,))
+        self.source = FilesEvidence("logs", self.settings, context)
+
+    def again(self) -> list[Path]:
+        anew(self._copies)
+        return [*super().again(), self._copies]
+
+    def check(self) -> None:
+        if self.place.exists():
+            examine_custody(self.place)
+        super().check()
+
+    def _is_whole(self) -> None:
+        super()._is_whole()
+        manifest = read_sealed(self.place, KEY.public_key())
+        item = next(each for each in manifest.items if each.path.endswith("/auth.log"))
+        key = open_key(self.place, manifest, (), [self._identity])
+        with open_item(self.place, item, key) as content:
+            assert content.read() == b"alice signed in\n" * 10
+        if self.reported.exists():
+            (self.place / KEY_FILE).rename(self.place.parent / "hidden")
+            assert open_key(self.place, manifest, (self._copies,), [self._identity]) == key
+            (self.place.parent / "hidden").rename(self.place / KEY_FILE)
+
+
 class _Looking:
     """A view of evidence that is reported afterwards."""
 
@@ -104,13 +147,8 @@ class _Looking:
         report(self._freezing.reported)
 
     def check(self) -> None:
-        file = self._freezing.place / CUSTODY_FILE
-        written, _, torn = file.read_bytes().rpartition(b"\n")
-        if torn:  # nothing is appended before a person has examined it
-            with pytest.raises(Damaged, match="ends within a line"):
-                read_custody(file.parent)
-            file.write_bytes(written + b"\n")
-        acts = [entry.act for entry in read_custody(file.parent)]
+        examine_custody(self._freezing.place)
+        acts = [entry.act for entry in read_custody(self._freezing.place)]
         assert acts[0] is Act.COLLECTED
         assert acts[1:] == [Act.VIEWED] or not self._freezing.reported.exists()
 
@@ -162,6 +200,14 @@ def test_standing_evidence_is_whole_after_any_crash(
     folder: Path, phase: Phase, names_survive: bool | None
 ) -> None:
     in_tracing_process(_kill, _Freezing, folder, phase, names_survive)
+
+
+@pytest.mark.long
+@DEATHS
+def test_encrypted_evidence_opens_after_any_crash(
+    folder: Path, phase: Phase, names_survive: bool | None
+) -> None:
+    in_tracing_process(_kill, _Encrypting, folder, phase, names_survive)
 
 
 @DEATHS
