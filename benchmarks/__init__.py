@@ -1,9 +1,9 @@
 """Measurements of Standfast next to other tools.
 
-`python -m benchmarks` prints them as one table.
+`python -m benchmarks` prints the measurements as one table.
 
 The package has the rounds, the table and the comparisons. Real servers come from `tests/servers`,
-so it runs from a checkout with the development requirements.
+so the package runs only in a checkout with the development requirements.
 
 Rules
 - Loopback only, bounded in count and in time, in a folder of its own that is removed at the end.

@@ -31,9 +31,9 @@ NAMES = (
     "backup_vs_peers",
     "backup_across_a_network",
 )
-# Only if it is named, because it takes an hour: a site of several hosts, with kills.
+# The site of several hosts, with kills, runs only if it is named: it takes an hour.
 _ONLY_NAMED = ("site",)
-# Names for several of them; this group ends within ten minutes with `--rounds 3`.
+# Names of groups of benchmarks; this group ends within ten minutes with `--rounds 3`.
 GROUPS = {
     "incident": ("first_lock", "served", "containment", "openldap", "paced", "effects"),
 }
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; choose from {listed}")
     if asked.rounds < _FEWEST_ROUNDS:
         parser.error(f"fewer than {_FEWEST_ROUNDS} rounds show no spread")
-    # Even when it is ended by a signal, it stops its servers and removes its folder.
+    # After a signal too, stop the servers and remove the folder.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="sf-bench-") as name:
         folder = Path(name)

@@ -203,7 +203,7 @@ _PROGRAMS: dict[str, type[_Program]] = {"standfast": _Standfast, "restic": _Rest
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure at 30 ms; the repository of many runs is made once, at none."""
+    """Measure at 30 ms; create the repository of many runs without delay."""
     with running_seaweedfs() as server, running_network(_port(server)) as network:
         found: list[Row] = []
         for name, scale in _SCALES.items():

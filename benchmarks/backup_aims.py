@@ -3,8 +3,7 @@
 restic runs at its default settings, on two cores.
 
 - `times_faster` is a minimum: restic's figure divided by ours. `share` is a maximum: ours divided
-  by restic's. Shares are compared with two decimals, because encrypted data is never exactly as
-  small.
+  by restic's. Shares are compared with two decimals, because encryption always adds some bytes.
 - `at_most` is absolute. In each row that has an aim in seconds, borg may not be faster than us.
 """
 

@@ -28,7 +28,7 @@ class Program(ABC):
     name: str
 
     def __init__(self, folder: Path, source: Path) -> None:
-        """`Missing` when the program is not installed."""
+        """Raise `Missing` if the program is not installed."""
         folder.mkdir(parents=True)
         self.folder = folder
         self.source = source
@@ -42,7 +42,8 @@ class Program(ABC):
     def restore(self, target: Path, *, waits: bool = False) -> Usage:
         """Restore the newest point, with owners, modes and times.
 
-        `waits`: until the disk has everything; for a program that has no such option, `sync` does.
+        With `waits`, return when the disk has all data: by the program's own option, or else by
+        `sync`.
         """
         used = self._restore(target)
         if not waits:
@@ -70,7 +71,7 @@ class Program(ABC):
 
 
 class Standfast(Program):
-    """Ours: `standfast backup`."""
+    """Standfast, by `standfast backup`."""
 
     name = "standfast"
 
@@ -89,7 +90,7 @@ class Standfast(Program):
         return target / self.source.name
 
     def _prepare(self) -> None:
-        # As pip does after an installation; modules that are compiled already stay.
+        # Compile modules, as pip does after an installation; compiled ones stay.
         run([sys.executable, "-m", "compileall", "-q", *map(str, _OURS)])
         place = self.folder / "place"
         run([*STANDFAST, "init", str(place), "--source", str(self.source), "--yes"])

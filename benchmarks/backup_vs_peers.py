@@ -6,14 +6,15 @@ Whole processes are measured, in turn, on the same corpora.
 prints a table with the aim next to each figure. A run at full size takes an hour and 50 GB.
 
 - In each round, each program gets an empty repository, and they take turns at each step: first
-  backup, unchanged backup, the next day's version, and its restore. The first program changes.
+  backup, unchanged backup, the next day's version, and its restore. Another program is first in
+  each round.
 - The data of one program is synced before the time of the next one begins. The source is in the
   page cache for all: it is read before each backup, because borg drops what it has read. The
-  repository is not in the page cache when a restore begins. With `--cold`, nothing is in it before
-  each backup, as at the start of a nightly backup.
+  repository is not in the page cache when a restore begins. With `--cold`, nothing is in the page
+  cache before each backup, as at the start of a nightly backup.
 - Before each measurement, memory is written and freed. In a virtual machine whose host takes back
-  free memory, each page costs processor time again (a second a GB on ours), which would be unfair
-  to a program whose turn does not follow a large deletion.
+  free memory, each page costs processor time again (a second for each GB on our machine), which
+  would be unfair to a program whose turn does not follow a large deletion.
 - By default no program waits until the disk has the restored data. Each restores once more and
   waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in the time.
 - Every restore is compared with its source, byte for byte, with modes and times. If it differs, or
@@ -48,7 +49,7 @@ FIRST, AGAIN, NEXT_DAY, RESTORE, SYNCED = STEPS = (
 )  # fmt: skip
 STORED, ADDED_AGAIN, ADDED = "repository", "added, unchanged", "added, next day"
 _BUFFER_BYTES = 1 << 20
-_MEMORY_BYTES = 256 << 20  # of a program itself
+_MEMORY_BYTES = 256 << 20  # memory of the program itself
 
 
 @dataclass(kw_only=True)
@@ -113,7 +114,7 @@ def measure(
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Return the same as rows of `python -m benchmarks`."""
+    """Return the rows for `python -m benchmarks`."""
     scale = 0.02 if setting.is_quick else 0.3
     found = []
     for name in corpora.NAMES:
@@ -311,10 +312,11 @@ def _empty_caches() -> None:
 def _have_memory(program: Program) -> None:
     """Claim as much free memory as the largest step needs.
 
-    The memory is written, because a host may only promise it.
+    Each page is written, because a host may promise memory that it does not provide.
     """
     content = sum(path.stat().st_size for path in program.source.rglob("*") if path.is_file())
-    # Through the page cache, because the host takes page cache back; nothing reaches the disk.
+    # Write through the page cache, because the host takes page cache back; nothing reaches the
+    # disk.
     page = bytes(_BUFFER_BYTES)
     used = program.folder / "memory"
     with used.open("wb", buffering=0) as file:

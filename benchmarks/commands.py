@@ -8,7 +8,7 @@ from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expe
 from tests.usecases.installations import furnish
 
 _HELP, _STATUS = "`standfast --help`", "`standfast status`"
-_ROUNDS = 15  # each is over in a moment, and the spread is what people notice
+_ROUNDS = 15  # a command takes a moment, and people notice the variation
 
 
 # The code of the installed script, which a checkout may not have.
@@ -16,7 +16,7 @@ STANDFAST = (sys.executable, "-c", "import sys; from standfast.cli import main; 
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Time each from its start to its end, with all output read."""
+    """Time each command from its start until its whole output is read."""
     config_file = furnish(setting.room("place"))
 
     def ours(_number: int) -> Mapping[str, float]:

@@ -1,6 +1,6 @@
 """Five corpora, and the next day's version of each.
 
-They are the same in every run.
+The corpora are the same in every run.
 
 - `recordings`: calls as a codec writes them, one folder a day; they do not compress. On the next
   day there is a folder of new calls, and the oldest folder is gone.
@@ -11,14 +11,15 @@ They are the same in every run.
 - `office`: a file share of an office. Sizes are log-normal (median 4 KB), 6 % of the files
   are exact copies of files in other folders and 6 % are edited copies. The next day, one file in a
   hundred is edited, in any folder, and one folder in a hundred has another name.
-- `dump`: one SQL dump of customers and their contacts. The next day's has other values in one row
-  of 1,600, and a hundredth more rows at its end.
+- `dump`: one SQL dump of customers and their contacts. The next day's dump has other values in one
+  row of 1,600, and 1 % more rows at its end.
 
 A corpus is a folder with `source/` (today), `next/` (files that differ tomorrow, at the same paths)
-and `gone.txt` (paths that are deleted tomorrow). The change of day only renames, so a file that
-stays keeps its inode and its times.
+and `gone.txt` (paths that are deleted tomorrow). The change to the next day only renames files, so
+a file that stays keeps its inode and its times.
 
-It runs as a program, so that its memory does not count as that of a measured program.
+The module runs as a program of its own, so that its memory does not count as that of a measured
+program.
 """
 
 import itertools
@@ -179,7 +180,7 @@ def _small_files(folder: Path, scale: float, chance: random.Random) -> list[str]
             continue
         _write(folder / "source" / name, text.encode())
         if number % 100 == 50:
-            _write(folder / "next" / name, (text + prose.some(80, 400) + "\n").encode())
+            _write(folder / "next" / name, (text + prose.passage(80, 400) + "\n").encode())
         elif number % 200 == 7:
             gone.append(name)
     return gone
@@ -187,7 +188,7 @@ def _small_files(folder: Path, scale: float, chance: random.Random) -> list[str]
 
 def _mail(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
     customer, agent = chance.randrange(20_000), chance.randrange(60)
-    paragraphs = "\n\n".join(prose.some(200, 900) for _ in range(chance.randint(1, 5)))
+    paragraphs = "\n\n".join(prose.passage(200, 900) for _ in range(chance.randint(1, 5)))
     return f"{number:06}.eml", (
         f"Return-Path: <customer{customer}@mail.example.net>\n"
         f"Received: from mx{chance.randint(1, 4)}.example.net (mx.example.net [192.0.2."
@@ -195,7 +196,7 @@ def _mail(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str
         f"; {_moment(number)} +0000\nMessage-ID: <{chance.randbytes(16).hex()}@mail.example.net>\n"
         f"From: Customer {customer} <customer{customer}@mail.example.net>\n"
         f"To: Agent {agent} <agent{agent}@desk.example.com>\nDate: {_moment(number)} +0000\n"
-        f"Subject: {prose.some(20, 60)}\nMIME-Version: 1.0\n"
+        f"Subject: {prose.passage(20, 60)}\nMIME-Version: 1.0\n"
         'Content-Type: text/plain; charset="utf-8"\nContent-Transfer-Encoding: 8bit\n'
         f"X-Queue: {('billing', 'delivery', 'returns', 'technical')[number // 4 % 4]}\n\n"
         f"Hello,\n\n{paragraphs}\n\nKind regards\nCustomer {customer}\n"
@@ -209,13 +210,13 @@ def _ticket(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, s
         "channel": chance.choice(["voice", "mail", "chat", "letter"]),
         "state": chance.choice(["open", "waiting", "solved"]),
         "created": _moment(number),
-        "subject": prose.some(20, 60),
+        "subject": prose.passage(20, 60),
         "messages": [
             {
                 "author": chance.choice(["agent", "customer"]),
                 "at": _moment(number + step),
                 "token": chance.randbytes(12).hex(),
-                "text": prose.some(80, 600),
+                "text": prose.passage(80, 600),
             }
             for step in range(chance.randint(1, 7))
         ],
@@ -225,18 +226,18 @@ def _ticket(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, s
 
 def _page(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
     sections = "\n".join(
-        f"<section><h2>{prose.some(15, 50)}</h2>\n<p>{prose.some(300, 1200)}</p></section>"
+        f"<section><h2>{prose.passage(15, 50)}</h2>\n<p>{prose.passage(300, 1200)}</p></section>"
         for _ in range(chance.randint(1, 6))
     )
     return f"{number:06}.html", (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{prose.some(15, 50)}</title></head>\n<body>\n{sections}\n"
+        f"<title>{prose.passage(15, 50)}</title></head>\n<body>\n{sections}\n"
         f"<footer>Revision {chance.randbytes(4).hex()}</footer></body></html>\n"
     )
 
 
 def _note(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str]:
-    return f"{number:06}.txt", f"{_moment(number)}\n{prose.some(60, 1500)}\n"
+    return f"{number:06}.txt", f"{_moment(number)}\n{prose.passage(60, 1500)}\n"
 
 
 _DOCUMENTS = {"mail": _mail, "ticket": _ticket, "page": _page, "note": _note}
@@ -258,7 +259,7 @@ def _office(folder: Path, scale: float, chance: random.Random) -> list[str]:
             else:
                 cut = chance.randrange(len(text))
                 name = f"version-{position:02}-of-{name}"
-                text = f"{text[:cut]}{prose.some(20, 200)}{text[cut:]}"
+                text = f"{text[:cut]}{prose.passage(20, 200)}{text[cut:]}"
         else:
             size = min(
                 _LARGEST_BYTES, int(chance.lognormvariate(math.log(_MEDIAN_BYTES), _SIZE_SIGMA))
@@ -272,7 +273,7 @@ def _office(folder: Path, scale: float, chance: random.Random) -> list[str]:
             _write(folder / "next" / f"{team}/archive-{group:04}/{name}", text.encode())
             gone.append(path)
         elif chance.random() < 0.01:
-            _write(folder / "next" / path, f"{text}{prose.some(80, 400)}\n".encode())
+            _write(folder / "next" / path, f"{text}{prose.passage(80, 400)}\n".encode())
     return gone
 
 
@@ -303,7 +304,7 @@ def _rows(chance: random.Random) -> Iterator[str]:
     for number in itertools.count(1):
         yield (
             f"({number},{chance.randrange(200_000)},'{_moment(number)}',{chance.randrange(60)},"
-            f"'{chance.randbytes(8).hex()} {prose.some(40, 300)}')"
+            f"'{chance.randbytes(8).hex()} {prose.passage(40, 300)}')"
         )
 
 
@@ -312,9 +313,9 @@ def _statement(rows: list[str]) -> bytes:
 
 
 class _Prose:
-    """Return text that compresses like natural language.
+    """Random text that compresses like natural language.
 
-    It has made-up words, few of them frequent.
+    The words are made up, and few of them are frequent.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -329,16 +330,16 @@ class _Prose:
         self._text = " ".join(parts)
         self._chance = chance
 
-    def some(self, least: int, most: int) -> str:
-        """Return a random stretch of the text, with a random length in characters."""
+    def passage(self, least: int, most: int) -> str:
+        """Return a random passage of the text, with a random number of characters."""
         start = self._chance.randrange(len(self._text) - most)
         return self._text[start : start + self._chance.randint(least, most)]
 
     def of_size(self, size: int) -> str:
-        """Return text of a size, put together from stretches of at most 16 KB."""
+        """Return text of a size, put together from passages of at most 16 KB."""
         parts = []
         while size > 0:
-            parts.append(self.some(1, min(size, 16_384)))
+            parts.append(self.passage(1, min(size, 16_384)))
             size -= len(parts[-1])
         return "".join(parts)
 

@@ -26,7 +26,7 @@ class Agents:
     names: tuple[str, ...]
 
     def client(self) -> httpx.Client:
-        """Return a client as one would write it for this purpose only."""
+        """Return a plain HTTP client without retries or checks."""
         return httpx.Client(
             base_url=self.server.url,
             headers={
@@ -65,7 +65,7 @@ class Agents:
 
 @contextmanager
 def running_directory() -> Iterator[ScimServer]:
-    """Run the directory; Missing when it is not installed."""
+    """Run the directory; Missing if it is not installed."""
     if find_program("scim2-server") is None:
         raise Missing("scim2-server is not installed; take the development requirements")
     with running_scim() as server:

@@ -1,8 +1,9 @@
 """Overhead of a drill over the bare restore, and times of its planning.
 
 Aims
-- A drill takes at most 15 % longer than the restore of the same point: until its checks passed, and
-  in all, with its report and its records, if both remove the restored data.
+- A drill takes at most 15 % longer than the restore of the same point. The limit applies to the
+  time until its checks passed, and to the total time with report and records, if both remove the
+  restored data.
 - 200 services in a chain of five waves are planned and their recovery times predicted in 1 s.
 - The newest clean point of 365 is found with at most 10 restores, wherever the intrusion began.
 """

@@ -1,6 +1,6 @@
 """Cost of the ledger for each effect.
 
-It is the cost of its plan and of the two commits around the call.
+The cost is that of the plan of the effect and of the two commits around its call.
 
 The act itself is a pause of 0 or 20 ms, executed by the queues and threads of real acts. The peer
 uses the bare driver and does the minimum of a program that must not lose an intent: one commit with
@@ -92,7 +92,7 @@ def _growth(
 ) -> list[Row]:
     """Measure the cost of one effect by the size of its incident.
 
-    It should not grow. With `is_all`, measure a million effects as well.
+    The cost should not grow. With `is_all`, measure a million effects as well.
     """
     sizes = [100, 1_000, 3_000] if setting.is_quick else [1_000, 10_000, 100_000]
     if setting.is_all:
@@ -186,7 +186,7 @@ def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
 def _syncs(url: str) -> bool:
     """Return whether commits reach the disk.
 
-    The server takes a moment to read its settings.
+    Wait at most ten seconds until the server has read its settings.
     """
     import psycopg
 
@@ -218,7 +218,7 @@ def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]
 def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
     """Plan and run one step of a new incident; return both durations.
 
-    In seconds.
+    The durations are in seconds.
     """
     ledger, clock = installation.ledger, installation.clock
     case_id = lifecycle.open_incident(
@@ -258,7 +258,7 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
 
 
 class _Pausing(Outside):
-    """An adapter with calls that take the same time and succeed."""
+    """An adapter; each of its calls takes the same time and succeeds."""
 
     mode = Mode.LIVE
 
@@ -311,7 +311,7 @@ def _bare(
 ) -> Mapping[str, float]:
     """Commit the intent, pause, and commit the receipt.
 
-    The connection belongs to any driver.
+    `connection` may be that of any driver.
     """
     figures: dict[str, float] = {}
     setup = connect()

@@ -36,10 +36,10 @@ from tests.usecases.installations import furnish, installation_at
 
 _NAME = "evidence"
 _RATE = "rate"
-_SECONDS = 3_600  # for one review of large logs
+_SECONDS = 3_600  # time limit of one review of large logs
 _LINES = 40_000  # of one log
 _MEMORY, _PROCESSOR = "memory", "processor"
-_SEARCHED_GB, _ORDERED_GB = (1, 4), (0.1, 0.4)  # of logs; --all adds ten times the first
+_SEARCHED_GB, _ORDERED_GB = (1, 4), (0.1, 0.4)  # sizes of logs; --all adds ten times the first size
 _LINE = (
     "203.0.113.{low} - agent{account:03} [25/Nov/2026:{hour:02}:{minute:02}:{second:02} +0000] "
     '"GET /customers/{record} HTTP/1.1" 200 {size} "-" "Mozilla/5.0 (X11; Linux x86_64)"\n'

@@ -1,11 +1,11 @@
 """Lower limit of a backup's time on this machine.
 
-It is the limit for bytes that do not compress.
+The limit applies to data that does not compress.
 
-`python -m benchmarks.limit [FOLDER]` does only what the format requires, with 1 GiB of noise. It
-reads from the page cache and computes BLAKE3 for ids and again for the salt, AES-256-GCM in
-segments and SHA-256. It writes past the page cache, and syncs. It measures each step by itself in
-one thread, then all steps together in one thread more than there are cores.
+`python -m benchmarks.limit [FOLDER]` does only the work that the format requires, with 1 GiB of
+noise. It reads from the page cache and computes BLAKE3 for ids and again for the salt, AES-256-GCM
+in segments and SHA-256. It writes past the page cache, and syncs. It measures each step by itself
+in one thread, then all steps together in one thread more than there are cores.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _KEY = bytes(32)
 
 
 class _Pack:
-    """The memory for one pack, and what is done to it."""
+    """The buffer of one pack, and the operations on it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -35,7 +35,7 @@ class Wrong(Exception):
 
 
 class _TookTooLong(Exception):
-    """The round was ended from outside."""
+    """The round exceeded its time limit and was ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,8 @@ class _Turns:
             self.ended = f"not measured: {missing}"
         except _TookTooLong:
             self.ended, self.is_failed = f"FAILED: took longer than {seconds:g} s", True
-        # The borrowed servers report a failed start in pytest's own way, which is no `Exception`.
+        # The servers of the tests report a failed start as pytest's own error, which is not an
+        # `Exception`.
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             self.ended, self.is_failed = f"FAILED: {type(error).__name__}: {error}", True
         else:
@@ -140,7 +141,7 @@ def compare(
     """Measure contenders in turn; return a row per figure, ours first.
 
     `units` names every figure and its unit; a unit that ends in `/s` is a rate, where more is
-    better. `ours_to_this` is how many times the first contender's time was another's.
+    better. `ours_to_this` is the first contender's time divided by the contender's own.
     """
     turns = [_Turns(contender=contender) for contender in contenders]
     count = rounds or setting.rounds

@@ -3,11 +3,11 @@
 The delay is that of a distant server.
 
 - Each byte waits half a round trip in its direction, and a new connection a whole one, as for TCP's
-  handshake. There is no bandwidth limit, no loss and no slow start: only the number of times is
-  measured that a program waits for an answer before its next request.
+  handshake. There is no bandwidth limit, no loss and no slow start: the proxy measures only how
+  many times a program waits for an answer before its next request.
 - Requests are counted by kind as they pass; nothing in them is changed, so signatures stay valid.
 - The number of calls in series is the longest chain in which each call began after the answer to
-  the one before. Unlike their duration, a busy machine does not change it.
+  the one before. A busy machine changes the duration of the calls, but not this number.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Network:
     def in_series(self) -> int:
         """Return the length of the longest chain of dependent requests.
 
-        Each was sent after the previous answer.
+        In a chain, each request was sent after the answer to the previous request.
         """
         count, last = 0, 0.0
         for asked, answered in sorted(self.spans, key=lambda span: span[1]):

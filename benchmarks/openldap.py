@@ -2,16 +2,16 @@
 
 16 workers are measured next to a bare client with 16 threads.
 
-The bare client does the same operations an account over as many connections with TLS: find it by
-its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It records nothing.
-Standfast is measured twice: the whole incident, which commits an intent before each call and a
-receipt after it, and its connector alone.
+For each account, the bare client does the same operations over as many connections with TLS: find
+it by its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It records
+nothing. Standfast is measured twice: the whole incident, which commits an intent before each call
+and a receipt after it, and its connector alone.
 
 Standfast requests up to 50 accounts in one search, so it is faster than a client with one search an
 account. A second bare client does the same, and the aim is 90 % of its rate, round by round.
 
-Each contender of each round has a new and empty directory: a growing one would make later rounds
-and contenders slower.
+Each contender of each round has a new and empty directory: a growing directory would make later
+rounds and contenders slower.
 """
 
 import gc
@@ -58,7 +58,7 @@ class _Taken:
 
 
 class _Meter:
-    """Time since it was made, by the clock and by this process's processor."""
+    """Wall time and processor time of this process since the meter was made."""
 
     def __init__(self) -> None:
         self._watch = Stopwatch()
@@ -71,7 +71,7 @@ class _Meter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _House:
+class _Directory:
     """A running server with an account of our own."""
 
     slapd: Slapd
@@ -115,7 +115,7 @@ def rows(setting: Setting) -> list[Row]:
     metric = f"lock {count:,} accounts of OpenLDAP, {_THREADS} at once"
     grouped = f"bare ldap3, {_THREADS} threads, {_MOST_A_SEARCH} a search"
 
-    def timed(lock: Callable[[_House, Sequence[str], int], _Taken]) -> _Run:
+    def timed(lock: Callable[[_Directory, Sequence[str], int], _Taken]) -> _Run:
         def run(number: int) -> Mapping[str, float]:
             with _running() as house:
                 names = house.people(count)
@@ -172,7 +172,7 @@ def _round_by_round(ours: Row, other: Row) -> Row:
     )
 
 
-def _by_connector(house: _House, names: Sequence[str]) -> _Taken:
+def _by_connector(house: _Directory, names: Sequence[str]) -> _Taken:
     """Observe, then lock with the observed state, as an effect queue does."""
     connector = house.connector()
     meter = _Meter()
@@ -188,7 +188,7 @@ def _by_connector(house: _House, names: Sequence[str]) -> _Taken:
     return taken
 
 
-def _by_incident(house: _House, names: Sequence[str], folder: Path) -> _Taken:
+def _by_incident(house: _Directory, names: Sequence[str], folder: Path) -> _Taken:
     connector = house.connector()
     with _installation(folder, connector) as installation:
         meter = _Meter()
@@ -200,7 +200,7 @@ def _by_incident(house: _House, names: Sequence[str], folder: Path) -> _Taken:
     return taken
 
 
-def _bare(house: _House, names: Sequence[str], most_a_search: int) -> _Taken:
+def _bare(house: _Directory, names: Sequence[str], most_a_search: int) -> _Taken:
     import ldap3
 
     server = house.server
@@ -208,7 +208,7 @@ def _bare(house: _House, names: Sequence[str], most_a_search: int) -> _Taken:
     own, opened = threading.local(), []
 
     class Tls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
-        """As the connector: Python verifies the certificate."""
+        """TLS in which Python verifies the certificate, as in the connector."""
 
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
             connection.socket = context.wrap_socket(connection.socket, server_hostname=server.host)
@@ -251,7 +251,7 @@ def _bare(house: _House, names: Sequence[str], most_a_search: int) -> _Taken:
 
 
 @contextmanager
-def _running() -> Iterator[_House]:
+def _running() -> Iterator[_Directory]:
     """Run the server, with the account and the rights of docs/accounts.md."""
     if find_program("slapd") is None:
         raise Missing("slapd is not installed; apt-get install slapd ldap-utils")
@@ -259,7 +259,7 @@ def _running() -> Iterator[_House]:
         account = block("openldap", "the connector's account").replace("…", "of-the-connector")
         slapd.apply(account)
         slapd.apply(block("openldap", "And its rights"), to_configuration=True)
-        yield _House(
+        yield _Directory(
             slapd=slapd,
             server=LdapServer(
                 host="localhost",

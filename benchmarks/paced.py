@@ -5,7 +5,7 @@ Each account is disabled and signed out.
 The directory is a fake: it has its own token bucket (20 a second, 20 at once) and refuses a request
 that comes too soon, as a provider does with 429. Both steps of the incident share its limit. The
 peer is the computed minimum: the writes after the first burst, divided by the rate. A round takes a
-minute, so there are only two.
+minute, so there are only two rounds.
 """
 
 import threading
@@ -102,7 +102,7 @@ class _Paced(Connector):
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Measure on SQLite; PostgreSQL has time to spare here as well."""
+    """Measure on SQLite only: the rate limit leaves PostgreSQL idle time too."""
     count = setting.size(500, 60)
     metric = f"disable + sign out {count} accounts, {_PER_SECOND:g} writes/s"
     least = (2 * count - _BURST) / _PER_SECOND

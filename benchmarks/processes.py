@@ -51,7 +51,7 @@ def run(
             stdout=said,
             stderr=said,
         )
-        looking = _Looking(process.pid)
+        looking = _MemorySampler(process.pid)
         too_long = threading.Timer(seconds, process.kill)
         too_long.start()
         try:
@@ -75,7 +75,7 @@ def _as_installed(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-class _Looking:
+class _MemorySampler:
     """Thread that samples the memory of a process tree until stopped."""
 
     def __init__(self, pid: int) -> None:

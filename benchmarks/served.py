@@ -1,11 +1,12 @@
 """Time from a command or a signed message to the first lock.
 
-A warm `standfast serve` runs.
+The process is a warm `standfast serve`.
 
 With Prefect up the incident is a flow in that process; with Prefect down the same process does the
-work without it. Both serve at the same time, each its own installation, and both have locked before
-the first round. The directory's own `lastModified` counts, as in `first_lock`. The time until a
-message is answered is measured as well; the first message after the start has its own row.
+work without it. Both processes serve at the same time, each its own installation, and both have
+locked accounts before the first round. The directory's own `lastModified` counts, as in
+`first_lock`. The time until a message is answered is measured as well; the first message after the
+start has its own row.
 """
 
 import json
@@ -72,7 +73,7 @@ class _Served:
     def by_webhook(self, agents: Agents) -> Mapping[str, float]:
         """Send a SIEM's message and wait until the incident is over.
 
-        Return the time of the answer.
+        Return the seconds until the answer.
         """
         from tests.console.installations import signed
 

@@ -117,7 +117,7 @@ def contain(tour: TourContext) -> Breach:
     return breach
 
 
-def tell_customers(breach: Breach) -> None:
+def notify_customers(breach: Breach) -> None:
     """Answer the question, approve as a second person, notify customers once."""
     tour, teller = breach.tour, breach.tour.teller
     customers = len(tour.centre.customers)
@@ -159,7 +159,7 @@ def tell_customers(breach: Breach) -> None:
         teller.says(f"The messages are in {MAILBOX}/new, one file each.")
 
 
-def give_back(breach: Breach) -> None:
+def unlock_innocent(breach: Breach) -> None:
     """Unlock the accounts that were locked but not used by the intruder."""
     tour, teller = breach.tour, breach.tour.teller
     innocent = tour.centre.innocent

@@ -1,4 +1,4 @@
-"""Part of the drill's chapter: a PostgreSQL dump is loaded.
+"""Part of the drill chapter: the load of a PostgreSQL dump.
 
 Rules
 - Server and backup are in a separate installation, which is deleted after the chapter: the

@@ -27,7 +27,7 @@ from standfast.usecases.setup.new_installation import OFFLINE, set_up
 
 
 @contextmanager
-def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[TourContext]:
+def installed_tour(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[TourContext]:
     """Create everything in an empty folder; Prefect runs until the block ends."""
     source = folder / "centre" / "recordings"
     config_file = folder / "standfast.toml"

@@ -24,7 +24,7 @@ from pathlib import Path
 from demo import breach_chapters, recovery_chapters, server_processes
 from demo.call_centre import Scale
 from demo.demo_configuration import DIRECTORY
-from demo.setup_chapter import made
+from demo.setup_chapter import installed_tour
 from demo.tour_context import TourContext
 from demo.tour_output import TourOutput, tell
 from standfast.errors import ExitStatus, UsageError
@@ -54,7 +54,7 @@ def run(
     teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
     _prepare_folder(folder, is_again=is_again)
     try:
-        with _sigterm_as_interrupt(), made(folder, scale or Scale(), teller) as tour:
+        with _sigterm_as_interrupt(), installed_tour(folder, scale or Scale(), teller) as tour:
             incident = _run_chapters(tour)
     except BaseException:
         if (folder / server_processes.SERVERS_FILE).exists():
@@ -83,8 +83,8 @@ def _run_chapters(tour: TourContext) -> str:
     recovery_chapters.drill(tour)
     breach_chapters.plan(tour)
     incident = breach_chapters.contain(tour)
-    breach_chapters.tell_customers(incident)
-    breach_chapters.give_back(incident)
+    breach_chapters.notify_customers(incident)
+    breach_chapters.unlock_innocent(incident)
     breach_chapters.verify(incident)
     with tour.installation() as installation:
         write_incident_page(installation, incident.incident, tour.page)

@@ -89,9 +89,10 @@ class TourOutput:
 
 
 def tell(text: str, out: TextIO, lost: str) -> None:
-    """Print at once; raise StandfastError with the cause and `lost`.
+    """Print at once; raise StandfastError if this fails.
 
-    Raise BrokenPipeError if the reader has closed the pipe.
+    The message has the cause, and `lost` as its second part. Raise BrokenPipeError if the reader
+    has closed the pipe.
     """
     try:
         print(text, file=out, flush=True)

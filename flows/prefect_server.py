@@ -14,7 +14,7 @@ Rules
   database. The new server uses the old address, which running flows and people use, unless another
   program listens at this address.
 - Loopback is shared: an answer counts only if a process of this user listens.
-- It is ended by its process group, finally with SIGKILL, since it may ignore other signals.
+- A server is ended with its process group, finally with SIGKILL, since it may ignore other signals.
 - Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a
   year; the ledger keeps the results.
 """
@@ -79,7 +79,7 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # DO_NOT_TRACK alone is not enough
-        # The default is events only.
+        # By default only events are removed from the database.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "DO_NOT_TRACK": "1",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

@@ -38,7 +38,7 @@ _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-_WARM_SECONDS = 30.0  # for a first call; afterwards, a later call may still be slow
+_WARM_SECONDS = 30.0  # limit of the first call; if it is longer, a later call may be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -122,7 +122,7 @@ class Scheduling:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Return what stops Prefect; only the class of an unexpected error."""
+        """Return the cause that stops Prefect; of an unexpected error, its class."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:

@@ -66,7 +66,7 @@ log = logging.getLogger("standfast.serve")
 BeginWork = Callable[[str], None]  # called with an incident that this process opened
 
 
-class Beside(Protocol):
+class ServePart(Protocol):
     """A part that runs next to the loop, in threads of its own."""
 
     def begin(self) -> None:
@@ -105,7 +105,7 @@ class Serving:
     config_file: Path
     scheduling: Scheduling | None
     role: Role = EVERYTHING
-    beside: Sequence[Beside] = ()
+    parts: Sequence[ServePart] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _responses: dict[str, _Response] = field(default_factory=dict)
     _again: threading.Event = field(default_factory=threading.Event)  # check at the next tick
@@ -134,7 +134,7 @@ class Serving:
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
         if self.role.responds and self.installation.config.custody.timestamp is not None:
             stamps.start()
-        for part in self.beside:
+        for part in self.parts:
             part.begin()
         log.info("serving as runner %s", token)
         try:
@@ -144,7 +144,7 @@ class Serving:
                 if not self.stop.is_set():
                     self._tick(token)
         finally:
-            for part in self.beside:
+            for part in self.parts:
                 part.end()
             if self.scheduling is not None:
                 self.scheduling.end()

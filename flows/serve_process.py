@@ -12,7 +12,7 @@ from types import FrameType
 
 from flows.prefect_supervisor import Scheduling
 from flows.roles import EVERYTHING, ROLES, check_role, role_named
-from flows.serve_loop import BeginWork, Beside, Serving, log
+from flows.serve_loop import BeginWork, ServePart, Serving, log
 from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused
 from standfast.secrets import SystemResolver
@@ -92,16 +92,16 @@ def serve(
     *,
     env: Mapping[str, str] | None = None,
     role_name: str | None = None,
-    beside: Callable[
-        [Installation, BeginWork], Sequence[Beside]
+    parts_of: Callable[
+        [Installation, BeginWork], Sequence[ServePart]
     ] = lambda installation, begin_work: (),
 ) -> int:
     """Serve in the main thread until SIGTERM or SIGINT, then end the process.
 
-    `beside` returns the parts that run next to the loop; they pass each incident that they open to
-    its second argument. With `role_name`, only the work of that role is done. The function
-    ends the process itself, with status 0: Prefect's threads would wait for their server, which may
-    be gone. Raise ConfigurationError if the configuration lacks what the role needs, and Refused if
+    `parts_of` returns the parts that run next to the loop; they pass each incident that they open
+    to its second argument. With `role_name`, only the work of that role is done. The function ends
+    the process itself, with status 0: Prefect's threads would wait for their server, which may be
+    gone. Raise ConfigurationError if the configuration lacks what the role needs, and Refused if
     another process serves this installation on this machine.
     """
     env = os.environ if env is None else env
@@ -131,8 +131,8 @@ def serve(
         recorder = ReadinessRecorder(
             installation=installation, config_file=config_file.absolute(), env=env
         )
-        serving.beside = (
-            *beside(installation, serving.begin_work),
+        serving.parts = (
+            *parts_of(installation, serving.begin_work),
             *((recorder,) if role.responds else ()),
         )
 

@@ -1,4 +1,4 @@
-"""Imitation of a server in its own process, and the line to it.
+"""Imitation of a server in its own process, and the connection to it.
 
 Server and client in one process would share one interpreter lock.
 """
@@ -15,7 +15,7 @@ from benchmarks.measure import expect
 
 
 class Line:
-    """The line to a running imitation; it answers one request after another."""
+    """The connection to an imitation, which answers one request after another."""
 
     def __init__(self, name: str, connection: Connection[Any, Any], seconds: float) -> None:
         self._name, self._connection, self._seconds = name, connection, seconds
@@ -35,10 +35,10 @@ class Line:
 def running_imitation(
     name: str, serve: Callable[..., None], *arguments: object, seconds: float
 ) -> Iterator[tuple[Line, Any]]:
-    """Run `serve(*arguments, connection)`; yield its line and first message.
+    """Run `serve(*arguments, connection)`; yield the connection to it.
 
-    The closed connection, an EOFError, tells `serve` to end. Starting, each answer and the end may
-    take `seconds`.
+    The first message of `serve` is yielded too. `serve` ends when the closed connection raises
+    EOFError. The start, each answer and the end may each take `seconds`.
     """
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()

@@ -1,6 +1,6 @@
-"""The imitation of SendGrid in its own process.
+"""Imitation of SendGrid in its own process.
 
-Its share of the machine is measured there.
+Its own process makes its processor time measurable.
 
 At its first request it reads the ledger through a separate connection: the messages of the request
 must be recorded there as begun already.
@@ -59,7 +59,7 @@ class SendGridApart:
 
 @contextmanager
 def running_apart(ledger: Path) -> Iterator[SendGridApart]:
-    """Start it on a free port; it ends with the block."""
+    """Start the imitation on a free port; stop it at the end of the block."""
     name = "the imitation of SendGrid"
     with running_imitation(name, _serve, ledger, seconds=_SECONDS) as (line, url):
         yield SendGridApart(url, line)

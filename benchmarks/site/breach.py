@@ -6,8 +6,8 @@ of SendGrid. Afterwards the directories, the imitation and the ledger are compar
 - Each host runs `standfast serve --role respond` and a runner that helps with the incident.
 - The directories count the locks of each account, and refuse the sign-in of each. An undo then
   restores all of them, and each sign-in succeeds again.
-- A message whose request was cut off is `unknown` until the event of SendGrid. If no event
-  arrives, the benchmark answers for a person: it was not sent. It is then sent.
+- A message whose request was cut off is `unknown` until the event of SendGrid. If no event arrives,
+  the benchmark answers, as a person would, that the message was not sent; the message is then sent.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The imitation of SendGrid that counts messages for each person.
+"""Imitation of SendGrid that counts the messages of each person.
 
 It runs in its own process. Each request is compared with the ledger when it arrives: each of its
 messages must be recorded as begun. On request, it sends a signed event about each accepted message,
@@ -21,10 +21,10 @@ import httpx
 from benchmarks.imitations import Line, running_imitation
 from benchmarks.measure import expect
 
-_SECONDS = 900  # for the events of all messages, on a busy machine
+_SECONDS = 900  # time limit for the events of all messages, on a busy machine
 _EVENTS_A_CALL = 1000
 _MOST_REPEATS = 10
-_ANSWERS_AFTER_SECONDS = 0.2  # as a distant provider, so that a kill meets requests in progress
+_ANSWERS_AFTER_SECONDS = 0.2  # as a distant provider: a kill interrupts requests in progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Kills in turn, while work is in progress.
+"""Kills of the parts of a site in turn, while work is in progress.
 
 The order depends on the seed alone; the moments depend on the progress of the work, so that a fast
 machine and a slow one are killed at similar points.

@@ -12,7 +12,7 @@ Rules
 
 from collections.abc import Iterator, Sequence
 
-from flows.serve_loop import BeginWork, Beside
+from flows.serve_loop import BeginWork, ServePart
 from standfast.console.application import App
 from standfast.console.control_socket_server import ControlSocketServer
 from standfast.console.http_server import HttpServer
@@ -25,7 +25,7 @@ from standfast.usecases.triggers.message_intake import triggers_of, trusted_prox
 from standfast.usecases.triggers.on_call_pages import due, send
 
 
-def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside]:
+def serve_parts(installation: Installation, begin_work: BeginWork) -> Sequence[ServePart]:
     """Return the parts that `serve` runs next to its loop.
 
     The parts call `begin_work` with each incident that they open. Raise ConfigurationError for an

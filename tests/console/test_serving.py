@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from flows.serve_loop import Serving
-from standfast.console import beside
+from standfast.console import serve_parts
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import look
 from standfast.usecases.setup.installation_opening import open_installation
@@ -109,7 +109,7 @@ def test_killed_serve_completes_a_signed_lock_later(
 def serving_here(installation: Installation, config_file: Path) -> Iterator[Serving]:
     """Run the loop and its services here, without Prefect."""
     loop = Serving(installation=installation, config_file=config_file, scheduling=None)
-    loop.beside = beside(installation, loop.begin_work)
+    loop.parts = serve_parts(installation, loop.begin_work)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:

@@ -13,7 +13,7 @@ from standfast.cli.terminal.output import lost_answer
 from standfast.errors import ConfigurationError, ExitStatus
 
 if TYPE_CHECKING:
-    from flows.serve_loop import BeginWork, Beside
+    from flows.serve_loop import BeginWork, ServePart
     from standfast.usecases.core.installation import Installation
 
 
@@ -76,13 +76,13 @@ def worker(call: Call, drills: bool) -> ExitStatus:
 
 def _serve(call: Call, role: str | None) -> ExitStatus:
     from flows import serve_process
-    from standfast.console import beside
+    from standfast.console import serve_parts
 
     config_file = call.config_file
 
-    def start_services(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
+    def parts_of(installation: "Installation", begin_work: "BeginWork") -> "Sequence[ServePart]":
         # `serve_process` calls this after all checks that may refuse to start.
-        services = beside(installation, begin_work) if role_named(role).listens else ()
+        services = serve_parts(installation, begin_work) if role_named(role).listens else ()
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
@@ -91,5 +91,5 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
         return services
 
     return ExitStatus(
-        serve_process.serve(config_file, env=call.env, role_name=role, beside=start_services)
+        serve_process.serve(config_file, env=call.env, role_name=role, parts_of=parts_of)
     )

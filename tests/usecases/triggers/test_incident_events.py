@@ -14,7 +14,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from standfast.config import load
-from standfast.console import beside
+from standfast.console import serve_parts
 from standfast.errors import ConfigurationError
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
@@ -202,7 +202,7 @@ def test_old_incidents_are_not_reported(installation: Installation, clock: Clock
 
 def test_serve_sends_events_in_a_thread(installation: Installation, receiver: Receiver) -> None:
     lock_incident(installation)
-    parts = [part for part in beside(installation, lambda _: None) if "events" in str(part)]
+    parts = [part for part in serve_parts(installation, lambda _: None) if "events" in str(part)]
     for part in parts:
         part.begin()
     try:
