@@ -16,7 +16,7 @@ Rules
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,8 +74,12 @@ def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) 
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Record what interrupted calls have added since the first look."""
-    _do_all(record.found, record.interrupted_acts(), partial(_look_up, target, folder))
+    """Record what interrupted calls have added since the first look.
+
+    A later try may have restored another point, so acts without their file are left out.
+    """
+    acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
+    _do_all(record.found, acts, partial(_look_up, target, folder))
 
 
 def _do_all(
@@ -104,6 +108,13 @@ def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
         return target.own_markers(act.key, act.newest_marker)
     with _restored_file(folder, act) as file:
         return target.own_versions(act.key, file, act.newest_version)
+
+
+def _has_file(folder: Path, act: ObjectAct) -> bool:
+    with suppress(OSError):
+        file = folder / os.fsdecode(act.path or b"")
+        return act.path is None or file.stat(follow_symlinks=False).st_size == act.size
+    return False
 
 
 @contextmanager
