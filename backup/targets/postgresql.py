@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from backup.errors import BackupError, TargetFailed, UnsafePath
-from backup.sources.client_programs import ProgramFailed
+from backup.sources.client_programs import Command, ProgramFailed
 from backup.sources.postgresql.dump_source import GLOBALS, SUFFIX
 from backup.sources.postgresql.server import PostgresqlServer, identifier, literal
 from backup.targets import Stream, Target, TargetResult, feed, query
@@ -34,6 +34,7 @@ _NAMED = re.compile(
     r"\b(role|schema|type|function|relation|table|extension|language|tablespace|collation|sequence|"
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
 )
+_DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -50,6 +51,12 @@ SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relname
      + (SELECT count(*) FROM pg_depend WHERE objid >= 16384)"""
 
 
+def dumped_version(list_command: Command, stream: Stream) -> int:
+    """Return the major version of a dump's server, from a list of pg_restore."""
+    found = _DUMPED_FROM.search(query(list_command, stream))
+    return int(found.group(1)) if found else 0
+
+
 class PostgresqlTarget(Target):
     """A server, with a role that may create databases.
 
@@ -63,6 +70,18 @@ class PostgresqlTarget(Target):
     def __init__(self, server: PostgresqlServer, now: Callable[[], datetime]) -> None:
         self._server = server
         self._now = now
+
+    def plan_obstacle(self, database: str, stream: Stream) -> str:
+        """Return why the server cannot load a dump, or ""."""
+        with _translated("reading the dump of", database):
+            command = self._server.command("pg_restore", "--format=custom", "--list")
+            needed, version = dumped_version(command, stream), self._server.version()
+        if needed > version:
+            return (
+                f"the dump is of version {needed}, and the server is of version {version}. Name a"
+                " newer server."
+            )
+        return ""
 
     def database_id(self, database: str) -> str:
         """Return the server's id of a database, or "". A rename keeps it."""

@@ -106,7 +106,7 @@ def plan_databases(
             stream = partial(repository.stream, point, to_path_text(dump))
             match server:
                 case PostgresqlTarget():
-                    replacement, size_bytes = _on_postgresql(server, database, incident)
+                    replacement, size_bytes = _on_postgresql(server, database, incident, stream)
                 case MariadbTarget():
                     replacement, size_bytes = _on_mariadb(server, database, source, journal, stream)
                 case _:
@@ -121,7 +121,7 @@ def plan_databases(
 
 
 def _on_postgresql(
-    server: PostgresqlTarget, database: str, incident: str
+    server: PostgresqlTarget, database: str, incident: str, stream: Stream
 ) -> tuple[DatabaseReplacement, int]:
     database_id = server.database_id(database)
     size_bytes = server.size_bytes(database) if database_id else 0
@@ -130,6 +130,8 @@ def _on_postgresql(
     )
     if reason := replacement.obstacle(server):
         raise Refused(reason)
+    if reason := server.plan_obstacle(database, stream):
+        raise Refused(f"database {database}: {reason}")
     return replacement, size_bytes
 
 

@@ -17,6 +17,7 @@ from standfast.usecases.incidents.outcome import Outcome
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
 from tests.servers.mariadb import Mariadb
+from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import installation_at
 from tests.usecases.drills.database_installation import CHECK
 from tests.usecases.installations import approve_as, undo_approved
@@ -153,6 +154,31 @@ def test_dump_of_newer_server_or_mysql_is_refused(
         assert lifecycle.look(installation, case).exit_status is ExitStatus.FAILED
         assert live.names() == BEFORE
         assert live.beside() == []
+
+
+def test_dump_of_newer_postgresql_is_refused(tmp_path: Path, postgres_server: Postgres) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for program in postgres_server.programs.iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / "pg_restore").unlink()
+    restore, edit = (
+        postgres_server.programs / "pg_restore",
+        "s/(from database version: )[0-9]*/\\191/",
+    )
+    (programs / "pg_restore").write_text(
+        f'#!/bin/sh\ncase "$*" in *--list*) {restore} "$@" | sed -E "{edit}";;\n'
+        f'*) exec {restore} "$@";; esac\n'
+    )
+    (programs / "pg_restore").chmod(0o755)
+    with (
+        live_database(postgres_server) as live,
+        installation_at(with_database(tmp_path, live, programs=programs)) as installation,
+    ):
+        assert "version 91" in plan_recovery(installation, "crm", "newest").refused["servers"]
+        case = opened(installation)
+        assert lifecycle.look(installation, case).exit_status is ExitStatus.FAILED
+        assert (live.names(), live.beside()) == (BEFORE, [])
 
 
 def test_refused_dump_leaves_the_old_database(tmp_path: Path, on_mariadb: LiveDatabase) -> None:

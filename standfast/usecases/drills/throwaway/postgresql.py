@@ -17,8 +17,8 @@ from pathlib import Path
 
 from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
 from backup.sources.postgresql.server import PostgresqlServer, identifier
-from backup.targets import Stream, query
-from backup.targets.postgresql import PostgresqlTarget
+from backup.targets import Stream
+from backup.targets.postgresql import PostgresqlTarget, dumped_version
 from standfast.plurals import counted
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
@@ -31,7 +31,6 @@ from standfast.usecases.drills.throwaway.server_process import (
 _USER = "postgres"
 _PROGRAMS = ("initdb", "postgres", "pg_restore", "psql")
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
-_DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
 SETTINGS = {
     "listen_addresses": "",
     "dynamic_shared_memory_type": "mmap",  # in its own folder, so that no file remains elsewhere
@@ -108,13 +107,12 @@ def _dumped_from(programs: PostgresqlPrograms, dump: Stream) -> int:
         environment=bare_environment(),
     )
     try:
-        found = _DUMPED_FROM.search(query(command, dump))
+        return dumped_version(command, dump)
     except ProgramFailed as error:
         raise ProgramFailed(
             f"pg_restore of version {programs.version} cannot read the dump ({error}). Install the"
             " package postgresql of the dumped server's version"
         ) from error
-    return int(found.group(1)) if found else 0
 
 
 class ThrowawayPostgresql(ThrowawayServer):
