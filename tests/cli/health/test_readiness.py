@@ -35,3 +35,24 @@ def test_readiness_page_is_written_to_the_path(desk: Desk, installation: Path) -
     answer = desk.run("readiness", "--to", "ready.html/below/it.html")
     assert answer.status == 1
     assert "Name another location" in answer.err
+
+
+def test_each_point_of_the_checklist_has_a_row(desk: Desk, installation: Path) -> None:
+    rows = {row["point"]: row for row in desk.json("readiness")["checklist"]}
+    assert set(rows) == {
+        "access",
+        "backups",
+        "encryption",
+        "firewalls",
+        "leavers",
+        "malware",
+        "masking",
+        "mfa",
+        "recovery",
+        "remote-work",
+        "session-timeouts",
+        "stored-data",
+        "training",
+        "updates",
+    }
+    assert all(row["what_to_do"] for row in rows.values() if row["standing"] == "open")

@@ -73,6 +73,24 @@ def test_recovery_is_opened_approved_and_undone(at_recovery: Desk) -> None:
     assert tree(live / "recordings") == {NOTE: b"pay\n"}
 
 
+def test_recovery_is_stopped_resumed_and_closed(at_recovery: Desk) -> None:
+    desk, live = at_recovery, at_recovery.folder / "live"
+    before = tree(live)
+    desk.sign_in_with(PASSPHRASES["dana"])
+    desk.run("recover", "open", "crm", "--as", "dana")
+    assert desk.run("recover", "stop", "--as", "dana").status == ExitStatus.DONE
+    desk.run("recover", "answer", "stop_writers", "all stopped", "--as", "dana")
+    assert "stopped" in desk.run("recover", "status").out
+    resumed = desk.run("recover", "resume", "--as", "dana")
+    assert resumed.status == ExitStatus.WAITS_FOR_PEOPLE
+    assert desk.asked(), "the approval"
+    assert tree(live) == before
+    assert desk.run("recover", "close", "--as", "dana").status == ExitStatus.DONE
+    refused = desk.run("recover", "resume", "--as", "dana")
+    assert refused.status == ExitStatus.USAGE, "no incident is open"
+    assert tree(live) == before
+
+
 def test_status_shows_what_is_on_paper(at_recovery: Desk) -> None:
     desk = at_recovery
     desk.sign_in_with(PASSPHRASES["dana"])

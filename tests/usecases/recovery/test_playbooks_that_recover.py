@@ -7,10 +7,12 @@ import pytest
 from standfast.records import StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.backups.retention_holds import holds
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.recovery_status import recovery_status
 from tests.usecases.backup_installation import SERVICE, change, installation_at
+from tests.usecases.backups.test_retention import name_a_keeper
 from tests.usecases.installations import approve_as, undo_approved
 from tests.usecases.recovery.recovery_installation import opened, prepared, tree
 
@@ -34,10 +36,26 @@ why = "works here"
 """
 
 
+MODE = """
+
+[services.crm.modes.callback]
+command = "ivr"
+
+[commands.ivr]
+argv = ["/usr/bin/touch", "{folder}/callback"]
+undo = ["/bin/rm", "{folder}/callback"]
+"""
+
+
 def settings(folder: Path) -> str:
     """Return a service, a sender, and the audiences that the playbooks need."""
     (folder / "people.csv").write_text("address,name\n")
-    return SERVICE + SENDER + "".join(AUDIENCE.format(name=n) for n in ("staff", "customers"))
+    return (
+        SERVICE
+        + MODE.format(folder=folder)
+        + SENDER
+        + "".join(AUDIENCE.format(name=n) for n in ("staff", "customers"))
+    )
 
 
 def answer(installation: Installation, case: str, **answers: str) -> None:
@@ -83,7 +101,9 @@ def test_outage_restores_nothing_without_decision(tmp_path: Path, way_back: str)
 
 
 def test_ransomware_restores_the_last_clean_point(tmp_path: Path) -> None:
-    with installation_at(prepared(tmp_path, settings(tmp_path))) as installation:
+    config_file = prepared(tmp_path, settings(tmp_path))
+    name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
+    with installation_at(config_file) as installation:
         clean = tree(tmp_path / "recordings")
         change(tmp_path)
         (tmp_path / "recordings" / "HOW_TO_PAY.txt").write_text("call the attacker\n")
@@ -93,7 +113,11 @@ def test_ransomware_restores_the_last_clean_point(tmp_path: Path) -> None:
             "ransomware",
             indicators="text:call the attacker",
             recovered_services="crm",
+            switched_service="crm",
+            emergency_mode="callback",
         )
+        assert (tmp_path / "callback").exists()
+        assert [hold.name for hold in holds(installation.config)] == [case]
         answer(
             installation,
             case,
@@ -106,3 +130,8 @@ def test_ransomware_restores_the_last_clean_point(tmp_path: Path) -> None:
         approve_as(installation, case, "recover", "lee")
         lifecycle.advance(installation, case, "direct")
         assert tree(tmp_path / "live" / "recordings") == clean
+        for step in ("degrade", "hold_backups"):
+            undo_approved(installation, case, step=step)
+            lifecycle.advance(installation, case, "direct")
+        assert not (tmp_path / "callback").exists()
+        assert holds(installation.config) == []
