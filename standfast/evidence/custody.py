@@ -60,7 +60,8 @@ class Entry:
 def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: str = "") -> Entry:
     """Append one entry durably; concurrent processes are serialised.
 
-    Raises Damaged if the folder has no seal, or if the chain is a link or does not verify.
+    Raises Damaged if the folder has no seal, or if the chain is a link or does not verify, and
+    OSError if the line cannot be written, for example on a full disk; then the chain is unchanged.
     """
     first = _seal_hash(folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -68,9 +69,10 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
         descriptor = os.open(folder / CUSTODY_FILE, flags, 0o600)
     except OSError as error:
         raise Damaged(f"{CUSTODY_FILE} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "r+b") as stream:
+    with os.fdopen(descriptor, "rb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        so_far = _read(stream.read(), first)
+        raw = stream.read()
+        so_far = _read(raw, first)
         entry = Entry(
             sequence=len(so_far) + 1,
             at=timestamp(at),
@@ -79,13 +81,21 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
             detail=detail,
             previous=so_far[-1].hash if so_far else first,
         )
-        stream.write(_written(entry) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+        try:
+            _append(descriptor, _written(entry) + b"\n")
+        except OSError:
+            os.ftruncate(descriptor, len(raw))
+            raise
         if not so_far:
             inherit_owner(folder / CUSTODY_FILE)
             sync_folder(folder)
     return entry
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(descriptor, line) :]
+    os.fsync(descriptor)
 
 
 def read_custody(folder: Path) -> list[Entry]:

@@ -8,6 +8,7 @@ from standfast.errors import Damaged
 from standfast.evidence.custody import Act, append_custody, read_custody, verify_custody
 from standfast.records import canonical
 from tests.adapters.evidence_sources.contract import NOW
+from tests.full_disk import file_size_limit
 
 
 @pytest.fixture
@@ -94,6 +95,15 @@ def test_many_at_once_make_one_chain(folder: Path) -> None:
         list(pool.map(look, range(8)))
     assert verify_custody(folder) == []
     assert len(read_custody(folder)) == 3 + 8 * 25
+
+
+def test_full_disk_leaves_no_part_of_a_line(folder: Path) -> None:
+    before = (folder / "custody.jsonl").read_bytes()
+    with file_size_limit(len(before) + 50), pytest.raises(OSError, match="File too large"):
+        append_custody(folder, at=NOW, who="legal", act=Act.VIEWED)
+    assert (folder / "custody.jsonl").read_bytes() == before
+    append_custody(folder, at=NOW, who="legal", act=Act.VIEWED)
+    assert verify_custody(folder) == []
 
 
 def test_wrongly_numbered_line_is_found(folder: Path) -> None:

@@ -344,6 +344,11 @@ def _recorded(
         except Damaged as damage:
             left_out.append(_left_out(folder, damage))
             continue
+        except OSError as error:
+            raise StandfastError(
+                f"{folder.folder}: the review cannot be recorded: {error.strerror}. Make free "
+                "space, then run the command again."
+            ) from error
         custody[folder.name] = line.hash
         sound.append(folder)
     if not sound:

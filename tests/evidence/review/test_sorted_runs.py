@@ -1,28 +1,16 @@
 """External sort of a review: order, bounded memory, full disk."""
 
-import resource
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from standfast.errors import StandfastError
 from standfast.evidence.review.sorted_runs import SortedRuns
+from tests.full_disk import file_size_limit
 
 MANY = 1_500  # runs, more than are merged at once
-
-
-@contextmanager
-def file_size_limit(size_bytes: int) -> Iterator[None]:
-    """Let writes beyond a size fail, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_rows_of_many_runs_are_in_order(tmp_path: Path) -> None:

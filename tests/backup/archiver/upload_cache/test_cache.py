@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-import resource
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from backup.errors import NotWritable
 from backup.format.manifest_encoding import entry_to_text, refs_to_texts
 from tests.backup.site import Site
 from tests.backup.trees import describe
+from tests.full_disk import file_size_limit
 
 BINDING = "a repository and its writer"
 
@@ -305,23 +305,12 @@ def test_cache_unreadable_from_disk_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "log.put-aside").is_symlink()
 
 
-@contextmanager
-def _no_file_over(size_bytes: int) -> Iterator[None]:
-    """Limit the size of files of this process, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_full_disk_does_not_repeat_all_uploads(tmp_path: Path) -> None:
     """On a full disk SQLite reports an I/O error when it opens the file."""
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
     with (
-        _no_file_over(8192),
+        file_size_limit(8192),
         pytest.raises(NotWritable, match="has space"),
         open_upload_cache(tmp_path / "log", BINDING),
     ):
@@ -334,7 +323,7 @@ def test_full_disk_does_not_repeat_all_uploads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size_bytes", [8192, 40_000])
 def test_uncreatable_cache_is_not_damaged(tmp_path: Path, size_bytes: int) -> None:
     with (
-        _no_file_over(size_bytes),
+        file_size_limit(size_bytes),
         pytest.raises(sqlite3.Error),
         open_upload_cache(tmp_path / "log", BINDING),
     ):
