@@ -26,12 +26,12 @@ from click.shell_completion import shell_complete
 from standfast import __version__
 from standfast.cli.parsing.commands import LazyGroup
 from standfast.cli.terminal.invocation import COMPLETION_VARIABLE, PROGRAM, Call
-from standfast.cli.terminal.output import discard_output, lost_answer, print_error, print_json
+from standfast.cli.terminal.output import discard_output, flush_output, print_error, print_json
 from standfast.errors import ExitStatus, FileInvalid, StandfastError
 from standfast.records import Json
 
-_OF_A_SIGNAL = 128  # a shell adds this to the number of the signal that ended a command
-INTERRUPTED = _OF_A_SIGNAL + signal.SIGINT
+_SIGNAL_STATUS_BASE = 128  # a shell adds this to the number of the signal that ended a command
+INTERRUPTED = _SIGNAL_STATUS_BASE + signal.SIGINT
 _INTERRUPTED_MESSAGE = (
     "interrupted: the ledger records what was started. `standfast status` shows how to continue"
 )
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _signals_as_interrupts():
             status = _run(given)
-        lost = lost_answer()
+        lost = flush_output()
     except BrokenPipeError:
         discard_output(sys.stdout)  # the reader closed the pipe
         return ExitStatus.FAILED
@@ -197,7 +197,7 @@ def _run(given: Sequence[str]) -> int:
     except click.UsageError as error:
         return _failed(_usage_message(error), ExitStatus.USAGE, is_json=is_json)
     except KeyboardInterrupt as error:
-        status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
+        status = _SIGNAL_STATUS_BASE + error.args[0] if error.args else INTERRUPTED
         notes = _notes(error) or [_INTERRUPTED_MESSAGE]
         return _failed("; ".join(notes), status, is_json=is_json)
     except EOFError:
@@ -295,6 +295,6 @@ def _failed(
     if is_json:
         details: dict[str, Json] = {"problems": problems} if problems is not None else {}
         print_json({"error": message, "exit_status": int(status), **details})
-    if not is_json or lost_answer():
+    if not is_json or flush_output():
         print_error(message)
     return int(status)

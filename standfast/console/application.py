@@ -42,7 +42,7 @@ from standfast.console.http.client_address import is_among, peer_of
 from standfast.console.http.problem_details import Problem, as_response, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.metrics_page import MetricsPage
 from standfast.console.report_form import ReportForm
 from standfast.console.review_pages import ReviewPages
@@ -72,7 +72,7 @@ from standfast.usecases.triggers.message_intake import (
 log = logging.getLogger("standfast.serve")
 
 _HEALTH_SECONDS = 1.0  # maximum age of a cached health result, so that frequent polls cost nothing
-_TOLD_FOR_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
+_FAILURE_SHOWN_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -85,22 +85,22 @@ class App:
     installation: Installation
     triggers: Mapping[str, Trigger]
     trusted: tuple[Network, ...] = ()  # proxies whose client headers are trusted
-    desk: Desk = field(default_factory=Desk)  # queue for triggers and health
-    public_desk: Desk = field(
-        default_factory=lambda: Desk(workers=2)
+    desk: WorkQueue = field(default_factory=WorkQueue)  # queue for triggers and health
+    public_desk: WorkQueue = field(
+        default_factory=lambda: WorkQueue(workers=2)
     )  # queue for form, events, feeds
-    console_desk: Desk = field(default_factory=Desk)
-    review_desk: Desk = field(
-        default_factory=lambda: Desk(workers=1, most_waiting=2, patience_seconds=55.0)
+    console_desk: WorkQueue = field(default_factory=WorkQueue)
+    review_desk: WorkQueue = field(
+        default_factory=lambda: WorkQueue(workers=1, most_waiting=2, patience_seconds=55.0)
     )
-    metrics_desk: Desk = field(default_factory=lambda: Desk(workers=1, most_waiting=8))
+    metrics_desk: WorkQueue = field(default_factory=lambda: WorkQueue(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
     _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
     _health: tuple[float, bool] = (float("-inf"), False)
-    _took_nothing_at: float = float("-inf")  # when the ledger last failed to store a message
+    _store_failed_at: float = float("-inf")  # when the ledger last failed to store a message
 
     def __post_init__(self) -> None:
         self._keys = Keys(resolver=self.installation.resolver)
@@ -198,7 +198,7 @@ class App:
             self._health = (time.monotonic(), is_well)
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not respond")
-        if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
+        if time.monotonic() - self._store_failed_at < _FAILURE_SHOWN_SECONDS:
             # On a full disk the ledger can still be read, so the read above does not detect it.
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot store data; see the log"
@@ -298,9 +298,9 @@ class App:
     def _note(self, error: StandfastError | None = None) -> None:
         """Record for `/health` whether the ledger stored the last message."""
         if error is None:
-            self._took_nothing_at = float("-inf")
+            self._store_failed_at = float("-inf")
         elif not isinstance(error, (PlaybookNotFound, UsageError)):
-            self._took_nothing_at = time.monotonic()
+            self._store_failed_at = time.monotonic()
 
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
         """Return whether the request has a valid token or client certificate.

@@ -86,7 +86,7 @@ Work = Callable[[Session, Fields, str], str]  # processes a form; returns the re
 class ApprovalPages:
     """The pages for people.
 
-    `begin_work` is called with each incident that may continue after a form.
+    `begin_work` is called with the id of each incident that a processed form may continue.
     """
 
     installation: Installation

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from standfast.console.http.problem_details import Problem, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.calendar_feed import due_feed
@@ -44,7 +44,7 @@ class DeadlineCalendarFeed:
     """
 
     installation: Installation
-    desk: Desk
+    desk: WorkQueue
     _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
     _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
     _known: set[str] = field(default_factory=set)  # addresses that were valid at their last read

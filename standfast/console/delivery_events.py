@@ -28,7 +28,7 @@ from standfast.config.value_types import SecretReference
 from standfast.console.http.problem_details import Problem, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.webhook_secrets import Keys
 from standfast.errors import StandfastError
 from standfast.ledger.messages.delivery_reports import DeliveryChanges
@@ -55,7 +55,7 @@ class DeliveryEvents:
 
     installation: Installation
     keys: Keys
-    desk: Desk
+    desk: WorkQueue
     note: Callable[[StandfastError | None], None]  # called with the ledger's error, or None
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 

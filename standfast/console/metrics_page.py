@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from standfast.console.http.bearer_token import has_bearer, unauthorised
 from standfast.console.http.problem_details import wait_and_try_again
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.webhook_secrets import Keys
 from standfast.errors import StandfastError
 from standfast.usecases.core.installation import Installation
@@ -37,7 +37,7 @@ class MetricsPage:
 
     installation: Installation
     keys: Keys
-    desk: Desk  # queue with one worker
+    desk: WorkQueue  # queue with one worker
     _measured: tuple[float, bytes] = (float("-inf"), b"")
 
     async def show(self, request: Request) -> Response:

@@ -30,7 +30,7 @@ from standfast.console.http.problem_details import Problem
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
 from standfast.console.http.same_origin import refuse_other_sites
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import StandfastError
 from standfast.records import digest
@@ -59,7 +59,7 @@ class ReportForm:
         installation: Installation,
         trigger: FormTrigger,
         trusted: tuple[Network, ...],
-        desk: Desk,
+        desk: WorkQueue,
         note: Callable[[StandfastError | None], None],
     ) -> None:
         """Set up the form.

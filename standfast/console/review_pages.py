@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from standfast.console.approval_pages import ApprovalPages, incident_of
 from standfast.console.http.problem_details import Problem
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.sign_in.sessions import Session
 from standfast.console.sign_in.sign_in_pages import (
     PATH,
@@ -58,7 +58,7 @@ class ReviewPages:
     """The pages of reviews; `pages` decides on the visibility of incidents."""
 
     pages: ApprovalPages
-    desk: Desk
+    desk: WorkQueue
 
     @property
     def installation(self) -> Installation:

@@ -105,7 +105,7 @@ class SuricataWatcher:
                 garbage += 1
                 continue
             try:
-                if self.trigger.rule.means(event):
+                if self.trigger.rule.matches(event):
                     same = (key_of(event), _inputs_of(self.trigger, event))
                     wanted.setdefault(same, (index, event))
             except Exception as error:

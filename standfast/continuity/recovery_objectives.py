@@ -55,7 +55,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """True if an objective was missed, or should have been measured."""
+        """True if an objective was missed, or was not measured without excuse."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 

@@ -46,8 +46,8 @@ def is_missed(due: datetime, last_good: datetime | None) -> bool:
 def oldest_allowed(cron: str, time_zone: str, now: datetime) -> timedelta:
     """Return the allowed age of the newest run: two intervals of the schedule.
 
-    A run at the due time before the last is also recent enough, however long ago that is, because a
-    schedule may pause at night and on Sundays.
+    A run at the second-newest due time is also recent enough, however long ago that time is,
+    because a schedule may pause at night and on Sundays.
     """
     due = last_due(cron, time_zone, now)
     before = last_due(cron, time_zone, due - _MINUTE)

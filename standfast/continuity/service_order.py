@@ -3,7 +3,7 @@
 Rules
 - A service recovers after everything on which it depends; independent services recover in parallel.
 - A cycle is refused and named: no service in it could be the first.
-- A service with a shorter RTO than one of its dependencies is refused: it cannot be met.
+- A service with a shorter RTO than one of its dependencies is refused: that RTO cannot be met.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Applicability of obligations: holders, thresholds, and their questions.
+"""Applicability of obligations: parties, thresholds, and their questions.
 
 Rules
 - The configuration says which data roles (controller, processor) and which sectors the organisation
@@ -54,7 +54,7 @@ def _bound(part: Part | None = None, sector: Sector | None = None) -> Bound:
 
 
 _C, _P = Part.CONTROLLER, Part.PROCESSOR
-HOLDERS: Final[Mapping[str, Bound]] = {
+OBLIGATED_PARTIES: Final[Mapping[str, Bound]] = {
     "controller": _bound(_C),
     "owner/licensee of the data": _bound(_C),
     "organization in control of the data": _bound(_C),
@@ -91,8 +91,8 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Return whether the law may apply; ValueError for an unknown holder."""
-    bound = HOLDERS.get(obligation.obligated_party)
+    """Return whether the law may apply; ValueError for an unknown party."""
+    bound = OBLIGATED_PARTIES.get(obligation.obligated_party)
     if bound is None:
         raise ValueError(
             f"{obligation.id}: the obligated party {obligation.obligated_party!r} is unknown"
@@ -104,8 +104,8 @@ def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sec
 class Threshold:
     """The number of people, or the kind of incident, that requires a notice.
 
-    `least` and `most` bound the number of people, both inclusive. `question` is the judgement of a
-    person: either because there is no number, or because "yes" makes any number sufficient.
+    `least` and `most` bound the number of people, both inclusive. `question` asks a person for a
+    judgement: the rule has no number, or the answer "yes" makes any number of people sufficient.
     """
 
     least: int | None = None

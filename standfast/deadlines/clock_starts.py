@@ -70,7 +70,7 @@ def _after(*notices: str) -> Start:
 # major only after the first 24 hours).
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
-_PEOPLE_TOLD: Final = Start()  # replaced, by jurisdiction, by the notice to the people concerned
+_PEOPLE_NOTIFIED: Final = Start()  # stands for the jurisdiction's notice to affected people
 
 # Starts by the words after "from" in the data.
 _STARTS: Final[Mapping[str, Start]] = {
@@ -117,13 +117,13 @@ _STARTS: Final[Mapping[str, Start]] = {
         "us-fcc-2011-2007-authority", "us-fcc-2011-2024-authority"
     ),
     "communication": _after("br-anpd"),
-    "notice": _PEOPLE_TOLD,
-    "notice to residents": _PEOPLE_TOLD,
-    "not later than notice to residents": _PEOPLE_TOLD,
-    "BEFORE notice to residents": _PEOPLE_TOLD,
-    "notifying affected consumers": _PEOPLE_TOLD,
-    "giving notice to consumers": _PEOPLE_TOLD,
-    "distribution of notice to citizens (must be RECEIVED)": _PEOPLE_TOLD,
+    "notice": _PEOPLE_NOTIFIED,
+    "notice to residents": _PEOPLE_NOTIFIED,
+    "not later than notice to residents": _PEOPLE_NOTIFIED,
+    "BEFORE notice to residents": _PEOPLE_NOTIFIED,
+    "notifying affected consumers": _PEOPLE_NOTIFIED,
+    "giving notice to consumers": _PEOPLE_NOTIFIED,
+    "distribution of notice to citizens (must be RECEIVED)": _PEOPLE_NOTIFIED,
     "discovery or consumer notice, whichever is sooner": _any("discovery"),
 }
 
@@ -134,7 +134,7 @@ _BY_TRIGGER: Final[Mapping[str, Start]] = {
     "determination (or notice from third-party agent)": _any("determination", "notification"),
     "discovery/awareness of unauthorised access": _any("awareness", "discovery"),
 }
-_ALSO_PEOPLE_TOLD: Final = frozenset({"discovery or consumer notice, whichever is sooner"})
+_ALSO_PEOPLE_NOTIFIED: Final = frozenset({"discovery or consumer notice, whichever is sooner"})
 
 
 def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> Start:
@@ -145,7 +145,7 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
         start = _any(words)  # a contract names the fact itself
     if start is None:
         raise ValueError(f"{obligation.id}: unknown start {words!r}")
-    if start is _PEOPLE_TOLD or words in _ALSO_PEOPLE_TOLD:
+    if start is _PEOPLE_NOTIFIED or words in _ALSO_PEOPLE_NOTIFIED:
         notices = people_notices(obligation.jurisdiction, all_of_them)
         return Start(facts=start.facts, notices=notices)
     missing = [notice for notice in start.notices if notice not in all_of_them]

@@ -63,7 +63,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Was:
+class ReplacedDate:
     """A due date that a later fact replaced."""
 
     due: Reading
@@ -94,13 +94,13 @@ class Clock:
     due: Reading | None = None
     because: str = ""  # the reason for its state
     questions: tuple[Question, ...] = ()
-    was: tuple[Was, ...] = ()
+    was: tuple[ReplacedDate, ...] = ()
     blocks: tuple[Block, ...] = ()
     receipt: Fact | None = None
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def share_gone(self, now: datetime) -> float | None:
-        """Return the elapsed share of the period, 1 at its end, or None."""
+        """Return the elapsed share of the period, 1 at its end; None if undated."""
         if self.due is None or self.started_at is None:
             return None
         whole = (self.due.strict - self.started_at).total_seconds()
@@ -168,7 +168,7 @@ class _Run:
             due=due,
             because=because,
             questions=tuple(_questions(obligation, start, begun, facts)),
-            was=tuple(self._was(obligation, start, facts)),
+            was=tuple(self._replaced_dates(obligation, start, facts)),
             blocks=tuple(self._blocks(obligation, facts, due, delay)) if receipt is None else (),
             receipt=receipt,
             open_delay=delay
@@ -247,7 +247,9 @@ class _Run:
     def _days(self, obligation: Obligation) -> WorkingDays:
         return working_days(obligation.jurisdiction, self.reach.authority_country)
 
-    def _was(self, obligation: Obligation, start: Start, facts: Facts) -> Iterator[Was]:
+    def _replaced_dates(
+        self, obligation: Obligation, start: Start, facts: Facts
+    ) -> Iterator[ReplacedDate]:
         """Yield the dates that a later statement of the start replaced."""
         subjects = [(FactKind.TIME, name) for name in start.facts]
         subjects += [(FactKind.NOTIFIED, name) for name in start.notices]
@@ -260,7 +262,7 @@ class _Run:
                 continue
             due = self._due(obligation, start, earlier.at)
             if due is not None:
-                yield Was(due=due, replaced_by=fact)
+                yield ReplacedDate(due=due, replaced_by=fact)
 
     def _blocks(
         self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None

@@ -3,8 +3,8 @@
 Rules
 - A line with an unknown key, a missing key or an unknown word is rejected with its number: an
   obligation that was read only in part could show a wrong date.
-- The words of the law about starts, holders and thresholds are stored as text; `clock_starts` and
-  `applicability` interpret this text.
+- The words of the law about starts, obligated parties and thresholds are stored as text;
+  `clock_starts` and `applicability` interpret this text.
 """
 
 import json

@@ -7,9 +7,8 @@ Rules
 - Each act is one line, appended and synchronised to disk before the act is reported. No line is
   ever rewritten.
 - Each line contains the hash of the line before it, and the first contains the hash of the seal: a
-  changed, moved or removed line is detected. Lines that were cut from the end are not detected by
-  the chain alone: the ledger records the hash of each act's line, and the chain must contain these
-  hashes.
+  changed, moved or removed line is detected. The chain alone does not show that lines were cut from
+  its end: the ledger records the hash of each act's line, and the chain must contain these hashes.
 - No line is added to a chain that does not verify: a person must examine it first.
 """
 

@@ -37,7 +37,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class BannedUse:
     """One banned phrase in a text."""
 
     file: str
@@ -62,9 +62,9 @@ def find_banned_phrases(text: str, language: str) -> Iterator[tuple[str, Rule]]:
                 yield from ((found[0], rule) for found in finder.finditer(text))
 
 
-def banned(template: Template) -> list[Said]:
+def banned(template: Template) -> list[BannedUse]:
     """Return every banned phrase of a template, language by language."""
-    found: dict[Said, None] = {}
+    found: dict[BannedUse, None] = {}
     for language, parts in sorted(template.languages.items()):
         texts = [
             (f"{language}/{file}", html.unescape(_TAGS.sub(" ", source)))
@@ -75,7 +75,7 @@ def banned(template: Template) -> list[Said]:
         texts += [(SPEC_FILE, words) for words in template.words_in(language)]
         for file, text in texts:
             for words, rule in find_banned_phrases(text, language):
-                phrase = Said(
+                phrase = BannedUse(
                     file=file, language=language, words=words, rule=rule.name, why=rule.why
                 )
                 found[phrase] = None

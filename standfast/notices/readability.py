@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from textstat.textstat import textstatistics
 
 LONGEST_SENTENCE = 30  # words
-_TELLING = 8  # words; the score of a shorter sentence means little
+_FEWEST_SCORED_WORDS = 8  # words; the score of a shorter sentence means little
 
 _ENDS = re.compile(r"[.!?:][”“»\"'’\s]*$")
 _BETWEEN = re.compile(r"(?<=[.!?])[”“»\"'’\u00a0]*\s+")
@@ -122,9 +122,9 @@ def measured_text(whole: list[str], besides: list[str], language: str) -> Measur
         counter = _counter(spoken)
         worse = 1 if formula.is_grade else -1
         score = _score(counter, " ".join(whole), spoken)
-        telling = [sentence for sentence in single if _words(sentence) >= _TELLING]
+        scored = [sentence for sentence in single if _words(sentence) >= _FEWEST_SCORED_WORDS]
         hardest = max(
-            telling or single,
+            scored or single,
             key=lambda sentence: worse * _score(counter, sentence, spoken),
             default="",
         )

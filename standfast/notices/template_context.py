@@ -10,8 +10,8 @@ Rules
 - `labels` translate the codes that an operator enters (`phone`) into words of each language; a
   value that is not a code is used as written.
 - A list may also be given as one text with commas, the form of a playbook's input.
-- A list with `follows` that gets no value uses the codes of the list that it follows, as far as it
-  has labels for them: so the advice about the data matches the data concerned.
+- A list with `follows` and without a value uses the codes of the list that it follows, if it has
+  labels for them. The advice about data then matches the data concerned.
 - Every variable and slot has a description and an example: a preview needs nothing else.
 """
 
@@ -49,8 +49,8 @@ Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 class Variable(Section):
     """One value of the incident, the same for every recipient.
 
-    `text` is one line. `date` is a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), which each
-    language writes in its own form, or words. `lines` may have several lines and must not be in a
+    `text` is one line. `date` is a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), shown in
+    the form of each language, or free text. `lines` may have several lines and must not be in a
     subject. `list` has one line an entry. `number` is a whole number. `flag` is true or false. A
     variable without `default` is required.
     """

@@ -37,7 +37,7 @@ from standfast.playbook.answer_dependencies import ASKS, answers_behind
 from standfast.playbook.model import OnPartial, Step, StepKind
 from standfast.playbook.rendering.step_labels import condition
 from standfast.playbook.run_state import Counts, State, StepView
-from standfast.playbook.step_graph import behind
+from standfast.playbook.step_graph import all_needs
 from standfast.records import Json, JsonObject, Mode, StepState, utc
 
 PATIENCE = timedelta(minutes=1)  # without progress, until steps that come `after` may begin
@@ -157,7 +157,7 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
     Earlier steps without answers delay it only if it needs them.
     """
     asked = answers_behind(state.playbook, step)
-    for name in behind(state.playbook)[step.name]:
+    for name in all_needs(state.playbook)[step.name]:
         needed = state.playbook.step(name)
         hangs_on_answers = name in asked or answers_behind(state.playbook, needed)
         is_through = not is_pending(needed, state) and state.steps[name].state.is_final

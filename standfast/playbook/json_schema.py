@@ -151,11 +151,11 @@ def _step() -> JsonObject:
         "properties": common | own,
         "additionalProperties": False,
         "oneOf": kinds,
-        "allOf": [_of_action(action) for action in _usable()],
+        "allOf": [_action_rules(action) for action in _usable()],
     }
 
 
-def _of_action(action: Action) -> JsonObject:
+def _action_rules(action: Action) -> JsonObject:
     """Return the rules for a step with this action."""
     required = [name for name, spec in action.arguments.items() if spec.required]
     rules: dict[str, Json] = {

@@ -22,7 +22,7 @@ from enum import StrEnum
 
 from standfast.records import Json
 
-AT_A_TABLE = "tabletop-"  # prefix of the playbook names of tabletop exercises
+TABLETOP_PREFIX = "tabletop-"  # prefix of the playbook names of tabletop exercises
 
 
 class InputType(StrEnum):

@@ -40,9 +40,9 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNotice:
-    """An approved notice: its body in each language, its recipients' root.
+    """An approved notice: its body in each language, and its Merkle root.
 
-    The Merkle root binds the notice to its recipients.
+    The root, over the digests of the recipients, binds the notice to them.
     """
 
     template: str

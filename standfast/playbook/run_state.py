@@ -56,7 +56,7 @@ class StepView:
     level: int = 0  # ASKING: how often it was escalated
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: nobody is left
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
-    joined: int = 0  # number of the triggers that added targets to the incident and that it covers
+    joined: int = 0  # number of triggers with added targets that this round covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
     approvals: int = 0  # signatures that verify
     approvals_needed: int = 0  # fixed by the plan; the blast radius may require more

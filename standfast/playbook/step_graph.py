@@ -25,8 +25,8 @@ def in_order(playbook: Playbook) -> tuple[Step, ...]:
     return tuple(placed.values())
 
 
-def behind(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
-    """Return for each step the names of all that it needs, directly or not.
+def all_needs(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
+    """Return for each step the names of its direct and indirect needs.
 
     With `without_after`, needs that only fix the order (`after`) do not count.
     """
@@ -42,7 +42,7 @@ def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
 
     A need that another need implies is left out.
     """
-    far = behind(playbook)
+    far = all_needs(playbook)
     return {
         step.name: frozenset(
             need

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from standfast.errors import PlaybookInvalid, UsageError
-from standfast.playbook.model import AT_A_TABLE
+from standfast.playbook.model import TABLETOP_PREFIX
 from standfast.playbook.parser.field_reader import LONGEST_TEXT, Fields, Notes
 from standfast.playbook.parser.playbook_file import DASHED_HINT, DASHED_NAME, IDENTIFIER
 from standfast.playbook.parser.yaml_tree import Node, read_tree
@@ -132,7 +132,7 @@ def load_exercise(text: str, file: str) -> Exercise:
 def as_playbook(exercise: Exercise) -> str:
     """Return the playbook of an exercise: one step for each inject."""
     lines = [
-        f"playbook: {AT_A_TABLE}{exercise.name}"[: len("playbook: ") + 40],
+        f"playbook: {TABLETOP_PREFIX}{exercise.name}"[: len("playbook: ") + 40],
         f"version: {exercise.version}",
         f"title: {_quoted(exercise.title)}",
         f"use_when: {_quoted(f'To rehearse {exercise.playbook} at a table.')}",

@@ -141,7 +141,8 @@ def render(template: str, clock: Clock, **values: object) -> str:
 
 @lru_cache(maxsize=2)  # the zone of the organisation, and UTC
 def _environment(time_zone: str) -> Environment:
-    # Cached with the compiled templates: they take 14 ms, and `serve` renders for anybody.
+    # Cached with the compiled templates: compiling takes 14 ms, and anybody can make `serve`
+    # render.
     clock = Clock(time_zone)
     environment = Environment(
         loader=PackageLoader("standfast.reports"),

@@ -335,7 +335,7 @@ class IncidentReport:
     evidence: tuple[EvidenceLine, ...] = ()
     notes: tuple[NoteLine, ...] = ()
     seal_key: str = ""  # the public key of the seals over it, hex
-    ways: Mapping[str, int] = field(default_factory=dict)  # number of runners by their `way`
+    ways: Mapping[str, int] = field(default_factory=dict)  # number of runners by kind
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()

@@ -26,7 +26,7 @@ class EveRule:
     categories: frozenset[str] = frozenset()  # compared without case
     networks: tuple[Network, ...] = ()
 
-    def means(self, event: Mapping[str, object]) -> bool:
+    def matches(self, event: Mapping[str, object]) -> bool:
         """Return whether the event is an alert that matches the rule."""
         alert = event.get("alert")
         if event.get("event_type") != "alert" or not isinstance(alert, Mapping):

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from standfast.deadlines.applicability import HOLDERS, Part, Sector, binds, threshold_of
+from standfast.deadlines.applicability import OBLIGATED_PARTIES, Part, Sector, binds, threshold_of
 from standfast.deadlines.clock_starts import QUESTIONS, start_of
 from standfast.deadlines.obligations import Kind, Obligation, Recipient, is_same_notice, read
 
@@ -62,7 +62,9 @@ def test_each_obligated_party_is_known_and_used(
 ) -> None:
     everybody = frozenset(Part), frozenset(Sector)
     assert all(binds(obligation, *everybody) for obligation in shipped.values())
-    assert {obligation.obligated_party for obligation in shipped.values()} == HOLDERS.keys()
+    assert {
+        obligation.obligated_party for obligation in shipped.values()
+    } == OBLIGATED_PARTIES.keys()
 
 
 def test_each_threshold_is_a_number_or_a_question(shipped: Mapping[str, Obligation]) -> None:

@@ -13,7 +13,7 @@ from standfast.playbook.model import OnPartial, Playbook, StepKind
 from standfast.playbook.parser.playbook_file import load, load_inputs
 from standfast.playbook.rendering.plain_text import as_text
 from standfast.playbook.run_state import State, StepView
-from standfast.playbook.step_graph import behind
+from standfast.playbook.step_graph import all_needs
 from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.records import StepState
 from tests.cli.test_app import COMMANDS
@@ -122,7 +122,7 @@ def test_containment_waits_for_no_person(path: Path) -> None:
         if (step.action or "").startswith("accounts."):
             assert step.approval is None
             assert step.on_partial is OnPartial.GO_ON
-            kinds = {playbook.step(name).kind for name in behind(playbook)[step.name]}
+            kinds = {playbook.step(name).kind for name in all_needs(playbook)[step.name]}
             # The second proof is half an hour later, and only therefore after a person's work.
             later = {StepKind.WAIT, StepKind.MANUAL} if step.name == "still_shut" else set()
             assert kinds <= {StepKind.DO} | later
@@ -177,14 +177,14 @@ def test_ransomware_isolates_before_it_freezes() -> None:
     nothing_known = state_of(playbook, inputs={"accounts": None})
     begun = [move for move in next_moves(nothing_known, NOON) if isinstance(move, Prompt)]
     assert begun == [Prompt(step="isolate", round=1), Prompt(step="protect_backups", round=1)]
-    assert behind(playbook)["freeze_logs"] >= {"isolate", "protect_backups"}
-    assert behind(playbook)["memory"] >= {"isolate"}
+    assert all_needs(playbook)["freeze_logs"] >= {"isolate", "protect_backups"}
+    assert all_needs(playbook)["memory"] >= {"isolate"}
     assert "DO NOT SWITCH OFF" in playbook.step("isolate").instructions
 
 
 def test_insider_is_locked_after_evidence_and_preparation() -> None:
     playbook = read(ROOT / "playbooks" / "insider-agent.yaml")
-    assert behind(playbook)["lock"] >= {"go_ahead", "freeze_logs", "act", "prepare_talk"}
+    assert all_needs(playbook)["lock"] >= {"go_ahead", "freeze_logs", "act", "prepare_talk"}
     for step in playbook.steps:
         assert step.approval or step.roles or step.kind is StepKind.WAIT
         assert step.action != "notices.send"
@@ -194,7 +194,7 @@ def test_vishing_locks_and_holds_the_recording_at_once() -> None:
     playbook = read(ROOT / "playbooks" / "agent-vishing.yaml")
     begun = {move.step for move in next_moves(state_of(playbook), NOON)}
     assert begun == {"lock", "keep_recording", "freeze_logs"}
-    assert behind(playbook)["give_back"] >= {"undo_mfa", "still_shut"}
+    assert all_needs(playbook)["give_back"] >= {"undo_mfa", "still_shut"}
 
 
 def test_customers_are_notified_after_staff_if_affected() -> None:

@@ -33,8 +33,8 @@ ALERT: dict[str, Any] = {
     ],
 )
 def test_a_rule_means_what_it_names(rule: EveRule, means: bool) -> None:
-    assert rule.means(ALERT) is means
-    assert rule.means({**ALERT, "event_type": "flow"}) is False
+    assert rule.matches(ALERT) is means
+    assert rule.matches({**ALERT, "event_type": "flow"}) is False
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_a_rule_means_what_it_names(rule: EveRule, means: bool) -> None:
 )
 def test_odd_event_is_ignored(event: dict[str, Any]) -> None:
     rule = EveRule(gravest=3, categories=frozenset({"x"}), networks=(ip_network("10.0.0.0/8"),))
-    assert rule.means(event) is False
-    assert EveRule(gravest=3).means(event) is False
+    assert rule.matches(event) is False
+    assert EveRule(gravest=3).matches(event) is False
     assert key_of(event)
 
 

@@ -52,7 +52,7 @@ class AccountState:
     is_enabled: bool | None = None  # None if the directory does not report it
     live_sessions: int | None = None  # None if the directory cannot count them
     prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
-    reason: str = ""  # why the account could not be read, if that is why exists is False
+    reason: str = ""  # why the look-up failed; empty if it succeeded
     obstacle: str = ""  # why a lock would be refused, if the directory reports it
 
 
@@ -69,7 +69,7 @@ class SecondFactors:
     """The accounts that can sign in without a second factor."""
 
     without: tuple[WithoutFactor, ...]
-    looked_at: int | None = None  # None: the directory names only those without
+    looked_at: int | None = None  # None: the directory lists only the accounts without a factor
     unsaid: int = 0  # accounts whose factors the directory does not report
     is_whole: bool = True  # False: there are more accounts, which were not queried
 
@@ -81,7 +81,7 @@ class Connector(ABC):
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
     irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
-    # Tested against the provider's published description only, because no real service runs here.
+    # True: tested only against the provider's published description, not a real service.
     is_contract_tested: bool = False
     # Fields of a prior state that identify an account permanently; empty if there are none.
     identity: tuple[str, ...] = ()

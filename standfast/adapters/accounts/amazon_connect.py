@@ -57,20 +57,20 @@ class Pace:
         self._monotonic = monotonic
         self._sleep = sleep
         self._guard = threading.Lock()
-        self._free_at: dict[str, float] = {}  # by operation, the time of its last turn
+        self._last_turn: dict[str, float] = {}  # time of the last turn, by operation
 
     def wait(self, operation: str, deadline: Deadline) -> None:
         """Wait for a turn; `Unavailable` if the turn is after the deadline."""
         gap = 1 / PER_SECOND
         with self._guard:
             now = self._monotonic()
-            turn = max(self._free_at.get(operation, 0.0), now - BURST * gap) + gap
+            turn = max(self._last_turn.get(operation, 0.0), now - BURST * gap) + gap
             if turn - now > deadline.left_seconds():
                 raise Unavailable(
                     "too many requests to Connect are waiting",
                     retry_after_seconds=max(turn - now, RETRY_SECONDS),
                 )
-            self._free_at[operation] = turn
+            self._last_turn[operation] = turn
         if turn > now:
             self._sleep(turn - now)
 

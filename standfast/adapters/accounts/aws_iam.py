@@ -124,16 +124,16 @@ class AwsIam(PerAccountConnector):
             self._keys(principal, deadline),
             self._has_password(principal, deadline),
         )
-        ways_in = list(keys.values()).count("Active") + int(has_password)
+        credentials = list(keys.values()).count("Active") + int(has_password)
         is_locked = locked_at is not None
         if locked_at and (cut_at is None or cut_at < locked_at):
-            ways_in += 1  # a session from before the lock would be valid after an undo
+            credentials += 1  # an older session, which would be valid again after an undo
         prefix = "role/" if principal.kind == "role" else ""
         unique = str(inner[f"{principal.kind.capitalize()}Id"])
         return Account(
             id=f"{prefix}{spelt} {unique}",
             is_enabled=not is_locked,
-            live_sessions=ways_in if is_locked else None,
+            live_sessions=credentials if is_locked else None,
             prior={"keys": dict(keys), "password": has_password},
         )
 

@@ -32,7 +32,7 @@ class Fault(StrEnum):
     FAIL = "fail"  # nothing happens; FAILED, a retry does not help
     BUSY = "busy"  # nothing happens; FAILED, a retry may help
     LOST_REQUEST = "lost_request"  # nothing happens, but the caller cannot see that; UNKNOWN
-    LOST_ANSWER = "lost_answer"  # the act happens, but the caller cannot see that; UNKNOWN
+    LOST_ANSWER = "flush_output"  # the act happens, but the caller cannot see that; UNKNOWN
     HANG = "hang"  # no answer until `let_go` or the time-out; nothing happens; UNKNOWN
 
 
@@ -234,7 +234,7 @@ class SimulatedConnector(Connector):
             self._let_go.wait(self.limits.timeout_seconds)
         if fault is None or fault is Fault.LOST_ANSWER:
             with self._guard:
-                account = self._meant(verb, order)
+                account = self._account_of(verb, order)
                 if account is None:
                     result = _refused(order, ABSENT)
                 elif verb != "undo" and account.id != (order.prior or {}).get("id", account.id):
@@ -263,7 +263,7 @@ class SimulatedConnector(Connector):
                     reason="the directory did not answer",
                 )
 
-    def _meant(self, verb: str, order: Order) -> _Account | None:
+    def _account_of(self, verb: str, order: Order) -> _Account | None:
         """Return the account of an order: by its name, and in an undo by its id."""
         known_id = (order.prior or {}).get("id")
         if verb != "undo" or known_id is None:

@@ -58,7 +58,7 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; columns need our names, and other columns become slots.
+    """Run one SELECT; its columns have our names, and others become slots.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
     Unavailable if the server does not answer.

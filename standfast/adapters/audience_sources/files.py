@@ -27,7 +27,7 @@ from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
-# Not `address`, which in other people's files is mostly a postal one.
+# `address` is left out: in foreign files, it is mostly a postal address.
 _OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
 _READS = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -39,9 +39,10 @@ def csv_audience(
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
-    `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, only an address must be
-    among the columns, and columns that have our own names in the header (`is_minor`, `postal_1`)
-    are read too. Raises ConfigurationError if the file, a column or a closing quote is missing.
+    `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, the file needs only the
+    column of the address, or `postal_1`, and columns with our own names in the header (`is_minor`,
+    `postal_1`) are read too. Raises ConfigurationError if the file, a column or a closing quote is
+    missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):
@@ -92,7 +93,7 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run one SELECT on SQLite; columns need our names, others become slots.
+    """Run one SELECT on SQLite; columns have our names, others become slots.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the

@@ -77,7 +77,7 @@ class PagedHttpSource(SealedSource):
 
     @abstractmethod
     def _next_query(self, answer: Answer) -> JsonObject | None:
-        """Return what the next page adds to the query; None after the last.
+        """Return the query parameters of the next page; None after the last.
 
         Raises ValueError if the answer is not a page.
         """

@@ -129,7 +129,7 @@ class PostgresqlEvidence(SealedSource):
     def _item(
         self, files: ItemFolder, path: str, read: Callable[["Connection", CollectedFile], str]
     ) -> Item:
-        """Return the item that `read` wrote; it returns what is missing."""
+        """Return the item that `read` wrote; `read` returns the missing part."""
         with CollectedFile(files, path) as file:
             try:
                 with closing(self._connect()) as connection:
@@ -139,7 +139,7 @@ class PostgresqlEvidence(SealedSource):
             return file.item(missing)
 
     def _explain(self, error: Exception) -> str:
-        """Return the text of an error, without what the server wrote."""
+        """Return the text of an error, without the server's own text."""
         import psycopg
 
         if isinstance(error, psycopg.errors.InsufficientPrivilege):

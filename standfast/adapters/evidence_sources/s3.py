@@ -1,7 +1,7 @@
 """Objects below a prefix of a bucket as evidence: CloudTrail, other logs.
 
     FOLDER/SOURCE/TOKEN/files/objects/…        each object, under its key below the prefix's folder
-                             /objects.jsonl    for each: its path, and what S3 says about it
+                             /objects.jsonl    for each: its path, and its metadata in S3
 
 Rules
 - The backup source for buckets lists and reads: it repeats interrupted reads, never mixes two

@@ -1,4 +1,4 @@
-"""Base class of sources that seal what they collect in a folder.
+"""Base class of sources that collect into a sealed folder.
 
     FOLDER/SOURCE/TOKEN.partial/            while it is collected
     FOLDER/SOURCE/TOKEN/files/…             the collected files
@@ -125,7 +125,7 @@ class SealedSource(EvidenceSource):
 
     @abstractmethod
     def _scope(self) -> str:
-        """Return what is collected, for the plan; `Unavailable` if impossible."""
+        """Return the scope of the collection for the plan, or raise `Unavailable`."""
 
     @abstractmethod
     def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
@@ -136,7 +136,7 @@ class SealedSource(EvidenceSource):
         """
 
     def describe(self) -> str:
-        """Return what is collected and where it is copied."""
+        """Return the scope of the collection and the destination of the copy."""
         then = f"; then copy it to {self._elsewhere.where}" if self._elsewhere else ""
         return f"{self._scope()}{then}"
 

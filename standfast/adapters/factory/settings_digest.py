@@ -8,8 +8,8 @@ Rules
   directory whose log it reads.
 - A sender that takes over from another one is included: it carries the messages that were approved
   for the first.
-- Secrets are named in the configuration, never written; their values do not count. Nor does the
-  content of a program or file that a setting names.
+- The configuration contains names of secrets, never their values, so the values do not count. The
+  content of a program or file that a setting names does not count either.
 """
 
 from collections.abc import Mapping, Sequence

@@ -50,7 +50,7 @@ class Command(Procedure):
             if argv and places(argv[0]):
                 raise ConfigurationError(f"{name}: the program itself cannot be a parameter")
             check_templates(name, argv, settings.parameters)
-        self._refuse_options_in_disguise()
+        self._refuse_option_like_numbers()
         self.can_observe = bool(settings.observe)
         self.can_undo = bool(settings.undo)
         self.changes_nothing = settings.changes_nothing
@@ -151,7 +151,7 @@ class Command(Procedure):
             raise _NotStarted(f"user {user!r}: not on this machine. Correct `user`.") from None
         return entry.pw_uid, entry.pw_gid
 
-    def _refuse_options_in_disguise(self) -> None:
+    def _refuse_option_like_numbers(self) -> None:
         """Reject a number as a whole argument if it could be read as an option.
 
         A negative number begins with a hyphen.

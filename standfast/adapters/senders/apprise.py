@@ -21,7 +21,7 @@ from standfast.errors import ConfigurationError, ExtraMissing
 from standfast.records import EffectState, Limits, Result
 from standfast.time_limit import Deadline, within
 
-COME_BACK_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 
 
 class AppriseSender(Sender):
@@ -50,7 +50,7 @@ class AppriseSender(Sender):
         left = deadline.left_seconds()
         if left == 0.0:
             reason = "not sent: the time limit of the call was over"
-            return EffectState.FAILED, reason, COME_BACK_SECONDS
+            return EffectState.FAILED, reason, RETRY_SECONDS
         try:
             is_taken = within(
                 left,

@@ -34,7 +34,7 @@ from standfast.spreadsheet_csv import formula_safe
 
 WRITTEN = "written as a letter. Report its posting with `standfast notice posted`."
 MARK_LENGTH = 8
-COME_BACK_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 _MOST_LINES = 7  # the name and six address lines
 _BODY = re.compile(r"<body\b[^>]*>(.*)</body>", re.DOTALL | re.IGNORECASE)
 _LETTER = re.compile(rb'<section id="letter-([A-Za-z0-9_.-]+)"')
@@ -125,7 +125,7 @@ class LettersSender(Sender):
                     target=message.address,
                     state=EffectState.FAILED,
                     reason=reason,
-                    retry_after_seconds=COME_BACK_SECONDS,
+                    retry_after_seconds=RETRY_SECONDS,
                 )
                 for message in messages
             ]

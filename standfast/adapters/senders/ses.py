@@ -41,7 +41,7 @@ from standfast.records import EffectState, Limits, Result
 from standfast.secrets import Reveal
 from standfast.time_limit import Deadline, within
 
-COME_BACK_SECONDS = 30.0
+RETRY_SECONDS = 30.0
 TOKEN_TAG = "standfast_token"  # noqa: S105 - the name of a tag, no secret
 _BUSY = frozenset({"TooManyRequestsException", "Throttling", "ThrottlingException", "SlowDown"})
 _ABOUT_THE_MESSAGE = frozenset({"BadRequestException", "MessageRejected"})
@@ -84,7 +84,7 @@ class SesSender(Sender):
         rest: _Answer | None = None
         for message in messages:
             if rest is None and deadline.left_seconds() == 0.0:
-                rest = _failed("not sent: the time limit of the call was over", COME_BACK_SECONDS)
+                rest = _failed("not sent: the time limit of the call was over", RETRY_SECONDS)
             answer = rest or self._hand_over(message, deadline)
             if answer.is_for_all:
                 rest = answer
@@ -172,14 +172,14 @@ def _judge(error: Exception) -> _Answer:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = code if code.isascii() and code.isalnum() else str(status)
         if code in _BUSY or status in (429, 503):
-            return _failed(f"SES answered {code}", COME_BACK_SECONDS, is_for_all=True)
+            return _failed(f"SES answered {code}", RETRY_SECONDS, is_for_all=True)
         if code in _ABOUT_THE_MESSAGE:
             return _Answer(state=EffectState.REFUSED, reason=f"SES answered {code}")
         if status >= 500:
             return _Answer(state=EffectState.UNKNOWN, reason=f"SES answered {code}")
         return _failed(f"SES answered {code}", is_for_all=True)
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
-        return _failed("SES cannot be reached", COME_BACK_SECONDS, is_for_all=True)
+        return _failed("SES cannot be reached", RETRY_SECONDS, is_for_all=True)
     if isinstance(error, NoCredentialsError | PartialCredentialsError | SSLError):
         return _failed(f"SES cannot be called ({kind})", is_for_all=True)
     if isinstance(error, HTTPClientError):

@@ -17,7 +17,7 @@ from standfast.records import Json, JsonObject
 from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
-    from standfast.notices.banned_phrases import Said
+    from standfast.notices.banned_phrases import BannedUse
     from standfast.notices.readability import Measured
     from standfast.notices.template_renderer import Template
 
@@ -109,7 +109,7 @@ def _too_hard(measured: "list[Measured]") -> list[str]:
     ]
 
 
-def _banned_line(phrase: "Said") -> str:
+def _banned_line(phrase: "BannedUse") -> str:
     return f"{phrase.file}: {phrase.words!r} {phrase.rule}: {phrase.why}"
 
 
@@ -128,7 +128,7 @@ def _measured_json(measured: "Measured") -> JsonObject:
     }
 
 
-def _said_json(phrase: "Said") -> JsonObject:
+def _said_json(phrase: "BannedUse") -> JsonObject:
     return {
         "file": phrase.file,
         "language": phrase.language,

@@ -12,7 +12,7 @@ from standfast.cli.recovery.paper import paper
 from standfast.cli.recovery.service_recovery import open_, plan, report, status
 
 
-def _under_recover(command: Command, summary: str = "") -> Command:
+def _recovery_command(command: Command, summary: str = "") -> Command:
     """Return a command on incidents with the texts of this group."""
     renamed = copy(command)
     renamed.example = command.example.replace("standfast incident", "standfast recover")
@@ -28,9 +28,9 @@ recover = Group(
     "A recovery of services is an incident: the commands of `standfast incident` work on it too.",
     commands=[
         *(plan, open_, status, report),
-        *map(_under_recover, (approve, answer, accept, retry, stop, resume)),
-        _under_recover(undo, "Put the previous data back; keep the restored data next to it."),
-        _under_recover(close, "Close a recovery; restored data and data set aside stay."),
+        *map(_recovery_command, (approve, answer, accept, retry, stop, resume)),
+        _recovery_command(undo, "Put the previous data back; keep the restored data next to it."),
+        _recovery_command(close, "Close a recovery; restored data and data set aside stay."),
         *(paper, installation),
     ],
 )

@@ -9,7 +9,7 @@ import click
 from flows.roles import ROLES, role_named
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import lost_answer
+from standfast.cli.terminal.output import flush_output
 from standfast.errors import ConfigurationError, ExitStatus
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
         )
-        lost_answer()  # `serve` continues even if its output cannot be written
+        flush_output()  # `serve` continues even if its output cannot be written
         return services
 
     return ExitStatus(

@@ -9,7 +9,7 @@ Rules
 - Lines are cut or folded only on a terminal.
 - Tables are laid out here, because importing rich takes a tenth of a second; progress uses rich.
 - A stream that cannot be written (a full disk) does not change the command's work: the rest of the
-  output is dropped, and `lost_answer` returns the reason after the command has ended.
+  output is dropped, and `flush_output` returns the reason after the command has ended.
 """
 
 import codecs
@@ -97,7 +97,7 @@ def print_error(message: str) -> None:
         discard_output(sys.stderr)
 
 
-def lost_answer() -> str | None:
+def flush_output() -> str | None:
     """Flush standard output; return why output was lost, or None.
 
     A reader that closed the pipe raises BrokenPipeError; its output does not count as lost.

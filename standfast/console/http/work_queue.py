@@ -28,8 +28,8 @@ _COME_AGAIN_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
-class Desk:
-    """The threads of one kind of client, and their queue."""
+class WorkQueue:
+    """Worker threads for one kind of client, with a bounded queue."""
 
     workers: int = WORKERS
     most_waiting: int = MOST_WAITING

@@ -31,7 +31,7 @@ from standfast.console.http.problem_details import wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
 from standfast.console.http.same_origin import refuse_other_sites
-from standfast.console.http.work_queue import Desk
+from standfast.console.http.work_queue import WorkQueue
 from standfast.console.sign_in.passkey_challenges import Challenges
 from standfast.console.sign_in.sessions import LONGEST_SECONDS, Session, Sessions
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
@@ -125,7 +125,7 @@ class SignInPages:
     """The sign-in of the console."""
 
     installation: Installation
-    desk: Desk
+    desk: WorkQueue
     trusted: tuple[Network, ...]
     sessions: Sessions = field(default_factory=Sessions)
     challenges: Challenges = field(default_factory=Challenges)

@@ -37,10 +37,10 @@ from standfast.playbook.cacao.step_extension import EXTENSION, HEAD, ORDER, STEP
 from standfast.playbook.cacao.step_order import Choice, Flow, Place
 from standfast.playbook.cacao.text_sanitizer import (
     clean,
+    command_text,
     is_plain,
     literal,
     one_line,
-    said_by,
     slug,
     unique,
 )
@@ -75,10 +75,10 @@ def import_cacao(text: str, file: str) -> Imported:
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
     own = None if head is None else _written(_own(document, head, text, file))
-    if own is not None and _shows(document, own, file):
+    if own is not None and _equals_extensions(document, own, file):
         imported = Imported(text=own, warnings=())
     else:
-        maker = _Maker(document)
+        maker = _Converter(document)
         try:
             body = maker.playbook()
         except ValueError as error:
@@ -91,11 +91,11 @@ def import_cacao(text: str, file: str) -> Imported:
     try:
         load(imported.text, file)  # checks that the result is a valid playbook
     except PlaybookInvalid as error:
-        raise _by_no_line(error) from None
+        raise _without_lines(error) from None
     return imported
 
 
-def _by_no_line(error: PlaybookInvalid) -> PlaybookInvalid:
+def _without_lines(error: PlaybookInvalid) -> PlaybookInvalid:
     """Return the error without lines: they refer to the converted text."""
     return PlaybookInvalid([replace(problem, line=0) for problem in error.problems])
 
@@ -122,16 +122,16 @@ def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> d
     return {**head[HEAD], "steps": steps}
 
 
-def _shows(document: Document, own: str, file: str) -> bool:
+def _equals_extensions(document: Document, own: str, file: str) -> bool:
     """Return whether the visible steps equal the steps in the extensions."""
     try:
         shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
     except PlaybookInvalid as error:
-        raise _by_no_line(error) from None
+        raise _without_lines(error) from None
     return all(document.get(key) == shown.get(key) for key in _SHOWN)
 
 
-class _Maker:
+class _Converter:
     """Converter of one foreign document."""
 
     def __init__(self, document: Document) -> None:
@@ -140,7 +140,7 @@ class _Maker:
         self._flow = Flow(document)
         self._names: set[str] = set()
         self._last: dict[str, list[str]] = {}  # step of the document → last steps of its conversion
-        self._ways: dict[Choice, str] = {}  # condition of each branch
+        self._conditions: dict[Choice, str] = {}  # condition of each branch
         self._inputs = inputs_of(document)
         self.warnings: list[str] = []
         self.steps: dict[str, dict[str, Any]] = {}
@@ -191,12 +191,12 @@ class _Maker:
                     self._warn(
                         name,
                         f"{command['type']} runs as [{section}.{own}], which the configuration "
-                        f"must allow. The file has: {one_line(said_by(command))}",
+                        f"must allow. The file has: {one_line(command_text(command))}",
                     )
             self.steps[own] = whole | body
             needs = [own]
         self._last[name] = needs
-        self._note_ways(name, step)
+        self._note_conditions(name, step)
 
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the steps for a document step; none if inputs alone decide it."""
@@ -227,7 +227,7 @@ class _Maker:
                 return [{"decide": question, "options": _options(step)}]
 
     def _command(self, name: str, command: Mapping[str, Any]) -> dict[str, Any]:
-        kind, text = command["type"], said_by(command)
+        kind, text = command["type"], command_text(command)
         if kind not in _EXECUTED:
             if kind != "manual":
                 self._warn(name, f"a command of type {kind} becomes a manual step")
@@ -245,44 +245,48 @@ class _Maker:
         return {"do": _EXECUTED[kind], "with": arguments, "approval": {"count": 1, "reason": who}}
 
     def _condition(self, place: Place) -> str:
-        ways = [self._ways[choice] for choice in place.choices or ()]
-        return ways[0] if len(ways) == 1 else " and ".join(f"({way})" for way in ways)
+        conditions = [self._conditions[choice] for choice in place.choices or ()]
+        if len(conditions) == 1:
+            return conditions[0]
+        return " and ".join(f"({condition})" for condition in conditions)
 
-    def _note_ways(self, name: str, step: Mapping[str, Any]) -> None:
+    def _note_conditions(self, name: str, step: Mapping[str, Any]) -> None:
         """Record the condition of each branch."""
         last = self._last[name][-1] if self._last[name] else ""
-        ways: dict[str, str] = {}
+        conditions: dict[str, str] = {}
         match step["type"]:
             case "if-condition":
                 equality = self._equality(step["condition"])
                 yes = equality or f'answers.{last} == "yes"'
                 no = f"not ({equality})" if equality else f'answers.{last} == "no"'
-                ways = {"on_true": yes, "on_false": no}
+                conditions = {"on_true": yes, "on_false": no}
             case "switch-condition":
-                ways = self._cases(step, last)
+                conditions = self._cases(step, last)
             case "action" if last:
                 is_asked = "decide" in self.steps[last]
                 fact = f"answers.{last}" if is_asked else f"steps.{last}.state"
-                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+                conditions = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
             case "playbook-action" | "while-condition" if last:
                 fact = f"steps.{last}.state"
-                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
-        self._ways |= {Choice(step=name, branch=key): way for key, way in ways.items()}
+                conditions = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+        self._conditions |= {
+            Choice(step=name, branch=key): text for key, text in conditions.items()
+        }
 
     def _cases(self, step: Mapping[str, Any], last: str) -> dict[str, str]:
         fact = self._switched(step)
-        ways = {}
+        conditions = {}
         for case in step["cases"]:
             if fact is None:
-                ways[f"cases[{case!r}]"] = f"answers.{last} == {literal(_option(case))}"
+                conditions[f"cases[{case!r}]"] = f"answers.{last} == {literal(_option(case))}"
             elif case == "default":
                 others = [c for c in step["cases"] if c != "default"]
-                ways["cases['default']"] = (
+                conditions["cases['default']"] = (
                     " and ".join(f"{fact} != {literal(other)}" for other in others) or "True"
                 )
             else:
-                ways[f"cases[{case!r}]"] = f"{fact} == {literal(case)}"
-        return ways
+                conditions[f"cases[{case!r}]"] = f"{fact} == {literal(case)}"
+        return conditions
 
     def _equality(self, condition: str) -> str | None:
         """Return a condition that compares one input with a fixed value, or None."""
@@ -315,7 +319,7 @@ class _Maker:
             seen.add(inner)
             inner_step = self._workflow[inner]
             if inner_step["type"] not in ("start", "end"):
-                said = (clean(said_by(command)) for command in inner_step.get("commands", ()))
+                said = (clean(command_text(command)) for command in inner_step.get("commands", ()))
                 words = "; ".join(" ".join(text.split()) for text in said)
                 lines.append(
                     f"- {one_line(inner_step.get('name', '')) or inner_step['type']}: {words}"

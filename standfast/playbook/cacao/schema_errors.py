@@ -40,13 +40,13 @@ def _of_pattern(error: ValidationError) -> str:
     return "an identifier is a kind, two dashes and a UUID, for example action--4f1c…"
 
 
-def _of_choice(error: ValidationError) -> str:
-    """Name the keys of which a command must have one."""
+def _alternative_keys(error: ValidationError) -> str:
+    """Return a hint with the keys of a command, of which one is required."""
     keys = [key for choice in error.validator_value for key in choice.get("required", ())]
     return f"add {' or '.join(keys)}"
 
 
-def _of_enum(error: ValidationError) -> str:
+def _nearest_value(error: ValidationError) -> str:
     known = [str(value) for value in error.validator_value]
     return close_to(str(error.instance), known)
 
@@ -55,9 +55,9 @@ _HINTS: dict[str, Callable[[ValidationError], str]] = {
     "required": lambda error: "add it; the specification requires it",
     "type": lambda error: f"write {_KINDS.get(str(error.validator_value), 'another value')} there",
     "const": lambda error: f"write {error.validator_value!r}",
-    "enum": _of_enum,
+    "enum": _nearest_value,
     "pattern": _of_pattern,
-    "anyOf": _of_choice,
+    "anyOf": _alternative_keys,
     "not": lambda error: "on_completion replaces both; keep it, or the other two",
     "minLength": lambda error: "write a value",
     "minItems": lambda error: f"it has at least {error.validator_value}",

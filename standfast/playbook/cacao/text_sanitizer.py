@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def said_by(command: Mapping[str, Any]) -> str:
+def command_text(command: Mapping[str, Any]) -> str:
     """Return the text of a command, decoded from base64 if necessary."""
     for key in ("command", "content"):
         if isinstance(command.get(key), str):

@@ -2,7 +2,7 @@
 
 from standfast.local_time import minute
 from standfast.playbook.actions import ACTIONS
-from standfast.playbook.model import AT_A_TABLE, StepKind
+from standfast.playbook.model import TABLETOP_PREFIX, StepKind
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.obstacles import as_whom
 from standfast.playbook.status.progress import step_of
@@ -22,7 +22,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
             f"`{notice.format('resume')}`; cancel it: `{notice.format('stop')} --why TEXT`."
         )
     if view.state is StepState.PROMPTED and step:
-        if state.playbook.name.startswith(AT_A_TABLE):
+        if state.playbook.name.startswith(TABLETOP_PREFIX):
             return f"Tabletop exercise: {step.title}. Continue: `standfast tabletop next`."
         answer = f"standfast incident answer {state.incident} {step.name}"
         speaker = as_whom(state, step.name)

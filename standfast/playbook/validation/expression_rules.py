@@ -15,7 +15,7 @@ from standfast.playbook.actions.action import ArgumentSpec, ArgumentType
 from standfast.playbook.expressions import Expression, Path, embedded, parse, texts_in
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import Notes, close_to
-from standfast.playbook.step_graph import behind
+from standfast.playbook.step_graph import all_needs
 from standfast.records import Json, StepState
 
 COUNTS = ("done", "failed", "unknown", "refused")
@@ -164,7 +164,7 @@ class _Judge:
             return self.note(
                 f"`{shown}` is not a fact of a step", close_to("".join(path[2:]), facts)
             )
-        if other not in behind(self.playbook)[self.step.name]:
+        if other not in all_needs(self.playbook)[self.step.name]:
             message = f"step `{self.step.name}` uses `{shown}`, but does not wait for `{other}`"
             return self.note(message, f"add `{other}` to its `needs`")
         return True

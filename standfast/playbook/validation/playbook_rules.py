@@ -29,7 +29,7 @@ from standfast.playbook.expressions import embedded
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import Notes, close_to
 from standfast.playbook.parser.playbook_file import load_partial
-from standfast.playbook.step_graph import behind, cycles, in_order
+from standfast.playbook.step_graph import all_needs, cycles, in_order
 from standfast.playbook.validation.expression_rules import judge_argument, judge_condition
 from standfast.records import Json
 
@@ -52,7 +52,7 @@ class Known:
     irreversible: frozenset[str] = frozenset()  # `commands.NAME` without an undo
 
     def of(self, kind: ArgumentType) -> frozenset[str] | None:
-        """Return what an argument of this type may name."""
+        """Return the names that an argument of this type may have; None: any."""
         by_type: Mapping[ArgumentType, frozenset[str] | None] = {
             ArgumentType.TEMPLATE: self.templates,
             ArgumentType.AUDIENCE: self.audiences,
@@ -216,11 +216,11 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 
 
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Report a notice that is sent even if a lock fails, without a person.
+    """Report a notice that needs neither locks nor a decision of a person.
 
     With an approval, or an answer before the notice, a person decides.
     """
-    needed = behind(playbook, without_after=True)[step.name]
+    needed = all_needs(playbook, without_after=True)[step.name]
     if any(other.name in needed and other.kind in ASKS for other in playbook.steps):
         return
     for lock in playbook.steps:

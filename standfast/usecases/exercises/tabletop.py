@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from standfast.errors import UsageError
-from standfast.playbook.model import AT_A_TABLE
+from standfast.playbook.model import TABLETOP_PREFIX
 from standfast.playbook.tabletop_exercise import (
     Exercise,
     Inject,
@@ -33,7 +33,7 @@ from standfast.usecases.incidents import lifecycle as incident
 from standfast.usecases.playbooks import library
 from standfast.usecases.reports.result_pages import chain_line, heading
 
-SCENARIO = AT_A_TABLE
+SCENARIO = TABLETOP_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from standfast.console.http import connection_limits as connection_module
-from standfast.console.http.work_queue import WORKERS, Desk
+from standfast.console.http.work_queue import WORKERS, WorkQueue
 from standfast.errors import Unavailable
 from standfast.triggers.json_payload import LARGEST_BYTES
 from tests.console import people
@@ -373,7 +373,7 @@ def many_files() -> Iterator[None]:
 def test_full_queue_returns_503_with_retry_after(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path, SIEM)) as site:
         site.app.desk.close()
-        site.app.desk = Desk(most_waiting=0)
+        site.app.desk = WorkQueue(most_waiting=0)
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 

@@ -8,7 +8,7 @@ import pytest
 
 from standfast.playbook.rendering.svg_graph import as_svg
 from standfast.playbook.rendering.text_graph import as_graph
-from standfast.playbook.step_graph import behind, direct_needs
+from standfast.playbook.step_graph import all_needs, direct_needs
 from standfast.usecases.playbooks.library import SHIPPED, read
 from tests.playbook.build import playbook_of
 
@@ -105,7 +105,7 @@ def test_boxes_stand_below_their_needs_without_overlap(path: Path) -> None:
             apart = right <= other[0] or other[1] <= left or bottom < other[2] or other[3] < top
             assert apart
     for step in playbook.steps:
-        for need in behind(playbook)[step.name]:
+        for need in all_needs(playbook)[step.name]:
             assert tops[playbook.step(need).title] < tops[step.title]
 
 

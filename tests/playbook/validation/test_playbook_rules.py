@@ -1,7 +1,7 @@
 import pytest
 
 from standfast.playbook.parser.playbook_file import load
-from standfast.playbook.step_graph import behind, cycles, in_order
+from standfast.playbook.step_graph import all_needs, cycles, in_order
 from standfast.playbook.validation.playbook_rules import Known, check, check_text
 from tests.playbook.build import INPUTS, playbook_of, text_of
 
@@ -302,7 +302,7 @@ def test_steps_are_ordered_by_needs_then_file() -> None:
         """
     )
     assert [step.name for step in in_order(playbook)] == ["other", "first", "last", "end"]
-    assert behind(playbook)["last"] == {"first", "other"}
+    assert all_needs(playbook)["last"] == {"first", "other"}
     assert cycles(playbook) == []
 
 
@@ -311,7 +311,7 @@ def test_ordering_a_cycle_still_gives_every_step_once() -> None:
         "a: {title: A, needs: [b], manual: x}\nb: {title: B, needs: [a, gone], manual: x}"
     )
     assert sorted(step.name for step in in_order(playbook)) == ["a", "b"]
-    assert behind(playbook)["b"] >= {"a", "gone"}
+    assert all_needs(playbook)["b"] >= {"a", "gone"}
 
 
 def test_a_better_playbook_must_exist_and_be_another() -> None:

@@ -27,7 +27,7 @@ from tests.usecases.twins import (
     twin_directory,
 )
 
-HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
+OBLIGATED_PARTIES = [f"agents:{name}" for name in ACCOUNTS[:2]]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_hanging_directory_holds_notices_and_not_questions(
     with simulated_installation(
         tmp_path, "sqlite:///ledger.db", Twins(directory=directory)
     ) as installation:
-        case = installation.open("account-takeover", HOLDERS)
+        case = installation.open("account-takeover", OBLIGATED_PARTIES)
         runner = threading.Thread(target=installation.advance, args=[case], daemon=True)
         runner.start()
         wait_until(
@@ -176,7 +176,7 @@ def test_proof_may_continue_without_stuck_lock(
 def test_notice_waits_for_a_progressing_lock(tmp_path: Path) -> None:
     """The notice to staff waits, because the intruder still reads their mail."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
-        case = installation.run("account-takeover", HOLDERS)
+        case = installation.run("account-takeover", OBLIGATED_PARTIES)
         told = [
             (event.action, event.detail.get("step")) for event in installation.ledger.timeline(case)
         ]

@@ -31,7 +31,7 @@ from standfast.adapters.accounts.base.ldap_entry_lookup import (
     Search,
     by_ids,
     by_names,
-    clear,
+    entry_or_raise,
 )
 from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector, not_begun
@@ -90,7 +90,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
     verbs = frozenset({"lock", "prove", "undo"})
     id_attribute: str  # permanent id of an entry
     attributes: tuple[str, ...]  # further attributes to read
-    cleared_by_password: tuple[str, ...] = ()  # if the same modify does not add them again
+    cleared_by_password: tuple[str, ...] = ()  # a new password removes them unless added again
 
     rotates = True
 
@@ -158,7 +158,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
         def look(name: str) -> AccountState:
             try:
-                return self._state(connection, name, clear(found[name]))
+                return self._state(connection, name, entry_or_raise(found[name]))
             except Unavailable as error:  # the other accounts are still read
                 errors.append(error)
                 return AccountState(name=name, exists=False, reason=str(error))
@@ -201,7 +201,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         found = self._by_names(connection, [order.target for order in orders])
 
         def decide(order: Order) -> Result | LdapChange:
-            entry = clear(found[order.target])
+            entry = entry_or_raise(found[order.target])
             if (stopped := self._stop(entry, order)) or entry is None:
                 return refused(order, stopped)
             return LdapChange(
@@ -221,7 +221,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
             if order is not orders[0] and self._is_late(errand):
                 return not_begun(order)
             try:
-                entry = clear(found[order.target])
+                entry = entry_or_raise(found[order.target])
                 if entry is None:
                     return refused(order, ABSENT)
                 if self._is_someone_else(entry, order):
@@ -272,7 +272,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
-        entries = {name: clear(entry) for name, entry in found.items()}
+        entries = {name: entry_or_raise(entry) for name, entry in found.items()}
 
         def give(order: Order, new: NewPassword) -> Result:
             return self._rotate_one(connection, errand, order, entries[order.target], new)

@@ -52,7 +52,7 @@ def by_ids(
     return found
 
 
-def clear(found: Found) -> LdapEntry | None:
+def entry_or_raise(found: Found) -> LdapEntry | None:
     """Return the entry, or raise the error of its look-up."""
     if isinstance(found, Unavailable):
         raise found

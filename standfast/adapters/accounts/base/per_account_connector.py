@@ -183,7 +183,7 @@ class PerAccountConnector(Connector):
         return _done(order, account, changed)
 
     def _prove_one(self, order: Order, deadline: Deadline) -> Result:
-        account = self._bearer(order, deadline)
+        account = self._identified_account(order, deadline)
         if account.is_enabled is None:
             raise SessionsRemain("the directory does not report whether the account is enabled")
         if account.is_enabled:
@@ -192,8 +192,8 @@ class PerAccountConnector(Connector):
 
     # Internal functions.
 
-    def _bearer(self, order: Order, deadline: Deadline) -> Account:
-        """Find the account of a name; verify that the prior state is its own."""
+    def _identified_account(self, order: Order, deadline: Deadline) -> Account:
+        """Find the account of a name; verify that it has the prior state's id."""
         account = _understood(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
@@ -203,7 +203,7 @@ class PerAccountConnector(Connector):
         return account
 
     def _owner(self, order: Order, deadline: Deadline) -> Account:
-        account = self._bearer(order, deadline)
+        account = self._identified_account(order, deadline)
         if obstacle := self._alias(account, order.target):
             raise ProviderRefused(obstacle)
         return account

@@ -81,7 +81,7 @@ def _unescaped(value: str) -> str:
 def one_or_none(
     entries: Sequence[LdapEntry], is_exact: Callable[[LdapEntry], bool]
 ) -> LdapEntry | None:
-    """Return the intended entry; raise if several match and none exactly."""
+    """Return the only or the exact match; `Unavailable` for several matches."""
     exact = [entry for entry in entries if is_exact(entry)]
     found = exact if len(exact) == 1 else entries
     if len(found) > 1:

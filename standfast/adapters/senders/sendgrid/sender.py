@@ -43,7 +43,7 @@ MOST_SUBSTITUTION_BYTES = 10_000  # for one recipient
 MOST_REQUEST_BYTES = 15_000_000  # half of SendGrid's limit for one mail
 MOST_REQUESTS_A_CALL = 64  # bounds the search for the cause of a refusal that names nobody
 TOKEN_ARGUMENT = "standfast_token"  # noqa: S105 - the name of a field, no secret
-COME_BACK_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 
 Numbered: TypeAlias = tuple[int, Message]
 _BLAMED = re.compile(r"personalizations\.([0-9]{1,4})\.")
@@ -178,9 +178,9 @@ class _Call:
         if not batch:
             return
         if self._stopped is None and self._left == 0:
-            self._stopped = "not sent: too many earlier requests were refused", COME_BACK_SECONDS
+            self._stopped = "not sent: too many earlier requests were refused", RETRY_SECONDS
         if self._stopped is None and self._deadline.left_seconds() == 0.0:
-            self._stopped = "not sent: the time limit of the call was over", COME_BACK_SECONDS
+            self._stopped = "not sent: the time limit of the call was over", RETRY_SECONDS
         if self._stopped is not None:
             self._end(batch, EffectState.FAILED, *self._stopped)
             return
@@ -195,10 +195,10 @@ class _Call:
             self._stopped = str(error), None
             self._end(batch, EffectState.FAILED, *self._stopped)
         except NotSent:
-            self._stopped = "SendGrid cannot be reached", COME_BACK_SECONDS
+            self._stopped = "SendGrid cannot be reached", RETRY_SECONDS
             self._end(batch, EffectState.FAILED, *self._stopped)
         except NoAnswer:
-            self._stopped = "not sent, because SendGrid did not answer", COME_BACK_SECONDS
+            self._stopped = "not sent, because SendGrid did not answer", RETRY_SECONDS
             reason = "SendGrid did not report whether it accepted the message"
             self._end(batch, EffectState.UNKNOWN, reason)
         else:
@@ -257,7 +257,7 @@ class _Call:
             return max(1.0, answer.retry_after_seconds)
         reset = answer.headers.get("x-ratelimit-reset", "")
         if not (reset.isascii() and reset.isdigit()):
-            return COME_BACK_SECONDS
+            return RETRY_SECONDS
         seconds = float(reset) - self._sender._clock().timestamp()
         return min(max(1.0, seconds), 3600.0)
 

@@ -16,7 +16,7 @@ from typing import Any
 from standfast.config.sections.senders import SmtpSenderConfig
 
 RELAY_AWAY_SECONDS = 60.0
-FAREWELL_SECONDS = 2.0  # for QUIT, when no result depends on it, and for RSET before a reuse
+QUIT_SECONDS = 2.0  # for QUIT, when no result depends on it, and for RSET before a reuse
 FRESH_SECONDS = 20.0  # relays end idle connections, by RFC 5321 4.5.3.2.7 after 5 minutes at least
 MOST_MESSAGES = 100  # messages on one connection: some relays limit them
 
@@ -67,7 +67,7 @@ class Relay:
         with self._guard:
             kept, self._kept = self._kept, []
         for line in kept:
-            say_goodbye(line.connection)
+            quit_session(line.connection)
 
     def take_kept(self) -> Line | None:
         """Return a connection of an earlier call that still answers."""
@@ -78,12 +78,12 @@ class Relay:
                 return None
             if self._monotonic() < found.fresh_until and _is_alive(found.connection):
                 return found
-            say_goodbye(found.connection)
+            quit_session(found.connection)
 
     def keep(self, line: Line) -> None:
         """Keep a connection for the next call unless it carried MOST_MESSAGES."""
         if line.messages >= MOST_MESSAGES:
-            say_goodbye(line.connection)
+            quit_session(line.connection)
             return
         line.fresh_until = self._monotonic() + FRESH_SECONDS
         with self._guard:
@@ -163,17 +163,17 @@ def allow(connection: smtplib.SMTP, seconds: float) -> None:
 
 
 def _is_alive(connection: smtplib.SMTP) -> bool:
-    allow(connection, FAREWELL_SECONDS)
+    allow(connection, QUIT_SECONDS)
     try:
         return connection.rset()[0] == 250
     except OSError:
         return False
 
 
-def say_goodbye(connection: smtplib.SMTP) -> None:
+def quit_session(connection: smtplib.SMTP) -> None:
     """Send QUIT within a short time and close the connection."""
     with suppress(OSError):
         if connection.sock is not None:
-            allow(connection, FAREWELL_SECONDS)
+            allow(connection, QUIT_SECONDS)
             connection.quit()
     connection.close()

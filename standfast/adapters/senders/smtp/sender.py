@@ -32,14 +32,14 @@ from standfast.adapters.senders.smtp.relay import (
     NoConnection,
     Relay,
     allow,
-    say_goodbye,
+    quit_session,
 )
 from standfast.config.sections.senders import SmtpSenderConfig
 from standfast.errors import Unavailable
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.records import EffectState, Limits, Result
 
-COME_BACK_SECONDS = 300.0  # 4xx: mostly greylisting; RFC 6647 2.4 recommends some minutes
+RETRY_SECONDS = 300.0  # 4xx: mostly greylisting; RFC 6647 2.4 recommends some minutes
 
 _WELL = (250, 251, 252)
 _SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: the fault of our account
@@ -94,7 +94,7 @@ class SmtpSender(Sender):
             connection = self._relay.connect(self._monotonic() + seconds, seconds)
         except NoConnection as error:
             raise Unavailable(f"sender {self.name!r}: {error}") from None
-        say_goodbye(connection)
+        quit_session(connection)
 
     def close(self) -> None:
         self._relay.close()
@@ -110,7 +110,7 @@ class SmtpSender(Sender):
             if call.line is not None and is_whole:
                 self._relay.keep(call.line)
             elif call.line is not None:
-                say_goodbye(call.line.connection)
+                quit_session(call.line.connection)
         return results
 
     def _answer_to(self, message: Message, call: _Call) -> _Answer:
@@ -128,7 +128,7 @@ class SmtpSender(Sender):
         call.line = line
         answer = self._hand_over(line, message, seconds_left)
         if answer.is_last:
-            say_goodbye(line.connection)
+            quit_session(line.connection)
             call.line = None
             if not line.messages:  # a connection that carried messages was only cut: open a new one
                 call.rest = _failed(
@@ -220,7 +220,7 @@ def _judge(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer 
     if status == 421:  # RFC 5321 3.8: the relay closes the connection
         return _failed(reason, RELAY_AWAY_SECONDS, is_last=True)
     if 400 <= status < 500:
-        return _failed(reason, COME_BACK_SECONDS)
+        return _failed(reason, RETRY_SECONDS)
     if not 500 <= status < 600:
         return _failed(reason, is_last=True)
     if command == "MAIL FROM" or status in _SIGN_IN_FIRST:
