@@ -1,8 +1,9 @@
 """Opening of an incident by command; later errors name the incident."""
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ from standfast.cli.incidents.incident_progress import run_and_print
 from standfast.cli.parsing.parameters import sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.errors import ExitStatus, PlaybookInvalid, Problem, UsageError
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.incidents.control_socket_client import OpenRequest
+    from standfast.usecases.notices.affected_people import Added
 
 opener_options = sign_in_options(
     "Sign in as this person; without a sign-in, each approval needs one more person."
@@ -36,17 +38,16 @@ def open_and_run_incident(
 ) -> ExitStatus:
     """Open an incident in one commit, then follow or run it.
 
-    Without a sign-in, a running `serve` of this machine opens it, which is faster than loading the
-    ledger in this process. The people in `affected_csv` are listed before a step runs here. With
-    --no-wait the command ends after the opening.
+    Without a sign-in and a list, a running `serve` of this machine opens it, which is faster than
+    loading the ledger in this process. The people in `affected_csv` are listed before a step runs
+    here; a file that cannot be read opens nothing. With --no-wait the command ends after the
+    opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
 
-    if affected_csv is not None and not affected_csv.is_file():
-        raise UsageError(f"--affected {affected_csv}: not a file. Nothing was opened.")
     socket = None
-    if call.as_person is None:
+    if call.as_person is None and affected_csv is None:
         socket = control_socket_client.control_socket_of(call.config_file)
     request = control_socket_client.OpenRequest(
         message=secrets.token_hex(16),
@@ -58,6 +59,7 @@ def open_and_run_incident(
     )
     answer = control_socket_client.ask(socket.home, request) if socket else None
     with call.installation() as installation:
+        add_list = _reader_of_list(installation, affected_csv) if affected_csv else None
         if answer is not None:
             incident_id, has_joined = answer.incident, answer.has_joined
         else:
@@ -66,11 +68,8 @@ def open_and_run_incident(
                 installation, request, opener, is_asked=socket is not None
             )
         with _noted_as_open(incident_id):
-            if affected_csv is not None:
-                from standfast.usecases.notices.affected_people import Listing, add_affected
-
-                listing = Listing(csv=affected_csv)
-                add_affected(installation, incident_id, listing, by=call.as_person)
+            if add_list is not None:
+                add_list(incident_id, by=call.as_person)
             if not call.no_wait:
                 return run_and_print(call, installation, incident_id, {"has_joined": has_joined})
             has_serve = bool(installation.ledger.runners.live(None, installation.clock()))
@@ -84,6 +83,15 @@ def open_and_run_incident(
         {"incident": incident_id, "has_joined": has_joined, "serve": has_serve},
         [f"{incident_id} is open.", next_step],
     )
+
+
+def _reader_of_list(installation: "Installation", affected_csv: Path) -> "Callable[..., Added]":
+    """Check a list of affected people; return the function that adds it."""
+    from standfast.usecases.notices.affected_people import Listing, add_affected, check_csv
+
+    listing = Listing(csv=affected_csv)
+    check_csv(installation, listing)
+    return partial(add_affected, installation, listing=listing)
 
 
 @contextmanager

@@ -107,8 +107,7 @@ def add_affected(
             "add the list."
         )
     audience = _read(installation, incident_id, listing)
-    if not audience.rows:
-        raise UsageError("affected people: nobody is in the source. Correct the file or the query.")
+    _refuse_empty(audience)
     known = set() if listing.replaces else _known(installation, incident_id)
     entries = list(people_entries(audience, listing))
     source = digest(entries)
@@ -156,6 +155,11 @@ def add_affected(
         places_without_obligation=_state_counts(installation, incident_id, report, author),
         report=report,
     )
+
+
+def check_csv(installation: Installation, listing: Listing) -> None:
+    """Raise the error that `add_affected` would raise for this CSV file."""
+    _refuse_empty(_read_csv(installation, listing))
 
 
 def affected_report(installation: Installation, incident_id: str) -> AffectedReport:
@@ -241,10 +245,19 @@ def _read(installation: Installation, incident_id: str, listing: Listing) -> Aud
                 f"incident {incident_id}: an exercise reads no customers. Add a list with --csv."
             )
         return installation.outside(row).audience(listing.audience)
+    return _read_csv(installation, listing)
+
+
+def _read_csv(installation: Installation, listing: Listing) -> Audience:
     today = day(installation.clock(), installation.config.organisation.time_zone)
     columns = {**_COLUMNS, **(listing.columns or {})}
     rules = Rules(why=listing.why, today=today)
     return csv_audience(cast("Path", listing.csv), columns, rules, is_strict=False)
+
+
+def _refuse_empty(audience: Audience) -> None:
+    if not audience.rows:
+        raise UsageError("affected people: nobody is in the source. Correct the file or the query.")
 
 
 def _known(installation: Installation, incident_id: str) -> set[str]:

@@ -361,6 +361,8 @@ def test_opening_takes_affected_people(desk: Desk, quiet_installation: Path) -> 
     people = quiet_installation / "people.csv"
     words = ("incident", "open", "lock", "-i", "accounts=alice", "--no-wait")
     assert desk.run(*words, "--affected", str(people)).status == 2
+    people.write_text("mail\nana@example.net\n")
+    assert desk.run(*words, "--affected", str(people)).status == 2
     assert desk.json("incident", "list")["incidents"] == []
     people.write_text("email,name,place\nana@example.net,Ana,US-CA\n")
     incident = desk.json(*words, "--affected", str(people))["incident"]
