@@ -76,22 +76,24 @@ class _Deployments:
                 yield self._of_task(task, (task.schedule, zone))
         if not role.backs_up:
             return
-        yield self.of(keep_watch, host, {}, (WATCH_SCHEDULE, zone))
+        yield self.deployment(keep_watch, host, {}, (WATCH_SCHEDULE, zone))
         yield self._of_responses(host)
         for name, settings in self.config.backup.sets.items():
             at = (settings.schedule, settings.time_zone or zone)
-            yield self.of(nightly_backup, backup_name(self.config, name), {"set_name": name}, at)
+            yield self.deployment(
+                nightly_backup, backup_name(self.config, name), {"set_name": name}, at
+            )
 
     def _of_responses(self, host: str) -> RunnerDeployment:
         if self.config.serve.prefect is None:
-            return self.of(respond_to_incident, host, {}, None)
-        return self.of(respond_to_incident, _SHARED, {}, None, site.RESPONSE_QUEUE)
+            return self.deployment(respond_to_incident, host, {}, None)
+        return self.deployment(respond_to_incident, _SHARED, {}, None, site.RESPONSE_QUEUE)
 
     def _of_task(self, task: ScheduledTask, at: tuple[str, str]) -> RunnerDeployment:
         host = self.config.backup.writer
         match task.kind:
             case "keep":
-                return self.of(keep_repository, host, {}, at)
+                return self.deployment(keep_repository, host, {}, at)
             case "drill" if task.subject == SURPRISE_SUBJECT:
                 looks = (f"*/{LOOK_MINUTES} * * * *", at[1])
                 return self._of_drill(surprise_drill, "", {}, looks)
@@ -102,7 +104,7 @@ class _Deployments:
                 return self._of_drill(restore_drill, task.subject, {"set_name": task.subject}, at)
             case _:
                 reading: dict[str, str | bool] = {"read": task.kind == "read"}
-                return self.of(daily_verification, f"{host}.{task.kind}", reading, at)
+                return self.deployment(daily_verification, f"{host}.{task.kind}", reading, at)
 
     def _of_drill(
         self,
@@ -113,9 +115,9 @@ class _Deployments:
     ) -> RunnerDeployment:
         prefix = _SHARED if self.is_shared_drill else self.config.backup.writer
         queue = site.DRILL_QUEUE if self.is_shared_drill else None
-        return self.of(wrapped, ".".join(filter(None, (prefix, subject))), more, at, queue)
+        return self.deployment(wrapped, ".".join(filter(None, (prefix, subject))), more, at, queue)
 
-    def of(
+    def deployment(
         self,
         wrapped: Flow[Any, Any],
         name: str,

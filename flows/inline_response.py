@@ -40,7 +40,7 @@ def carry_on(
             target=_call, args=(config, incident, engagement), name=f"flow-{incident}", daemon=True
         )
         thread.start()
-        if engagement.is_flows(begins_within_seconds):
+        if engagement.belongs_to_flow(begins_within_seconds):
             engagement.wait()
             return "prefect"
     without_prefect()

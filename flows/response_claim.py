@@ -36,7 +36,7 @@ class Engagement:
         self._ended.set()
         self._stirred.set()
 
-    def is_flows(self, seconds: float) -> bool:
+    def belongs_to_flow(self, seconds: float) -> bool:
         """Wait for the flow to begin; return False if it never will."""
         self._stirred.wait(seconds)
         with self._guard:

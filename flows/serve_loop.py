@@ -90,7 +90,7 @@ class _Response:
     def is_under_way(self) -> bool:
         return self.thread is not None and self.thread.is_alive()
 
-    def has_ended(self, now: float, *, is_held_up: bool) -> None:
+    def note_end(self, now: float, *, is_held_up: bool) -> None:
         """Double the delay of the next start if work remains."""
         self.pause = min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if is_held_up else 0.0
         self.pause = max(self.pause, _FIRST_PAUSE_SECONDS if is_held_up else 0.0)
@@ -316,7 +316,7 @@ class Serving:
         except Exception as error:
             log.warning("%s: unexpected %s", incident, type(error).__name__)
         finally:
-            response.has_ended(time.monotonic(), is_held_up=self._is_left(incident))
+            response.note_end(time.monotonic(), is_held_up=self._is_left(incident))
             self._again.set()  # an event may have occurred while this ended
 
     def _advance(self, incident: str, way: str) -> None:

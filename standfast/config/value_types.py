@@ -189,7 +189,7 @@ def _cron(text: str) -> str:
 CronSchedule = Annotated[str, AfterValidator(_cron)]
 
 
-def like(pattern: str, meaning: str) -> AfterValidator:
+def matching(pattern: str, meaning: str) -> AfterValidator:
     """Return a validator for texts that match `pattern`.
 
     `meaning` is the message that describes the valid form.
@@ -205,7 +205,7 @@ def like(pattern: str, meaning: str) -> AfterValidator:
 
 PublicKey = Annotated[
     str,
-    like(
+    matching(
         r"(age1[a-z0-9]+|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+)( [^\x00-\x1f]*)?",
         "a public key is written like age1…, ssh-ed25519 … or ssh-rsa …",
     ),
@@ -214,25 +214,27 @@ PublicKey = Annotated[
 
 _NAME = r"[a-z][a-z0-9_-]{0,63}"
 Name = Annotated[
-    str, like(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")
+    str, matching(_NAME, "a name has lower-case letters, digits, - and _, and begins with a letter")
 ]
-Line = Annotated[str, like(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at most 200 characters")]
+Line = Annotated[
+    str, matching(r"[^\x00-\x1f\x7f]{1,200}", "one line of text, at most 200 characters")
+]
 Language = Annotated[
-    str, like(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
+    str, matching(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", "a language is written like en or pt-BR")
 ]
 ObjectPrefix = Annotated[
     str,
-    like(
+    matching(
         r"([a-z0-9][a-z0-9._-]*/)*",
         "a prefix has a-z, 0-9, dot, dash and underscore, and each part of it ends with a slash",
     ),
 ]
 AccountName = Annotated[
-    str, like(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
+    str, matching(_NAME + r":[^\x00-\x1f\x7f]+", "an account is written as DIRECTORY:ACCOUNT")
 ]
 RoleOrPerson = Annotated[
     str,
-    like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "write a role, or person: and a sign-in name"),
+    matching(r"(person:)?[a-z][a-z0-9._-]{0,63}", "write a role, or person: and a sign-in name"),
 ]
 KeyPrefix = Annotated[str, Field(max_length=1024)]  # prefix of the keys in a bucket
 Text = Annotated[str, Field(min_length=1)]

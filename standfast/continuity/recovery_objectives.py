@@ -71,7 +71,7 @@ def milliseconds(duration: timedelta) -> int:
     return max(0, -(-duration // _MILLISECOND))
 
 
-def lost(since: datetime, declared_at: datetime) -> int | None:
+def lost_work_ms(since: datetime, declared_at: datetime) -> int | None:
     """Return the lost work since a moment, in milliseconds.
 
     Return None for a moment in the future: a clock was wrong, and the loss is unknown.
@@ -84,6 +84,6 @@ def minutes(count: int) -> int:
     return milliseconds(timedelta(minutes=count))
 
 
-def between(start: datetime, end: datetime | None) -> int | None:
+def elapsed_ms(start: datetime, end: datetime | None) -> int | None:
     """Return the milliseconds from `start` to `end`; None without an end."""
     return None if end is None else milliseconds(end - start)

@@ -93,6 +93,6 @@ class Facts:
         """Return the facts that were stated before a fact."""
         return Facts(self._facts[: self._facts.index(fact)])
 
-    def until(self, fact: Fact) -> "Facts":
+    def facts_through(self, fact: Fact) -> "Facts":
         """Return the facts up to and including one of them."""
         return Facts(self._facts[: self._facts.index(fact) + 1])

@@ -257,7 +257,7 @@ class _Run:
             if (fact.kind, fact.name) not in subjects:
                 continue
             earlier = _begun(start, facts.as_before(fact))
-            later = _begun(start, facts.until(fact))
+            later = _begun(start, facts.facts_through(fact))
             if earlier is None or later is None or earlier.at == later.at:
                 continue
             due = self._due(obligation, start, earlier.at)

@@ -55,7 +55,11 @@ def end_of(value: int, unit: Unit, start: datetime, zone: ZoneInfo, days: Workin
             return _ends(last, days.next_working_day(last), zone)
         case Unit.BUSINESS_DAYS:
             event = _day_of(start, zone)
-            return _ends(days.after(event, value, is_strict=True), days.after(event, value), zone)
+            return _ends(
+                days.nth_working_day_after(event, value, is_strict=True),
+                days.nth_working_day_after(event, value),
+                zone,
+            )
 
 
 def end_of_year(value: int, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:

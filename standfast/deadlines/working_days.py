@@ -105,7 +105,7 @@ class WorkingDays:
             day += timedelta(days=1)
         return day
 
-    def after(self, event: date, count: int, *, is_strict: bool = False) -> date:
+    def nth_working_day_after(self, event: date, count: int, *, is_strict: bool = False) -> date:
         """Return the `count`-th working day after the day of an event."""
         day = event
         while count > 0:

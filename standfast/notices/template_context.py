@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 from standfast.config.base_section import Section
 from standfast.config.toml_writer import key_text
 from standfast.config.validation import validate
-from standfast.config.value_types import Language, Text, like
+from standfast.config.value_types import Language, Text, matching
 from standfast.errors import Problem, TemplateInvalid
 from standfast.notices.localized_dates import in_language as date_in_language
 from standfast.notices.localized_dates import is_unclear
@@ -41,7 +41,8 @@ RESERVED = frozenset({"recipient", "loop"})
 SPEC_FILE = "context.toml"
 
 Name = Annotated[
-    str, like(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most")
+    str,
+    matching(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most"),
 ]
 Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 

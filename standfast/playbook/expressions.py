@@ -127,11 +127,11 @@ def parse(text: str) -> Expression:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ValueError(f"this is not an expression{_near(error)}") from error
+        raise ValueError(f"this is not an expression{_error_position(error)}") from error
     for count, node in enumerate(ast.walk(tree), start=1):
         if count > MOST_NODES:
             raise ValueError(f"an expression has at most {MOST_NODES} parts; split the step")
-        _refuse_what_is_not_listed(node)
+        _refuse_unlisted_nodes(node)
     return Expression(text=text.strip(), _root=tree)
 
 
@@ -163,13 +163,13 @@ def texts_in(value: Json) -> Iterator[str]:
             yield from texts_in(inner)
 
 
-def _near(error: BaseException) -> str:
+def _error_position(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.offset:
         return f" (near character {error.offset})"
     return ""
 
 
-def _refuse_what_is_not_listed(node: ast.AST) -> None:
+def _refuse_unlisted_nodes(node: ast.AST) -> None:
     match node:
         case ast.Name():
             if node.id in _LOWER_CASE:

@@ -151,7 +151,7 @@ def as_playbook(exercise: Exercise) -> str:
     return "\n".join([*lines, _CARRIED + json.dumps(exercise.source)]) + "\n"
 
 
-def carried(playbook_source: str) -> Exercise:
+def frozen_exercise(playbook_source: str) -> Exercise:
     """Return the exercise of a frozen playbook; UsageError if it has none."""
     *_, last = playbook_source.rstrip("\n").split("\n")
     if not last.startswith(_CARRIED):
@@ -161,7 +161,7 @@ def carried(playbook_source: str) -> Exercise:
     return load_exercise(json.loads(last.removeprefix(_CARRIED)), "the exercise")
 
 
-def held(inject: Inject, text: str, met: tuple[int, ...]) -> str:
+def stored_answer(inject: Inject, text: str, met: tuple[int, ...]) -> str:
     """Return an answer in its stored form; UsageError if it is invalid.
 
     `met` has the numbers, from 1, of the items of `look_for` that were named.

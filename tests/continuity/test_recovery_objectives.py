@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from standfast.continuity.recovery_objectives import (
     ObjectiveResult,
     RpoBasis,
-    between,
+    elapsed_ms,
     milliseconds,
     minutes,
 )
@@ -57,5 +57,5 @@ def test_a_clock_that_went_backwards_gives_nothing() -> None:
 
 
 def test_without_an_end_there_is_no_duration() -> None:
-    assert between(START, None) is None
-    assert between(START, START + timedelta(seconds=2)) == 2000
+    assert elapsed_ms(START, None) is None
+    assert elapsed_ms(START, START + timedelta(seconds=2)) == 2000

@@ -146,7 +146,7 @@ def test_worker_flow_needs_no_claim() -> None:
 
 def test_abandoned_flow_is_reported_in_prefect() -> None:
     engagement = Engagement()
-    assert not engagement.is_flows(0)
+    assert not engagement.belongs_to_flow(0)
     with (
         called(engagement),
         pytest.raises(Unavailable, match="inc-7"),

@@ -15,7 +15,7 @@ from standfast.playbook.expressions import LONGEST_TEXT, MOST_NODES, embedded, p
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.rendering.plain_text import as_text
 from standfast.playbook.rendering.text_graph import as_graph
-from standfast.playbook.tabletop_exercise import as_playbook, carried, load_exercise
+from standfast.playbook.tabletop_exercise import as_playbook, frozen_exercise, load_exercise
 from standfast.playbook.validation.playbook_rules import Known, check, check_text
 from standfast.records import Json, JsonObject
 from standfast.usecases.playbooks.library import SHIPPED
@@ -233,5 +233,5 @@ def test_damaged_exercise_is_sound_or_reported_by_line(path: Path, seed: int) ->
         exercise = load_exercise("\n".join(lines) + "\n", path.name)
     except PlaybookInvalid:
         return
-    assert carried(as_playbook(exercise)) == exercise
+    assert frozen_exercise(as_playbook(exercise)) == exercise
     assert check(load(as_playbook(exercise), "frozen"), Known()) == []

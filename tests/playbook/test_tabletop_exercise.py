@@ -7,7 +7,13 @@ import pytest
 from standfast.errors import PlaybookInvalid, UsageError
 from standfast.playbook.model import StepKind
 from standfast.playbook.parser.playbook_file import load
-from standfast.playbook.tabletop_exercise import as_playbook, carried, held, load_exercise, scored
+from standfast.playbook.tabletop_exercise import (
+    as_playbook,
+    frozen_exercise,
+    load_exercise,
+    scored,
+    stored_answer,
+)
 from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.usecases.playbooks.library import SHIPPED
 
@@ -69,7 +75,7 @@ def test_frozen_exercise_is_a_sound_playbook(path: Path) -> None:
     playbook = load(source, "frozen")
     assert check(playbook, Known()) == []
     assert [step.name for step in playbook.steps] == [one.name for one in exercise.injects]
-    assert carried(source) == exercise
+    assert frozen_exercise(source) == exercise
 
 
 def test_each_inject_follows_the_one_before() -> None:
@@ -81,23 +87,23 @@ def test_each_inject_follows_the_one_before() -> None:
 
 def test_choice_scores_the_points_of_its_option() -> None:
     first, _ = load_exercise(HEAD + CHOICE + OPEN, "x").injects
-    result = scored(first, held(first, "B", ()))
+    result = scored(first, stored_answer(first, "B", ()))
     assert (result.points, result.most, result.answer) == (3, 3, "B: act")
     assert result.because == "Yes."
     assert scored(first, "A").points == 0
     assert scored(first, None).points == 0
     with pytest.raises(UsageError, match="is a choice"):
-        held(first, "B", (1,))
+        stored_answer(first, "B", (1,))
 
 
 def test_an_open_answer_is_worth_what_was_heard() -> None:
     _, second = load_exercise(HEAD + CHOICE + OPEN, "x").injects
-    result = scored(second, held(second, "we [1, 2] do\nit", (3, 1, 3)))
+    result = scored(second, stored_answer(second, "we [1, 2] do\nit", (3, 1, 3)))
     assert (result.points, result.most, result.answer) == (2, 3, "we [1, 2] do\nit")
     assert (result.met, result.missed) == (("this", "both"), ("that",))
-    assert scored(second, held(second, "nothing", ())).points == 0
+    assert scored(second, stored_answer(second, "nothing", ())).points == 0
     with pytest.raises(UsageError, match="has no item 4"):
-        held(second, "x", (4,))
+        stored_answer(second, "x", (4,))
 
 
 def test_all_exercise_mistakes_are_reported_by_line() -> None:
@@ -120,4 +126,4 @@ def test_all_exercise_mistakes_are_reported_by_line() -> None:
 
 def test_a_playbook_of_its_own_carries_no_exercise() -> None:
     with pytest.raises(UsageError, match="not a tabletop exercise"):
-        carried(read(SHIPPED / "lock.yaml"))
+        frozen_exercise(read(SHIPPED / "lock.yaml"))

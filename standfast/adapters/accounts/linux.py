@@ -102,7 +102,7 @@ class Talk:
         if self._process.stdin is None:
             raise _Broken
         self._process.stdin.write(" ".join(words) + "\n")
-        return self._hear()
+        return self._read_line()
 
     def close(self) -> None:
         """End the program, cleanly first."""
@@ -123,7 +123,7 @@ class Talk:
         self._process.kill()
 
     def _expect_greeting(self) -> None:
-        greeting = self._hear()
+        greeting = self._read_line()
         if greeting.startswith(_GREETING[:-1]) and greeting != _GREETING:
             raise ConfigurationError(
                 "program on the host: another version. Install the one in deploy/linux."
@@ -131,7 +131,7 @@ class Talk:
         if greeting != _GREETING:
             raise _Broken
 
-    def _hear(self) -> str:
+    def _read_line(self) -> str:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.endswith("\n"):
             raise _Broken

@@ -126,11 +126,11 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
     ) -> list[Result]:
         users = self._users(connection, [order.target for order in orders])
         changes = {
-            order.target: _was_on(order)
+            order.target: _prior_flag(order)
             for order in orders
             if order.target in users
             and not self._obstacle(users[order.target])
-            and _was_on(order) not in (None, users[order.target].is_enabled)
+            and _prior_flag(order) not in (None, users[order.target].is_enabled)
         }
         if changes:
             errand.begin()
@@ -143,7 +143,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         ]
 
     def _undone(self, order: Order, was_changed: bool, after: Mapping[str, _User]) -> Result:
-        was_on = _was_on(order)
+        was_on = _prior_flag(order)
         if was_on is None:
             return refused(order, PRIOR_UNKNOWN)
         if order.target not in after:
@@ -256,6 +256,6 @@ def _ask(connection: Connection, *words: str) -> Any:
     return connection.read_response()
 
 
-def _was_on(order: Order) -> bool | None:
+def _prior_flag(order: Order) -> bool | None:
     was_on = (order.prior or {}).get("on")
     return was_on if isinstance(was_on, bool) else None

@@ -224,9 +224,11 @@ class SimulatedConnector(Connector):
     ) -> list[Result]:
         with self._guard:
             self._calls.append(Call(verb=verb, targets=tuple(order.target for order in orders)))
-        return [self._meet(verb, order, act) for order in orders]
+        return [self._carry_out_one(verb, order, act) for order in orders]
 
-    def _meet(self, verb: str, order: Order, act: Callable[[Order, _Account], Result]) -> Result:
+    def _carry_out_one(
+        self, verb: str, order: Order, act: Callable[[Order, _Account], Result]
+    ) -> Result:
         with self._guard:
             fault = Fault.BUSY if self._is_away else self._next_fault(verb, order.target)
         if fault is Fault.HANG:
@@ -243,9 +245,9 @@ class SimulatedConnector(Connector):
                     result = act(order, account)
             if fault is None:
                 return result
-        return self._struck(order, fault)
+        return self._fault_result(order, fault)
 
-    def _struck(self, order: Order, fault: Fault) -> Result:
+    def _fault_result(self, order: Order, fault: Fault) -> Result:
         match fault:
             case Fault.FAIL:
                 return _failed(order, "the directory failed, as scripted")

@@ -46,15 +46,15 @@ class SimulatedProcedure(Procedure):
     def _run(self, order: Order) -> Result:
         with self._guard:
             self._in_effect.add(_key(order))
-        return _pretended(order)
+        return _simulated_result(order)
 
     def _undo(self, order: Order) -> Result:
         with self._guard:
             self._in_effect.discard(_key(order))
-        return _pretended(order)
+        return _simulated_result(order)
 
 
-def _pretended(order: Order) -> Result:
+def _simulated_result(order: Order) -> Result:
     return Result(
         target=order.target,
         state=EffectState.DONE,

@@ -20,7 +20,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import size, together
+from standfast.cli.terminal.units import joint_status, size
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
@@ -86,7 +86,7 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
             is_key_missing |= bool(outcome.result.key_problem)
             documents.append(outcome.as_json())
             lines += backup_lines(outcome)
-    status = together(statuses)
+    status = joint_status(statuses)
     next_step = "Next: `standfast status` shows the age of each backup."
     if is_key_missing:
         next_step = "Next: restore the key record from a copy: `standfast backup keys copy FOLDER`."

@@ -11,7 +11,7 @@ from backup.records import INSTALLATION_SET
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import age, left
+from standfast.cli.terminal.units import age, time_left
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
 from standfast.plurals import counted
@@ -166,7 +166,7 @@ def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
     parts = [f"{incident.clocks.missed} MISSED"] if incident.clocks.missed else []
     parts += [f"{incident.clocks.due_now} due now"] if incident.clocks.due_now else []
     if due := incident.clocks.next_due:
-        parts.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
+        parts.append(f"next in {time_left(due - seen.at)}, {minute(due, seen.time_zone)}")
     return "; ".join(parts) or "none runs"
 
 

@@ -107,7 +107,7 @@ def flush_output() -> str | None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _lose(error)
+        _note_lost_output(error)
     why = _lost[0] if _lost else None
     _lost.clear()
     return why
@@ -211,10 +211,10 @@ def _answer(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _lose(error)
+        _note_lost_output(error)
 
 
-def _lose(error: OSError) -> None:
+def _note_lost_output(error: OSError) -> None:
     _lost.append(error.strerror or type(error).__name__)
     discard_output(sys.stdout)
 
@@ -232,10 +232,10 @@ def _encoding(stream: TextIO) -> str:
 def _plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text  # the usual case
-    return "".join("?" if _steers(letter) else letter for letter in text)
+    return "".join("?" if _is_control_character(letter) else letter for letter in text)
 
 
-def _steers(letter: str) -> bool:
+def _is_control_character(letter: str) -> bool:
     if letter in "\n\t":
         return False
     return letter in _TURNS_DIRECTION or unicodedata.category(letter) in ("Cc", "Zl", "Zp")

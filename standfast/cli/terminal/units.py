@@ -25,7 +25,7 @@ def age(past: timedelta) -> str:
     return f"{seconds // 86_400} days"
 
 
-def left(ahead: timedelta) -> str:
+def time_left(ahead: timedelta) -> str:
     """Format the time that is left: 12 min, 71 h 55 min, 12 days.
 
     Up to 96 hours it is in hours, because laws count in hours.
@@ -49,7 +49,7 @@ def measured(milliseconds: int | None) -> str:
     return duration(timedelta(milliseconds=milliseconds))
 
 
-def together(statuses: Iterable[ExitStatus]) -> ExitStatus:
+def joint_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
     """Return the joint status of several acts: damage first, then partial."""
     found = set(statuses)
     if len(found) <= 1:

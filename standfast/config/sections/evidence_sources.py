@@ -30,18 +30,20 @@ from standfast.config.value_types import (
     Port,
     SecretReference,
     Text,
-    like,
+    matching,
 )
 
 JournalUnit = Annotated[
     str,
-    like(r"[A-Za-z0-9:_.@*?\[\]\\][A-Za-z0-9:_.@*?\[\]\\-]*", "a unit is written like ssh.service"),
+    matching(
+        r"[A-Za-z0-9:_.@*?\[\]\\][A-Za-z0-9:_.@*?\[\]\\-]*", "a unit is written like ssh.service"
+    ),
 ]
 GoogleApplication = Annotated[
-    str, like(r"[a-z_]{1,40}", "an application is written like login or user_accounts")
+    str, matching(r"[a-z_]{1,40}", "an application is written like login or user_accounts")
 ]
 JournalMatch = Annotated[
-    str, like(r"[A-Z0-9_]+=[^\x00-\x1f]+", "a match is written like _UID=1002")
+    str, matching(r"[A-Z0-9_]+=[^\x00-\x1f]+", "a match is written like _UID=1002")
 ]
 
 

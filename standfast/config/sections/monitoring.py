@@ -8,11 +8,11 @@ from pydantic import Field
 
 from standfast.config.base_section import Section
 from standfast.config.sections.procedures import ProcedureName
-from standfast.config.value_types import Name, SecretReference, like
+from standfast.config.value_types import Name, SecretReference, matching
 
 DrillName = Annotated[
     str,
-    like(
+    matching(
         r"(service\.)?[a-z][a-z0-9_-]{0,39}",
         "a drill is named after a backup set, or `service.` and a service",
     ),

@@ -7,15 +7,23 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Items, Minutes, Name, Place, RoleOrPerson, TimeZone, like
+from standfast.config.value_types import (
+    Items,
+    Minutes,
+    Name,
+    Place,
+    RoleOrPerson,
+    TimeZone,
+    matching,
+)
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 SignInName = Annotated[
-    str, like(r"[a-z][a-z0-9._-]{0,63}", "a person is named by the sign-in name, such as lee")
+    str, matching(r"[a-z][a-z0-9._-]{0,63}", "a person is named by the sign-in name, such as lee")
 ]
 TimeOfDay = Annotated[
-    str, like(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day is written as 09:00")
+    str, matching(r"([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day is written as 09:00")
 ]
 
 

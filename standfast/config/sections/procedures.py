@@ -26,19 +26,19 @@ from standfast.config.value_types import (
     SecretReference,
     Text,
     Workers,
-    like,
+    matching,
     web_address,
 )
 
 ProcedureName = Annotated[
     str,
-    like(
+    matching(
         r"[a-z][a-z0-9_-]{0,39}",
         "the name of a command or a request has at most 40 lower-case letters, digits, - and _",
     ),
 ]
 ParameterName = Annotated[
-    str, like(r"[a-z][a-z0-9_]{0,39}", "a parameter has lower-case letters, digits and _")
+    str, matching(r"[a-z][a-z0-9_]{0,39}", "a parameter has lower-case letters, digits and _")
 ]
 Status = Annotated[int, Field(ge=100, le=599)]
 

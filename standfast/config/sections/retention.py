@@ -16,11 +16,13 @@ from typing import Annotated
 from pydantic import Field
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import CronSchedule, Place, like
+from standfast.config.value_types import CronSchedule, Place, matching
 
 KeptFor = Annotated[
     str,
-    like(r"[1-9][0-9]{0,3}[dwmy]", "a time to keep something is written like 35d, 12w, 6m or 7y"),
+    matching(
+        r"[1-9][0-9]{0,3}[dwmy]", "a time to keep something is written like 35d, 12w, 6m or 7y"
+    ),
 ]
 
 

@@ -15,11 +15,11 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.value_types import Items, Line, Name, Place, SecretReference, Text, like
+from standfast.config.value_types import Items, Line, Name, Place, SecretReference, Text, matching
 
 TriggerName = Annotated[
     str,
-    like(
+    matching(
         r"[a-z][a-z0-9_-]{0,39}",
         "a trigger's name has lower-case letters, digits, - and _, begins with a letter and has "
         "at most 40 characters",
@@ -35,7 +35,9 @@ def _network(text: str) -> str:
 
 
 Network = Annotated[str, AfterValidator(_network)]
-HeaderName = Annotated[str, like(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has letters and dashes")]
+HeaderName = Annotated[
+    str, matching(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has letters and dashes")
+]
 
 
 class TriggerConfig(Section):

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.cacao.line_numbers import lines_of, places
 from standfast.playbook.cacao.schema_errors import misfits
-from standfast.playbook.cacao.semantics import Unsound, unsound
+from standfast.playbook.cacao.semantics import Inconsistency, inconsistencies
 
 LARGEST_BYTES = 1024 * 1024
 DEEPEST = 40
@@ -64,17 +64,17 @@ def read_document(text: str, file: str) -> Document:
         raise PlaybookInvalid(_problems(found, text, file))
     if len(document["workflow"]) > MOST_STEPS:
         raise refused(text, file, "$.workflow", f"has more than {MOST_STEPS} steps")
-    if found := list(islice(unsound(document), MOST_PROBLEMS)):
+    if found := list(islice(inconsistencies(document), MOST_PROBLEMS)):
         raise PlaybookInvalid(_problems(found, text, file))
     return document
 
 
 def refused(text: str, file: str, path: str, message: str) -> PlaybookInvalid:
     """Return the error for a problem at a JSON path of an unusable file."""
-    return PlaybookInvalid(_problems([Unsound(path=path, message=message)], text, file))
+    return PlaybookInvalid(_problems([Inconsistency(path=path, message=message)], text, file))
 
 
-def _problems(found: Sequence[Unsound], text: str, file: str) -> list[Problem]:
+def _problems(found: Sequence[Inconsistency], text: str, file: str) -> list[Problem]:
     lines = lines_of(text, (problem.path for problem in found))
     return [
         Problem(

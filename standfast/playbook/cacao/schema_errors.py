@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from jsonschema import Draft202012Validator, ValidationError
 
 from standfast.playbook.cacao.schema import SCHEMA
-from standfast.playbook.cacao.semantics import Unsound
+from standfast.playbook.cacao.semantics import Inconsistency
 from standfast.playbook.parser.field_reader import close_to
 
 _LONGEST_MESSAGE = 200
@@ -18,7 +18,7 @@ _KINDS = {
 }
 
 
-def misfits(document: object) -> Iterator[Unsound]:
+def misfits(document: object) -> Iterator[Inconsistency]:
     """Yield every schema violation, in the order of the paths."""
     errors = Draft202012Validator(SCHEMA).iter_errors(document)
     for error in sorted(errors, key=lambda error: error.json_path):
@@ -28,7 +28,7 @@ def misfits(document: object) -> Iterator[Unsound]:
         elif len(message) > _LONGEST_MESSAGE:  # the schema's own message quotes a large value
             message = f"does not fit `{error.validator}`"
         hint = _HINTS.get(str(error.validator), lambda _: "")(error)
-        yield Unsound(path=error.json_path, message=message, hint=hint)
+        yield Inconsistency(path=error.json_path, message=message, hint=hint)
 
 
 def _of_pattern(error: ValidationError) -> str:

@@ -24,7 +24,7 @@ _WITH_VARIABLES = ("commands", "condition", "switch", "in_args", "out_args")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unsound:
+class Inconsistency:
     """One inconsistency."""
 
     path: str
@@ -43,7 +43,7 @@ def edges(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"cases[{case!r}]", other
 
 
-def unsound(document: Mapping[str, Any]) -> Iterator[Unsound]:
+def inconsistencies(document: Mapping[str, Any]) -> Iterator[Inconsistency]:
     """Yield every inconsistency of a document that passed the schema."""
     workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
     dangling = list(_dangling(document, workflow))
@@ -56,16 +56,16 @@ def unsound(document: Mapping[str, Any]) -> Iterator[Unsound]:
 
 def _dangling(
     document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Unsound]:
+) -> Iterator[Inconsistency]:
     start = document["workflow_start"]
     if workflow.get(start, {}).get("type") != "start":
-        yield Unsound(
+        yield Inconsistency(
             path="$.workflow_start",
             message="leads to no step of type start",
             hint=close_to(start, [i for i, s in workflow.items() if s["type"] == "start"]),
         )
     if "workflow_exception" in document and document["workflow_exception"] not in workflow:
-        yield Unsound(
+        yield Inconsistency(
             path="$.workflow_exception",
             message="leads to no step",
             hint=close_to(document["workflow_exception"], workflow),
@@ -76,22 +76,24 @@ def _dangling(
         for key, other in edges(step):
             if other not in workflow:
                 hint = close_to(other, workflow)
-                yield Unsound(path=f"{_path(name)}.{key}", message="leads to no step", hint=hint)
+                yield Inconsistency(
+                    path=f"{_path(name)}.{key}", message="leads to no step", hint=hint
+                )
         if "agent" in step and step["agent"] not in agents:
-            yield Unsound(
+            yield Inconsistency(
                 path=f"{_path(name)}.agent",
                 message="names no agent of this playbook",
                 hint=close_to(step["agent"], agents),
             )
         for number, target in enumerate(step.get("targets", ())):
             if target not in targets and target not in agents:
-                yield Unsound(
+                yield Inconsistency(
                     path=f"{_path(name)}.targets[{number}]",
                     message="names no target of this playbook",
                     hint=close_to(target, targets),
                 )
         if step["type"] not in ("start", "end") and not _goes_on(step):
-            yield Unsound(
+            yield Inconsistency(
                 path=_path(name),
                 message="leads nowhere",
                 hint="every branch ends in a step of type end; add on_completion",
@@ -104,7 +106,7 @@ def _goes_on(step: Mapping[str, Any]) -> bool:
     return True  # the steps of a block are in its branches
 
 
-def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
+def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Inconsistency]:
     """Yield each edge that leads back, without recursion."""
     state: dict[str, int] = {}
     for root in workflow:
@@ -119,7 +121,7 @@ def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
                 state[name] = 2
                 path.pop()
             elif other in workflow and state.get(other) == 1:
-                yield Unsound(
+                yield Inconsistency(
                     path=f"{_path(name)}.{key}",
                     message="leads back to an earlier step",
                     hint="repeat by a step of type while-condition, whose branch ends in `end`",
@@ -131,7 +133,7 @@ def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Unsound]:
 
 def _unreachable(
     document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Unsound]:
+) -> Iterator[Inconsistency]:
     left = [document["workflow_start"], *filter(None, [document.get("workflow_exception")])]
     seen = set(left)
     while left:
@@ -141,7 +143,7 @@ def _unreachable(
                 left.append(other)
     for name in workflow:
         if name not in seen:
-            yield Unsound(
+            yield Inconsistency(
                 path=_path(name),
                 message="nothing leads to this step",
                 hint="remove it, or add an edge to it",
@@ -150,7 +152,7 @@ def _unreachable(
 
 def _undefined(
     document: Mapping[str, Any], workflow: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Unsound]:
+) -> Iterator[Inconsistency]:
     declared = set(document.get("playbook_variables", {}))
     for step in workflow.values():
         # Output variables of a step are visible to the steps after it.
@@ -160,7 +162,7 @@ def _undefined(
         for key in _WITH_VARIABLES:
             for variable in sorted(used_variables(step.get(key), bare=key.endswith("_args"))):
                 if variable not in known:
-                    yield Unsound(
+                    yield Inconsistency(
                         path=f"{_path(name)}.{key}",
                         message=f"uses the variable {variable}, which is not declared",
                         hint=close_to(variable, known),

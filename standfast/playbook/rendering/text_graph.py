@@ -23,7 +23,9 @@ def as_graph(playbook: Playbook) -> str:
     needs = direct_needs(playbook)
     left = {step.name: sum(step.name in needs[other.name] for other in ordered) for step in ordered}
     columns = _Columns()
-    rows = [(columns.row_of(step, needs[step.name], left), columns.below()) for step in ordered]
+    rows = [
+        (columns.row_of(step, needs[step.name], left), columns.continuing_row()) for step in ordered
+    ]
     lane_width = max(len(lanes) for lanes, _ in rows)
     name_width = max(len(step.name) for step in ordered)
     lines: list[str] = []
@@ -69,7 +71,7 @@ class _Columns:
             self.owners.pop()
         return "".join(row).rstrip()
 
-    def below(self) -> str:
+    def continuing_row(self) -> str:
         """Draw the columns that continue."""
         return " ".join(" " if owner is None else "│" for owner in self.owners)
 

@@ -29,8 +29,8 @@ from standfast.config.sections.services import ServiceConfig
 from standfast.continuity.recovery_objectives import (
     ObjectiveResult,
     RpoBasis,
-    between,
-    lost,
+    elapsed_ms,
+    lost_work_ms,
     milliseconds,
 )
 from standfast.continuity.service_order import recovery_order
@@ -287,8 +287,8 @@ def _check(
         seen.services.append(
             replace(
                 not_recovered(name, service),
-                rto_actual_ms=between(declared_at, back_at),
-                rpo_actual_ms=lost(lost_since, seen.lost_until),
+                rto_actual_ms=elapsed_ms(declared_at, back_at),
+                rpo_actual_ms=lost_work_ms(lost_since, seen.lost_until),
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
                 is_checked=has_passed or has_failed,
                 is_checked_elsewhere=bool(results)
@@ -361,7 +361,7 @@ def _outcome(
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),
         default=None,
     )
-    rpo_ms, basis = lost(_consistent_at(point), seen.lost_until), RpoBasis.CONSISTENT_AT
+    rpo_ms, basis = lost_work_ms(_consistent_at(point), seen.lost_until), RpoBasis.CONSISTENT_AT
     if worst is not None:
         rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
     usable_at = None if seen.has_failed else seen.usable_at
@@ -384,7 +384,7 @@ def _outcome(
         checks=tuple(seen.checks),
         comparison=seen.comparison,
         services=tuple(seen.services),
-        rto_ms=between(declared_at, usable_at),
+        rto_ms=elapsed_ms(declared_at, usable_at),
         rpo_ms=rpo_ms,
         rpo_basis=basis,
         target=target,

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from standfast.config.sections.services import ServiceConfig
-from standfast.continuity.recovery_objectives import ObjectiveResult, between
+from standfast.continuity.recovery_objectives import ObjectiveResult, elapsed_ms
 from standfast.continuity.service_order import recovery_order
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json, timestamp
@@ -293,7 +293,7 @@ def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> Obje
     if found.is_checked or not found.is_checked_elsewhere:
         return found
     restored_at = None if drill.has_failed else drill.clocks.get(DrillClock.REPLAY_DONE)
-    return replace(found, rto_actual_ms=between(drill.declared_at, restored_at))
+    return replace(found, rto_actual_ms=elapsed_ms(drill.declared_at, restored_at))
 
 
 def _longest(times: Iterable[int | None]) -> int | None:

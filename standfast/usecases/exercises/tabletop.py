@@ -18,10 +18,10 @@ from standfast.playbook.tabletop_exercise import (
     Inject,
     Scored,
     as_playbook,
-    carried,
-    held,
+    frozen_exercise,
     load_exercise,
     scored,
+    stored_answer,
 )
 from standfast.records import JsonObject, Mode, StepState, timestamp
 from standfast.reports.html_page import write_page
@@ -113,7 +113,7 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
 def current_inject(installation: Installation, incident_id: str) -> Turn:
     """Return the current inject; the next one is asked after an answer."""
     row = installation.ledger.incidents.get(incident_id)
-    exercise = carried(row.playbook)
+    exercise = frozen_exercise(row.playbook)
     if row.is_open:
         incident.advance(installation, incident_id, "direct")
     state = installation.ledger.incidents.state(incident_id)
@@ -143,7 +143,7 @@ def answer(
         raise UsageError(
             f"{incident_id}: no inject is left. End it with `standfast tabletop finish`."
         )
-    kept = held(now.inject, text, met)
+    kept = stored_answer(now.inject, text, met)
     keep_answer(installation, incident_id, now.inject.name, kept)
     state = installation.ledger.incidents.state(incident_id)
     return now.inject, scored(now.inject, state.steps[now.inject.name].answer)
@@ -151,7 +151,7 @@ def answer(
 
 def finish(installation: Installation, incident_id: str) -> TabletopReport:
     """End the exercise, complete or not; return its report."""
-    carried(installation.ledger.incidents.get(incident_id).playbook)
+    frozen_exercise(installation.ledger.incidents.get(incident_id).playbook)
     incident.close(installation, incident_id)
     return report(installation, incident_id)
 
@@ -159,7 +159,7 @@ def finish(installation: Installation, incident_id: str) -> TabletopReport:
 def report(installation: Installation, incident_id: str) -> TabletopReport:
     """Return the questions, the answers and the missed points."""
     row = installation.ledger.incidents.get(incident_id)
-    exercise = carried(row.playbook)
+    exercise = frozen_exercise(row.playbook)
     chain = chain_line(installation)
     state = installation.ledger.incidents.state(incident_id)
     asked: dict[str, datetime] = {}

@@ -27,7 +27,7 @@ from backup.repository import Repository
 from backup.restorer.safe_paths import JOURNAL
 from backup.system.durable_files import make_private_folder
 from backup.system.tree_removal import remove_tree
-from standfast.continuity.recovery_objectives import lost, milliseconds
+from standfast.continuity.recovery_objectives import lost_work_ms, milliseconds
 from standfast.errors import Damaged, Refused, StandfastError
 from standfast.host_name import host_name
 from standfast.plurals import counted
@@ -201,7 +201,7 @@ class _SetRecovery:
             size_bytes=cast("int", restored["size_bytes"]),
             set_aside=tuple(target.later_name for target in self._plan.replaces),
             passed=passed,
-            rpo_ms=lost(lost_since, self._declared_at),
+            rpo_ms=lost_work_ms(lost_since, self._declared_at),
             rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
             if passed
             else None,

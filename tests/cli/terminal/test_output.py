@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from standfast.cli.terminal.output import Table, print_error, print_json, print_lines, progress
-from standfast.cli.terminal.units import age, measured, size, together
+from standfast.cli.terminal.units import age, joint_status, measured, size
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -165,7 +165,7 @@ def test_amounts_are_printed_for_people() -> None:
     ],
 )
 def test_several_acts_end_with_one_status(statuses: list[ExitStatus], one: ExitStatus) -> None:
-    assert together(statuses) is one
+    assert joint_status(statuses) is one
 
 
 def test_long_cell_does_not_widen_other_rows(

@@ -34,7 +34,7 @@ def by_names(search: Search, attribute: str, names: Sequence[str]) -> dict[str, 
         entries = [*known.get(folded(name), {}).values()]
         if not entries:
             entries = search(attribute, [name.encode()])
-        found[name] = _meant(entries, attribute, name)
+        found[name] = _account_named(entries, attribute, name)
     return found
 
 
@@ -59,7 +59,7 @@ def entry_or_raise(found: Found) -> LdapEntry | None:
     return found
 
 
-def _meant(entries: Sequence[LdapEntry], attribute: str, name: str) -> Found:
+def _account_named(entries: Sequence[LdapEntry], attribute: str, name: str) -> Found:
     try:
         return one_or_none(entries, lambda entry: name in entry.texts(attribute))
     except Unavailable as error:

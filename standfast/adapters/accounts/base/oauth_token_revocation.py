@@ -115,9 +115,9 @@ def probe_tokens(
     # A token that fits no header is refused everywhere, so it proves nothing.
     if not tokens or not all(fits_a_header(token) for token in tokens):
         return ProbeResult.UNCLEAR
-    if not _knock(http, probe.url, probe.control_token, deadline).is_success:
+    if not _probe_token(http, probe.url, probe.control_token, deadline).is_success:
         return ProbeResult.UNCLEAR
-    answers = [_knock(http, probe.url, token, deadline) for token in tokens]
+    answers = [_probe_token(http, probe.url, token, deadline) for token in tokens]
     if any(answer.is_success for answer in answers):
         return ProbeResult.OPEN
     if all(answer.status == 401 for answer in answers):
@@ -125,7 +125,7 @@ def probe_tokens(
     return ProbeResult.UNCLEAR
 
 
-def _knock(http: HttpClient, url: str, token: str, deadline: Deadline) -> Answer:
+def _probe_token(http: HttpClient, url: str, token: str, deadline: Deadline) -> Answer:
     return http.exchange("GET", url, deadline, headers={"Authorization": f"Bearer {token}"})
 
 
