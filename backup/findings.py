@@ -22,7 +22,9 @@ LOOK_AT_THE_HOST = (
     "correct the host's clock; if nobody changed it, treat the host as compromised and begin "
     "a new epoch"
 )
-MORE_OPENERS = "is encrypted to another key besides the domain's, so somebody else can read it"
+MORE_OPENERS = (
+    "is encrypted to the key of the domain and to another key, so somebody else can read it"
+)
 LOOK = "find out who wrote it; no recovery point depends on it"
 TAKE_THE_RIGHT = "find out who did it, and revoke that right; nothing was lost"
 

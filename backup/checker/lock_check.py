@@ -35,7 +35,9 @@ _BATCH = 256
 _CLOCKS_DIFFER = timedelta(hours=1)
 _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
-_LOCK_IT = "lock it as deploy/s3/README.md says, and find out who put it or changed the bucket"
+_LOCK_IT = (
+    "lock it as deploy/s3/README.md says, and find out who stored it, or who changed the bucket"
+)
 _KEEP = "run the keeper: it extends the locks that are needed"
 _FIND_WHO_PAYS = (
     "nothing, if the default lock of the bucket was longer in the past; otherwise find out who "

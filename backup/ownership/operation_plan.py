@@ -148,8 +148,8 @@ def _put_exactly(store: Store, step: Put, plan_file: Path) -> None:
             stored = store.get(step.name)
         if stored != step.data:
             raise AlreadyThere(
-                f"{step.name}: somebody else created it meanwhile; it was not changed. Check it,"
-                f" then remove {plan_file} and start again."
+                f"{step.name}: somebody else created it in the meantime; it was not changed. "
+                f"Check it, then remove {plan_file} and start again."
             ) from None
 
 

@@ -146,9 +146,10 @@ class Card:
             return []
         return [
             Step(
-                instruction="Download the bucket into VAULT, with a key that may only read it. Do"
-                " not use aws s3 sync or another tool: they fetch the newest version of each name,"
-                " which may be an intruder's; the reader fetches the first one.",
+                instruction="Download the bucket into VAULT, with a key that may only read it. "
+                "Do not use aws s3 sync or another tool: they fetch the newest "
+                "version of each name, which may be from an intruder; the reader "
+                "fetches the first version.",
                 command=self.places.download,
             )
         ]

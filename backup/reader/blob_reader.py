@@ -207,8 +207,9 @@ class BlobReader:
             opened = OpenPack(header, self._identities, name)
         except WrongKey:
             raise Damaged(
-                f"{name} does not open with its domain's key: it is damaged; restore it from a"
-                " copy, or use an older point: `backup verify` names those that need this one"
+                f"{name} does not open with its domain's key: it is damaged; restore it from a "
+                "copy, or use an older point: `backup verify` names the points that need this "
+                "pack"
             ) from None
         with self._lock:
             self._packs[sha256] = opened

@@ -74,7 +74,7 @@ def _open_root(path: Path) -> int:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, FOLDER_FLAGS)
     except (FileExistsError, NotADirectoryError):
-        raise UnsafePath(f"{path}: not a folder. Name an empty or new one.") from None
+        raise UnsafePath(f"{path}: not a folder. Name an empty or new folder.") from None
     except OSError as error:
         raise NotWritable(f"{path}: cannot be created ({error.strerror}). {_ADVICE}") from error
 
@@ -132,8 +132,8 @@ def _open_locked(path: Path, root: int) -> int:
 def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
     if is_restore:
         raise UnsafePath(
-            f"{path}: it has another restore that is not complete. Run that one again, or name an"
-            " empty folder."
+            f"{path}: it contains another, incomplete restore. Run that restore again, or name "
+            "an empty folder."
         )
     os.unlink(JOURNAL, dir_fd=root)
     raise _not_empty(path)

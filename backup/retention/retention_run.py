@@ -251,7 +251,8 @@ class _Run:
         root = view.trust.root
         if root.repository != self._keeper.repository:
             raise UsageError(
-                "store: it has another repository than this keeper's. Check the keeper's file."
+                "store: its repository is not the repository of this keeper. Check the "
+                "keeper's file."
             )
         grant = next(
             (keeper for keeper in root.keepers if keeper.key == self._keeper.public_key), None

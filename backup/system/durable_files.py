@@ -89,9 +89,9 @@ def link_new(draft: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         raise UsageError(
-            f"{path.parent}: its file system has no hard links ({error.strerror}), as FAT, exFAT"
-            " and some shares. Use a folder on another one (ext4, XFS, Btrfs, ZFS and NFS have"
-            " them)"
+            f"{path.parent}: its file system has no hard links ({error.strerror}), as FAT, exFAT "
+            "and some shares. Use a folder on a file system with hard links, such as ext4, XFS, "
+            "Btrfs, ZFS or NFS"
         ) from error
 
 

@@ -36,7 +36,7 @@ class FolderStack:
         """Return the descriptor of the innermost folder."""
         descriptor = self._levels[-1].descriptor
         if descriptor is None:
-            raise OSError(errno.ESTALE, "was moved meanwhile")
+            raise OSError(errno.ESTALE, "was moved in the meantime")
         return descriptor
 
     @property
@@ -100,7 +100,7 @@ class FolderStack:
             finally:
                 os.close(parent_descriptor)
             if found is None:
-                raise OSError(errno.ESTALE, "was moved meanwhile")
+                raise OSError(errno.ESTALE, "was moved in the meantime")
             step = found
         return step
 

@@ -171,8 +171,8 @@ class MariadbTarget(Target):
                 return _load(programs, database, stream)
             if exists and not replace:
                 raise UnsafePath(
-                    f"database {database} is not empty, and was not changed. Restore into another"
-                    " one, or use --replace"
+                    f"database {database} is not empty, and was not changed. Restore into "
+                    "another database, or use --replace"
                 )
             if exists:
                 read_through(stream)

@@ -110,8 +110,8 @@ class PostgresqlTarget(Target):
                 return self._create(database, name, stream)
         if not replace:
             raise UnsafePath(
-                f"database {database} is not empty, and was not changed. Restore into another"
-                " one, or use --replace"
+                f"database {database} is not empty, and was not changed. Restore into another "
+                "database, or use --replace"
             )
         return self._replace(database, name, stream)
 

@@ -58,8 +58,9 @@ class Host:
         data = read_file(
             path,
             f"the host's key file {path}",
-            missing=f"{host_dir}: it has no host's keys. Name the right folder, bring them back"
-            " from a copy, or let the owner make new ones with `backup owner new-epoch`",
+            missing=f"{host_dir}: it contains no keys of a backup host. Name the right folder, "
+            "restore the keys from a copy, or let the owner make new keys with `backup "
+            "owner new-epoch`",
         )
         try:
             fields = read_record(data, "host", _HOST_FIELDS, str(path))
@@ -75,8 +76,8 @@ class Host:
             )
         except Damaged:
             raise Damaged(
-                f"{path}: not a valid host's key file. Bring it back from a copy,"
-                " or let the owner make new ones with `backup owner new-epoch`"
+                f"{path}: not a valid key file of a backup host. Restore it from a copy, or let "
+                "the owner make new keys with `backup owner new-epoch`"
             ) from None
 
     def to_bytes(self) -> bytes:
@@ -292,7 +293,9 @@ def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
             f"identity: it does not open domain {record.domain}. Use a custodian's key"
         ) from None
     if str(opened.to_public()) != record.recipient:
-        raise Damaged(f"key of domain {record.domain}: not the one that its record names")
+        raise Damaged(
+            f"key of domain {record.domain}: it differs from the key that its record names"
+        )
     return opened
 
 

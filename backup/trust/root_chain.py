@@ -113,8 +113,8 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     if not roots:
         problem = problems[0][1].removesuffix(". Verify the vault")
         raise Damaged(
-            f"root record: not valid ({problem}). Check that the store is this repository's, and"
-            " the identity, if any; if both are right, restore the record from a copy"
+            f"root record: not valid ({problem}). Check that the store, and the identity if "
+            "there is one, belong to this repository; if so, restore the record from a copy"
         )
     return RootChain(
         roots=tuple(roots),

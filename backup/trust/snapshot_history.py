@@ -262,6 +262,8 @@ class SnapshotHistory:
         if sha256 is None:
             findings.error(named, "is missing although the next one names it", FROM_A_COPY)
         elif sha256 != link.sha256:
-            findings.error(named, "is not the one that the next snapshot names", FROM_A_COPY)
+            findings.error(
+                named, "differs from the snapshot that the next snapshot names", FROM_A_COPY
+            )
         else:
             findings.error(name, "skips a snapshot before it: the history forks", LOOK)

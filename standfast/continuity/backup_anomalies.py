@@ -68,10 +68,14 @@ class BackupAnomaly:
         """The anomaly in words."""
         subject = {
             "changed": "of the files have other content",
-            "renamed": "of the files are gone and as many are new",
-            "gone": "of the files are gone without new ones: check that everything is mounted",
+            "renamed": "of the files are gone, and the same number of files is new",
+            "gone": (
+                "of the files are gone, and no new files exist: check that every disk is mounted"
+            ),
             "new content": "of the content was never stored before",
-            "incompressible": "of the content is new and hardly compresses, as if encrypted",
+            "incompressible": (
+                "of the content is new and almost incompressible, like encrypted data"
+            ),
         }[self.measure]
         return f"{self.permille / 10:g} % {subject}; usually {self.usual_permille / 10:g} %"
 

@@ -171,7 +171,7 @@ def read_manifest(raw: bytes) -> Manifest:
             )
         manifest = Manifest(**body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged("the manifest cannot be read as the format this program writes") from error
+        raise Damaged("the manifest is not in the format that this program writes") from error
     if written_format != (ENCRYPTED_FORMAT if manifest.encryption else FORMAT):
         raise Damaged(f"the manifest is not in the format {FORMAT} or {ENCRYPTED_FORMAT}")
     return manifest

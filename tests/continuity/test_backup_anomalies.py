@@ -108,7 +108,7 @@ def test_many_deleted_files_are_an_anomaly() -> None:
     last = before[-1]
     (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
     assert (found.measure, found.permille, found.usual_permille) == ("gone", 500, 0)
-    assert "50 % of the files are gone without new ones" in found.sentence
+    assert "50 % of the files are gone, and no new files exist" in found.sentence
 
 
 def test_shedding_set_does_not_report_deletions() -> None:

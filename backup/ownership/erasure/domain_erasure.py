@@ -105,7 +105,9 @@ def erase(
 
     def make_plan(trust: RootChain) -> Plan:
         if (order.repository, order.owner) != (session.owner.repository, session.owner.public):
-            raise WrongKey("order: it is of another repository or owner. Use the right one.")
+            raise WrongKey(
+                "order: it is of another repository or owner. Use an order of this repository."
+            )
         given_attestations = _match_attestations(order, attestations)
         moment = session.now()
         erased = [item for item in trust.root.domains if item.id == order.domain]

@@ -213,5 +213,6 @@ def _check_identity_stays(identity: Identity, stays: Callable[[Custodian], bool]
     ]
     if public_keys and not any(stays(Custodian(recipient=item)) for item in public_keys):
         raise UsageError(
-            "identity: it is of the custodian who leaves. Use that of a custodian who stays."
+            "identity: it belongs to the custodian that is being retired. Use the identity of "
+            "a remaining custodian."
         )

@@ -307,7 +307,7 @@ def _lost_roles(programs: MariadbPrograms, mysql: tuple[int, int]) -> str:
 def _user_options(programs: MariadbPrograms) -> tuple[str, ...]:
     if b"--users" not in program_output(programs.command("mariadb-dump", "--help")):
         raise ProgramFailed(
-            "this mysqldump cannot dump the users, as that of MySQL 9.7 can: set `users = false`"
+            "this mysqldump cannot dump the users (version 9.7 can): set `users = false`"
         )
     return ("--users", "--single-transaction", _NO_GTID)
 

@@ -152,7 +152,8 @@ class Calls:
             return NotFound(f"{action} failed: it is not in bucket {self._bucket}")
         if code == "RequestTimeTooSkewed":
             return UsageError(
-                f"{action} was refused: this machine's clock differs from the store's. Set it right"
+                f"{action} was refused: the clocks of this machine and of the store differ. "
+                "Correct the clock of this machine"
             )
         if code in _CREDENTIAL_CODES:
             return UsageError(

@@ -126,7 +126,7 @@ class Talk:
         greeting = self._read_line()
         if greeting.startswith(_GREETING[:-1]) and greeting != _GREETING:
             raise ConfigurationError(
-                "program on the host: another version. Install the one in deploy/linux."
+                "program on the host: another version. Install the version in deploy/linux."
             )
         if greeting != _GREETING:
             raise _Broken

@@ -87,7 +87,9 @@ class Okta(HttpConnector):
         if prior["enabled"] is account.is_enabled:
             return False
         if account.prior["status"] == "DEPROVISIONED":
-            raise ProviderRefused("the account was deactivated meanwhile. Activate it by hand.")
+            raise ProviderRefused(
+                "the account was deactivated in the meantime. Activate it by hand."
+            )
         self._turn("unsuspend" if prior["enabled"] else "suspend", account, deadline)
         return True
 
@@ -178,7 +180,7 @@ def _read_user(user: object) -> tuple[Account, str]:
         raise garbled()
     known = status if status in _STATUSES else None
     can_be_suspended = known in ("ACTIVE", *_DISABLED)
-    obstacle = f"Okta suspends only ACTIVE accounts, and this one is {known or 'not'}"
+    obstacle = f"Okta suspends only ACTIVE accounts, and this account is {known or 'not'}"
     account = Account(
         id=account_id,
         is_enabled=None if known is None else known not in _DISABLED,

@@ -40,7 +40,7 @@ Connection = Any  # redis types its connections in part only
 _RIGHTS = ("+acl|getuser", "+acl|setuser", "+acl|save", "+client|list", "+client|kill")
 _SHARED = "`default` is the user of all clients that name no user. It is never locked."
 _FORGETS = (
-    "the server has no ACL file, or did not write it. It forgets the change when it restarts."
+    "the server has no ACL file, or did not write it. The change is lost when the server restarts."
 )
 
 

@@ -378,7 +378,9 @@ def _is_undo(verb: str) -> bool:
 
 
 def _no_affected() -> Audience:
-    raise ConfigurationError("audience 'affected': only an open incident has one. Open it first.")
+    raise ConfigurationError(
+        "audience 'affected': it exists only in an open incident. Open the incident first."
+    )
 
 
 def _missing(section: str, name: str, declared: Mapping[str, object]) -> str:

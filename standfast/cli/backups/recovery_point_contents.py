@@ -124,7 +124,7 @@ def find(
     else:
         lines.append(f"No path matches in {counted(len(findings.points), 'recovery point')}.")
         if not in_all_points:
-            lines.append("Next: search the older ones as well with --all-points.")
+            lines.append("Next: search the older recovery points as well with --all-points.")
     return call.say(findings.as_json(), lines)
 
 

@@ -185,7 +185,7 @@ def show(call: Call, obligation_id: str) -> ExitStatus:
     if (obligation := known.get(obligation_id)) is None:
         raise UsageError(
             f"obligation {obligation_id!r}: unknown. `standfast deadline list INCIDENT --all` "
-            f"lists those of this installation{nearest_name_hint(obligation_id, known)}"
+            f"lists the obligations of this installation{nearest_name_hint(obligation_id, known)}"
         )
     limit = obligation.limit
     rows = [

@@ -31,7 +31,7 @@ _LONGEST_TEXT = 120  # characters
         ExitStatus.FAILED: "no evidence is valid, or a file cannot be written",
         ExitStatus.USAGE: "there is no such incident, source or evidence, or a value is not valid",
         ExitStatus.PARTIAL: "a folder was disposed of or does not open; the others are reviewed",
-        ExitStatus.REFUSED: "the person may not see values in clear, or no folder opens",
+        ExitStatus.REFUSED: "the person may not see values in clear, or no folder can be opened",
         ExitStatus.DAMAGED: "a log or key differs from its seal; the others are reviewed",
     },
     example="standfast evidence review inc-2026-0001 --account m.keller@example.com --csv rows.csv",

@@ -59,7 +59,7 @@ def show(call: Call) -> ExitStatus:
         ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
         ExitStatus.FAILED: "the store does not respond",
         ExitStatus.USAGE: "the access key of this machine has no right to add to the vault",
-        ExitStatus.DAMAGED: "the vault's root records are not the owner's",
+        ExitStatus.DAMAGED: "the root records of the vault are not signed by the owner",
     },
     example="standfast backup owner publish",
 )

@@ -189,7 +189,7 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
     "--name",
     default="",
     metavar="NAME",
-    help="The name in the greeting, instead of the recipient's.",
+    help="The name in the greeting, instead of the recipient's name.",
 )
 @click.option(
     "--value",

@@ -106,7 +106,7 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
     ]
     lines: list[Line] = [
         f"Installation recovered in {recovered.config_file.parent}.",
-        f"Its state is that of {made_at} ({recovered.point}).",
+        f"Its state is from {made_at} ({recovered.point}).",
         "",
         Table(rows=[[name, ", ".join(found)] for name, found in parts if found], indent=2),
     ]

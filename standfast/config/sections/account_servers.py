@@ -180,9 +180,7 @@ class OpenldapDirectoryConfig(LdapServerConfig):
 class ActiveDirectoryConfig(LdapServerConfig):
     """An Active Directory domain."""
 
-    kind: Literal["active_directory"] = Field(
-        description="Active Directory, Microsoft's or Samba's."
-    )
+    kind: Literal["active_directory"] = Field(description="Active Directory of Microsoft or Samba.")
     bind_dn: Line = Field(
         description="The account that locks other accounts, as a DN, as NAME@DOMAIN or as "
         "DOMAIN\\NAME.",

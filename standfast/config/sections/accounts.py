@@ -220,7 +220,8 @@ class AmazonConnectConfig(AwsConfig):
     )
     burst: Annotated[int, Field(ge=1)] = Field(
         default=1,
-        description="Agents that may be processed at once before `per_second` limits the rate.",
+        description="Agents that may be processed at the same time before `per_second` limits "
+        "the rate.",
     )
 
 

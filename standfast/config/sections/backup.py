@@ -206,9 +206,9 @@ class S3Config(BucketConfig):
         examples=["example-vault"],
     )
     access_key_id: SecretReference = Field(
-        description="The id of the access key: the writer's on the backup host, and the "
-        "reader's, verifier's, keeper's or owner's where those work; for a copy, the copier's. "
-        "`AWS_` variables, `~/.aws` and instance roles are not used.",
+        description="The id of the access key of this machine's role: writer on the backup "
+        "host; reader, verifier, keeper or owner on their machines; copier for a "
+        "copy. `AWS_` variables, `~/.aws` and instance roles are not used.",
         examples=["file:keys/s3-access-key-id"],
     )
     prefix: ObjectPrefix = Field(

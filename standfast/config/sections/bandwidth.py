@@ -72,7 +72,9 @@ def _as_rate(text: str) -> str:
 
 def _apart(bandwidth: Mapping[str, str]) -> Mapping[str, str]:
     if both := overlapping(bandwidth):
-        raise ValueError(f"the hours {both[0]} and {both[1]} overlap; a minute has one limit")
+        raise ValueError(
+            f"the hours {both[0]} and {both[1]} overlap; each minute can have only one limit"
+        )
     return bandwidth
 
 

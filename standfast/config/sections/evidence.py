@@ -80,10 +80,10 @@ class TimestampConfig(Section):
         examples=["http://timestamp.example.com/rfc3161"],
     )
     roots: Place = Field(
-        description="A PEM file with the root certificates that stamps must lead to, obtained "
-        "by another channel. If the authority's answers contain only its own certificate, add "
-        "the intermediate ones. Keep the roots of an earlier authority while evidence has stamps "
-        "of it.",
+        description="A PEM file with the root certificates to which time stamps must lead. "
+        "Obtain it by another channel. If the authority's answers contain only its "
+        "own certificate, add the intermediate ones. Keep the roots of an earlier "
+        "authority while evidence has stamps of it.",
         examples=["/etc/standfast/timestamp-roots.pem"],
     )
     ca_file: Place | None = Field(

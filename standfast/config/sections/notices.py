@@ -41,7 +41,8 @@ class NoticesConfig(Section):
     canary_percent: Annotated[int, Field(ge=0, le=50)] = Field(
         default=1,
         description="The percentage of recipients in the canary, spread over the whole "
-        "audience. The other recipients wait for `canary_minutes`. 0 sends to all at once.",
+        "audience. The other recipients wait for `canary_minutes`. With 0, all "
+        "recipients get the notice without a canary.",
     )
     canary_from: Count = Field(
         default=1000, description="Audiences with fewer recipients have no canary."
@@ -55,5 +56,5 @@ class NoticesConfig(Section):
     abort_window_seconds: Count = Field(
         default=120,
         description="The time between the approval of a notice and its first message, in which "
-        "`standfast incident stop` cancels it. 0 sends at once.",
+        "`standfast incident stop` cancels it. With 0, there is no wait.",
     )

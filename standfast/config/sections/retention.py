@@ -54,8 +54,8 @@ class KeepingConfig(Section):
     floor: KeptFor = Field(
         default="30d",
         description="No recovery point that is younger than this, by the store's clock, "
-        "expires. The newest complete recovery point of a set never expires, and neither does "
-        "the newest one whose run was not interrupted.",
+        "expires. Two recovery points of each set never expire: the newest complete "
+        "one, and the newest one of an uninterrupted run.",
     )
     schedule: CronSchedule | None = Field(
         default=None,

@@ -77,8 +77,8 @@ class SmtpSenderConfig(_Sender):
     )
     ca_file: Place | None = Field(
         default=None,
-        description="Certificate authorities to trust instead of the system's, for a relay "
-        "with a private authority.",
+        description="Certificate authorities to trust instead of those of the system, for a "
+        "relay with a private authority.",
         examples=["keys/relay-ca.pem"],
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = Field(

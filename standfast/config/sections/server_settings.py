@@ -52,7 +52,8 @@ PER_SECOND = Field(
 )
 BURST = Field(
     default=16,
-    description="Accounts that may be processed at once before `per_second` limits the rate.",
+    description="Accounts that may be processed at the same time before `per_second` limits "
+    "the rate.",
 )
 
 
@@ -109,6 +110,6 @@ class BucketConfig(Section):
     ca_file: Place | None = Field(
         default=None,
         description="Certificate authorities to trust, if the certificate is not from a public "
-        "one.",
+        "authority.",
         examples=["/etc/ssl/company-ca.pem"],
     )

@@ -47,7 +47,9 @@ class WorkQueue:
         """
         if self._waiting >= self.most_waiting:
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once"
+                _COME_AGAIN_SECONDS,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too many requests at the same time",
             )
         loop = asyncio.get_running_loop()
         self._waiting += 1

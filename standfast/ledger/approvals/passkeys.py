@@ -136,7 +136,7 @@ class Passkeys:
                 passkey, (found[0].id,), passkey.c.removed_at.is_(None), removed_at=now
             ):
                 raise UsageError(
-                    f"passkey {id_!r} of {name!r}: removed meanwhile. Nothing was changed."
+                    f"passkey {id_!r} of {name!r}: removed in the meantime. Nothing was changed."
                 )
             write.tell(passkey=found[0].id[:8])
         return found[0]

@@ -237,7 +237,7 @@ class Chain:
                 f"event {head['sequence']} of the ledger: differs from the witness "
                 f"{self._witness}, so the ledger was rolled back to an older copy, or rewritten. "
                 "Nothing was done. Restore the newer copy. If it is lost, rename the witness, "
-                "keep it, and run this again: this ledger lacks everything since."
+                "keep it, and run this again: this ledger lacks all later events."
             )
 
     def _newest_witnessed(self) -> Mapping[str, Any] | None:

@@ -219,8 +219,8 @@ class RowVerifier:
             if is_newest:
                 raise Damaged(
                     f"event {self._sequence} of the ledger: missing, or not the one that this "
-                    "process has seen: the ledger was rolled back to an older copy, or rewritten. "
-                    "Nothing was done. Bring the newer copy back"
+                    "process has seen: the ledger was rolled back to an older copy, or "
+                    "rewritten. Nothing was done. Restore the newer copy"
                 )
             # Another thread has verified events that this connection does not see yet.
             return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)

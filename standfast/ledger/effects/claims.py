@@ -213,7 +213,7 @@ def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]])
                     row.verb,
                     row.incident,
                     row.token,
-                    f"{holders[row.handle]} holds the account. Nothing was changed.",
+                    f"{holders[row.handle]} also locks the account. Nothing was changed.",
                 ),
             }
             for row in kept

@@ -104,8 +104,8 @@ class ServerClock:
 def far_words(ahead: timedelta) -> str:
     """Return the message for clocks that are too far apart."""
     return (
-        f"{clock_difference(ahead)}, too far to be corrected. Hosts of one ledger may treat "
-        "each other as dead. Set the clock that is wrong."
+        f"{clock_difference(ahead)}, too far to be corrected. Hosts of one ledger may treat each "
+        "other as failed. Set the clock that is wrong."
     )
 
 

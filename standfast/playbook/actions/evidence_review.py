@@ -11,8 +11,8 @@ from standfast.records import JsonObject
 REVIEW = "evidence.review"
 REVIEWER = "review"  # the built-in procedure
 NEEDS_CUSTODIAN = (
-    "it is encrypted to its custodians, and a playbook has no identity of one. A person runs "
-    "`standfast evidence review INCIDENT --identity FILE`."
+    "the evidence is encrypted to its custodians, and a playbook has no custodian's identity. A "
+    "person runs `standfast evidence review INCIDENT --identity FILE`."
 )
 
 

@@ -228,7 +228,8 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
-            "identity: it belongs to another repository. Use a custodian's file of this one."
+            "identity: it belongs to another repository. Use the file of a custodian of this "
+            "repository."
         )
 
 

@@ -137,7 +137,7 @@ def _given_away(entries: list[Entry]) -> Iterator[RemainingCopy]:
         by = f"by {entry.who} at {entry.at}"
         subject = entry.detail.partition(",")[0]
         if entry.act is Act.EXPORTED and entry.detail.startswith("in clear"):
-            why = "it left this host, with the key if there is one"
+            why = "the copy left this host, with its key if the evidence was encrypted"
             yield RemainingCopy(where=f"export {by}", why=why)
         elif entry.act is Act.VIEWED and entry.detail.startswith("opened item"):
             why = "content that was written in clear"

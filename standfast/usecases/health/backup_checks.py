@@ -59,8 +59,8 @@ def _vault(ground: Ground) -> Iterator[Check]:
     if host.writer != config.writer:
         yield warn(
             "backup",
-            f"backup.writer is {config.writer!r}, but this host's keys are those of "
-            f"{host.writer!r}, and its points have that name",
+            f"backup.writer is {config.writer!r}, but the keys of this host belong to "
+            f"{host.writer!r}, and its recovery points have that name",
             "set backup.writer to that name, or copy the right host.json here",
         )
     if config.s3 is None:

@@ -113,8 +113,8 @@ def _roles(ground: Ground) -> Iterator[Check]:
                 "roles",
                 f"everybody with the role {role} was enrolled less than a day ago, and may use it "
                 "after a day",
-                "wait; on the first day of an installation, before its first live incident, they "
-                "may use it at once",
+                "wait; on the first day of an installation, before its first live incident, "
+                "they may use it immediately",
             )
         else:
             yield ok("roles", f"{role}: {counted(len(holders), 'person', 'people')}")

@@ -25,9 +25,9 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
     if others := lately - {"", host_name()}:
         yield warn(
             "backup",
-            f"the keeper of this vault also runs on {', '.join(sorted(others))}: data that the "
-            "rules of one of these machines expire is deleted, whatever the rules of the other "
-            "say",
+            f"the keeper of this vault also runs on {', '.join(sorted(others))}: data is deleted "
+            "if the rules of one machine expire it, even if the rules of the other machine keep "
+            "it",
             "set backup.keeping.schedule on one of them only",
         )
 

@@ -199,8 +199,8 @@ def refuse_unsigned(installation: Installation) -> None:
     """Raise Refused if a new person needs a signature, after the set-up."""
     if not installation.ledger.people.is_setting_up(installation.clock()):
         raise Refused(
-            "signature: missing; after the set-up, an enrolled person signs for a new one. Add "
-            "--as PERSON, or --owner-key FILE if nobody can sign."
+            "signature: missing; after the first day, an enrolled person must sign the "
+            "enrolment of a new person. Add --as PERSON, or --owner-key FILE if nobody can sign."
         )
 
 

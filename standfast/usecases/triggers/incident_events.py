@@ -96,7 +96,7 @@ def send_event(installation: Installation, event: IncidentEvent, way: str) -> st
             attempts = _attempts(installation.ledger, event.receiver).get(event.key, [])
             if not is_ours or any(attempt.state == _SENT for attempt in attempts):
                 run.ends(_LEFT, {})
-                return "another host is sending events, or has sent this one"
+                return "another host is sending events, or has sent this event"
             problem = _send(installation, event, is_repeated=bool(attempts))
             summary: dict[str, Json] = {"event": event.key}
             run.ends(

@@ -212,7 +212,7 @@ def test_folder_not_found_again_is_never_written(
     restored = Restored(tmp_path / "out")
     restored.moved(42, tmp_path / "one")
     restored.moved(41, tmp_path / "two")
-    with pytest.raises(OSError, match="moved meanwhile") as caught:
+    with pytest.raises(OSError, match="moved in the meantime") as caught:
         restored.path.enter(restored.below(41) + b"/late")
     assert caught.value.errno == errno.ESTALE
     restored.path.enter(b"behind it")

@@ -62,8 +62,8 @@ LdapAccountsConfig = OpenldapDirectoryConfig | ActiveDirectoryConfig
 _EACH = 32  # accounts for each connection in a call
 _MOST_A_CALL = 1000  # the limit of `Limits.batch`
 _TURNED_AWAY = (
-    "the directory reported success, but refuses the new password. Try both passwords, and rotate "
-    "again if the old one is valid. The new one is sealed in"
+    "the directory reported success, but refuses the new password. Try both passwords, and "
+    "rotate again if the old password is valid. The new password is sealed in"
 )
 OURS = "the connector signs in with this account and would lock itself out. Lock it by hand."
 

@@ -49,16 +49,19 @@ if TYPE_CHECKING:
 _OBSTACLES = {
     "": "",
     "superuser": (
-        "superusers are not locked: an intruder that is a superuser could undo the "
-        "lock, and the other superusers are needed. Let another superuser lock this "
-        "one."
+        "superusers are not locked: an intruder that is a superuser could undo the lock, and "
+        "the other superusers are needed. Let another superuser lock this role."
     ),
     "ours": OURS,
     "built in": "this is a role of the server itself, with which nobody signs in",
     "no right": "the connector's role may not change roles. Grant it CREATEROLE.",
-    "no admin": "the connector's role has no ADMIN option on this one. GRANT it WITH ADMIN TRUE.",
-    "no signal": "the connector's role may not end the sessions of this one. "
-    "GRANT pg_signal_backend to it.",
+    "no admin": (
+        "the connector's role has no ADMIN option on this role. GRANT this role WITH ADMIN TRUE."
+    ),
+    "no signal": (
+        "the connector's role may not end the sessions of this role. GRANT "
+        "pg_signal_backend to the connector's role."
+    ),
 }
 
 

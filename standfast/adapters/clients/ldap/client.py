@@ -37,7 +37,7 @@ NO_SUCH_OBJECT = 32
 INVALID_CREDENTIALS = 49
 _IN_WORDS = {
     8: "the directory requires TLS. Set `tls`.",
-    10: "this server refers to another one. Configure a server that accepts changes.",
+    10: "this server refers to another server. Configure a server that accepts changes.",
     16: "the account lacks the attribute. Check the kind of the directory.",
     17: "the directory does not know the attribute. Load its password policy overlay.",
     19: "a rule of the directory forbids the change",
