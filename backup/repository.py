@@ -282,10 +282,7 @@ class Repository:
         Raise `WrongKey` if the identity does not open its domain.
         """
         if not self._domains:
-            raise WrongKey(
-                "identity: none was given, but reading needs an identity. Give the identity of a "
-                "custodian"
-            )
+            raise WrongKey("identity: none is named. Name the identity file of a custodian")
         name = snapshot_name(point.writer, point.sequence)
         slot = read_slot(self._vault, self.trust, point.writer, name)
         if slot.snapshot is None:

@@ -280,9 +280,9 @@ class Committer:
             return
         self.is_store_damaged = True
         self.warnings.append(
-            f"writer {self._host.writer}: the store lacks snapshot {recorded.sequence}, which this"
-            " host had put; it was removed or the store was rolled back."
-            " Everything is sent again. Verify the vault against its witness."
+            f"writer {self._host.writer}: the store lacks snapshot {recorded.sequence}, which "
+            "this host had stored; it was removed or the store was rolled back. Everything is "
+            "sent again. Verify the vault against its witness."
         )
         # Leave the gap: every later check reports it.
         self._continue_after(Link(number=recorded.sequence, sha256=recorded.sha256))

@@ -120,7 +120,10 @@ def answer_challenge(
     pins = (identity.repository, identity.owner)
     named = (fields.hexadecimal("repository", REPOSITORY_BYTES), fields.hexadecimal("owner", 32))
     if any(pin not in (None, value) for pin, value in zip(pins, named, strict=True)):
-        raise WrongKey(f"{where}: it is of another repository than this identity. Check both.")
+        raise WrongKey(
+            f"{where}: it belongs to another repository than this identity. Use the file and the "
+            "identity of one repository."
+        )
     opened = decrypt_challenges(
         _challenges(fields, where), identity, kind=CHALLENGE, text=fields.text("text")
     )

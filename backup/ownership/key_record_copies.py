@@ -77,8 +77,9 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
         for name in stored.keys() & copied.keys():
             if stored[name] != copied[name]:
                 raise Damaged(
-                    f"{name}: the key store and {copy.where} have different records, both signed by"
-                    " the owner. Find out which custodians each is for before removing one."
+                    f"{name}: the key store and {copy.where} have different records, both signed "
+                    "by the owner. Find out which custodians each record is for before you "
+                    "remove one of them."
                 )
         newest = max(stored | copied, default=None)
         if newest is None:

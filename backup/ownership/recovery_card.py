@@ -118,10 +118,9 @@ class Card:
                 command="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE",
             ),
             Step(
-                instruction="Restore one into a new folder. Without POINT, the newest one is"
-                " restored, if all points are of one host and one set. Damaged files are named,"
-                " and the"
-                " rest is restored.",
+                instruction="Restore a point into a new folder. Without POINT, the newest point "
+                "is restored, if all points are of one host and one set. Damaged "
+                "files are named, and the rest is restored.",
                 command="glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT",
             ),
             *self._installation_steps,

@@ -158,7 +158,7 @@ class _VaultCopy:
             return
         if hashlib.sha256(existing).hexdigest() != self._trust.links[0].sha256:
             raise UsageError(
-                "copy: it is of another repository; nothing was changed. Name an empty place."
+                "copy: it has another repository; nothing was changed. Name an empty place."
             )
 
     def _list_copy(self) -> Iterator[Stat]:

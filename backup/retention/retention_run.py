@@ -115,8 +115,8 @@ def run_retention(
         except AlreadyThere:
             continue  # another keeper was first: read its record and start over
     raise AlreadyThere(
-        f"keep records: other keepers put {_ATTEMPTS} of them while this run was planning. Run"
-        " one keeper at a time."
+        f"keep records: other keepers wrote {_ATTEMPTS} records while this run was planning. Run "
+        "one keeper at a time."
     )
 
 
@@ -259,8 +259,8 @@ class _Run:
         )
         if grant is None or grant.trusted_through is not None:
             raise UsageError(
-                "keeper: the root record does not trust it (any more)."
-                " The owner must sign a record that does."
+                "keeper: the root record does not trust it, or no longer trusts it. The owner "
+                "must sign a root record that trusts it."
             )
         clock = self._vault.clock()
         if not self._is_clock_right:

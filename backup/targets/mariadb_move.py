@@ -119,7 +119,7 @@ def server_obstacle(programs: MariadbPrograms, needed: str) -> str:
     rows = execute(programs, "SELECT VERSION()", "SHOW GRANTS")
     version, grants = rows[0][0], [row[0] for row in rows[1:]]
     if "mariadb" not in version.lower() or programs.is_mysql("mariadb"):
-        return "the server or its client program is of MySQL. Use `standfast backup restore`."
+        return "the server or its client program is MySQL. Use `standfast backup restore`."
     if parse_version(version) < _OLDEST:
         return "the server is older than MariaDB 10.6. Use `standfast backup restore`."
     if not any(line.startswith(_ALL_RIGHTS) and " WITH GRANT OPTION" in line for line in grants):

@@ -191,7 +191,7 @@ def open_domains(
         root.owner,
     ):
         raise WrongKey(
-            "identity: it was made for another repository. Use the one of this repository"
+            "identity: it was made for another repository. Use the identity of this repository"
         )
     opened: dict[tuple[str, int], pyrage.x25519.Identity] = {}
     problems: list[BackupError] = []

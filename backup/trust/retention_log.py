@@ -133,7 +133,7 @@ def _parse_signed(data: bytes, number: int, trust: RootChain, name: str, where: 
     if record.number != number:
         raise Damaged(f"{name} contains keep record {record.number}: it was moved")
     if record.repository != trust.root.repository:
-        raise Damaged(f"{name} is of another repository")
+        raise Damaged(f"{name} belongs to another repository")
     if record.root not in trust.links:
         raise Damaged(f"{name} refers to a root record that this repository does not have")
     return record

@@ -154,7 +154,7 @@ def _check_chain(
     if owner is not None and record.owner != owner:
         return f"{name} was signed by another owner than the known one"
     if previous_roots and record.repository != previous_roots[0].repository:
-        return f"{name} is of another repository"
+        return f"{name} belongs to another repository"
     previous = None if record.previous is None else record.previous.hex()
     if previous != (links[-1].sha256 if links else None):
         return f"{name} does not follow the record before it: one is missing, was moved or changed"

@@ -124,7 +124,7 @@ def parse_snapshot(
     if (snapshot.writer, snapshot.sequence) != (writer, sequence):
         raise Damaged(f"{name} contains snapshot {snapshot.sequence} of {snapshot.writer}")
     if snapshot.repository != trust.root.repository:
-        raise Damaged(f"{name} is of another repository")
+        raise Damaged(f"{name} belongs to another repository")
     grant = trust.root.writer(writer, snapshot.epoch)
     if grant is None:
         raise Damaged(f"{name} was written by {writer} in an epoch that no root record grants")
@@ -147,7 +147,7 @@ def parse_snapshot(
 
 
 def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None:
-    problem = Damaged(f"{name} is of {writer}, which no root record authorizes")
+    problem = Damaged(f"{name} is from {writer}, which no root record authorizes")
     for grant in trust.root.writers:
         if grant.id == writer:
             try:

@@ -223,13 +223,14 @@ class ServeConfig(Section):
     metrics_tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
         default=(),
         description="The bearer tokens, of at least 24 characters, with which Prometheus reads "
-        "`/metrics`: two while one replaces the other. Without one there are no metrics.",
+        "`/metrics`: two while one replaces the other. Without a token there are no "
+        "metrics.",
         examples=[["file:keys/metrics-token"]],
     )
     log_format: Literal["text", "json"] = Field(
         default="text",
-        description="The form of the log on standard error: lines for people, or one JSON object "
-        "for each line. Both are without secrets and mail addresses.",
+        description="The form of the log on standard error: lines for people, or one JSON "
+        "object for each line. Neither form contains secrets or mail addresses.",
         examples=["json"],
     )
     prefect: WebAddress | None = Field(

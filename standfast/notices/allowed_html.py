@@ -58,7 +58,7 @@ class _Reader(HTMLParser):
             self._say("a bare < is not allowed; close the tag or write &lt;")
 
     def handle_comment(self, data: str) -> None:
-        self._say("a comment is not allowed: mail programs read meaning into some")
+        self._say("a comment is not allowed: mail programs interpret some comments")
 
     def handle_decl(self, decl: str) -> None:
         if decl.strip().lower() != "doctype html":

@@ -193,12 +193,12 @@ def _argument(spec: ArgumentSpec) -> JsonObject:
 
 def _approval() -> JsonObject:
     return {
-        "description": "The approvals that the step needs, or why it needs none.",
+        "description": "The approvals that the step needs, or the reason why it needs no approval.",
         "type": "object",
         "properties": {
             "none_because": _paragraph(
-                "Why nobody is asked, though the step cannot be undone. A notice to people other "
-                "than your staff needs an approval nevertheless."
+                "The reason why the step needs no approval although it cannot be undone. A "
+                "notice to people other than your staff always needs an approval."
             ),
             "count": _number(1, 9, "The number of other people who must approve."),
             "roles": _list("The roles that may approve; by default everybody enrolled."),

@@ -228,8 +228,8 @@ def _match_attestations(order: Order, attestations: Sequence[Attestation]) -> li
     persons |= {item.attested_by.strip().casefold() for item in matched}
     if len(persons) < _FEWEST_PERSONS:
         raise UsageError(
-            f"erasure: the order and all attestations are of {order.ordered_by}."
-            " At least two persons must take part."
+            f"erasure: one person, {order.ordered_by}, signed the order and all attestations. At "
+            "least two persons must take part."
         )
     return matched
 

@@ -128,7 +128,10 @@ def attest(
     check_line("your name", attested_by)
     order = read_order(data, where, owner=identity.owner)
     if identity.repository not in (None, order.repository):
-        raise WrongKey(f"{where}: it is about another repository than this identity. Check both.")
+        raise WrongKey(
+            f"{where}: it belongs to another repository than this identity. Use the order and the "
+            "identity of one repository."
+        )
     opened = decrypt_challenges(order.challenges, identity, kind=ORDER, text=order.text)
     return tuple(
         owner_document(

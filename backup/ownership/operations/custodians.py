@@ -151,8 +151,8 @@ def _open_all_keys(
     ]
     if missing:
         raise WrongKey(
-            f"identity: it does not open {missing[0]}, and every key is encrypted again in one"
-            " ceremony. Use the identity of a custodian who opens them all."
+            f"identity: it does not open {missing[0]}, and every key is encrypted again in one "
+            "ceremony. Use the identity of a custodian that opens every key."
         )
     return opened
 

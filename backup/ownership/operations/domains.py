@@ -92,7 +92,7 @@ def _common_custodians(session: OwnerSession, root: RootRecord) -> tuple[Custodi
     }
     if len(keys) != 1:
         raise UsageError(
-            "custodians: they differ between the domains, or no domain has any. Name the "
-            "custodians of the new domain with --recipient."
+            "custodians: they differ between the domains, or no domain has a custodian. Name "
+            "the custodians of the new domain with --recipient."
         )
     return next(iter(by_domain.values()))

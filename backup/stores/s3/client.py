@@ -163,7 +163,8 @@ class Calls:
         if code in _OTHER_PLACE_CODES or 300 <= status < 400:
             return UsageError(
                 f"{action} was refused ({code}): bucket {self._bucket} has another address, and "
-                "redirects are not followed. Set region and endpoint_url to the bucket's own"
+                "redirects are not followed. Set region and endpoint_url to the values of this "
+                "bucket"
             )
         if status == 403:
             return UsageError(
@@ -271,7 +272,7 @@ def _client(options: S3Options) -> Any:
         if hosts and host != hosts[0]:
             raise UsageError(
                 f"bucket {options.bucket} has another address, and redirects to another host are "
-                "not followed. Set region and endpoint_url to the bucket's own"
+                "not followed. Set region and endpoint_url to the values of this bucket"
             )
         hosts[:] = [host]
 

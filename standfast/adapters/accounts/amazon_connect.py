@@ -220,7 +220,8 @@ class AmazonConnect(PerAccountConnector):
             raise Unavailable("`no_access_security_profile` does not exist. Check its id.")
         if answer.get("Permissions"):
             raise Unavailable(
-                "`no_access_security_profile` grants permissions. Name one that grants none."
+                "`no_access_security_profile` grants permissions. Name a profile without "
+                "permissions."
             )
         self._is_harmless = True
 

@@ -33,9 +33,11 @@ from standfast.records import Json
         ExitStatus.DONE: "every file of every set is in a new recovery point",
         ExitStatus.FAILED: "the store cannot be written, or no source of a set can be read",
         ExitStatus.USAGE: "there is no such set",
-        ExitStatus.PARTIAL: "a file could not be read, and the recovery point has all others; a "
-        "set has no file; another host writes under this name; or the ledger could not record the "
-        "backup",
+        ExitStatus.PARTIAL: (
+            "a file could not be read, and the recovery point contains all "
+            "other files; a set has no file; another host writes under this "
+            "name; or the ledger could not record the backup"
+        ),
         ExitStatus.REFUSED: "a backup of this set is running",
         ExitStatus.DAMAGED: "the records of the vault were changed; or the new recovery point "
         "exists, but stored data or its key record is missing",

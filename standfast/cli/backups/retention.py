@@ -41,7 +41,7 @@ _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "releas
     metavar="[run|plan|status|hold|release]",
     help="plan and status change nothing; hold stops expiry until release.",
 )
-@click.argument("name", required=False, help="The incident that hold or release is for.")
+@click.argument("name", required=False, help="The incident for the actions hold and release.")
 @click.option("--dry-run", is_flag=True, help="The same as plan: show what a run would do.")
 @click.option(
     "--clock-is-right", is_flag=True, help="Confirm that you checked the clock of the store."

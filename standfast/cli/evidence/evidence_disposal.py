@@ -71,7 +71,9 @@ def release(call: Call, incident: str, reason: str) -> ExitStatus:
         ExitStatus.DONE: "all of it is disposed of with certificates, or the request is withdrawn",
         ExitStatus.USAGE: "there is no such incident, no evidence, or no request to approve",
         ExitStatus.PARTIAL: "a folder was not disposed of; the reason is shown. Run it again",
-        ExitStatus.REFUSED: "a legal hold, the retention or the second person prevents it",
+        ExitStatus.REFUSED: (
+            "a legal hold, the retention time or the two-person rule prevents the disposal"
+        ),
         ExitStatus.WAITS_FOR_PEOPLE: "it is requested; another person must approve it",
         ExitStatus.DAMAGED: "all of the evidence is missing, or the ledger does not verify",
     },

@@ -169,8 +169,11 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
         **PROGRESS_EXIT_STATUSES,
         ExitStatus.USAGE: "there is no such incident or mark, the recipient is already notified, "
         "or the notice was corrected and no --value gives the correct text",
-        ExitStatus.REFUSED: "a rule forbids to notify the recipient yet, a corrected answer ended "
-        "the notice, or the step names roles, and you have none of them",
+        ExitStatus.REFUSED: (
+            "a rule still forbids the notice to this recipient, a corrected "
+            "answer ended the notice, or the step names roles, and you have "
+            "none of them"
+        ),
     },
     example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
     "--because 'her guardian' --as lee",

@@ -276,12 +276,12 @@ class EntraConfig(ProviderCalledConfig):
     )
     graph_url: WebAddress = Field(
         default="https://graph.microsoft.com",
-        description="The address of Microsoft Graph; national clouds have others.",
+        description="The address of Microsoft Graph; national clouds have other addresses.",
         examples=["https://graph.microsoft.us"],
     )
     login_url: WebAddress = Field(
         default="https://login.microsoftonline.com",
-        description="The address that issues tokens; national clouds have others.",
+        description="The address that issues tokens; national clouds have other addresses.",
         examples=["https://login.microsoftonline.us"],
     )
 

@@ -250,7 +250,8 @@ class CopyConfig(Section):
     keys: Place | None = Field(
         default=None,
         description="The folder for a copy of the key store, made with `--keys`. Without it, "
-        "the domain keys must come from elsewhere after the loss of the first site.",
+        "the domain keys must be restored from another copy after the loss of the "
+        "first site.",
         examples=["/mnt/second-site/keys"],
     )
 

@@ -139,7 +139,7 @@ class MariadbSourceConfig(Section):
     )
     databases: Items[Line] = Field(
         default=(),
-        description="The databases. Default: all except the server's own.",
+        description="The databases. Default: all except the server's system databases.",
         examples=[["shop"]],
     )
     exclude_databases: Items[Line] = Field(

@@ -109,15 +109,16 @@ class CustodyConfig(Section):
     )
     custodians: Items[PublicKey] = Field(
         default=(),
-        description="The public keys of the evidence custodians (age or SSH). What is frozen is "
-        "encrypted to them, and each of them can open it alone. Without any, it is not encrypted.",
+        description="The public keys of the evidence custodians (age or SSH). New evidence is "
+        "encrypted to them, and each custodian can open it alone. Without "
+        "custodians, evidence is not encrypted.",
         examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
     )
     key_copies: Items[Place] = Field(
         default=(),
         description="Folders, preferably of other machines, that receive a copy of each "
-        "encrypted data key. The bucket receives none, because its lock would prevent the "
-        "destruction of the key.",
+        "encrypted data key. The bucket receives no copy of the key, because its "
+        "lock would prevent the destruction of the key.",
         examples=[["/mnt/records/evidence-keys"]],
     )
     retention_days: Count = Field(

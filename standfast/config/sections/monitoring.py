@@ -62,7 +62,8 @@ class IncidentEventsConfig(Section):
     )
     contained: ProcedureName | None = Field(
         default=None,
-        description="The request when every step that locks accounts has ended and left none open.",
+        description="The request when every step that locks accounts has ended and left no "
+        "account open.",
         examples=["ticket-note"],
     )
     closed: ProcedureName | None = Field(

@@ -23,8 +23,8 @@ class NoticesConfig(Section):
     letters: Name | None = Field(
         default=None,
         description="The sender of kind `letters` for people without an e-mail address. "
-        "Default: the only sender of that kind. Without any, these people are listed as not "
-        "notified.",
+        "Default: the only sender of that kind. Without such a sender, these people "
+        "are listed as not notified.",
         examples=["post"],
     )
     staff_audience: Name | None = Field(

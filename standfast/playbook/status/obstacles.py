@@ -95,12 +95,14 @@ def letter_instructions(state: State, view: StepView) -> str:
     posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"
     if view.letters:
         letters = f"{counted(view.letters, 'letter')} to be posted, in {view.letters_in}"
-        others = "For the others: " if view.counts.unknown > view.letters else ""
+        others = "For the other recipients: " if view.counts.unknown > view.letters else ""
         return f"{letters}: print and post them, then {posted}. {others}"
     step = next((step for step in state.playbook.steps if step.name == view.step), None)
     if not view.counts.unknown or step is None or step.action != SEND:
         return ""
-    return f"If letters were written: print and post them, then {posted}. For the others: "
+    return (
+        f"If letters were written: print and post them, then {posted}. For the other recipients: "
+    )
 
 
 def _mend(view: StepView, state: State) -> str:

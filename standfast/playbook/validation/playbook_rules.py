@@ -139,7 +139,7 @@ def _judge_instead(playbook: Playbook, known: Known, notes: Notes) -> None:
     for name in playbook.instead:
         line = playbook.lines.get(f"instead.{name}", 0)
         if name == playbook.name:
-            notes.add(line, f"`{name}` is this playbook itself", "name a better one, or none")
+            notes.add(line, f"`{name}` is this playbook itself", "name another playbook, or none")
         elif known.playbooks is not None and name not in known.playbooks:
             hint = close_to(name, known.playbooks - {playbook.name})
             notes.add(line, f"there is no playbook `{name}` to use instead", hint)

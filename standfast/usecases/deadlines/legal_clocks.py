@@ -163,8 +163,8 @@ def _refuse_unreasoned(statement: Statement) -> None:
         return
     if statement.is_so is False and not statement.reference.strip():
         raise UsageError(
-            "reason: missing. The answer no ends the obligation, and an authority may ask for the "
-            "reason. Add --because TEXT."
+            "reason: missing. The answer `no` ends the obligation, and an authority may ask for "
+            "the reason. Add --because TEXT."
         )
 
 
@@ -247,8 +247,8 @@ def _refuse_past_delay(
         else ""
     )
     raise UsageError(
-        f"--until {minute(statement.at, zone)}: in the past; it would stop nothing{since}. Use the "
-        "time that law enforcement named, or omit --until if they named none."
+        f"--until {minute(statement.at, zone)}: in the past; it would stop nothing{since}. Use "
+        "the time that law enforcement named, or omit --until if law enforcement named no end."
     )
 
 

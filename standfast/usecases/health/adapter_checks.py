@@ -128,7 +128,7 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
     if aliases := sum(state.obstacle == ANOTHER_NAME for state in states):
         yield warn(
             "accounts",
-            f"{name}: {aliases} of {len(inner)} under [protected.accounts] named by an alias",
+            f"{name}: aliases under [protected.accounts]: {aliases} of {len(inner)} names",
             "write the account's own name: under that name, the account is not protected and "
             "can be locked",
         )

@@ -66,8 +66,8 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
     if others:
         yield warn(
             "backup sets",
-            f"{name}: {', '.join(sorted(others))} also backs up a set of that name to the"
-            " same vault. A drill uses the newest point of any host, and counts for all",
+            f"{name}: {', '.join(sorted(others))} also backs up a set of that name to the same "
+            "vault. A drill uses the newest point of any host, and counts for all these hosts",
             "rename the set on one of them",
         )
 

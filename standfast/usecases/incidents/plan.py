@@ -285,7 +285,9 @@ def _warnings(
     opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
     own = {name for step in steps for name in step.own}  # these people get a warning of their own
     if asking and not opener.is_signed:
-        warnings.append("nobody signed in, so steps with approvals need one more; add --as NAME")
+        warnings.append(
+            "nobody signed in, so steps with approvals need one more approval; add --as NAME"
+        )
     for step in asking:
         able = installation.ledger.people.other_approvers(opener, step.roles, installation.clock())
         able_count = installation.ledger.people.counted_once(

@@ -185,8 +185,8 @@ def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict
         _problem(
             path,
             1,
-            f"column {number} is unknown; the columns are {', '.join(COLUMNS)}, and "
-            "--column OURS=THEIRS names one of yours; remove the others",
+            f"column {number} is unknown; the columns are {', '.join(COLUMNS)}. "
+            "Map your column with --column OURS=THEIRS, or remove it",
         )
         for number, column in enumerate(stripped, 1)
         if column not in theirs

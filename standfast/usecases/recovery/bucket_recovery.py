@@ -173,9 +173,10 @@ def return_objects(
         )
     if changed:
         raise StandfastError(
-            f"{bucket.name}: {counted(changed, 'object')} changed after the recovery and kept the "
-            f"present content; all others have their previous version. {bucket.record_file} names "
-            "them. Remove or keep their newer versions, then retry the undo or close."
+            f"{bucket.name}: {counted(changed, 'object')} changed after the recovery and kept "
+            f"the present content; all others have their previous version. {bucket.record_file} "
+            "names them. Remove or keep their newer versions, then retry the undo, or close the "
+            "incident."
         )
 
 

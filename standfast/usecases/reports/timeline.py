@@ -47,7 +47,7 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             return "the same trigger fired again and joined it"
         case "trigger.joined":
             more = counted(int(detail.get("targets", 0)), "target")
-            return f"a trigger with the same subject joined it with {more} more"
+            return f"a trigger with the same subject joined it and added {more}"
         case "incident.extended":
             added = counted(int(detail.get("targets", 0)), "account")
             return f"added {added}{', signed in' if detail.get('signed_in') else ''}"

@@ -208,7 +208,7 @@ def test_custodians_of_new_domain_are_never_guessed(owned: OwnedSite) -> None:
     add_domain(owned.office, name="hr", custodians=[lee])
     with pytest.raises(UsageError, match="--recipient"):
         add_domain(owned.office, name="third")
-    with pytest.raises(WrongKey, match="opens them all"):
+    with pytest.raises(WrongKey, match="opens every key"):
         add_custodian(owned.office, custodian=new_person("Kim")[0], identity=lees)
 
 

@@ -319,7 +319,7 @@ def test_a_better_playbook_must_exist_and_be_another() -> None:
     known = Known(playbooks=frozenset({"small", "ransomware"}))
     problems = check(load(text, "small.yaml"), known)
     assert [(one.line, one.message, one.hint) for one in problems] == [
-        (11, "`small` is this playbook itself", "name a better one, or none"),
+        (11, "`small` is this playbook itself", "name another playbook, or none"),
         (12, "there is no playbook `ransomwear` to use instead", "did you mean `ransomware`?"),
     ]
 

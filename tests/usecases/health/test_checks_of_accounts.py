@@ -87,7 +87,7 @@ class Aliased(SimulatedConnector):
 def test_an_alias_protects_nothing_and_is_named() -> None:
     _, alias = said_of(Aliased("staff", {"root": True}))
     assert alias.verdict is Verdict.WARN
-    assert "1 of 1 under [protected.accounts]" in alias.found
+    assert "1 of 1 names" in alias.found
 
 
 def test_unreachable_directory_is_a_failure() -> None:
