@@ -208,8 +208,8 @@ def expect_existing(name: str) -> Iterator[None]:
         yield
     except NotFound as error:
         raise StoreUnavailable(
-            f"storing {name} failed: the store reported it as existing, and then as missing."
-            " Run again; if this persists, check what is between this host and the store"
+            f"storing {name} failed: the store reported it as existing, and then as missing. Run "
+            "again; if this persists, check proxies and caches between this host and the store"
         ) from error
 
 

@@ -257,7 +257,7 @@ class RequestConfig(CallConfig):
     )
     changes_nothing: bool = Field(
         default=False,
-        description="It only reads, so nothing has to be undone. A GET counts as such.",
+        description="It only reads, so nothing has to be undone. A GET always counts as a read.",
         examples=[True],
     )
 

@@ -55,8 +55,9 @@ class RecoveryTargetConfig(Section):
 
     path: Place | None = Field(
         default=None,
-        description="The folder of a source of kind `files`, or the database file of one of kind "
-        "`sqlite`. It must not be a mount point, and its parent folder must exist.",
+        description="The folder of a source of kind `files`, or the database file of a source "
+        "of kind `sqlite`. It must not be a mount point, and its parent folder must "
+        "exist.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(
