@@ -251,8 +251,7 @@ class _Run:
         root = view.trust.root
         if root.repository != self._keeper.repository:
             raise UsageError(
-                "store: its repository is not the repository of this keeper. Check the "
-                "keeper's file."
+                "store: it belongs to another repository than this keeper. Check the keeper's file."
             )
         grant = next(
             (keeper for keeper in root.keepers if keeper.key == self._keeper.public_key), None

@@ -115,7 +115,7 @@ class _Walk:
             self.in_loops += 1
             if self.in_loops == MOST_IN_LOOPS + 1:
                 hint = f"at most {MOST_IN_LOOPS} texts, values, filters and comparisons"
-                self._say(node, "the loops of this part contain too much", hint)
+                self._say(node, "the loops of this part contain too many values", hint)
         match node:
             case nodes.Output():
                 for part in node.nodes:

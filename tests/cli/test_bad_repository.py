@@ -160,4 +160,4 @@ def test_foreign_identity_is_considered_without_a_host(desk: Desk, installation:
     identity.write_text("\n".join(lines))
     answer = desk.run(*typed(desk, installation, "restore"))
     assert answer.status == 6, answer
-    assert "the identity, if any" in answer.err
+    assert "the identity if there is one" in answer.err

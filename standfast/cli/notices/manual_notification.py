@@ -78,7 +78,7 @@ def posted(
     if came_back and thrown_away:
         raise UsageError("arguments: --came-back and --thrown-away exclude each other. Give one")
     if came_back and not marks:
-        raise UsageError("letters: none is named. Add --letter MARK for each that came back")
+        raise UsageError("letters: none is named. Add --letter MARK for each letter that came back")
     with open_incident(call, incident, step, takes=STEP_METAVAR) as (
         installation,
         incident_id,

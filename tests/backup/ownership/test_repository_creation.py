@@ -220,7 +220,7 @@ def test_a_missing_file_of_keys_is_named(tmp_path: Path) -> None:
 def test_a_damaged_host_file_is_named(site: Site) -> None:
     path = site.folder / "host" / "host.json"
     path.write_text(path.read_text().replace('"epoch":0', '"epoch":"x"'))
-    with pytest.raises(Damaged, match="Bring it back"):
+    with pytest.raises(Damaged, match="Restore it"):
         Host.load(site.folder / "host")
 
 

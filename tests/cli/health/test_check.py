@@ -198,7 +198,7 @@ def spoil_services(installation: Path) -> None:
         (spoil_source, "backup sets", "recordings does not exist or cannot be read"),
         (spoil_logs, "evidence", "none of its paths exists"),
         (spoil_audience, "audiences", "staff: "),
-        (spoil_host_key, "backup", "or let the owner make new ones with `backup owner new-epoch`"),
+        (spoil_host_key, "backup", "or let the owner make new keys with `backup owner new-epoch`"),
         (spoil_evidence_key, "keys", "not a private key in PEM"),
         (spoil_playbook, "playbooks", "mine.yaml"),
     ],

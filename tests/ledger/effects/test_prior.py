@@ -221,7 +221,7 @@ def test_unlock_of_a_held_account_is_refused(
     (undo,) = (row for row in ledger.effects.of_incident(first) if row.undoes == token)
     assert (undo.state, undo.reason) == (
         EffectState.REFUSED,
-        f"{second} holds the account. Nothing was changed.",
+        f"{second} also locks the account. Nothing was changed.",
     )
 
 

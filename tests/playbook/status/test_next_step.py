@@ -226,11 +226,11 @@ def test_known_letters_are_counted_with_their_folder(playbook: Playbook) -> None
     told = standing(state_of(playbook, LOCKED, ANSWERED, unposted, LOOKED, RESTED)).next_step
     there = "2 letters to be posted, in /srv/letters: print and post them, then `standfast notice"
     assert there in told
-    assert "For the others: " in told
+    assert "For the other recipients: " in told
     alone = replace(unposted, letters=4)
     told = standing(state_of(playbook, LOCKED, ANSWERED, alone, LOOKED, RESTED)).next_step
     assert "4 letters to be posted" in told
-    assert "For the others" not in told
+    assert "For the other recipients" not in told
 
 
 def test_an_end_with_targets_left_says_so_first(playbook: Playbook) -> None:
