@@ -218,7 +218,7 @@ SAID = {
     "deadline form": "4 of 6 fields are empty",
     "deadline calendar": "due date",
     "deadline feed lee": "address",
-    "tabletop answer": "The first call: 3 of 3.",
+    "tabletop answer": "The first call: 3 of 3 points.",
 }
 # Tested elsewhere: `serve` runs until a signal, `demo` for a minute.
 ELSEWHERE = {("serve",), ("worker",), ("demo",)}
