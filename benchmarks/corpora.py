@@ -112,7 +112,7 @@ def make(name: str, folder: Path, scale: float) -> Corpus:
         subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
         done.write_text(wanted)
     corpus = Corpus(name=name, folder=folder)
-    corpus.turn_back()  # a run that was interrupted may have left tomorrow
+    corpus.turn_back()  # an interrupted run may have left tomorrow's version
     return corpus
 
 

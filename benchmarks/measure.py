@@ -77,7 +77,7 @@ class Row:
     subject: str
     unit: str
     values: tuple[float, ...] = ()
-    ours_to_this: float | None = None  # the first contender's time over this one's, by medians
+    ours_to_this: float | None = None  # ratio of median times: first contender to this one
     note: str = ""
     is_failed: bool = False
 

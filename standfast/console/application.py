@@ -85,15 +85,15 @@ class App:
     installation: Installation
     triggers: Mapping[str, Trigger]
     trusted: tuple[Network, ...] = ()  # proxies whose client headers are trusted
-    desk: WorkQueue = field(default_factory=WorkQueue)  # queue for triggers and health
-    public_desk: WorkQueue = field(
+    queue: WorkQueue = field(default_factory=WorkQueue)  # queue for triggers and health
+    public_queue: WorkQueue = field(
         default_factory=lambda: WorkQueue(workers=2)
     )  # queue for form, events, feeds
-    console_desk: WorkQueue = field(default_factory=WorkQueue)
-    review_desk: WorkQueue = field(
+    console_queue: WorkQueue = field(default_factory=WorkQueue)
+    review_queue: WorkQueue = field(
         default_factory=lambda: WorkQueue(workers=1, most_waiting=2, patience_seconds=55.0)
     )
-    metrics_desk: WorkQueue = field(default_factory=lambda: WorkQueue(workers=1, most_waiting=8))
+    metrics_queue: WorkQueue = field(default_factory=lambda: WorkQueue(workers=1, most_waiting=8))
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
@@ -116,14 +116,14 @@ class App:
 
     def close(self) -> None:
         """Accept no more work; running work ends by itself."""
-        for desk in (
-            self.desk,
-            self.public_desk,
-            self.console_desk,
-            self.review_desk,
-            self.metrics_desk,
+        for queue in (
+            self.queue,
+            self.public_queue,
+            self.console_queue,
+            self.review_queue,
+            self.metrics_queue,
         ):
-            desk.close()
+            queue.close()
 
     def asgi(self) -> Starlette:
         """Return the ASGI application."""
@@ -140,7 +140,7 @@ class App:
                 installation=self.installation,
                 trigger=form,
                 trusted=self.trusted,
-                desk=self.public_desk,
+                queue=self.public_queue,
                 note=self._note,
             )
             routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
@@ -152,20 +152,20 @@ class App:
             events = DeliveryEvents(
                 installation=self.installation,
                 keys=self._keys,
-                desk=self.public_desk,
+                queue=self.public_queue,
                 note=self._note,
             )
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
-        feed = DeadlineCalendarFeed(installation=self.installation, desk=self.public_desk)
+        feed = DeadlineCalendarFeed(installation=self.installation, queue=self.public_queue)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
         if self.installation.config.serve.metrics_tokens:
             metrics = MetricsPage(
-                installation=self.installation, keys=self._keys, desk=self.metrics_desk
+                installation=self.installation, keys=self._keys, queue=self.metrics_queue
             )
             routes.append(Route("/metrics", _guarded(metrics.show), methods=["GET"]))
         if self.installation.config.serve.console is not None:
             door = SignInPages(
-                installation=self.installation, desk=self.console_desk, trusted=self.trusted
+                installation=self.installation, queue=self.console_queue, trusted=self.trusted
             )
             routes += door.routes(_guarded)
             routes += PasskeyPages(installation=self.installation, door=door).routes(_guarded)
@@ -173,7 +173,7 @@ class App:
                 installation=self.installation, door=door, begin_work=self.begin_work
             )
             routes += pages.routes(_guarded)
-            review = ReviewPages(pages=pages, desk=self.review_desk)
+            review = ReviewPages(pages=pages, queue=self.review_queue)
             routes += review.routes(_guarded)
         app = Starlette(
             routes=routes,
@@ -191,7 +191,7 @@ class App:
         looked_at, is_well = self._health
         if time.monotonic() - looked_at > _HEALTH_SECONDS:
             try:
-                await self.desk.do(self.installation.ledger.newest_event)
+                await self.queue.do(self.installation.ledger.newest_event)
                 is_well = True
             except (StandfastError, Problem):
                 is_well = False
@@ -249,7 +249,7 @@ class App:
 
     async def _answer(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:
         try:
-            opened = await self.desk.do(work)
+            opened = await self.queue.do(work)
         except (UsageError, ValueError) as error:
             # The sender is authenticated, and the text names locations and inputs but no values.
             log.warning("trigger %s: invalid message: %s", trigger.name, error)

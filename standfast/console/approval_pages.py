@@ -143,7 +143,7 @@ class ApprovalPages:
             return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, result, problem = incident_of(request), "", ""
         try:
-            result = await self.door.desk.do(partial(self._work, work, session, given, incident))
+            result = await self.door.queue.do(partial(self._work, work, session, given, incident))
             log.info("console: %s: a form was processed", incident)
             self.begin_work(incident)
         except (UsageError, ApprovalRefused) as error:

@@ -44,7 +44,7 @@ class DeadlineCalendarFeed:
     """
 
     installation: Installation
-    desk: WorkQueue
+    queue: WorkQueue
     _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
     _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
     _known: set[str] = field(default_factory=set)  # addresses that were valid at their last read
@@ -82,7 +82,7 @@ class DeadlineCalendarFeed:
 
     async def _ask(self, work: Callable[[], T]) -> T:
         try:
-            return await self.desk.do(work)
+            return await self.queue.do(work)
         except StandfastError as error:
             log.warning("calendar: %s", error)
             raise wait_and_try_again(

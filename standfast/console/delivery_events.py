@@ -55,7 +55,7 @@ class DeliveryEvents:
 
     installation: Installation
     keys: Keys
-    desk: WorkQueue
+    queue: WorkQueue
     note: Callable[[StandfastError | None], None]  # called with the ledger's error, or None
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 
@@ -98,7 +98,7 @@ class DeliveryEvents:
             return deliveries.store_reports(events, "events:sendgrid", self.installation.clock())
 
         try:
-            heard = await self.desk.do(store)
+            heard = await self.queue.do(store)
         except StandfastError as error:
             self.note(error)
             log.warning("events of SendGrid: %s", error)

@@ -37,7 +37,7 @@ class MetricsPage:
 
     installation: Installation
     keys: Keys
-    desk: WorkQueue  # queue with one worker
+    queue: WorkQueue  # queue with one worker
     _measured: tuple[float, bytes] = (float("-inf"), b"")
 
     async def show(self, request: Request) -> Response:
@@ -46,7 +46,7 @@ class MetricsPage:
         if not has_bearer(request, self.keys.bearer("serve.metrics_tokens", tokens)):
             raise unauthorised()
         try:
-            text = await self.desk.do(self._text)
+            text = await self.queue.do(self._text)
         except StandfastError as error:
             log.warning("metrics: %s", error)
             raise wait_and_try_again(

@@ -59,7 +59,7 @@ class ReportForm:
         installation: Installation,
         trigger: FormTrigger,
         trusted: tuple[Network, ...],
-        desk: WorkQueue,
+        queue: WorkQueue,
         note: Callable[[StandfastError | None], None],
     ) -> None:
         """Set up the form.
@@ -71,7 +71,7 @@ class ReportForm:
             installation,
             trigger,
             trusted,
-            desk,
+            queue,
         )
         self._by_address = Allowance(per_minute=_PER_ADDRESS_PER_MINUTE, burst=_PER_ADDRESS_AT_ONCE)
         self._by_all = Allowance(

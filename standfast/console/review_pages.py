@@ -58,7 +58,7 @@ class ReviewPages:
     """The pages of reviews; `pages` decides on the visibility of incidents."""
 
     pages: ApprovalPages
-    desk: WorkQueue
+    queue: WorkQueue
 
     @property
     def installation(self) -> Installation:
@@ -94,7 +94,7 @@ class ReviewPages:
         incident, problem = incident_of(request), _IS_BUSY
         try:
             work = partial(self._reviewed, session, incident, given, is_in_clear=is_in_clear)
-            return page(await self.desk.do(work))
+            return page(await self.queue.do(work))
         except Problem as refused:
             if refused.status is not HTTPStatus.SERVICE_UNAVAILABLE:
                 raise

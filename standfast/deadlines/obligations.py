@@ -180,7 +180,7 @@ def _obligation(row: Mapping[str, Any]) -> Obligation:
     recipient, trigger, deadline = row["recipient"], row["trigger"], row["deadline"]
     _exactly(recipient, _RECIPIENT_KEYS)
     _exactly(trigger, _TRIGGER_KEYS)
-    # `clock_starts` knows which starts are other notices.
+    # `clock_starts` defines which starts are other notices.
     _exactly({k: v for k, v in deadline.items() if k != "relative_to_other_notice"}, _DEADLINE_KEYS)
     return Obligation(
         id=row["id"],

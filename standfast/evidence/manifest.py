@@ -31,7 +31,7 @@ class Kind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
     LINK = "link"  # stored as a link, never followed
-    SPECIAL = "special"  # a device, socket or pipe: noted, it has no content to copy
+    SPECIAL = "special"  # a device, socket or pipe: recorded without content
     UNREAD = "unread"
 
 

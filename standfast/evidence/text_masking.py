@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from standfast.evidence.sensitive_numbers import Span, cards_in, social_security_in
 
 _HIDDEN = "***"
-_LEFT = 4  # digits of a card number
+_LEFT = 4  # last digits of a card number, which are not masked
 _LABELLED = re.compile(
     r"(?i:ssn|social[ _-]?security)[^\d\n,]{0,20}(\d{3}[ .-]?\d\d[ .-]?\d{4})(?!\d)", re.ASCII
 )

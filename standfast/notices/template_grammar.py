@@ -5,7 +5,8 @@ This check is the first barrier. The sandbox of `template_renderer` is the secon
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
   list. The number of nodes within loops is limited. The work of a template is therefore bounded by
-  its own length, plus that number times the length of one list; it needs no time limit.
+  its own length, plus the number of nodes in loops times the length of one list; a template needs
+  no time limit.
 - No call, attribute, arithmetic, macro, include or `safe`: nothing that runs code, reads a file,
   grows a string, or disables the escaping.
 - A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,

@@ -48,8 +48,8 @@ class StepKind(StrEnum):
 class OnPartial(StrEnum):
     """Consequence of a result in which only some targets were done."""
 
-    GO_ON = "go_on"  # later steps begin, for containment: locked accounts must be proven
-    HOLD = "hold"  # later steps wait for a person, for irreversible steps
+    GO_ON = "go_on"  # later steps begin, as in containment: locked accounts are proven
+    HOLD = "hold"  # later steps wait for a person; default of irreversible actions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ class PasskeysReport:
     origin: str  # the origin of this console
     lines: tuple[PasskeyLine, ...]
     challenge: str  # for a new passkey
-    handle: str  # by which devices distinguish people; it reveals nothing
+    handle: str  # the id by which devices distinguish people; it reveals nothing
     algorithms: str
 
 
@@ -157,7 +157,7 @@ def asking_page(
     result: str,
     problem: str,
 ) -> str:
-    """Return an incident's page with its requests; `result` is a form's.
+    """Return an incident's page with its requests and a form's `result`.
 
     `account_lists` are the inputs to which accounts can be added. `is_paging` means that people are
     paged about the incident.

@@ -81,8 +81,8 @@ def installation_page(report: InstallationReport) -> str:
 def write_page(html: str, out: Path) -> Path:
     """Write a page atomically, readable for its owner only.
 
-    Replace an existing file if it is empty or begins as this one does; else raise UsageError. Write
-    into a pipe or device such as /dev/stdout.
+    Replace an existing file if it is empty or begins like the new page; else raise UsageError.
+    Write into a pipe or device such as /dev/stdout.
     """
     try:
         if out.exists() and not (out.is_file() or out.is_dir()):

@@ -35,7 +35,7 @@ class AlertGroup:
 
 
 def read_group(payload: Mapping[str, object]) -> AlertGroup:
-    """Parse a posted message; raise ValueError if it is not Alertmanager's."""
+    """Parse a posted message; ValueError for any format but Alertmanager's."""
     if payload.get("version") != _VERSION:
         raise ValueError("the message is not of Alertmanager, version 4")
     key, status, alerts = payload.get("groupKey"), payload.get("status"), payload.get("alerts")

@@ -191,7 +191,7 @@ def test_large_review_is_referred_to_the_command(
 
 
 def test_full_queue_asks_to_wait(site: Site, lee: Browser, incident: str, path: str) -> None:
-    site.app.review_desk.most_waiting = 0
+    site.app.review_queue.most_waiting = 0
     assert post(lee, path).status_code == 409
     assert "Another review is running" in lee.text
     assert views(site, incident) == []

@@ -37,7 +37,7 @@ _READS = frozenset(
 def csv_audience(
     path: Path, columns: Mapping[str, str], rules: Rules = NO_RULES, *, is_strict: bool = True
 ) -> Audience:
-    """Read a CSV file with a header; `columns` maps our names to the file's.
+    """Read a CSV file with a header; `columns` maps our names to its names.
 
     `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, the file needs only the
     column of the address, or `postal_1`, and columns with our own names in the header (`is_minor`,

@@ -1,8 +1,8 @@
 """Adapters of an incident by its mode: plan, exercise or live.
 
 A plan gets readers, an exercise gets simulators. `live_adapters` and `exercise_adapters` build
-them. This module knows which adapter serves which effect queue, and converts an effect to a call
-and back. It decides nothing and stores nothing.
+them. This module maps effect queues to adapters, and converts an effect to a call and a result to a
+receipt. It decides nothing and stores nothing.
 
 Rules
 - Adapters are built when first needed: a missing mail password must not prevent a lock. Each is
@@ -61,9 +61,10 @@ class Outside(ABC):
         configured: Config | None = None,
         affected: Callable[[], Audience] | None = None,
     ) -> None:
-        """Set the configuration of the incident, `config`, and the current one.
+        """Set the configuration of the incident and the current configuration.
 
-        The current one is `configured`. `affected` returns the people whom the incident lists.
+        `config` is that of the incident, `configured` is the current one. `affected` returns the
+        people whom the incident lists.
         """
         self.config = config
         self._configured = configured or config

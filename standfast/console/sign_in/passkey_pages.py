@@ -85,7 +85,7 @@ class PasskeyPages:
             return await self.door.to_sign_in(_HERE, SIGNED_OUT)
         result, problem = "", ""
         try:
-            result = await self.door.desk.do(partial(work, session, given))
+            result = await self.door.queue.do(partial(work, session, given))
             log.info("console: the passkeys of a person were changed")
         except StandfastError as error:
             log.warning("console: a form about passkeys was refused: %s", type(error).__name__)

@@ -125,7 +125,7 @@ class SignInPages:
     """The sign-in of the console."""
 
     installation: Installation
-    desk: WorkQueue
+    queue: WorkQueue
     trusted: tuple[Network, ...]
     sessions: Sessions = field(default_factory=Sessions)
     challenges: Challenges = field(default_factory=Challenges)
@@ -259,7 +259,7 @@ class SignInPages:
         Return 503 with Retry-After if the ledger is unavailable.
         """
         try:
-            return await self.desk.do(work)
+            return await self.queue.do(work)
         except StandfastError as error:
             log.warning("console: %s", error)
             raise wait_and_try_again(

@@ -16,7 +16,7 @@ HOUR = 3600 * 10**6
 
 
 class Periods:
-    """Counts by period, which has one hour or a multiple."""
+    """Counts by period of one hour or several hours."""
 
     def __init__(self) -> None:
         self.period = HOUR  # microseconds

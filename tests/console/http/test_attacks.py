@@ -49,7 +49,7 @@ def it_stands_afterwards(site: Site) -> Iterator[None]:
     before = set(site.incidents)
     yield
     assert set(site.incidents) - before == wanted.pop(site.url, set())
-    wait_until(lambda: not site.app.desk._waiting, "all that was asked for is done")
+    wait_until(lambda: not site.app.queue._waiting, "all that was asked for is done")
     message = f"msg_after_{time.monotonic_ns()}"
     assert site.send(about(message), message).status_code == 202
 
@@ -372,8 +372,8 @@ def many_files() -> Iterator[None]:
 
 def test_full_queue_returns_503_with_retry_after(tmp_path: Path) -> None:
     with site_at(furnish_with(tmp_path, SIEM)) as site:
-        site.app.desk.close()
-        site.app.desk = WorkQueue(most_waiting=0)
+        site.app.queue.close()
+        site.app.queue = WorkQueue(most_waiting=0)
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
@@ -427,7 +427,7 @@ def test_hanging_ledger_does_not_delay_health(
         released.wait(20)
 
     with site_at(furnish_with(tmp_path, SIEM)) as site:
-        site.app.desk.patience_seconds = 0.3
+        site.app.queue.patience_seconds = 0.3
         with monkeypatch.context() as patched:
             patched.setattr("standfast.console.application.receive", hang)
             answer = site.send(about())

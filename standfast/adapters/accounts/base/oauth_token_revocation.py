@@ -1,7 +1,7 @@
 """Revocation (RFC 7009) and probes of OAuth tokens.
 
 The order names the holder's tokens in `details["tokens"]`: strings from the application's session
-store or from the evidence. A probe also knows the tokens that its configuration names.
+store or from the evidence. A probe also tries the tokens that its configuration names.
 
 Rules
 - Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2). The answer

@@ -42,7 +42,7 @@ _SUPER = (
     "users with SUPER are needed. Let another administrator lock this user."
 )
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
-_FULL = (1040, 1203, 1226)  # too many connections of all users, or of ours
+_FULL = (1040, 1203, 1226)  # too many connections of all users, or of our user
 _RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or no such routine for us
 
 

@@ -67,7 +67,7 @@ class Role:
 def roles_by_name(connection: "Connection", names: Sequence[str]) -> dict[str, Role]:
     """Return the roles with these names that exist."""
     askable = [name for name in set(names) if is_text(name) and "\0" not in name]
-    # Compared as text: a cast to `name` would cut a long one down to somebody else's.
+    # Compare as text: a cast to `name` would truncate a long name to that of another role.
     return {
         role.name: role for role in _read(connection, "WHERE r.rolname = ANY(%s::text[])", askable)
     }

@@ -90,7 +90,8 @@ def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
     """Return for each account the answer to its own operation."""
     statuses: Mapping[str, int] = {}
     if answer.is_success:
-        with contextlib.suppress(Unavailable):  # an invalid answer counts as one without operations
+        # An invalid answer counts as an answer without operations.
+        with contextlib.suppress(Unavailable):
             statuses = read_bulk(answer.body, part)
     missing = _NOT_MENTIONED if answer.is_success else answer.status
     return {

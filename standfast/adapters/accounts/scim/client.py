@@ -3,7 +3,7 @@
 `connector` decides what the outcome of a change means.
 
 Rules
-- An account is accepted only if the answer contains the very name or id that was requested.
+- An account is accepted only if the answer contains exactly the requested name or id.
 - Many accounts are searched with one filter of `or`; each that is not found is searched alone. A
   directory that refuses such a filter receives a request for each name. So does a directory that
   ignores filters: the names in its answer are compared, page by page.

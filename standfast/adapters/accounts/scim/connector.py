@@ -4,8 +4,9 @@ It changes the `active` flag of accounts. If end points are configured, tokens a
 probed by `base.oauth_token_revocation`: SCIM itself has no sessions.
 
 Rules
-- An account is found by a `userName eq` filter, and accepted only if the answer contains that very
-  name: some servers ignore filters and return every user. Then the list is searched page by page.
+- An account is found by a `userName eq` filter, and accepted only if the answer contains exactly
+  that name: some servers ignore filters and return every user. Then the list is searched page by
+  page.
 - The directory's report of success is not believed: every change is read back by another request. A
   success without effect is FAILED; an invalid answer is settled by reading back, or else UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
