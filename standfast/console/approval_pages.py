@@ -51,6 +51,7 @@ from standfast.console.sign_in.sign_in_pages import (
 )
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.runs.call_outs import CallOutState
 from standfast.plurals import counted
 from standfast.records import Mode
 from standfast.reports.console_pages import (
@@ -71,7 +72,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.incident_notes import add_note
 from standfast.usecases.incidents.lifecycle import account_lists, add_to_incident
 from standfast.usecases.incidents.lifecycle import stop as halt
-from standfast.usecases.on_call.call_outs import acknowledge, open_call_outs
+from standfast.usecases.on_call.call_outs import acknowledge, unacknowledged_call_outs
 from standfast.usecases.people.passkeys import refuse_other_console
 from standfast.usecases.reports.legal_obligations import incident_obligations
 from standfast.usecases.reports.result_pages import heading, incident_report, open_incident_line
@@ -224,6 +225,8 @@ class ApprovalPages:
     def _acknowledge(self, session: Session, given: Fields, incident: str) -> str:
         triggers = triggers_of(self.installation.config)
         done = acknowledge(self.installation, triggers, incident, session.person)
+        if done.ended and done.ended == done.late:
+            return "Acknowledged late: the pages had ended without an answer."
         return "Acknowledged: nobody else is paged." if done.ended else "Nobody is being paged."
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
@@ -273,6 +276,11 @@ class ApprovalPages:
         self.refuse_hidden(session, incident)
         report = incident_report(self.installation, incident, is_verified=False)
         may_grow = report.is_open and report.mode is not Mode.PLAN
+        triggers = triggers_of(self.installation.config)
+        call_outs = [
+            call_out
+            for call_out, _ in unacknowledged_call_outs(self.installation, triggers, incident)
+        ]
         asked = tuple(
             with_target_names(self.installation, incident, session.person, line)
             if line.step == names_of
@@ -290,9 +298,8 @@ class ApprovalPages:
             asked,
             self.door.seat(session),
             account_lists=account_lists(self.installation, incident) if may_grow else (),
-            is_paging=bool(
-                open_call_outs(self.installation, triggers_of(self.installation.config), incident)
-            ),
+            is_paging=any(found.state is CallOutState.OPEN for found in call_outs),
+            is_unanswered=any(found.state is CallOutState.UNANSWERED for found in call_outs),
             result=result,
             problem=problem,
         )

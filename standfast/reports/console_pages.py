@@ -154,13 +154,14 @@ def asking_page(
     *,
     account_lists: Sequence[str],
     is_paging: bool,
+    is_unanswered: bool,
     result: str,
     problem: str,
 ) -> str:
     """Return an incident's page with its requests and a form's `result`.
 
     `account_lists` are the inputs to which accounts can be added. `is_paging` means that people are
-    paged about the incident.
+    paged about the incident; `is_unanswered` means that nobody acknowledged the pages.
     """
     clock = Clock(report.heading.time_zone)
     return render(
@@ -171,6 +172,7 @@ def asking_page(
         seat=seat,
         account_lists=account_lists,
         is_paging=is_paging,
+        is_unanswered=is_unanswered,
         result=result,
         problem=problem,
     )

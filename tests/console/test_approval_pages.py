@@ -13,6 +13,7 @@ from standfast.console.http_server import HttpServer
 from standfast.console.sign_in import sessions
 from standfast.console.sign_in.sign_in_pages import BROWSER_COOKIE, COOKIE
 from standfast.ledger.incidents.repeated_triggers import EXTENDED
+from standfast.ledger.runs.call_outs import CallOutState
 from standfast.people.passphrase_keys import enrol
 from standfast.records import Mode, StepState
 from standfast.usecases.incidents.lifecycle import advance, open_incident
@@ -304,6 +305,17 @@ def test_acknowledge_button_ends_the_pages(site: Site, lee: Browser, incident: s
     (call_out,) = call_outs.of_incident(incident)
     assert call_out.acknowledged_by == "lee"
     assert not site.installation.ledger.incidents.is_stopped(incident)
+
+
+def test_unanswered_call_out_has_a_button(site: Site, lee: Browser, incident: str) -> None:
+    call_outs, now = site.installation.ledger.call_outs, site.installation.clock()
+    assert call_outs.begin("trigger.siem", incident, [incident], "os:test", now)
+    (begun,) = call_outs.of_incident(incident)
+    assert call_outs.end(begun, CallOutState.UNANSWERED, [incident], "os:test", now)
+    assert "Nobody answered the pages" in lee.get(f"/console/{incident}").text
+    assert lee.send("acknowledge").status_code == 200
+    assert "Acknowledged late" in lee.text
+    assert call_outs.of_incident(incident)[0].acknowledged_by == "lee"
 
 
 def test_shown_names_are_recorded_for_the_reader(site: Site, lee: Browser) -> None:

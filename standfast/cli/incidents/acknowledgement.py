@@ -13,7 +13,7 @@ from standfast.errors import ExitStatus
 @command(
     "acknowledge",
     exits={
-        ExitStatus.DONE: "the pages end; or nobody is being paged",
+        ExitStatus.DONE: "the pages end or had ended without an answer; or nobody was paged",
         ExitStatus.USAGE: "there is no such incident",
         ExitStatus.REFUSED: "nobody signed in, or an account of the person is among the targets; "
         "pages continue",
@@ -27,7 +27,8 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
     """Acknowledge a page: nobody else is paged about it.
 
     One acknowledgement counts for everything that the page is about, such as all incidents of one
-    trigger. It approves nothing, and the incident continues. The timeline shows the person.
+    trigger. It approves nothing, and the incident continues. The timeline shows the person. After
+    the last page, a late acknowledgement is still recorded.
     """
     from standfast.cli.incidents.call_out_text import call_out_line
     from standfast.usecases.incidents.lifecycle import look
@@ -40,7 +41,9 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
         done = call_outs.acknowledge(installation, triggers, incident_id, by)
         zone = installation.config.organisation.time_zone
         next_step = look(installation, incident_id).standing.next_step
-    if done.ended:
+    if done.ended and done.ended == done.late:
+        line = f"{incident_id}: acknowledged late. Its pages had ended without an answer."
+    elif done.ended:
         line = f"{incident_id}: acknowledged. Nobody else is paged about it."
     elif done.earlier:
         line = call_out_line(done.earlier, incident_id, zone)
@@ -50,6 +53,7 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
         {
             "incident": incident_id,
             "ended": done.ended,
+            "late": done.late,
             "earlier": done.earlier.as_json() if done.earlier else None,
         },
         [line, f"Next: {next_step}"],

@@ -17,11 +17,19 @@ def call_out_line(call_out: CallOut, incident: str, zone: str) -> str:
     pages = counted(len(call_out.pages), "page")
     match call_out.state:
         case CallOutState.ACKNOWLEDGED:
-            return f"Call-out: {call_out.acknowledged_by} acknowledged it at {ended}, after {pages}"
+            late = ""
+            if call_out.unanswered_at:
+                unanswered = minute(call_out.unanswered_at, zone)
+                late = f". This was late: nobody had answered until {unanswered}"
+            by = call_out.acknowledged_by
+            return f"Call-out: {by} acknowledged it at {ended}, after {pages}{late}"
         case CallOutState.OVER:
             return f"Call-out: ended at {ended}, after {pages}: no person was needed any more"
         case CallOutState.UNANSWERED:
-            return f"Warning: nobody acknowledged the call-out: {pages}, until {ended}"
+            return (
+                f"Warning: nobody acknowledged the call-out: {pages}, until {ended}. To take over: "
+                f"`standfast incident acknowledge {incident} --as PERSON`"
+            )
         case CallOutState.OPEN:
             last = _last_pages(call_out.pages, zone) or "no page yet"
             return (

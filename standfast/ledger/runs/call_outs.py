@@ -8,6 +8,7 @@ Rules
 - If a process died in between, the outcome of the page stays unknown. It is not sent again; the
   next page follows.
 - A subject has at most one open call-out. An acknowledgement ends it, and no page follows.
+- An unanswered call-out can still be acknowledged. When it ended unanswered stays recorded.
 """
 
 import json
@@ -74,10 +75,17 @@ class CallOut:
     started_at: datetime
     ended_at: datetime | None
     acknowledged_by: str
+    unanswered_at: datetime | None  # when it ended unanswered, also if acknowledged later
 
     def is_about(self, incident_id: str) -> bool:
         """Return whether the call-out covers an incident, or a part of it."""
         return incident_id in (self.incident, *map(incident_of, self.covers))
+
+    def may_become(self, state: CallOutState) -> bool:
+        """Return whether the call-out can get this final state."""
+        if self.state is CallOutState.UNANSWERED:
+            return state is CallOutState.ACKNOWLEDGED
+        return self.state is CallOutState.OPEN
 
     def as_json(self) -> dict[str, Json]:
         """Return the JSON form."""
@@ -88,6 +96,7 @@ class CallOut:
             "started_at": timestamp(self.started_at),
             "ended_at": timestamp(self.ended_at) if self.ended_at else None,
             "acknowledged_by": self.acknowledged_by or None,
+            "unanswered_at": timestamp(self.unanswered_at) if self.unanswered_at else None,
             "pages": [page.as_json() for page in self.pages],
         }
 
@@ -116,7 +125,7 @@ class CallOuts:
                 run,
                 {"id": token, "kind": _KIND, "subject": subject, "way": "serve"}
                 | {"state": CallOutState.OPEN.value, "started_at": now, "ended_at": None}
-                | {"summary": _summary(incident_id, covers, (), "")},
+                | {"summary": _summary(incident_id, covers, (), "", None)},
             )
             write.tell(subject=subject, covers=len(covers))
         return True
@@ -166,28 +175,42 @@ class CallOuts:
     ) -> bool:
         """End a call-out, with the final `covers`; False if it has ended.
 
-        For ACKNOWLEDGED, `actor` is the person.
+        For ACKNOWLEDGED, `actor` is the person, and the call-out may have ended as unanswered.
         """
         with self._write(state.value, call_out.incident, actor, now) as write:
             write.exclude_writers()
             current = _find(write.connection, call_out.id)
-            if current.state is not CallOutState.OPEN:
+            if not current.may_become(state):
                 return False
             by = actor if state is CallOutState.ACKNOWLEDGED else ""
+            unanswered_at = now if state is CallOutState.UNANSWERED else current.unanswered_at
             write.update(
                 run,
                 (current.id,),
                 state=state.value,
                 ended_at=now,
-                summary=_summary(current.incident, covers, current.pages, by),
+                summary=_summary(current.incident, covers, current.pages, by, unanswered_at),
             )
             write.tell(subject=current.subject, covers=len(covers), pages=len(current.pages))
+            if state is CallOutState.ACKNOWLEDGED and unanswered_at is not None:
+                write.tell(is_late=True)
         return True
 
     def open(self) -> list[CallOut]:
         """Return the open call-outs, newest first."""
         with self._database.reading() as connection:
             return _rows(connection, states=[CallOutState.OPEN])
+
+    def unanswered(self, incident_id: str) -> list[CallOut]:
+        """Return the newest call-out of each subject, if it is unanswered.
+
+        Only recent call-outs about the incident count.
+        """
+        by_subject: dict[str, CallOut] = {}
+        for call_out in self.of_incident(incident_id):
+            by_subject.setdefault(call_out.subject, call_out)
+        found = by_subject.values()
+        return [call_out for call_out in found if call_out.state is CallOutState.UNANSWERED]
 
     def newest(self, subject: str) -> CallOut | None:
         """Return the newest call-out of a subject."""
@@ -246,6 +269,10 @@ def _find(connection: Connection, token: str) -> CallOut:
 
 def _call_out(row: Row[Any]) -> CallOut:
     summary = json.loads(row.summary)
+    # Rows of call-outs that ended before this time was recorded lack it.
+    unanswered_at = summary.get("unanswered_at")
+    if row.state == CallOutState.UNANSWERED.value and unanswered_at is None:
+        unanswered_at = timestamp(row.ended_at)
     return CallOut(
         id=row.id,
         subject=row.subject,
@@ -265,23 +292,36 @@ def _call_out(row: Row[Any]) -> CallOut:
         started_at=row.started_at,
         ended_at=row.ended_at,
         acknowledged_by=summary["acknowledged_by"],
+        unanswered_at=moment(unanswered_at) if unanswered_at else None,
     )
 
 
-def _summary(incident_id: str, covers: Sequence[str], pages: Sequence[SentPage], by: str) -> str:
+def _summary(
+    incident_id: str,
+    covers: Sequence[str],
+    pages: Sequence[SentPage],
+    by: str,
+    unanswered_at: datetime | None,
+) -> str:
     return canonical(
         {
             "incident": incident_id,
             "covers": list(covers),
             "pages": [page.as_json() for page in pages],
             "acknowledged_by": by,
+            "unanswered_at": timestamp(unanswered_at) if unanswered_at else None,
         }
     ).decode()
 
 
 def _store(write: Write, call_out: CallOut, *, pages: Sequence[SentPage]) -> None:
-    by = call_out.acknowledged_by
-    summary = _summary(call_out.incident, call_out.covers, pages, by)
+    summary = _summary(
+        call_out.incident,
+        call_out.covers,
+        pages,
+        call_out.acknowledged_by,
+        call_out.unanswered_at,
+    )
     write.update(run, (call_out.id,), summary=summary)
 
 

@@ -11,6 +11,8 @@ Rules
   begins ten minutes after the last: a flood of alerts pages as one alert does.
 - An acknowledgement does not cover incidents in which an account of the person is a target. Another
   call-out begins for these incidents.
+- An unanswered call-out can be acknowledged late. It then covers only what it covered when it
+  ended. Another call-out begins for everything newer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,8 +58,9 @@ class Acknowledgement:
     """The result of an acknowledgement."""
 
     incident: str
-    ended: int  # call-outs that it ended
-    earlier: CallOut | None  # the newest call-out, if none was open
+    ended: int  # call-outs that it acknowledged
+    late: int  # of these, the ones that had ended unanswered
+    earlier: CallOut | None  # the newest call-out, if it acknowledged none
 
 
 def attend(installation: Installation, triggers: Mapping[str, Trigger]) -> Iterator[str]:
@@ -88,19 +91,19 @@ def acknowledge(
     incident_id: str,
     by: str | None,
 ) -> Acknowledgement:
-    """End the call-outs about an incident; `by` is the person that signed in.
+    """Acknowledge the call-outs about an incident, also unanswered ones.
+
+    `by` is the person that signed in.
 
     Raise ApprovalRefused if nobody signed in, and for a person that may not see the incident or
     has an account among its targets.
     """
     row = installation.ledger.incidents.get(incident_id)
     if by is None:
-        raise ApprovalRefused(
-            f"call-out of {incident_id}: nobody signed in. Add --as PERSON; pages continue."
-        )
+        raise ApprovalRefused(f"call-out of {incident_id}: nobody signed in. Add --as PERSON.")
     _refuse_unfit(installation, incident_id, by)
-    calls, ended = installation.ledger.call_outs, 0
-    for call_out, every in open_call_outs(installation, triggers, row.id):
+    calls, ended, late = installation.ledger.call_outs, 0, 0
+    for call_out, every in unacknowledged_call_outs(installation, triggers, row.id):
         targeted = {
             incident
             for incident in set(map(incident_of, every))
@@ -108,21 +111,30 @@ def acknowledge(
         }
         covers = [name for name in every if incident_of(name) not in targeted]
         if calls.end(call_out, CallOutState.ACKNOWLEDGED, covers, by, installation.clock()):
-            ended += 1
+            is_late = call_out.state is CallOutState.UNANSWERED
+            ended, late = ended + 1, late + is_late
             if call_out.incident != row.id:  # the event is in the timelines of both incidents
                 detail: dict[str, Json] = {"subject": call_out.subject}
+                detail |= {"is_late": True} if is_late else {}
                 installation.record_event(row.id, "call-out.acknowledged", detail, by=by)
     earlier = next(iter(calls.of_incident(row.id)), None)
-    return Acknowledgement(incident=row.id, ended=ended, earlier=None if ended else earlier)
+    return Acknowledgement(
+        incident=row.id, ended=ended, late=late, earlier=None if ended else earlier
+    )
 
 
-def open_call_outs(
+def unacknowledged_call_outs(
     installation: Installation, triggers: Mapping[str, Trigger], incident_id: str
 ) -> list[tuple[CallOut, tuple[str, ...]]]:
-    """Return the open call-outs about an incident, with their subjects now."""
-    found = installation.ledger.call_outs.open()
+    """Return the call-outs that an acknowledgement of an incident would end.
+
+    These are open ones, with what they cover now, and unanswered ones.
+    """
+    calls = installation.ledger.call_outs
+    late = [(call_out, call_out.covers) for call_out in calls.unanswered(incident_id)]
+    found = calls.open()
     if not found:
-        return []
+        return late
     by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
     about = []
     for call_out in found:
@@ -130,7 +142,7 @@ def open_call_outs(
         covers = dict.fromkeys([*call_out.covers, *(matter.covers if matter else ())])
         if call_out.is_about(incident_id) or incident_id in map(incident_of, covers):
             about.append((call_out, tuple(covers)))
-    return about
+    return about + late
 
 
 def next_page(installation: Installation, call_out: CallOut, matter: Matter) -> NextPage | None:
@@ -249,12 +261,12 @@ def _refuse_unfit(installation: Installation, incident_id: str, by: str) -> None
     if not is_visible(row, person):
         raise ApprovalRefused(
             f"call-out of {incident_id}: {by} is not among the people of this quiet incident. "
-            "Another person must acknowledge it; pages continue."
+            "Another person must acknowledge it."
         )
     if why := installation.ledger.people.objection(by, (), installation.clock()):
         raise ApprovalRefused(why)
     if row.mode is not Mode.EXERCISE and _is_target(installation, incident_id, by):
         raise ApprovalRefused(
             f"call-out of {incident_id}: an account of {by} is among its targets. Another person "
-            "must acknowledge it; pages continue."
+            "must acknowledge it."
         )

@@ -95,7 +95,8 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
             sender = detail.get("sender") or "mail"
             return f"paged {detail.get('person')} by {sender}: {detail.get('state')}"
         case "call-out.acknowledged":
-            return "acknowledged the call-out"
+            late = " late, after it had ended unanswered" if detail.get("is_late") else ""
+            return f"acknowledged the call-out{late}"
         case "call-out.unanswered":
             return f"nobody acknowledged the call-out after {detail.get('pages')} pages"
         case "call-out.over":

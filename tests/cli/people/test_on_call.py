@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.ledger.runs.call_outs import CallOutState
 from standfast.usecases.on_call.call_outs import attend
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.triggers.message_intake import receive, triggers_of
@@ -94,6 +95,27 @@ def test_pager_needs_its_sender(desk: Desk, quiet_installation: Path) -> None:
     assert refused.status == 2
     assert "on_call.people.lee.pagers[0].sender" in refused.err
     assert "lee-push" in refused.err
+
+
+def test_late_acknowledgement_is_shown_as_late(
+    desk: Desk, live_installation: Path, smtp_server: SmtpServer
+) -> None:
+    config_file = live_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + ROTA.replace("[on_call]", SIEM))
+    with open_installation(config_file, env={}, actor="os:test") as opened:
+        message, calls = {"user": "agent01"}, opened.ledger.call_outs
+        case = receive(
+            opened, triggers_of(opened.config)["siem"], message, message_id="one"
+        ).incident
+        assert calls.begin("trigger.siem", case, [case], "os:test", opened.clock())
+        (begun,) = calls.of_incident(case)
+        assert calls.end(begun, CallOutState.UNANSWERED, [case], "os:test", opened.clock())
+    assert f"incident acknowledge {case} --as PERSON" in desk.run("incident", "status", case).out
+    done = desk.run("incident", "acknowledge", case, *desk.by("kim"))
+    assert (done.status, "acknowledged late" in done.out) == (0, True)
+    status = desk.run("incident", "status", case).out
+    assert ("kim acknowledged it at" in status, "This was late" in status) == (True, True)
+    assert "is_late" in desk.run("incident", "status", case, "--timeline").out
 
 
 def test_acknowledgement_is_shown_with_its_person(

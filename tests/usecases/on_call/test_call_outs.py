@@ -193,6 +193,46 @@ def test_acknowledgement_ends_the_pages(centre: Centre) -> None:
     ]
 
 
+def test_unanswered_call_out_is_acknowledged_late(centre: Centre) -> None:
+    case = centre.opened("agent01")
+    centre.pass_time(120, step=5)
+    before = centre.newest()
+    assert before.state is CallOutState.UNANSWERED
+    centre.now += timedelta(minutes=30)
+    done = acknowledge(centre.installation, TRIGGERS, case, "lee")
+    assert (done.ended, done.late) == (1, 1)
+    found = centre.newest()
+    assert (found.state, found.acknowledged_by) == (CallOutState.ACKNOWLEDGED, "lee")
+    assert (found.ended_at, found.unanswered_at) == (centre.now, before.ended_at)
+    assert found.pages == before.pages
+    event = centre.installation.ledger.timeline(case)[-1]
+    assert (event.action, event.actor) == ("call-out.acknowledged", "lee")
+    assert event.detail["is_late"] is True
+    assert not warned(centre, case)
+    assert centre.acknowledge(case, "kim") == 0
+    assert centre.newest().acknowledged_by == "lee"
+    assert centre.installation.ledger.audit.verify().is_whole
+
+
+def test_late_acknowledgement_covers_nothing_newer(centre: Centre) -> None:
+    case = centre.opened("agent01")
+    centre.pass_time(120, step=5)
+    earlier = len(centre.paged)
+    centre.opened("agent02")
+    assert centre.acknowledge(case) == 1
+    centre.pass_time(11)
+    assert centre.paged[earlier:] == IN_ORDER[:1], "nobody had been paged about the newer incident"
+
+
+def test_late_acknowledgement_is_refused_to_a_target(centre: Centre) -> None:
+    case = centre.opened("lee")
+    centre.pass_time(120, step=5)
+    for by, reason in ((None, "nobody signed in"), ("lee", "among its targets")):
+        with pytest.raises(ApprovalRefused, match=reason):
+            centre.acknowledge(case, by)
+    assert centre.newest().state is CallOutState.UNANSWERED
+
+
 def test_closed_incident_pages_nobody(centre: Centre) -> None:
     case = centre.opened("agent01")
     centre.attend()
