@@ -2,7 +2,7 @@
 
 Rules
 - The Prefect server starts in the background, while the contact centre is created.
-- It ends with the tour; nothing in the installation needs it.
+- The server ends with the tour; nothing in the installation needs it.
 """
 
 import os

@@ -3,10 +3,10 @@
 `deployments.py` registers work with it.
 
 Rules
-- Its telemetry is off, its home is the private folder `serve.prefect_home`, and it listens on
-  loopback.
-- It requires a secret: a client that can change a deployment can run any command as this user, and
-  loopback is open to every user of the host, and to web pages in a browser there.
+- The server's telemetry is off, its home is the private folder `serve.prefect_home`, and it listens
+  on loopback.
+- The server requires a secret: a client that can change a deployment can run any command as this
+  user, and loopback is open to every user of the host, and to web pages in a browser there.
 - The server receives none of the secrets of `serve`, because it needs none.
 - No client of this program starts another server: a client uses this server, or fails at once.
 - The server continues after a killed `serve`: the next `serve` finds it by a note in the server's

@@ -76,7 +76,7 @@ class Host:
             )
 
     def end(self) -> None:
-        """Kill every process of this host, also those that others started."""
+        """Kill every process of this host, with all child processes."""
         self.kill()
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)

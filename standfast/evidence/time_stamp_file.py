@@ -139,8 +139,8 @@ def inspect_timestamp(
 ) -> TimestampStatus:
     """Verify the time stamp of a folder, and compare its time with the clock.
 
-    The seal and the chain must be verified already. `roots` is the reason as text if there are no
-    roots.
+    The seal and the chain must be verified already. Without roots, `roots` is a text with the
+    reason.
     """
     line = stamped_line(read_custody(folder))
     try:

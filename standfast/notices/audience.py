@@ -103,7 +103,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
 
 
 def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
-    """Store each person's first flagged row of those that notify nobody."""
+    """Store each person's first flagged row among rows that notify nobody."""
     for page in flagged.pages():
         _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
 

@@ -97,7 +97,7 @@ class Expression:
         )
 
     def try_comparisons(self, namespace: JsonObject) -> None:
-        """Evaluate every comparison, even those that `and` or `or` would skip.
+        """Evaluate every comparison, also after an `and` or `or` that skips it.
 
         `check` tries sample values in this way. Raise ValueError for a comparison of values that
         cannot be compared.

@@ -67,7 +67,7 @@ class StepView:
 
     @property
     def is_undo(self) -> bool:
-        """Return whether it is an undo step."""
+        """Return whether the step is an undo step."""
         return self.step.startswith(UNDO_PREFIX)
 
     def __post_init__(self) -> None:

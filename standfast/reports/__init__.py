@@ -5,7 +5,7 @@ ledger and no disk: it turns the records of `report_records` into a page.
 
 Rules
 - A page needs no external resource: no script, no font, no picture. It can be printed, and read on
-  a phone, in the dark and by a screen reader.
+  a phone, in dark mode and by a screen reader.
 - All text of people goes through the escaping of the template. Python assembles no markup, not even
   for drawings (`chart_layout` computes, `templates/` draws).
 - Affected people are masked (`name_masking`) before their data comes here: a page may be mailed on.

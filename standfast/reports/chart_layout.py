@@ -270,7 +270,7 @@ def _plot(service: str, measure_name: str, points: list[_Point], height: float) 
 
 
 def _legible_marks(marks: list[Height]) -> tuple[Height, ...]:
-    """Return the marks, without those with a label touching another."""
+    """Return the marks, without marks with a label that touches another."""
     kept: list[Height] = []
     for mark in marks:
         if not kept or kept[-1].top - mark.top >= _MARKS_APART:

@@ -4,7 +4,8 @@ It has accounts with an enabled flag, optional passwords and live sessions, a lo
 scripted faults. It reaches nothing outside the process.
 
 Rules
-- It passes the contract tests of all connectors, so an exercise rehearses the real calls.
+- The simulator passes the contract tests of all connectors, so an exercise rehearses the real
+  calls.
 - A lock disables an account and ends its sessions; an undo enables it and restores no session.
 - An account keeps its id when it is renamed. Simulators that are built from equal arguments have
   equal ids: an exercise that waited for people builds its simulators again.

@@ -52,7 +52,7 @@ def send_authorized(
     return answer
 
 
-class Standing(Credential):
+class PermanentCredential(Credential):
     """A credential that does not expire."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:

@@ -10,7 +10,11 @@ Rules
 import re
 from urllib.parse import parse_qs, urlsplit
 
-from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
+from standfast.adapters.clients.credentials import (
+    Credential,
+    PermanentCredential,
+    RenewedCredential,
+)
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.config.sections.accounts import OktaConfig
@@ -34,7 +38,7 @@ def okta_credential(
                 f"token of directory {directory!r}: not valid in a header. Remove line breaks "
                 "and spaces."
             )
-        return Standing({"Authorization": f"SSWS {token}"})
+        return PermanentCredential({"Authorization": f"SSWS {token}"})
     if settings.client_id is None or settings.private_key is None:
         raise ConfigurationError(
             f"directory {directory!r}: no credential. Set `token`, or `client_id` and "

@@ -1,7 +1,7 @@
 """Simulator of a procedure, for exercises and tests.
 
 Rules
-- It passes the contract tests of all procedures, so an exercise rehearses the real call.
+- The simulator passes the contract tests of all procedures, so an exercise rehearses the real call.
 - For each set of parameters, the simulator remembers whether the effect exists, as the real target
   would.
 """

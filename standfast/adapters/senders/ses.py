@@ -165,7 +165,7 @@ class SesSender(Sender):
 
 
 def _judge(error: Exception) -> _Answer:
-    """Return what an error of the SDK means for the message."""
+    """Return the result of the message for an error of the SDK."""
     kind = type(error).__name__
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))

@@ -51,7 +51,7 @@ class Known:
     staff: frozenset[str] = frozenset({"staff"})  # audiences that are the own staff
     irreversible: frozenset[str] = frozenset()  # `commands.NAME` without an undo
 
-    def of(self, kind: ArgumentType) -> frozenset[str] | None:
+    def names_for(self, kind: ArgumentType) -> frozenset[str] | None:
         """Return the names that an argument of this type may have; None: any."""
         by_type: Mapping[ArgumentType, frozenset[str] | None] = {
             ArgumentType.TEMPLATE: self.templates,
@@ -253,7 +253,7 @@ def _judge_arguments(
         if not _is_expression(value) and not fits(spec.type, value):
             notes.add(line, f"argument `{key}` must be {wanted(spec.type)}")
             continue
-        names = known.of(spec.type)
+        names = known.names_for(spec.type)
         for name in _named(playbook, value) if names is not None else ():
             if spec.type is ArgumentType.AUDIENCE and name == AFFECTED:
                 continue  # the incident's own list

@@ -42,7 +42,7 @@ def change_each(
     id_of: Callable[[LdapEntry], str],
     by_ids: Callable[[Sequence[str]], Mapping[str, LdapEntry | None]],
 ) -> list[Result]:
-    """Write what `decide` returns for each order, and read it back."""
+    """Write the changes that `decide` returns for each order; read them back."""
     results: dict[str, Result] = {}
     written: dict[str, LdapChange] = {}
     for order in orders:

@@ -107,7 +107,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
 
     @abstractmethod
     def _disable(self, connection: _C, users: Sequence[_U]) -> str:
-        """Disable those that are enabled; return a note for the results."""
+        """Disable the enabled users; return a note for the results."""
 
     @abstractmethod
     def _end_sessions(

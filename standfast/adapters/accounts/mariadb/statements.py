@@ -24,7 +24,7 @@ class User:
     """One name, at each host that it exists for."""
 
     name: str
-    pairs: tuple[tuple[str, bool], ...]  # host, and whether it is locked there
+    pairs: tuple[tuple[str, bool], ...]  # host, and whether the name is locked there
     is_super: bool
     live_sessions: int
 
@@ -66,7 +66,7 @@ def set_lock(connection: Connection, name: str, host: str, is_locked: bool) -> N
 
 
 def set_password(connection: Connection, name: str, host: str, verifier: str) -> bool:
-    """Set a password by its hash; return whether it reads back.
+    """Set a password by its hash; return whether the server then has it.
 
     False means that the routine does not accept it.
     """

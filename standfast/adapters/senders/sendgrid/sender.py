@@ -122,7 +122,7 @@ class SendGridSender(Sender):
     def _make_client(self, key: str, region: str) -> Any:
         from sendgrid import SendGridAPIClient
 
-        # It supplies host and headers only: its own requests have no total time limit.
+        # The SDK's client supplies host and headers only: its requests have no total time limit.
         client = SendGridAPIClient(key)
         client.set_sendgrid_data_residency(region)
         return client
