@@ -10,9 +10,9 @@ The names in `__all__` are imported at their first use, because importing SQLAlc
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from standfast.ledger.full_ledger import Ledger, create, is_there, open_ledger, upgrade
+    from standfast.ledger.full_ledger import Ledger, create, ledger_exists, open_ledger, upgrade
 
-__all__ = ["Ledger", "create", "is_there", "open_ledger", "upgrade"]
+__all__ = ["Ledger", "create", "ledger_exists", "open_ledger", "upgrade"]
 
 
 def __getattr__(name: str) -> object:

@@ -146,7 +146,7 @@ def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
         engine.dispose()
 
 
-def is_there(url: str) -> bool:
+def ledger_exists(url: str) -> bool:
     """Return whether a ledger of any schema exists; create nothing."""
     engine = open_engine(url)
     try:

@@ -13,7 +13,7 @@ from sqlalchemy import Table
 
 from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.approvals.passkeys import signed_bytes
 from standfast.ledger.audit import row_verification
 from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.schema.tables import (
@@ -265,7 +265,7 @@ def test_removed_person_does_not_come_back_unseen(ledger: Ledger, intruder: Intr
 def test_removed_passkey_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
     opened, device = _asking(ledger), Device()
     new = read_registration(device.make(b"0" * 32), challenge=b"0" * 32, origin=device.origin)
-    signed = key_of("ann").sign(words("ann", new, device.origin, NOW)).hex()
+    signed = key_of("ann").sign(signed_bytes("ann", new, device.origin, NOW)).hex()
     added = ledger.passkeys.add("ann", new, origin=device.origin, signature=signed, now=NOW)
     with _written_back(intruder, passkey):
         ledger.passkeys.remove("ann", added.id, "ann", NOW)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
-from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.approvals.passkeys import signed_bytes
 from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.ledger.people.staff_list import Member
@@ -139,7 +139,7 @@ def _enrol(ledger: Ledger) -> None:
     for credential in (b"one", b"other"):  # two passkeys, so that a test can swap them
         made = Device(credential=credential).make(CHALLENGE)
         new = read_registration(made, challenge=CHALLENGE, origin=ORIGIN)
-        signed = key_of("zed").sign(words("zed", new, ORIGIN, NOW)).hex()
+        signed = key_of("zed").sign(signed_bytes("zed", new, ORIGIN, NOW)).hex()
         ledger.passkeys.add("zed", new, origin=ORIGIN, signature=signed, now=NOW)
 
 

@@ -70,7 +70,7 @@ class Opener:
     is_signed: bool
 
 
-def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
+def may_decide(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
     """Return whether the person has a wanted role or is named in them.
 
     With no wanted roles, everybody may decide.
@@ -135,7 +135,7 @@ def standing_objection(
     if as_what == BREAK_GLASS:
         why = enrolment_objection(database, connection, who, ()) or _too_fresh(who, now)
     else:
-        why = objection_beside(database, connection, who, opener, roles, now)
+        why = objection_without_targets(database, connection, who, opener, roles, now)
     if why:
         return why
     own = json.loads(who["accounts"])
@@ -147,7 +147,7 @@ def standing_objection(
     return ""
 
 
-def objection_beside(
+def objection_without_targets(
     database: AuditedDatabase,
     connection: Connection,
     who: RowMapping,
@@ -236,7 +236,7 @@ def enrolment_objection(
     is_changed = database.rows.changed(connection, person, person.c.name == name)
     if is_changed or who["seal"] != seal_of_person(database, who):
         return f"enrolment of {name!r}: changed outside the ledger. Run `standfast audit verify`."
-    if not may(roles, name, json.loads(who["roles"])):
+    if not may_decide(roles, name, json.loads(who["roles"])):
         return f"{name!r}: lacks the roles that may decide this, {', '.join(roles)}. Ask another."
     return ""
 

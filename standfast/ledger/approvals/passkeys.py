@@ -43,7 +43,7 @@ class Passkey:
     added_at: datetime
 
 
-def words(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
+def signed_bytes(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
     """Return the bytes that a person's key signs to add a passkey."""
     return _CONTEXT + canonical(
         {
@@ -67,7 +67,7 @@ class Passkeys:
     ) -> Passkey:
         """Store a passkey that is signed by its person's passphrase.
 
-        Raises ApprovalRefused unless the person signed the result of `words`.
+        Raises ApprovalRefused unless the person signed the result of `signed_bytes`.
         """
         row: dict[str, Any] = {
             "id": _id_of(new.credential),
@@ -187,7 +187,8 @@ def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
-            bytes.fromhex(row["signature"]), words(who["name"], new, opened.origin, opened.added_at)
+            bytes.fromhex(row["signature"]),
+            signed_bytes(who["name"], new, opened.origin, opened.added_at),
         )
     except (InvalidSignature, ValueError):
         return False

@@ -168,7 +168,7 @@ def _refuse_connected(
         )
 
 
-def holds(
+def verify_step_approvals(
     database: AuditedDatabase,
     connection: Connection,
     incident_id: str,
@@ -238,7 +238,7 @@ def break_glass_approver(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> str | None:
     """Return the person of a verified break-glass approval, if any."""
-    for given in _said(connection, row, (BREAK_GLASS,)):
+    for given in _current_decisions(connection, row, (BREAK_GLASS,)):
         seen = now or given["decided_at"]
         if not _objection(database, connection, dict(given), (), seen, as_what=BREAK_GLASS):
             return cast("str", given["person"])
@@ -259,12 +259,12 @@ def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMappin
             database, connection, dict(decision), (), decision["decided_at"], as_what=OBJECT
         )
         and root_of_name(database, connection, decision["person"]) != own
-        for decision in _said(connection, row, (APPROVE, REFUSE))
+        for decision in _current_decisions(connection, row, (APPROVE, REFUSE))
     )
     return None if is_reviewed else who
 
 
-def _said(
+def _current_decisions(
     connection: Connection, row: RowMapping, decisions: Sequence[str]
 ) -> Sequence[RowMapping]:
     """Return the decisions about the current plan of a step."""
@@ -289,7 +289,7 @@ def _approvals(
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}
-    for given in _said(connection, row, (APPROVE, BREAK_GLASS)):
+    for given in _current_decisions(connection, row, (APPROVE, BREAK_GLASS)):
         if not _objection(database, connection, dict(given), roles, now or given["decided_at"]):
             found.setdefault(root_of_name(database, connection, given["person"]), given["person"])
     return found

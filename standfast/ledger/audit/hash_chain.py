@@ -48,7 +48,7 @@ def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> st
     # the hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
     body = ",".join(
         [
-            f"{begin}{_JSON_OF.get(type(value), _other)(value)}]"
+            f"{begin}{_JSON_OF.get(type(value), _encode_other)(value)}]"
             for begin, value in zip(_begins(tuple(names)), values, strict=True)
         ]
     )
@@ -61,7 +61,7 @@ def _begins(names: tuple[str, ...]) -> list[str]:
     return [f"[{_string(name)}," for name in names]
 
 
-def _other(value: Any) -> str:
+def _encode_other(value: Any) -> str:
     """Encode a value with a type that no column of the schema has."""
     return f"[{_string(type(value).__name__)},{_string(repr(value))}]"
 

@@ -39,9 +39,9 @@ from standfast.errors import (
 )
 from standfast.ledger.database.postgresql_errors import (
     NO_RIGHT,
+    error_message,
     has_message,
     lacks_permission,
-    trouble,
 )
 from standfast.ledger.database.postgresql_lock_waits import log_long_wait, session_name
 from standfast.ledger.database.sqlite_file import (
@@ -244,7 +244,7 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
         raise _unavailable(engine, error) from None
     except DBAPIError as error:
         if has_message(state := getattr(error.orig, "sqlstate", None)):
-            raise Unavailable(trouble(state, "")) from None
+            raise Unavailable(error_message(state, "")) from None
         if state == NO_RIGHT:
             raise lacks_permission(writes=writes) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
@@ -261,5 +261,5 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
 
 def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
     if engine.dialect.name != "sqlite":
-        return Unavailable(trouble(getattr(error.orig, "sqlstate", None), str(error.orig)))
+        return Unavailable(error_message(getattr(error.orig, "sqlstate", None), str(error.orig)))
     return unavailable(engine.url.database or "", str(error.orig), type(error.orig).__name__)

@@ -52,7 +52,7 @@ def lacks_permission(*, writes: bool) -> ConfigurationError:
     )
 
 
-def trouble(state: str | None, text: str) -> str:
+def error_message(state: str | None, text: str) -> str:
     """Return the message for an error, by SQLSTATE or by the server's text."""
     found = _BY_STATE.get(state or "")
     if found is None:

@@ -104,7 +104,7 @@ class _Watch:
                     if began <= long_ago
                 ]
             for session, engine, is_planning in late:
-                say(session, engine, is_planning=is_planning)
+                log_holder(session, engine, is_planning=is_planning)
 
 
 _watch = _Watch()
@@ -123,7 +123,7 @@ def log_long_wait(session: int, engine: Engine, *, is_planning: bool = False) ->
         _watch.take(session)
 
 
-def say(session: int, engine: Engine, *, is_planning: bool = False) -> None:
+def log_holder(session: int, engine: Engine, *, is_planning: bool = False) -> None:
     """Log which session blocks this one, if any."""
     try:
         with engine.connect() as connection:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from standfast.errors import ExtraMissing, Unavailable
-from standfast.ledger.database.postgresql_errors import lacks_permission, trouble
+from standfast.ledger.database.postgresql_errors import error_message, lacks_permission
 from standfast.ledger.database.sqlite_file import (
     HEAD,
     connected_to_read,
@@ -110,4 +110,4 @@ def _postgresql(url: str) -> Iterator[Cursor]:
     except psycopg.errors.InsufficientPrivilege:
         raise lacks_permission(writes=False) from None
     except psycopg.Error as error:
-        raise Unavailable(trouble(error.sqlstate, str(error))) from None
+        raise Unavailable(error_message(error.sqlstate, str(error))) from None

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Damaged, OnlyReadable, StandfastError, Unavailable
-from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_wait, say
+from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_holder, log_long_wait
 
 BUSY_SECONDS = 30
 HEAD = "0004"  # the schema that this program needs
@@ -74,8 +74,8 @@ def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
         return _connected_to_read(path, "mode=ro", patience_seconds)
     except sqlite3.OperationalError as error:
         at_rest = path, _state(path)
-        beside = [f"{path}{end}" for end in ("-wal", "-journal")]
-        if unmerged := [name for name in beside if Path(name).exists() and os.stat(name).st_size]:  # noqa: PTH116
+        logs = [f"{path}{end}" for end in ("-wal", "-journal")]
+        if unmerged := [name for name in logs if Path(name).exists() and os.stat(name).st_size]:  # noqa: PTH116
             if file_at(path) is None or not _is_unwritable(str(error)):
                 raise
             raise ConfigurationError(
@@ -202,7 +202,7 @@ def begin_writing(connection: sqlite3.Connection, path: str) -> None:
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
-        say(path, f"{path}-shm")
+        log_holder(path, f"{path}-shm")
         connection.execute(_patience(BUSY_SECONDS - LONG_SECONDS))
         connection.execute("BEGIN IMMEDIATE")
     finally:

@@ -29,7 +29,7 @@ _said_at: dict[str, float] = {}
 @contextmanager
 def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
     """Log the holder of `lock_files` if the `with` block waits for long."""
-    timer = threading.Timer(LONG_SECONDS, say, (path, *lock_files))
+    timer = threading.Timer(LONG_SECONDS, log_holder, (path, *lock_files))
     timer.daemon = True
     timer.start()
     try:
@@ -38,7 +38,7 @@ def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
         timer.cancel()
 
 
-def say(path: str, *lock_files: str) -> None:
+def log_holder(path: str, *lock_files: str) -> None:
     """Log the wait for the ledger at `path`, with the holder of its lock."""
     holders = holders_of(*lock_files)
     others = holders - {os.getpid()}

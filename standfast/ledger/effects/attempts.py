@@ -268,9 +268,9 @@ class Attempts:
         actor: str,
         now: datetime,
         *,
-        but: Collection[str] = (),
+        excluded: Collection[str] = (),
     ) -> int:
-        """Return failed effects to planned, except those in `but`; count them."""
+        """Return failed effects to planned, except `excluded` ones; count them."""
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
@@ -283,7 +283,7 @@ class Attempts:
                 statement = statement.where(effect.c.step == step_name)
             ordered = statement.order_by(effect.c.token)
             failed = write.connection.execute(ordered.with_for_update()).all()
-            found = [row for row in failed if row.token not in but]
+            found = [row for row in failed if row.token not in excluded]
             write.update_many(
                 effect,
                 [

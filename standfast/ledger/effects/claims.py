@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from standfast.errors import ApprovalRefused, Refused
 from standfast.ledger.approvals.row_seals import refuse_forged_incident
-from standfast.ledger.approvals.two_person_rule import holds
+from standfast.ledger.approvals.two_person_rule import verify_step_approvals
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged, refuse_changed_rows
 from standfast.ledger.database.connections import wait_for_turn
@@ -111,12 +111,16 @@ def claimable(
         return list(found)
     step_key = (incident_id, begun.name, begun.round)
     try:
-        running = holds(database, connection, *step_key, now)
+        running = verify_step_approvals(database, connection, *step_key, now)
     except ApprovalRefused as error:
         raise ApprovalLapsed(step_key, str(error)) from None
     if running["needs_approvals"]:
         _refuse_other_settings(step_key, json.loads(running["plan"]), queue, settings)
-    return list(found) if queue.verb not in UNDO_VERBS else _not_held(database, write, found)
+    return (
+        list(found)
+        if queue.verb not in UNDO_VERBS
+        else _refuse_held_unlocks(database, write, found)
+    )
 
 
 def _refuse_other_settings(
@@ -198,7 +202,9 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+def _refuse_held_unlocks(
+    database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]
+) -> list[Row[Any]]:
     """Refuse unlocks of accounts that other incidents lock; return the rest."""
     holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
     kept = [row for row in rows if row.handle in holders]

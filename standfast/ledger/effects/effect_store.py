@@ -254,12 +254,12 @@ class Effects:
         began: datetime,
         mode: Mode,
         *,
-        called: Sequence[str] = (),
-        beside: tuple[str, str] | None = None,
+        procedures: Sequence[str] = (),
+        excluded_step: tuple[str, str] | None = None,
     ) -> RecentLocks:
         """Return the locks of recent steps that needed no approval."""
         with self._database.reading() as connection:
-            return count_recent_locks(connection, began, mode, called, beside)
+            return count_recent_locks(connection, began, mode, procedures, excluded_step)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Return every effect of an incident, decrypted."""

@@ -38,8 +38,10 @@ class RecentLocks:
 
     began: datetime
     mode: Mode
-    called: tuple[str, ...] = ()  # procedures that lock accounts, such as `commands.NAME`
-    beside: tuple[str, str] | None = None  # the step (incident, name) that the count leaves out
+    procedures: tuple[str, ...] = ()  # procedures that lock accounts, such as `commands.NAME`
+    excluded_step: tuple[str, str] | None = (
+        None  # the step (incident, name) that the count leaves out
+    )
     by_connector: Mapping[str, frozenset[str]]
 
 
@@ -47,8 +49,8 @@ def count_recent_locks(
     connection: Connection,
     began: datetime,
     mode: Mode,
-    called: Sequence[str] = (),
-    beside: tuple[str, str] | None = None,
+    procedures: Sequence[str] = (),
+    excluded_step: tuple[str, str] | None = None,
 ) -> RecentLocks:
     """Return the accounts that steps begun since `began` lock unapproved.
 
@@ -62,13 +64,13 @@ def count_recent_locks(
         .where(
             step.c.started_at >= began,
             incident.c.mode == mode.value,
-            _keeps_out(called),
+            _is_account_lock(procedures),
             effect.c.state.in_(states),
             step.c.needs_approvals == 0,
         )
     )
-    if beside is not None:
-        own = and_(effect.c.incident == beside[0], effect.c.step == beside[1])
+    if excluded_step is not None:
+        own = and_(effect.c.incident == excluded_step[0], effect.c.step == excluded_step[1])
         statement = statement.where(not_(own))
     found: dict[str, set[str]] = {}
     for name, handle in connection.execute(statement):
@@ -76,8 +78,8 @@ def count_recent_locks(
     return RecentLocks(
         began=began,
         mode=mode,
-        called=tuple(called),
-        beside=beside,
+        procedures=tuple(procedures),
+        excluded_step=excluded_step,
         by_connector={name: frozenset(handles) for name, handles in found.items()},
     )
 
@@ -89,12 +91,12 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
     """
     if write.is_postgresql:  # SQLite has only one writer at a time
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
-    question = (counted.began, counted.mode, counted.called, counted.beside)
+    question = (counted.began, counted.mode, counted.procedures, counted.excluded_step)
     if count_recent_locks(write.connection, *question) != counted:
         raise RecentLocksChanged
 
 
-def _keeps_out(called: Sequence[str]) -> Any:
+def _is_account_lock(procedures: Sequence[str]) -> Any:
     """Return the condition of locks and of procedures that lock."""
-    is_call = and_(effect.c.connector.in_(called), effect.c.verb.not_in(UNDO_VERBS))
+    is_call = and_(effect.c.connector.in_(procedures), effect.c.verb.not_in(UNDO_VERBS))
     return or_(effect.c.verb.in_(KEEPS_OUT), is_call)

@@ -60,7 +60,9 @@ def find_repeated(
     found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
     if found is not None:
         return found
-    alike = alike.where(incident.c.id.not_in(_that_leave_open(database, connection, inputs)))
+    alike = alike.where(
+        incident.c.id.not_in(_incidents_left_unlocked(database, connection, inputs))
+    )
     handles = _subjects(database, inputs)
     oldest: list[Row[Any]] = []
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):
@@ -129,7 +131,7 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
     return database.cipher.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
 
 
-def _that_leave_open(
+def _incidents_left_unlocked(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
     """Return the open incidents that left an account of the inputs unlocked."""

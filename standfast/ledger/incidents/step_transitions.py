@@ -51,19 +51,19 @@ class Steps:
         now: datetime,
         *,
         joined: int = 0,
-        beside: RecentLocks | None = None,
+        counted_locks: RecentLocks | None = None,
     ) -> bool:
         """Begin a step with its effects; False if another runner has begun it.
 
         `joined` is the number of joined triggers whose targets the step covers. If the step needs
-        no approval, `beside` contains the recent locks on which that decision was based;
+        no approval, `counted_locks` contains the recent locks on which that decision was based;
         RecentLocksChanged if these locks have changed.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
             plan = Plan(*key)
             plan.add(draft_effects(self._database.cipher, *key, expansion.drafts))
-            return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
+            return self._begin_planned(key, expansion, plan, actor, now, joined, counted_locks)
         with self._database.planning():
             if self._exists(key):
                 return False
@@ -109,7 +109,7 @@ class Steps:
         actor: str,
         now: datetime,
         joined: int,
-        beside: RecentLocks | None = None,
+        counted_locks: RecentLocks | None = None,
     ) -> bool:
         incident_id, step_name, round_ = key
         described = plan.described(expansion.notice, expansion.settings)
@@ -117,8 +117,8 @@ class Steps:
         with self._database.write(
             actor=actor, subject=incident_id, action="step.begun", now=now
         ) as write:
-            if beside is not None and not expansion.needs_approvals:
-                refuse_outdated_locks(write, beside)
+            if counted_locks is not None and not expansion.needs_approvals:
+                refuse_outdated_locks(write, counted_locks)
             row = new_step_row(incident_id, step_name, round_, state, now)
             row |= {
                 "joined": joined,

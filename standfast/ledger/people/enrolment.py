@@ -31,8 +31,8 @@ from standfast.ledger.approvals.objections import (
     Opener,
     enrolment_objection,
     is_fresh,
-    may,
-    objection_beside,
+    may_decide,
+    objection_without_targets,
     root_of,
 )
 from standfast.ledger.approvals.row_seals import seal_of_person
@@ -237,15 +237,15 @@ class People:
         ]
         roots = {row["name"]: root_of(self._database, connection, row) for row in able}
         own = root_of(self._database, connection, _row_of(connection, signer.name))
-        beside = [candidate for candidate in able if roots[candidate["name"]] != own]
+        unconnected = [candidate for candidate in able if roots[candidate["name"]] != own]
         if second:
             self._refuse_stranger(connection, second)
-            if second.name not in {row["name"] for row in beside} - {leaving["name"]}:
+            if second.name not in {row["name"] for row in unconnected} - {leaving["name"]}:
                 raise ApprovalRefused(
                     f"{second.name!r}: cannot be the second signer. Choose an approver that was "
                     f"enrolled more than a day ago and does not count as one with {signer.name!r}."
                 )
-        for group in (able, beside):
+        for group in (able, unconnected):
             if leaving["name"] in {candidate["name"] for candidate in group}:
                 refuse_too_few(leaving, group, roots, minimum=1 if second else 2)
 
@@ -329,7 +329,7 @@ class People:
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement).mappings()]
-        return [enrolled for enrolled in found if may(roles, enrolled.name, enrolled.roles)]
+        return [enrolled for enrolled in found if may_decide(roles, enrolled.name, enrolled.roles)]
 
     def other_approvers(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
         """Return the people that could approve for this requester now.
@@ -341,7 +341,9 @@ class People:
             return [
                 self._open(row)
                 for row in connection.execute(statement).mappings().all()
-                if not objection_beside(self._database, connection, row, opener, roles, now)
+                if not objection_without_targets(
+                    self._database, connection, row, opener, roles, now
+                )
             ]
 
     def _open(self, row: RowMapping) -> Person:

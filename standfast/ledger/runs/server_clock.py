@@ -97,11 +97,11 @@ class ServerClock:
         self._look = look
         is_far = abs(look.ahead) > MAX_CLOCK_DIFFERENCE
         if is_far and not self._is_far:
-            log.warning("%s", far_words(look.ahead))
+            log.warning("%s", clocks_apart_message(look.ahead))
         self._is_far = is_far
 
 
-def far_words(ahead: timedelta) -> str:
+def clocks_apart_message(ahead: timedelta) -> str:
     """Return the message for clocks that are too far apart."""
     return (
         f"{clock_difference(ahead)}, too far to be corrected. Hosts of one ledger may treat each "

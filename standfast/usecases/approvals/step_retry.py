@@ -81,7 +81,7 @@ def retry(
                 corrected.append(name)
                 continue
             count += installation.ledger.attempts.retry(
-                incident_id, name, actor, installation.clock(), but=replaced
+                incident_id, name, actor, installation.clock(), excluded=replaced
             )
             has_nothing = view.state is StepState.FAILED and not view.counts.total
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from typing import cast
 
 from standfast.ledger.approvals.named_accounts import folded
-from standfast.ledger.approvals.objections import may
+from standfast.ledger.approvals.objections import may_decide
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.model import InputType, Playbook
@@ -33,7 +33,7 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
     if accounts_named(playbook, row.inputs) & own:
         return False
     is_opener = row.is_signed and row.opened_by == person.name
-    return is_opener or may(_circle(playbook), person.name, person.roles)
+    return is_opener or may_decide(_circle(playbook), person.name, person.roles)
 
 
 def is_quiet(playbook: str, scenario: str) -> bool:
@@ -63,4 +63,4 @@ def _circle(playbook: Playbook) -> Sequence[str]:
         for step in playbook.steps
         for role in (*step.roles, *step.by, *(step.approval.roles if step.approval else ()))
     )
-    return [*dict.fromkeys(roles)] or ["nobody"]  # `may` treats an empty list as everybody
+    return [*dict.fromkeys(roles)] or ["nobody"]  # `may_decide` treats an empty list as everybody

@@ -12,7 +12,7 @@ from standfast.continuity.service_order import recovery_order
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
 from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
-from standfast.ledger.runs.server_clock import ServerClock, clock_difference, far_words
+from standfast.ledger.runs.server_clock import ServerClock, clock_difference, clocks_apart_message
 from standfast.plurals import counted
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.health.check_results import (
@@ -77,7 +77,7 @@ def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
 
 def _clock(clock: ServerClock) -> Iterator[Check]:
     if abs(clock.ahead) > MAX_CLOCK_DIFFERENCE:
-        yield fail("ledger", far_words(clock.ahead))
+        yield fail("ledger", clocks_apart_message(clock.ahead))
     elif abs(clock.ahead) > _CLOCKS_AGREE:
         yield warn(
             "ledger",

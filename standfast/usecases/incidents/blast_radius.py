@@ -46,14 +46,16 @@ def locked_today(
     now: datetime,
     config: Config,
     *,
-    beside: tuple[str, str] | None = None,
+    excluded_step: tuple[str, str] | None = None,
 ) -> RecentLocks:
     """Return the locks of the last day that were made without approval.
 
-    Locks of the step `beside` (incident, name) are excluded.
+    Locks of the step `excluded_step` (incident, name) are excluded.
     """
     began = now - timedelta(days=1)
-    return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
+    return ledger.effects.locked_lately(
+        began, mode, procedures=[*_systems(config)], excluded_step=excluded_step
+    )
 
 
 def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedAccounts:
@@ -92,34 +94,34 @@ def _systems(config: Config) -> dict[str, str]:
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
     """Return the limit that these effects and `locked` exceed together, or ""."""
-    limits, new = config.limits, _kept_out(drafts, config)
+    limits, new = config.limits, _locked_targets(drafts, config)
     if not new:
         return ""
     both = with_planned(locked, drafts, config).handles
     count, most = sum(map(len, both.values())), limits.accounts_without_second_person
     if count > most:
-        return _said(count, "", most)
+        return _limit_sentence(count, "", most)
     for name in new:
         most_there = limits.accounts_by_directory.get(name)
         if most_there is not None and len(both[name]) > most_there:
-            return _said(len(both[name]), f" in {name}", most_there)
+            return _limit_sentence(len(both[name]), f" in {name}", most_there)
     return ""
 
 
 def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
     """Return `locked` plus the planned locks of a step without approval."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
-    for name, targets in _kept_out(drafts, config).items():
+    for name, targets in _locked_targets(drafts, config).items():
         both.setdefault(name, set()).update(map(locked.handle_of, targets))
     return replace(locked, handles=both)
 
 
 def would_lock(drafts: Sequence[Draft], config: Config) -> bool:
     """Return whether these effects would lock an account."""
-    return bool(_kept_out(drafts, config))
+    return bool(_locked_targets(drafts, config))
 
 
-def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]:
+def _locked_targets(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]:
     """Return the targets that these effects would lock, by directory."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
@@ -159,7 +161,7 @@ def warnings(names: Sequence[str], step: str, opened_by: str | None) -> list[str
     ]
 
 
-def _said(count: int, where: str, most: int) -> str:
+def _limit_sentence(count: int, where: str, most: int) -> str:
     return (
         f"{counted(count, 'account')}{where} within a day; more than {most:,} need a second person"
     )

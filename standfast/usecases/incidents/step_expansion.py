@@ -194,7 +194,9 @@ def _expand_once(
     own = (incident_id, step_name)  # earlier rounds of this step are counted with the step itself
     # Read the ledger outside `try`: if it is unreachable, the step must not fail.
     facts = ledger.facts.of(incident_id)
-    locked = locked_today(ledger, state.mode, installation.clock(), installation.config, beside=own)
+    locked = locked_today(
+        ledger, state.mode, installation.clock(), installation.config, excluded_step=own
+    )
     try:
         _refuse_early_notice(installation, step, state, facts)
         expansion = expand(
@@ -226,7 +228,7 @@ def _expand_once(
             installation.actor,
             installation.clock(),
             joined=state.joined,
-            beside=locked if would_lock(expansion.drafts, installation.config) else None,
+            counted_locks=locked if would_lock(expansion.drafts, installation.config) else None,
         )
     except (StandfastError, RecentLocksChanged):
         raise  # the ledger's own error: the next runner plans the step

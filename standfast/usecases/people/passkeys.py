@@ -12,7 +12,7 @@ Rules
 from dataclasses import dataclass
 
 from standfast.errors import ApprovalRefused, ConfigurationError
-from standfast.ledger.approvals.passkeys import Passkey, words
+from standfast.ledger.approvals.passkeys import Passkey, signed_bytes
 from standfast.local_time import minute
 from standfast.records import EffectState, Json
 from standfast.usecases.approvals.step_decisions import signing_key
@@ -60,7 +60,7 @@ def add_passkey(
     origin, now = console_origin(installation), installation.clock()
     new = read_registration(registration, challenge=challenge, origin=origin)
     key = signing_key(installation, name, passphrase)
-    signature = key.sign(words(name, new, origin, now)).hex()
+    signature = key.sign(signed_bytes(name, new, origin, now)).hex()
     added = installation.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
     return Added(passkey=added, mail_problem=_notify_person(installation, added))
 

@@ -35,7 +35,7 @@ from standfast.config.loader import load, parse
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
 from standfast.evidence.private_files import write_atomically
-from standfast.ledger import create, is_there, upgrade
+from standfast.ledger import create, ledger_exists, upgrade
 from standfast.records import JsonObject
 from standfast.secrets import SystemResolver
 from standfast.usecases.core.backup_repository import translated_errors
@@ -143,7 +143,7 @@ def prepare_ledger(
     config = load(config_file)
     url = ledger_url(config, SystemResolver(env=env, base_dir=config.folder))
     witness = config.ledger.witness
-    if is_there(url):
+    if ledger_exists(url):
         return "upgraded" if upgrade(url, config.ledger.keys, witness, now) else None
     if witness.exists() and witness.stat().st_size:
         raise Refused(

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.ownership.owner_session import Owner
-from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.approvals.passkeys import signed_bytes
 from standfast.usecases.approvals.step_decisions import signing_key
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.webauthn import read_registration
@@ -219,7 +219,7 @@ def test_passkeys_are_listed_and_removed(desk: Desk, quiet_installation: Path) -
     ) as installation:
         new = read_registration(device.make(challenge), challenge=challenge, origin=device.origin)
         now, key = installation.clock(), signing_key(installation, "lee", PASSPHRASES["lee"])
-        signed = key.sign(words("lee", new, device.origin, now)).hex()
+        signed = key.sign(signed_bytes("lee", new, device.origin, now)).hex()
         id_ = installation.ledger.passkeys.add(
             "lee", new, origin=device.origin, signature=signed, now=now
         ).id

@@ -16,7 +16,7 @@ from standfast import webauthn
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
-from standfast.ledger.approvals.passkeys import MOST, words
+from standfast.ledger.approvals.passkeys import MOST, signed_bytes
 from standfast.ledger.approvals.two_person_rule import GLASS
 from standfast.records import StepState
 from standfast.webauthn import NewPasskey, challenge_for, encoded, read_registration
@@ -33,7 +33,7 @@ CHALLENGE = bytes(range(32))
 def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
     """Add a passkey of `name`, signed by `by`; return its id."""
     new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
-    signature = key_of(by or name).sign(words(name, new, ORIGIN, NOW)).hex()
+    signature = key_of(by or name).sign(signed_bytes(name, new, ORIGIN, NOW)).hex()
     added = ledger.passkeys.add(name, new, origin=ORIGIN, signature=signature, now=NOW)
     return added.id
 

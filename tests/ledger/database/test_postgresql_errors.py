@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from standfast.errors import Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database import connections
-from standfast.ledger.database.postgresql_errors import trouble
+from standfast.ledger.database.postgresql_errors import error_message
 from standfast.ledger.status_query import query_status
 
 
@@ -54,6 +54,6 @@ def test_replica_differs_from_a_refused_statement(postgres_ledger: Ledger) -> No
     ],
 )
 def test_each_database_error_names_an_action(state: str | None, words: str, says: str) -> None:
-    said = trouble(state, words)
+    said = error_message(state, words)
     assert says in said
     assert "standfast playbook show" in said

@@ -135,7 +135,7 @@ def test_thread_of_same_process_is_not_named(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told
 ) -> None:
     with connections.writing(sqlite_ledger.engine):
-        sqlite_lock_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
+        sqlite_lock_waits.log_holder(str(sqlite_place.file), f"{sqlite_place.file}-line")
     assert told.lines == []
 
 
@@ -230,10 +230,14 @@ def test_postgresql_names_no_own_thread(postgres_ledger: Ledger, told: Told) -> 
     with connections.writing(postgres_ledger.engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
         session = connection.scalar(text("SELECT pg_backend_pid()"))
-        postgresql_lock_waits.say(session, postgres_ledger.engine)  # no session blocks this one
+        postgresql_lock_waits.log_holder(
+            session, postgres_ledger.engine
+        )  # no session blocks this one
         writer = writing_beside(postgres_ledger)
         wait_until(lambda: blocked_by(postgres_ledger, session) != 0, "the other waits")
-        postgresql_lock_waits.say(blocked_by(postgres_ledger, session), postgres_ledger.engine)
+        postgresql_lock_waits.log_holder(
+            blocked_by(postgres_ledger, session), postgres_ledger.engine
+        )
     writer.join()
     assert told.lines == []
 
@@ -242,7 +246,7 @@ def test_missing_kernel_list_names_the_lock_file(
     sqlite_ledger: Ledger, sqlite_place: Place, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_lock_waits, "holders_of", lambda *_: set())
-    sqlite_lock_waits.say(str(sqlite_place.file), f"{sqlite_place.file}-line")
+    sqlite_lock_waits.log_holder(str(sqlite_place.file), f"{sqlite_place.file}-line")
     assert f"`fuser {sqlite_place.file}-line` shows" in told.lines[0]
 
 
