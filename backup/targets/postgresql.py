@@ -7,6 +7,8 @@
   failure, the old database gets its name back; after problems, it stays under the other name, which
   is reported. A rename ends the sessions of the database.
 - An object that the server refuses is skipped: the others are restored.
+- Error output quotes rows, which may imitate messages. Refused statements are counted by the last
+  line of `pg_restore` and by its error lines, whichever count is higher.
 - `psql` gets statements about roles and tablespaces only, and runs no command of its own.
 """
 
@@ -35,6 +37,8 @@ _NAMED = re.compile(
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
 )
 _DUMPED_FROM = re.compile(rb"Dumped from database version: (\d+)")
+_ERROR_START = "pg_restore: error:"
+_IGNORED = re.compile(r"(?:pg_restore: warning|WARNING): errors ignored on restore: (\d+)")
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -173,10 +177,9 @@ class PostgresqlTarget(Target):
             *options,
         )
         status, sent, lines = feed(command, stream)
-        errors = [line for line in lines if "error:" in line]
-        has_run_completely = status == 0 or any(
-            "errors ignored on restore" in line for line in lines
-        )
+        errors = [line for line in lines if line.startswith(_ERROR_START)]
+        ignored = _IGNORED.fullmatch(lines[-1]) if lines else None
+        has_run_completely = status == 0 or ignored is not None
         if not has_run_completely:
             last = errors[-1] if errors else f"pg_restore ended with {status}"
             raise TargetFailed(f"restoring into database {database} failed: {_without_data(last)}")
@@ -184,7 +187,7 @@ class PostgresqlTarget(Target):
             database=database,
             bytes=sent,
             problems=tuple(map(_without_data, errors[:_MAX_NAMED])),
-            problems_total=_count_ignored(lines),
+            problems_total=max(len(errors), int(ignored.group(1)) if ignored else 0),
         )
 
     def _restore_globals(self, stream: Stream) -> TargetResult:
@@ -254,11 +257,6 @@ def _quote_connection_value(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _count_ignored(lines: list[str]) -> int:
-    counts = [re.search(r"errors ignored on restore: (\d+)", line) for line in lines]
-    return next((int(found.group(1)) for found in counts if found), 0)
-
-
 def _without_data(line: str) -> str:
     """Return a message without quoted values; names of objects stay."""
     kept_names: list[str] = []
@@ -270,4 +268,4 @@ def _without_data(line: str) -> str:
     bare = _QUOTED.sub("…", _NAMED.sub(keep_name, line))
     for name in kept_names:
         bare = bare.replace("\0", name, 1)
-    return bare.removeprefix("pg_restore: error: ")
+    return bare.removeprefix(f"{_ERROR_START} ")

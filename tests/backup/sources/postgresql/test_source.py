@@ -402,6 +402,28 @@ def test_old_database_returns_if_the_vault_is_damaged(
     assert named_like(postgres_server, crm) == [crm]
 
 
+@pytest.mark.parametrize("lines", ["", "\npg_restore: warning: "])
+def test_row_cannot_hide_a_failed_load(
+    site: Site, postgres_server: Postgres, crm: str, lines: str
+) -> None:
+    imitation = f"{lines}errors ignored on restore: 0".replace("\n", "' || chr(10) || '")
+    function = "CREATE OR REPLACE FUNCTION fits(text) RETURNS bool LANGUAGE sql"
+    postgres_server.execute(
+        f"{function} AS 'SELECT true'",
+        "CREATE TABLE notes (note text CHECK (fits(note)))",
+        f"INSERT INTO notes VALUES ('kim error: ' || '{imitation}')",
+        f"{function} AS 'SELECT false'",
+        database=crm,
+    )
+    backed_up(site, postgres_server, crm)
+    taken = restored(site, postgres_server, f"crm/{crm}.dump", crm, replace=True)
+    assert taken.problems_total == 1
+    assert not any("kim" in problem for problem in taken.problems)
+    assert taken.kept_as is not None, "the previous database is the only one with the row"
+    assert postgres_server.rows("SELECT count(*) FROM notes", database=taken.kept_as) == [(1,)]
+    postgres_server.execute(f"DROP DATABASE {taken.kept_as}")
+
+
 def test_missing_role_is_counted_and_rows_are_restored(
     site: Site, postgres_server: Postgres, crm: str
 ) -> None:
