@@ -37,7 +37,7 @@ from tests.usecases.installations import furnish, installation_at
 _NAME = "evidence"
 _RATE = "rate"
 _SECONDS = 3_600  # time limit of one review of large logs
-_LINES = 40_000  # of one log
+_LINES = 40_000  # number of lines of one log
 _MEMORY, _PROCESSOR = "memory", "processor"
 _SEARCHED_GB, _ORDERED_GB = (1, 4), (0.1, 0.4)  # sizes of logs; --all adds ten times the first size
 _LINE = (

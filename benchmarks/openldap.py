@@ -41,7 +41,9 @@ from tests.usecases.twins import SimulatedInstallation, Twins
 _THREADS = 16
 _MOST_A_SEARCH = 50
 _LOCKED, _FOR_GOOD = "pwdAccountLockedTime", b"000001010000Z"
-_OBJECTS_TO_ONE_COLLECTION = 10_000  # as in every command of ours; it also helps the bare clients
+_OBJECTS_TO_ONE_COLLECTION = (
+    10_000  # as in every command of Standfast; it also helps the bare clients
+)
 _PROCESSOR = "processor time of an account, without the directory's"
 _Run = Callable[[int], Mapping[str, float]]
 

@@ -98,7 +98,7 @@ def _tree_bytes(pid: int) -> int:
     folder = Path(f"/proc/{pid}")
     try:
         _, found, rest = (folder / "status").read_text().partition("VmHWM:")
-        size = int(rest.split(maxsplit=1)[0]) * 1024 if found else 0  # in kB, as written
+        size = int(rest.split(maxsplit=1)[0]) * 1024 if found else 0  # /proc states kB
         children = [
             int(child)
             for task in (folder / "task").iterdir()

@@ -19,7 +19,7 @@ DIRECTORY = "agents"
 BREAK_GLASS = "break-glass"
 TOKEN_FILE = "secrets/directory-token"  # noqa: S105 - a place, not a token
 SESSIONS_FILE = "secrets/known-sessions"  # a line for each session: an account, its token
-CONTROL_FILE = "secrets/control-session"  # of a test account that is never locked
+CONTROL_FILE = "secrets/control-session"  # the session of a test account that is never locked
 ABORT_SECONDS = 2
 
 

@@ -57,7 +57,9 @@ class Scheduling:
     _runner: subprocess.Popen[bytes] | None = None
     _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _missed: Mapping[str, datetime] = field(default_factory=dict)  # at the last check
-    _caught_up: dict[str, datetime] = field(default_factory=dict)  # although Prefect was running
+    _caught_up: dict[str, datetime] = field(
+        default_factory=dict
+    )  # backups started here although Prefect was running
     _thread: threading.Thread | None = None
     _last_there: float = field(default_factory=time.monotonic)
     _is_warm: bool = False

@@ -24,7 +24,7 @@ class Role:
 
     way: str  # the kind of its runner in the ledger
     backs_up: bool = False  # schedules nightly backups and catches them up
-    task_kinds: frozenset[str] = frozenset()  # of the scheduled tasks (`maintenance_schedule`)
+    task_kinds: frozenset[str] = frozenset()  # kinds of scheduled tasks (`maintenance_schedule`)
     responds: bool = False  # resumes incidents, stamps evidence, records the readiness score
     watches: bool = False  # sends alarms; of a drill machine, only those about drills
     listens: bool = False  # console, triggers, metrics

@@ -54,7 +54,7 @@ def _only_one_here(installation: Installation, role_name: str | None) -> Iterato
 
     Two processes would each start a Prefect server in the same folder, and back up everything
     twice. With the Prefect of a site, each role has its process. Root is refused if another user
-    owns the installation: files of root would keep that user out of that home.
+    owns the installation: files of root in the installation would not be accessible to that user.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:

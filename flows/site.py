@@ -29,7 +29,7 @@ from standfast.config import Config
 POOL = "standfast"
 RESPONSE_QUEUE = "response"
 DRILL_QUEUE = "drill"
-_BACKUPS_AT_ONCE = 5  # on one host: each is a process
+_BACKUPS_AT_ONCE = 5  # backups that run at the same time on one host; each is a process
 _SILENT = timedelta(seconds=60)
 _PENDING = timedelta(minutes=3)  # a busy host starts a process in a minute
 _BACKUP_FLOW = "nightly-backup"  # the flow's name

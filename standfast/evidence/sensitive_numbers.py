@@ -6,7 +6,7 @@ Rules
 - Numbers are counted and never shown: this module returns neither a number nor its line.
 - A card number has 13 to 19 digits, begins with the prefix of an issuer, and has a valid check
   digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, which have the same length, or at
-  least four digits each. One in ten of the numbers that are no card numbers but have such a prefix
+  least four digits each. One in ten of the numbers that have such a prefix and are not card numbers
   passes these tests too: a match is a reason to look, and not a proof.
 - A social-security number is written as 123-45-6789. Areas, groups and serials that are never
   issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).

@@ -4,8 +4,8 @@ A record may still name a step or an action that does not exist; `validation` fi
 
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions use them.
-- Steps have the order of the file; `needs` alone decides which step waits for which. A need that is
-  also in `after` is met when the step ended with any result or is stuck: a step that does not
+- Steps have the order of the file; `needs` alone decides for which steps a step waits. A need that
+  is also in `after` is met when the step ended with any result or is stuck: a step that does not
   depend on a lock must not wait for a directory that is down.
 - The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
   empty, it contains every role that a step names.

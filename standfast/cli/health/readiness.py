@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _GAINS_SHOWN = 5
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_DAYS = 60  # of the trend, on one line
+_DAYS = 60  # days of the trend, which is one line
 
 
 @command(

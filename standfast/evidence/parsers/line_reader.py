@@ -38,7 +38,7 @@ class Row:
     """One row of CSV."""
 
     cells: list[str] = field(default_factory=list)
-    begin: int = 0  # its first and last line
+    begin: int = 0  # first line of the row; `end` is its last line
     end: int = 0
     size_bytes: int = 0
     is_cut: bool = False

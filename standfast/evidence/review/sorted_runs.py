@@ -28,7 +28,7 @@ Run: TypeAlias = tuple[int, int]  # begin and end in the file
 _MOST_RUNS = 512  # that are merged at once; one page of each is in memory
 _PAGE = 64  # rows
 _PAGE_BYTES = 64 * 1024  # a page ends when it exceeds this size
-_SIZE_BYTES = 4  # of the size before each page
+_SIZE_BYTES = 4  # length of the size field before each page
 
 
 class SortedRuns:

@@ -28,7 +28,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 
 LARGEST_BYTES = 1024 * 1024  # a report has the headers of a mail, not its body
 
-_MEANS = {  # in order, worst first
+_MEANS = {  # from the worst result to the best
     "failed": DeliveryState.BOUNCED,
     "delayed": DeliveryState.DEFERRED,
     "delivered": DeliveryState.DELIVERED,
