@@ -218,7 +218,7 @@ def _move_tables(
 ) -> None:
     """Move tables in one statement, and tables in their way with them.
 
-    Another program may create a table at any time, so a failed statement is repeated.
+    If another program created one of them meanwhile, the statement is repeated.
     """
     if not tables:
         return
@@ -236,7 +236,8 @@ def _move_tables(
         try:
             execute(programs, f"RENAME TABLE {renames}")
         except ProgramFailed:
-            if not kept_as or attempt == _MOST_TRIES - 1:
+            appeared = summarise(programs, new).tables.keys() - present.keys()
+            if not kept_as or appeared.isdisjoint(tables) or attempt == _MOST_TRIES - 1:
                 raise
         else:
             return
