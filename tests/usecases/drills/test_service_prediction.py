@@ -9,9 +9,11 @@ from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.drills.service_drill import drill_services
 from standfast.usecases.drills.service_prediction import ServicePrediction, predict_recovery
 from standfast.usecases.reports.backup_and_drill_results import prediction_lines
 from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
+from tests.usecases.drills.test_service_drill import SERVICES
 
 FILES, FILE_BYTES = 48, 1024 * 1024
 
@@ -46,6 +48,22 @@ def test_prediction_holds_for_a_later_full_drill(tmp_path: Path) -> None:
         second = run_drill(installation, "main", identity(tmp_path)).rto_ms
         assert second is not None
         assert second / 10 < predicted.expected_ms < second * 10
+
+
+def test_prediction_with_dependencies_holds_for_a_later_drill(tmp_path: Path) -> None:
+    with installation_at(furnish(tmp_path, SERVICES)) as installation:
+        for name in ("main", "other"):
+            run_backup(installation, name, "direct")
+        drill_services(installation, ["crm"], identity(tmp_path))
+        predicted = {found.service: found.prediction for found in predict_recovery(installation)}
+        later = drill_services(installation, ["crm"], identity(tmp_path))
+    measured = {result.service: result.rto_actual_ms for result in later.services}
+    assert list(measured) == ["telephony", "crm"]
+    for service, rto_ms in measured.items():
+        prediction = predicted[service]
+        assert prediction is not None
+        assert rto_ms is not None
+        assert rto_ms / 10 < prediction.expected_ms < rto_ms * 10
 
 
 def test_prediction_follows_the_size_of_the_backup(tmp_path: Path) -> None:
