@@ -1,6 +1,7 @@
 """Drills predict a service's recovery time; a full drill confirms it."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -66,8 +67,15 @@ def test_prediction_with_dependencies_holds_for_a_later_drill(tmp_path: Path) ->
         assert rto_ms / 10 < prediction.expected_ms < rto_ms * 10
 
 
+def clock_with_steps(seconds: int) -> Callable[[], datetime]:
+    """Return a clock that moves by this time whenever it is read."""
+    moments = iter(range(0, 10**9, seconds))
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    return lambda: start + timedelta(seconds=next(moments))
+
+
 def test_prediction_follows_the_size_of_the_backup(tmp_path: Path) -> None:
-    with installation_at(furnish(tmp_path)) as installation:
+    with installation_at(furnish(tmp_path), clock=clock_with_steps(1)) as installation:
         run_backup(installation, "main", "direct")
         run_drill(installation, "main", identity(tmp_path))
         small = crm(installation).prediction
@@ -88,11 +96,7 @@ def test_service_that_was_never_drilled_is_unknown(tmp_path: Path) -> None:
 
 
 def test_slow_drills_make_the_rto_unlikely(tmp_path: Path) -> None:
-    moments = iter(range(0, 10**9, 3600))
-    start = datetime(2026, 3, 2, tzinfo=UTC)
-    with installation_at(
-        furnish(tmp_path), clock=lambda: start + timedelta(seconds=next(moments))
-    ) as installation:
+    with installation_at(furnish(tmp_path), clock=clock_with_steps(3600)) as installation:
         run_backup(installation, "main", "direct")
         run_drill(installation, "main", identity(tmp_path))
         assert crm(installation).verdict == "unlikely"
