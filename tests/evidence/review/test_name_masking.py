@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.evidence.review import name_masking
 from standfast.evidence.review.log_timeline import Event
 from standfast.evidence.review.name_masking import AccountNames
-from standfast.evidence.review.record_masking import masking_with
+from standfast.evidence.review.record_masking import account_forms, masking_with
 
 mask = masking_with(Ed25519PrivateKey.generate(), "inc-2026-0001")
 
@@ -55,6 +55,20 @@ def test_other_account_is_masked(text: str) -> None:
     masked = names_of(event("m.keller@example.com"), event("bob")).masking(mask)(text, "bob")
     assert not any(name in masked.lower() for name in ("keller", "locked.person"))
     assert "account-" in masked
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["o'brien@example.com", "kim_ex.com#EXT#@t.example.com", "HOST7$", "CORP\\Ana Silva", "o''b"],
+)
+@pytest.mark.parametrize("text", ["to {}.", '"{}"', "x=%2F{}&y=1", "{}: o, kim and Ana called"])
+def test_account_of_several_words_is_masked(account: str, text: str) -> None:
+    masked = names_of(event(account), event("o'b")).masking(mask)
+    pseudonym = mask(account, account)
+    for form in account_forms(account):
+        assert masked(text.format(form), "bob") == text.format(pseudonym)
+    longer = text.format(f"{account}x")
+    assert pseudonym not in masked(longer, "bob") or "@" in account
 
 
 def test_account_has_one_pseudonym_everywhere() -> None:
