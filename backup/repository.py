@@ -167,7 +167,7 @@ class Repository:
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
-        return Search(patterns).through(
+        return Search(patterns).find_versions(
             [point for point in reversed(points) if point.domain in known],
             self._open_healing,
             min(_SEARCHED_AT_ONCE, self._vault.calls_at_once),

@@ -25,7 +25,7 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import keep_name, pack_prefix
 from backup.format.record_link import Link
 from backup.stores import Stat, Store
-from backup.stores.parallel_reads import start_beside
+from backup.stores.parallel_reads import start_in_background
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain
 
@@ -45,7 +45,7 @@ class UnusablePacks:
         self.is_store_damaged = False  # the store lacks objects that this host put or saw
         # List before the keeper's records are read: the records name what the keeper removes
         # meanwhile.
-        self._listed = start_beside(vault, self._list_packs)
+        self._listed = start_in_background(vault, self._list_packs)
 
     @property
     def keep_link(self) -> Link | None:

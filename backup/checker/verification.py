@@ -52,7 +52,7 @@ from backup.records import Depth, Head, LockSummary, Progress, VerifyReport
 from backup.repository import Repository
 from backup.stores import Stat, Store
 from backup.stores.bounded_read import read_bounded
-from backup.stores.parallel_reads import start_beside
+from backup.stores.parallel_reads import start_in_background
 from backup.trust.key_files import Identity, erased_text, parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
@@ -133,7 +133,7 @@ class _Check:
         repository = None
         if identity is not None:
             repository = Repository.open(self._vault, self._keys, identity)
-        read_log = start_beside(self._vault, lambda: load_retention_log(self._vault, trust))
+        read_log = start_in_background(self._vault, lambda: load_retention_log(self._vault, trust))
         for name, problem in trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
         if self._keys is not None:

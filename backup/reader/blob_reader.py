@@ -29,7 +29,7 @@ from backup.format.pack import (
     parse_header,
 )
 from backup.stores import Store
-from backup.stores.parallel_reads import start_beside
+from backup.stores.parallel_reads import start_in_background
 from backup.system.buffer_pool import Buffers, OwnBuffer
 
 _KEPT_BYTES = 8 * 1024 * 1024
@@ -85,13 +85,13 @@ class BlobReader:
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's content; `Damaged` if missing, cut, or other content."""
         try:
-            return bytes(self.checked(ref, self.frame(ref)))
+            return bytes(self.verified_blob(ref, self.frame(ref)))
         except StoreUnavailable:
             raise
         except BackupError as error:
-            return self.healed(ref, error)
+            return self.blob_from_elsewhere(ref, error)
 
-    def checked(self, ref: BlobRef, raw: Raw) -> Raw:
+    def verified_blob(self, ref: BlobRef, raw: Raw) -> Raw:
         """Cut a blob from its frame's raw bytes and check its id."""
         _, _, _, inner, length, blob_id, _ = ref
         content = raw[inner : inner + length]
@@ -107,7 +107,7 @@ class BlobReader:
         is_long_enough = len(content) == ref.length
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 
-    def healed(self, ref: BlobRef, error: BackupError) -> bytes:
+    def blob_from_elsewhere(self, ref: BlobRef, error: BackupError) -> bytes:
         """Return a blob from another place; raise `error` if there is none."""
         content = None if self._heal is None else self._heal(ref)
         if content is None or not self.is_content(ref, content):
@@ -116,10 +116,10 @@ class BlobReader:
 
     def frame(self, ref: BlobRef) -> Raw:
         """Return the raw bytes of the frame of a blob."""
-        raw = self.kept(ref)
-        return self.unpacked(ref, self._packed_in([ref])[0]) if raw is None else raw
+        raw = self.cached_frame(ref)
+        return self.decode_frame(ref, self._packed_in([ref])[0]) if raw is None else raw
 
-    def kept(self, ref: BlobRef) -> Raw | None:
+    def cached_frame(self, ref: BlobRef) -> Raw | None:
         """Return the frame of a blob if it is still in memory."""
         if not self._frames:
             return None
@@ -130,7 +130,7 @@ class BlobReader:
                 self._frames.move_to_end(key)
             return raw
 
-    def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+    def decode_frame(self, ref: BlobRef, packed: memoryview) -> Raw:
         """Decode a frame that was read; `Damaged` if it does not decompress."""
         raw = try_decode(packed)
         if raw is None:
@@ -141,7 +141,7 @@ class BlobReader:
         self._keep(frame_key(ref), view)
         return view
 
-    def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
+    def read_frames(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
         """Read adjacent frames of one pack; return them as stored.
 
         An error is returned in place of its frame and does not affect the others.  Only
@@ -229,7 +229,7 @@ class BlobReader:
             both = memoryview(self._sealed_range(name, 0, place + size))
             pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]
         elif is_new:
-            opening = start_beside(self._vault, lambda: self.open_pack(sha256))
+            opening = start_in_background(self._vault, lambda: self.open_pack(sha256))
             sealed = self._sealed_range(name, place, size)
             pack = opening()
         else:

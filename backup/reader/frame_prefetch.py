@@ -69,7 +69,7 @@ class _Round:
     stored_bytes: int = 0  # of its wanted frames
 
 
-class _Ahead:
+class _FrameReads:
     """Frames that are read ahead, round by round, in batches by pack."""
 
     def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
@@ -100,7 +100,7 @@ class _Ahead:
             frame.users += 1
             return frame
         frame = self._frames[key] = _Frame(key, ref)
-        frame.raw = self._reader.kept(ref)
+        frame.raw = self._reader.cached_frame(ref)
         round_.raw_bytes += _raw_bytes(ref)
         if frame.raw is None:
             round_.wanted.append(frame)
@@ -112,7 +112,7 @@ class _Ahead:
         for frame, where in zip(wanted, places, strict=True):
             frame.where = where
 
-    def given(self, round_: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
+    def blobs_of(self, round_: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
         """Yield the steps of a round, each with its blob."""
         for step, ref, frame in round_.steps:
             if ref is None or frame is None:
@@ -132,7 +132,7 @@ class _Ahead:
     def _checked(self, ref: BlobRef, raw: Raw | BackupError) -> Raw | BackupError:
         try:
             if not isinstance(raw, BackupError):
-                return self._reader.checked(ref, raw)
+                return self._reader.verified_blob(ref, raw)
             problem = raw
         except BackupError as error:
             problem = error
@@ -146,7 +146,7 @@ class _Ahead:
         if isinstance(chunk, BackupError):
             return chunk
         try:
-            return self._reader.unpacked(frame.ref, chunk)
+            return self._reader.decode_frame(frame.ref, chunk)
         except BackupError as error:
             return error
 
@@ -164,7 +164,7 @@ def prefetch_frames(
     A blob may be a view of a buffer, which is reused when the view no longer exists.
     """
     waiting: deque[_Round] = deque()
-    ahead = _Ahead(reader, pool)
+    ahead = _FrameReads(reader, pool)
     raw_ahead = steps_ahead = 0
     for latest in ahead.rounds(steps):
         waiting.append(latest)
@@ -172,11 +172,11 @@ def prefetch_frames(
         steps_ahead += len(latest.steps)
         while raw_ahead > _RAW_AHEAD or steps_ahead > _STEPS_AHEAD:
             first = waiting.popleft()
-            yield from ahead.given(first)
+            yield from ahead.blobs_of(first)
             raw_ahead -= first.raw_bytes
             steps_ahead -= len(first.steps)
     for first in waiting:
-        yield from ahead.given(first)
+        yield from ahead.blobs_of(first)
 
 
 def _read_together(
@@ -223,7 +223,7 @@ def _packed(batch: _Batch) -> list[memoryview | BackupError]:
 
 def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | BackupError:
     try:
-        return reader.healed(ref, problem)
+        return reader.blob_from_elsewhere(ref, problem)
     except StoreUnavailable:
         raise
     except BackupError as error:
@@ -243,6 +243,6 @@ def _read_into(
     read: Future[list[memoryview | BackupError]], reader: BlobReader, refs: list[BlobRef]
 ) -> None:
     try:
-        read.set_result(reader.packed(refs))
+        read.set_result(reader.read_frames(refs))
     except BaseException as error:
         read.set_exception(error)

@@ -27,7 +27,7 @@ class Search:
         self._pages: dict[bytes, Future[list[Entry]]] = {}
         self._guard = threading.Lock()
 
-    def through(
+    def find_versions(
         self,
         points: Iterable[RecoveryPoint],
         open_point: Callable[[RecoveryPoint], tuple[Body, BlobReader]],

@@ -16,7 +16,7 @@ from backup.format.snapshot import Snapshot
 from backup.reader.history_forks import leaves_out, require_unforked_history
 from backup.records import INSTALLATION_SET, RecoveryPoint, RecoveryPointDetails
 from backup.stores import Stat, Store
-from backup.stores.parallel_reads import start_beside
+from backup.stores.parallel_reads import start_in_background
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain
 from backup.trust.snapshot_slots import Slot, read_history, superseded_snapshots
@@ -47,7 +47,7 @@ class RecoveryPoints:
         self._forks.clear()
         read_log = None
         if not with_expired:
-            read_log = start_beside(
+            read_log = start_in_background(
                 self._vault, lambda: load_retention_log(self._vault, self._trust)
             )
         all_points: list[tuple[datetime, RecoveryPoint]] = []

@@ -56,7 +56,7 @@ class BlobHealer:
             doubted = len(self._doubted)
             for place, point in self._places[ref.id].items():
                 try:
-                    content = bytes(self._reader.checked(place, self._reader.frame(place)))
+                    content = bytes(self._reader.verified_blob(place, self._reader.frame(place)))
                 except BackupError:
                     self._doubted |= place.packs
                     continue

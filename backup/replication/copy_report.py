@@ -41,14 +41,14 @@ class Tally:
         self.counts: dict[Kind, Count] = {kind: Count() for kind in KINDS}
         self._progress = progress
 
-    def already(self, kind: Kind) -> None:
+    def count_existing(self, kind: Kind) -> None:
         """Count an object that the copy has."""
         self.counts[kind].already += 1
 
-    def copied(self, kind: Kind, name: str, size: int) -> None:
+    def count_copied(self, kind: Kind, name: str, size: int) -> None:
         """Count an object that was put; size 0 if somebody else had put it."""
         if not size:
-            self.already(kind)
+            self.count_existing(kind)
             return
         count = self.counts[kind]
         count.copied += 1

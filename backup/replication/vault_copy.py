@@ -191,7 +191,7 @@ class _VaultCopy:
                 if expected is None:
                     continue
                 if stat.name in self._existing:
-                    self._tally.already("documents")
+                    self._tally.count_existing("documents")
                     self._compare_size(stat.name, stat.size_bytes)
                     continue
                 try:
@@ -224,7 +224,7 @@ class _VaultCopy:
             number = waiting.popleft()
             name = keep_name(number)
             if name in self._existing and waiting:
-                self._tally.already("keep records")
+                self._tally.count_existing("keep records")
                 continue
             self._copy_verified(
                 "keep records", name, MAX_KEEP_RECORD_BYTES, self._log.slots[number]
@@ -269,7 +269,7 @@ class _VaultCopy:
         except Damaged as error:
             self._missing[item.writer, item.sha256] = str(error)
         else:
-            self._tally.copied("packs", pack_name(item.writer, item.sha256), size)
+            self._tally.count_copied("packs", pack_name(item.writer, item.sha256), size)
         return 1
 
     def _ordered_snapshots(self) -> list[tuple[int, str, int]]:
@@ -301,7 +301,7 @@ class _VaultCopy:
         for sha256, size in self._histories[writer].snapshots[sequence].packs:
             name = pack_name(writer, sha256)
             if name in self._existing:
-                self._tally.already("packs")
+                self._tally.count_existing("packs")
                 if (writer, sha256) not in self._log.dropped:
                     self._compare_size(name, size)
             elif (writer, sha256) not in self._log.dropped:
@@ -323,7 +323,7 @@ class _VaultCopy:
     def _copy_snapshot(self, writer: str, sequence: int) -> None:
         name = snapshot_name(writer, sequence)
         if name in self._existing and sequence != max(self._histories[writer].snapshots):
-            self._tally.already("snapshots")
+            self._tally.count_existing("snapshots")
             self._compare_size(name, self._sizes.get(name, self._existing[name]))
             return
         try:
@@ -387,9 +387,9 @@ class _VaultCopy:
             except AlreadyThere:
                 pass
             else:
-                self._tally.copied(kind, name, len(data))
+                self._tally.count_copied(kind, name, len(data))
                 return
-        self._tally.already(kind)
+        self._tally.count_existing(kind)
         with expect_existing(name):
             found = store.get_range(name, 0, len(data) + 1)
         if found != data:

@@ -36,7 +36,7 @@ from backup.restorer.spool import Spool
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Unit, damaged, lost_page
 from backup.restorer.worker import RestoreWorker
-from backup.restorer.worker_pool import Emit, Worker, in_processes
+from backup.restorer.worker_pool import Emit, Worker, run_in_processes
 from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
@@ -229,7 +229,7 @@ class Restore:
             with self._worker(target, emit) as made:
                 yield made.work
 
-        for report in in_processes(make_worker, units, count):
+        for report in run_in_processes(make_worker, units, count):
             emit(report)
 
     @contextmanager

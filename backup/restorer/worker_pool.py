@@ -30,7 +30,7 @@ Worker = Callable[[Iterator[U]], None]
 WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
-def in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
+def run_in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
     """Work on units in forked processes; yield emitted values as they arrive.
 
     `make` is called in each process; emitted values are pickled.

@@ -40,7 +40,7 @@ def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def start_beside(store: Store, call: Callable[[], R]) -> Callable[[], R]:
+def start_in_background(store: Store, call: Callable[[], R]) -> Callable[[], R]:
     """Start a call in the background; return a function that waits for it.
 
     No thread is left after the wait, because a process can be forked only while it has a single

@@ -40,27 +40,27 @@ class Packs:
         self._broken = broken
         self.unpackings: Counter[bytes] = Counter()
 
-    def kept(self, ref: BlobRef) -> Raw | None:
+    def cached_frame(self, ref: BlobRef) -> Raw | None:
         return self.kept_frames.get(ref.id)
 
-    def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
+    def read_frames(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
         self.batches.append(list(refs))
         return [
             Damaged("cannot be read") if ref in self._unread else memoryview(ref.id[::-1])
             for ref in refs
         ]
 
-    def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+    def decode_frame(self, ref: BlobRef, packed: memoryview) -> Raw:
         self.unpackings[ref.id] += 1
         if ref in self._broken:
             raise Damaged("does not decompress")
         return bytes(packed[::-1])
 
-    def checked(self, ref: BlobRef, raw: Raw) -> Raw:
+    def verified_blob(self, ref: BlobRef, raw: Raw) -> Raw:
         assert raw == ref.id  # the content of the requested frame
         return raw
 
-    def healed(self, ref: BlobRef, error: BackupError) -> bytes:
+    def blob_from_elsewhere(self, ref: BlobRef, error: BackupError) -> bytes:
         raise error
 
 
@@ -130,8 +130,8 @@ def test_shared_frame_is_read_and_decoded_once() -> None:
 
 def test_shared_frame_of_large_file_is_decoded_once() -> None:
     class Sharing(Packs):
-        def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
-            raw = super().unpacked(ref, packed)
+        def decode_frame(self, ref: BlobRef, packed: memoryview) -> Raw:
+            raw = super().decode_frame(ref, packed)
             self.kept_frames[ref.id] = bytes(raw)
             return raw
 

@@ -291,15 +291,15 @@ def test_lost_page_costs_only_its_paths(
     assert len(pages) > 1
     lost = pages[1].listed
     assert lost is not None
-    real = BlobReader.checked
+    real = BlobReader.verified_blob
 
-    def checked(self: BlobReader, ref: BlobRef, raw: Raw) -> Raw:
+    def verified_blob(self: BlobReader, ref: BlobRef, raw: Raw) -> Raw:
         if ref.id == lost.page.id:
             raise Damaged("this page is gone")
         return real(self, ref, raw)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BlobReader, "checked", checked)
+        patch.setattr(BlobReader, "verified_blob", verified_blob)
         for workers in (1, 2):
             result = site.restore("1", tmp_path / f"out{workers}", workers=workers)
             (problem,) = result.problems

@@ -57,14 +57,14 @@ def source(tmp_path: Path) -> Path:
 def decodes() -> Iterator[Counter[FrameKey]]:
     """Count how often this process decodes each frame."""
     found: Counter[FrameKey] = Counter()
-    real = BlobReader.unpacked
+    real = BlobReader.decode_frame
 
-    def unpacked(self: BlobReader, ref: BlobRef, packed: Any) -> Raw:
+    def decode_frame(self: BlobReader, ref: BlobRef, packed: Any) -> Raw:
         found[frame_key(ref)] += 1
         return real(self, ref, packed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BlobReader, "unpacked", unpacked)
+        patch.setattr(BlobReader, "decode_frame", decode_frame)
         yield found
 
 

@@ -8,7 +8,7 @@ import pytest
 from backup.errors import NotFound
 from backup.repository import Repository
 from backup.stores import Stat
-from backup.stores.parallel_reads import read_ahead, run_concurrently, start_beside
+from backup.stores.parallel_reads import read_ahead, run_concurrently, start_in_background
 from tests.backup.keep_site import WEEKS, KeptVault, expired_and_marked, kept_site
 from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Clock
@@ -101,7 +101,7 @@ def test_local_store_starts_no_thread() -> None:
     assert list(run_concurrently(lambda n: (n, threading.get_ident()), [1], 1)) == [
         (1, threading.get_ident())
     ]
-    assert start_beside(store, lambda: store.get("a/1"))() == b"x"
+    assert start_in_background(store, lambda: store.get("a/1"))() == b"x"
     assert asked_by == {threading.get_ident()}
     assert before.issuperset(threading.enumerate())
 
@@ -110,7 +110,7 @@ def test_background_call_leaves_no_thread_and_raises() -> None:
     store = FarStore(meet=1)
     before = set(threading.enumerate())
     with pytest.raises(NotFound):
-        start_beside(store, lambda: store.get("a/1"))()
+        start_in_background(store, lambda: store.get("a/1"))()
     assert before.issuperset(threading.enumerate())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backup.errors import BackupError
 from backup.restorer import pipe_messages
-from backup.restorer.worker_pool import Emit, Worker, in_processes
+from backup.restorer.worker_pool import Emit, Worker, run_in_processes
 from backup.system.process_fork import fork
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +71,7 @@ def test_terminated_worker_is_named_and_command_continues() -> None:
 
         yield work
 
-    told = in_processes(worker, [1], 1)
+    told = run_in_processes(worker, [1], 1)
     os.kill(next(told), signal.SIGTERM)
     with pytest.raises(BackupError, match="was killed"):
         next(told)
@@ -96,7 +96,7 @@ def test_worker_killed_within_a_message_is_named(
         yield work
 
     with pytest.raises(BackupError, match="was killed"):
-        next(in_processes(worker, [1], 1))
+        next(run_in_processes(worker, [1], 1))
 
 
 def test_full_pipes_in_both_directions_do_not_block(
@@ -119,7 +119,7 @@ def test_full_pipes_in_both_directions_do_not_block(
     signal.signal(signal.SIGALRM, unwind)
     signal.alarm(PATIENCE_SECONDS)
     try:
-        told = list(in_processes(worker, [much[:-1], much[:-2], much[:-3]], 1))
+        told = list(run_in_processes(worker, [much[:-1], much[:-2], much[:-3]], 1))
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
