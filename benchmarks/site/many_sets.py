@@ -65,7 +65,7 @@ def _measure(folder: Path, ledger_url: str, count: int) -> Mapping[str, float]:
             act()
             return watch.seconds()
 
-        watched = keep_watch(installation, "serve", ring=lambda *_: True)
+        watched = keep_watch(installation, "serve", on_alarm=lambda *_: True)
         expect(
             len(watched.sets) == count and not watched.missed, "each set is watched, none missed"
         )
@@ -75,7 +75,7 @@ def _measure(folder: Path, ledger_url: str, count: int) -> Mapping[str, float]:
             for metric, act in {
                 _LOAD: lambda: load(config_file),
                 _STATUS: lambda: look(config_file, {"SCIM_TOKEN": ""}, installation.clock()),
-                _WATCH: lambda: keep_watch(installation, "serve", ring=lambda *_: True),
+                _WATCH: lambda: keep_watch(installation, "serve", on_alarm=lambda *_: True),
                 _DEPLOY: lambda: deployments(config_file, config, ROLES["worker"]),
             }.items()
         }

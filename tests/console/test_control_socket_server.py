@@ -19,8 +19,8 @@ from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.control_socket_client import (
     SOURCE,
-    Door,
     OpenRequest,
+    ServeAddress,
     address,
     ask,
     control_socket_of,
@@ -83,7 +83,7 @@ def entrance(tmp_path: Path) -> Iterator[Entrance]:
 
 def test_opened_incident_records_requester_and_begins_at_once(entrance: Entrance) -> None:
     door = control_socket_of(entrance.config_file)
-    assert door == Door(home=entrance.home, configuration=entrance.wanted.configuration)
+    assert door == ServeAddress(home=entrance.home, configuration=entrance.wanted.configuration)
     opened = ask(entrance.home, entrance.wanted, seconds=30)
     assert opened is not None
     assert (entrance.begun, opened.has_joined) == ([opened.incident], False)

@@ -409,7 +409,7 @@ def test_temporarily_failing_ledger_is_awaited(
 
 
 def _see_nothing(
-    installation: Installation, way: str, carry_on: ResumeFunction, ring: Tell
+    installation: Installation, way: str, carry_on: ResumeFunction, on_alarm: Tell
 ) -> WatchOutcome:
     return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
 

@@ -151,7 +151,7 @@ def _list_staff(ledger: Ledger) -> None:
         roles=("agent",),
         leaves_at=NOW,
     )
-    ledger.staff.take("csv", [listed], "olga", NOW)
+    ledger.staff.replace_list("csv", [listed], "olga", NOW)
 
 
 def _lock(ledger: Ledger, incident: str, who: str) -> str:

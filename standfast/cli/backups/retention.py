@@ -108,16 +108,16 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
     from standfast.usecases.backups import retention_holds
 
     elsewhere = {
-        hold.name: hold.machine for hold in retention_holds.standing(installation) if hold.machine
+        hold.name: hold.machine for hold in retention_holds.all_holds(installation) if hold.machine
     }
     if action == _HOLD:
         retention_holds.create_hold(installation, name)
     elif retention_holds.exists(installation, name):
         retention_holds.release_hold(installation, name)
     else:
-        standing = [hold.name for hold in retention_holds.standing(installation)]
+        standing = [hold.name for hold in retention_holds.all_holds(installation)]
         raise UsageError(f"hold {name}: unknown; {known_names_hint(name, standing)}")
-    standing = [hold.name for hold in retention_holds.standing(installation)]
+    standing = [hold.name for hold in retention_holds.all_holds(installation)]
     state = f"Held for {', '.join(standing)}: nothing expires." if standing else "No hold is left."
     lines: list[Line] = [state]
     if action == _RELEASE and name in elsewhere:

@@ -117,7 +117,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
             f"first for {age(seen.at - seen.unstamped.since)}."
         )
-    lines += [f"Disk space: {room.sentence}." for room in seen.low_space]
+    lines += [f"Disk space: {space.sentence}." for space in seen.low_space]
     if seen.misconfigured:
         lines.append(
             f"Configuration: {seen.misconfigured}. Correct it: other commands refuse to run."

@@ -53,7 +53,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     with open_incident(call, incident) as (installation, incident_id, _):
         lifecycle.close(installation, incident_id, by=signed_in(call, installation))
         outcome = lifecycle.look(installation, incident_id)
-        undone, short = outcome.unfinished, outcome.fell_short
+        undone, short = outcome.unfinished, outcome.unsuccessful_steps
         left = open_recipients(installation, outcome.state)
         mode, zone = outcome.state.mode, installation.config.organisation.time_zone
         obligations = (

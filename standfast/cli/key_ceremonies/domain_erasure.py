@@ -44,10 +44,10 @@ def order_erasure(
     call: Call, domain: str, ordered_by: str, reason: str, to: Path, owner_key: Path
 ) -> ExitStatus:
     """Sign the order to erase a domain, for every custodian to attest."""
-    from standfast.usecases.key_ceremonies.domain_erasure import erasure_ordered
+    from standfast.usecases.key_ceremonies.domain_erasure import write_erasure_order
 
     owner = owner_session(call, owner_key)
-    order = erasure_ordered(owner, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
+    order = write_erasure_order(owner, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
     people = [challenge.custodian for challenge in order.challenges]
     rows = [[person.name or "(no name)", person.fingerprint] for person in people]
     attest = f"standfast backup custodian attest {to} --identity FILE --as NAME --to FILE"

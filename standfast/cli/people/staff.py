@@ -73,7 +73,7 @@ def import_staff(
 
     with call.installation() as installation:
         source, listed = _listed(installation, file, scim, ldap, column)
-        taken = staff_access.take(installation, source, listed, is_dry=dry_run, is_meant=yes)
+        taken = staff_access.import_list(installation, source, listed, is_dry=dry_run, is_meant=yes)
         changes = taken.changes
         groups = {
             "added": changes.added,

@@ -78,7 +78,7 @@ class Staff:
         with self._database.reading() as connection:
             return _changes(self._rows(connection, source), self._by_handle(members))
 
-    def take(
+    def replace_list(
         self, source: str, members: Sequence[Member], actor: str, now: datetime
     ) -> StaffChanges:
         """Replace a list; return the changes."""

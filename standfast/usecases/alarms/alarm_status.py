@@ -90,7 +90,7 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
     rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by host and subject: state to time
     hosts: dict[str, str] = {}
     for event in seen.alarms:  # newest first
-        whose = _whose(event.subject, event.origin, own)
+        whose = _other_origin(event.subject, event.origin, own)
         hosts.setdefault(whose, f"{event.origin.host} on {event.origin.machine}" if whose else "")
         rows.setdefault((whose, event.subject), {}).setdefault(event.state, event.started_at)
     for (whose, subject), times in sorted(rows.items()):
@@ -117,7 +117,7 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         )
 
 
-def _whose(subject: str, origin: Origin, own: Origin) -> str:
+def _other_origin(subject: str, origin: Origin, own: Origin) -> str:
     """Return the other host or vault; "" for own and shared alarms."""
     scope = scope_of(subject)
     vault = origin.vault if own.vault and origin.vault != own.vault else ""

@@ -80,13 +80,13 @@ def run_backup(
         try:
             known = damaged_packs(installation)
         except StandfastError as error:
-            run.goes_on_without(error)
+            run.record_unavailability(error)
         if set_name == INSTALLATION_SET:
             try:
                 settings = without_closed_incidents(installation, settings)
             except StandfastError as error:
                 settings = without_incidents(settings)
-                run.goes_on_without(error)
+                run.record_unavailability(error)
         host = local_host_keys(installation.config.backup)
         exclusions = settings.exclude, own_files(installation.config.backup)
         sources = [
@@ -140,7 +140,7 @@ def run_backup(
             before = _good_runs(installation, set_name, COMPARED_RUNS)
             clone = _find_clone(installation, run)
         except StandfastError as error:
-            run.goes_on_without(error)
+            run.record_unavailability(error)
         else:
             outcome = dataclasses.replace(
                 outcome,

@@ -78,7 +78,7 @@ def files_source(
         )
 
 
-def below(folder: Path, path: Path) -> Path | None:
+def relative_path(folder: Path, path: Path) -> Path | None:
     """Return the path relative to the folder; None if it is outside."""
     folder, path = resolve_path(folder), resolve_path(path)
     return path.relative_to(folder) if path.is_relative_to(folder) else None

@@ -43,7 +43,7 @@ class ScheduledTask:
     subject: str  # the set, the service after `SERVICE_SUBJECT`, or the vault
     schedule: str  # in cron syntax
 
-    def has_come(self, run: RunRecord) -> bool:
+    def is_fulfilled_by(self, run: RunRecord) -> bool:
         """Return whether this ended run fulfils the task."""
         if self.kind in ("keep", "drill"):
             return run.state in ("done", "partial")
@@ -87,7 +87,9 @@ def lateness(installation: Installation, kinds: Collection[str] | None = None) -
         runs = runs_of_vault(
             installation.config, installation.ledger.runs.all(run_kind, task.subject)
         )
-        came = [run.ended_at for run in runs if run.ended_at is not None and task.has_come(run)]
+        came = [
+            run.ended_at for run in runs if run.ended_at is not None and task.is_fulfilled_by(run)
+        ]
         yield _alarm(installation, task, newest(came, installation.clock()))
 
 

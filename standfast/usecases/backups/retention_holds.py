@@ -105,7 +105,7 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
     )
 
 
-def standing(installation: Installation) -> list[Hold]:
+def all_holds(installation: Installation) -> list[Hold]:
     """Return the holds of this and, from the ledger, other machines, by name."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
@@ -124,7 +124,7 @@ def exists(installation: Installation, name: str) -> bool:
 
 def hold_reason(installation: Installation) -> str | None:
     """Return the reason for the holds and how to end them; None without holds."""
-    active = standing(installation)
+    active = all_holds(installation)
     if not active:
         return None
     names = ", ".join(

@@ -214,7 +214,7 @@ def verify(
             runs = verifications(installation)
             known = damaged_packs(installation)
         except StandfastError as error:
-            run.goes_on_without(error)
+            run.record_unavailability(error)
         report = verify_repository(
             vault,
             keys=keys_of(installation),
@@ -247,7 +247,7 @@ def verify(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
             except StandfastError as error:  # such as a full disk: still report the findings
-                run.goes_on_without(error)
+                run.record_unavailability(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
     return replace(outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged)

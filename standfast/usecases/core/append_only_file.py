@@ -4,7 +4,7 @@ Rules
 - A lock lets one process append at a time: two verifications may end at the same moment.
 - A last line without a newline was cut by a crash. That line does not count, and the next append
   replaces it.
-- `mend` is the action at the end of each error message, such as `Repair the disk`.
+- `action` is the action at the end of each error message, such as `Repair the disk`.
 """
 
 import fcntl
@@ -16,17 +16,17 @@ from standfast.errors import StandfastError
 from standfast.evidence.private_files import make_private, sync_folder
 
 
-def whole_lines(file: Path, mend: str) -> list[bytes]:
+def whole_lines(file: Path, action: str) -> list[bytes]:
     """Return all complete lines, oldest first; none if there is no file."""
     try:
         return file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StandfastError(f"{file}: cannot be read: {error.strerror}. {mend}.") from error
+        raise StandfastError(f"{file}: cannot be read: {error.strerror}. {action}.") from error
 
 
-def append_lines(file: Path, lines: Iterable[bytes], mend: str) -> None:
+def append_lines(file: Path, lines: Iterable[bytes], action: str) -> None:
     """Append lines durably; new files get mode 0600, new folders 0700."""
     try:
         make_private(file.parent)
@@ -42,4 +42,4 @@ def append_lines(file: Path, lines: Iterable[bytes], mend: str) -> None:
             os.fsync(descriptor)
         sync_folder(file.parent)
     except OSError as error:
-        raise StandfastError(f"{file}: cannot be written: {error.strerror}. {mend}.") from error
+        raise StandfastError(f"{file}: cannot be written: {error.strerror}. {action}.") from error

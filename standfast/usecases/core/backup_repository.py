@@ -44,8 +44,8 @@ from standfast.usecases.core.installation import Installation
 if TYPE_CHECKING:
     from backup.repository import Repository
 
-_MEND = "Check that the disks are writable and have free space"
-_MENDS = {
+_ACTION = "Check that the disks are writable and have free space"
+_ACTIONS = {
     errno.EEXIST: "Remove it, or name another path",
     errno.ENOTDIR: "Name another path",
     errno.EMFILE: "Raise the limit of open files (`ulimit -n`, or LimitNOFILE in the unit)",
@@ -66,7 +66,7 @@ def translated_errors(doing: str) -> Iterator[None]:
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(
             f"{doing}: {error.strerror or type(error).__name__}{where}. "
-            f"{_MENDS.get(error.errno or 0, _MEND)}, then run the command again."
+            f"{_ACTIONS.get(error.errno or 0, _ACTION)}, then run the command again."
         ) from error
     except sqlite3.Error as error:
         raise StandfastError(

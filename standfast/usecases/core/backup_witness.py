@@ -17,14 +17,14 @@ from backup.records import Finding, Head
 from standfast.records import canonical, timestamp
 from standfast.usecases.core.append_only_file import append_lines, whole_lines
 
-_MEND = "Repair the disk or correct backup.witness, then verify again"
+_ACTION = "Repair the disk or correct backup.witness, then verify again"
 
 
 def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
     """Return the heads, oldest first, and a finding for each invalid line."""
     heads: list[Head] = []
     findings: list[Finding] = []
-    for number, line in enumerate(whole_lines(witness, _MEND), 1):
+    for number, line in enumerate(whole_lines(witness, _ACTION), 1):
         try:
             raw = json.loads(line)
             head = Head(
@@ -62,4 +62,4 @@ def append_heads(
         )
         for head in new_heads
     ]
-    append_lines(witness, lines, _MEND)
+    append_lines(witness, lines, _ACTION)

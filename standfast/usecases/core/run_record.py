@@ -63,7 +63,7 @@ class Run:
         """Set the result: done, partial or failed; without personal data."""
         self.state, self.summary = state, dict(summary)
 
-    def goes_on_without(self, error: StandfastError) -> None:
+    def record_unavailability(self, error: StandfastError) -> None:
         """Store why the ledger or the witness cannot be read or written."""
         self.unrecorded = self.unrecorded or str(error)
         self.is_ledger_damaged |= isinstance(error, Damaged)
@@ -121,13 +121,13 @@ def recorded_if_possible(
             if not is_shared:
                 record.enter_context(_hold_lock(installation, kind, subject, is_shared=False))
             run = Run(token="", origin=NOWHERE, died_before=())
-            run.goes_on_without(error)
+            run.record_unavailability(error)
             record.enter_context(heartbeat(installation, kind, subject, run))
         yield run
         try:
             record.close()
         except StandfastError as error:
-            run.goes_on_without(error)
+            run.record_unavailability(error)
 
 
 def other_user_of(config: Config) -> str | None:

@@ -64,8 +64,8 @@ def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...
     """Predict each service that is restored from backup sets."""
     services = installation.config.services
     names = dict.fromkeys(name for service in services.values() for name in service.sets)
-    drills = _good(installation, "drill", _MOST_DRILLS, names)
-    backups = _good(installation, "backup", 1, names)
+    drills = _newest_good_runs(installation, "drill", _MOST_DRILLS, names)
+    backups = _newest_good_runs(installation, "backup", 1, names)
     sets = {
         name: predicted
         for name in names
@@ -83,7 +83,7 @@ def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...
     )
 
 
-def _good(
+def _newest_good_runs(
     installation: Installation, kind: str, most: int, names: Iterable[str]
 ) -> dict[str, list[RunRecord]]:
     """Return the newest good runs of each set, including drills of samples."""

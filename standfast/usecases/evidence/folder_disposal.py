@@ -127,10 +127,10 @@ def _other_copies(
     for review in sorted((folder.parents[1] / REVIEWS).glob("*.jsonl")):
         why = "it remains, and may quote evidence that was not encrypted"
         yield RemainingCopy(where=str(review), why=why)
-    yield from _given_away(read_custody(folder))
+    yield from _copies_in_clear(read_custody(folder))
 
 
-def _given_away(entries: list[Entry]) -> Iterator[RemainingCopy]:
+def _copies_in_clear(entries: list[Entry]) -> Iterator[RemainingCopy]:
     """Yield the exports and openings in clear, including unfinished ones."""
     opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
     for entry in entries:

@@ -127,13 +127,13 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
                 incomplete=counts.incomplete,
                 clock=offset_in_words(manifest.clock.offset_microseconds) if manifest.clock else "",
                 disposed_at=certificate.disposed_at if certificate else "",
-                stamp=_stamp_said(folder, is_wanted=config.custody.timestamp is not None),
+                stamp=_recorded_stamp(folder, is_wanted=config.custody.timestamp is not None),
             )
         )
     return found
 
 
-def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
+def _recorded_stamp(folder: Path, *, is_wanted: bool) -> str:
     """Return the time stamp in the chain of custody, unverified."""
     try:
         line = stamped_line(read_custody(folder))
@@ -180,7 +180,7 @@ def list_frozen(installation: Installation, incident: str | None = None) -> Foun
         for name in asked:
             known = recorded_seals(installation, name)
             disposals |= known.disposals or {}
-            gone += _gone(found, known)
+            gone += _missing_folders(found, known)
     except StandfastError as error:
         if not found:
             raise
@@ -229,7 +229,7 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
         replace(evidence, problems=tuple(problems_of(evidence.folder, key, known)))
         for evidence in frozen(config, incident)
     ]
-    found += _gone(found, known)
+    found += _missing_folders(found, known)
     if not found and no_ledger:
         raise no_ledger
     if not found:
@@ -305,7 +305,7 @@ def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     return list(copy_each(config, to, folders, installation.actor, installation.clock))
 
 
-def _gone(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
+def _missing_folders(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
     """Return the folders that the ledger records and that were not found."""
     present = {evidence.folder for evidence in found}
     return [

@@ -27,7 +27,7 @@ from standfast.config.sections.backup import BackupSetConfig, FilesSourceConfig,
 from standfast.continuity.run_schedule import last_due
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.plurals import counted
-from standfast.usecases.backups.configured_sources import below, own_files, source_of
+from standfast.usecases.backups.configured_sources import own_files, relative_path, source_of
 from standfast.usecases.core.backup_repository import local_host_keys, open_vault
 from standfast.usecases.drills.database_load import missing_programs
 from standfast.usecases.health import shared_host_checks
@@ -198,7 +198,7 @@ def _own_files_in(settings: BackupSetConfig, config: Config) -> Iterator[Check]:
         if not isinstance(source, FilesSourceConfig):
             continue
         exclusion = Exclusion([*settings.exclude, *source.exclude])
-        inner = below(source.path, path)
+        inner = relative_path(source.path, path)
         if inner is not None and not _is_left_out(exclusion, inner, is_folder=path.is_dir()):
             yield warn(
                 "backup sets",

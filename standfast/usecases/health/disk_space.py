@@ -15,7 +15,7 @@ _LEAST_BYTES = 16 << 20  # a plan may write more than this at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class DiskSpace:
     """The free space of one disk."""
 
     names: tuple[str, ...]  # the written paths on the disk, in words for people
@@ -38,14 +38,14 @@ class Room:
         return f"{free}: too little to write anything" if self.is_full else free
 
 
-def rooms(written: Mapping[str, Path]) -> Iterator[Room]:
+def disk_spaces(written: Mapping[str, Path]) -> Iterator[DiskSpace]:
     """Yield the disks under the named paths; OSError if one is unreadable."""
     disks: dict[int, dict[str, Path]] = {}
     for name, path in written.items():
         folder = nearest_existing_folder(path)
         disks.setdefault(folder.stat().st_dev, {})[name] = folder
     for folders in disks.values():
-        yield Room(names=tuple(folders), free_bytes=free_at(next(iter(folders.values()))))
+        yield DiskSpace(names=tuple(folders), free_bytes=free_at(next(iter(folders.values()))))
 
 
 def free_at(folder: Path) -> int:

@@ -24,7 +24,7 @@ from standfast.usecases.health.check_results import (
     ok,
     warn,
 )
-from standfast.usecases.health.disk_space import rooms
+from standfast.usecases.health.disk_space import disk_spaces
 
 _ENOUGH_APPROVERS = 2
 _CLOCKS_AGREE = timedelta(seconds=5)
@@ -186,15 +186,15 @@ def _answers(api: str) -> bool:
 
 
 def _disks(ground: Ground) -> Iterator[Check]:
-    for room in rooms(_written(ground.config)):
-        if room.is_full:
-            yield fail("disks", room.sentence, "free space now")
-        elif room.is_little:
+    for space in disk_spaces(_written(ground.config)):
+        if space.is_full:
+            yield fail("disks", space.sentence, "free space now")
+        elif space.is_little:
             yield warn(
-                "disks", room.sentence, "free space there before a backup or an incident needs it"
+                "disks", space.sentence, "free space there before a backup or an incident needs it"
             )
         else:
-            yield ok("disks", room.sentence)
+            yield ok("disks", space.sentence)
 
 
 def _written(config: Config) -> Mapping[str, Path]:

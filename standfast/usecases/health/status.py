@@ -31,7 +31,7 @@ from standfast.usecases.alarms.alarm_status import JUMP_SHOWN, alarms_of
 from standfast.usecases.backups.cloned_hosts import find_cloned_host, forked_at
 from standfast.usecases.core.installation import ledger_url
 from standfast.usecases.core.run_origins import vault_id_of_keys
-from standfast.usecases.health.disk_space import Room, rooms
+from standfast.usecases.health.disk_space import DiskSpace, disk_spaces
 from standfast.usecases.health.status_record import (
     DeadLetters,
     SetStatus,
@@ -222,15 +222,15 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
     )
 
 
-def _low_space(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, ...]:
+def _low_space(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[DiskSpace, ...]:
     written = {"upload cache": _send_log(raw, folder)}
     if url.startswith(_SQLITE):
         written = {"ledger": Path(url.removeprefix(_SQLITE)), **written}
     try:
-        found = [*rooms({name: path for name, path in written.items() if path})]
+        found = [*disk_spaces({name: path for name, path in written.items() if path})]
     except OSError:
         return ()  # `standfast check` examines all disks and reports the error
-    return tuple(room for room in found if room.is_little)
+    return tuple(space for space in found if space.is_little)
 
 
 def _read(config_file: Path) -> dict[str, Any]:

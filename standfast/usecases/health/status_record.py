@@ -8,7 +8,7 @@ from standfast.ledger.status_overview import LastRun
 from standfast.records import Json, JsonObject, timestamp
 from standfast.usecases.alarms.alarm_status import AlarmStatus
 from standfast.usecases.backups.cloned_hosts import ClonedHost
-from standfast.usecases.health.disk_space import Room
+from standfast.usecases.health.disk_space import DiskSpace
 from standfast.usecases.key_ceremonies.custodian_answers import Standing
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Status:
     unnotified_triggers: tuple[UnnotifiedTrigger, ...] = ()
     dead_letters: tuple[DeadLetters, ...] = ()
     unstamped: UnstampedEvidence | None = None
-    low_space: tuple[Room, ...] = ()  # disks of ledger and state with little free space
+    low_space: tuple[DiskSpace, ...] = ()  # disks of ledger and state with little free space
     time_zone: str = "UTC"  # time zone for display
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # time of a point that another machine made under this name
@@ -113,9 +113,9 @@ class Status:
 
         Disk space and a valid configuration come first: without them no incident can continue.
         """
-        for room in self.low_space:
-            if room.is_full:
-                return f"Free space now: {room.sentence}."
+        for space in self.low_space:
+            if space.is_full:
+                return f"Free space now: {space.sentence}."
         if self.misconfigured:
             return "`standfast check` names every error in the configuration. Correct them."
         for incident in self.incidents:
@@ -180,8 +180,8 @@ class Status:
             "dead_letters": [alerts.as_json() for alerts in self.dead_letters],
             "unstamped": self.unstamped.as_json() if self.unstamped else None,
             "low_space": [
-                {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
-                for room in self.low_space
+                {"for": list(space.names), "free_bytes": space.free_bytes, "is_full": space.is_full}
+                for space in self.low_space
             ],
             "misconfigured": self.misconfigured or None,
             "restore_takes": {

@@ -97,19 +97,19 @@ def keep_watch(
     installation: Installation,
     way: str,
     carry_on: ResumeFunction = advance,
-    ring: Tell | None = None,
+    on_alarm: Tell | None = None,
     *,
     only_drills: bool = False,
 ) -> WatchOutcome:
     """Check everything once; safe at any time, by any number of watchdogs.
 
     `carry_on` is called for each incident that needs a runner; by default `advance` runs it
-    immediately. `ring` is called with each alarm, raised or not, and returns whether people were
-    notified; by default they are notified immediately, and the call waits for the mail server. With
-    `only_drills`, only dead and late drills are searched: the ledger of a drill machine may have no
-    other run.
+    immediately. `on_alarm` is called with each alarm, raised or not, and returns whether people
+    were notified; by default they are notified immediately, and the call waits for the mail server.
+    With `only_drills`, only dead and late drills are searched: the ledger of a drill machine may
+    have no other run.
     """
-    ring = ring or notify
+    on_alarm = on_alarm or notify
     carried_on, troubles = (
         ([], []) if only_drills else resume_incidents(installation, way, carry_on)
     )
@@ -130,7 +130,7 @@ def keep_watch(
         troubles.append(str(error))
     for alarm in (*(() if only_drills else _alarms(installation, fresh)), *late):
         try:
-            notified += [alarm] if ring(installation, alarm, way) else []
+            notified += [alarm] if on_alarm(installation, alarm, way) else []
         except StandfastError as error:
             troubles.append(f"alarm {alarm.subject}: {error}")
     if not only_drills:

@@ -35,7 +35,7 @@ def account_effects(
         target = f"{connector}:{name}"
         refusal = ""
         if not connector:
-            refusal = _nowhere(name, outside)
+            refusal = _reason_without_directory(name, outside)
         elif why := protected.get(target.casefold()):
             refusal = f"protected: {why}"
         else:
@@ -59,15 +59,15 @@ def account_effects(
     return Expansion(drafts=tuple(drafts), reason="; ".join(unread))
 
 
-def _nowhere(name: str, outside: Outside) -> str:
+def _reason_without_directory(name: str, outside: Outside) -> str:
     """Return why no directory was found for an account."""
     added = outside.added_since("accounts")
     if not outside.config.accounts:
         return added or "no directory is configured: add [accounts.NAME]"
-    return "; ".join(filter(None, [_known_nowhere(name, outside.config.accounts), added]))
+    return "; ".join(filter(None, [_reason_if_unknown(name, outside.config.accounts), added]))
 
 
-def _known_nowhere(name: str, directories: Collection[str]) -> str:
+def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
     """Return the reason for an unknown account, with a hint, without its name."""
     prefix, colon, _ = name.partition(":")
     if colon:

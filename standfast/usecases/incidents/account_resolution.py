@@ -70,14 +70,16 @@ def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
     directories = list(outside.config.accounts)
     heard = dict.fromkeys(directories, time.monotonic())
 
-    def hear(directory: str) -> None:
+    def on_answer(directory: str) -> None:
         heard[directory] = time.monotonic()
 
     if not directories:
         return {}
     pool = ThreadPoolExecutor(len(directories), thread_name_prefix="resolve")
     asked = {
-        pool.submit(_perhaps_known, names, directory, outside, partial(hear, directory)): directory
+        pool.submit(
+            _perhaps_known, names, directory, outside, partial(on_answer, directory)
+        ): directory
         for directory in directories
     }
     left = set(asked)
@@ -92,12 +94,12 @@ def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
 
 
 def _perhaps_known(
-    names: Sequence[str], directory: str, outside: Outside, hear: Callable[[], None]
+    names: Sequence[str], directory: str, outside: Outside, on_answer: Callable[[], None]
 ) -> list[str]:
     """Return the names that a directory knows or cannot look up now.
 
     Names are sent in batches, so that a directory that does not answer causes only one time-out.
-    `hear` is called after each answer.
+    `on_answer` is called after each answer.
     """
     found: list[str] = []
     try:
@@ -110,7 +112,7 @@ def _perhaps_known(
             states = connector.observe(names[start : start + most])
         except Unavailable:
             return [*found, *names[start:]]
-        hear()
+        on_answer()
         found += [state.name for state in states if state.exists or state.reason]
     return found
 

@@ -55,14 +55,14 @@ class OpenResponse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ServeAddress:
     """The address of a running `serve`, and the command's configuration."""
 
     home: Path
     configuration: str  # fingerprint of the configuration
 
 
-def control_socket_of(config_file: Path) -> Door | None:
+def control_socket_of(config_file: Path) -> ServeAddress | None:
     """Return the address of this installation's `serve`, or None without one."""
     config = load(config_file)
     home = config.serve.prefect_home
@@ -70,7 +70,7 @@ def control_socket_of(config_file: Path) -> Door | None:
         is_there = socket_of(home).is_socket()
     except OSError:  # the folder belongs to another user, as after a `serve` by root
         is_there = False
-    return Door(home=home, configuration=config.fingerprint) if is_there else None
+    return ServeAddress(home=home, configuration=config.fingerprint) if is_there else None
 
 
 def socket_of(home: Path) -> Path:
@@ -98,11 +98,14 @@ def ask(
         "actor": wanted.actor,
     }
     try:
-        with address(home) as where, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(seconds)
-            door.connect(where)
-            door.sendall(json.dumps(said).encode() + b"\n")
-            answer = json.loads(line_of(door, deadline))
+        with (
+            address(home) as where,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
+            connection.settimeout(seconds)
+            connection.connect(where)
+            connection.sendall(json.dumps(said).encode() + b"\n")
+            answer = json.loads(line_of(connection, deadline))
             return OpenResponse(incident=answer["incident"], has_joined=answer["has_joined"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -139,7 +142,7 @@ def address(home: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def line_of(door: socket.socket, deadline: float) -> bytes:
+def line_of(connection: socket.socket, deadline: float) -> bytes:
     """Read one line before `deadline`, a time of the monotonic clock.
 
     Raise OSError if no line arrives in time, and ValueError if the line is too long.
@@ -150,8 +153,8 @@ def line_of(door: socket.socket, deadline: float) -> bytes:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no answer in time")
-        door.settimeout(left)
-        part = door.recv(_PART)
+        connection.settimeout(left)
+        part = connection.recv(_PART)
         if not part:
             raise ConnectionError("the connection was closed")
         parts.append(part)

@@ -39,7 +39,7 @@ class Outcome:
         return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
 
     @property
-    def fell_short(self) -> dict[str, StepState]:
+    def unsuccessful_steps(self) -> dict[str, StepState]:
         """The failed, partial or refused steps and their state, in order."""
         views = (*self.state.steps.values(), *self.state.extra)
         ends = {view.step: standing_state(view) for view in views}

@@ -22,7 +22,7 @@ from standfast.usecases.core.append_only_file import append_lines, whole_lines
 
 FRESH_FOR = timedelta(days=100)  # three months, and some days to answer
 _FILE = "custodians.jsonl"
-_MEND = "Repair the disk, its mode or backup.send_log, then run the command again"
+_ACTION = "Repair the disk, its mode or backup.send_log, then run the command again"
 _CHALLENGES = "custodian-challenges"
 
 
@@ -100,7 +100,7 @@ def standings(folder: Path) -> tuple[Standing, ...]:
     asked: dict[str, datetime] = {}
     made: dict[str, datetime] = {}
     answered: dict[str, tuple[datetime, tuple[str, ...]]] = {}
-    for line in whole_lines(folder / _FILE, _MEND):
+    for line in whole_lines(folder / _FILE, _ACTION):
         try:
             event = json.loads(line)
             at = datetime.fromisoformat(event["at"])
@@ -131,4 +131,4 @@ def standings(folder: Path) -> tuple[Standing, ...]:
 
 
 def _note(folder: Path, event: dict[str, Json]) -> None:
-    append_lines(folder / _FILE, [canonical(event)], _MEND)
+    append_lines(folder / _FILE, [canonical(event)], _ACTION)

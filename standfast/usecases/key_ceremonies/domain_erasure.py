@@ -13,19 +13,19 @@ from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.key_ceremonies.owner_operations import check_new_file
 
 
-def erasure_ordered(
-    office: OwnerSession, *, domain: str, ordered_by: str, reason: str, to: Path
+def write_erasure_order(
+    session: OwnerSession, *, domain: str, ordered_by: str, reason: str, to: Path
 ) -> Order:
     """Write a signed order to a new file; nothing is erased."""
     with translated_errors("ordering the erasure"):
         check_new_file(to)
-        data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
+        data = order_erasure(session, domain=domain, ordered_by=ordered_by, reason=reason)
         create_file(to.absolute(), data)
         return read_order(data, str(to))
 
 
 def erased(
-    office: OwnerSession,
+    session: OwnerSession,
     *,
     domain: str,
     order: Path,
@@ -34,13 +34,13 @@ def erased(
 ) -> OperationResult:
     """Execute an order; `domain` must match, in case files are mixed up."""
     with translated_errors("erasing the domain"):
-        given = read_order(read_file(order), str(order), owner=office.owner.public)
+        given = read_order(read_file(order), str(order), owner=session.owner.public)
         if given.domain != domain:
             raise UsageError(
                 f"order {order}: it is for domain {given.domain}, not {domain}. Nothing was erased."
             )
         return erase(
-            office,
+            session,
             order=given,
             attestations=[read_attestation(read_file(file), str(file)) for file in attestations],
             certificate=certificate,

@@ -161,14 +161,14 @@ def roster(stores: Stores) -> Roster:
 
 
 def add_writer_as_owner(
-    office: OwnerSession, name: str, domain: str, host_dir: Path
+    session: OwnerSession, name: str, domain: str, host_dir: Path
 ) -> OperationResult:
     """Authorize a new backup host."""
     with translated_errors("adding a writer"):
-        return add_writer(office, name=name, domain=domain, host_dir=host_dir)
+        return add_writer(session, name=name, domain=domain, host_dir=host_dir)
 
 
-def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
+def last_witnessed(session: OwnerSession, writer: str, witness: Path) -> int:
     """Return the newest sequence of a writer in a witness file."""
     if not witness.is_file():
         raise UsageError(f"witness {witness}: not found. Name its file, or use --trusted-through.")
@@ -179,43 +179,43 @@ def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
             "point. Name the correct file, or use --trusted-through."
         )
     with translated_errors("comparing with the witness"):
-        return witnessed_head(office, writer, heads)
+        return witnessed_head(session, writer, heads)
 
 
 def begin_epoch_as_owner(
-    office: OwnerSession, writer: str, trusted_through: int, host_dir: Path
+    session: OwnerSession, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
     """Replace a writer's keys after a compromise."""
     with translated_errors("beginning a new epoch"):
-        return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
+        return new_epoch(session, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
 
 def remove_writer_as_owner(
-    office: OwnerSession, writer: str, trusted_through: int
+    session: OwnerSession, writer: str, trusted_through: int
 ) -> OperationResult:
     """Revoke a writer."""
     with translated_errors("removing a writer"):
-        return remove_writer(office, writer=writer, trusted_through=trusted_through)
+        return remove_writer(session, writer=writer, trusted_through=trusted_through)
 
 
 def add_domain_as_owner(
-    office: OwnerSession, name: str, recipients: Iterable[str]
+    session: OwnerSession, name: str, recipients: Iterable[str]
 ) -> OperationResult:
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
         return add_domain(
-            office, name=name, custodians=[parse_custodian(recipient) for recipient in recipients]
+            session, name=name, custodians=[parse_custodian(recipient) for recipient in recipients]
         )
 
 
-def begin_generation_as_owner(office: OwnerSession, domain: str) -> OperationResult:
+def begin_generation_as_owner(session: OwnerSession, domain: str) -> OperationResult:
     """Replace the key of a domain."""
     with translated_errors("beginning a new generation"):
-        return new_generation(office, domain=domain)
+        return new_generation(session, domain=domain)
 
 
 def set_keeper_as_owner(
-    office: OwnerSession, keeper_file: Path | None, key: str | None
+    session: OwnerSession, keeper_file: Path | None, key: str | None
 ) -> OperationResult:
     """Authorize a keeper."""
     public = None
@@ -227,29 +227,29 @@ def set_keeper_as_owner(
         if len(public) != 32:
             raise UsageError("key: a keeper's public key has 64 hexadecimal digits. Correct it.")
     with translated_errors("granting a keeper"):
-        return set_keeper(office, keeper_file=keeper_file, key=public)
+        return set_keeper(session, keeper_file=keeper_file, key=public)
 
 
-def retire_keeper_as_owner(office: OwnerSession, trusted_through: int | None) -> OperationResult:
+def retire_keeper_as_owner(session: OwnerSession, trusted_through: int | None) -> OperationResult:
     """Revoke the keeper from a sequence on."""
     with translated_errors("retiring the keeper"):
-        return retire_keeper(office, trusted_through=trusted_through)
+        return retire_keeper(session, trusted_through=trusted_through)
 
 
 def add_custodian_as_owner(
-    office: OwnerSession, recipient: str, name: str, identity: Identity
+    session: OwnerSession, recipient: str, name: str, identity: Identity
 ) -> OperationResult:
     """Add a custodian that can open every domain."""
     with translated_errors("adding a custodian"):
-        return add_custodian(office, custodian=parse_custodian(recipient, name), identity=identity)
+        return add_custodian(session, custodian=parse_custodian(recipient, name), identity=identity)
 
 
 def retire_custodian_as_owner(
-    office: OwnerSession, which: str, identity: Identity
+    session: OwnerSession, which: str, identity: Identity
 ) -> OperationResult:
     """Exclude a custodian from all data that is written from now on."""
     with translated_errors("retiring a custodian"):
-        return retire_custodian(office, name=which, identity=identity)
+        return retire_custodian(session, name=which, identity=identity)
 
 
 def publish_documents(stores: Stores) -> tuple[str, ...]:

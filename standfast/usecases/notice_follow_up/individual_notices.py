@@ -95,9 +95,9 @@ def plan_individual_notice(
     )
     step_name = _step_name(installation, row)
     with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
-        words = _words(installation, row, outside, values or {})
+        notice = _valid_notice(installation, row, outside, values or {})
         expansion = _expansion(
-            installation, row, step_name, outside, words, to=to, name=name, by=by
+            installation, row, step_name, outside, notice, to=to, name=name, by=by
         )
     now = installation.clock()
     is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
@@ -125,7 +125,7 @@ def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
             )
 
 
-def _words(
+def _valid_notice(
     installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
 ) -> FrozenNotice:
     """Return the notice with its valid text; raise UsageError or Refused."""
@@ -176,7 +176,7 @@ def _expansion(
     row: EffectRow,
     step_name: str,
     outside: Outside,
-    words: FrozenNotice,
+    notice: FrozenNotice,
     *,
     to: Sequence[str],
     name: str,
@@ -186,7 +186,7 @@ def _expansion(
     # The step of an individual notice is in no playbook; use the step of the first message.
     first = first_message(installation.ledger.effects, row)
     step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
-    prepared = Prepared.from_json(words.body)
+    prepared = Prepared.from_json(notice.body)
     target = _target(row, to)
     connector = row.connector
     if target.startswith(POST) and not outside.prints(connector):
@@ -218,7 +218,7 @@ def _expansion(
         Expansion(
             drafts=(draft,),
             notice=replace(
-                words,
+                notice,
                 root=merkle_root([filled.digest]),
                 audience=f"{hold_kind(row)} in {row.step}",
                 recipients=1,

@@ -87,7 +87,7 @@ class Leavers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class StaffImport:
     """The changes of an import, made or planned."""
 
     source: str
@@ -96,14 +96,14 @@ class Taken:
     planned: Mapping[str, str]  # incident → masked name
 
 
-def take(
+def import_list(
     installation: Installation,
     source: str,
     listed: Sequence[Listed],
     *,
     is_dry: bool,
     is_meant: bool,
-) -> Taken:
+) -> StaffImport:
     """Import a list, and plan `leaver` for leavers that still have access.
 
     With `is_dry`, change and plan nothing. Raise Refused if most people would be gone and
@@ -121,7 +121,7 @@ def take(
             "file is complete with --dry-run; import it anyway with --yes."
         )
     if not is_dry:
-        changes = installation.ledger.staff.take(source, members, installation.actor, now)
+        changes = installation.ledger.staff.replace_list(source, members, installation.actor, now)
     were_gone = {key for key, row in known_rows.items() if row.has_left(now)}
     leaving = [
         member
@@ -129,7 +129,7 @@ def take(
         if member.key not in were_gone and (member in changes.gone or _has_left(member, now))
     ]
     planned = {} if is_dry else _plan_leavers(installation, source)
-    return Taken(source=source, changes=changes, leaving=tuple(leaving), planned=planned)
+    return StaffImport(source=source, changes=changes, leaving=tuple(leaving), planned=planned)
 
 
 def leavers(installation: Installation, *, source: str | None = None) -> Leavers:

@@ -90,7 +90,7 @@ def after_action(installation: Installation, incident_id: str) -> AfterAction:
     return AfterAction(
         report=report,
         figures=tuple(_figures(report, events)),
-        otherwise=tuple(_otherwise(state, events)),
+        otherwise=tuple(_deviations(state, events)),
         questions=_QUESTIONS,
     )
 
@@ -194,7 +194,7 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
     return None
 
 
-def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
+def _deviations(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
     """Yield the deviations from a run without faults, as the ledger shows."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):

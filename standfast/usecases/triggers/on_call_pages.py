@@ -39,11 +39,11 @@ from standfast.usecases.playbooks import library
 from standfast.usecases.triggers.message_intake import ACTOR, Trigger, reread_inputs
 
 KIND = "page"
-TOLD, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent the page
+NOTIFIED, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent the page
 _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(minutes=5)
-_LONGEST_TELLING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
+_LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
 _PLAN_SECONDS = 15.0
 
 
@@ -111,7 +111,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
         with recorded(installation, KIND, page.trigger, way) as run:
             # Check in this order: another sender may have finished between the two checks, and then
             # its page is recorded.
-            is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_TELLING)
+            is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_SENDING)
             unsent = _without_sent(page, installation.ledger.runs.all(KIND, page.trigger))
             if unsent is None or not is_ours:
                 run.ends(LEFT, {})
@@ -137,7 +137,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
                 **{outcome.value: count for outcome, count in sorted(counts.items())},
                 **({"problem": problem} if problem else {}),
             }
-            run.ends(TOLD if counts[EffectState.DONE] else FAILED, summary)
+            run.ends(NOTIFIED if counts[EffectState.DONE] else FAILED, summary)
     except UnderWay:
         return "another process is sending the page"
     reached = counted(counts[EffectState.DONE], "person was", "people were")
@@ -170,7 +170,7 @@ def _without_sent(page: Page, runs: Sequence[RunRecord]) -> Page | None:
     """Return the unsent part of a page: waiting alerts first, separately."""
     sent: set[Json] = set()
     for run in runs:
-        if run.state == TOLD:
+        if run.state == NOTIFIED:
             sent.update(cast("Sequence[str]", run.summary.get("incidents", ())))
             sent.update(cast("Sequence[str]", run.summary.get("waiting", ())))
     if waiting := tuple(alert for alert in page.waiting if _name(alert) not in sent):
@@ -191,7 +191,7 @@ def _opened_letter(installation: Installation, page: Page) -> _Letter:
         values=_values(installation, page.trigger, page.incidents, plan),
         summary={
             "incidents": [row.id for row in page.incidents],
-            **({"plan": plan.digest, "targets": _most(plan)} if plan else {}),
+            **({"plan": plan.digest, "targets": _largest_step_size(plan)} if plan else {}),
         },
     )
 
@@ -229,7 +229,7 @@ def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | Non
     return made[0] if made else None
 
 
-def _most(plan: PlanReport) -> int:
+def _largest_step_size(plan: PlanReport) -> int:
     """Return the number of targets of the largest step."""
     return max((step.targets for step in plan.steps), default=0)
 
@@ -253,7 +253,7 @@ def _values(
     if plan is not None:
         found |= {
             "has_plan": True,
-            "targets": _most(plan),
+            "targets": _largest_step_size(plan),
             "refused": max((sum(step.refused.values()) for step in plan.steps), default=0),
             "is_impossible": any(step.impossible for step in plan.steps),
         }

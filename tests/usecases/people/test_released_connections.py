@@ -83,7 +83,7 @@ def looked(tmp_path: Path, postgres_server: Postgres) -> Iterator[Looked]:
             accounts=(f"db:{role}",),
             leaves_at=now - timedelta(days=1),
         )
-        installation.ledger.staff.take("csv", [member], "os:test", now)
+        installation.ledger.staff.replace_list("csv", [member], "os:test", now)
         yield Looked(
             installation=installation,
             config_file=config_file,
