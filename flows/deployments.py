@@ -1,4 +1,6 @@
-"""Process of the deployments of a role; arguments: CONFIG PARENT [ROLE].
+"""Deployments of a role, with their schedules; no overlapping runs.
+
+The module is a process with the arguments CONFIG PARENT [ROLE].
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment

@@ -1,4 +1,4 @@
-"""Retention plan: what a run would expire, mark and remove; pure.
+"""Retention plan: what a run would expire and remove, and its limit.
 
 - A pack is marked if no remaining recovery point needs it and it is over 30 days old by the store's
   clock. It is dropped after seven days with a mark, if no recovery point without a recorded expiry

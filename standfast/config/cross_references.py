@@ -1,4 +1,4 @@
-"""Check of names in a configuration that refer to its other sections.
+"""Check of reserved names, and of names that refer to other sections.
 
 `validation.py` checks the values, `loader.py` adds the file and the lines.
 """

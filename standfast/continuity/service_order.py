@@ -1,4 +1,4 @@
-"""Services in the order of their recovery.
+"""Recovery order of services; refusal of cycles and impossible RTOs.
 
 Rules
 - A service recovers after everything on which it depends; independent services recover in parallel.

@@ -1,4 +1,4 @@
-"""Unmasked payment card and social-security numbers in logs.
+"""Rules by which digits in logs are card or social-security numbers.
 
 This module defines which digits count as such a number, for counting and for `text_masking`.
 

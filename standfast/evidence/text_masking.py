@@ -1,4 +1,4 @@
-"""Masking of card numbers, social-security numbers and mail addresses.
+"""Masked form of card numbers, security numbers, mail addresses.
 
 This module defines the form of a masked text. `sensitive_numbers` defines what counts as a number,
 and `masked_copy` works on files.

@@ -1,4 +1,4 @@
-"""Phrases that a notice must not contain, with the reason for each.
+"""Comparison of notices with the phrases in `banned_phrases.toml`.
 
 Some phrases are used by phishing mails, others hide what happened. This module compares; the
 phrases and their reasons are data in `banned_phrases.toml`, and the installation's own templates

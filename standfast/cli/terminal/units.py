@@ -1,4 +1,4 @@
-"""Text of sizes and durations, and the joint exit status of several acts."""
+"""Text of byte sizes and durations; joint exit status of several acts."""
 
 from collections.abc import Iterable
 from datetime import timedelta

@@ -41,6 +41,8 @@ from standfast.config.value_types import (
     TimeZone,
 )
 
+VERIFY_SCHEDULE = "30 6 * * *"  # of a folder by default: after the nightly backups
+
 
 class FilesSourceConfig(Section):
     """Files and folders, with modes, times, links and extended attributes."""
@@ -312,7 +314,7 @@ class BackupConfig(Section):
         description="When `standfast serve` verifies the vault without a key, as in cron. "
         "Default: each day at 06:30 for a folder, and never for a bucket, where it needs the "
         "verifier's access key.",
-        examples=["30 6 * * *"],
+        examples=[VERIFY_SCHEDULE],
     )
     read_schedule: CronSchedule | None = Field(
         default=None,

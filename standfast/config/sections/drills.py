@@ -15,6 +15,8 @@ from standfast.config.value_types import (
     SecretReference,
 )
 
+DRILL_SCHEDULE = "0 5 * * 0"  # of each set by default: on Sunday morning, a restore disturbs least
+
 
 class SurpriseDrillConfig(Section):
     """Drills that nobody can prepare for: one drill in each window.
@@ -39,7 +41,7 @@ class DrillScheduleConfig(Section):
     set: Mapping[Name, CronSchedule] = Field(
         default={},
         description="Backup sets, and when each is drilled.",
-        examples=[{"main": "0 5 * * 0"}],
+        examples=[{"main": DRILL_SCHEDULE}],
     )
     service: Mapping[Name, CronSchedule] = Field(
         default={},

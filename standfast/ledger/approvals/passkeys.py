@@ -1,4 +1,4 @@
-"""Passkeys: devices that may sign for a person.
+"""Stored passkeys: their number, validity and removal.
 
 Rules
 - The key of the person's passphrase signs each passkey with all stored fields: access to the

@@ -1,4 +1,4 @@
-"""Two-person rule: approvals, their signatures and their count.
+"""Two-person rule: approvals, their signatures, number and delays.
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,

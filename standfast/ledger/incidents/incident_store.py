@@ -1,4 +1,4 @@
-"""Incidents: opening, stopping, closing, and their state.
+"""Incidents: number, opening, stopping, closing, and their state.
 
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.

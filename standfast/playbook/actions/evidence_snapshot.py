@@ -1,4 +1,4 @@
-"""Copy evidence sources as they are now, hashed and sealed."""
+"""Copy evidence sources, most volatile first, hashed and sealed."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast

@@ -1,4 +1,4 @@
-"""Parser from YAML text to a tree of plain values, each with its line.
+"""Limited YAML: text to a tree of plain values, each with its line.
 
     node, problems = read_tree(text, "lock.yaml")
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from standfast.config import Config
+from standfast.config.sections.backup import VERIFY_SCHEDULE
+from standfast.config.sections.drills import DRILL_SCHEDULE
 from standfast.continuity.clock_skew import newest
 from standfast.continuity.run_schedule import oldest_allowed
 from standfast.ledger.runs.run_record import RunRecord
@@ -29,8 +31,6 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.core.run_record import SERVICE_SUBJECT, SURPRISE_SUBJECT
 
-_DRILL_SCHEDULE = "0 5 * * 0"  # Sunday morning, when a restore disturbs least
-_LOOK_SCHEDULE = "30 6 * * *"  # after the nightly backups
 _GRACE = timedelta(hours=1)
 _HOUR = timedelta(hours=1)
 
@@ -57,7 +57,7 @@ def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
         yield ScheduledTask(kind="keep", subject=VAULT, schedule=backup.keeping.schedule)
     looks = backup.verify_schedule
     if looks is None and backup.sets and backup.s3 is None:
-        looks = _LOOK_SCHEDULE
+        looks = VERIFY_SCHEDULE
     if looks is not None:
         yield ScheduledTask(kind="look", subject=VAULT, schedule=looks)
     if backup.read_schedule is not None:
@@ -68,7 +68,7 @@ def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
 
 def _drills(config: Config) -> Iterator[ScheduledTask]:
     chosen = config.drills.schedule
-    sets = dict.fromkeys(config.backup.sets, _DRILL_SCHEDULE) if chosen is None else chosen.set
+    sets = dict.fromkeys(config.backup.sets, DRILL_SCHEDULE) if chosen is None else chosen.set
     for name, schedule in sets.items():
         yield ScheduledTask(kind="drill", subject=name, schedule=schedule)
     services = {} if chosen is None else chosen.service

@@ -1,4 +1,4 @@
-"""Call-outs: pages to people on call until somebody acknowledges.
+"""Call-outs: rounds of pages until somebody acknowledges, and pauses.
 
 Rules
 - A call-out is about one matter (`matters`). It is separate from the mail about the same matter.

@@ -1,4 +1,4 @@
-"""Passkeys: devices that sign for a person.
+"""Registration and removal of a person's passkeys.
 
 Rules
 - The passphrase is needed once, when a passkey is added: the key derived from the passphrase signs

@@ -1,4 +1,4 @@
-"""Import of staff lists, and the open accounts of leavers.
+"""Import of staff lists and its checks; open accounts of leavers.
 
 Rules
 - Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`

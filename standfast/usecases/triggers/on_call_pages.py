@@ -1,4 +1,4 @@
-"""Pages to people on call about incidents that triggers opened.
+"""One message to people on call about incidents that triggers opened.
 
 A page is also sent when a trigger adds alerts to a stopped incident.
 
