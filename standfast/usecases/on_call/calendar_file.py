@@ -10,38 +10,49 @@ Rules
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from standfast.continuity.on_call_rota import Duty
 from standfast.errors import ConfigurationError
-from standfast.time_limit import within
+from standfast.time_limit import Deadline, within
 
 _LARGEST_BYTES = 1024 * 1024
 _LONGEST_SECONDS = 10.0
 _LONGEST_NAME = 64
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # others repeat more than once a day
+_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # with several values, an event repeats within a day
 
 
-def calendar_duties(file: Path, time_zone: str, since: datetime, until: datetime) -> list[Duty]:
+def calendar_duties(
+    file: Path,
+    time_zone: str,
+    since: datetime,
+    until: datetime,
+    *,
+    longest_seconds: float = _LONGEST_SECONDS,
+) -> list[Duty]:
     """Return the duty of each event that overlaps the given time.
 
     Raise ConfigurationError for a file that cannot be read.
     """
-    zone = ZoneInfo(time_zone)
+    zone, deadline = ZoneInfo(time_zone), Deadline(longest_seconds)
     try:
-        found = within(_LONGEST_SECONDS, lambda: list(_duties(file, zone, since, until)))
+        found = within(longest_seconds, lambda: list(_duties(file, zone, since, until, deadline)))
     except ConfigurationError:
         raise
     except TimeoutError:
-        raise _unreadable(file, "it was not read in ten seconds") from None
+        raise _unreadable(file, f"it was not read in {longest_seconds:g} s") from None
     except Exception as error:  # the libraries name no class for their errors
         raise _unreadable(file, "it is not a calendar in iCalendar format") from error
     return sorted(found, key=lambda duty: (duty.start, duty.people))
 
 
-def _duties(file: Path, zone: ZoneInfo, since: datetime, until: datetime) -> Iterator[Duty]:
+def _duties(
+    file: Path, zone: ZoneInfo, since: datetime, until: datetime, deadline: Deadline
+) -> Iterator[Duty]:
     from icalendar import Calendar  # takes 0.1 s
 
     events = [
@@ -51,7 +62,7 @@ def _duties(file: Path, zone: ZoneInfo, since: datetime, until: datetime) -> Ite
     ]
     moved = {(event.uid, event.replaces) for event in events if event.replaces is not None}
     for event in events:
-        for start in event.starts(until):
+        for start in event.starts(until, deadline):
             is_moved = event.replaces is None and (event.uid, event.in_utc(start)) in moved
             duty = Duty(
                 start=event.in_utc(start),
@@ -84,25 +95,33 @@ class _Event:
     def in_utc(self, local: datetime) -> datetime:
         return local.replace(tzinfo=self.zone).astimezone(UTC)
 
-    def starts(self, until: datetime) -> Iterator[datetime]:
-        """Yield the local start of each occurrence before `until`."""
+    def starts(self, until: datetime, deadline: Deadline) -> Iterator[datetime]:
+        """Yield the local start of each occurrence before `until`.
+
+        Raise TimeoutError at the deadline: nobody waits for the result any more.
+        """
         found = {self.start, *self._more}
         if self._rule is not None:
-            found |= set(self._repeated(until.astimezone(self.zone).replace(tzinfo=None)))
+            end = until.astimezone(self.zone).replace(tzinfo=None)
+            for start in self._repeated(end):
+                if not deadline.left_seconds():
+                    raise TimeoutError
+                found.add(start)
         yield from sorted(found - self._exceptions)
 
     def _repeated(self, until: datetime) -> Iterator[datetime]:
         from dateutil.rrule import rrulestr
 
         rule = dict(self._rule)
-        if rule["FREQ"][0] not in _FREQUENCIES:
+        if rule["FREQ"][0] not in _FREQUENCIES or any(
+            len(rule.get(part, ())) > 1 for part in _TIMES
+        ):
             raise ValueError("an event repeats more than once a day")
         # `UNTIL` may be a day, or a time in UTC; the other times here are local.
         ends = [self._last(value) for value in rule.pop("UNTIL", ())]
         text = type(self._rule)(rule).to_ical().decode()
-        yield from rrulestr(text, dtstart=self.start).between(
-            self.start, min([until, *ends]), inc=True
-        )
+        last = min([until, *ends])
+        yield from takewhile(lambda start: start <= last, rrulestr(text, dtstart=self.start))
 
     def _local(self, moment: date | datetime) -> datetime:
         if not isinstance(moment, datetime):

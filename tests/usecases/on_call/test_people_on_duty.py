@@ -1,5 +1,6 @@
 """Duties from a calendar file, and files that cannot be read."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError
+from standfast.usecases.on_call.calendar_file import calendar_duties
 from standfast.usecases.on_call.people_on_duty import duties, on_duty
 
 WEEKLY = """BEGIN:VCALENDAR
@@ -141,3 +143,24 @@ def test_unreadable_calendar_is_reported(tmp_path: Path, content: bytes | None) 
 def test_invalid_rota_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="on_call"):
         config_of(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize("part", ["BYHOUR", "BYMINUTE", "BYSECOND"])
+def test_repetition_within_a_day_is_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "rota.ics").write_text(WEEKLY.replace("INTERVAL=2", f"{part}=1,2"))
+    with pytest.raises(ConfigurationError, match="not a calendar"):
+        on_duty(config_of(tmp_path, calendar="rota.ics"), at("2026-01-06T09:00"))
+
+
+def test_abandoned_calendar_ends_its_work(tmp_path: Path) -> None:
+    start = WEEKLY.index("BEGIN:VEVENT")
+    event = WEEKLY[start : WEEKLY.index("BEGIN:VEVENT", start + 1)].replace("WEEKLY", "DAILY")
+    events = event.replace(":20260", ":19000") * 100
+    file = tmp_path / "rota.ics"
+    file.write_text(WEEKLY[:start] + events + "END:VCALENDAR\n")
+    earlier = set(threading.enumerate())
+    with pytest.raises(ConfigurationError, match="not read in"):
+        calendar_duties(file, "UTC", at("2026-01-01"), at("2026-01-02"), longest_seconds=0.2)
+    for thread in set(threading.enumerate()) - earlier:
+        thread.join(1)
+        assert not thread.is_alive()
