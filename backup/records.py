@@ -217,9 +217,8 @@ class Sampled:
         # Keep the first digits of a small share: it must not become 0.
         percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")
         return (
-            f"{self.pieces:,} random pieces of content were decrypted: if {percent}% or more"
-            f" of the content were damaged, this would have found it with {certainty:.1f}%"
-            " certainty"
+            f"{self.pieces:,} random pieces of content were decrypted: if {percent}% or more of "
+            f"the content were damaged, they would have shown it with {certainty:.1f}% certainty"
         )
 
 

@@ -132,8 +132,9 @@ class OwnerSession:
         seen = _read_seen(self._seen_file)
         if seen is not None and seen not in trust.links:
             raise Damaged(
-                f"root record {seen.number}: this key signed it, but the vault lacks it or has"
-                " another; the vault was rolled back. Restore the root records from a copy first."
+                f"root record {seen.number}: this key signed it, but the vault lacks it or has "
+                "another record; the vault was rolled back. Restore the root records from a "
+                "copy first."
             )
         return trust
 

@@ -44,8 +44,8 @@ class Keeper:
             )
         except Damaged:
             raise Damaged(
-                f"{path}: not a valid keeper's key. Bring it back from a copy, or let the owner"
-                " retire this keeper and grant another."
+                f"{path}: not a valid keeper's key. Bring it back from a copy, or let the owner "
+                "retire this keeper and set another keeper."
             ) from None
 
     def to_bytes(self) -> bytes:

@@ -105,7 +105,7 @@ def read_file(path: Path, label: str = "", *, missing: str = "") -> bytes:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise NotFound(missing or f"{path}: no such file. Name an existing one") from None
+        raise NotFound(missing or f"{path}: no such file. Name an existing file") from None
     except IsADirectoryError:
         raise UsageError(f"{label} is a folder. Name the file") from None
     except OSError as error:

@@ -137,7 +137,7 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             try:
                 custodian_keys.append(pyrage.x25519.Identity.from_str(line.strip()))
             except pyrage.IdentityError:
-                raise WrongKey("identity file: damaged key. Use another copy of it") from None
+                raise WrongKey("identity file: damaged key. Use another copy of the file") from None
     if not custodian_keys:
         raise WrongKey("identity file: no key in it. Name the file of a custodian")
     return Identity(
@@ -163,7 +163,7 @@ def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
         if str(error).startswith("Excessive work"):
             raise WrongKey(
                 f"opening {label} takes too long on this machine, so the passphrase was not "
-                "tried. Try again when the machine is less busy, or on a faster one"
+                "tried. Try again when the machine is less busy, or use a faster machine"
             ) from None
         raise WrongKey(f"the passphrase does not open {label}") from None
     return opened

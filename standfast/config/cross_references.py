@@ -235,5 +235,5 @@ def _each_known(
 def _known(key: KeyPath, name: str, known: Iterable[str], noun: str) -> Iterator[Finding]:
     names = list(known)
     if name not in names:
-        hint = nearest(name, names) or f"this file has no {noun} yet; add one or remove this"
+        hint = nearest(name, names) or f"this file has no {noun} yet; add one, or remove this name"
         yield Finding(key=key, message=f"names no {noun} of this file", hint=hint)

@@ -258,7 +258,9 @@ class App:
             self._note(error)
             log.warning("trigger %s: %s", trigger.name, error)
             raise wait_and_try_again(
-                30, HTTPStatus.SERVICE_UNAVAILABLE, "no incident can be opened now; send it again"
+                30,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "no incident can be opened now; send the message again",
             ) from None
         self._note()
         if opened is None:

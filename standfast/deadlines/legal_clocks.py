@@ -340,7 +340,7 @@ def _why_not_owed(obligation: Obligation, facts: Facts) -> str:
             f" {affected.count:,} affected people"
         )
     if threshold.question and judged is not None:
-        return f"{obligation.threshold}: judged not so by {judged.author}"
+        return f"{obligation.threshold}: not met, by the judgement of {judged.author}"
     return ""
 
 

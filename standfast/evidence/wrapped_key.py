@@ -109,4 +109,6 @@ def open_key(
                 "custodian with --identity"
             ) from None
         return key
-    raise Damaged(f"{folder.parent.name}/{folder.name}: no copy of its key is the sealed one")
+    raise Damaged(
+        f"{folder.parent.name}/{folder.name}: no copy of its key is the key that was sealed"
+    )

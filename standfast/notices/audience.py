@@ -80,7 +80,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
             continue
         has_keys = has_keys or row_read.recipient.key != row_read.mailbox
         if reason := rules.suppression.reason(row_read.mailbox, row_read.recipient.key):
-            suppressed.append(Rejected(row_number=number, reason=f"not written to: {reason}"))
+            suppressed.append(Rejected(row_number=number, reason=f"must not be notified: {reason}"))
             if row_read.recipient.held:
                 flagged.append((number, row_read.recipient.key))
         else:
@@ -168,7 +168,10 @@ def _with_reason(person: Recipient, seen: Seen) -> Recipient:
     if person.held:
         return person
     (row,) = seen.known([seen.mark("flagged", person.key)]).values()
-    why = f"{MINOR} or {DECEASED}: row {row} of the same person says so; nobody is notified"
+    why = (
+        f"{MINOR} or {DECEASED}: row {row} of the same person states it, so this person is not "
+        "notified"
+    )
     return replace(person, held=why)
 
 

@@ -89,7 +89,7 @@ def write_page(html: str, out: Path) -> Path:
             out.write_text(html, encoding="utf-8")
             return out
         if out.is_file() and not _is_same_kind(out, html):
-            raise UsageError(f"{out}: it is another kind of file. Name a new one.")
+            raise UsageError(f"{out}: it is another kind of file. Name a new file.")
         out.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         try:

@@ -46,7 +46,7 @@ def read_group(payload: Mapping[str, object]) -> AlertGroup:
     listed = cast("list[dict[str, object]]", alerts)
     firing = [alert for alert in listed if alert.get("status") == _FIRING]
     if status == _FIRING and not firing:
-        raise Missing("the group fires, but none of its alerts does")
+        raise Missing("the status of the group is firing, but that of none of its alerts")
     return AlertGroup(
         key=key,
         message_id=_id(key, str(status), firing if status == _FIRING else listed),

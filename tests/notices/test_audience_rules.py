@@ -207,8 +207,8 @@ def test_suppressed_person_is_excluded_with_reason(tmp_path: Path) -> None:
         suppression=suppression,
     )
     assert [(one.row_number, one.reason) for one in found.suppressed] == [
-        (1, "not written to: court order"),
-        (2, "not written to: on the suppression list"),
+        (1, "must not be notified: court order"),
+        (2, "must not be notified: on the suppression list"),
     ]
     assert [one.address for one in found.recipients] == ["ana@work.test"]
 
@@ -230,7 +230,7 @@ def test_suppression_compares_canonical_spelling(entry: str, row: dict[str, str]
     # Earlier entries of the list do not prevent the count.
     never = Suppression({"nobody@": "", "@": "", entry: "court\norder \udcf3"})
     found = gathered({**row, "address": "ana@home.test"}, suppression=never)
-    assert [one.reason for one in found.suppressed] == ["not written to: court order"]
+    assert [one.reason for one in found.suppressed] == ["must not be notified: court order"]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_suppression_compares_canonical_spelling(entry: str, row: dict[str, str]
 def test_ambiguous_suppression_entry_excludes_all_matches(entry: str, unread: int) -> None:
     rows = [{"address": "ana@home.test"}, {"address": "zoe@home.test"}]
     found = gathered(*rows, suppression=Suppression({entry: "asked"}))
-    assert [one.reason for one in found.suppressed] == ["not written to: asked"]
+    assert [one.reason for one in found.suppressed] == ["must not be notified: asked"]
     assert [one.address for one in found.recipients] == ["zoe@home.test"]
     assert found.unread_entries == unread
 

@@ -89,8 +89,8 @@ def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) ->
             rest = tuple(item for item in holders if stays(item))
             if not rest:
                 raise UsageError(
-                    f"custodian {leaving.title}: the only custodian of domain {domain[0]}. Add"
-                    " another one first, or nobody could restore it."
+                    f"custodian {leaving.title}: the only custodian of domain {domain[0]}. Add "
+                    "another custodian first, or nobody could restore the domain."
                 )
             if len(rest) < len(holders):
                 put = _rewrap(session, record, rest, opened[domain])
@@ -197,7 +197,9 @@ def _find(name: str, custodians: Sequence[Custodian]) -> Custodian:
         names = "; ".join(sorted({item.title for item in custodians}))
         raise NotFound(f"custodian {name!r}: unknown. Choose one of: {names}.")
     if len(matching) > 1:
-        raise UsageError(f"custodian {name!r}: several have this name. Give the public key.")
+        raise UsageError(
+            f"custodian {name!r}: several custodians have this name. Give the public key."
+        )
     return next(iter(matching.values()))
 
 

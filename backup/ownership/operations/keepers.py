@@ -63,7 +63,7 @@ def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> Oper
     def make_plan(trust: RootChain) -> Plan:
         trusted = [grant for grant in trust.root.keepers if grant.trusted_through is None]
         if not trusted:
-            raise NotFound("keeper: none is trusted. There is none to retire.")
+            raise NotFound("keeper: no keeper is trusted, so there is none to retire.")
         log = load_retention_log(session.vault, trust)
         sha256 = None if trusted_through is None else _record_sha256(session, log, trusted_through)
         keepers = tuple(
@@ -100,13 +100,13 @@ def _record_sha256(session: OwnerSession, log: RetentionLog, number: int) -> str
 
 def _check_no_keeper_trusted(root: RootRecord) -> None:
     if any(grant.trusted_through is None for grant in root.keepers):
-        raise UsageError("keeper: another one is trusted. Retire it first.")
+        raise UsageError("keeper: another keeper is trusted. Retire it first.")
 
 
 def _new_keeper(session: OwnerSession, path: Path) -> tuple[Keeper, Create]:
     if path.exists():
         raise UsageError(
-            f"{path}: it exists, and a keeper's key is never overwritten. Name another."
+            f"{path}: it exists, and a keeper's key is never overwritten. Name another file."
         )
     keeper = Keeper(
         repository=session.owner.repository,

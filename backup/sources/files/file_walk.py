@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from backup.sources.files.files_source import FilesSource
 
 _PATH_BYTES = 64 * 1024
-_LINKS_LOST = "is stored without its hard links: each name is restored as a separate one"
+_LINKS_LOST = "is stored without its hard links: each name is restored as a separate file"
 _REPLACED = "was replaced by something else"
 _EXCLUDED, _NOT_EXCLUDED = (True, True), (False, False)
 

@@ -169,8 +169,8 @@ class MariadbSource(Source):
         reason = ""
         if _HISTORY.encode() not in helps:
             reason = (
-                "the history of its system-versioned tables is missing: this mariadb-dump cannot"
-                " dump it. Install one of MariaDB 10.11 or newer."
+                "the history of its system-versioned tables is missing: this mariadb-dump "
+                "cannot dump it. Install mariadb-dump of MariaDB 10.11 or newer."
             )
         reasons = dict.fromkeys(versioned, reason)
         for name in versioned & by_transaction:

@@ -113,7 +113,10 @@ class AmazonConnect(PerAccountConnector):
             if self.canonical(str(user.get("Username"))) == self.canonical(name)
         }
         if name not in alike and len(alike) > 1:
-            raise Unavailable("several agents have this name. Write it exactly.")
+            raise Unavailable(
+                "the names of several agents differ from this name only in upper and lower case. "
+                "Write the name in its exact case."
+            )
         account_id = alike.get(name) or next(iter(alike.values()), None)
         return None if account_id is None else self._read(account_id, deadline)
 

@@ -162,7 +162,9 @@ class SealedSource(EvidenceSource):
                     if not place.exists():
                         self._fill(partial, order, custody)
         except _AnotherCollects:
-            return _failed(order, "another runner is collecting this", OTHER_COLLECTOR_SECONDS)
+            return _failed(
+                order, "another runner is collecting this evidence", OTHER_COLLECTOR_SECONDS
+            )
         except _NothingRead as error:
             return _failed(order, f"nothing could be read: {error}")
         except ConfigurationError as error:
@@ -172,8 +174,8 @@ class SealedSource(EvidenceSource):
         except (StorageError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             reason = (
-                f"evidence folder {custody.folder}: cannot be written, {why}. Free space or check "
-                "its disk. It is tried again."
+                f"evidence folder {custody.folder}: cannot be written, {why}. Free space or "
+                "check its disk. The collection is tried again."
             )
             return _failed(order, reason, COPY_STORE_SECONDS)
         if not is_sealed(place, self._public_key):
@@ -182,7 +184,7 @@ class SealedSource(EvidenceSource):
             copy_key(place, self._key_copies, custody.collector, self._clock)
         except (OSError, Damaged) as error:
             cause = error.strerror if isinstance(error, OSError) else error
-            why = f"frozen, but its key is not copied: {cause}. It is tried again"
+            why = f"frozen, but its key is not copied: {cause}. The copy is tried again"
             return _failed(order, why, COPY_STORE_SECONDS)
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._elsewhere:

@@ -83,7 +83,7 @@ def check_templates(
             if match[0] in ("{{", "}}"):
                 continue
             if match[1] is None:
-                raise ConfigurationError(f"{name}: a single brace; write {{{{ or }}}} for one")
+                raise ConfigurationError(f"{name}: a single brace must be written as {{{{ or }}}}")
             if match[1] not in declared:
                 known = ", ".join(declared) or "none"
                 raise ConfigurationError(

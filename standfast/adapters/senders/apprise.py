@@ -59,7 +59,7 @@ class AppriseSender(Sender):
                 ),
             )
         except TimeoutError:
-            return EffectState.UNKNOWN, "no answer in time: it may have been posted", None
+            return EffectState.UNKNOWN, "no answer in time: the message may have been posted", None
         except Exception as error:
             return EffectState.UNKNOWN, f"unexpected {type(error).__name__}", None
         if not is_taken:

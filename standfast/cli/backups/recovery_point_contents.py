@@ -31,7 +31,7 @@ identity_option = click.option(
     "--identity",
     type=FilePath(),
     metavar="FILE",
-    help="A custodian's recovery identity; else the one that drills.identity names.",
+    help="A custodian's recovery identity. Default: the identity that drills.identity names.",
 )
 _set_option = click.option(
     "--set", "set_name", metavar="SET", help="Recovery points of this set only."

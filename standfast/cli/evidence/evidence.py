@@ -87,7 +87,7 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
 @command(
     "verify",
     exits={
-        ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is missing",
+        ExitStatus.DONE: "no copy, seal or chain of custody is missing, and all of them agree",
         ExitStatus.FAILED: "no evidence is found, and the ledger that would name it cannot be read",
         ExitStatus.USAGE: "the incident has no evidence",
         ExitStatus.PARTIAL: "the found evidence is intact, but the ledger cannot be read, a copy "

@@ -174,7 +174,7 @@ def add(
     exits={
         ExitStatus.DONE: "the numbers are shown; there may be no list",
         ExitStatus.USAGE: "there is no such incident",
-        ExitStatus.DAMAGED: "a list differs from what was frozen",
+        ExitStatus.DAMAGED: "a list was changed after it was frozen",
     },
     example="standfast incident affected show inc-2026-0001",
 )

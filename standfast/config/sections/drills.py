@@ -25,7 +25,7 @@ class SurpriseDrillConfig(Section):
     """
 
     begins: CronSchedule = Field(
-        description="When a window begins. Its end must be before the next begin.",
+        description="When a window begins. Its end must be before the next window begins.",
         examples=["0 8 1 * *"],
     )
     hours: Hours = Field(description="The length of the window.", examples=[200])

@@ -77,7 +77,7 @@ HOURS = Field(
 )
 LIMIT_MIB = Field(
     default=1024,
-    description="The most that one item may have, in MiB. A longer one is cut and recorded as "
+    description="The maximum size of one item, in MiB. A longer item is cut and recorded as "
     "incomplete.",
 )
 Mebibytes = Annotated[int, Field(ge=1, le=1024 * 1024)]

@@ -108,13 +108,14 @@ class CommandConfig(Section):
     )
     observe: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="The command that reports whether it is in effect: it ends with 0 for yes "
-        "and 1 for no. Without it, an interrupted call waits for a person's answer.",
+        description="The command that reports whether the call is in effect: it ends with 0 for "
+        "yes and 1 for no. Without it, an interrupted call waits for a person's "
+        "answer.",
         examples=[["/usr/local/sbin/isolate-host", "--is-isolated", "--host={target}"]],
     )
     undo: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="The command that undoes it. Without it, the command counts as "
+        description="The command that undoes the call. Without it, the command counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
         "it stays in effect.",
         examples=[["/usr/local/sbin/isolate-host", "--release", "--host={target}"]],
@@ -124,7 +125,7 @@ class CommandConfig(Section):
     )
     user: Line | None = Field(
         default=None,
-        description="The user that runs it. Standfast must then run as root.",
+        description="The user that runs the command. Standfast must then run as root.",
         examples=["netops"],
     )
     environment: Mapping[str, Line] = Field(
@@ -147,7 +148,9 @@ class CommandConfig(Section):
     )
     workers: Workers = Field(default=4, description="Concurrent calls.")
     changes_nothing: bool = Field(
-        default=False, description="It only reads, so nothing has to be undone.", examples=[True]
+        default=False,
+        description="The command only reads, so nothing has to be undone.",
+        examples=[True],
     )
 
 
@@ -214,7 +217,7 @@ class RequestConfig(CallConfig):
     )
     undo: CallConfig | None = Field(
         default=None,
-        description="The command that undoes it. Without it, the command counts as "
+        description="The request that undoes the call. Without it, the request counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
         "it stays in effect.",
     )
@@ -257,7 +260,8 @@ class RequestConfig(CallConfig):
     )
     changes_nothing: bool = Field(
         default=False,
-        description="It only reads, so nothing has to be undone. A GET always counts as a read.",
+        description="The request only reads, so nothing has to be undone. "
+        "A GET always counts as a read.",
         examples=[True],
     )
 

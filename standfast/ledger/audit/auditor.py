@@ -325,7 +325,7 @@ class Auditor:
                 problem = "not a head"
             else:
                 if not problem and head["sequence"] not in heads:
-                    problem = f"the ledger lacks head {head['sequence']}, so it was rolled back"
+                    problem = f"head {head['sequence']} is missing: the ledger was rolled back"
             if problem:
                 findings.append(AuditFinding(where=where, problem=problem))
             else:

@@ -155,7 +155,7 @@ class Chain:
         if head["sequence"] not in hashes:
             return f"its event {head['sequence']} is missing, the ledger was rolled back"
         if hashes[head["sequence"]] != head["hash"]:
-            return f"event {head['sequence']} is not the signed one"
+            return f"event {head['sequence']} is not the event that was signed"
         if head["key"] != self._public:
             return "signed by another key"
         body: dict[str, Json] = {

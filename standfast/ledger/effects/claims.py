@@ -133,8 +133,8 @@ def _refuse_other_settings(
     if now not in (planned or {None}):
         raise ApprovalLapsed(
             step_key,
-            f"{queue.connector}: its settings were changed after step {step_key[1]!r} was planned. "
-            "Nothing was done. The step asks again.",
+            f"{queue.connector}: its settings were changed after step {step_key[1]!r} was "
+            "planned. Nothing was done. The step asks for approval again.",
             _with_current_settings(plan, settings),
         )
 

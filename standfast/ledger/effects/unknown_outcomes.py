@@ -26,7 +26,7 @@ from standfast.records import EffectState, Observed, StepState
 from standfast.retry_rules import after_observation
 
 _ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
-_LOST = "the runner died or the call took too long. The effect may have happened."
+_LOST = "the runner ended or the call took too long. The effect may have happened."
 
 
 def unknown_outcomes_with_prefix(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:

@@ -133,7 +133,7 @@ class StepDecisions:
             breaks = decision == BREAK_GLASS
             if breaks and is_review:
                 raise ApprovalRefused(
-                    f"step {step_name!r}: has begun already. Nothing is to be opened."
+                    f"step {step_name!r}: has begun already. It needs no break-glass approval."
                 )
             key = (*step_key, person)
             said = {"decision": decision, "signature": signature, "decided_at": now}

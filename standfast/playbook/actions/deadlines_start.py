@@ -32,11 +32,13 @@ ACTION = Action(
         ),
         "at": ArgumentSpec(
             type=ArgumentType.TIME,
-            description="its time; by default the end of the last step that it needs, or the "
-            "opening of the incident",
+            description="the time of the fact; by default the end of the last step that this "
+            "step needs, or the opening of the incident",
         ),
         "note": ArgumentSpec(
-            type=ArgumentType.TEXT, default="", description="how it became known, for the record"
+            type=ArgumentType.TEXT,
+            default="",
+            description="how the fact became known, for the record",
         ),
     },
     plan=_plan,

@@ -10,10 +10,10 @@ ACCOUNTS = ArgumentSpec(
 CALL = {
     "targets": ArgumentSpec(
         type=ArgumentType.NAMES,
-        description="what it is done to, one by one; each is the parameter `target`",
+        description="the targets, which are processed one by one; each is the parameter `target`",
     ),
     "parameters": ArgumentSpec(
-        type=ArgumentType.MAPPING, default={}, description="its other parameters, by name"
+        type=ArgumentType.MAPPING, default={}, description="the other parameters, by name"
     ),
 }
 INDICATORS = ArgumentSpec(

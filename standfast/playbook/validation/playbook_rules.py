@@ -226,8 +226,8 @@ def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
     for lock in playbook.steps:
         if lock.action == LOCK and lock.name not in needed:
             message = (
-                f"step `{step.name}` is sent although `{lock.name}` may have failed, and nobody "
-                "approves it: an intruder that is not locked out may read it"
+                f"step `{step.name}` sends its notice although `{lock.name}` may have failed, "
+                "and nobody approves it: an intruder that is not locked out may read the notice"
             )
             hint = f"add `{lock.name}` to its `needs`, not to `after`; or ask for an approval"
             notes.add(step.line_of("after" if lock.name in step.after else "needs"), message, hint)

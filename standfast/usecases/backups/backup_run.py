@@ -254,8 +254,8 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
             source.on_committed()
         except OSError as error:
             warnings.append(
-                f"source {source.name}: data that is now in the point could not be released:"
-                f" {error.strerror or type(error).__name__}"
+                f"source {source.name}: data that the recovery point now contains could not be "
+                f"deleted at the source: {error.strerror or type(error).__name__}"
             )
     return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
 

@@ -216,7 +216,10 @@ def _compare_database(source: SqliteSourceConfig, tree: Path, tally: _Tally) -> 
                 if rows[0] != rows[1]:
                     yield f"{source.name}: the rows of table {table} differ"
     except sqlite3.Error as error:
-        yield f"{source.name}: SQLite cannot read both sides ({type(error).__name__})"
+        yield (
+            f"{source.name}: SQLite cannot read the source or the restored copy "
+            f"({type(error).__name__})"
+        )
 
 
 def _schema(database: sqlite3.Connection) -> dict[str, str]:

@@ -192,7 +192,7 @@ def _refuse_if_kept(installation: Installation, incident_id: str, state: Disposa
     if installation.clock() < until:
         raise Refused(
             f"disposal of {incident_id}: kept until {until:%Y-%m-%d} (custody.retention_days). "
-            "Repeat it then."
+            "Run the command again then."
         )
 
 

@@ -88,7 +88,9 @@ def _folder(vault: Path) -> Iterator[Check]:
     free_bytes = free_at(vault)
     yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
     if free_bytes < LITTLE_BYTES:
-        yield warn("backup", "less than 1 GiB is free in the vault", "free space, or use another")
+        yield warn(
+            "backup", "less than 1 GiB is free in the vault", "free space, or use another vault"
+        )
 
 
 def _bucket(bucket: str, store: Store, writer: str) -> Check:

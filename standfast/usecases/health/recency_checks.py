@@ -88,7 +88,7 @@ def _drills(installation: Installation) -> Iterator[Check]:
                 DRILLS,
                 f"{name}: the last drill, {_ago(good, installation)}, missed its objectives, or "
                 "could not measure them",
-                "`standfast report` names them; correct that, then drill again",
+                "`standfast report` names the objectives; correct the causes, then drill again",
             )
         else:
             yield ok(DRILLS, f"{name}: restored in full and in time, {_ago(good, installation)}")
@@ -190,12 +190,13 @@ def _factors(installation: Installation) -> Iterator[Check]:
     for result in everywhere:
         summary = f"{result.directory}: {result.sentence}"
         if result.problem:
-            yield warn(FACTORS, summary, "correct that, or check in the directory itself")
+            yield warn(FACTORS, summary, "correct the cause, or check in the directory itself")
         elif not result.cannot_say and result.is_open:
             yield warn(
                 FACTORS,
                 summary,
-                "require one in the directory; `standfast people factors --names` lists the people",
+                "require a second factor in the directory; `standfast people factors --names` "
+                "lists the people",
             )
         elif not result.cannot_say:
             yield ok(FACTORS, summary)

@@ -106,7 +106,7 @@ def _roles(ground: Ground) -> Iterator[Check]:
                 "roles",
                 f"only one person has the role {role}: the person that opens an incident cannot "
                 f"approve its steps, so incidents of {_listed(names)} would wait",
-                f"enrol a second: {_add(roles)}",
+                f"enrol a second person: {_add(roles)}",
             )
         elif not _has_old_enrolment(holders, now):
             yield warn(

@@ -28,7 +28,7 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
             f"the keeper of this vault also runs on {', '.join(sorted(others))}: data is deleted "
             "if the rules of one machine expire it, even if the rules of the other machine keep "
             "it",
-            "set backup.keeping.schedule on one of them only",
+            "set backup.keeping.schedule on one of these machines only",
         )
 
 
@@ -68,7 +68,7 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
             "backup sets",
             f"{name}: {', '.join(sorted(others))} also backs up a set of that name to the same "
             "vault. A drill uses the newest point of any host, and counts for all these hosts",
-            "rename the set on one of them",
+            "rename the set on one of the hosts",
         )
 
 

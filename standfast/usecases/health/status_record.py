@@ -123,7 +123,10 @@ class Status:
         if self.verify_failed:
             return "`standfast backup verify --read`: the last verification found errors."
         if self.cloned_host and self.cloned_host.is_sure:
-            return "`standfast check`: two machines back up under one name; it explains the fix."
+            return (
+                "`standfast check`: two machines back up under one name; the check names the "
+                "correction."
+            )
         for alarm in self.alarms:
             if alarm.kind == "jump" and not alarm.host:
                 return f"`{alarm.command}`: {alarm.sentence}."
@@ -137,7 +140,9 @@ class Status:
                 return f"`standfast drill run {row.name} --identity FILE`: the last drill failed."
         for row in self.sets:
             if row.last_drill is None:
-                return f"`standfast drill run {row.name} --identity FILE`: no drill of it yet."
+                return (
+                    f"`standfast drill run {row.name} --identity FILE`: the set was never drilled."
+                )
         for alarm in self.alarms:
             elsewhere = f" on {alarm.host}" if alarm.host else ""
             return f"`{alarm.command}`{elsewhere}: {alarm.sentence}."

@@ -291,7 +291,7 @@ class _FactStatement(_BuiltInProcedure):
         return Result(
             target=order.target,
             state=EffectState.DONE,
-            reason="" if is_news else "it was stated already",
+            reason="" if is_news else "the fact was stated already",
             facts={"at": timestamp(at), "author": self._author},
         )
 

@@ -249,7 +249,7 @@ def _tally(
                 state=state,
                 reason=reason,
                 count=number,
-                what_to_do="an approver refused it: none of it is done"
+                what_to_do="an approver refused the step: nothing of it is done"
                 if is_refused and state is EffectState.PLANNED
                 else _what_to_do(incident_id, step, state, reason),
                 who=tuple(who.get((state, reason), ())),
@@ -264,7 +264,7 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
         case EffectState.UNKNOWN if reason == WRITTEN:
             return f"print and post them, then `standfast notice posted {incident_id} {step}`"
         case EffectState.REFUSED if reason.endswith(DECIDES):
-            return f"`standfast notice held {incident_id}` names each"
+            return f"`standfast notice held {incident_id}` names each recipient"
         case EffectState.REFUSED if reason.startswith(
             (LEFT_OUT, NOTIFIED_BY_STEP, OLD_NOTIFIED_BY_STEP)
         ):

@@ -113,7 +113,9 @@ def leave_out(
 def _refuse_notified(row: EffectRow, apart: Mapping[str, str]) -> None:
     """Raise UsageError for a recipient that a step notifies."""
     if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
-        raise UsageError(f"{short_mark(row)}: {decision} already. That cannot be changed here.")
+        raise UsageError(
+            f"{short_mark(row)}: {decision} already. The decision cannot be changed here."
+        )
 
 
 def held_effects(installation: Installation, incident_id: str) -> list[EffectRow]:

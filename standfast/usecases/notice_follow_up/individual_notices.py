@@ -239,12 +239,12 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
         sent_to = () if is_held(row) else row.target.partition(":")[2].split("\n")
         to = (own,) if own else postal or sent_to
         if not to:
-            raise UsageError(f"{short_mark(row)}: no address is known. Name one.")
+            raise UsageError(f"{short_mark(row)}: no address is known. Name an address.")
     # Without this check, the lines would be posted as a letter.
     if len(to) > 1 and any("@" in line for line in to):
         raise UsageError(
             "address: mail and postal lines are mixed. Name one mail address, or the lines of a "
-            "postal one."
+            "postal address."
         )
     if len(to) == 1 and "@" in to[0]:
         try:

@@ -190,8 +190,8 @@ def _refuse_known_passphrase(installation: Installation, passphrase: str) -> Non
     for person in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(
-                "passphrase: an enrolled person has the same one, and one human must not count "
-                "twice. Choose another one."
+                "passphrase: an enrolled person has the same passphrase, and one human must not "
+                "count twice. Choose another passphrase."
             )
 
 

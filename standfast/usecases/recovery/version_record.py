@@ -118,7 +118,7 @@ class VersionRecord:
                     ),
                 )
             except sqlite3.IntegrityError as error:
-                raise Refused("recovery point: two of its objects have one key.") from error
+                raise Refused("recovery point: two of its objects have the same key.") from error
 
     def listed(self, rows: Iterable["VersionRow"], *, hides_others: bool) -> None:
         """Replace the listing, and plan the acts; forget the earlier ones."""

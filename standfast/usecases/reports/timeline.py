@@ -44,10 +44,10 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "incident.reopened":
             return "reopened it"
         case "trigger.repeated":
-            return "the same trigger fired again and joined it"
+            return "the same trigger fired again, and its message was added to it"
         case "trigger.joined":
             more = counted(int(detail.get("targets", 0)), "target")
-            return f"a trigger with the same subject joined it and added {more}"
+            return f"the message of a trigger with the same subject was added to it, with {more}"
         case "incident.extended":
             added = counted(int(detail.get("targets", 0)), "account")
             return f"added {added}{', signed in' if detail.get('signed_in') else ''}"

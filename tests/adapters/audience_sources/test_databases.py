@@ -119,7 +119,7 @@ def test_customers_are_read_as_the_database_has_them(server: Server) -> None:
     assert (ana.address, ana.name, ana.slots) == ("ana@shop.test", "Ana Ñandú", {"key_": "1"})
     assert [one.name for one in found.held] == ["Kid"]
     assert [one.row_number for one in found.repeated] == [2]
-    assert [one.reason for one in found.suppressed] == ["not written to: court order"]
+    assert [one.reason for one in found.suppressed] == ["must not be notified: court order"]
     assert [one.reason for one in found.rejected] == ["there is no address"]
     assert found.rows == 5
 

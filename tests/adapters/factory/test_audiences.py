@@ -110,11 +110,11 @@ def read(folder: Path, settings: str, more: str = "") -> Audience:
 
 def test_excluded_people_are_excluded_and_others_notified(folder: Path, written: str) -> None:
     found = read(folder, written, RULES)
-    queried = ["not written to: court order"] if "suppress_query" in written else []
+    queried = ["must not be notified: court order"] if "suppress_query" in written else []
     told = ["ana@x.test", "ana@y.test", "kit@x.test", *(["ben@x.test"] * (not queried))]
     assert [one.address for one in found.recipients] == told
     assert {(one.language, one.why) for one in found.recipients} == {("es", "was open")}
-    assert [one.reason for one in found.suppressed] == ["not written to: asked", *queried]
+    assert [one.reason for one in found.suppressed] == ["must not be notified: asked", *queried]
     assert (found.rows, list(found.held)) == (5, [])
 
 

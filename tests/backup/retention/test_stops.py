@@ -117,7 +117,7 @@ def test_junk_in_the_keep_chain_is_passed_over(kept: KeptSite) -> None:
 class TestKeeperAuthorization:
     def test_damaged_keeper_key_says_how_to_replace_it(self, tmp_path: Path) -> None:
         (tmp_path / "keeper.json").write_text("{}")
-        with pytest.raises(Damaged, match="grant another"):
+        with pytest.raises(Damaged, match="set another keeper"):
             Keeper.load(tmp_path / "keeper.json")
 
     def test_unknown_keeper_is_refused(self, kept: KeptSite) -> None:

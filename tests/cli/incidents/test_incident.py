@@ -111,7 +111,7 @@ def test_refusal_closes_the_step_visibly(desk: Desk, quiet_installation: Path) -
     (tell,) = [one for one in refused["steps"] if one["step"] == "tell_customers"]
     assert tell["state"] == "refused"
     (planned,) = tell["results"][0]["not_done"]
-    assert planned["what_to_do"] == "an approver refused it: none of it is done"
+    assert planned["what_to_do"] == "an approver refused the step: nothing of it is done"
 
 
 def test_corrected_answer_names_the_begun_steps(desk: Desk, quiet_installation: Path) -> None:

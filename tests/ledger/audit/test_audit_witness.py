@@ -181,7 +181,7 @@ def test_head_signed_during_verification_counts(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"hash": "0" * 64}, "is not the signed one"),
+        ({"hash": "0" * 64}, "is not the event that was signed"),
         ({"signature": "00" * 64}, "its signature does not verify"),
         ({"signed_at": "2020-01-01T00:00:00.000000Z"}, "its signature does not verify"),
         ({"key": "00" * 32}, "signed by another key"),

@@ -31,7 +31,7 @@ def test_complete_measurement_needs_no_attestation() -> None:
 
 
 def test_measured_fault_outweighs_attestation() -> None:
-    risk = warn(FACTORS, "2 accounts have none", "require one")
+    risk = warn(FACTORS, "2 accounts have none", "require a second factor")
     assert row("mfa", risk, attestation=ATTESTED).standing is Standing.RISK
     fault = fail(DRILLS, "the last drill failed", "drill again")
     failed = row("recovery", ok(DRILLS, "restored"), fault, attestation=ATTESTED)

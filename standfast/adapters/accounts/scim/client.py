@@ -53,7 +53,10 @@ class ScimClient:
             if account.name.lower() == name.lower():
                 alike.append(account)
         if len(alike) > 1:
-            raise Unavailable("several accounts have this name. Write it exactly.")
+            raise Unavailable(
+                "the names of several accounts differ from this name only in upper and lower "
+                "case. Write the name in its exact case."
+            )
         return alike[0] if alike else None
 
     def read(self, account_id: str, deadline: Deadline) -> ScimAccount | None:

@@ -46,7 +46,9 @@ def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mappin
                 retry_after_seconds=error.retry_after_seconds,
             ) from None
         if not answer.is_success:
-            raise Unavailable(f"directory {name!r}: a list was answered with {answer.status}")
+            raise Unavailable(
+                f"directory {name!r}: answered the request for a list with status {answer.status}"
+            )
         resources, total = _page(name, answer.body)
         for resource in resources:
             key = resource.get("id")

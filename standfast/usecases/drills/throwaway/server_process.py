@@ -97,9 +97,9 @@ class ServerProcess:
             closed = [path for path in self.folder.parents if not path.stat().st_mode & 0o001]
             if closed:
                 raise ProgramFailed(
-                    f"{closed[-1]}: the user nobody cannot enter it, and a database server does not"
-                    " run as root. Run the drill as another user, or set drills.folder to a folder"
-                    " that everybody may enter"
+                    f"{closed[-1]}: the user `nobody` cannot enter it, and a database server "
+                    "does not run as root. Run the drill as another user, or set drills.folder "
+                    "to a folder that everybody may enter"
                 )
             nobody = pwd.getpwnam("nobody")
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)

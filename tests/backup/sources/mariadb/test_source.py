@@ -138,7 +138,10 @@ def test_undumpable_history_is_reported_and_rows_kept(
         PERIOD FOR SYSTEM_TIME (a, b)) ENGINE=InnoDB WITH SYSTEM VERSIONING""",
     )
     cases = {
-        "Install one of MariaDB 10.11": (server(mariadb_server, programs=programs), VERSIONED),
+        "Install mariadb-dump of MariaDB 10.11": (
+            server(mariadb_server, programs=programs),
+            VERSIONED,
+        ),
         "keeps it by transactions": (server(mariadb_server), by_transaction),
     }
     for message, (one, tables) in cases.items():
