@@ -36,7 +36,7 @@ class PackBuffers:
             ) from error
 
     def release(self, buffer: memoryview) -> None:
-        """Return a buffer, and every view of it, to the pool."""
+        """Put a buffer, and every view of it, back into the pool."""
         self._free.append(buffer)
 
     def close(self) -> None:

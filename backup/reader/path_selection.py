@@ -110,7 +110,7 @@ class Selection:
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:
-    """Return the path of each folder above a path, the outermost first."""
+    """Yield the path of each folder above a path, the outermost first."""
     at = path.find(b"/")
     while at >= 0:
         yield path[:at]

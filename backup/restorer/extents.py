@@ -24,7 +24,7 @@ class Extents:
         return not self._left
 
     def take(self, length: int) -> Iterator[tuple[int, int]]:
-        """Return (start, length) of the next parts; `OSError` beyond the end."""
+        """Yield (start, length) of the next parts; `OSError` beyond the end."""
         while length:
             if not self._left:
                 raise OSError(errno.EFBIG, "has more content than its size says")

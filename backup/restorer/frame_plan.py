@@ -93,7 +93,7 @@ class FramePlan:
                 items = []  # the worker that reads the leaf reports the problem
 
     def units(self) -> Iterator[Unit]:
-        """Return the units in path order, each with the entries it writes early."""
+        """Yield the units in path order, each with the entries it writes early."""
         for unit in self._units:
             early = [self._early.at(position) for position in unit.early]
             yield Unit(stretches=unit.stretches, early=early)

@@ -40,7 +40,7 @@ _NEEDED_RIGHTS = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
 _GRANT = re.compile(
     r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
 )
-# Routines are stored there, except in MySQL from 8.0 on.
+# `mysql.proc` has the routines, except in MySQL from 8.0 on.
 _SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "
 _ENDING = partial(TextEndMarker, b"\n-- Dump completed")  # also of MySQL's mysqldump
 _DUMP_OPTIONS = (
