@@ -102,7 +102,7 @@ class Attempts:
             raise
 
     def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
-        """Return a step to the state `asking`; a new plan voids earlier approvals."""
+        """Set a step back to `asking`; a new plan voids earlier approvals."""
         incident_id, name, _ = lapsed.step_key
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.lapsed", now=now
@@ -185,7 +185,7 @@ class Attempts:
         return Batch(attempt=token, incident=incident_id, queue=queue, effects=tuple(rows))
 
     def _release(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
-        """Return the effects of a claim without an answer to planned."""
+        """Set the effects of an unconfirmed claim back to planned."""
         actor, action = f"runner:{runner}", "attempt.given_back"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
@@ -270,7 +270,7 @@ class Attempts:
         *,
         excluded: Collection[str] = (),
     ) -> int:
-        """Return failed effects to planned, except `excluded` ones; count them."""
+        """Set failed effects back to planned, except `excluded` ones; count them."""
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:

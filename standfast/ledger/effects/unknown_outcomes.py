@@ -177,7 +177,7 @@ def _settles_after(row: Row[Any], now: datetime) -> datetime:
 
 
 def resume_steps(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
-    """Return ended steps with planned effects to running."""
+    """Set ended steps with planned effects back to running."""
     for name, round_ in sorted(steps):
         write.update(
             step,

@@ -262,10 +262,10 @@ class Steps:
     ) -> bool:
         """Finish a round of a step; a skipped round begins and ends here.
 
-        Returns False and changes nothing if the round has ended already. With `only_settled`, this
-        applies too if one of its effects is in progress: the effect may have been planned again.
-        Damaged if effects of the round were changed outside the ledger, because a target could be
-        missing.
+        Returns False and changes nothing if the round has ended already. With `only_settled`, also
+        returns False while one of its effects is in progress: the effect may have been planned
+        again. Damaged if effects of the round were changed outside the ledger, because a target
+        could be missing.
         """
         if only_settled:
             refuse_changed_effects(self._database, incident_id, step_name, round_)

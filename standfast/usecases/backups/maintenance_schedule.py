@@ -51,7 +51,7 @@ class ScheduledTask:
 
 
 def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
-    """Return the tasks scheduled here besides the backups and the watchdog."""
+    """Yield the tasks scheduled here besides the backups and the watchdog."""
     backup = config.backup
     if backup.keeping.schedule is not None:
         yield ScheduledTask(kind="keep", subject=VAULT, schedule=backup.keeping.schedule)

@@ -35,7 +35,7 @@ _ASK = "ask"
 
 
 def reminders(installation: Installation) -> Iterator[Alarm]:
-    """Return an alarm for each obligation of live incidents, raised or not."""
+    """Yield an alarm for each obligation of live incidents, raised or not."""
     stated = installation.ledger.facts.stated_of()
     if not stated:
         return

@@ -37,7 +37,7 @@ class ServicePrediction:
 
     @property
     def verdict(self) -> str:
-        """Return whether the RTO will be met: likely, at risk, unlikely, unknown."""
+        """Return the outlook for the RTO: likely, at risk, unlikely or unknown."""
         found = self.prediction
         if found is None or not found.has_rest:
             is_late = found is not None and found.shortest_ms > self.rto_promised_ms

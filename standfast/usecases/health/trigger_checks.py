@@ -63,7 +63,7 @@ def _triggers(ground: Ground) -> Iterator[Check]:
 
 
 def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
-    """Return each fault of a trigger and its remedy."""
+    """Yield each fault of a trigger and its remedy."""
     for obstacle in obstacles(ground.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
     if isinstance(trigger, AlertTrigger):
@@ -80,7 +80,7 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
 def broken_tokens(
     ground: Ground, references: Iterable[SecretReference]
 ) -> Iterator[tuple[str, str]]:
-    """Return each fault of bearer tokens and its remedy."""
+    """Yield each fault of bearer tokens and its remedy."""
     for reference in references:
         try:
             if len(ground.resolver.resolve(reference).reveal()) < SHORTEST_TOKEN:

@@ -67,7 +67,7 @@ class Bucket:
             self._sleep(owed)
 
     def return_tokens(self, tokens: int) -> None:
-        """Return unused tokens."""
+        """Put unused tokens back into the bucket."""
         if self._per_second is not None and tokens:
             with self._guard:
                 self._level = min(self._burst / self._runners, self._level + tokens)

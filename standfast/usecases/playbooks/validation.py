@@ -57,7 +57,7 @@ def _checked(
 
 
 def _check_notice_texts(playbook: Playbook, config: Config) -> list[Problem]:
-    """Yield the notices that cannot be rendered in any incident."""
+    """Return a problem for each notice that no incident could render."""
     templates = read_templates(config.notices.templates)
     problems: list[Problem] = []
     for step in playbook.steps:

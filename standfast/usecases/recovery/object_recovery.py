@@ -119,7 +119,7 @@ def _has_file(folder: Path, act: ObjectAct) -> bool:
 
 @contextmanager
 def _restored_file(folder: Path, act: ObjectAct) -> Iterator[Path]:
-    """Check the size of a restored file; errors do not contain its name."""
+    """Yield a restored file after a check of its size; errors do not name it."""
     file = folder / os.fsdecode(act.path or b"")
     try:
         if file.stat(follow_symlinks=False).st_size != act.size:
