@@ -138,7 +138,7 @@ def upgrade(url: str, keys: Path, witness: Path, now: datetime) -> bool:
             write.exclude_writers()
             earlier = upgrade_schema(write.connection)
             if earlier is not None:
-                write.tell(from_schema=earlier, to_schema=HEAD)
+                write.add_detail(from_schema=earlier, to_schema=HEAD)
         if earlier is not None:
             Auditor(database, witness).sign_head(now)
         return earlier is not None

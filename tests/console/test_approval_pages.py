@@ -436,7 +436,7 @@ def test_note_of_the_reader_is_recorded(site: Site, incident: str) -> None:
     lee.get(f"/console/{incident}")
     page = lee.send("note", text="Seen <here>.")
     assert "Seen &lt;here&gt;." in page.text
-    (note,) = site.installation.ledger.notes.of(incident)
+    (note,) = site.installation.ledger.notes.of_incident(incident)
     assert (note.author, note.text) == ("lee", "Seen <here>.")
 
 

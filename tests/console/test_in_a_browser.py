@@ -189,7 +189,7 @@ def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     add_passkey(tab, site)
     until_shown(tab, "This device has a passkey of yours already.")
-    assert len(site.installation.ledger.passkeys.of("lee")) == 1
+    assert len(site.installation.ledger.passkeys.of_person("lee")) == 1
 
 
 def test_without_passkey_the_passphrase_signs(tab: Tab, site: Site) -> None:

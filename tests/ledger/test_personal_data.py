@@ -55,10 +55,10 @@ def test_keys_open_every_personal_value(ledger: Ledger) -> None:
         shown += [row.target, row.reason, str(row.details), str(row.prior), str(row.facts)]
     for listed in ledger.staff.all():
         shown += [listed.member.key, listed.member.full_name, *listed.member.accounts]
-    shown += [fact.reference for fact in ledger.facts.of(incident)]
+    shown += [fact.reference for fact in ledger.facts.of_incident(incident)]
     for affected in ledger.affected.lists(incident):
         shown += [str(page) for page in ledger.affected.pages(incident, affected)]
-    shown += [note.text for note in ledger.notes.of(incident)]
+    shown += [note.text for note in ledger.notes.of_incident(incident)]
     missing = {w for w, text in story.PERSONAL.items() if not any(text in one for one in shown)}
     # The playbook lacks the step of the answer; of the message's id, the ledger has only the
     # handle.

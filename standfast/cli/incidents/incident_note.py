@@ -59,7 +59,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
         if not rest:
             if files:
                 raise UsageError("note: the text is missing. Describe the files in a text")
-            notes = installation.ledger.notes.of(incident_id)
+            notes = installation.ledger.notes.of_incident(incident_id)
             lines = [line for listed in notes for line in _lines(listed, zone)]
             return call.say(
                 {"incident": incident_id, "notes": [_document(listed) for listed in notes]},

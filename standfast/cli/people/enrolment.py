@@ -160,7 +160,9 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
     with call.installation() as installation:
         now, zone = installation.clock(), installation.config.organisation.time_zone
         members = people(installation, with_contacts=contacts)
-        passkeys = {member.name: installation.ledger.passkeys.of(member.name) for member in members}
+        passkeys = {
+            member.name: installation.ledger.passkeys.of_person(member.name) for member in members
+        }
     document: list[Json] = []
     rows: list[list[str]] = []
     for member in members:

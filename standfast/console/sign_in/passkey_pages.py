@@ -114,7 +114,7 @@ class PasskeyPages:
         return f"Passkey {removed.id[:8]} is removed and can no longer sign."
 
     def _shown(self, session: Session, result: str = "", problem: str = "") -> str:
-        passkeys = self.installation.ledger.passkeys.of(session.person)
+        passkeys = self.installation.ledger.passkeys.of_person(session.person)
         handle = self.installation.ledger.cipher.mac("passkey handle", [session.person])
         report = PasskeysReport(
             heading=heading(self.installation),

@@ -245,7 +245,7 @@ class SignInPages:
     def seat(self, session: Session) -> Seat:
         """Return the data of the session for the header of a page."""
         origin = console_origin(self.installation)
-        passkeys = self.installation.ledger.passkeys.of(session.person)
+        passkeys = self.installation.ledger.passkeys.of_person(session.person)
         return Seat(
             person=session.person,
             form_word=session.form_word,
@@ -271,7 +271,7 @@ class SignInPages:
             return True
         if not session.passkey:
             return False
-        passkeys = self.installation.ledger.passkeys.of(session.person)
+        passkeys = self.installation.ledger.passkeys.of_person(session.person)
         return all(passkey.id != session.passkey for passkey in passkeys)
 
     def _identify(self, given: Fields) -> tuple[SignedIn, str]:

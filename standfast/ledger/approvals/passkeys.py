@@ -96,10 +96,10 @@ class Passkeys:
                 )
             if not write.insert_new(passkey, row):
                 raise UsageError("passkey: already added. Create a new one on the device.")
-            write.tell(passkey=row["id"][:8], origin=origin)
+            write.add_detail(passkey=row["id"][:8], origin=origin)
         return _opened(row)
 
-    def of(self, name: str) -> list[Passkey]:
+    def of_person(self, name: str) -> list[Passkey]:
         """Return the usable passkeys of a person, oldest first."""
         statement = (
             select(passkey)
@@ -124,7 +124,7 @@ class Passkeys:
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
         """Remove a passkey permanently; `id_` is its id or the start of it."""
-        devices = self.of(name)
+        devices = self.of_person(name)
         found = [device for device in devices if id_ and device.id.startswith(id_)]
         if len(found) != 1:
             ids = ", ".join(device.id[:8] for device in devices) or "none"
@@ -138,7 +138,7 @@ class Passkeys:
                 raise UsageError(
                     f"passkey {id_!r} of {name!r}: removed in the meantime. Nothing was changed."
                 )
-            write.tell(passkey=found[0].id[:8])
+            write.add_detail(passkey=found[0].id[:8])
         return found[0]
 
 

@@ -226,7 +226,7 @@ class Auditor:
         with self._database.write(actor="ledger", subject=subject, action=action, now=now) as write:
             write.exclude_writers()
             if rows.is_checkpoint_due(write.connection):
-                write.tell(**rows.checkpoint(write.connection))
+                write.add_detail(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
         """Sign a head as `sign_head`; return the newest head if read-only.

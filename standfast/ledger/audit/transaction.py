@@ -95,7 +95,7 @@ class Write:
     def is_postgresql(self) -> bool:
         return self.connection.dialect.name == "postgresql"
 
-    def tell(self, **facts: Json) -> None:
+    def add_detail(self, **facts: Json) -> None:
         """Add facts to the event's detail; they must not be personal."""
         self.detail.update(facts)
 

@@ -122,7 +122,7 @@ class Attempts:
                 asking["seal"] = seal_of_step(self._database, {**row, **asking})
             is_running = step.c.state == StepState.RUNNING.value
             if write.update(step, lapsed.step_key, is_running, **asking):
-                write.tell(step=name, why=str(lapsed))
+                write.add_detail(step=name, why=str(lapsed))
 
     def _claim(
         self,
@@ -157,7 +157,7 @@ class Attempts:
                 )
                 rows = [replace(row, prior=last_prior(earlier[row.handle])) for row in rows]
             tokens = [row.token for row in rows]
-            write.tell(
+            write.add_detail(
                 step=rows[0].step,
                 verb=queue.verb,
                 connector=queue.connector,
@@ -208,7 +208,7 @@ class Attempts:
                 [{"token": row.token, "state": planned, "tries": row.tries - 1} for row in taken],
             )
             write.update(attempt, (token,), ended_at=now)
-            write.tell(attempt=token, count=len(taken))
+            write.add_detail(attempt=token, count=len(taken))
 
     def receipt(
         self,
@@ -254,7 +254,7 @@ class Attempts:
             if batch.queue.verb != PAGE:
                 resume_steps(write, batch.incident, again)
             write.update(attempt, (batch.attempt,), ended_at=now)
-            write.tell(
+            write.add_detail(
                 attempt=batch.attempt,
                 verb=batch.queue.verb,
                 connector=batch.queue.connector,
@@ -303,7 +303,7 @@ class Attempts:
                     reason="",
                     is_accepted=False,
                 )
-            write.tell(count=len(found))
+            write.add_detail(count=len(found))
         return len(found)
 
     def _after(

@@ -227,7 +227,7 @@ def _refuse_held_unlocks(
         is_checked=True,
     )
     if kept:
-        write.tell(held_by_others=len(kept))
+        write.add_detail(held_by_others=len(kept))
     return [row for row in rows if row.handle not in holders]
 
 

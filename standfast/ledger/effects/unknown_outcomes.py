@@ -107,7 +107,7 @@ class UnknownOutcomes:
                     for row in lapsed
                 ],
             )
-            write.tell(attempts=len(lapsed), effects=len(lost))
+            write.add_detail(attempts=len(lapsed), effects=len(lost))
         return len(lost)
 
     def settle(
@@ -152,7 +152,7 @@ class UnknownOutcomes:
                 )
             write.update_many(effect, rows)
             resume_steps(write, incident_id, again)
-            write.tell(results=counts)
+            write.add_detail(results=counts)
 
     def _refuse_changed_attempts(
         self, write: Write, incident_id: str, tokens: Collection[str]

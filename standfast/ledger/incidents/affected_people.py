@@ -149,7 +149,7 @@ class AffectedPeople:
             )
             if is_planned:
                 write.update(incident, (incident_id,), joined=incident.c.joined + 1)
-            write.tell(number=number, people=people, digest=listed.digest, replaces=replaces)
+            write.add_detail(number=number, people=people, digest=listed.digest, replaces=replaces)
         return listed
 
     def _open(self, row: Row[Any]) -> AffectedList:

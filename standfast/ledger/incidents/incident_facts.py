@@ -51,7 +51,7 @@ class IncidentFacts:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    def of(self, incident_id: str) -> Facts:
+    def of_incident(self, incident_id: str) -> Facts:
         """Return the facts of an incident, in the order of their statement."""
         with self._database.reading() as connection:
             return Facts(self._read(connection, incident_id))
@@ -102,7 +102,7 @@ class IncidentFacts:
                     "recorded_at": fact.recorded_at,
                 },
             )
-            write.tell(kind=fact.kind.value, name=fact.name)
+            write.add_detail(kind=fact.kind.value, name=fact.name)
         return True
 
     def _read(self, connection: Connection, incident_id: str) -> list[Fact]:

@@ -40,7 +40,7 @@ class IncidentNotes:
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
-    def of(self, incident_id: str) -> list[Note]:
+    def of_incident(self, incident_id: str) -> list[Note]:
         """Return the notes of an incident, oldest first."""
         with self._database.reading() as connection:
             return self._read(connection, incident_id)
@@ -89,7 +89,7 @@ class IncidentNotes:
                     "recorded_at": now,
                 },
             )
-            write.tell(number=note.number, files=files, **(seal or {}))
+            write.add_detail(number=note.number, files=files, **(seal or {}))
         return note
 
     def _read(self, connection: Connection, incident_id: str) -> list[Note]:

@@ -103,26 +103,24 @@ class Incidents:
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             write.exclude_writers()  # concurrent triggers are processed one after another
-            self._database.rows.refuse_rolled_back(write.connection)
-            if message is not None and (
-                earlier := trigger_messages.find(write.connection, message)
-            ):
+            connection = write.connection
+            self._database.rows.refuse_rolled_back(connection)
+            if message is not None and (earlier := trigger_messages.find(connection, message)):
                 return earlier, True
             if trigger is not None and (
-                known := find_repeated(
-                    self._database, write.connection, trigger, scenario, mode, inputs
-                )
+                known := find_repeated(self._database, connection, trigger, scenario, mode, inputs)
             ):
                 added = add_targets(self._database, write, known, inputs)
                 write.subject = known.id
                 write.action = "trigger.joined" if added else "trigger.repeated"
-                write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest(), targets=added)
+                digest = hashlib.sha256(trigger.encode()).hexdigest()
+                write.add_detail(trigger=digest, targets=added)
                 if message is not None:
                     trigger_messages.keep(write, message, known.id)
                 return known.id, True
-            incident_id = _next_id(write.connection, self._database.cipher, now)
+            incident_id = _next_id(connection, self._database.cipher, now)
             write.subject = incident_id
-            write.tell(
+            write.add_detail(
                 scenario=scenario,
                 mode=mode.value,
                 signed_in=is_signed,
@@ -169,7 +167,7 @@ class Incidents:
             ).one()
             added = add_targets(self._database, write, row, inputs, is_by_person=is_signed)
             if added:
-                write.tell(targets=added, joined=row.joined + 1, signed_in=is_signed)
+                write.add_detail(targets=added, joined=row.joined + 1, signed_in=is_signed)
         return added
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:

@@ -62,7 +62,7 @@ class StepDecisions:
         with self._database.write(
             actor=person, subject=incident_id, action="word.rejected", now=now
         ) as write:
-            write.tell(step=step_name, why=why)
+            write.add_detail(step=step_name, why=why)
 
     def objection(
         self,
@@ -103,7 +103,7 @@ class StepDecisions:
             with self._database.write(
                 actor=person, subject=incident_id, action="approval.rejected", now=now
             ) as write:
-                write.tell(step=step_name, why=str(error))
+                write.add_detail(step=step_name, why=str(error))
             raise
 
     def _decide(
@@ -147,7 +147,7 @@ class StepDecisions:
                     "decide."
                 )
             if is_review:
-                write.tell(step=step_name, digest=asked.digest, is_review=True)
+                write.add_detail(step=step_name, digest=asked.digest, is_review=True)
                 return asked
             was_broken = asked.opens_at is not None
             asked = two_person_rule.question(self._database, connection, incident_id, step_name)
@@ -172,7 +172,7 @@ class StepDecisions:
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
                 asked = replace(asked, opens_at=at)
-            write.tell(
+            write.add_detail(
                 step=step_name,
                 digest=asked.digest,
                 given=asked.given,
@@ -190,12 +190,12 @@ class StepDecisions:
         void decision, such as one that a removed passkey signed.
         """
         if two_person_rule.is_void(self._database, write.connection, key, asked):
-            write.tell(replaces_void=True)
+            write.add_detail(replaces_void=True)
             about = {"digest": asked.digest, "nonce": asked.nonce}
             return write.replace(approval, key, **said, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
-            write.tell(instead_of=earlier)  # effects may have run on its approval
+            write.add_detail(instead_of=earlier)  # effects may have run on its approval
             return write.update(approval, key, **said)
         approved = approval.c.decision == APPROVE
         breaks = said["decision"] == BREAK_GLASS
@@ -217,7 +217,7 @@ class StepDecisions:
             ):
                 return False
             write.update(step, key, state=StepState.RUNNING.value)
-            write.tell(step=step_name, round=round_, digest=found["digest"])
+            write.add_detail(step=step_name, round=round_, digest=found["digest"])
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
@@ -252,7 +252,7 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id}: waits for no answer (it is "
                     f"{state}).{correct}"
                 )
-            write.tell(step=step_name, round=found.round)
+            write.add_detail(step=step_name, round=found.round)
 
     def answer_again(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
@@ -273,7 +273,7 @@ class StepDecisions:
             row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
             row["seal"] = seal_of_step(self._database, row)
             write.insert(step, row)
-            write.tell(step=step_name, round=round_, again=True)
+            write.add_detail(step=step_name, round=round_, again=True)
 
     def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
         place = answer_context(incident_id, step_name, round_)
@@ -325,7 +325,7 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id}: has not ended. Wait, or stop the "
                     "incident."
                 )
-            write.tell(step=step_name, round=found.round)
+            write.add_detail(step=step_name, round=found.round)
 
 
 def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:

@@ -169,7 +169,7 @@ def delete_unstarted_effects(
             if not found:
                 return dropped
             write.delete(effect, [(token,) for token in found])
-            write.tell(step=step_name, round=round_, effects=len(found))
+            write.add_detail(step=step_name, round=round_, effects=len(found))
         dropped += len(found)
 
 

@@ -97,7 +97,7 @@ class Steps:
                     actor=actor, subject=key[0], action="step.planned", now=now
                 ) as write:
                     write.insert_new(effect, *plan.page.rows.values())
-                    write.tell(step=key[1], round=key[2], effects=plan.page.drafts)
+                    write.add_detail(step=key[1], round=key[2], effects=plan.page.drafts)
             plan.add(draft_effects(self._database.cipher, *key, drafts, begin=plan.effects))
         return plan
 
@@ -136,7 +136,7 @@ class Steps:
                 write.insert_new(effect, *plan.page.rows.values())
             if expansion.notice is not None:
                 write.insert(notice, _notice_row(incident_id, step_name, round_, expansion.notice))
-            write.tell(
+            write.add_detail(
                 step=step_name,
                 round=round_,
                 effects=plan.effects,
@@ -176,7 +176,7 @@ class Steps:
             ):
                 return False
             insert_effect_page(write, self._database.cipher, incident_id, step_name, round_, pages)
-            write.tell(step=step_name, round=round_, people=len(pages))
+            write.add_detail(step=step_name, round=round_, people=len(pages))
         return True
 
     def escalate(
@@ -214,7 +214,7 @@ class Steps:
             changed = ("rung", "escalates_at", "roles", "seal")
             write.update(step, key, **{name: row[name] for name in changed})
             insert_effect_page(write, self._database.cipher, incident_id, step_name, round_, pages)
-            write.tell(
+            write.add_detail(
                 step=step_name, round=round_, rung=level, people=len(pages), may_also=[*may_also]
             )
         return True
@@ -229,7 +229,7 @@ class Steps:
             key = (incident_id, step_name, round_)
             if not write.update(step, key, step.c.joined < joined, joined=joined):
                 return False
-            write.tell(step=step_name, round=round_)
+            write.add_detail(step=step_name, round=round_)
         return True
 
     def refused(self, incident_id: str) -> set[tuple[str, int]]:
@@ -290,7 +290,7 @@ class Steps:
                 )
             )
             if changed:
-                write.tell(step=step_name, round=round_, state=state.value, reason=reason)
+                write.add_detail(step=step_name, round=round_, state=state.value, reason=reason)
         return changed
 
     def _is_settled(
@@ -331,7 +331,7 @@ class Steps:
             row["seal"] = seal_of_step(self._database, row)
             if not write.insert_new(step, row):
                 return False
-            write.tell(step=step_name, round=round_)
+            write.add_detail(step=step_name, round=round_)
         return True
 
 

@@ -64,7 +64,7 @@ def take_over_paused_undo(
                 not_before=None,
                 sealed_reason=seal_reason(database.cipher, row.verb, incident_id, row.token, why),
             )
-        write.tell(effects=refused)
+        write.add_detail(effects=refused)
     return refused == len(rows)
 
 

@@ -49,7 +49,7 @@ def find(connection: Connection, message: TriggerMessage) -> str:
 def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
     """Store a new message with its incident."""
     if message.lacking:
-        write.tell(lacking=message.lacking)
+        write.add_detail(lacking=message.lacking)
     write.insert(
         trigger_message,
         {

@@ -92,7 +92,7 @@ class Deliveries:
                     write, {token: reported[token] for token in tokens}, reason
                 )
                 if moved or done:
-                    write.tell(messages=moved, settled=done)
+                    write.add_detail(messages=moved, settled=done)
             changed, settled = changed + moved, settled + done
         return DeliveryChanges(changed=changed, settled=settled, foreign=len(reported) - known)
 

@@ -133,7 +133,7 @@ class Notices:
             lock_step_rows(write.connection, incident_id, step_name)
             for row in _running(write.connection, incident_id, step_name):
                 write.update(step, (incident_id, step_name, row.round), runs_from=NEVER)
-            write.tell(step=step_name)
+            write.add_detail(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Resume a notice; restart its abort window if it sent nothing."""
@@ -151,7 +151,7 @@ class Notices:
                 key = (incident_id, step_name, row.round)
                 wait = 0 if _has_begun(write.connection, *key) else row.hold_seconds
                 write.update(step, key, runs_from=now + timedelta(seconds=wait))
-            write.tell(step=step_name)
+            write.add_detail(step=step_name)
 
     def release(self, incident_id: str, step_name: str, actor: str, now: datetime) -> int:
         """Release the recipients after the canary; return their number."""
@@ -164,7 +164,7 @@ class Notices:
                 write.update_many(
                     effect, [{"token": row.token, "not_before": None} for row in page]
                 )
-                write.tell(step=step_name, recipients=len(page))
+                write.add_detail(step=step_name, recipients=len(page))
             changed += len(page)
             if len(page) < _PAGE:
                 return changed
@@ -192,7 +192,7 @@ class Notices:
                         for row in page
                     ],
                 )
-                write.tell(step=step_name, recipients=len(page))
+                write.add_detail(step=step_name, recipients=len(page))
             changed += len(page)
             if len(page) < _PAGE:
                 return changed
@@ -225,7 +225,7 @@ class Notices:
                 ),
             )
             if is_decided:
-                write.tell(step=row.step, effect=row.token, is_left_out=is_left_out)
+                write.add_detail(step=row.step, effect=row.token, is_left_out=is_left_out)
             return is_decided
 
     def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
@@ -250,7 +250,7 @@ class Notices:
                     ),
                 )
             if discarded:
-                write.tell(step=rows[0].step, letters=discarded)
+                write.add_detail(step=rows[0].step, letters=discarded)
         return discarded
 
     def next_step(self, incident_id: str, prefix: str) -> str:

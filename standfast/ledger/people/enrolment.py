@@ -112,9 +112,9 @@ class People:
             row["seal"] = seal_of_person(self._database, row)
             if not write.insert_new(person, row):
                 raise UsageError(f"person {name!r}: was used before. Choose another name.")
-            write.tell(roles=sorted(roles), is_founding=row["is_founding"])
+            write.add_detail(roles=sorted(roles), is_founding=row["is_founding"])
             if signer:
-                write.tell(signature=signer.sign("enrol", name, roles, now))
+                write.add_detail(signature=signer.sign("enrol", name, roles, now))
         return self.get(name)
 
     def refuse_enrolment(
@@ -157,7 +157,7 @@ class People:
             changed = {**row, "roles": canonical(all_roles).decode()}
             changed["seal"] = seal_of_person(self._database, changed)
             write.update(person, (name,), roles=changed["roles"], seal=changed["seal"])
-            write.tell(roles=all_roles, signature=signer.sign("grant", name, roles, now))
+            write.add_detail(roles=all_roles, signature=signer.sign("grant", name, roles, now))
         return self.get(name)
 
     def remove(
@@ -176,10 +176,10 @@ class People:
             if not signer.is_owner:
                 self._refuse_last(write.connection, row, signer, second, now)
             write.update(person, (name,), removed_at=now)
-            write.tell(signature=signer.sign("remove", name, (), now))
+            write.add_detail(signature=signer.sign("remove", name, (), now))
             if second:
                 signature = second.sign("remove", name, (), now)
-                write.tell(second=second.name, second_signature=signature)
+                write.add_detail(second=second.name, second_signature=signature)
 
     def _change(self, write: Write, name: str, signer: Signer) -> RowMapping:
         """Verify the signer and return the row of the person to change."""

@@ -99,7 +99,7 @@ class Staff:
                 if handle not in by_handle and row.gone_at is None:
                     write.update(staff, (source, handle), gone_at=now)
             if changes.added or changes.changed or changes.gone:
-                write.tell(
+                write.add_detail(
                     source=source,
                     added=len(changes.added),
                     changed=len(changes.changed),

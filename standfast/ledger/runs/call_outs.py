@@ -127,7 +127,7 @@ class CallOuts:
                 | {"state": CallOutState.OPEN.value, "started_at": now, "ended_at": None}
                 | {"summary": _summary(incident_id, covers, (), "", None)},
             )
-            write.tell(subject=subject, covers=len(covers))
+            write.add_detail(subject=subject, covers=len(covers))
         return True
 
     def begin_page(
@@ -147,7 +147,7 @@ class CallOuts:
                 return False
             pages = (*map(_without_result, current.pages), new)
             _store(write, current, pages=pages)
-            write.tell(person=person, sender=sender, number=len(pages))
+            write.add_detail(person=person, sender=sender, number=len(pages))
         return True
 
     def finish_page(
@@ -163,7 +163,9 @@ class CallOuts:
             done = replace(page, state=state)
             pages = (*current.pages[: number - 1], done, *current.pages[number:])
             _store(write, current, pages=pages)
-            write.tell(person=page.person, sender=page.sender, number=number, state=state.value)
+            write.add_detail(
+                person=page.person, sender=page.sender, number=number, state=state.value
+            )
 
     def end(
         self,
@@ -191,9 +193,9 @@ class CallOuts:
                 ended_at=now,
                 summary=_summary(current.incident, covers, current.pages, by, unanswered_at),
             )
-            write.tell(subject=current.subject, covers=len(covers), pages=len(current.pages))
+            write.add_detail(subject=current.subject, covers=len(covers), pages=len(current.pages))
             if state is CallOutState.ACKNOWLEDGED and unanswered_at is not None:
-                write.tell(is_late=True)
+                write.add_detail(is_late=True)
         return True
 
     def open(self) -> list[CallOut]:

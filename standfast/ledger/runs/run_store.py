@@ -60,7 +60,7 @@ class Runs:
                 {"id": token, "kind": kind, "subject": subject, "way": way, "state": "running"}
                 | {"started_at": now, "ended_at": None, "summary": running_summary(origin)},
             )
-            write.tell(set=subject, way=way)
+            write.add_detail(set=subject, way=way)
         return token
 
     def finish(
@@ -73,7 +73,7 @@ class Runs:
             write.update(
                 run, (token,), state=state, ended_at=now, summary=canonical(summary).decode()
             )
-            write.tell(**summary)
+            write.add_detail(**summary)
 
     def note(
         self,
@@ -100,7 +100,7 @@ class Runs:
             if write.insert_new(run, {**row, "started_at": now, **values}) or write.update(
                 run, (token,), other, **values
             ):
-                write.tell(set=subject, **summary)
+                write.add_detail(set=subject, **summary)
 
     def all(
         self,

@@ -72,7 +72,7 @@ def _events(installation: Installation, incident_id: str) -> list[Event]:
     due = [(clock.obligation, clock.due.strict) for clock in clocks if is_open(clock) and clock.due]
     if not due:
         return []
-    stated_at = max(fact.recorded_at for fact in installation.ledger.facts.of(incident_id))
+    stated_at = max(fact.recorded_at for fact in installation.ledger.facts.of_incident(incident_id))
     return [_event(stated_at, incident_id, obligation, moment) for obligation, moment in due]
 
 

@@ -37,7 +37,7 @@ _ENDED = frozenset(
 def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock, ...]:
     """Return every clock of an incident, missed ones first, then by due date."""
     installation.ledger.incidents.get(incident_id)
-    facts = installation.ledger.facts.of(incident_id)
+    facts = installation.ledger.facts.of_incident(incident_id)
     found = clocks(
         obligations(installation.config), facts, reach(installation.config), installation.clock()
     )
@@ -89,7 +89,7 @@ def filled_form(installation: Installation, incident_id: str, obligation_id: str
         if clock.obligation.id == obligation_id:
             organisation = installation.config.organisation
             known = {"contact": f"{organisation.name}, {organisation.contact_line}"}
-            return form_of(clock, installation.ledger.facts.of(incident_id), known)
+            return form_of(clock, installation.ledger.facts.of_incident(incident_id), known)
     ids = [clock.obligation.id for clock in found]
     raise UsageError(
         f"obligation {obligation_id!r}: not in this incident. List the obligations with "
@@ -174,7 +174,10 @@ def _refuse_withdrawal_of_nothing(
     """Raise UsageError if the fact to withdraw was never stated."""
     if statement.kind not in (FactKind.NOTIFIED, FactKind.DELAY) or statement.is_so is not False:
         return
-    if installation.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
+    if (
+        installation.ledger.facts.of_incident(incident_id).latest(statement.kind, statement.name)
+        is None
+    ):
         state = "notified" if statement.kind is FactKind.NOTIFIED else "to wait"
         raise UsageError(
             f"{incident_id}: no statement says that {statement.name} was {state}; nothing is "
@@ -186,7 +189,7 @@ def _refuse_early_receipt(installation: Installation, incident_id: str, at: date
     """Raise UsageError for a receipt from before the incident: a typing error."""
     stated = [
         fact.at
-        for fact in installation.ledger.facts.of(incident_id)
+        for fact in installation.ledger.facts.of_incident(incident_id)
         if fact.kind is FactKind.TIME and fact.at is not None
     ]
     first = min([installation.ledger.incidents.get(incident_id).opened_at, *stated])
@@ -232,7 +235,9 @@ def _refuse_past_delay(
     """Raise UsageError for a past delay, unless it ends a current delay."""
     if statement.at is None or statement.at > now:
         return
-    current = installation.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
+    current = installation.ledger.facts.of_incident(incident_id).latest(
+        FactKind.DELAY, statement.name
+    )
     is_current = (
         current is not None
         and current.is_so is not False
@@ -256,7 +261,9 @@ def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
     """Return the statement dated now; UsageError if a time is stated already."""
-    stated = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
+    stated = installation.ledger.facts.of_incident(incident_id).latest(
+        FactKind.TIME, statement.name
+    )
     if stated is not None and stated.at is not None:
         raise UsageError(
             f"{statement.name}: stated already, at "

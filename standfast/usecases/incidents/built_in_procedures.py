@@ -265,7 +265,9 @@ class _FactStatement(_BuiltInProcedure):
     def _done(self, order: Order) -> Result:
         now, details = self._installation.clock(), order.details
         name, given = str(details["fact"]), details.get("at")
-        known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
+        known = self._installation.ledger.facts.of_incident(self._incident).latest(
+            FactKind.TIME, name
+        )
         if known is not None and given is None:
             # A statement without a time does not move the start of a running legal clock.
             return self._stated(order, known.at or now, is_news=False)

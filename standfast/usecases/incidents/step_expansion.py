@@ -193,7 +193,7 @@ def _expand_once(
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
     own = (incident_id, step_name)  # earlier rounds of this step are counted with the step itself
     # Read the ledger outside `try`: if it is unreachable, the step must not fail.
-    facts = ledger.facts.of(incident_id)
+    facts = ledger.facts.of_incident(incident_id)
     locked = locked_today(
         ledger, state.mode, installation.clock(), installation.config, excluded_step=own
     )

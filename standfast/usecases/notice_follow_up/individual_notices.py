@@ -90,7 +90,7 @@ def plan_individual_notice(
     refuse_blocked(
         installation.config,
         incident_id,
-        installation.ledger.facts.of(incident_id),
+        installation.ledger.facts.of_incident(incident_id),
         installation.clock(),
     )
     step_name = _step_name(installation, row)

@@ -45,7 +45,7 @@ _in_use: set[str] = set()  # names of the folders that this process uses
 
 def incident_time(installation: Installation, incident_id: str) -> datetime:
     """Return the earliest known moment of the incident."""
-    facts = installation.ledger.facts.of(incident_id)
+    facts = installation.ledger.facts.of_incident(incident_id)
     known = [facts.latest(FactKind.TIME, name) for name in _STATED_TIMES]
     stated = [fact.at for fact in known if fact is not None and fact.at is not None]
     return min([installation.ledger.incidents.get(incident_id).opened_at, *stated])

@@ -120,7 +120,7 @@ def incident_report(
                 files=note.files,
                 folder=note.folder,
             )
-            for note in installation.ledger.notes.of(incident_id)
+            for note in installation.ledger.notes.of_incident(incident_id)
         ),
         seal_key=_seal_key(installation),
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),

@@ -140,8 +140,8 @@ def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> N
 
     Facts that were stated about the live incident meanwhile are not replaced.
     """
-    stated, facts = installation.ledger.facts.of(plan_id), installation.ledger.facts
-    known = {(fact.kind, fact.name) for fact in facts.of(incident_id)}
+    stated, facts = installation.ledger.facts.of_incident(plan_id), installation.ledger.facts
+    known = {(fact.kind, fact.name) for fact in facts.of_incident(incident_id)}
     for kind, name in dict.fromkeys((fact.kind, fact.name) for fact in stated):
         fact = stated.latest(kind, name)
         if fact is None or (kind, name) in known:

@@ -100,7 +100,7 @@ def test_added_passkey_is_announced_by_mail(tmp_path: Path, smtp_server: SmtpSer
         lee.sign_in("lee")
         add(lee, Device())
         assert "The mail about it failed" not in lee.text
-        (added,) = site.installation.ledger.passkeys.of("lee")
+        (added,) = site.installation.ledger.passkeys.of_person("lee")
     (mail,) = smtp_server.delivered
     assert mail.recipients == ("lee@example.com",)
     body = mail.message.get_body(("plain",))
@@ -110,7 +110,7 @@ def test_added_passkey_is_announced_by_mail(tmp_path: Path, smtp_server: SmtpSer
 
 def test_page_reports_unsent_passkey_mail(site: Site, lee: Browser, device: Device) -> None:
     assert "The mail about it failed" in lee.text
-    assert len(site.installation.ledger.passkeys.of("lee")) == 1
+    assert len(site.installation.ledger.passkeys.of_person("lee")) == 1
 
 
 def test_a_passkey_refuses(site: Site, lee: Browser, device: Device) -> None:
@@ -251,7 +251,7 @@ def test_removed_passkey_ends_its_session(site: Site, lee: Browser, device: Devi
     phone = Browser(site)
     sign_in(phone, device)
     assert "Sign out" in phone.get("/console").text
-    (one,) = site.installation.ledger.passkeys.of("lee")
+    (one,) = site.installation.ledger.passkeys.of_person("lee")
     remove_passkey(site.installation, "lee", one.id)
     assert "Sign out" not in phone.get("/console").text
     assert "Sign out" in lee.get("/console").text
@@ -285,17 +285,17 @@ def test_passphrases_are_not_guessed_by_adding_passkeys(site: Site) -> None:
     codes = [add(lee, Device(), f"a wrong guess {number}").status_code for number in range(7)]
     assert codes == [409] * 7
     assert "Too many attempts" in lee.text
-    assert site.installation.ledger.passkeys.of("lee") == []
+    assert site.installation.ledger.passkeys.of_person("lee") == []
 
 
 def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device: Device) -> None:
-    (theirs,) = site.installation.ledger.passkeys.of("lee")
+    (theirs,) = site.installation.ledger.passkeys.of_person("lee")
     kim = Browser(site)
     kim.sign_in("kim")
     kim.get("/console/passkeys")
     kim.post("/console/passkeys/remove", {"word": kim.word, "id": theirs.id})
     assert "has no passkey" in kim.text
-    assert site.installation.ledger.passkeys.of("lee") == [theirs]
+    assert site.installation.ledger.passkeys.of_person("lee") == [theirs]
 
 
 def test_passkey_forms_need_the_same_origin(site: Site, lee: Browser) -> None:
@@ -306,7 +306,7 @@ def test_passkey_forms_need_the_same_origin(site: Site, lee: Browser) -> None:
     assert other.status_code == 403
     wrong = lee.post("/console/passkeys/add", {**fields, "word": "another"})
     assert 'name="passphrase"' in wrong.text
-    assert site.installation.ledger.passkeys.of("lee") == []
+    assert site.installation.ledger.passkeys.of_person("lee") == []
 
 
 def test_passphrase_guesses_do_not_block_passkeys(site: Site, lee: Browser, device: Device) -> None:

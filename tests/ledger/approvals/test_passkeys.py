@@ -117,7 +117,7 @@ def test_nobody_adds_a_passkey_to_another_persons_name(ledger: Ledger) -> None:
         enrol(ledger, name)
     with pytest.raises(ApprovalRefused, match="passphrase of 'ann': wrong"):
         add(ledger, "ann", Device(), by="ben")
-    assert ledger.passkeys.of("ann") == []
+    assert ledger.passkeys.of_person("ann") == []
 
 
 def test_removed_passkey_invalidates_its_signatures(
@@ -127,7 +127,7 @@ def test_removed_passkey_invalidates_its_signatures(
     id_ = add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device))
     ledger.passkeys.remove("ann", id_[:8], "os:test", NOW)
-    assert ledger.passkeys.of("ann") == []
+    assert ledger.passkeys.of_person("ann") == []
     with pytest.raises(ApprovalRefused, match="0 of 1 approvals verify"):
         claim(ledger, incident, runner(ledger, incident))
     with pytest.raises(ApprovalRefused, match=r"'ann'.*removed"):

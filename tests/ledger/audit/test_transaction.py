@@ -46,7 +46,7 @@ def test_one_transaction_has_one_event(ledger: Ledger) -> None:
     with _write(ledger) as write:
         write.insert(run, _run("a"), _run("b"))
         write.update(run, ("a",), state="done")
-        write.tell(count=2)
+        write.add_detail(count=2)
     (event,) = ledger.timeline()[before:]
     assert (event.actor, event.action, event.detail) == ("olga", "test.wrote", {"count": 2})
     assert event.at == NOW

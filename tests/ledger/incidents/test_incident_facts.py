@@ -27,7 +27,7 @@ def test_fact_is_returned_as_stated(ledger: Ledger) -> None:
     for statement in stated:
         assert ledger.facts.state(incident, statement, "olga", LATER)
     expected = [statement.stated("olga", LATER) for statement in stated]
-    assert list(ledger.facts.of(incident)) == expected
+    assert list(ledger.facts.of_incident(incident)) == expected
     assert ledger.audit.verify().is_whole
 
 
@@ -40,7 +40,7 @@ def test_later_statement_keeps_the_earlier_one(ledger: Ledger) -> None:
     ledger.facts.state(incident, AWARE, "olga", NOW)
     other = Statement(kind=FactKind.TIME, name="awareness", at=LATER)
     ledger.facts.state(incident, other, "ada", LATER)
-    facts = ledger.facts.of(incident)
+    facts = ledger.facts.of_incident(incident)
     assert [fact.at for fact in facts.all_of(FactKind.TIME, "awareness")] == [NOW, LATER]
     latest = facts.latest(FactKind.TIME, "awareness")
     assert isinstance(latest, Fact)
@@ -53,13 +53,13 @@ def test_repeated_statement_leaves_no_event(ledger: Ledger) -> None:
     events = ledger.newest_event()
     assert not ledger.facts.state(incident, AWARE, "ada", LATER)
     assert ledger.newest_event() == events
-    assert len(list(ledger.facts.of(incident))) == 1
+    assert len(list(ledger.facts.of_incident(incident))) == 1
 
 
 def test_facts_belong_to_one_incident(ledger: Ledger) -> None:
     one, other = open_incident(ledger), open_incident(ledger)
     ledger.facts.state(one, AWARE, "olga", NOW)
-    assert list(ledger.facts.of(other)) == []
+    assert list(ledger.facts.of_incident(other)) == []
 
 
 def test_a_fact_of_no_incident_is_refused(ledger: Ledger) -> None:
@@ -71,4 +71,4 @@ def test_empty_statement_is_refused(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     with pytest.raises(ValueError, match="lacks its value"):
         ledger.facts.state(incident, Statement(kind=FactKind.AFFECTED, name="US-CA"), "olga", NOW)
-    assert list(ledger.facts.of(incident)) == []
+    assert list(ledger.facts.of_incident(incident)) == []

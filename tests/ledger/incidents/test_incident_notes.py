@@ -15,9 +15,9 @@ def test_notes_are_returned_as_added(ledger: Ledger) -> None:
     second = ledger.notes.add(
         one, "A letter.", author="ada", now=LATER, files=1, folder="notes/7", seal={"manifest": "m"}
     )
-    assert ledger.notes.of(one) == [first, second]
+    assert ledger.notes.of_incident(one) == [first, second]
     assert (second.number, second.author, second.recorded_at) == (2, "ada", LATER)
-    assert ledger.notes.of(other) == []
+    assert ledger.notes.of_incident(other) == []
     event = ledger.timeline(one)[-1]
     assert (event.action, event.actor) == ("incident.noted", "ada")
     assert event.detail == {"number": 2, "files": 1, "manifest": "m"}

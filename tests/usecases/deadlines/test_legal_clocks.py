@@ -193,7 +193,7 @@ def test_unfit_fact_is_refused(
     incident = office.open_incident()
     with pytest.raises(UsageError, match=says):
         office.state(incident, kind, name, **what)
-    assert list(office.installation.ledger.facts.of(incident)) == []
+    assert list(office.installation.ledger.facts.of_incident(incident)) == []
 
 
 def test_each_mark_reminds_once_until_receipt(office: Office) -> None:
@@ -373,7 +373,7 @@ def test_people_are_not_notified_while_forbidden(office: Office) -> None:
     installation = office.installation
 
     def ask() -> None:
-        facts = installation.ledger.facts.of(incident)
+        facts = installation.ledger.facts.of_incident(incident)
         refuse_blocked(installation.config, incident, facts, installation.clock())
 
     with pytest.raises(Refused, match="Maryland AG") as refused:

@@ -97,7 +97,7 @@ def test_repeat_completes_an_interrupted_note(
             add_note(installation, incident, "A demand.", [letter], by="lee")
     for _ in range(2):
         added = add_note(installation, incident, "A demand.", [letter], by="lee")
-    assert (added.note.number, len(installation.ledger.notes.of(incident))) == (1, 1)
+    assert (added.note.number, len(installation.ledger.notes.of_incident(incident))) == (1, 1)
     notes = installation.config.custody.folder / incident / "notes"
     assert [place.name for place in notes.iterdir()] == [added.note.folder.partition("/")[2]]
     assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
@@ -118,4 +118,8 @@ def test_unusable_notes_record_nothing(
     installation.config.custody.key.unlink()
     with pytest.raises(StandfastError):
         add_note(installation, incident, "A letter.", [letter])
-    assert installation.ledger.notes.of(incident) == installation.ledger.notes.of(played) == []
+    assert (
+        installation.ledger.notes.of_incident(incident)
+        == installation.ledger.notes.of_incident(played)
+        == []
+    )

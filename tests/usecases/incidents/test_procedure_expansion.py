@@ -242,7 +242,7 @@ def test_fact_starts_clocks_with_its_author(installation: Installation) -> None:
     steps = "  know: {title: K, do: deadlines.start, with: {fact: detection, note: seen at desk}}"
     case = opened(installation, steps)
     assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
-    (fact,) = installation.ledger.facts.of(case)
+    (fact,) = installation.ledger.facts.of_incident(case)
     assert (fact.kind, fact.name, fact.author) == (FactKind.TIME, "detection", "dana")
     assert fact.reference == "seen at desk"
     report = planned(installation, steps.replace("detection", "tuesday"))
@@ -261,7 +261,7 @@ def test_clock_counts_from_opening_or_answer(
     lifecycle.advance(installation, case, "direct")
     step_decisions.answer(installation, case, "sure", "yes", by=None)
     lifecycle.advance(installation, case, "direct")
-    facts = installation.ledger.facts.of(case)
+    facts = installation.ledger.facts.of_incident(case)
     times = {fact.name: fact.at for fact in facts}
     answered = [e.at for e in installation.ledger.timeline(case) if e.action == "step.answered"]
     assert times == {
@@ -368,4 +368,4 @@ def test_an_exercise_calls_nothing(installation: Installation) -> None:
     assert outcome.exit_status is ExitStatus.DONE, outcome
     assert isolated(installation) == set()
     assert (installation.config.folder / "ivr").read_text() == "normal\n"
-    assert list(installation.ledger.facts.of(case)) == []
+    assert list(installation.ledger.facts.of_incident(case)) == []
