@@ -177,7 +177,9 @@ def move(
 
     The stored code is dropped under the old name, and created under the new one if `with_code` is
     set. Tables that are not in the content stay. A table that another program created under the new
-    name, and that would prevent the move, is moved to the database `kept_as`.
+    name, and that would prevent the move, is moved to the database `kept_as`. Without `kept_as`,
+    nobody else may have rights on the new name: a table that it has was moved before the
+    interruption, and a table of the same name under the old name stays.
     """
     execute(
         programs,
@@ -188,10 +190,11 @@ def move(
     summary = summarise(programs, old)
     if summary.exists:
         _end_sessions(programs, old)
+        present = {} if kept_as else summarise(programs, new).tables
         drop_code(programs, old, content.code, summary.code)
         _move_tables(
             programs,
-            [name for name in content.tables if name in summary.tables],
+            [name for name in content.tables if name in summary.tables and name not in present],
             old,
             new,
             kept_as,

@@ -78,6 +78,19 @@ def test_moved_database_returns_with_all_parts(
     assert [OTHER] not in server.rows("SHOW DATABASES")
 
 
+def test_interrupted_move_leaves_a_table_created_since(
+    server: Mariadb, address: MariadbServer, tmp_path: Path
+) -> None:
+    target = MariadbTarget(address, tmp_path)
+    content = target.content(NAME)
+    target.move(content, NAME, OTHER, is_aside=True)  # its process dies before it is recorded
+    server.execute("CREATE TABLE m (i INT)", "INSERT INTO m VALUES (9)", database=NAME)
+    target.move(content, NAME, OTHER, is_aside=True)
+    assert server.rows("SELECT i FROM m", database=NAME) == [["9"]]
+    assert server.rows("SELECT i FROM m", database=OTHER) == []
+    assert server.rows(f"SELECT id FROM {QUOTED}", database=OTHER) == [["1"]]
+
+
 def test_table_in_the_way_of_a_return_is_kept(
     server: Mariadb, address: MariadbServer, tmp_path: Path
 ) -> None:
