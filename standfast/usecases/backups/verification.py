@@ -5,8 +5,8 @@ The checks themselves are in `backup/checker/verification.py`.
 Rules
 - After a verification with a sound history, the newest recovery points go to the witness outside
   the vault. The next verification compares the vault with the witness, and so detects a rollback.
-- Damage stays open until a check that could have found it does not find it again. A check of the
-  object lists cannot clear damage in the bytes of a pack, and a sample cannot clear damage in
+- Damage stays open until a later check examines the damaged part and finds no damage. A check of
+  the object lists cannot clear damage in the bytes of a pack, and a sample cannot clear damage in
   content that it did not draw.
 - If the last check of object locks found all of them right, the next one starts from the time of
   that check; otherwise it checks all objects. This time comes from the ledger, not from the vault.

@@ -121,7 +121,7 @@ class _Hidden:
         self._references: list[SecretReference] = []
 
     def add(self, values: Iterable[str]) -> None:
-        """Hide values, each of their lines, and the text after a directory's name."""
+        """Hide values, each of their lines, and the name in `directory:name`."""
         for value in values:
             parts = (value, *value.splitlines(), value.partition(":")[2])
             self._values |= {
