@@ -5,8 +5,8 @@ Its own process makes its processor time measurable.
 At its first request it reads the ledger through a separate connection: the messages of the request
 must be recorded there as begun already.
 
-It enforces SendGrid's limits, refuses one request in a hundred for a second (429), and stores only
-two numbers of each message, so that a million messages fit into its memory.
+It enforces SendGrid's limits, refuses one request in a hundred with 429, to be repeated after a
+second, and stores only two numbers of each message, so that a million messages fit into its memory.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Facts:
         """Return all statements about a subject, latest last."""
         return [fact for fact in self._facts if fact.kind is kind and fact.name == name]
 
-    def as_before(self, fact: Fact) -> "Facts":
+    def facts_before(self, fact: Fact) -> "Facts":
         """Return the facts that were stated before a fact."""
         return Facts(self._facts[: self._facts.index(fact)])
 

@@ -256,7 +256,7 @@ class _Run:
         for fact in facts:
             if (fact.kind, fact.name) not in subjects:
                 continue
-            earlier = _begun(start, facts.as_before(fact))
+            earlier = _begun(start, facts.facts_before(fact))
             later = _begun(start, facts.facts_through(fact))
             if earlier is None or later is None or earlier.at == later.at:
                 continue
