@@ -56,6 +56,8 @@ from standfast.config.value_types import (
 NAME_PLACEHOLDER = "Our contact centre"
 CONTACT_PLACEHOLDER = "the telephone number that you already have from us"
 
+ServeRole = Literal["all", "api", "watch", "respond", "worker", "drills"]
+
 
 class OrganisationConfig(Section):
     """Your organisation, as notices and reports name it."""
@@ -241,6 +243,13 @@ class ServeConfig(Section):
         "as `PREFECT_API_AUTH_STRING`: anybody that may change its deployments can run any "
         "command here. Never set it on a machine with `drills.identity`.",
         examples=["http://127.0.0.1:4200/api"],
+    )
+    hosts: Mapping[Line, Annotated[Items[ServeRole], Field(min_length=1)]] = Field(
+        default={},
+        description="The machines that must run `standfast serve`, by their `hostname`, and the "
+        "roles of each (`standfast serve --role`). People are notified if one has not been seen "
+        "for 15 minutes, also if it never appeared. Use the same list on all hosts.",
+        examples=[{"host-1": ["all"], "host-2": ["worker", "respond"]}],
     )
     prefect_home: Place = Field(
         default=Path("prefect"),

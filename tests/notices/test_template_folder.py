@@ -35,6 +35,7 @@ def test_the_shipped_notices_are_these() -> None:
         "customers-service-outage",
         "deadline-reminder",
         "glass-broken",
+        "host-missing",
         "incident-opened",
         "incident-waits",
         "partners",

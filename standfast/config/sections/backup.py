@@ -324,8 +324,8 @@ class BackupConfig(Section):
     alarm_roles: Items[Line] = Field(
         default=(),
         description="The roles whose people receive alarms: a backup that is too old, changed "
-        "unusually or is damaged, objects without the required lock, and a verification, drill "
-        "or retention run that is late. Default: all enrolled people.",
+        "unusually or is damaged, objects without the required lock, a verification, drill or "
+        "retention run that is late, and a missing machine. Default: all enrolled people.",
         examples=[["operator"]],
     )
     keeping: KeepingConfig = Field(

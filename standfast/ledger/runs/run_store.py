@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, desc, or_, select
+from sqlalchemy import Row, desc, func, or_, select
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.host_name import host_name
@@ -213,6 +213,18 @@ class Runners:
                 select(runner).where(_IS_SERVE, runner.c.ended_at.is_(None))
             ).all()
         return {row.host for row in rows if _is_alive(row, now)}
+
+    def last_seen(self, now: datetime) -> dict[tuple[str, str], datetime]:
+        """Map the host and way of each `serve` to the last time at which it lived."""
+        last = func.max(func.coalesce(runner.c.ended_at, runner.c.alive_until))
+        query = (
+            select(runner.c.host, runner.c.way, last)
+            .where(runner.c.incident.is_(None))
+            .group_by(runner.c.host, runner.c.way)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {(host, way): min(until, now) for host, way, until in rows}
 
     def live(self, incident_id: str | None, now: datetime) -> list[str]:
         """Return the live runners of an incident, or those of `serve` for None."""

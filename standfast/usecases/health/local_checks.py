@@ -176,6 +176,12 @@ def _serve(ground: Ground) -> Iterator[Check]:
             f"no `standfast serve` runs{where}: nothing is backed up on schedule",
             "start `standfast serve` as a service",
         )
+    if hosts - {machine} and not settings.hosts:
+        yield warn(
+            "serve",
+            "other machines run `standfast serve` as well: nobody is notified if one stops",
+            "name all of them in serve.hosts",
+        )
 
 
 def _answers(api: str) -> bool:

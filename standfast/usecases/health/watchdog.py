@@ -6,8 +6,8 @@ Rules
 - A set whose scheduled backup is missing is reported, with the age of its last good backup.
 - People are notified once when one of these faults appears, and once when it ends: a set whose
   newest complete point is too old, a backup that changed far more than usual, a damaged vault,
-  objects without the required lock, and missing retention runs, verifications or drills. Legal
-  clocks and overdue entries of the calendar send reminders.
+  objects without the required lock, missing retention runs, verifications or drills, and a missing
+  machine. Legal clocks and overdue entries of the calendar send reminders.
 - An error in one incident is reported and stops nothing else.
 """
 
@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.records import Json
+from standfast.usecases.alarms.missing_hosts import HOST, missing_host_alarms
 from standfast.usecases.alarms.notification import (
     Alarm,
     age_alarm,
@@ -136,6 +137,8 @@ def keep_watch(
     if not only_drills:
         calendar = installation.config.continuity.calendar
         end_removed(installation, PRACTICE, {f"{PRACTICE}.{name}" for name in calendar}, way)
+        hosts = installation.config.serve.hosts
+        end_removed(installation, HOST, {f"{HOST}.{name}" for name in hosts}, way)
     return WatchOutcome(
         carried_on=tuple(carried_on),
         died=died,
@@ -157,6 +160,7 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
     yield lock_alarm(is_unlocked=are_retention_locks_wrong(verifications(installation)))
     yield from reminders(installation)
     yield from practice_alarms(installation)
+    yield from missing_host_alarms(installation)
 
 
 def resume_incidents(

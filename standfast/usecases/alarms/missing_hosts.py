@@ -1,0 +1,56 @@
+"""Alarms about machines of `serve.hosts` that do not run `standfast serve`.
+
+Rules
+- A role of a machine is missing if no `serve` with it has lived for `LIMIT`. Its lease lasts five
+  minutes, so people are notified within 20 minutes after a machine dies.
+- A machine that never appeared is missing from the start of the ledger, so that a machine that was
+  forgotten is noticed as well.
+- Each machine with the role `watch`, `worker` or `all` checks all machines; one of them notifies.
+- If another role of the machine stops, people are notified again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from standfast.usecases.alarms.notification import Alarm
+from standfast.usecases.core.installation import Installation
+
+HOST = "host"  # the kind of these alarms
+LIMIT = timedelta(minutes=10)  # after the end of the lease
+_MINUTE = timedelta(minutes=1)
+_WAYS = {"all": "serve", "respond": "serve"}  # the other roles have ways of their own
+
+Seen = Mapping[tuple[str, str], datetime]  # the last time, by machine and way
+
+
+def missing_host_alarms(installation: Installation) -> Iterator[Alarm]:
+    """Yield the alarm of each machine of `serve.hosts`."""
+    expected = installation.config.serve.hosts
+    if not expected:
+        return
+    now = installation.clock()
+    seen = installation.ledger.runners.last_seen(now)
+    began_at = installation.ledger.audit.began_at() or now
+    for machine, roles in expected.items():
+        yield _alarm(machine, roles, seen, began_at, now)
+
+
+def _alarm(
+    machine: str, roles: Sequence[str], seen: Seen, began_at: datetime, now: datetime
+) -> Alarm:
+    times = {role: seen.get((machine, _WAYS.get(role, f"serve {role}"))) for role in roles}
+    missing = {role: at for role, at in times.items() if now - (at or began_at) > LIMIT}
+    known = [at for at in missing.values() if at is not None]
+    named = ", ".join(sorted(missing))
+    return Alarm(
+        subject=f"{HOST}.{machine}",
+        shown=machine,
+        is_raised=bool(missing),
+        template="host-missing",
+        values={
+            "roles": named,
+            "was_seen": bool(known),
+            "minutes": (now - min(known)) // _MINUTE if known else 0,
+        },
+        about=named,
+    )
