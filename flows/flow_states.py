@@ -1,18 +1,29 @@
-"""States that Prefect shows for outcomes.
+"""States, and references to reports, that Prefect shows for outcomes.
 
-A failure is a state with a message, not an exception: Prefect would write the pickled exception to
-its disk, and the traceback to its log.
+Rules
+- A failure is a state with a message, not an exception: Prefect would write the pickled exception
+  to its disk, and the traceback to its log.
+- A reference is an artifact with a digest and a link or a command, never the content: reports and
+  incident pages name systems and people, and readers of Prefect may not see them (decision 0075).
+- The key of an artifact is the subject, so that Prefect shows the newest reference first.
+- No error of Prefect about a reference affects the run, which has ended already.
 """
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.error_boundary import FlowFailed, FlowInProgress, in_installation
+from standfast.config import Config
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
+from standfast.host_name import host_name
 from standfast.usecases.core.installation import Installation
 
 _NOT_A_FAILURE = frozenset({ExitStatus.PARTIAL, ExitStatus.WAITS_FOR_PEOPLE})
@@ -44,3 +55,30 @@ def run_to_state(
 def as_flow(state: State[Any]) -> State[None]:
     """Return the state of the only task; Prefect shows "1/1 states failed"."""
     return State(type=state.type, name=state.name, message=state.message)
+
+
+def refer_to_drill_report(subject: str, report: Path | None, digest: str) -> None:
+    """Show where the signed report of a drill is; without a report, nothing."""
+    if report is None:
+        return
+    text = (
+        f"Report `{report.name}` on {host_name()}, SHA-256 `{digest}`. For its page, run "
+        f"`standfast drill report {subject} --to PAGE.html` there."
+    )
+    with suppress(Exception):
+        create_markdown_artifact(text, key=_key("drill-report", subject))
+
+
+def refer_to_incident(config: Config, incident: str) -> None:
+    """Show the page of an incident in the console, or the command for it."""
+    key, command = _key("incident", incident), f"`standfast incident status {incident}`"
+    with suppress(Exception):
+        if config.serve.console is None:
+            create_markdown_artifact(f"Run {command}.", key=key)
+        else:
+            page = f"{config.serve.console.rstrip('/')}/console/{incident}"
+            create_link_artifact(page, incident, key=key, description=f"Or run {command}.")
+
+
+def _key(kind: str, subject: str) -> str:
+    return f"{kind}-" + re.sub("[^a-z0-9]+", "-", subject.lower()).strip("-")

@@ -7,7 +7,7 @@ milliseconds to each.
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import run_to_state
+from flows.flow_states import refer_to_incident, run_to_state
 from flows.response_claim import engaged
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
@@ -26,6 +26,7 @@ def respond_to_incident(config: str, incident: str) -> State[None]:
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         with engaged(incident):
             outcome = advance(installation, incident, "prefect")
+        refer_to_incident(installation.config, incident)
         steps = outcome.state.playbook.steps
         return outcome.exit_status, (
             f"{incident}: {len(outcome.state.steps)} of {len(steps)} steps begun"

@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, run_to_state
+from flows.flow_states import as_flow, refer_to_drill_report, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import run_drill
@@ -29,6 +29,7 @@ def drill(config: str, set_name: str, compares: bool) -> State[None]:
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = run_drill(installation, set_name, None, way="prefect", compares=compares)
+        refer_to_drill_report(set_name, outcome.report, outcome.report_digest)
         files = outcome.restored.files if outcome.restored else 0
         usable = "never usable" if outcome.has_failed else "RTO not measured"
         if outcome.rto_ms is not None:

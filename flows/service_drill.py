@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, run_to_state
+from flows.flow_states import as_flow, refer_to_drill_report, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.service_drill import drill_services
@@ -26,6 +26,7 @@ def drill(config: str, service: str) -> State[None]:
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = drill_services(installation, [service], None, way="prefect")
+        refer_to_drill_report(service, outcome.report, outcome.report_digest)
         usable = "not usable or not measured"
         if outcome.rto_ms is not None:
             usable = f"usable after {outcome.rto_ms} ms"

@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.flow_states import as_flow, run_to_state
+from flows.flow_states import as_flow, refer_to_drill_report, run_to_state
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.surprise_drill import drill_by_surprise
@@ -23,6 +23,7 @@ def drill(config: str) -> State[None]:
         outcome = drill_by_surprise(installation, "prefect")
         if outcome is None:
             return ExitStatus.DONE, "no surprise drill is due"
+        refer_to_drill_report(outcome.run, outcome.report, outcome.report_digest)
         return outcome.exit_status, f"run {outcome.run}: {len(outcome.drills)} sets"
 
     return run_to_state(config, work)

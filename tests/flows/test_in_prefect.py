@@ -206,6 +206,19 @@ def test_progress_is_an_artifact_of_counts(ran: Ran) -> None:
     assert all("files" in one[3] or one[3] == "done at once" for one in shown)
 
 
+def test_drill_report_is_an_artifact_without_content(ran: Ran) -> None:
+    shown = {one[0]: one[2] for one in ran.artifacts if one[1] == "markdown"}
+    with installation_at(ran.config_file) as installation:
+        drills = {run.subject: run.summary for run in installation.ledger.runs.all("drill")}
+    for key, subject, command in (
+        ("drill-report-main", "main", "drill report main"),
+        ("drill-report-crm", "service.crm", "drill report crm"),
+    ):
+        assert drills[subject]["report"] in shown[key]  # the digest of the signed report
+        assert command in shown[key]
+    assert f"standfast incident status {ran.incident}" in shown[f"incident-{ran.incident}"]
+
+
 def test_a_failure_shows_with_our_words(ran: Ran) -> None:
     kind, _, message = ran.states["unknown set"]
     assert kind == "FAILED"

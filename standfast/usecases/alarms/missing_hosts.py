@@ -1,4 +1,4 @@
-"""Alarms about machines of `serve.hosts` that do not run `standfast serve`.
+"""Alarms about machines of `serve.hosts` without `standfast serve`.
 
 Rules
 - A role of a machine is missing if no `serve` with it has lived for `LIMIT`. Its lease lasts five

@@ -11,7 +11,7 @@ from standfast.ledger.runs.run_store import SERVE_LEASE
 from standfast.usecases.alarms.missing_hosts import LIMIT
 from standfast.usecases.health.watchdog import keep_watch
 from tests.servers.smtp import SmtpServer
-from tests.usecases.alarmed import WatchedHost, watched_host, both
+from tests.usecases.alarmed import WatchedHost, both, watched_host
 
 OTHER = "desk-2"
 HOSTS = f"""
@@ -24,7 +24,7 @@ HOSTS = f"""
 def host(
     tmp_path: Path, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WatchedHost]:
-    """Open an installation; the runners that a test registers are those of `OTHER`."""
+    """Open an installation; register new runners as those of `OTHER`."""
     monkeypatch.setattr(run_store, "host_name", lambda: OTHER)
     with watched_host(tmp_path, smtp_server, HOSTS) as host:
         yield host
