@@ -121,6 +121,18 @@ def test_reminders_reach_only_the_circle(site: Site) -> None:
     assert told.summary["people"] == 1
 
 
+def test_acknowledgement_covers_no_hidden_incident(site: Site) -> None:
+    hidden = opened(site, "agents:mallory")
+    inputs, calls = {"accounts": ["agents:trudy"]}, site.installation.ledger.call_outs
+    case = open_incident(
+        site.installation, "lock", inputs, mode=Mode.LIVE, opened_by="os:test"
+    ).incident
+    assert calls.begin("trigger.siem", case, [hidden, case], "os:test", site.installation.clock())
+    assert acknowledge(site.installation, {}, case, "dana").ended == 1
+    (found,) = calls.of_incident(case)
+    assert found.covers == (case,)
+
+
 def test_call_out_pages_only_the_circle(site: Site) -> None:
     rota = OnCallConfig.model_validate({"fallback": ["duty-manager", "operator"], "rounds": 1})
     config = site.installation.config.model_copy(update={"on_call": rota})

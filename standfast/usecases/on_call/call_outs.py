@@ -9,8 +9,8 @@ Rules
   waits: an outage of the network must not use up the pages.
 - A trigger has at most one open call-out, however many incidents it opens meanwhile. The next one
   begins ten minutes after the last: a flood of alerts pages as one alert does.
-- An acknowledgement does not cover incidents in which an account of the person is a target. Another
-  call-out begins for these incidents.
+- An acknowledgement does not cover incidents in which an account of the person is a target, or that
+  are hidden from the person. Another call-out begins for these incidents.
 - An unanswered call-out can be acknowledged late. It then covers only what it covered when it
   ended. Another call-out begins for everything newer.
 """
@@ -104,12 +104,12 @@ def acknowledge(
     _refuse_unfit(installation, incident_id, by)
     calls, ended, late = installation.ledger.call_outs, 0, 0
     for call_out, every in unacknowledged_call_outs(installation, triggers, row.id):
-        targeted = {
+        covered = {
             incident
             for incident in set(map(incident_of, every))
-            if _is_target(installation, incident, by)
+            if _may_cover(installation, incident, by)
         }
-        covers = [name for name in every if incident_of(name) not in targeted]
+        covers = [name for name in every if incident_of(name) in covered]
         if calls.end(call_out, CallOutState.ACKNOWLEDGED, covers, by, installation.clock()):
             is_late = call_out.state is CallOutState.UNANSWERED
             ended, late = ended + 1, late + is_late
@@ -253,6 +253,15 @@ def _is_target(installation: Installation, incident_id: str, name: str) -> bool:
     )
     own = account_spellings([*person.accounts, person.name, person.mail])
     return bool(accounts_named(load(row.playbook, row.scenario), row.inputs) & own)
+
+
+def _may_cover(installation: Installation, incident_id: str, name: str) -> bool:
+    """Return whether an acknowledgement of the person covers an incident."""
+    row, person = (
+        installation.ledger.incidents.get(incident_id),
+        installation.ledger.people.get(name),
+    )
+    return is_visible(row, person) and not _is_target(installation, incident_id, name)
 
 
 def _refuse_unfit(installation: Installation, incident_id: str, by: str) -> None:
