@@ -79,7 +79,8 @@ class _Event:
     def __init__(self, event: Mapping[str, Any], rota_zone: ZoneInfo) -> None:
         self.zone: tzinfo = getattr(event["DTSTART"].dt, "tzinfo", None) or rota_zone
         self.uid = str(event.get("UID", ""))
-        self.name = str(event.get("SUMMARY", "")).strip().casefold()[:_LONGEST_NAME]
+        title = "".join(filter(str.isprintable, str(event.get("SUMMARY", ""))))
+        self.name = title.strip().casefold()[:_LONGEST_NAME]
         self.start = self._local(event["DTSTART"].dt)
         self.length: timedelta = (
             self._local(event["DTEND"].dt) - self.start

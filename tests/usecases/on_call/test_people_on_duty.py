@@ -152,6 +152,12 @@ def test_repetition_within_a_day_is_refused(tmp_path: Path, part: str) -> None:
         on_duty(config_of(tmp_path, calendar="rota.ics"), at("2026-01-06T09:00"))
 
 
+def test_name_has_no_control_characters(tmp_path: Path) -> None:
+    (tmp_path / "rota.ics").write_text(WEEKLY.replace(" Lee", "L\x1b[2Jee\\nx\u202e"))
+    found = on_duty(config_of(tmp_path, calendar="rota.ics"), at("2026-01-06T09:00"))
+    assert found == ("l[2jeex",)
+
+
 def test_abandoned_calendar_ends_its_work(tmp_path: Path) -> None:
     start = WEEKLY.index("BEGIN:VEVENT")
     event = WEEKLY[start : WEEKLY.index("BEGIN:VEVENT", start + 1)].replace("WEEKLY", "DAILY")
