@@ -88,9 +88,9 @@ def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
     next_step = f"Next: `standfast incident open {scenario}` with the same inputs."
     if stuck:
         next_step = (
-            f"Next: correct the cause shown at {', '.join(stuck)}. `standfast incident open "
-            f"{scenario}` works before that too: these steps fail and the other steps run. To "
-            "lock accounts only: `standfast lock ACCOUNT…`."
+            f"Next: correct the cause shown at {', '.join(stuck)}. If you run `standfast incident "
+            f"open {scenario}` before the correction, these steps fail and the other steps run. "
+            "To lock accounts only: `standfast lock ACCOUNT…`."
         )
     return call.say(report.as_json(), [*as_lines(report), next_step], report.exit_status)
 

@@ -243,7 +243,8 @@ class People:
             if second.name not in {row["name"] for row in unconnected} - {leaving["name"]}:
                 raise ApprovalRefused(
                     f"{second.name!r}: cannot be the second signer. Choose an approver that was "
-                    f"enrolled more than a day ago and does not count as one with {signer.name!r}."
+                    "enrolled more than a day ago and does not count together with "
+                    f"{signer.name!r}."
                 )
         for group in (able, unconnected):
             if leaving["name"] in {candidate["name"] for candidate in group}:
