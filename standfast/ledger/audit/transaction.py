@@ -11,7 +11,8 @@ Rules
   keys, every later verification would fail.
 - A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
   (`row_verification`). Otherwise the new event would confirm a manipulated value.
-- A transaction has one event, or none if it changed nothing and has no detail.
+- A transaction has one event, or none if it changed nothing and has no detail. An act about two
+  incidents adds a further event without changes to the same transaction (`add_event`).
 - The event is inserted last, under a lock on the end of the chain: on PostgreSQL, transactions run
   in parallel until they insert their event.
 - SQL statements that every transaction uses are built once, because building a statement takes
@@ -50,7 +51,7 @@ from standfast.ledger.audit.row_verification import VERIFIED_TABLES, RowVerifier
 from standfast.ledger.database.bulk_write import Values, change_many, insert_many, insert_missing
 from standfast.ledger.database.connections import writing
 from standfast.ledger.schema.tables import as_stored, audit_event, incident
-from standfast.records import Json
+from standfast.records import Json, JsonObject
 
 _KEYS_A_STATEMENT = 500  # far below the limits of SQLite and PostgreSQL on bound values
 _CHAIN_LOCK = 7_236_114  # number of the PostgreSQL advisory lock; no other lock has it
@@ -87,6 +88,7 @@ class Write:
     seal: Callable[[str], str]  # returns the MAC over an event's hash
     rows: RowVerifier
     detail: dict[str, Json] = field(default_factory=dict)
+    _further: list[tuple[str, JsonObject]] = field(default_factory=list)  # subject, detail
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
     _deleted: set[tuple[str, Key]] = field(default_factory=set)
     _read_back: dict[tuple[str, Key], str] = field(default_factory=dict)  # digests of rows
@@ -98,6 +100,10 @@ class Write:
     def add_detail(self, **facts: Json) -> None:
         """Add facts to the event's detail; they must not be personal."""
         self.detail.update(facts)
+
+    def add_event(self, subject: str, detail: JsonObject) -> None:
+        """Add an event of this action about another subject, without changes."""
+        self._further.append((subject, detail))
 
     def exclude_writers(self) -> None:
         """Exclude other writers until the end of the transaction."""
@@ -235,25 +241,36 @@ class Write:
         return found
 
     def finish(self) -> None:
-        """Append the event of this transaction."""
+        """Append the events of this transaction."""
         changes = self.changes()
-        if not changes and not self.detail:
+        if not changes and not self.detail and not self._further:
             return
         self.exclude_writers()
         tail = self.connection.execute(_TAIL).first()
         if tail:
             refuse_other_keys(self.seal, (tail.hash, tail.seal), self._first)
+        end = (tail.sequence, tail.hash) if tail else None
+        end = self._append(end, self.subject, self.detail, changes)
+        for subject, detail in self._further:
+            end = self._append(end, subject, detail, {})
+
+    def _append(
+        self, end: tuple[int, str] | None, subject: str, detail: JsonObject, changes: JsonObject
+    ) -> tuple[int, str]:
+        """Append one event after `end` (sequence, hash); return the new end."""
         event = next_event(
-            (tail.sequence, tail.hash) if tail else None,
+            end,
             at=self.now,
             actor=self.actor,
-            subject=self.subject,
+            subject=subject,
             action=self.action,
-            detail=self.detail,
+            detail=detail,
             changes=changes,
         )
-        values = {**event, "at": self.now, "seal": self.seal(str(event["hash"]))}
+        digest = str(event["hash"])
+        values = {**event, "at": self.now, "seal": self.seal(digest)}
         self.connection.execute(insert(audit_event), values)
+        return (end[0] if end else 0) + 1, digest
 
     def _first(self) -> tuple[str, str] | None:
         row = self.connection.execute(_FIRST).first()

@@ -174,10 +174,13 @@ class CallOuts:
         covers: Sequence[str],
         actor: str,
         now: datetime,
+        *,
+        named: str = "",
     ) -> bool:
         """End a call-out, with the final `covers`; False if it has ended.
 
-        For ACKNOWLEDGED, `actor` is the person, and the call-out may have ended as unanswered.
+        For ACKNOWLEDGED, `actor` is the person, and the call-out may have ended as unanswered. The
+        timeline of the incident `named` gets the event too.
         """
         with self._write(state.value, call_out.incident, actor, now) as write:
             write.exclude_writers()
@@ -193,9 +196,13 @@ class CallOuts:
                 ended_at=now,
                 summary=_summary(current.incident, covers, current.pages, by, unanswered_at),
             )
-            write.add_detail(subject=current.subject, covers=len(covers), pages=len(current.pages))
-            if state is CallOutState.ACKNOWLEDGED and unanswered_at is not None:
-                write.add_detail(is_late=True)
+            is_late = state is CallOutState.ACKNOWLEDGED and unanswered_at is not None
+            late: dict[str, Json] = {"is_late": True} if is_late else {}
+            write.add_detail(
+                subject=current.subject, covers=len(covers), pages=len(current.pages), **late
+            )
+            if named not in ("", current.incident):
+                write.add_event(named, {"subject": current.subject, **late})
         return True
 
     def open(self) -> list[CallOut]:

@@ -24,7 +24,7 @@ from standfast.errors import ApprovalRefused
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.runs.call_outs import CallOut, CallOutState, incident_of
 from standfast.playbook.parser.playbook_file import load
-from standfast.records import EffectState, Json, Mode
+from standfast.records import EffectState, Mode
 from standfast.usecases.core.incident_visibility import (
     account_spellings,
     accounts_named,
@@ -110,13 +110,15 @@ def acknowledge(
             if _may_cover(installation, incident, by)
         }
         covers = [name for name in every if incident_of(name) in covered]
-        if calls.end(call_out, CallOutState.ACKNOWLEDGED, covers, by, installation.clock()):
-            is_late = call_out.state is CallOutState.UNANSWERED
-            ended, late = ended + 1, late + is_late
-            if call_out.incident != row.id:  # the event is in the timelines of both incidents
-                detail: dict[str, Json] = {"subject": call_out.subject}
-                detail |= {"is_late": True} if is_late else {}
-                installation.record_event(row.id, "call-out.acknowledged", detail, by=by)
+        if calls.end(
+            call_out,
+            CallOutState.ACKNOWLEDGED,
+            covers,
+            by,
+            installation.clock(),
+            named=row.id,
+        ):
+            ended, late = ended + 1, late + (call_out.state is CallOutState.UNANSWERED)
     earlier = next(iter(calls.of_incident(row.id)), None)
     return Acknowledgement(
         incident=row.id, ended=ended, late=late, earlier=None if ended else earlier

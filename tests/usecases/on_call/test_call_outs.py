@@ -391,6 +391,21 @@ def killed(method: Callable[..., Any], *, is_after: bool) -> Callable[..., Any]:
     return call
 
 
+def test_killed_acknowledgement_is_in_both_timelines_or_in_none(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [centre.opened("agent01")]
+    centre.attend()
+    cases.append(centre.opened("agent02"))
+    monkeypatch.setattr(CallOuts, "end", killed(CallOuts.end, is_after=True))
+    with pytest.raises(Killed):
+        centre.acknowledge(cases[1])
+    timeline = centre.installation.ledger.timeline
+    ends = [[e.actor for e in timeline(c) if e.action.endswith("acknowledged")] for c in cases]
+    assert ends == [["lee"], ["lee"]]
+    assert centre.installation.ledger.audit.verify().is_whole
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("is_after", [False, True])
 @pytest.mark.parametrize("name", ["begin", "begin_page", "finish_page", "end"])
