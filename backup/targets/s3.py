@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+from botocore.handlers import validate_ascii_metadata
 
 from backup.errors import BackupError, UnsafePath
 from backup.stores.s3 import S3Options
@@ -68,6 +69,10 @@ class BucketTarget:
         self._part_bytes = part_bytes
         self._calls, self._traits = open_bucket(options, pause=pause, jitter=jitter)
         self._client = self._calls.client
+        # Stores accept metadata that is not ASCII, and only boto3 refuses it.
+        for call in ("PutObject", "CreateMultipartUpload"):
+            event = f"before-parameter-build.s3.{call}"
+            self._client.meta.events.unregister(event, validate_ascii_metadata)
 
     def refuse_unsafe(self, prefix: str) -> None:
         """Raise an error if an added version could not be removed again.

@@ -1,6 +1,8 @@
 """Properties of an object as extended attributes `user.s3.*`, and back.
 
-Tags, access lists and locks have no attribute.
+- Tags, access lists and locks have no attribute.
+- S3 itself returns only ASCII: it encodes other text. Some stores return the bytes that they got.
+  boto3 reads these as Latin-1, though it sends text as UTF-8; `headers_of` undoes that.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,23 +41,30 @@ def attributes_of(answer: Mapping[str, Any]) -> dict[bytes, bytes]:
 def headers_of(attributes: Attributes) -> dict[str, Any]:
     """Return the arguments of a PUT that restores the attributes.
 
-    Raise `UnsafePath` for a value that no header can have.
+    Raise `UnsafePath` for a name that no header can have, and for a value that is no text.
     """
     known = dict(attributes)
     try:
         headers: dict[str, Any] = {
-            header: known[name].decode("ascii")
-            for header, name in _HEADERS.items()
-            if name in known
+            header: _as_sent(known[name]) for header, name in _HEADERS.items() if name in known
         }
         metadata = {
-            name.removeprefix(_METADATA).decode("ascii"): value.decode("ascii")
+            name.removeprefix(_METADATA).decode("ascii"): _as_sent(value)
             for name, value in known.items()
             if name.startswith(_METADATA)
         }
     except UnicodeDecodeError:
         raise UnsafePath("an object has metadata that S3 does not accept") from None
     return headers | ({"Metadata": metadata} if metadata else {})
+
+
+def _as_sent(value: bytes) -> str:
+    """Return the text that a PUT sends so that a GET returns this value."""
+    text = value.decode()
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def version_of(attributes: Attributes) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.handlers import validate_ascii_metadata
 
 from backup.errors import StoreUnavailable
 from backup.targets.s3 import BucketTarget
@@ -69,6 +70,29 @@ def test_objects_equal_the_backup_and_undo_is_exact(tmp_path: Path, bucket: Buck
         assert objects(bucket) == before
         assert version_count(bucket) == versions
         assert [status.state for status in recovery_status(installation, case).sets] == ["returned"]
+
+
+def test_properties_that_are_not_ascii_are_restored(tmp_path: Path, bucket: Bucket) -> None:
+    client, place = bucket.client(bucket.admin), {"Bucket": bucket.name, "Key": "calls/3.wav"}
+    event = "before-parameter-build.s3.PutObject"
+    client.meta.events.unregister(event, validate_ascii_metadata)  # as a program without boto3
+    client.put_object(
+        **place,
+        Body=b"third call",
+        Metadata={"agent": "Jürgen €"},
+        ContentDisposition='attachment; filename="Gespräch.wav"',
+    )
+    with installation_at(with_bucket(tmp_path, bucket)) as installation:
+        before = client.head_object(**place)
+        client.put_object(**place, Body=ENCRYPTED)
+        _, outcome = recovered(installation)
+        assert outcome.exit_status is ExitStatus.DONE, outcome
+        after = client.head_object(**place)
+        assert after["VersionId"] != before["VersionId"]
+        assert after["Metadata"] == before["Metadata"]
+        assert after["Metadata"]["agent"].encode("latin-1").decode() == "Jürgen €"
+        assert after["ContentDisposition"] == before["ContentDisposition"]
+        assert contents(bucket) == CALLS | {NOTE: b"pay", "calls/3.wav": b"third call"}
 
 
 def test_approval_shows_the_counts(tmp_path: Path, bucket: Bucket) -> None:
