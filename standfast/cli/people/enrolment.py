@@ -155,7 +155,8 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
 @click.pass_obj
 def list_people(call: Call, contacts: bool) -> ExitStatus:
     """List the people that may approve, with their roles."""
-    from standfast.usecases.incidents.result_summary import FRESH, people
+    from standfast.ledger.approvals.objections import MINIMUM_ENROLMENT_AGE
+    from standfast.usecases.incidents.result_summary import people
 
     with call.installation() as installation:
         now, zone = installation.clock(), installation.config.organisation.time_zone
@@ -180,8 +181,8 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
             ", ".join(member.roles) or "no role",
             f"since {member.enrolled_at:%Y-%m-%d}",
         ]
-        if not member.is_founding and now < member.enrolled_at + FRESH:
-            row[-1] = f"can approve from {minute(member.enrolled_at + FRESH, zone)}"
+        if not member.is_founding and now < member.enrolled_at + MINIMUM_ENROLMENT_AGE:
+            row[-1] = f"can approve from {minute(member.enrolled_at + MINIMUM_ENROLMENT_AGE, zone)}"
         ids = [key.id[:8] for key in passkeys[member.name]]
         row.append(f"{counted(len(ids), 'passkey')}: {', '.join(ids)}" if ids else "no passkey")
         if contacts:

@@ -30,8 +30,7 @@ from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.tables import audit_event, effect, incident, person, step
 
-_FRESH = timedelta(days=1)
-
+MINIMUM_ENROLMENT_AGE = timedelta(days=1)  # of an approver, except for founding approvers
 
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 _FIRST_JOINED = (
@@ -247,4 +246,4 @@ def _nobody(name: str) -> str:
 
 def is_fresh(who: RowMapping, now: datetime) -> bool:
     """Return whether the enrolment is too recent to be trusted."""
-    return not who["is_founding"] and now - who["enrolled_at"] < _FRESH
+    return not who["is_founding"] and now - who["enrolled_at"] < MINIMUM_ENROLMENT_AGE

@@ -14,12 +14,12 @@ from datetime import datetime
 from standfast.config.sections.deadlines import DeadlinesConfig
 from standfast.deadlines.working_days import working_days
 from standfast.errors import ConfigurationError, StandfastError
+from standfast.ledger.approvals.objections import MINIMUM_ENROLMENT_AGE
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.model import Playbook, StepKind
 from standfast.plurals import counted
 from standfast.usecases.deadlines.obligations import obligations, reach
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
-from standfast.usecases.incidents.result_summary import FRESH
 from standfast.usecases.playbooks import library
 
 _SHOWN = 3  # number of playbooks that are named; the others are counted
@@ -155,7 +155,9 @@ def _wanted(
 
 
 def _has_old_enrolment(people: Sequence[Person], now: datetime) -> bool:
-    return any(person.is_founding or now - person.enrolled_at >= FRESH for person in people)
+    return any(
+        person.is_founding or now - person.enrolled_at >= MINIMUM_ENROLMENT_AGE for person in people
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

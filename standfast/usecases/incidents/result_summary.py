@@ -10,7 +10,6 @@ Rules
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from standfast.adapters.senders.letters import WRITTEN
 from standfast.errors import UsageError
@@ -32,7 +31,6 @@ from standfast.usecases.notices.delivery_accounting import (
     OLD_NOTIFIED_BY_STEP,
 )
 
-FRESH = timedelta(days=1)  # minimum age of an approver's enrolment, except for founding approvers
 MORE_PEOPLE = (
     "`standfast people add` enrols more people, who may approve after one day, or immediately if "
     "the owner's key signs the enrolment"
