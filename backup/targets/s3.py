@@ -10,6 +10,8 @@
 - A default lock and MFA Delete are refused, because an added version could then not be removed.
 - If the answer to a put is lost, the put is repeated, and both versions are returned. A version is
   recognised as our own by its bytes, among the versions newer than those that the caller knew.
+- A delete marker has nothing to recognise it by. If the answer to a hide is lost and there is a
+  newer marker, it may be of another program: it is not returned as added.
 - An object over 64 MiB is sent in parts. Parts of an interrupted upload are not visible as an
   object; a lifecycle rule of the bucket removes them.
 """
@@ -137,23 +139,25 @@ class BucketTarget:
         ]
 
     def hide(self, key: str, *, newest_marker: str) -> list[str]:
-        """Add a delete marker; return the markers that were added."""
+        """Add a delete marker; return what was added.
+
+        Nothing is returned if an answer was lost and there is a marker of unknown origin.
+        """
         attempts = 0
 
-        def hide() -> str:
+        def hide() -> list[str]:
             nonlocal attempts
             attempts += 1
+            if attempts > 1 and self.newer_markers(key, newest_marker):
+                return []
             answer: dict[str, Any] = self._client.delete_object(Bucket=self._bucket, Key=key)
             if answer.get("DeleteMarker") is not True:
                 raise Garbled
-            return _added(answer)
+            return [_added(answer)]
 
-        marker = self._calls("hiding an object", hide)
-        if attempts == 1:
-            return [marker]
-        return list({marker: None} | dict.fromkeys(self.own_markers(key, newest_marker)))
+        return self._calls("hiding an object", hide)
 
-    def own_markers(self, key: str, newest_marker: str) -> list[str]:
+    def newer_markers(self, key: str, newest_marker: str) -> list[str]:
         """Return the delete markers that are newer than a known one."""
         return [row.version_id for row in self._newer(key, newest_marker, is_marker=True)]
 

@@ -103,6 +103,7 @@ def replace_objects(
             source=bucket.source,
             path=bucket.name,
             objects=record.count(ActState.DONE),
+            unknown=record.count_unknown(),
             versions_sha256=record.digest(),
         )
 
@@ -138,7 +139,9 @@ def take_bucket_back(
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
         target = open_target(installation, journal.set_name, bucket)
         take_objects_back(target, record, bucket.restored_folder)
-        journal.write(RETURNED, source=bucket.source, path=bucket.name)
+        record.compare(target.rows(bucket.prefix))
+        unknown = record.count_unknown()
+        journal.write(RETURNED, source=bucket.source, path=bucket.name, unknown=unknown)
 
 
 def return_objects(
@@ -146,8 +149,8 @@ def return_objects(
 ) -> None:
     """Remove the versions that the recovery added; the undo, repeatable.
 
-    Raise StandfastError at the end if another program has changed objects since the recovery: these
-    keep their present content.
+    Raise StandfastError at the end if another program has changed objects since the recovery, or if
+    objects are hidden by markers of unknown origin: these keep their present state.
     """
     replaced = journal.find_replaced(bucket.source)
     if replaced is None or not bucket.record_file.exists():
@@ -164,12 +167,21 @@ def return_objects(
             )
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
         changed = remove_added(target, record, bucket.prefix)
+        unknown = record.count_unknown()
         journal.write(
             RETURNED,
             source=bucket.source,
             path=bucket.name,
             objects=record.count(ActState.REMOVED),
             changed=changed,
+            unknown=unknown,
+        )
+    if unknown:
+        raise StandfastError(
+            f"{bucket.name}: {counted(unknown, 'object')} stayed hidden by delete markers that the "
+            "recovery or another program added when an answer was lost; all others were returned "
+            f"as far as they had not changed. Table unknown_markers of {bucket.record_file} names "
+            "the markers. Remove those of the recovery, then retry the undo, or close the incident."
         )
     if changed:
         raise StandfastError(

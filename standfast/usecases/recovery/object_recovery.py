@@ -10,6 +10,8 @@ Rules
 - Acts are done in batches. A batch is durable as begun before its first call, and as done after its
   last one. After a crash, the versions of the begun acts are looked up, and again at the end: the
   bucket may store an object after the process that sent it has died.
+- A delete marker without a receipt may be of another program, such as a legitimate deletion. It is
+  never removed: it is recorded as unknown, and the object stays hidden until a person decides.
 - An object that another program changed since the listing is left alone, and counted.
 """
 
@@ -48,6 +50,7 @@ def put_objects(
         observe()
         record.mark(acts, ActState.BEGUN)
         _do_all(record.added, acts, partial(_do, target, folder))
+        _look_up_begun(target, record, folder)  # acts with a lost answer
     _look_up_again(target, record, folder)
 
 
@@ -105,7 +108,7 @@ def _do(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
 
 def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
     if act.path is None:
-        return target.own_markers(act.key, act.newest_marker)
+        return target.newer_markers(act.key, act.newest_marker)
     with _restored_file(folder, act) as file:
         return target.own_versions(act.key, file, act.newest_version)
 

@@ -11,6 +11,8 @@ Rules
   looked up in the bucket.
 - An interrupted act is looked up twice, because the bucket may store its object after the first
   look.
+- A delete marker that a look-up finds is unknown: another program may have added it. It is never
+  among the added versions, and the act counts as not done.
 - The digest covers all added versions. The ledger has the digest, so that an undo removes exactly
   what the recovery added.
 """
@@ -46,6 +48,7 @@ CREATE TABLE IF NOT EXISTS objects (
 );
 CREATE INDEX IF NOT EXISTS states ON objects (state, key);
 CREATE TABLE IF NOT EXISTS added (key TEXT, version TEXT, PRIMARY KEY (key, version));
+CREATE TABLE IF NOT EXISTS unknown_markers (key TEXT, version TEXT, PRIMARY KEY (key, version));
 """
 
 
@@ -210,29 +213,32 @@ class VersionRecord:
             )
 
     def added(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record added versions; an act without one is planned again."""
+        """Record added versions; an act without one stays begun."""
         with self._database as database:
             for act, versions in found:
                 database.executemany(
                     "INSERT OR IGNORE INTO added VALUES (?, ?)",
                     ((act.key, version) for version in versions),
                 )
-                state = ActState.DONE if versions else ActState.PLANNED
+                state = ActState.DONE if versions else ActState.BEGUN
                 database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
 
     def found(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
         """Record versions of interrupted acts, as far as a look-up found them."""
         with self._database as database:
             for act, versions in found:
+                table = "unknown_markers" if act.path is None else "added"
                 database.executemany(
-                    "INSERT OR IGNORE INTO added VALUES (?, ?)",
+                    f"INSERT OR IGNORE INTO {table} "  # noqa: S608 - a name from above
+                    "SELECT ?1, ?2 WHERE (?1, ?2) NOT IN (SELECT key, version FROM added)",
                     ((act.key, version) for version in versions),
                 )
+                done = ActState.NONE if act.path is None else ActState.DONE
                 database.execute(
                     "UPDATE objects SET is_interrupted = 1, state = CASE WHEN state NOT IN "
-                    "('begun', 'planned') THEN state WHEN ? THEN 'done' ELSE 'planned' END "
+                    "('begun', 'planned') THEN state WHEN ? THEN ? ELSE 'planned' END "
                     "WHERE key = ?",
-                    (bool(versions), act.key),
+                    (bool(versions), done, act.key),
                 )
 
     def added_versions(self, act: ObjectAct) -> list[str]:
@@ -284,6 +290,11 @@ class VersionRecord:
             "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
             "AND (key, present) NOT IN (SELECT key, version FROM current)"
         )
+        return int(self._database.execute(select).fetchone()[0])
+
+    def count_unknown(self) -> int:
+        """Count objects that a marker of unknown origin hid in the last `compare`."""
+        select = "SELECT count(*) FROM unknown_markers JOIN current USING (key, version)"
         return int(self._database.execute(select).fetchone()[0])
 
     def digest(self) -> str:

@@ -130,3 +130,10 @@ def version_count(bucket: Bucket) -> int:
     """Return the number of all versions and delete markers."""
     page: dict[str, Any] = bucket.client(bucket.admin).list_object_versions(Bucket=bucket.name)
     return len(page.get("Versions", ())) + len(page.get("DeleteMarkers", ()))
+
+
+def remove_marker(bucket: Bucket, key: str) -> None:
+    """Remove the newest delete marker of a key, as a person would."""
+    client, place = bucket.client(bucket.admin), {"Bucket": bucket.name}
+    (marker,) = client.list_object_versions(**place, Prefix=key)["DeleteMarkers"]
+    client.delete_object(**place, Key=key, VersionId=marker["VersionId"])

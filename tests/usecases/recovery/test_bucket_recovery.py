@@ -29,6 +29,7 @@ from tests.usecases.recovery.bucket_installation import (
     NOTE,
     contents,
     objects,
+    remove_marker,
     version_count,
     with_bucket,
 )
@@ -221,22 +222,39 @@ def test_another_bucket_gets_all_objects(
     target.remove_identities()
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize(("method", "key"), [("PUT", "1.wav"), ("DELETE", "ransom-note.txt")])
-def test_lost_answer_leaves_an_exact_undo(
-    tmp_path: Path, bucket: Bucket, method: str, key: str
-) -> None:
+def test_lost_answer_to_a_put_leaves_an_exact_undo(tmp_path: Path, bucket: Bucket) -> None:
     with running_proxy(bucket.server.url) as proxy:
         config_file = with_bucket(tmp_path, bucket, "hides_others = true", url=proxy.url)
         with installation_at(config_file) as installation:
             before, versions = objects(bucket), version_count(bucket)
-            proxy.will(Fault.LOST_ANSWER, method, key)
+            proxy.will(Fault.LOST_ANSWER, "PUT", "1.wav")
             case, outcome = recovered(installation)
             assert outcome.exit_status is ExitStatus.DONE, outcome
             assert contents(bucket) == CALLS
             assert version_count(bucket) == versions + 4
             undo_approved(installation, case)
             lifecycle.advance(installation, case, "direct")
+    assert (objects(bucket), version_count(bucket)) == (before, versions)
+
+
+def test_undo_reports_a_marker_of_unknown_origin(tmp_path: Path, bucket: Bucket) -> None:
+    with running_proxy(bucket.server.url) as proxy:
+        config_file = with_bucket(tmp_path, bucket, "hides_others = true", url=proxy.url)
+        with installation_at(config_file) as installation:
+            before, versions = objects(bucket), version_count(bucket)
+            proxy.will(Fault.LOST_ANSWER, "DELETE", "ransom-note.txt")
+            case, outcome = recovered(installation)
+            assert outcome.exit_status is ExitStatus.DONE, outcome
+            assert contents(bucket) == CALLS
+            undo_approved(installation, case)
+            outcome = lifecycle.advance(installation, case, "direct")
+            assert outcome.exit_status is ExitStatus.FAILED
+            assert objects(bucket) == {key: before[key] for key in before if key != NOTE}
+            remove_marker(bucket, NOTE)
+            undo_approved(installation, case)
+            lifecycle.advance(installation, case, "direct")
+            status = recovery_status(installation, case).sets[0]
+            assert status.state == "returned"
     assert (objects(bucket), version_count(bucket)) == (before, versions)
 
 

@@ -58,6 +58,16 @@ def planned(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
         yield record
 
 
+@contextmanager
+def begun_hides(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
+    """Yield a record of a killed process that was about to hide one object."""
+    with opened_record(folder / "versions.sqlite") as record:
+        record.restored([])
+        record.listed(target.rows(""), hides_others=True)
+        record.mark(record.acts(ActState.PLANNED, 2), ActState.BEGUN)
+        yield record
+
+
 def listed(target: BucketTarget) -> list[str]:
     return [row.key for row in target.rows("") if row.is_current and not row.is_marker]
 
@@ -130,3 +140,33 @@ def test_covered_object_of_another_program_is_counted(
     client = bucket.client(bucket.admin)
     assert listed(target) == KEYS[1:3]
     assert client.get_object(Bucket=bucket.name, Key=KEYS[2])["Body"].read() == b"new work"
+
+
+def test_marker_of_another_program_is_not_removed(
+    tmp_path: Path, target: BucketTarget, bucket: Bucket
+) -> None:
+    client = bucket.client(bucket.admin)
+    with begun_hides(tmp_path, target) as record:
+        erased = client.delete_object(Bucket=bucket.name, Key=KEYS[1])
+        rows = list(target.rows(""))
+        put_objects(target, record, tmp_path, lambda: None)
+        for _ in range(2):  # also after a failed try
+            record.compare(target.rows(""))
+            assert record.count(ActState.CHANGED) == 0, "it does not fail the recovery"
+            assert remove_added(target, record, "") == 0
+            assert record.count_unknown() == 1
+            assert list(target.rows("")) == rows
+            record.listed(target.rows(""), hides_others=True)
+        client.delete_object(Bucket=bucket.name, Key=KEYS[1], VersionId=erased["VersionId"])
+        assert remove_added(target, record, "") == 0
+        assert record.count_unknown() == 0
+
+
+def test_hide_without_a_marker_is_done_again(tmp_path: Path, target: BucketTarget) -> None:
+    with begun_hides(tmp_path, target) as record:
+        rows = list(target.rows(""))
+        put_objects(target, record, tmp_path, lambda: None)
+        record.compare(target.rows(""))
+        assert (listed(target), record.count_unknown()) == ([], 0)
+        assert remove_added(target, record, "") == 0
+        assert list(target.rows("")) == rows
