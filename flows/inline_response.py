@@ -1,4 +1,4 @@
-"""Calls of the response flow in this process, without waits for Prefect.
+"""Response flow in this process; how long Prefect may take to begin it.
 
 Rules
 - The Prefect server is queried for at most half a second; if it does not answer, the operation runs

@@ -1,4 +1,4 @@
-"""Flow of one nightly backup, of one set.
+"""Flow of one nightly backup of one set; starts again if it died.
 
 The run is retried, with growing pauses, only if the store does not answer. If another backup of the
 set is in progress, the run ends in a state that says so and is not a failure. With the Prefect of a

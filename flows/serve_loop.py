@@ -1,4 +1,4 @@
-"""`standfast serve`: resumes incidents, watches, rereads settings.
+"""Loops of `standfast serve`: incidents, alarms, time stamps, settings.
 
 Every decision is in the use-cases: this process may be killed at any moment, and another one, or
 the command line, continues from the ledger.

@@ -1,4 +1,4 @@
-"""One backup run: the order of writes from authorization to commit.
+"""One backup run: order of writes, interim points, commit.
 
 1. Read the root records, the writer's newest snapshot and the keep records. Write nothing to a
    repository that is not this host's. Do not refer to packs that are freed, distrusted or lost.

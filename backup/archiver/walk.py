@@ -1,4 +1,4 @@
-"""One walk of the sources of a run, and its commits.
+"""One walk of the sources of a run; commits when an interim point is due.
 
 A run walks again if the keeper freed packs meanwhile that the recovery point needs.
 """

@@ -1,4 +1,4 @@
-"""Types of the values of settings, each with its validation.
+"""Types of the values of settings, such as cron, with their validation.
 
 `schema.py` and the modules in `sections/` use the types; `standfast/secrets.py` resolves the
 references.

@@ -1,4 +1,4 @@
-"""Starts of legal clocks: facts and other notices.
+"""Starts of legal clocks: questions about facts, and other notices.
 
 This module interprets the words of the law. A phrase that is not listed is an error when the data
 is read, so that no clock is omitted silently.

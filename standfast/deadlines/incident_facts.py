@@ -1,4 +1,4 @@
-"""Facts of an incident, each with author and time.
+"""Answered facts of an incident, each with author and time.
 
 Rules
 - A fact is never changed: a later fact with the same subject replaces it. The earlier fact stays

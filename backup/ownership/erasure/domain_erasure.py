@@ -1,4 +1,4 @@
-"""Erasure of a domain while its order is valid, by several persons.
+"""Erasure of a domain: period of its order, and the persons it needs.
 
 1. The owner signs an order, which contains a challenge for every custodian of the domain (see
    `attestation`).

@@ -1,4 +1,4 @@
-"""MariaDB source: checks privileges, then dumps each database.
+"""MariaDB source: checks version and privileges, dumps each database.
 
 - A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events,
   and is never stored on a local disk. MySQL's `mysqldump` works as well, for MySQL servers.

@@ -1,4 +1,4 @@
-"""Bucket listing as a tree of paths, sorted in a file.
+"""Bucket listing as a tree of paths made from keys, sorted in a file.
 
 S3 sorts by whole keys, a source sorts paths by component; and a key may be invalid on file systems.
 A bucket may have millions of objects. So a component of a key is changed where necessary:

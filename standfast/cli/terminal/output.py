@@ -1,4 +1,4 @@
-"""Output of a command: one JSON document, or lines for a person.
+"""Output of a command: one JSON document, or lines and tables.
 
 Rules
 - The result goes to standard output; progress and errors go to standard error.

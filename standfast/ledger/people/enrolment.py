@@ -1,4 +1,4 @@
-"""Enrolled people: roles and public keys.
+"""Enrolled people: roles, public keys, founders of an installation.
 
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.

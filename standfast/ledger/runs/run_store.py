@@ -1,4 +1,4 @@
-"""Runs of backups and drills, and the runners of incidents.
+"""Runs of backups and drills; runners of incidents, and when one is dead.
 
 Rules
 - A run is recorded as running before it changes anything, and its end is recorded afterwards. If

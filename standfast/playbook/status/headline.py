@@ -1,4 +1,4 @@
-"""Headline of an incident: containment, open work and current activity.
+"""Headline of an incident, and the order of incidents by urgency.
 
 It shows how many accounts are contained, which work is open, and whether somebody works on it.
 

@@ -1,4 +1,4 @@
-"""Record of custodian challenges and their answers.
+"""Record of custodian challenges and answers, and how long each counts.
 
 An append-only file next to the upload cache has one line of canonical JSON for each event: a
 challenge with its recipients, or an answer with the keys that it opened. The challenges are stored
