@@ -1,22 +1,36 @@
 #!/usr/bin/env python3
-"""Break glass: restore a recovery point when nothing else of this program is left.
+"""Break-glass reader: restore a backup without the rest of Standfast.
 
 You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), this file, and:
-    python3 -m venv glass && glass/bin/pip install cryptography zstandard blake3 pyrage
-You type, to list the points, or to restore one ("desk-1/0000000012", as listed):
-    glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE [TARGET [POINT]]
-Without POINT it restores the newest, where all points are of one host and one set.
-VAULT has the backups as a folder ("pub" and "w" in it). Download a bucket with this file and with
-nothing else: others fetch the newest version of a name, which may be an intruder's; this fetches
-the first, which is the backup's. It takes `pip install boto3` and a key that may only read:
-    export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...
-    export AWS_ENDPOINT_URL=https://...                    (for a store that is not Amazon's)
-    glass/bin/python break_glass.py download s3://BUCKET/PREFIX VAULT
-KEYS is a folder with key records ("k" in it): the key store or a copy, such as the offline folder.
-IDENTITY_FILE is a custodian's private key (age or ssh; or an age file under a passphrase). TARGET
-is a folder not there yet. Be root if owners, set-id bits and devices are to come back.
-What is damaged is named and left out; nothing written is a guess. FORMAT.md has every byte.
-Exit status: 0 done; 2 wrong use or key; 3 partial: not all came back, or was read; 6 damaged.
+  VAULT          the vault: a folder with the encrypted backups. It contains "pub" and "w".
+  KEYS           the key store or a copy of it, such as the offline folder. It contains "k".
+  IDENTITY_FILE  the recovery identity of a custodian: an age or SSH private key, or an age
+                 identity file that is encrypted with a passphrase.
+
+1. Install the libraries, on a clean machine and in the folder of this file:
+     python3 -m venv glass && glass/bin/pip install cryptography zstandard blake3 pyrage
+2. Only if the vault is a bucket: download it, with an access key that may only read.
+     glass/bin/pip install boto3
+     export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...
+     export AWS_ENDPOINT_URL=https://...        (only for a store that is not Amazon S3)
+     glass/bin/python break_glass.py download s3://BUCKET/PREFIX VAULT
+   Use no other tool: others download the newest version of each object, which may be an
+   intruder's. This downloads the first version, which the backup wrote. If the download stops,
+   run the command again: it continues.
+3. List the recovery points:
+     glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE
+   Compare the owner's key that it prints with the recovery card. If the keys differ, stop: this
+   is not your vault, or somebody replaced it.
+4. Restore a recovery point into TARGET, a folder that does not exist yet:
+     glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE TARGET POINT
+   POINT is a name from the list, such as desk-1/0000000012. Without POINT, the newest point is
+   restored, if all points are of one host and one backup set.
+   Run this step as root to restore owners, devices and the set-id bits of files.
+
+Damaged content is named and left out; only verified content is written. FORMAT.md, with a copy
+in VAULT/pub/format, describes every byte of a vault.
+Exit status: 0 done; 2 refused: wrong arguments, folder or key; 3 partial: something was not
+backed up, downloaded or restored; 6 damaged: an object is damaged or missing.
 """
 
 import getpass
@@ -42,320 +56,385 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-HEADER, SEGMENT, MOST_RAW, TEN_DIGITS = 4096, 65_536, 8 * 2**20, "[0-9]" * 10
-TYPES = {"block-device": stat.S_IFBLK, "character-device": stat.S_IFCHR, "fifo": stat.S_IFIFO}
-PLACES = {"root": "pub/root/{number:010}", "snapshot": "w/{writer}/s/{sequence:010}"}
-OBJECT = re.compile(
+DONE, REFUSED, PARTIAL, DAMAGED = 0, 2, 3, 6
+HEADER_BYTES, SEGMENT_BYTES, TAG_BYTES = 4096, 65_536, 16
+MAX_FRAME_BYTES, MAX_RECORD_BYTES = 8 * 2**20, 2**26
+TEN_DIGITS = "[0-9]" * 10  # a glob pattern
+FILE_TYPES = {"block-device": stat.S_IFBLK, "character-device": stat.S_IFCHR, "fifo": stat.S_IFIFO}
+RECORD_NAMES = {
+    "root": "pub/root/{number:010}",
+    "snapshot": "w/{writer}/s/{sequence:010}",
+    "key": "k/{domain}/{generation:010}/{number:010}",
+}
+OBJECT_NAME = re.compile(
     r"pub/(root|keep)/\d{10}|pub/(format|reader)/[0-9a-f]{64}|k/[a-z0-9][a-z0-9_-]*/\d{10}/\d{10}"
     r"|w/[a-z0-9][a-z0-9_-]*/(s/\d{10}|p/[0-9a-f]{2}/[0-9a-f]{64})",
     re.ASCII,
 )
-PLACES["key"] = "k/{domain}/{generation:010}/{number:010}"
 
 
-class Refused(OSError): ...  # wrong use or wrong key
+class Refused(OSError):
+    """A wrong argument, folder or key, which is not damage of the vault."""
 
 
-def need(condition: object, otherwise: str) -> None:
+def require(condition: object, problem: str) -> None:
+    """Raise ValueError with the problem unless the condition is true."""
     if not condition:
-        raise ValueError(otherwise)
+        raise ValueError(problem)
 
 
-class BreakGlass:
-    def __init__(self, vault: Path, keys: Path, top: Path) -> None:
-        self.vault, self.keys, self.top = map(Path.absolute, (vault, keys, top))
-        self.at = ""  # the object being read: what does not fit is its damage
-        self.told: dict[str, int] = {}  # what went wrong, and the exit status that it leads to
-        self.pack, self.frame = lru_cache(4)(self._pack), lru_cache(8)(self._frame)
-        self.root: Any = {"hash": None, "grants": {}}  # the record in force
-        self.folders: dict[bytes, Any] = {}  # those made, and their entries where they have one
-        self.files, self.links = set[bytes](), list[Any]()  # written; root records, as named
-        self.here: list[bytes] | None = None  # the folder that we are in
+class BreakGlassReader:
+    """A reader of one vault that restores one recovery point into a folder."""
 
-    def tell(self, status: int, what: object) -> None:
-        text = "".join(c if c.isprintable() else "?" for c in str(what))
-        if text not in self.told:
-            print({2: "REFUSED", 3: "INCOMPLETE", 6: "DAMAGED"}[status], text, file=sys.stderr)
-        self.told[text] = status
+    def __init__(self, vault: Path, keys: Path, target: Path) -> None:
+        # Absolute paths, because a restore changes the working folder.
+        self.vault, self.keys, self.target = map(Path.absolute, (vault, keys, target))
+        self.current_object = ""  # its name; an object that cannot be parsed is reported by it
+        self.problems: dict[str, int] = {}  # the text of each problem, and its exit status
+        self.read_pack = lru_cache(4)(self._decrypt_pack)
+        self.read_frame = lru_cache(8)(self._decompress)
+        self.root: Any = {"sha256": None, "grants": {}}  # the root record in force
+        self.root_links = list[Any]()  # the valid root records, as snapshots refer to them
+        self.created_folders: dict[bytes, Any] = {}  # path to manifest entry, or to None
+        self.written_files = set[bytes]()
+        self.working_folder: list[bytes] | None = None  # below the target; None: another folder
 
-    def attempt(self, what: str, action: Any, *arguments: Any) -> Any:
+    def report(self, status: int, problem: object) -> None:
+        """Print a problem once, and record its exit status."""
+        text = "".join(c if c.isprintable() else "?" for c in str(problem))
+        if text not in self.problems:
+            label = {REFUSED: "REFUSED", PARTIAL: "PARTIAL", DAMAGED: "DAMAGED"}[status]
+            print(label, text, file=sys.stderr)
+        self.problems[text] = status
+
+    def attempt(self, subject: str, action: Any, *arguments: Any) -> Any:
+        """Return the result of an action; report a failure and return None."""
         try:
             return action(*arguments)
-        except OSError as error:  # FileNotFoundError: an object is missing; else a path's trouble
-            self.tell({Refused: 2, FileNotFoundError: 6}.get(type(error), 3), f"{what}: {error}")
-        except Exception as error:  # whatever bytes that do not fit may lead to
-            self.tell(6, f"{self.at}: {str(error) or type(error).__name__} (for {what})")
+        except OSError as error:  # FileNotFoundError: the vault or key store lacks an object
+            status = {Refused: REFUSED, FileNotFoundError: DAMAGED}.get(type(error), PARTIAL)
+            self.report(status, f"{subject}: {error}")
+        except Exception as error:  # damaged bytes can cause any exception
+            problem = str(error) or type(error).__name__
+            self.report(DAMAGED, f"{self.current_object}: {problem} (affects {subject})")
         return None
 
-    def record(self, kind: str, name: str) -> Any:
-        """The JSON of a signed object, and more, when it is signed by whom it must be."""
-        self.at, path = name, (self.keys if kind == "key" else self.vault) / name
-        need(path.stat().st_size <= 2**26, "it is larger than any such object")
+    def read_record(self, kind: str, name: str) -> Any:
+        """Return the verified JSON of a root record, snapshot or key record."""
+        self.current_object = name
+        path = (self.keys if kind == "key" else self.vault) / name
+        require(path.stat().st_size <= MAX_RECORD_BYTES, "it is larger than any record")
         data = path.read_bytes()
         record, digest = json.loads(data.partition(b"\n")[0]), hashlib.sha256(data).hexdigest()
+        # The first root record states the owner; a person compares it with the recovery card.
         signer, grants = self.root.get("owner") or record["owner"], self.root["grants"]
         if kind == "snapshot":
-            trusted = grants["writers", record["writer"], record["epoch"]]
-            signer, last, pinned = map(trusted.get, ("key", "trusted_through", "trusted_sha256"))
+            grant = grants.get(("writers", record["writer"], record["epoch"]))
+            require(grant, "the root record in force does not list its writer and epoch")
+            signer, last_sequence = grant.get("key"), grant.get("trusted_through")
+            last_sha256 = grant.get("trusted_sha256")
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signer))
         if kind == "key" and record["repository"] != self.root["repository"]:
-            raise Refused(f"{name}: it is of another repository. KEYS is a wrong folder or damaged")
+            raise Refused(f"{name}: of another repository, or damaged. Give another copy as KEYS")
         context = f"standfast-backup-{record['format']} {kind}\0".encode()
         key.verify(data[-64:], context + data[:-64])
-        if record["format"] != 1:  # believed from its signer only, so that junk stops nobody
-            raise Refused(f"{name} has format {record['format']}: take a newer program")
-        need((kind, name) == (record["kind"], PLACES[kind].format(**record)), "it was moved here")
-        need(self.root.get("repository") in (None, record["repository"]), "another repository's")
+        # After the signature, because an unsigned record of a later format must stop no restore.
+        if record["format"] != 1:
+            raise Refused(f"{name}: format {record['format']} is new. Use a newer break_glass.py")
+        expected = (record["kind"], RECORD_NAMES[kind].format(**record))
+        require((kind, name) == expected, "it was moved here from another name")
+        repository = self.root.get("repository", record["repository"])
+        require(record["repository"] == repository, "it belongs to another repository")
         if kind == "snapshot":
-            is_last = record["sequence"] == last and pinned in (None, digest)
-            need(last is None or record["sequence"] < last or is_last, "beyond the owner's trust")
-            need(record["domain"] in trusted["domains"] and record["root"] in self.links, "denied")
+            is_last = record["sequence"] == last_sequence and last_sha256 in (None, digest)
+            is_trusted = last_sequence is None or record["sequence"] < last_sequence or is_last
+            require(is_trusted, "the owner trusts its writer only up to an earlier snapshot")
+            require(record["domain"] in grant["domains"], "its writer may not use its domain")
+            require(record["root"] in self.root_links, "its root record is not valid")
         elif kind == "root":
-            need(record["previous"] == self.root["hash"] and record["owner"] == signer, "no chain")
-            grants = {("writers", it["id"], it["epoch"]): it for it in record["writers"]}
-            grants |= {("domains", it["id"], it["generation"]): it for it in record["domains"]}
-            need(len(grants) == len(record["writers"] + record["domains"]), "it grants twice")
-            self.root = record | {"hash": digest, "grants": grants}
-            self.links.append({"number": record["number"], "sha256": digest})
-        return record | {"at": name, "data": data}
+            is_next = record["previous"] == self.root["sha256"] and record["owner"] == signer
+            require(is_next, "it does not follow the root record before it")
+            writers, domains = record["writers"], record["domains"]
+            grants = {("writers", each["id"], each["epoch"]): each for each in writers}
+            grants |= {("domains", each["id"], each["generation"]): each for each in domains}
+            require(len(grants) == len(writers + domains), "it lists a writer or domain twice")
+            self.root = record | {"sha256": digest, "grants": grants}  # it is now in force
+            self.root_links.append({"number": record["number"], "sha256": digest})
+        return record | {"object": name, "data": data}
 
-    def domain_key(self, domain: str, generation: int) -> Any:
-        grant = self.root["grants"]["domains", domain, generation]
+    def open_domain_key(self, domain: str, generation: int) -> Any:
+        """Return the private key of a domain, decrypted with the identity."""
+        grant = self.root["grants"].get(("domains", domain, generation))
+        require(grant, f"no root record lists domain {domain}, generation {generation}")
         if grant["erased"]:
-            raise Refused(f"domain {domain} was erased, and its key given up, on {grant['erased']}")
+            raise Refused(f"domain {domain}: its key was erased on {grant['erased']}")
         folder = self.keys / f"k/{domain}/{generation:010}"
         newest = max(folder.glob(TEN_DIGITS), default=None)
         if newest is None:
-            raise Refused(f"{folder} has no key record: take another copy of KEYS")
-        record = self.record("key", newest.relative_to(self.keys).as_posix())
+            raise Refused(f"{folder}: there is no key record. Give another copy as KEYS")
+        record = self.read_record("key", newest.relative_to(self.keys).as_posix())
         try:
             text = pyrage.decrypt(b64decode(record["wrapped"]), self.identities)
         except pyrage.DecryptError:
-            raise Refused(f"it does not open for you, but for {record['custodians']}") from None
-        opened = pyrage.x25519.Identity.from_str(text.decode())
-        need(str(opened.to_public()) == grant["recipient"], "it holds another key")
-        return opened
+            people = record["custodians"]
+            raise Refused(f"IDENTITY_FILE does not open it. Use that of one of {people}") from None
+        domain_key = pyrage.x25519.Identity.from_str(text.decode())
+        require(str(domain_key.to_public()) == grant["recipient"], "it contains another key")
+        return domain_key
 
-    def open(self, point: Any) -> None:
-        key = self.domain_key(point["domain"], point["generation"])
-        sealed = self.record("snapshot", point["at"])["data"].partition(b"\n")[2][:-64]
-        need(0 < sealed.find(b"\n---") < HEADER, "its sealed part is none for one key")
-        plain = pyrage.decrypt(sealed, [key])
+    def open_point(self, point: Any) -> None:
+        """Decrypt the sealed part of a snapshot, and select its point."""
+        domain_key = self.open_domain_key(point["domain"], point["generation"])
+        sealed = self.read_record("snapshot", point["object"])["data"].partition(b"\n")[2][:-64]
+        # Parsing an age header takes time that grows with the square of its length.
+        require(0 < sealed.find(b"\n---") < HEADER_BYTES, "its age header is too long")
+        plain = pyrage.decrypt(sealed, [domain_key])
         end = 4 + int.from_bytes(plain[:4])
         self.point, self.body = point, json.loads(plain[4:end])
-        need(not any(plain[end:]) and self.body["depth"] <= 8, "its sealed part does not fit")
+        require(not any(plain[end:]) and self.body["depth"] <= 8, "its sealed part is not valid")
 
-    def _pack(self, pack: str) -> bytes:
-        """Its payload; what is not authentic in it is zeros, which no blob's id will fit."""
-        print(f"\r{len(self.files)} of {self.body['files']} files ", end="", file=sys.stderr)
-        self.at = name = f"w/{self.point['writer']}/p/{pack[:2]}/{pack}"
+    def _decrypt_pack(self, pack: str) -> bytes:
+        """Return the payload of a pack, with zeros for each damaged segment."""
+        written, files = len(self.written_files), self.body["files"]
+        print(f"\r{written} of {files} files ", end="", file=sys.stderr)
+        self.current_object = name = f"w/{self.point['writer']}/p/{pack[:2]}/{pack}"
         data = (self.vault / name).read_bytes()
-        if hashlib.sha256(data).hexdigest() != pack:  # what is whole in it is used all the same
-            self.tell(6, f"{name}: its bytes are not those that it is named after")
-        names = [self.point[key].encode().ljust(32, b"\0") for key in ("writer", "domain")]
-        here = [b"sf-pack\0\0\1", bytes.fromhex(self.root["repository"]), *names]
-        need(data[:10] + data[16:96] == b"".join(here), "it is no pack of this place")
-        count, generation = int.from_bytes(data[10:12]), int.from_bytes(data[12:16])
-        domain_key = self.domain_key(self.point["domain"], generation)
-        self.at = name
-        key = pyrage.decrypt(data[162 : 162 + int.from_bytes(data[160:162])], [domain_key])
-        info = b"standfast-backup-1 pack\0" + data[:128] + bytes(32) + data[160:HEADER]
-        derived = HKDF(SHA256(), 64, salt=data[96:128], info=info).derive(key)
-        need(len(key) == 32 and derived[32:] == data[128:160], "its header does not fit its key")
-        cipher, payload, blank = AESGCM(derived[:32]), b"", bytes(SEGMENT - 16)
-        for i, at in enumerate(range(HEADER, len(data), SEGMENT)):
-            sealed = (i.to_bytes(11) + bytes([i == count - 1]), data[at : at + SEGMENT], None)
-            payload += self.attempt(f"segment {i}", cipher.decrypt, *sealed) or blank
+        if hashlib.sha256(data).hexdigest() != pack:  # its undamaged segments are used
+            self.report(DAMAGED, f"{name}: its SHA-256 is not its name")
+        owners = [self.point[field].encode().ljust(32, b"\0") for field in ("writer", "domain")]
+        expected = [b"sf-pack\0\0\1", bytes.fromhex(self.root["repository"]), *owners]
+        require(data[:10] + data[16:96] == b"".join(expected), "its header is of another pack")
+        segments, generation = int.from_bytes(data[10:12]), int.from_bytes(data[12:16])
+        domain_key = self.open_domain_key(self.point["domain"], generation)
+        self.current_object = name  # a key record was the current object
+        file_key = pyrage.decrypt(data[162 : 162 + int.from_bytes(data[160:162])], [domain_key])
+        # The derivation covers the header, with zeros for the commitment itself.
+        info = b"standfast-backup-1 pack\0" + data[:128] + bytes(32) + data[160:HEADER_BYTES]
+        derived = HKDF(SHA256(), 64, salt=data[96:128], info=info).derive(file_key)
+        require(len(file_key) == 32 and derived[32:] == data[128:160], "its key and header differ")
+        cipher, payload = AESGCM(derived[:32]), b""
+        for index, start in enumerate(range(HEADER_BYTES, len(data), SEGMENT_BYTES)):
+            nonce = index.to_bytes(11) + bytes([index == segments - 1])
+            sealed = (nonce, data[start : start + SEGMENT_BYTES], None)
+            plain = self.attempt(f"segment {index}", cipher.decrypt, *sealed)
+            # `read_blob` refuses zeros: they do not have the id of the blob.
+            payload += plain or bytes(SEGMENT_BYTES - TAG_BYTES)
         return payload
 
-    def _frame(self, pack: str, offset: int, stored: int, following: str | None) -> bytes:
-        data = self.pack(pack)[offset : offset + stored]
-        data += self.pack(following)[: stored - len(data)] if following else b""
-        if data[0] == 0:
+    def _decompress(self, pack: str, offset: int, stored: int, next_pack: str | None) -> bytes:
+        """Return the raw bytes of a frame, which may continue in the next pack."""
+        data = self.read_pack(pack)[offset : offset + stored]
+        data += self.read_pack(next_pack)[: stored - len(data)] if next_pack else b""
+        if data[0] == 0:  # not compressed
             return data[1:]
         size = zstandard.frame_content_size(data[1:])
-        need(data[0] == 1 and 0 <= size <= MOST_RAW, "a frame is not of format 1")
-        opener = zstandard.ZstdDecompressor(max_window_size=MOST_RAW)
-        return opener.decompress(data[1:], allow_extra_data=False)
+        require(data[0] == 1 and 0 <= size <= MAX_FRAME_BYTES, "a frame is not of format 1")
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
+        return decompressor.decompress(data[1:], allow_extra_data=False)
 
-    def blob(self, reference: list[Any], packs: list[str] | None) -> bytes:
-        """`packs` is the table of the page that the reference is in; a sealed part has none."""
-        pack, *place, inner, length, wanted, following = reference
-        if packs is not None:
-            pack, following = packs[pack], None if following < 0 else packs[following]
-        blob = self.frame(pack, *place, following)[inner : inner + length]
-        self.at = f"w/{self.point['writer']}/p/{pack[:2]}/{pack}"
-        found = blake3(blob, key=bytes.fromhex(self.body["id_key"])).hexdigest()
-        need(found == wanted, "a blob in it is not the one that is meant")
+    def read_blob(self, reference: list[Any], packs: list[str] | None) -> bytes:
+        """Return the verified content of a blob."""
+        pack, offset, stored, inner, length, blob_id, next_pack = reference
+        if packs is not None:  # a page refers to packs by their index; a sealed part does not
+            pack, next_pack = packs[pack], None if next_pack < 0 else packs[next_pack]
+        blob = self.read_frame(pack, offset, stored, next_pack)[inner : inner + length]
+        self.current_object = f"w/{self.point['writer']}/p/{pack[:2]}/{pack}"
+        found_id = blake3(blob, key=bytes.fromhex(self.body["id_key"])).hexdigest()
+        require(found_id == blob_id, "the id of a blob does not match its content")
         return blob
 
-    def walk(self, depth: int, reference: list[Any], packs: Any, listed: Any = None) -> None:
-        """Restore what a page and the pages below it list; its parent said from where to where."""
-        page, at = json.loads(self.blob(reference, packs)), self.at
-        names = ("first", "last") if depth else ("path", "path")
-        ends = [tuple(item[name] for name in names) for item in page["items"]]
-        order = [unquote_to_bytes(text).replace(b"/", b"\0") for pair in ends for text in pair]
-        is_meant = listed in (None, (ends[0][0], ends[-1][1])) and order == sorted(order)
-        need(is_meant and all(map(bytes.__lt__, order[1::2], order[2::2])), "not the page meant")
-        for item, pair in zip(page["items"], ends, strict=True):
-            self.at, table = at, page["packs"]
-            below = (self.walk, depth - 1, item.get("page"), table, pair)
-            self.attempt(pair[0], *(below if depth else (self.entry, item, table)))
+    def restore_page(self, depth: int, reference: Any, packs: Any, expected: Any = None) -> None:
+        """Restore the entries of a manifest page and of the pages below it."""
+        page, page_object = json.loads(self.read_blob(reference, packs)), self.current_object
+        fields = ("first", "last") if depth else ("path", "path")
+        ranges = [tuple(item[field] for field in fields) for item in page["items"]]
+        # With 0x00 for "/", the order of the bytes is the order of paths in FORMAT.md.
+        order = [unquote_to_bytes(path).replace(b"/", b"\0") for pair in ranges for path in pair]
+        # `expected` is the first and last path that the parent page states.
+        is_expected = expected in (None, (ranges[0][0], ranges[-1][1]))
+        # No overlap: a page that occurs twice could make a small vault an endless restore.
+        is_ordered = order == sorted(order) and all(map(bytes.__lt__, order[1::2], order[2::2]))
+        require(is_expected and is_ordered, "it is not the page that its parent describes")
+        for item, pair in zip(page["items"], ranges, strict=True):
+            self.current_object, table = page_object, page["packs"]
+            below = (self.restore_page, depth - 1, item.get("page"), table, pair)
+            self.attempt(pair[0], *(below if depth else (self.restore_entry, item, table)))
 
-    def go_to(self, path: bytes) -> Path:
-        """Its name, in its folder: a whole path may be longer than the kernel takes at once."""
+    def enter_parent(self, path: bytes) -> Path:
+        """Change to the parent folder of a path; return the path's last part."""
         *folders, name = path.split(b"/")
-        if folders != self.here:
-            self.here = None
-            os.chdir(self.top)
-            for folder in folders:
+        if folders != self.working_folder:
+            self.working_folder = None  # if a step fails, the next call starts from the target
+            os.chdir(self.target)
+            for folder in folders:  # one by one: a path may be too long for one system call
                 os.chdir(folder)
-            self.here = folders
+            self.working_folder = folders
         return Path(os.fsdecode(name))
 
-    def entry(self, entry: Any, packs: list[str]) -> None:
+    def restore_entry(self, entry: Any, packs: list[str]) -> None:
+        """Create the file, folder, link or device of a manifest entry."""
         path, kind = unquote_to_bytes(entry["path"]), entry["kind"]
         parts = path.split(b"/")
-        need(b"\0" not in path and not {b"", b".", b".."} & {*parts}, "an unsafe path is refused")
-        for n in range(1, len(parts) + (kind == "directory")):
-            if (folder := b"/".join(parts[:n])) not in self.folders:
-                self.go_to(folder).mkdir()  # fails where a link stands
-                self.folders[folder] = None
+        require(b"\0" not in path and not {b"", b".", b".."} & {*parts}, "a path is not safe")
+        for count in range(1, len(parts) + (kind == "directory")):
+            if (folder := b"/".join(parts[:count])) not in self.created_folders:
+                # It fails if the path exists, so that no symbolic link leads out of the target.
+                self.enter_parent(folder).mkdir()
+                self.created_folders[folder] = None
         if kind == "directory":
-            self.folders[path] = entry  # dressed when all is there
+            self.created_folders[path] = entry  # `restore` sets its attributes at the end
             return
-        if (first := unquote_to_bytes(entry.get("hard_link", ""))) in self.files:
-            name, beside = self.go_to(first), os.open(".", os.O_PATH)
-            os.link(name, self.go_to(path), src_dir_fd=beside)
-            os.close(beside)
+        # A hard link is made only to a file that this restore wrote, never to another file.
+        if (first := unquote_to_bytes(entry.get("hard_link", ""))) in self.written_files:
+            name, first_folder = self.enter_parent(first), os.open(".", os.O_PATH)
+            os.link(name, self.enter_parent(path), src_dir_fd=first_folder)
+            os.close(first_folder)
         elif kind == "file":
-            self.file(self.go_to(path), entry, packs)
+            self.write_file(self.enter_parent(path), entry, packs)
         elif kind == "symlink":
-            self.go_to(path).symlink_to(os.fsdecode(unquote_to_bytes(entry["target"])))
+            self.enter_parent(path).symlink_to(os.fsdecode(unquote_to_bytes(entry["target"])))
         else:
             device = os.makedev(*entry.get("device", (0, 0)))
-            os.mknod(self.go_to(path), TYPES[kind] | 0o600, device)
-        self.dress(path, entry)
-        self.files |= {path} if kind == "file" else set()
+            os.mknod(self.enter_parent(path), FILE_TYPES[kind] | 0o600, device)
+        self.set_attributes(path, entry)
+        self.written_files |= {path} if kind == "file" else set()
 
-    def file(self, where: Path, entry: Any, packs: list[str]) -> None:
-        own, lists = {"items": entry["blobs"], "packs": packs}, [*entry["lists"], None]
-        pages = (json.loads(self.blob(each, packs)) if each else own for each in lists)
-        blobs = (self.blob(item, page["packs"]) for page in pages for item in page["items"])
-        with where.open("xb") as out:
+    def write_file(self, file: Path, entry: Any, packs: list[str]) -> None:
+        """Write the content and holes of a file; delete it on a failure."""
+        inline, lists = {"items": entry["blobs"], "packs": packs}, [*entry["lists"], None]
+        pages = (json.loads(self.read_blob(each, packs)) if each else inline for each in lists)
+        blobs = (self.read_blob(item, page["packs"]) for page in pages for item in page["items"])
+        with file.open("xb") as out:
             try:
-                rest = b""
+                rest = b""  # what is not yet written of the current blob
                 for start, length in [*entry.get("holes", []), (entry["size"], 0)]:
                     while out.tell() < start:
                         rest = rest or next(blobs)
                         rest = rest[out.write(rest[: start - out.tell()]) :]
                     out.seek(length, os.SEEK_CUR)
                 out.truncate()
-                need(out.tell() == entry["size"] and next(blobs, rest) == b"", "its size is wrong")
+                require(out.tell() == entry["size"] and next(blobs, rest) == b"", "wrong size")
             except BaseException:
-                where.unlink()
+                file.unlink()
                 raise
 
-    def dress(self, path: bytes, entry: Any) -> None:
-        where = self.go_to(path)
-        if is_root := os.geteuid() == 0:  # before the mode: a new owner costs set-id bits
-            os.lchown(where, entry["uid"], entry["gid"])
+    def set_attributes(self, path: bytes, entry: Any) -> None:
+        """Set owner, extended attributes, mode and time of a restored path."""
+        name = self.enter_parent(path)
+        if is_root := os.geteuid() == 0:  # before the mode: chown clears the set-id bits
+            os.lchown(name, entry["uid"], entry["gid"])
         if entry["kind"] != "symlink":
-            for name, value in entry.get("xattrs", []):
-                self.attempt(name, os.setxattr, where, unquote_to_bytes(name), b64decode(value))
-            keeps_set_id = is_root or entry["kind"] == "directory"  # of a file it gives rights away
-            where.chmod(entry["mode"] & (0o7777 if keeps_set_id else 0o1777))
-        modified = entry["modified"][0] * 10**9 + entry["modified"][1]
-        os.utime(where, ns=(modified, modified), follow_symlinks=False)
+            for text, value in entry.get("xattrs", []):
+                self.attempt(text, os.setxattr, name, unquote_to_bytes(text), b64decode(value))
+            # Without its owner, a set-id file would run with the rights of the restoring user.
+            keeps_set_id = is_root or entry["kind"] == "directory"
+            name.chmod(entry["mode"] & (0o7777 if keeps_set_id else 0o1777))
+        modified_ns = entry["modified"][0] * 10**9 + entry["modified"][1]
+        os.utime(name, ns=(modified_ns, modified_ns), follow_symlinks=False)
 
     def restore(self, point: Any) -> None:
-        self.open(point)
-        self.top.mkdir(parents=True)
-        self.attempt("all of it", self.walk, self.body["depth"], self.body["root"], None)
-        for folder, entry in reversed(self.folders.items()):
+        """Restore a recovery point into the target, and print a summary."""
+        self.open_point(point)
+        self.target.mkdir(parents=True)
+        self.attempt("all files", self.restore_page, self.body["depth"], self.body["root"], None)
+        # Last, and inner folders first: each change inside a folder changes the folder's time.
+        for folder, entry in reversed(self.created_folders.items()):
             if entry:
-                self.attempt(entry["path"], self.dress, folder, entry)
+                self.attempt(entry["path"], self.set_attributes, folder, entry)
         for path, reason in self.body["unread"]:
-            self.tell(3, f"{path}: was not read when the point was made: {reason}")
+            self.report(PARTIAL, f"{path}: it was not read when the point was made: {reason}")
         if point["state"] != "complete":
-            self.tell(3, f"{point['at']}: the point itself is {point['state']}")
-        print(f"\nIt holds what was finished before {self.body['consistent_at']}:")
-        print(f"{len(self.files)} of {self.body['files']} files; {len(self.told)} faults, above")
+            self.report(PARTIAL, f"{point['object']}: the point itself is {point['state']}")
+        print(f"\nThe point contains every change before {self.body['consistent_at']}:")
+        written, files = len(self.written_files), self.body["files"]
+        print(f"{written} of {files} files; {len(self.problems)} problems, listed above")
 
     def check_folders(self) -> None:
-        """Call a wrong folder wrong, before anything that it lacks is called damaged."""
+        """Refuse wrong folders, before a missing object is reported as damage."""
         for name, folder, inner in (("VAULT", self.vault, "pub/root"), ("KEYS", self.keys, "k")):
             if not (folder / inner).is_dir():
-                raise Refused(f"{folder} is a wrong folder for {name}: there is no {inner} in it")
+                raise Refused(f"{folder}: it contains no {inner}. Give another folder as {name}")
 
     def read_identities(self, file: Path) -> None:
+        """Read the identity file; ask for its passphrase if it is encrypted."""
         data = file.read_bytes()
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            print(f"WARNING others on this machine can read {file}: chmod 600", file=sys.stderr)
+            print(f"WARNING {file}: others can read it. Run chmod 600 {file}", file=sys.stderr)
         if data.startswith(b"age-encryption.org/"):
             data = pyrage.passphrase.decrypt(data, getpass.getpass(f"Passphrase of {file}: "))
         lines = data.decode().splitlines()
         pins = [line for line in lines if line.startswith(("# owner: ", "# repository: "))]
-        ours = {f"# {pin}: {self.root[pin]}" for pin in ("owner", "repository")}
-        need(ours.issuperset(pins), "it was made for another repository")
+        expected = {f"# {field}: {self.root[field]}" for field in ("owner", "repository")}
+        require(expected.issuperset(pins), "it was made for another repository")
         age, ssh = pyrage.x25519.Identity.from_str, pyrage.ssh.Identity.from_buffer
         self.identities = [age(line) for line in lines if line.startswith("AGE-SEC")] or [ssh(data)]
 
-    def points(self) -> list[Any]:
-        """Interim ones, then the others by time: none later than what its writer made after it."""
-        found, latest, burnt = list[Any](), dict[str, str](), set[str]()
+    def list_points(self) -> list[Any]:
+        """Return the trusted points: interim points first, the newest last."""
+        points, next_times, skipped = list[Any](), dict[str, str](), set[str]()
         for path in sorted(self.vault.glob(f"w/*/s/{TEN_DIGITS}"), reverse=True):
             name = path.relative_to(self.vault).as_posix()
-            read = self.record if name in burnt else partial(self.attempt, name, self.record)
-            with suppress(Exception):  # burnt: junk, and no damage; or a point that one would hide
+            # A later point may list this slot as junk. Junk there is no damage; a valid point is
+            # used, because an intruder with the writer's key could hide points by such a list.
+            reported = partial(self.attempt, name, self.read_record)
+            read = self.read_record if name in skipped else reported
+            with suppress(Exception):
                 if point := read("snapshot", name):
-                    burnt |= {f"w/{point['writer']}/s/{n:010}" for n in point["burnt"]}
-                    latest[point["writer"]] = min(point["time"], latest.get(point["writer"], "A"))
-                    large = dict.fromkeys(("data", "packs", "uses", "burnt"))  # read when needed
-                    found.append(point | large | {"when": latest[point["writer"]]})
-        return sorted(found, key=lambda it: (it["state"] != "interim", it["when"], it["sequence"]))
+                    writer = point["writer"]
+                    skipped |= {f"w/{writer}/s/{sequence:010}" for sequence in point["burnt"]}
+                    # A point ranks no later than the next point of its writer, even if the clock
+                    # was wrong. "A" sorts after the digits of any time.
+                    next_times[writer] = min(point["time"], next_times.get(writer, "A"))
+                    # The large fields are dropped to save memory; `open_point` reads them again.
+                    large = dict.fromkeys(("data", "packs", "uses", "burnt"))
+                    points.append(point | large | {"rank": next_times[writer]})
+        return sorted(points, key=lambda it: (it["state"] != "interim", it["rank"], it["sequence"]))
 
-    def run(self, identity_file: str, target: str = "", wanted: str = "") -> None:
+    def run(self, identity_file: str, target: str = "", point_name: str = "") -> None:
+        """List the recovery points, or restore a point if there is a target."""
         self.check_folders()
         for path in sorted(self.vault.glob(f"pub/root/{TEN_DIGITS}")):
-            self.attempt("who may", self.record, "root", path.relative_to(self.vault).as_posix())
-        if "owner" not in self.root or 2 in self.told.values():
-            raise Refused("VAULT cannot be used without its root records")
+            name = path.relative_to(self.vault).as_posix()
+            self.attempt("the list of writers", self.read_record, "root", name)
+        if "owner" not in self.root or REFUSED in self.problems.values():
+            raise Refused(f"{self.vault}: no usable root record. Give another copy as VAULT")
         print("Owner's key, to be compared with the recovery card:", self.root["owner"])
         try:
             self.read_identities(Path(identity_file))
         except Exception as error:
-            raise Refused(f"{identity_file} cannot be used as identity: {error}") from error
-        points = [it for it in self.points() if wanted in ("", it["at"][2:].replace("/s/", "/"))]
+            raise Refused(f"{identity_file}: not usable as IDENTITY_FILE: {error}") from error
+        points = self.list_points()
+        if point_name:  # such as "desk-1/0000000012" for the object "w/desk-1/s/0000000012"
+            points = [it for it in points if it["object"][2:].replace("/s/", "/") == point_name]
         if not points:
-            raise Refused("VAULT holds no such point to be believed; without TARGET you get a list")
+            raise Refused("VAULT: no trusted point, or none named POINT. To list all, omit TARGET")
         newest = {(it["writer"], it["set"]): it for it in points}
-        is_unclear = bool(target) and len(newest) > 1
-        for point in newest.values() if is_unclear else points[-1:] if target else points:
+        is_ambiguous = bool(target) and len(newest) > 1
+        for point in newest.values() if is_ambiguous else points[-1:] if target else points:
             print("{writer}/{sequence:010} {time} {set} {state}".format(**point))
-            if not is_unclear:
-                self.attempt(point["at"], self.restore if target else self.open, point)
-        if is_unclear:
-            raise Refused("several hosts or sets have points: name one of these as POINT")
+            if not is_ambiguous:
+                self.attempt(point["object"], self.restore if target else self.open_point, point)
+        if is_ambiguous:
+            raise Refused("POINT: several hosts or sets have points. Name one of the points above")
 
 
 def download(source: str, folder: Path) -> int:
-    """Download the first version of each object of a bucket, or go on with that."""
-    import boto3  # only a bucket needs it
+    """Download the first version of each object, or continue a download."""
+    import boto3  # here, because only a vault in a bucket needs it
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    begun = folder / ".first-versions"  # without it a file may be another version
-    if folder.exists() and not (begun.exists() and begun.read_text() == source):
-        print(f"REFUSED {folder} was not made by this: name a new folder", file=sys.stderr)
-        return 2
+    marker = folder / ".first-versions"  # without it, the files may be later versions
+    if folder.exists() and not (marker.exists() and marker.read_text() == source):
+        print(f"REFUSED {folder}: not from this download. Name a new folder", file=sys.stderr)
+        return REFUSED
     bucket, _, prefix = source.removeprefix("s3://").partition("/")
     prefix = prefix and prefix.rstrip("/") + "/"
     style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"
-    first, left_out = dict[str, str](), 0
+    first_versions, left_out = dict[str, str](), 0
 
     def fetch(name: str) -> None:
-        target, version = folder / name, {"VersionId": first[name]}
+        target, version = folder / name, {"VersionId": first_versions[name]}
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_name(f".{target.name}.part")
@@ -367,33 +446,34 @@ def download(source: str, folder: Path) -> int:
         pages = client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
         for row in (row for page in pages for row in page.get("Versions", [])):
             name = row["Key"].removeprefix(prefix)
-            left_out += name in first or not OBJECT.fullmatch(name)
-            if OBJECT.fullmatch(name):
-                first[name] = row["VersionId"]  # S3 lists the newest first: the last one counts
+            left_out += name in first_versions or not OBJECT_NAME.fullmatch(name)
+            if OBJECT_NAME.fullmatch(name):
+                first_versions[name] = row["VersionId"]  # S3 lists the oldest version last
         folder.mkdir(parents=True, exist_ok=True)
-        begun.write_text(source)
+        marker.write_text(source)
         with ThreadPoolExecutor(8) as pool:
-            for number, _ in enumerate(pool.map(fetch, first), 1):
-                print(f"\r{number} of {len(first)} objects ", end="", file=sys.stderr)
+            for number, _ in enumerate(pool.map(fetch, first_versions), 1):
+                print(f"\r{number} of {len(first_versions)} objects ", end="", file=sys.stderr)
     except (BotoCoreError, ClientError, OSError) as error:
-        print(f"\nINCOMPLETE {error}. Run this again: it goes on", file=sys.stderr)
-        return 3
-    print(f"\n{len(first)} objects in their first version; {left_out} others were left out")
-    return 0 if first else 2
+        print(f"\nPARTIAL {source}: {error}. Run this again: it continues.", file=sys.stderr)
+        return PARTIAL
+    print(f"\n{len(first_versions)} objects in their first version; {left_out} others left out")
+    return DONE if first_versions else REFUSED
 
 
 def main(arguments: list[str]) -> int:
-    os.umask(0o077)
+    """Run the command with its arguments; return the exit status."""
+    os.umask(0o077)  # restored content is private until its own mode is set
     if len(arguments) == 3 and arguments[0] == "download":
         return download(arguments[1], Path(arguments[2]))
     is_taken = any(map(os.path.lexists, arguments[3:4]))
     if is_taken or not 3 <= len(arguments) <= 5:
-        print(__doc__, "TARGET is there already: name a new folder." if is_taken else "")
-        return 2
-    tool = BreakGlass(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))
-    with chdir("."):
-        tool.attempt("all of it", tool.run, *arguments[2:])
-    return max(tool.told.values(), default=0)
+        print(__doc__, "TARGET: this path exists already. Name a new folder." if is_taken else "")
+        return REFUSED
+    reader = BreakGlassReader(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))
+    with chdir("."):  # the caller's working folder comes back after the restore
+        reader.attempt("break_glass", reader.run, *arguments[2:])
+    return max(reader.problems.values(), default=DONE)
 
 
 if __name__ == "__main__":

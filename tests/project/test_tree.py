@@ -32,8 +32,9 @@ def texts() -> dict[str, str]:
 
 
 def test_no_module_is_longer_than_a_person_reads(texts: dict[str, str]) -> None:
-    # `standfast_verify.py` is one file on purpose: a court's expert copies and reads it alone.
-    limits = {"standfast/evidence/standfast_verify.py": 550}
+    # Two files are whole programs on purpose. A court's expert copies and reads
+    # `standfast_verify.py` alone; `break_glass.py` restores alone, and begins with instructions.
+    limits = {"standfast/evidence/standfast_verify.py": 550, "backup/break_glass.py": 480}
     too_long = {
         name: text.count("\n")
         for name, text in texts.items()

@@ -83,11 +83,11 @@ class Glass:
             path = self.path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(whole.get(name))
-        self.tool = break_glass.BreakGlass(folder / "vault", folder / "keys", folder / "out")
+        self.tool = break_glass.BreakGlassReader(folder / "vault", folder / "keys", folder / "out")
         self.tool.run(str(whole.site.folder / "custodian.txt"))
-        (self.point,) = (one for one in self.tool.points() if one["at"] == LAST)
-        self.tool.open(self.point)
-        assert self.tool.told == {}
+        (self.point,) = (one for one in self.tool.list_points() if one["object"] == LAST)
+        self.tool.open_point(self.point)
+        assert self.tool.problems == {}
 
     def path(self, name: str) -> Path:
         return self.folders["k" if name.startswith("k/") else "vault"] / name
@@ -97,11 +97,11 @@ class Glass:
 
     def attempt(self, action: Any, *arguments: Any) -> Any:
         """Read as a restore does; return no data when a failure is reported."""
-        for cache in (self.tool.pack, self.tool.frame):
+        for cache in (self.tool.read_pack, self.tool.read_frame):
             cache.cache_clear()
-        self.tool.told.clear()
+        self.tool.problems.clear()
         result = self.tool.attempt("this", action, *arguments)
-        assert result is not None or self.tool.told
+        assert result is not None or self.tool.problems
         self._capsys.readouterr()
         return result
 
@@ -193,11 +193,11 @@ def test_break_glass_returns_nothing_wrong_from_damaged_pack(
 ) -> None:
     pack = list(packs_of(whole))[number]
     # The key store is sound; the cache avoids opening a key for each damage.
-    monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
+    monkeypatch.setattr(glass.tool, "open_domain_key", lru_cache(glass.tool.open_domain_key))
 
     def read(data: bytes, ref: BlobRef) -> object:
         glass.put(pack.name, data)
-        return glass.attempt(glass.tool.blob, ref_to_json(ref), None)
+        return glass.attempt(glass.tool.read_blob, ref_to_json(ref), None)
 
     check_pack(pack, read)
 
@@ -239,12 +239,12 @@ def test_break_glass_returns_no_wrong_details_of_snapshot(
     whole: Whole, glass: Glass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The key store is sound; the cache avoids opening a key for each damage.
-    monkeypatch.setattr(glass.tool, "domain_key", lru_cache(glass.tool.domain_key))
+    monkeypatch.setattr(glass.tool, "open_domain_key", lru_cache(glass.tool.open_domain_key))
 
     def read() -> Any:
         # A restore uses `body`, so the result of an earlier call must not remain there.
         glass.tool.body = None
-        glass.tool.open(glass.tool.record("snapshot", LAST))
+        glass.tool.open_point(glass.tool.read_record("snapshot", LAST))
         return glass.tool.body
 
     assert glass.attempt(read)["files"] == 2
@@ -286,11 +286,11 @@ def test_reader_opens_no_wrong_key_from_damaged_record(whole: Whole) -> None:
 
 
 def test_break_glass_opens_no_wrong_key_from_record(whole: Whole, glass: Glass) -> None:
-    assert glass.attempt(glass.tool.domain_key, "main", 0) is not None
+    assert glass.attempt(glass.tool.open_domain_key, "main", 0) is not None
     wrong = []
     for data in spoilt_keys(whole):
         glass.put(KEY, data)
-        key = glass.attempt(glass.tool.domain_key, "main", 0)
+        key = glass.attempt(glass.tool.open_domain_key, "main", 0)
         wrong += [key] if key is not None else []
     assert wrong == []
 
@@ -303,7 +303,7 @@ def test_break_glass_reader_refuses_damaged_records(whole: Whole, glass: Glass, 
     """
     name = LAST if kind == "snapshot" else KEY
     data = whole.get(name)
-    assert glass.attempt(glass.tool.record, kind, name) is not None
+    assert glass.attempt(glass.tool.read_record, kind, name) is not None
     for at in sample(range(len(data)), f"record {kind}"):
         glass.put(name, flipped(data, at))
-        assert glass.attempt(glass.tool.record, kind, name) is None, at
+        assert glass.attempt(glass.tool.read_record, kind, name) is None, at

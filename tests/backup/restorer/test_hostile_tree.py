@@ -153,7 +153,7 @@ def test_tree_of_one_repeated_page_is_refused_quickly(
         assert all(problem.is_damage for problem in result.problems)
     assert host.by_glass(tmp_path / "by-glass") == DAMAGED
     assert time.monotonic() - started < 60
-    assert "not the page meant" in capsys.readouterr().err
+    assert "not the page that its parent describes" in capsys.readouterr().err
 
 
 def test_leaf_with_duplicate_path_is_refused(
@@ -165,4 +165,4 @@ def test_leaf_with_duplicate_path_is_refused(
     with pytest.raises(Damaged, match="out of order or twice"):
         repository.restore(repository.resolve("latest"), tmp_path / "by-reader")
     assert host.by_glass(tmp_path / "by-glass") == DAMAGED
-    assert "not the page meant" in capsys.readouterr().err
+    assert "not the page that its parent describes" in capsys.readouterr().err
