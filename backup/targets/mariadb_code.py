@@ -116,17 +116,27 @@ def read_code(
 
 
 def drop_code(
-    programs: MariadbPrograms, database: str, code: Sequence[StoredCode], listed: Sequence[CodeRow]
+    programs: MariadbPrograms,
+    database: str,
+    code: Sequence[StoredCode],
+    listed: Sequence[CodeRow],
+    *,
+    only_unchanged: bool,
 ) -> None:
-    """Drop stored code as far as it still exists, as listed."""
-    present = {(kind, name) for kind, name, _ in listed}
-    drops = [
-        f"DROP {item.kind} {identifier(database)}.{identifier(item.name)}"
-        for item in code
-        if (item.kind, item.name) in present
-    ]
-    if drops:
-        execute(programs, *drops)
+    """Drop stored code as far as it is listed, and perhaps only if unchanged."""
+    known = {(item.kind, item.name): item.tail for item in code}
+    present = [(kind, name, definer) for kind, name, definer in listed if (kind, name) in known]
+    if only_unchanged:
+        texts = [item.tail for item in read_code(programs, database, present)]
+        present = [row for row, text in zip(present, texts, strict=True) if text == known[row[:2]]]
+    if present:
+        execute(
+            programs,
+            *(
+                f"DROP {kind} {identifier(database)}.{identifier(name)}"
+                for kind, name, _ in present
+            ),
+        )
 
 
 def create_code(

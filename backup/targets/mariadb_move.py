@@ -179,7 +179,7 @@ def move(
     set. Tables that are not in the content stay. A table that another program created under the new
     name, and that would prevent the move, is moved to the database `kept_as`. Without `kept_as`,
     nobody else may have rights on the new name: a table that it has was moved before the
-    interruption, and a table of the same name under the old name stays.
+    interruption, and under the old name, a table of the same name and all stored code stay.
     """
     execute(
         programs,
@@ -191,7 +191,11 @@ def move(
     if summary.exists:
         _end_sessions(programs, old)
         present = {} if kept_as else summarise(programs, new).tables
-        drop_code(programs, old, content.code, summary.code)
+        # All tables move after the drop: once they have moved, another program created the code.
+        if present.keys().isdisjoint(content.tables):
+            # With `kept_as`, no program uses the old name. Its views may lack their definer, which
+            # changes their text.
+            drop_code(programs, old, content.code, summary.code, only_unchanged=not kept_as)
         _move_tables(
             programs,
             [name for name in content.tables if name in summary.tables and name not in present],

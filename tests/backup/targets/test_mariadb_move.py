@@ -91,6 +91,26 @@ def test_interrupted_move_leaves_a_table_created_since(
     assert server.rows(f"SELECT id FROM {QUOTED}", database=OTHER) == [["1"]]
 
 
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_interrupted_move_leaves_code_created_since(
+    server: Mariadb, address: MariadbServer, tmp_path: Path, is_moved: bool
+) -> None:
+    target = MariadbTarget(address, tmp_path)
+    content = target.content(NAME)
+    if is_moved:
+        target.move(content, NAME, OTHER, is_aside=True)
+        server.execute("CREATE VIEW a_first AS SELECT 1 AS n", database=NAME)
+        server.execute(*PARTS[5:6], database=NAME)  # as it was
+    else:  # the process died when it had dropped a part of the code
+        server.execute("DROP PROCEDURE p", "DROP VIEW `v'1`", database=NAME)
+    server.execute("CREATE PROCEDURE p() SELECT 'new'", database=NAME)
+    target.move(content, NAME, OTHER, is_aside=True)
+    left = ["a_first", "f-1", "p"] if is_moved else ["p"]
+    assert sorted(name for name, _ in server.rows(CODE, database=NAME)) == left
+    assert ["p", "SELECT 'new'"] in server.rows(CODE, database=NAME)
+    assert server.rows(f"SELECT id FROM {QUOTED}", database=OTHER) == [["1"]]
+
+
 def test_table_in_the_way_of_a_return_is_kept(
     server: Mariadb, address: MariadbServer, tmp_path: Path
 ) -> None:
