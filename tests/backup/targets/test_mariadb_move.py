@@ -1,6 +1,7 @@
 """Moves of MariaDB databases with any names and all kinds of parts."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +155,21 @@ def test_grants_of_a_routine_refuse_the_plan(
     user, _ = server.user(f"EXECUTE ON FUNCTION `{NAME}`.`f-1`")
     assert "f-1" in target.plan_obstacle(NAME, [], lambda: iter([dump]))
     server.execute(f"DROP USER {user}@localhost")
+
+
+@pytest.mark.parametrize("checks_passwords", [False, True])
+def test_password_of_the_limited_account_is_in_no_log(
+    server: Mariadb, address: MariadbServer, tmp_path: Path, checks_passwords: bool
+) -> None:
+    before = server.log.stat().st_size
+    with ExitStack() as stack:
+        if checks_passwords:
+            server.execute("INSTALL SONAME 'simple_password_check'")
+            stack.callback(server.execute, "UNINSTALL SONAME 'simple_password_check'")
+        with MariadbTarget(address, tmp_path).limited_queries([NAME]) as queries:
+            assert queries.row_count("child", NAME) == 0
+            (password,) = queries.programs.secrets
+    logged = server.log.read_bytes()[before:]
+    assert b"CREATE USER `standfast_" in logged or checks_passwords
+    assert password.encode() not in logged
+    assert password.encode().hex().upper().encode() not in logged.upper()
