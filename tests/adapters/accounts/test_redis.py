@@ -205,7 +205,7 @@ def test_an_unusual_name_is_locked_and_no_other(house: RedisHouse, alice: str, n
     assert house.is_enabled(alice)
 
 
-@pytest.mark.parametrize(("name", "why"), [("default", "everybody"), ("standfast", "itself")])
+@pytest.mark.parametrize(("name", "why"), [("default", "all clients"), ("standfast", "itself")])
 def test_forbidden_lock_is_reported_and_refused(house: RedisHouse, name: str, why: str) -> None:
     assert why in house.observe(name).obstacle
     result = house.lock(name)

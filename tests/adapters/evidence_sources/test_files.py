@@ -160,7 +160,7 @@ def test_second_collector_loses_nothing(
         patched.setattr(fcntl, "flock", end_and_lock)
         result = evidence_of(origin).collect(order(), custody)
     assert result.state is EffectState.FAILED
-    assert result.reason == "another runner is collecting this"
+    assert "another runner" in result.reason
     assert result.retry_after_seconds
     assert (partial / "begun").exists() is is_begun_anew
 

@@ -324,7 +324,7 @@ class TestForgedKeepRecords:
         ("changes", "why"),
         [
             ({"number": 1}, "it was moved"),
-            ({"repository": bytes(16)}, "of another repository"),
+            ({"repository": bytes(16)}, "another repository"),
             ({"root": Link(number=0, sha256="cd" * 32)}, "root record that this repository"),
         ],
     )

@@ -37,10 +37,9 @@ def test_confidence_is_reported_and_never_rounded_up() -> None:
     said = Sampled(
         pieces=500, content_bytes=10, damage=sample.damage, confidence=sample.confidence
     ).sentence
-    assert said == (
-        "500 random pieces of content were decrypted: if 1% or more of the content were damaged,"
-        " this would have found it with 99.3% certainty"
-    )
+    assert said.startswith("500 random pieces of content were decrypted")
+    assert "1% or more" in said
+    assert "99.3%" in said
     sure = Sampled(pieces=9, content_bytes=10, damage=0.005, confidence=0.99999).sentence
     assert "0.5% or more" in sure
     assert "99.9%" in sure

@@ -98,7 +98,7 @@ def test_nothing_of_a_keeper_may_be_believed(owned: OwnedSite) -> None:
         retire_keeper(owned.office, trusted_through=1)
     retire_keeper(owned.office, trusted_through=None)
     assert expired(owned) == set()
-    with pytest.raises(NotFound, match="none is trusted"):
+    with pytest.raises(NotFound, match="no keeper is trusted"):
         retire_keeper(owned.office, trusted_through=None)
 
 

@@ -344,7 +344,7 @@ def test_other_restore_is_not_resumed(
     text = json.dumps(journal | other, separators=(",", ":"), sort_keys=True) + "\n"
     (out / JOURNAL).write_text(text)
     before = describe(out)
-    with pytest.raises(UnsafePath, match="another restore"):
+    with pytest.raises(UnsafePath, match="incomplete restore"):
         stored.restore("latest", out)
     assert describe(out) == before
 

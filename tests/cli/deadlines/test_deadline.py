@@ -61,7 +61,7 @@ def test_obligation_list_shows_section_content_and_dates(
         "due": "2026-03-06 12:30 UTC (",
         "from": "awareness, 2026-03-03 12:30 UTC",
         "rule": "Art. 33(1),(3),(4): 72 hours, from awareness",
-        "was due": "2026-03-05 12:30 UTC, until ",
+        "was due": "2026-03-05 12:30 UTC, ",
         "contents": "likely consequences; measures taken or proposed",
         "open": "exempt only if unlikely to result in a risk",
     }.items():

@@ -23,7 +23,7 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, installation: Path
     assert best["inject"]["name"] == "recording"
     assert best["inject"]["look_for"]
     heard = desk.run("tabletop", "answer", "We hold the recording", "--met", "1, 3")
-    assert "What deletes itself: 2 of 5." in heard.out
+    assert "What deletes itself: 2 of 5" in heard.out
     assert "not named: the ticket, the chat" in heard.out
     assert desk.run("tabletop", "answer", "x", "--met", "one").status == 2
     shown = desk.json("tabletop", "next")
@@ -56,7 +56,7 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, installation: Path) -> Non
     )
     assert desk.run("tabletop", "start", "./own.yaml").status == 0
     done = desk.run("tabletop", "answer", "that", "--met", "1")
-    assert "One: 1 of 1." in done.out
+    assert "One: 1 of 1" in done.out
     assert "standfast tabletop finish inc-" in done.out
     nothing = desk.run("tabletop", "answer", "more")
     assert nothing.status == 2
