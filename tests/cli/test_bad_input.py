@@ -185,10 +185,10 @@ CASES = {
         spoil=nothing,
         words=(
             *("backup", "owner", "retire-keeper", "--owner-key", "owner.json"),
-            *("--trusted-through", "0", "--believe-none"),
+            *("--trusted-through", "0", "--trust-none"),
         ),
         status=2,
-        says=("either --trusted-through", "--believe-none"),
+        says=("either --trusted-through", "--trust-none"),
     ),
     "somebody told at two addresses": Case(
         spoil=nothing,

@@ -64,7 +64,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("backup keep status", 0),
     ("backup keep hold inc-2026-0001", 0),
     ("backup keep release inc-2026-0001", 0),
-    (f"backup owner retire-keeper --believe-none {KEY}", 0),
+    (f"backup owner retire-keeper --trust-none {KEY}", 0),
     (f"backup owner add-custodian --name Lee --recipient {LEE} {IDENTITY} {KEY}", 0),
     (f"backup owner retire-custodian Lee {IDENTITY} {KEY}", 0),
     (f"backup owner order-erasure hr --ordered-by dana --reason over --to order {KEY}", 0),

@@ -90,7 +90,7 @@ def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> Oper
 def _record_sha256(session: OwnerSession, log: RetentionLog, number: int) -> str:
     name = keep_name(number)
     if log.head is None:
-        raise NotFound("keeper: it has written no record yet. Retire it with --believe-none.")
+        raise NotFound("keeper: it has written no record yet. Retire it with --trust-none.")
     if not 0 <= number <= log.head.number or name in {bad for bad, _ in log.problems}:
         raise NotFound(
             f"keep record {number}: it is missing or invalid. The newest is {log.head.number}."

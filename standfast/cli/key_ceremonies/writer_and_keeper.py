@@ -215,16 +215,16 @@ def set_keeper(
     metavar="N",
     help="The number of the keeper's last trusted record.",
 )
-@click.option("--believe-none", is_flag=True, help="Trust none of the keeper's records.")
+@click.option("--trust-none", is_flag=True, help="Trust none of the keeper's records.")
 @owner_command
 def retire_keeper(
-    call: Call, owner_key: Path, trusted_through: int | None, believe_none: bool
+    call: Call, owner_key: Path, trusted_through: int | None, trust_none: bool
 ) -> ExitStatus:
     """Retire the keeper; its records after a number are not trusted."""
     from standfast.usecases.key_ceremonies.owner_operations import retire_keeper_as_owner
 
-    if (trusted_through is None) != believe_none:
-        raise UsageError("keeper: give either --trusted-through N or --believe-none")
+    if (trusted_through is None) != trust_none:
+        raise UsageError("keeper: give either --trusted-through N or --trust-none")
     result = retire_keeper_as_owner(owner_session(call, owner_key), trusted_through)
     untrusted = counted(result["no_longer_believed"], "record")
     return print_ceremony_result(
@@ -233,7 +233,8 @@ def retire_keeper(
         [f"The keeper is retired (root record {result['root']}); {untrusted} no longer trusted."],
         [
             "Revoke the keeper's identity at the store.",
-            "`standfast backup verify` names wrongly removed packs; copies of the vault have them.",
+            "Run `standfast backup verify`. It names wrongly removed packs.",
+            "Look for these packs in the copies of the vault.",
             "Set another keeper: `standfast backup owner set-keeper`.",
         ],
     )

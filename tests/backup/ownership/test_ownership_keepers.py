@@ -91,7 +91,7 @@ def test_a_retired_keeper_is_believed_through_one_record(owned: OwnedSite, tmp_p
 
 def test_nothing_of_a_keeper_may_be_believed(owned: OwnedSite) -> None:
     set_keeper(owned.office, keeper_file=owned.folder / "keeper.json")
-    with pytest.raises(NotFound, match="--believe-none"):
+    with pytest.raises(NotFound, match="--trust-none"):
         retire_keeper(owned.office, trusted_through=0)
     let_expire(owned, "keeper.json", 1)
     with pytest.raises(NotFound, match="keep record 1"):

@@ -236,7 +236,7 @@ def test_domains_generations_and_keepers(
     retire = ("backup", "owner", "retire-keeper", *owner)
     assert desk.run(*retire).status == 2
     assert desk.run(*retire, "--trusted-through", "0").status == 2
-    assert desk.run(*retire, "--believe-none").status == 0
+    assert desk.run(*retire, "--trust-none").status == 0
     assert desk.run("backup", "owner", "set-keeper", "--key", "xyz", *owner).status == 2
     assert desk.run("backup", "owner", "set-keeper", "--key", "ab" * 32, *owner).status == 0
     assert desk.run("backup", "owner", "publish").status == 0
