@@ -7,9 +7,10 @@
 Rules
 - An act adds one version: the restored object, or a delete marker. Its reversal removes this
   version, so that the version below it is current again. No other version is removed.
-- Acts are done in batches. A batch is durable as begun before its first call, and as done after its
-  last one. After a crash, the versions of the begun acts are looked up, and again at the end: the
-  bucket may store an object after the process that sent it has died.
+- Acts are done in batches. Before the first call of a batch, its acts are recorded as begun; after
+  the last call, as done. Both records are durable.
+- After a crash, the versions of the begun acts are looked up, and again at the end: the bucket may
+  store an object after the process that sent it has died.
 - A delete marker without a receipt may be of another program, such as a legitimate deletion. It is
   never removed: it is recorded as unknown, and the object stays hidden until a person decides.
 - An object that another program changed since the listing is left alone, and counted.
@@ -79,22 +80,23 @@ def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Record what interrupted calls have added since the first look.
 
-    A later try may have restored another point, so acts without their file are left out.
+    Acts without their restored file are left out: if a later try restored another recovery point,
+    the folder no longer contains the file.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
     _do_all(record.found, acts, partial(_look_up, target, folder))
 
 
 def _do_all(
-    record: Callable[[Iterator[tuple[ObjectAct, Sequence[str]]]], None],
+    record_results: Callable[[Iterator[tuple[ObjectAct, Sequence[str]]]], None],
     acts: Sequence[ObjectAct],
-    act: Callable[[ObjectAct], Sequence[str]],
+    make_call: Callable[[ObjectAct], Sequence[str]],
 ) -> None:
-    """Act on all objects, record each result, then raise the first error."""
+    """Make one call per act, record the results, then raise the first error."""
     with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
-        running = [(item, pool.submit(act, item)) for item in acts]
+        running = [(act, pool.submit(make_call, act)) for act in acts]
     errors = [error for _, future in running if (error := future.exception()) is not None]
-    record((item, future.result()) for item, future in running if future.exception() is None)
+    record_results((act, future.result()) for act, future in running if future.exception() is None)
     if errors:
         raise errors[0]
 
