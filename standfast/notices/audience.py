@@ -53,7 +53,7 @@ class Audience:
     repeated: Sequence[Rejected] = ()  # the same mailbox or person as an earlier row
     suppressed: Sequence[Rejected] = ()  # never to be contacted
     held: Sequence[Recipient] = ()  # minors and people that have died: a person decides
-    unread_entries: int = 0  # entries of the suppression list that match nobody
+    ineffective_entries: int = 0  # entries of the suppression list that exclude nobody
 
     @property
     def rows(self) -> int:
@@ -98,7 +98,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
         repeated=repeated,
         suppressed=suppressed,
         held=held,
-        unread_entries=rules.suppression.unread + (0 if has_keys else rules.suppression.keys),
+        ineffective_entries=rules.suppression.unread + (0 if has_keys else rules.suppression.keys),
     )
 
 

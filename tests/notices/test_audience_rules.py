@@ -254,7 +254,7 @@ def test_ambiguous_suppression_entry_excludes_all_matches(entry: str, unread: in
     found = gathered(*rows, suppression=Suppression({entry: "asked"}))
     assert [one.reason for one in found.suppressed] == ["must not be notified: asked"]
     assert [one.address for one in found.recipients] == ["zoe@home.test"]
-    assert found.unread_entries == unread
+    assert found.ineffective_entries == unread
 
 
 def test_an_address_with_an_apostrophe_is_nobody_elses() -> None:
@@ -267,12 +267,14 @@ def test_an_address_with_an_apostrophe_is_nobody_elses() -> None:
 def test_entries_that_can_mean_nobody_are_counted() -> None:
     never = Suppression(dict.fromkeys(("42", "Ana", "", "ana@", "a b@c d", "ben@x.test"), ""))
     without_keys = gathered({"address": "ana@x.test"}, {"address": "ben@x.test"}, suppression=never)
-    assert (len(without_keys.suppressed), without_keys.unread_entries) == (1, 5)
+    assert (len(without_keys.suppressed), without_keys.ineffective_entries) == (1, 5)
     with_keys = gathered({"key": "7", "address": "ana@x.test"}, suppression=never)
-    assert with_keys.unread_entries == 2, "any other may be the key of somebody who is not here"
+    assert with_keys.ineffective_entries == 2, (
+        "any other may be the key of somebody who is not here"
+    )
     everybody = gathered({"key": "42", "address": "ana@x.test"}, suppression=never)
-    assert (len(everybody.suppressed), everybody.unread_entries) == (1, 2)
-    assert gathered({"address": "ana@x.test"}).unread_entries == 0
+    assert (len(everybody.suppressed), everybody.ineffective_entries) == (1, 2)
+    assert gathered({"address": "ana@x.test"}).ineffective_entries == 0
 
 
 def test_suppression_list_counts_from_its_first_entry(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from standfast.usecases.evidence.bucket_copies import second_location, uncopied_
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
-from standfast.usecases.notices.staged_sending import unread_entries
+from standfast.usecases.notices.staged_sending import describe_ineffective_entries
 from standfast.usecases.playbooks import library
 
 _NOBODY = "standfast-check"
@@ -185,7 +185,7 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
             "audiences",
             f"{name}: {counted(len(audience.held), 'recipient')} held: a person decides",
         )
-    for found in unread_entries(audience):
+    for found in describe_ineffective_entries(audience):
         yield warn("audiences", f"{name}: {found}", "correct the first column of the list")
     rejected = len(audience.rejected)
     if rejected:

@@ -27,7 +27,7 @@ from standfast.reports.name_masking import mask_address, mask_word
 from standfast.reports.notice_page import ShownMessage, notice_page
 from standfast.reports.report_records import Heading
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notices.staged_sending import notice_rounds, unread_entries
+from standfast.usecases.notices.staged_sending import describe_ineffective_entries, notice_rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ def look_at_audience(
         counts=_counts(audience),
         languages=Counter(choice.language for choice in choices),
         warnings=(
-            *unread_entries(audience),
+            *describe_ineffective_entries(audience),
             *_missing(drafted, audience),
             *(
                 f"{counted(number, 'recipient')}: {warning}"

@@ -11,8 +11,8 @@ Rules
 - The remaining recipients are released automatically when every canary message has a known outcome,
   at most 10 % of them were rejected or bounced, and `canary_minutes` have passed. Otherwise an
   operator releases them with `standfast notice go`.
-- An approval covers the whole audience: stages change when a message is sent, never its recipients
-  or its text.
+- One approval covers the whole audience. A stage only delays messages: it changes neither the
+  recipients nor the text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -34,24 +34,25 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
 STOPPED = "stopped by"  # prefix of the reason of a message that was stopped before sending
-_MOST_LOST = 10  # at most one canary message in this many may be lost
+_MESSAGES_PER_LOSS = 10  # one lost message is allowed for this many canary messages
 
 
 def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -> Iterator[Draft]:
-    """Mark all messages except the canary as waiting in a large audience."""
+    """Delay all messages except the canary, if the audience is large."""
     percent = settings.canary_percent
     if not percent or people < max(2, settings.canary_from):
         yield from drafts
         return
-    mails = 0
+    position = 0  # number of earlier messages, without letters
     for draft in drafts:
         if draft.state is not EffectState.PLANNED:
             yield draft
             continue
         is_first = False
         if not draft.target.startswith(POST):
-            is_first = _percent_rounded_up(mails, percent) < _percent_rounded_up(mails + 1, percent)
-            mails += 1
+            before = _percent_rounded_up(position, percent)
+            position += 1
+            is_first = before < _percent_rounded_up(position, percent)
         yield draft if is_first else replace(draft, not_before=NEVER)
 
 
@@ -64,20 +65,19 @@ def exclusion_summary(audience: Audience) -> Iterator[str]:
     for rows, reason in (
         (audience.held, "held: a person decides"),
         (audience.suppressed, "on the suppression list"),
-        (audience.repeated, "with a person or an address of another row"),
+        (audience.repeated, "with the same person or address as an earlier row"),
     ):
         if rows:
             yield f"{counted(len(rows), 'row')} {reason}"
-    yield from unread_entries(audience)
+    yield from describe_ineffective_entries(audience)
 
 
-def unread_entries(audience: Audience) -> Iterator[str]:
+def describe_ineffective_entries(audience: Audience) -> Iterator[str]:
     """Describe the entries of the suppression list that have no effect."""
-    if many := audience.unread_entries:
+    if many := audience.ineffective_entries:
         yield (
             f"{counted(many, 'entry', 'entries')} of the suppression list without a valid "
-            "address: these people are notified, unless the entry is the key of a row of the "
-            "audience"
+            "address: such an entry excludes nobody, unless it is the key of a row of the audience"
         )
 
 
@@ -126,7 +126,7 @@ def _may_release(
     deliveries = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
     lost = deliveries.get(DeliveryState.BOUNCED, 0) + deliveries.get(DeliveryState.DROPPED, 0)
     # Count rejections as bounces: some relays reject an unknown mailbox at once, others later.
-    return (lost + row.turned_away) * _MOST_LOST <= done + row.turned_away
+    return (lost + row.turned_away) * _MESSAGES_PER_LOSS <= done + row.turned_away
 
 
 # Commands of the operator

@@ -103,7 +103,7 @@ def test_plan_states_exclusions_and_rejections(
     (planned,) = [step for step in report.steps if step.name == TOLD]
     assert planned.notes[-1].endswith(
         "2 rows on the suppression list; 1 entry of the suppression list without a valid "
-        "address: these people are notified, unless the entry is the key of a row of the audience"
+        "address: such an entry excludes nobody, unless it is the key of a row of the audience"
     )
     assert [centre.mails_to(f"customer{n}@example.net") for n in range(1, 4)] == [0, 0, 1]
 

@@ -240,4 +240,4 @@ def test_disabled_users_are_not_notified(centre: Centre) -> None:
         file.write('suppress = "never.csv"\n')
     with installation_at(centre.config_file, token=centre.scim.token) as installation:
         found = installation.reader().audience("everybody")
-    assert (len(found.recipients), len(found.suppressed), found.unread_entries) == (0, 2, 0)
+    assert (len(found.recipients), len(found.suppressed), found.ineffective_entries) == (0, 2, 0)
