@@ -12,8 +12,8 @@ Rules
   exclude everybody that may object.
 - An account disqualifies its owner only if a requester that signed in named the account. If only a
   trigger named it, or if the requester did not sign in, one more approval is needed instead.
-- In a step that began before the first trigger joined, the requester named all targets, even if the
-  directory has an account under another name.
+- All targets of a step that began before the first trigger joined count as named by the requester,
+  even if the directory has an account under a name that the requester did not write.
 """
 
 import json
@@ -70,9 +70,9 @@ class Opener:
 
 
 def may_decide(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
-    """Return whether the person has a wanted role or is named in them.
+    """Return whether the person has a wanted role or is a wanted person.
 
-    With no wanted roles, everybody may decide.
+    `wanted` contains roles and `person:NAME`. If it is empty, everybody may decide.
     """
     return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
 
@@ -179,8 +179,9 @@ def _connection(
 ) -> str:
     """Return an objection if enrolments connect person and requester.
 
-    If the requester did not sign in, only a user of the machine that enrolled somebody is compared.
-    That is enough, because such an incident needs one more approval.
+    A requester that did not sign in is only known as a user of the machine. Then the objection
+    exists only if this user enrolled the person. That is enough, because such an incident needs one
+    more approval.
     """
     name = who["name"]
     above = select(person).where(person.c.name == opener.name)

@@ -9,7 +9,7 @@ Rules
 - One more approval is needed if the requester did not sign in, because the requester could then be
   the approver.
 - If nobody else can be reached, one person that signs in may give a break-glass approval: any role
-  is enough, and it may be the requester. The step begins ten minutes later (`GLASS`) unless
+  is enough, and the requester may give it too. The step begins ten minutes later (`GLASS`) unless
   somebody refuses it.
 - A break-glass approval may not be reviewed by a person that enrolments connect with its author.
 - A stored approval is verified again with the time of the claim: a forged date of approval has no

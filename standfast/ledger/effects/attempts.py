@@ -4,7 +4,7 @@ Rules
 - A claim is one transaction: it inserts the attempt and sets the state of its effects to
   `submitting`. No call is made without a claim; the module `claims` contains the conditions.
 - A proof, or another action on a locked account, receives the prior state that the lock recorded.
-  So it never affects another account that now has the same name.
+  So the action never affects another account that now has the name of the locked account.
 - If approvals no longer verify at a claim (a person was removed), the step asks for approval again.
 - A receipt that arrives late is stored by the token of its attempt, unless the effect was claimed
   again.
@@ -83,12 +83,13 @@ class Attempts:
         *,
         settings: Settings = NO_SETTINGS,
     ) -> Batch | None:
-        """Claim up to a batch of due effects of one step; None without any.
+        """Claim due effects of one step, at most one batch; None if none is due.
 
-        `mode` is the mode of the adapters; Refused if the incident has another mode.
-        ApprovalRefused if approvals no longer verify (a person was removed): the step asks again,
-        and the other approvals still count. If the `settings` of an adapter differ from the
-        approved ones, the step asks again and no earlier approval counts.
+        `mode` is the mode of the adapters. Raise Refused if the incident has another mode. Raise
+        ApprovalRefused, and let the step ask for approval again, in two cases: if an approval no
+        longer verifies (for example, because its person was removed), the other approvals still
+        count; if the `settings` of an adapter differ from the approved settings, no earlier
+        approval counts.
         """
         token = new_token()
         try:

@@ -4,11 +4,12 @@ Rules
 - Effects are claimed only while the incident is open, its mode is that of the adapters, the step
   runs and its approvals verify. In a stopped incident, only undos are claimed.
 - Effects that needed approval are claimed only while the adapter has the settings of the plan.
-- The incident, its step and each effect must be as the audit chain has them (`row_verification`).
+- The rows of the incident, its step and each effect must match the audit chain
+  (`row_verification`).
 - No unlock is claimed while another open incident locks the account. No lock is claimed while an
   earlier unlock of the account may still be executed.
-- A claim first finds a step, then effects of this step. So its cost does not depend on the number
-  of due effects and steps, and it locks no effect that it does not return.
+- A claim first finds a step, then effects of this step. So the cost of a claim does not depend on
+  the number of due effects and steps, and a claim locks only the effects that it returns.
 """
 
 import json
@@ -77,7 +78,7 @@ def claimable(
     now: datetime,
     settings: Settings,
 ) -> list[Row[Any]]:
-    """Lock and return the effects of one step that one call may execute now.
+    """Lock and return due effects of one step, at most `most`.
 
     Unlocks of accounts that another open incident locks are refused. Raises Refused for adapters of
     another mode, ApprovalLapsed if the step's approvals no longer verify, and Damaged if the

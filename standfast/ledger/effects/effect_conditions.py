@@ -1,4 +1,4 @@
-"""Query conditions on effects: due ones, locks by other incidents.
+"""Query conditions on effects: due effects, locks by other incidents.
 
 This module also lists the groups of verbs that the ledger treats differently. `effect_store` runs
 the queries.
@@ -44,7 +44,8 @@ def is_held() -> Any:
 def is_lock_of(incident_id: str) -> Any:
     """Return the condition of locks that no undo has reversed.
 
-    Locks of this incident count in every state, other locks only if they may exist.
+    A lock of this incident counts in every state. A lock of another incident counts only if the
+    account may be locked now.
     """
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())

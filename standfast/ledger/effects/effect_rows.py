@@ -78,7 +78,7 @@ class Batch:
 
 
 def scope_of(verb: str, incident_id: str) -> str:
-    """Return which key seals an effect's columns, as the name of its scope.
+    """Return the scope of the key that seals an effect's columns.
 
     Effects on customers are sealed under the incident's key, those on accounts and staff under the
     installation's key.

@@ -1,4 +1,4 @@
-"""Queries over planned effects: the due ones, and those of a step.
+"""Queries for planned effects: due effects, and effects of a step.
 
 Rules
 - An undo is an effect of its own (`undoes`); the undone effect keeps its state.
@@ -187,7 +187,7 @@ class Effects:
     def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
         """Return the accounts that the incident locked and has not unlocked.
 
-        With `is_undone`, the accounts that it has unlocked again.
+        With `is_undone`, return instead the accounts that the incident locked and unlocked again.
         """
         undo = effect.alias("undo")
         undone = exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
@@ -326,9 +326,9 @@ class Effects:
 def lock_in_state(
     write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
 ) -> set[str]:
-    """Lock the effects that still have a state; return their tokens.
+    """Lock the rows that are still in `state`; return their tokens.
 
-    With `unread`, lock only effects without a prior state.
+    With `unread`, lock only the rows without a stored prior state.
     """
     statement = select(effect.c.token).where(
         effect.c.token.in_([row.token for row in rows]), effect.c.state == state

@@ -3,9 +3,9 @@
 Rules
 - The prior state of an effect is written once, before its first attempt.
 - If an effect of an open incident has locked the account already, the new effect inherits the prior
-  state of that effect, so that the last undo restores the first state. Nothing is inherited from a
-  closed incident, because its accounts stay as they are, and nothing from a lock of another account
-  that had the same name.
+  state of that effect, so that the last undo restores the first state.
+- Nothing is inherited from a closed incident, because its accounts stay as they are. Nothing is
+  inherited from a lock of another account that had the same name.
 """
 
 from collections import defaultdict
@@ -96,8 +96,9 @@ class PriorStates:
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.
 
-        `rows` belong to one incident. The states are in the order of execution, with those of this
-        incident last: another incident may have locked another account of that name.
+        `rows` belong to one incident. The states are in the order of execution, except that the
+        states of this incident come last and take precedence: another incident may have locked
+        another account of that name.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)

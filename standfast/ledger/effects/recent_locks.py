@@ -1,14 +1,14 @@
 """Accounts that recent steps locked without approval.
 
-The count is verified again when a step that relies on it begins. `usecases/incidents/blast_radius`
-contains the limits.
+The limits of `usecases/incidents/blast_radius` apply to the number of these accounts. A step is
+planned with this number, and the number is verified again when the step begins.
 
 Rules
 - Failed effects count, because they can be retried without a new approval.
 - A step that needed approval does not count.
 - An account counts once, even if several steps sign it out, lock it or renew its password.
-- A step that relies on a count begins under an exclusive lock: otherwise many small incidents that
-  begin at the same time would not see each other's locks.
+- A step that relies on the number begins under an exclusive database lock. Otherwise many small
+  incidents that begin at the same time would not count each other's locked accounts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def count_recent_locks(
     procedures: Sequence[str] = (),
     excluded_step: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Return the accounts that steps begun since `began` lock unapproved.
+    """Return accounts locked without approval by steps begun since `began`.
 
     The age of the incident does not matter: many old incidents may continue at the same time.
     """

@@ -26,7 +26,7 @@ class StepCounts:
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:
     """Count the effects of an incident by step and round.
 
-    An undo that another undo of the same act replaced counts as done.
+    A failed undo counts as done if another undo of the same effect replaced it.
     """
     found: dict[tuple[str, int], StepCounts] = {}
     rows = connection.execute(_counts_by_step(), {"of_incident": incident_id})

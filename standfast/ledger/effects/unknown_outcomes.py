@@ -3,7 +3,8 @@
 Rules
 - An effect of a dead runner or of an overdue call becomes `unknown`. It is never repeated without a
   lookup, which happens after `settle_after`.
-- If the lookup shows that the effect did not happen, it returns to `planned`, a few times at most.
+- If the lookup shows that the effect did not happen, the effect is planned again, a few times at
+  most.
   An effect that cannot be looked up is parked until a provider or a person reports its outcome. A
   failed lookup is repeated at growing intervals.
 - A step can end while it has parked effects. If a person reports later that such an effect did not

@@ -30,7 +30,7 @@ from standfast.usecases.approvals.step_decisions import signed_decision
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 from standfast.usecases.core.staff_messages import notify_each
-from standfast.usecases.incidents.approval_escalation import remaining_approvers
+from standfast.usecases.incidents.approval_escalation import people_to_notify
 from standfast.usecases.incidents.step_expansion import is_irreversible
 
 _TEMPLATE = "glass-broken"
@@ -113,7 +113,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
     ):
         raise ApprovalRefused(objection)
     people = installation.ledger.people
-    if people.counted_once([*remaining_approvers(installation, state), people.get(person)]) < 2:
+    if people.counted_once([*people_to_notify(installation, state), people.get(person)]) < 2:
         raise ApprovalRefused(
             f"step {asked.step!r} of {state.incident}: nobody else could refuse it, so one person "
             "cannot begin it alone. Enrol somebody with the owner's key."
@@ -148,7 +148,7 @@ def _notify_approvers(
     """
     ledger = installation.ledger.people
     breaker = ledger.get(person)
-    others = [p for p in remaining_approvers(installation, state) if p.name != person]
+    others = [p for p in people_to_notify(installation, state) if p.name != person]
     humans = [other for other in others if ledger.counted_once((breaker, other)) == 2]
     connected = [other for other in others if other not in humans]
     step = state.playbook.step(asked.step)

@@ -8,8 +8,8 @@ Rules
 - A record whose owner is not in the audience counts as a person that cannot be notified.
 - The review in the result counts the lines that were cut and the folders that were left out: the
   people in them may be missing.
-- Memory is bounded: more than MOST_RECORDS records, or keys of MOST_CHARACTERS, are refused. Lists
-  for parts of the time count a person once.
+- Memory is bounded: more than MOST_RECORDS records, or keys of MOST_CHARACTERS, are refused. If
+  several lists cover parts of the time, each person counts once.
 """
 
 from collections import defaultdict

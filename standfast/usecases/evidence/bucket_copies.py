@@ -88,9 +88,10 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
 
 
 def uncopied_folders(to: Elsewhere, folders: list[Path]) -> list[Path]:
-    """Return the folders without a full copy, by their chains of custody.
+    """Return the folders that have no full copy.
 
-    A full copy includes the time stamp, if there is one. The bucket is not queried.
+    A full copy includes the time stamp, if the folder has one. The answer comes from the chains of
+    custody; the bucket is not queried.
     """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 

@@ -4,8 +4,8 @@ Rules
 - The events are the only record. They are read in order, and an invalid event is ignored, such as
   an approval of another request or a disposal that began during a hold.
 - A hold cancels a request if no disposal has begun.
-- `evidence.disposal_begun` precedes the first destruction in a folder. A certificate counts only if
-  this event contains its folder, the hash of its manifest, and its two people.
+- The event `evidence.disposal_begun` precedes the first destruction in a folder. A certificate of
+  disposal counts only if such an event names the same folder, hash of the manifest, and two people.
 """
 
 from collections.abc import Iterable

@@ -4,9 +4,9 @@ Rules
 - An export is masked unless somebody states a reason. Each export is one event of the timeline and
   one line in each folder's chain of custody, written before the new folder gets its final name; an
   unmasked export is recorded before a byte is copied.
-- Masked copies are not evidence: the sealed folders stay unchanged. `masked.jsonl` names each
-  original by its hash, with the masked parts of its copy, or the reason why it has no copy; the
-  hash of this index is in the timeline.
+- Masked copies are not evidence; the sealed folders remain the evidence, unchanged. `masked.jsonl`
+  names each original by its hash, with the masked parts of its copy, or the reason why it has no
+  copy; the hash of this index is in the timeline.
 - Altered content is named and omitted: a folder that differs from its seal, its chain of custody or
   the ledger, or a file that differs from its hash. An unmasked export copies such a folder as it
   is, and names the differences.

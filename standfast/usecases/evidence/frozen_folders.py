@@ -212,7 +212,7 @@ def no_evidence_found(installation: Installation, incident: str) -> StandfastErr
 
 
 def verify_frozen(installation: Installation, incident: str) -> Found:
-    """Read every copy of an incident again; `problems` has all differences.
+    """Read all copies of an incident's evidence; `problems` has differences.
 
     Raise UsageError if nothing was frozen for it, and the ledger's error if no folder is here and
     the ledger is unavailable.

@@ -7,8 +7,8 @@ Rules
   before a log is read.
 - Detections examine every record. A finding is shown if one of its lines is selected.
 - A search for a list of indicators first parses only the lines that may contain an indicator. If
-  no record is selected, or if values are shown in clear, no other line is parsed and no detection
-  is applied. Otherwise all lines are parsed: the masking needs the accounts of all records.
+  none of these lines is selected, or if values are shown in clear, no other line is parsed and no
+  detection is applied. Otherwise all lines are parsed: the masking needs the accounts of all lines.
 - A folder or log that differs from its seal is named and left out, and so is a folder that was
   disposed of or that the identity does not open. All others are reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.

@@ -5,7 +5,7 @@ Rules
   stamps in a separate thread, a command requests them after it printed its answer. Missing stamps
   are reported by `status`, `evidence list` and `evidence verify`; `standfast evidence stamp`
   requests them.
-- After a failure of the authority, a call of `stamp_pending` sends no further request.
+- After the first failure of the authority, the same call of `stamp_pending` sends no more requests.
 - Only valid seals of this installation are stamped. An exercise seals nothing.
 - If a folder has a second copy, its stamp is copied as well; the copying is also repeated until it
   succeeds.
@@ -60,7 +60,7 @@ class Stamped:
 def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
     """Return the configured authority.
 
-    Raise UsageError if none is set, ConfigurationError without its roots.
+    Raise UsageError if none is set, ConfigurationError if its root certificates cannot be read.
     """
     settings = config.custody.timestamp
     if settings is None:

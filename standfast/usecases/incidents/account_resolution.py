@@ -1,11 +1,11 @@
 """Directories of an account: the named directory, or all that know it.
 
 Rules
-- `directory:name` means one directory; a bare name means every directory that knows it.
+- `directory:name` means one directory; a bare name means every directory that knows this name.
 - A directory that cannot be read now counts as if it knew the name. It is read again before the
   lock, and the lock is refused if the account is unknown.
-- Protected accounts are compared in their directory's spelling; otherwise an account in another
-  spelling could be locked.
+- Names are compared with protected accounts in the spelling of the directory. Otherwise a protected
+  account could be locked under another spelling.
 - Directories are read in parallel. A directory that does not answer for a few seconds counts as
   unreadable, so that it does not delay locks in the others.
 """

@@ -91,11 +91,11 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     )
 
 
-def remaining_approvers(installation: Installation, state: State) -> tuple[Person, ...]:
+def people_to_notify(installation: Installation, state: State) -> tuple[Person, ...]:
     """Return the people to notify of a break-glass approval.
 
-    These are all enrolled people, targets included. For a quiet incident, they are the people with
-    a role that its steps name, except its targets.
+    An ordinary incident notifies all enrolled people, targets included. A quiet incident notifies
+    only the people with a role that its steps name, except the targets.
     """
     people = installation.ledger.people.all(_roles_of_quiet(state))
     if not state.playbook.is_quiet:
@@ -135,7 +135,8 @@ def _fit(
 ) -> tuple[Person, ...]:
     """Return the possible approvers, except targets of the incident.
 
-    Targets are excluded even before their lock is planned, because evidence is frozen first.
+    Targets are excluded even before their lock is planned: a step that freezes evidence comes
+    first, and a request for its approval would warn them.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)

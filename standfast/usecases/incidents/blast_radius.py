@@ -1,4 +1,4 @@
-"""Limits of locks without a second person, and the owners of the accounts.
+"""Limits of locks without a second person; owners of locked accounts.
 
 Rules
 - One limit applies to the whole installation, others to single directories. A step over a limit

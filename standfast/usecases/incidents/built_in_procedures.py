@@ -247,9 +247,9 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    The fact dates from the moment when the steps that its own step needs were answered or ended. If
-    its step needs no other step, the fact dates from the incident's opening. The time of the runner
-    does not matter.
+    Without a given time, the fact has the latest time at which a step that its own step needs was
+    answered or ended. If its step needs no other step, the fact has the time of the incident's
+    opening. The time at which a runner executes the statement does not matter.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:

@@ -9,7 +9,7 @@ Rules
   command opens the incident itself.
 - The command also opens the incident itself if `serve` refuses or does not answer in time.
 - Only one incident is opened: the request's id is committed with it, and the same id
-  returns the same incident. A request without an answer is therefore safe.
+  returns the same incident. A request without an answer can therefore be repeated.
 - The socket is in a folder of `serve`'s user. Only that user has access to the folder, and that
   user may read the ledger and its keys anyway.
 """

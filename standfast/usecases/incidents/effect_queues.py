@@ -4,8 +4,8 @@ Rules
 - Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
 - A call is always between two commits: the claim and the receipt.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
-- The runners of all live incidents, on any host, share the rate equally. Each one counts them every
-  second in the ledger; a dead runner counts until its lease ends.
+- The runners of all live incidents, on any host, share the rate equally. Each runner counts all
+  runners every second in the ledger; a dead runner counts until its lease ends.
 - An error in one queue does not stop the others; the result reports each error with its queue.
 - While the ledger is unavailable, a receipt is written again until it is stored.
 """
@@ -35,7 +35,7 @@ _COUNT_SECONDS = 1.0
 class Bucket:
     """A token bucket: `per_second` on average, `burst` at once.
 
-    `per_second` None means no limit. `share_among` divides both among several runners.
+    `per_second` None means no limit. `share_among` divides the rate and the burst among runners.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ Rules
 - Opening is one commit to the ledger; no other system needs to be up.
 - Any number of runners may call `advance` at the same time and repeatedly: it keeps no state
   between two reads of the ledger.
-- `advance` ends when the incident needs a person or a time that is too far away to wait for.
+- `advance` returns when the incident waits for a person, or for a time that is too far away.
 - `by` is the name of a person who signed in.
 """
 

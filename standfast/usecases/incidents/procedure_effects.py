@@ -4,9 +4,9 @@ Rules
 - An impossible call becomes a refused effect in the plan; every target is named.
 - A call without an undo needs an approval, or a stated reason why it needs no approval. The check
   is made here, because only the configuration states which calls can be undone.
-- The name of a target contains the procedure and all other parameters, so calls that differ in a
-  parameter are two effects: blocking port 22 and blocking port 80 of one host. Two incidents share
-  an effect only if all parameters are equal.
+- The name of a target contains the procedure and all parameters, so two calls that differ in a
+  parameter are two effects: for example, blocking port 22 and blocking port 80 of one host. Two
+  incidents share an effect only if all parameters are equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,8 @@ def call_effect(
 ) -> Draft:
     """Plan one call.
 
-    Raise Refused if it has no undo and the step needs no approval.
+    Raise Refused if the call has no undo, and the step neither needs an approval nor states why it
+    needs none.
     """
     _refuse_unapproved(step, procedure, outside)
     refusal = refusal or _misfit(procedure, details, outside)

@@ -1,8 +1,9 @@
 """Effects of a recovery: one for each backup set, in order of recovery.
 
 Rules
-- If a recovery sets data aside, a second person approves the step. An exercise needs the same
-  approval, and reads no target; if no services are configured, the exercise uses the given names.
+- If a recovery sets data aside, a second person approves the step.
+- An exercise reads no target, and always needs this approval. If no services are configured, the
+  exercise uses the given names as names of services and sets.
 """
 
 from collections.abc import Mapping, Sequence

@@ -21,8 +21,9 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    A runner still waits for locks, unlocks and look-ups of messages. If it is certain that a
-    message was not sent, `serve` or the next command sends the message again.
+    Then a direct runner waits only briefly: `serve` or the next command retries the messages, which
+    were certainly not sent. While a lock, an unlock or the look-up of a message remains, the result
+    is False.
     """
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     acts += [(additional_step_verb(view.step), view) for view in state.extra]

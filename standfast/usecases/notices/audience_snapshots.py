@@ -10,8 +10,9 @@ Rules
   and of its opening in Standfast.
 - The newest complete recovery point committed before that time is used. If no such point exists, an
   error is raised; a later point is never used.
-- Only that file is restored, into a private folder next to the folders of the drills. The folder is
-  deleted at the end of the block, even after an error. Remains of a dead process are deleted first.
+- Only the named file is restored, into a private folder next to the folders of the drills. The
+  folder is deleted at the end of the block, even after an error. Remains of a dead process are
+  deleted first.
 """
 
 import glob

@@ -1,8 +1,8 @@
 """Plan of one notice: its effects in pages, with their counts.
 
 Rules
-- A million recipients are streamed, never all in memory. Only counts are kept, with at most a few
-  hundred kinds each.
+- A million recipients are streamed, never all in memory. Only counts are kept, such
+  as those by language and by reason, each for at most a few hundred different values.
 - The Merkle root covers the digests of all messages to be sent, in order.
 """
 

@@ -1,7 +1,8 @@
 """Load of a recovery's dumps into their production servers.
 
 Rules
-- A loaded database is not loaded again by a repeated try, unless its return was begun.
+- A loaded database is not loaded again by a repeated try, unless the return of its
+  earlier content was begun.
 - If the load of one database fails, all databases of the set get their earlier content back.
 """
 

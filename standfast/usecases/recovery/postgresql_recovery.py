@@ -1,8 +1,9 @@
 """Replacement of a PostgreSQL database in a recovery, and its reversal.
 
 Rules
-- A dump restores the settings of its database only under its own name, so the existing database is
-  set aside first. The existing database gets its name back if the load or a check fails.
+- A dump restores the settings of a database only if the new database has the original name. So the
+  existing database is set aside first. The existing database gets its name back if the load or a
+  check fails.
 - A database is recognised by the server's id, which a rename keeps. Only the database that the plan
   showed is set aside, also if it was empty, so that an undo returns its owner and its settings.
 - A statement that the server refused fails the load: a table may be missing. The usual cause is a

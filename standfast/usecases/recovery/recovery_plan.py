@@ -1,4 +1,4 @@
-"""Blast radius of a recovery before it is opened: points and targets."""
+"""Preview of a recovery: recovery points, targets, data to set aside."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RecoveryPlan:
 def plan_recovery(installation: Installation, services: str, point: str) -> RecoveryPlan:
     """Return what a recovery would restore and set aside; change nothing.
 
-    `services` is a list of names with commas, or "all".
+    `services` is a list of names, separated by commas, or "all".
     """
     sets: dict[str, SetPlan] = {}
     refused: dict[str, str] = {}

@@ -17,8 +17,8 @@ ALL = "all"
 def sets_in_order(config: Config, names: str) -> dict[str, list[str]]:
     """Return the sets of services in order of recovery, with their services.
 
-    `names` is a list with commas, or "all". Raise UsageError for an unknown service, and if no
-    service has a set.
+    `names` is a list of services, separated by commas, or "all". Raise UsageError for an unknown
+    service, and if no service has a set.
     """
     services = config.services
     chosen = named_services(config, names)

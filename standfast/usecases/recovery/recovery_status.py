@@ -1,11 +1,10 @@
 """Status of a recovery: milestones of sets, RTO and RPO of services.
 
 Rules
-- Everything is read from the effects of the incident, so the status is the same at any time and
-  on any machine.
+- Everything is read from the effects of the incident, so every machine reports the same status.
 - A service is usable when all its recovered sets are usable. The services on which it depends must
-  be usable too, if this incident recovers them. Its RTO is measured only if one of its checks
-  passed.
+  be usable too, if this incident recovers them. The RTO of a service is measured only if a check of
+  this service passed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

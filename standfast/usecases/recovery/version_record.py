@@ -249,7 +249,8 @@ class VersionRecord:
     def compare(self, rows: Iterable["VersionRow"]) -> None:
         """Compare with a listing; mark done acts if another program acted too.
 
-        Its version may be above or below the added one: both are newer than the earlier listing.
+        The other version may be above or below the added one: in both cases, the earlier listing
+        does not contain it.
         """
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
@@ -276,9 +277,9 @@ class VersionRecord:
             )
 
     def _is_known(self, kind: str, key: str, version: str) -> bool:
-        """Return whether the earlier listing has a version as the newest one.
+        """Return whether a version was the newest one in the earlier listing.
 
-        All versions of an object without an act count as known.
+        Each version of an object that the recovery does not change counts as known.
         """
         select = f"SELECT {kind} FROM objects WHERE key = ? AND state != 'none'"  # noqa: S608
         found = self._database.execute(select, (key,)).fetchone()
