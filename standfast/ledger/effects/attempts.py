@@ -153,7 +153,7 @@ class Attempts:
                 return None
             rows = [self._effects.open(row) for row in found]
             if queue.verb in LOCKED_ACCOUNT_VERBS:
-                earlier = self._prior_states.found_before(
+                earlier = self._prior_states.find_prior_states(
                     write.connection, rows, is_lock_of(incident_id)
                 )
                 rows = [replace(row, prior=last_prior(earlier[row.handle])) for row in rows]

@@ -49,7 +49,7 @@ class PriorStates:
         ) as write:
             still = lock_in_state(write, [row for row, _ in seen], "planned", unread=True)
             kept = [(row, observed) for row, observed in seen if row.token in still]
-            earlier = self.found_before(write.connection, [row for row, _ in kept], is_held())
+            earlier = self.find_prior_states(write.connection, [row for row, _ in kept], is_held())
             write.update_many(
                 effect,
                 [
@@ -91,7 +91,7 @@ class PriorStates:
             )
         return change
 
-    def found_before(
+    def find_prior_states(
         self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.

@@ -8,9 +8,9 @@ Rules
   an exercise, unlocking needs an approval only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
-- The person who opened the incident may not approve in it, so an undo by that person needs one
-  approval. An undo by anybody else needs two approvals, because the person who requests the undo
-  may give one of them.
+- If an undo needs approvals, it needs two, because the person who requests the undo may give one of
+  them. One approval is enough if the requester of the incident requests the undo, signed in to open
+  the incident, and no trigger joined it: this person may not approve in the incident.
 - In a stopped incident only undos run. A new undo takes over the effects that a paused undo has not
   begun. Effects that were planned and never begun are not undone.
 - `plan_undo` changes nothing. `undo` computes the plan again before it records it.
