@@ -14,6 +14,7 @@ from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger, open_ledger
 from standfast.ledger.audit.auditor import Auditor
 from standfast.ledger.audit.hash_chain import Chain
+from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident
 
@@ -46,6 +47,14 @@ def test_rolled_back_database_is_named_and_not_changed(sqlite_place: Place) -> N
         with pytest.raises(Damaged, match=f"event {newest} "):
             open_incident(ledger)
         assert [one.where for one in ledger.audit.verify().findings] == ["witness line 3"]
+
+
+def test_head_removed_from_ledger_is_named(ledger: Ledger, intruder: Intruder) -> None:
+    newest = _signed(ledger)
+    intruder.run("DELETE FROM audit_head WHERE sequence = :newest", newest=newest)
+    (finding,) = ledger.audit.verify().findings
+    assert finding.where == "witness line 2"
+    assert finding.problem.startswith(f"head {newest} is missing")
 
 
 def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -> None:
