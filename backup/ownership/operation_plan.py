@@ -114,7 +114,10 @@ def read_plan(plan_file: Path) -> Plan | None:
     fields = Fields(from_json(data, where), where, ("operation", "request", "result", "steps"))
     result, request = fields.raw("result"), fields.raw("request")
     if not isinstance(result, dict) or not isinstance(request, dict):
-        raise Damaged(f"{where}: not a plan. Check what was done, then remove it.")
+        raise Damaged(
+            f"{where}: not a plan of an owner operation. Check in the "
+            "newest root record what the operation has done, then remove this file."
+        )
     return Plan(
         operation=fields.text("operation"),
         request=request,

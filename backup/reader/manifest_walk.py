@@ -120,7 +120,10 @@ def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
     for ref in _all_refs(reader, entry):
         left -= ref.length
         if left < 0 or not ref.length:
-            raise Damaged(f"{entry.text} has other content than its {entry.size:,} bytes")
+            raise Damaged(
+                f"{entry.text}: its parts are longer than its size of {entry.size:,} bytes, or one "
+                "is empty"
+            )
         yield ref
 
 

@@ -173,7 +173,8 @@ def _parse(kind: str, name: str, definer: str, row: Sequence[str]) -> StoredCode
         raise ProgramFailed(f"its {kind.lower()} {name} changed while it was read")
     if row[characters] not in _SAFE_CHARACTER_SETS or not row[characters + 1].isidentifier():
         raise ProgramFailed(
-            f"its {kind.lower()} {name} is written in the character set {row[characters]}. Drop it."
+            f"its {kind.lower()} {name} is written in the character set {row[characters]}, which "
+            "cannot be moved safely. Drop it."
         )
     return StoredCode(
         kind=kind,

@@ -191,8 +191,8 @@ def _last_trusted(
             )
     if trusted_through and last is None:
         raise NotFound(
-            f"snapshot {trusted_through} of writer {writer}: missing or invalid. The newest is"
-            f" {newest}; 0 means that none is trusted."
+            f"snapshot {trusted_through} of writer {writer}: missing or invalid. The newest"
+            f" snapshot is {newest}. Name a valid snapshot, or 0 to trust none."
         )
     return last, after
 

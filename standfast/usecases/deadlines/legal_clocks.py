@@ -214,9 +214,9 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
             if obligation.jurisdiction == statement.name
         ):
             raise UsageError(
-                f"{statement.name}: none of its rules lets law enforcement delay an obligation. "
-                "Nothing was stated, and each of its clocks continues. Name the obligation that "
-                "the document delays."
+                f"{statement.name}: no rule of this jurisdiction lets law enforcement delay an "
+                "obligation. Nothing was recorded, and each clock continues. If a document delays "
+                "one obligation, name that obligation instead of the jurisdiction."
             )
         return
     if obligation.may_be_delayed or statement.is_so:

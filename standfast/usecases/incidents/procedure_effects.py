@@ -94,8 +94,9 @@ def _refuse_unapproved(step: Step, procedure: str, outside: Outside) -> None:
         return
     if step.approval is None and not step.no_approval_because:
         raise Refused(
-            f"step {step.name!r}: {procedure} cannot be undone, and needs no approval. Add "
-            "`approval: {count: 1, roles: […]}` or `approval: {none_because: …}`."
+            f"step {step.name!r}: {procedure} cannot be undone, and the step states no approval. "
+            "Add `approval: {count: 1, roles: […]}`, or the reason why none is needed: `approval: "
+            "{none_because: …}`."
         )
 
 

@@ -164,7 +164,10 @@ def _valid_notice(
             "`standfast notice preview`, or exclude the recipient: `standfast notice leave-out`."
         )
     if values and not corrected:
-        raise UsageError(f"{first.step}: not corrected, so it has its own text. Remove --value.")
+        raise UsageError(
+            f"{first.step}: no correction replaces this notice, so its approved text is sent. "
+            "Remove --value."
+        )
     if not corrected and not is_answer_corrected:
         return frozen
     prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)

@@ -127,8 +127,8 @@ def refuse_unfit(folder: Path, source: Path) -> None:
             )
     if folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(
-            f"{folder}: it is inside {source}, which it would back up, with its own keys. Name a "
-            "folder outside it."
+            f"{folder}: the installation would be inside {source}, the folder to back up, so the "
+            "backups would contain the keys of the installation. Name a folder outside it."
         )
 
 

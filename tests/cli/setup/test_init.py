@@ -108,8 +108,8 @@ def test_a_place_is_never_set_up_twice(desk: Desk, source: Path) -> None:
         ("place", "missing", "missing: not found"),
         ("", "source", "'' is not the path of a file or folder"),
         ("file", "source", "it is a file"),
-        ("source/place", "source", "which it would back up"),
-        ("source", "source", "which it would back up"),
+        ("source/place", "source", "outside it"),
+        ("source", "source", "outside it"),
         ("place", "pipe", "neither a folder nor a file"),
     ],
 )

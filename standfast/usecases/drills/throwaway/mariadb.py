@@ -105,8 +105,8 @@ def _dumped_from(dump: Stream) -> tuple[int, int]:
         return 0, 0
     if b"MariaDB" not in found.group(1):
         raise ProgramFailed(
-            "the dump is of MySQL, and a drill loads dumps of MariaDB only. Load it with a check of"
-            " kind command"
+            "the dump is of MySQL, and a drill loads dumps of MariaDB only. To load this dump in a"
+            " drill, configure a check of kind `command` that runs your own program"
         )
     return _version(found.group(1))
 
