@@ -153,6 +153,28 @@ def test_indirectly_enrolled_person_cannot_approve(
     decide(ledger, _asking(ledger, opened_by="otto"), "ben")
 
 
+def test_connected_people_give_one_approval_together(ledger: Ledger) -> None:
+    enrol(ledger, "ann", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=3))
+    enrol(ledger, "zoe")
+    incident = _asking(ledger, needs=2)
+    assert decide(ledger, incident, "ann").given == 1
+    with pytest.raises(ApprovalRefused, match="'ben': connected by enrolments with 'ann'"):
+        decide(ledger, incident, "ben")
+    assert _state(ledger, incident) is StepState.ASKING
+    assert decide(ledger, incident, "zoe").given == 2
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+def test_connected_person_may_still_refuse(ledger: Ledger) -> None:
+    enrol(ledger, "ann", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=3))
+    incident = _asking(ledger, needs=2)
+    decide(ledger, incident, "ann")
+    decide(ledger, incident, "ben", decision="refuse")
+    assert _state(ledger, incident) is StepState.REFUSED
+
+
 def test_people_of_one_terminal_may_approve_there(
     ledger: Ledger,
 ) -> None:
