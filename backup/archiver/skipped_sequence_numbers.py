@@ -1,4 +1,4 @@
-"""Sequence numbers after the newest snapshot that have no snapshot.
+"""Used sequence numbers without a snapshot, after the newest snapshot.
 
 - Anybody with the writer's rights at the store can put junk under these sequence numbers (slots),
   and nobody can delete the junk. Reading all slots in every run would take too long, so each slot
@@ -22,7 +22,7 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # slots after the newest known snapshot that are always read
 MAX_FAR = 10_000
 MAX_FAR_BYTES = 1024**3
-_REMEMBERED_AFTER = 100  # slots; limits those read again after an interrupted run
+_REMEMBERED_AFTER = 100  # slots; at most so many are read again after an interrupted run
 
 
 class SkippedSlots:
@@ -55,7 +55,7 @@ class SkippedSlots:
         if known is not None and (known.size_bytes, known.modified) == _size_and_time(stat):
             self.slots[number] = known
             return True
-        # Objects larger than a snapshot are not read anyway.
+        # An object larger than a snapshot costs nothing: its caller does not read its content.
         if number <= self._near or stat.size_bytes > MAX_SNAPSHOT_BYTES:
             return False
         if not self._far_left or stat.size_bytes > self._bytes_left:

@@ -1,7 +1,7 @@
 """Encoding of manifest pages, for the archiver.
 
-- Keys of canonical JSON are sorted, so an entry begins with its blobs, and the rest of it (its
-  metadata) can be encoded before their locations are known.
+- Canonical JSON sorts keys alphabetically, and `blobs` is the first key of an entry. So the
+  metadata, which follows, can be encoded before the locations of the blobs are known.
 - `format.manifest` decodes pages and checks them.
 """
 
@@ -45,9 +45,8 @@ def metadata_to_text(
 ) -> str:
     """Encode the part of an entry after its blobs.
 
-    `rare` is the output of `rare_metadata_to_json`. Keys of canonical JSON are sorted, so an entry
-    begins with its blobs, and the rest can be encoded before their locations are known. Most
-    entries have only these fields. Writing them directly takes a third of the time of `to_json`.
+    `rare` is the output of `rare_metadata_to_json`. Most entries have no field but those of the
+    parameters before `rare`. Writing these directly takes a third of the time of `to_json`.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
     text = fill_metadata(common, path, modified_ns, size)
@@ -90,19 +89,19 @@ def with_metadata(text: str, changes: dict[str, object]) -> str:
 def entry_to_text(metadata: str, blobs: str, lists: str = "") -> str:
     """Encode an entry from its metadata and comma-separated references."""
     if lists:
-        # A quotation mark within a text is escaped, so this text occurs only once.
+        # JSON escapes quotation marks in values, so no value can contain `_NO_LISTS`.
         metadata = metadata.replace(_NO_LISTS, f'"lists":[{lists}]')
     return f"{_BLOBS}[{blobs}],{metadata}"
 
 
 def split_entry(entry: str) -> tuple[list[Any], str]:
-    """Split an encoded entry without lists into references and metadata."""
+    """Split an encoded entry into references and metadata; it has no lists."""
     refs, end = _SCANNER.raw_decode(entry, len(_BLOBS))
     return refs, entry[end + 1 :]
 
 
 def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> list[str]:
-    """Encode references; `index` maps packs to the page's table."""
+    """Encode references; `index` has each pack's place in the page's table."""
     return [
         f'[{index[pack]},{offset},{stored},{inner},{length},"{id_}",{index[following]}]'
         for pack, offset, stored, inner, length, id_, following in refs

@@ -6,10 +6,10 @@
 - The file key K is random, encrypted to the domain by age. The salt is BLAKE3 of the payload keyed
   by K: a repeated K (after a rollback of a virtual machine) with other data gives another segment
   key.
-- The key commitment makes one pack open with one key only. The whole header is an input of the key
-  derivation.
-- The payload is padded with zeros (Padmé), so a size tells little; a full pack has the exact
-  capacity.
+- The key commitment makes one pack open with one key only. The header, with the commitment set
+  to zero, is an input of the key derivation.
+- The payload is padded with zeros (Padmé), so its size discloses little about the content. A
+  full pack needs no padding.
 """
 
 import hashlib
@@ -243,6 +243,6 @@ def _nonce(index: int, count: int) -> bytes:
 
 
 def _parse_name(field: bytes) -> str | None:
-    # Bytes after a zero byte must not give one name two headers.
+    # Reject bytes after a zero byte: otherwise two headers could contain the same name.
     text = field.rstrip(b"\0").decode("ascii", "replace")
     return text if NAME.fullmatch(text) else None

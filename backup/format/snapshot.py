@@ -293,7 +293,7 @@ def _state(text: str, where: str) -> State:
 def _split_lists(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
     """Cut the items of the lists out of the public part.
 
-    Return empty lists if they are not in their places.
+    Return empty lists if one list is not between the keys that precede and follow it.
     """
     other_fields, items, end = [], [], 0
     for name, next_key in _LISTS:

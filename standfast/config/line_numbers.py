@@ -5,7 +5,8 @@ records the line of each. Only `tomllib` validates the text.
 
 Rules
 - A path consists of names of keys and indexes of list items.
-- A key that was not found has the line of the nearest table around it; the whole file is line 1.
+- A key that was not found has the line of the nearest table around it. A key outside all tables has
+  line 1.
 """
 
 import re

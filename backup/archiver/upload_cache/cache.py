@@ -8,11 +8,12 @@ It is one SQLite file on the host, and only a cache:
 - It is bound to one repository and writer. Only this user can read it, because it tells what is
   stored.
 - It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
-  While no run can finish, because a source fails, it keeps the last finished run and the newest
-  few.
+  While no run can finish, because a source fails, it keeps the last finished run and the few
+  newest unfinished runs.
 - One run at a time: `open_upload_cache` takes a lock that ends with the process.
 - Every change is one transaction of the database. A power failure may undo the newest
-  changes, but none made before a recorded intention or root record.
+  changes, but no change made before the newest recorded root record or intention (a record
+  that is written before the act that it announces).
 """
 
 import json
@@ -66,7 +67,8 @@ class UploadCache:
                 "SELECT number, name, size, held, blobs, sequence, ordinal FROM pack"
             )
         }
-        self._sound: dict[int, PackRow] = {}  # forgotten only so that the keeper can free them
+        # Undamaged packs, which were forgotten so that the keeper can free them.
+        self._sound: dict[int, PackRow] = {}
         # Recalled packs; `find` ignores their blobs.
         self._recalled: set[int] = set()
         self._forgotten: set[int] = set()  # by this run
@@ -88,9 +90,9 @@ class UploadCache:
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
-        """Return those of some new blobs that are in packs forgotten by this run.
+        """Return the blobs in packs that this run forgot.
 
-        Their content is unchanged: it is sent again but does not count as new.
+        Their content was stored before, so it is sent again but does not count as new.
         """
         if not self._forgotten:
             return ()
@@ -203,8 +205,9 @@ class UploadCache:
     def forget_everything(self, head: CachedHead | None, reason: str = "") -> None:
         """Forget all packs and runs, so that everything is sent again.
 
-        `head` is the newest snapshot of this host, which stays known. Until the next commit,
-        nothing is forgotten twice for the same `reason`, so an interrupted run resumes.
+        `head` is the newest snapshot of this host, which stays known. A second call with the same
+        `reason` before the next commit does nothing. So a run that was interrupted after the first
+        call keeps the packs that it sent since.
         """
         if reason and self._database.value("forgot") == reason:
             return
@@ -250,7 +253,9 @@ class UploadCache:
             self._packs[number] = replace(row, sequence=commit.sequence, ordinal=ordinal)
 
     def live_bytes(self, set_name: str) -> dict[int, int]:
-        """Return the used bytes per pack of a set's latest manifest, as `held`.
+        """Return the bytes that a set's latest manifest uses in each pack.
+
+        The unit is that of `PackRow.held`: bytes before compression.
 
         The numbers may be too high: content that two pages share counts twice. Packs that contain
         only tree nodes are omitted.
@@ -279,7 +284,7 @@ class UploadCache:
         drop_runs(database, "set_name = ? AND number <> ?", condition_values)
         row = (f"filled {commit.set_name}", json.dumps(commit.filled))
         database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
-        # Packs that another set sent and has not named yet belong to its unfinished run: keep them.
+        # Keep packs of the unfinished run of another set: no snapshot names them yet.
         dead = database.execute(
             "SELECT number FROM pack WHERE number NOT IN (SELECT pack FROM live)"
             " AND (set_name = ? OR sequence IS NOT NULL)",
