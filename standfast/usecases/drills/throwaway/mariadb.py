@@ -8,7 +8,6 @@
 """
 
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from backup.sources.client_programs import Command, ProgramFailed, bare_environm
 from backup.sources.mariadb.server import MariadbServer, identifier, literal
 from backup.targets import Stream, TargetResult
 from backup.targets.mariadb import MariadbTarget
+from backup.targets.mariadb_dump import dump_version, parse_version
 from standfast.plurals import counted
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
 from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
@@ -26,9 +26,6 @@ from standfast.usecases.drills.throwaway.server_process import Isolation, Server
 _USER = "standfast_drill"
 _NEEDED = ("mariadb-install-db", "mariadbd", "mariadb")
 _SOCKET = "server.sock"
-_VERSION = re.compile(rb"(\d+)\.(\d+)\.\d+(-MariaDB)?")
-_DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
-_HEAD_BYTES = 64 * 1024  # of a dump
 _OPTIONS = (
     "--skip-networking",
     "--skip-log-bin",
@@ -73,7 +70,7 @@ def find_programs(named: Path | None, dumps: Iterable[Stream]) -> MariadbProgram
     version = program_output(
         Command(arguments=(server, "--no-defaults", "--version"), environment=bare_environment())
     )
-    installed = _version(version)
+    installed = parse_version(version.decode("utf-8", "replace"))
     for dump in dumps:
         needed = _dumped_from(dump)
         if needed > installed:
@@ -84,31 +81,19 @@ def find_programs(named: Path | None, dumps: Iterable[Stream]) -> MariadbProgram
     return MariadbPrograms(install=install, server=server, client_folder=Path(client).parent)
 
 
-def _version(text: bytes) -> tuple[int, int]:
-    found = _VERSION.search(text)
-    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
-
-
 def _text(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
 
 
 def _dumped_from(dump: Stream) -> tuple[int, int]:
     """Return the version of the dump's server; (0, 0) if unknown."""
-    head = b""
-    for piece in dump():
-        head += piece
-        if len(head) >= _HEAD_BYTES:
-            break
-    found = _DUMPED_FROM.search(head[:_HEAD_BYTES])
-    if found is None:
-        return 0, 0
-    if b"MariaDB" not in found.group(1):
+    version = dump_version(dump)
+    if version and "MariaDB" not in version:
         raise ProgramFailed(
             "the dump is of MySQL, and a drill loads dumps of MariaDB only. To load this dump in a"
             " drill, configure a check of kind `command` that runs your own program"
         )
-    return _version(found.group(1))
+    return parse_version(version)
 
 
 class _DrillTarget(MariadbTarget):
