@@ -52,9 +52,8 @@ class AccountNames:
     def masking(self, mask: MaskRecord) -> MaskRecord:
         """Return a masking that also replaces these accounts, before `mask`."""
         accounts: dict[str, str] = {}  # by name, in lower case
-        lengths: dict[
-            str, list[int]
-        ] = {}  # of the names that are more than one word, by the first word
+        # Lengths of the names that are more than one word, by the first word.
+        lengths: dict[str, list[int]] = {}
         for account in sorted(self._accounts):
             for form in account_forms(account):
                 first = _WORD.search(form)

@@ -116,9 +116,11 @@ def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
 
 
 def _has_file(folder: Path, act: ObjectAct) -> bool:
-    with suppress(OSError):
-        file = folder / os.fsdecode(act.path or b"")
-        return act.path is None or file.stat(follow_symlinks=False).st_size == act.size
+    """Return whether an act has its restored file, or needs none."""
+    if act.path is None:
+        return True
+    with suppress(Damaged, TargetFailed), _restored_file(folder, act):
+        return True
     return False
 
 
