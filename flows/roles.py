@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from standfast.errors import ConfigurationError
+from standfast.records import serve_way
 
 if TYPE_CHECKING:
     from standfast.config import Config  # the command's help imports this module
@@ -44,7 +45,7 @@ class Role:
 _DRILLS = frozenset({"drill"})
 _UPKEEP = frozenset({"keep", "look", "read"})
 EVERYTHING = Role(
-    way="serve",
+    way=serve_way("all"),
     backs_up=True,
     task_kinds=_UPKEEP | _DRILLS,
     responds=True,
@@ -53,11 +54,11 @@ EVERYTHING = Role(
 )
 ROLES = {
     "all": EVERYTHING,
-    "api": Role(way="serve api", listens=True),
-    "watch": Role(way="serve watch", watches=True),
-    "respond": Role(way="serve", responds=True),
-    "worker": Role(way="serve worker", backs_up=True, task_kinds=_UPKEEP, watches=True),
-    "drills": Role(way="serve drills", task_kinds=_DRILLS, watches=True, needs_identity=True),
+    "api": Role(way=serve_way("api"), listens=True),
+    "watch": Role(way=serve_way("watch"), watches=True),
+    "respond": Role(way=serve_way("respond"), responds=True),
+    "worker": Role(way=serve_way("worker"), backs_up=True, task_kinds=_UPKEEP, watches=True),
+    "drills": Role(way=serve_way("drills"), task_kinds=_DRILLS, watches=True, needs_identity=True),
 }  # by the value of `--role`
 
 

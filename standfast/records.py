@@ -28,6 +28,14 @@ _YEARS_MEANT = range(1900, 3000)
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.2.3)
 
 
+def serve_way(role: str) -> str:
+    """Return the way that the ledger records for a role of `standfast serve`.
+
+    A role that resumes incidents is recorded as the whole `serve`.
+    """
+    return "serve" if role in ("all", "respond") else f"serve {role}"
+
+
 def utc(moment: datetime) -> datetime:
     """Convert a moment to UTC; ValueError if it has no time zone."""
     if moment.tzinfo is None:

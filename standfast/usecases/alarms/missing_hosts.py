@@ -12,13 +12,13 @@ Rules
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from standfast.records import serve_way
 from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.core.installation import Installation
 
 HOST = "host"  # the kind of these alarms
 LIMIT = timedelta(minutes=10)  # after the end of the lease
 _MINUTE = timedelta(minutes=1)
-_WAYS = {"all": "serve", "respond": "serve"}  # the other roles have ways of their own
 
 Seen = Mapping[tuple[str, str], datetime]  # the last time, by machine and way
 
@@ -38,7 +38,7 @@ def missing_host_alarms(installation: Installation) -> Iterator[Alarm]:
 def _alarm(
     machine: str, roles: Sequence[str], seen: Seen, began_at: datetime, now: datetime
 ) -> Alarm:
-    times = {role: seen.get((machine, _WAYS.get(role, f"serve {role}"))) for role in roles}
+    times = {role: seen.get((machine, serve_way(role))) for role in roles}
     missing = {role: at for role, at in times.items() if now - (at or began_at) > LIMIT}
     known = [at for at in missing.values() if at is not None]
     named = ", ".join(sorted(missing))
