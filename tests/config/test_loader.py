@@ -484,7 +484,7 @@ def test_failover_names_an_existing_sender(failover: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("directory", ["staff", "nowhere"])
-def test_log_of_a_directory_needs_one_of_its_kind(directory: str) -> None:
+def test_directory_log_needs_a_directory_of_its_kind(directory: str) -> None:
     log = f'[evidence.workforce-log]\nkind = "okta"\ndirectory = "{directory}"\n'
     problem = sole_problem(COMPLETE + log)
     assert "evidence.workforce-log.directory" in problem.message

@@ -120,7 +120,7 @@ def test_shedding_set_does_not_report_deletions() -> None:
     assert names(jumps(before, encrypted, sheds=True)) == {"changed", "new content"}
 
 
-def test_new_content_is_a_share_of_the_newest_run() -> None:
+def test_new_content_is_a_share_of_newest_run() -> None:
     before = runs(10)
     grown = replace(before[-1], bytes_total=400 * GIB, bytes_changed=36 * GIB)
     assert jumps(before, replace(grown, files=grown.files + grown.files_new)) == ()

@@ -36,7 +36,7 @@ def test_people_take_turns_of_a_week() -> None:
     )
 
 
-def test_turn_may_begin_on_any_day_of_the_week() -> None:
+def test_turn_may_begin_on_any_weekday() -> None:
     weekly = shift("lee", "kim", start="12:00", end="12:00", first_day="2026-01-07")
     assert rota(weekly, since="2026-01-12T00:00", days=4) == "12 00:00 lee; 14 11:00 kim"
 

@@ -93,7 +93,7 @@ def deaths_in(log: Path) -> list[Death]:
     ]
 
 
-def test_killed_bucket_recovery_continues_and_its_undo_is_exact(
+def test_killed_bucket_recovery_continues_and_is_undone_exactly(
     tmp_path: Path, seaweedfs_server: SeaweedFs
 ) -> None:
     logs = run(tmp_path / "clean", seaweedfs_server, None)

@@ -10,6 +10,8 @@ Rules
 - No variable has a name that says nothing (`one`, `told`, `there`, `what`, `whom`), and no function
   is named by a preposition or pronoun alone (`_of`, `_to`, `_is`, `_what`, `_who`).
 - In tests, whose names state the behaviour, only existing summaries are checked.
+- The name of a test has at most eight words, and the pattern of a `match=` at most seven: enough to
+  name the cause of an error, too few to repeat its sentence (decision 0076).
 """
 
 import ast
@@ -21,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("standfast", "backup", "flows", "demo", "benchmarks", "tests")
 MAX_SUMMARY_LENGTH = 72
+MAX_TEST_WORDS = 8
+MAX_PATTERN_WORDS = 7
 # A summary that begins like this has no subject and no verb: the reader has to guess both.
 RELATIVE_START = re.compile(
     r"(What|Who|Whom|Whose|Whoever|Whatever|Whichever|Which|That|Of|Whether|Where|When|How)\b"
@@ -39,6 +43,7 @@ def find_problems(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, Documented):
             yield from _docstring_problems(node, is_test=is_test)
         if is_test:
+            yield from _test_problems(node)
             continue
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             if node.id in EMPTY_VARIABLES:
@@ -47,6 +52,24 @@ def find_problems(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"parameter {node.arg!r} says nothing: name it by a noun"
         elif isinstance(node, ast.FunctionDef) and node.name in EMPTY_FUNCTIONS:
             yield node.lineno, f"function {node.name!r} says nothing: name it by verb and noun"
+
+
+def _test_problems(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield a test name, or a pattern of an error, with too many words."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+        words = node.name.count("_")
+        if words > MAX_TEST_WORDS:
+            yield node.lineno, f"{node.name} has {words} words, at most {MAX_TEST_WORDS}"
+    elif isinstance(node, ast.keyword) and node.arg == "match":
+        # The placeholder of an f-string is part of the word around it.
+        text = "".join(
+            part.value
+            for part in ast.walk(node.value)
+            if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        )
+        words = max(len(alternative.split()) for alternative in text.split("|"))
+        if words > MAX_PATTERN_WORDS:
+            yield node.lineno, f"pattern has {words} words, at most {MAX_PATTERN_WORDS}"
 
 
 def _docstring_problems(node: Documented, *, is_test: bool) -> Iterator[tuple[int, str]]:

@@ -104,7 +104,7 @@ def test_interrupted_reads_are_continued(bucket: Bucket, custody: Custody, fault
     assert (objects(custody) / "eu-west-2/2026/12/01/second.json.gz").read_bytes() == BIG
 
 
-def test_bucket_that_stops_is_sealed_with_the_rest_named(bucket: Bucket, custody: Custody) -> None:
+def test_bucket_that_stops_is_sealed_as_partial(bucket: Bucket, custody: Custody) -> None:
     with running_proxy(bucket.server.url) as proxy:
         proxy.will(Fault.BROKEN, "GET", containing="second.json.gz", times=100)
         result = source_of(bucket, endpoint_url=proxy.url).collect(order(), custody)

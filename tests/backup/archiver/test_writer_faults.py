@@ -115,7 +115,7 @@ def test_store_failure_fails_only_this_run(
         check(site, source, tmp_path / f"out-{number}")
 
 
-def test_pack_falsely_reported_present_is_checked_at_the_next_backup(
+def test_next_backup_checks_a_pack_falsely_reported_present(
     tmp_path: Path,
 ) -> None:
     vault = ContradictingStore()

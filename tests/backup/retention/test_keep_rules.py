@@ -51,7 +51,7 @@ def left(points: Sequence[AgedPoint], rules: RetentionRules, now: datetime) -> l
     return [one for one in points if (end := ends[one.id]) is None or end > now]
 
 
-def test_nine_years_of_daily_points_are_thinned_by_rules() -> None:
+def test_rules_thin_nine_years_of_daily_points() -> None:
     points = daily_points(9 * 365)
     now = points[-1].moment
     kept: list[AgedPoint] = []

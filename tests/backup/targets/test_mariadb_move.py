@@ -112,7 +112,7 @@ def test_interrupted_move_leaves_code_created_since(
     assert server.rows(f"SELECT id FROM {QUOTED}", database=OTHER) == [["1"]]
 
 
-def test_table_in_the_way_of_a_return_is_kept(
+def test_table_in_place_of_a_return_is_kept(
     server: Mariadb, address: MariadbServer, tmp_path: Path
 ) -> None:
     target = MariadbTarget(address, tmp_path)
@@ -158,7 +158,7 @@ def test_grants_of_a_routine_refuse_the_plan(
 
 
 @pytest.mark.parametrize("checks_passwords", [False, True])
-def test_password_of_the_limited_account_is_in_no_log(
+def test_no_log_has_the_limited_account_password(
     server: Mariadb, address: MariadbServer, tmp_path: Path, checks_passwords: bool
 ) -> None:
     before = server.log.stat().st_size

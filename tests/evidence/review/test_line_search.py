@@ -155,6 +155,6 @@ def test_line_at_the_limit_is_cut_alike(
     assert len(expected) == (2 if rest else 1)
 
 
-def test_list_that_may_match_any_line_has_no_search() -> None:
+def test_list_matching_any_line_has_no_search() -> None:
     assert indicators("evil.example", "::/8").line_search() is None
     assert indicators("0.0.0.0/4").line_search() is None

@@ -140,7 +140,7 @@ def test_idle_heartbeats_are_signed_hourly(ledger: Ledger, intruder: Intruder) -
     assert ledger.audit.verify().is_whole
 
 
-def test_renewed_lease_of_a_command_is_signed_at_once(ledger: Ledger) -> None:
+def test_renewed_lease_is_signed_at_once(ledger: Ledger) -> None:
     case = open_incident(ledger)
     token = ledger.runners.register(case, "direct", NOW)
     begun = ledger.audit.sign_head(NOW)

@@ -65,7 +65,7 @@ def test_machine_that_never_appeared_is_notified(host: WatchedHost) -> None:
     assert "never been seen" in host.newest_text
 
 
-def test_dead_worker_next_to_a_live_role_is_notified(host: WatchedHost) -> None:
+def test_dead_worker_beside_a_live_role_is_notified(host: WatchedHost) -> None:
     worker, runners = start(host, "serve worker"), host.installation.ledger.runners
     start(host, "serve")
     runners.retire(worker, None, host.now[0])  # an orderly end counts as well

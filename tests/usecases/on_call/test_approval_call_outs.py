@@ -107,7 +107,7 @@ def test_stopped_incident_pages_nobody_until_it_is_resumed(
     assert [page.person for page in found.pages] == ["lee", "kim"]
 
 
-def test_page_names_no_incident_that_its_person_is_a_target_of(
+def test_target_is_not_paged_about_their_incident(
     installation: SimulatedInstallation,
 ) -> None:
     enrol_ina(installation)

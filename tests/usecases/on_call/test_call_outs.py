@@ -146,7 +146,7 @@ def test_page_names_the_incident_and_no_account(centre: Centre) -> None:
     assert "agent01" not in centre.smtp.delivered[0].raw.decode()
 
 
-def test_everybody_is_paged_again_in_each_round_and_no_more(centre: Centre) -> None:
+def test_everybody_is_paged_once_in_each_round(centre: Centre) -> None:
     centre.opened("agent01")
     centre.pass_time(120, step=5)
     assert centre.paged == IN_ORDER * 2
@@ -391,7 +391,7 @@ def killed(method: Callable[..., Any], *, is_after: bool) -> Callable[..., Any]:
     return call
 
 
-def test_killed_acknowledgement_is_in_both_timelines_or_in_none(
+def test_killed_acknowledgement_is_in_both_timelines_or_none(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [centre.opened("agent01")]

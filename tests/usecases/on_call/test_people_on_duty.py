@@ -105,9 +105,7 @@ def test_repetition_ends_as_its_rule_says(tmp_path: Path, end: str) -> None:
     assert on_duty(config, at("2026-02-17T12:00")) == ()
 
 
-def test_local_time_of_a_repetition_survives_the_clock_change(
-    tmp_path: Path, config: Config
-) -> None:
+def test_repetition_keeps_its_time_over_clock_changes(tmp_path: Path, config: Config) -> None:
     # London goes to summer time on 29 March 2026.
     assert on_duty(config, at("2026-03-30T07:59")) == ()
     assert on_duty(config, at("2026-03-30T08:00")) == ("lee",)

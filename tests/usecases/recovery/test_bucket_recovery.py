@@ -222,7 +222,7 @@ def test_another_bucket_gets_all_objects(
     target.remove_identities()
 
 
-def test_lost_answer_to_a_put_leaves_an_exact_undo(tmp_path: Path, bucket: Bucket) -> None:
+def test_put_with_lost_answer_is_undone_exactly(tmp_path: Path, bucket: Bucket) -> None:
     with running_proxy(bucket.server.url) as proxy:
         config_file = with_bucket(tmp_path, bucket, "hides_others = true", url=proxy.url)
         with installation_at(config_file) as installation:

@@ -268,7 +268,7 @@ def ids(live: LiveDatabase, database: str) -> list[str]:
 
 
 @pytest.mark.long
-def test_rows_of_a_program_that_goes_on_are_kept(tmp_path: Path, live: LiveDatabase) -> None:
+def test_rows_of_a_running_program_are_kept(tmp_path: Path, live: LiveDatabase) -> None:
     with installation_at(with_database(tmp_path, live)) as installation:
         case = opened(installation)
         approve_as(installation, case, "recover", "lee")

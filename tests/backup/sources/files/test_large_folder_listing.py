@@ -39,7 +39,7 @@ def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObje
 
 
 @pytest.mark.parametrize("exclude", [[], ["*3"]], ids=["all", "some left out"])
-def test_folder_of_many_names_is_restored_from_every_backup(
+def test_large_folder_is_restored_from_every_backup(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
