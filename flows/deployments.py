@@ -79,6 +79,8 @@ class _Deployments:
         if not role.backs_up:
             return
         yield self.deployment(keep_watch, host, {}, (WATCH_SCHEDULE, zone))
+        if self.config.serve.prefect is not None:
+            yield self.deployment(keep_watch, _SHARED, {}, None, site.RESPONSE_QUEUE)
         yield self._of_responses(host)
         for name, settings in self.config.backup.sets.items():
             at = (settings.schedule, settings.time_zone or zone)
@@ -187,6 +189,8 @@ async def run_by_schedule(
             (deployment.flow_name, deployment.name): await register(deployment)
             for deployment in registered
         }
+        if shared := ids.get((keep_watch.name, _SHARED)):
+            await site.check_silent_workers(client, shared)
         for name, due in missed.items():
             await client.create_flow_run_from_deployment(
                 ids[nightly_backup.name, backup_name(config, name)],

@@ -8,38 +8,49 @@ Rules
 - A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
   crashed backup starts again on its host; the lock of its set prevents two at once. A run that was
   assigned and did not begin within three minutes is assigned again.
+- If the queue of a host is not ready, another host checks the workers after five minutes. It checks
+  their heartbeats, because after an outage of Redis the queues of running workers may stay not
+  ready.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
 
-from prefect.client.orchestration import PrefectClient
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.roles import Role
 from standfast.config import Config
+from standfast.usecases.alarms.missing_workers import LIMIT
+
+T = TypeVar("T")
 
 POOL = "standfast"
 RESPONSE_QUEUE = "response"
 DRILL_QUEUE = "drill"
+_HOST_QUEUE = "host:"
 _BACKUPS_AT_ONCE = 5  # backups that run at the same time on one host; each is a process
 _SILENT = timedelta(seconds=60)
 _PENDING = timedelta(minutes=3)  # a busy host starts a process in a minute
 _BACKUP_FLOW = "nightly-backup"  # the flow's name
 _ENDED = ("Completed", "Failed", "Crashed", "Cancelled")
 _WAITING = ("Suspended", "Paused", "Cancelling", "AwaitingRetry", "Scheduled")
+_PAGE = 200  # the most rows that Prefect returns at once
 
 
 def host_queue(config: Config) -> str:
     """Return the name of the queue for the runs of this host."""
-    return f"host:{config.backup.writer}"
+    return f"{_HOST_QUEUE}{config.backup.writer}"
 
 
 def queues(config: Config, role: Role) -> list[str]:
@@ -48,7 +59,10 @@ def queues(config: Config, role: Role) -> list[str]:
 
 
 def worker(config: Config, role: Role) -> ProcessWorker:
-    """Return the worker of this host; each run is a process."""
+    """Return the worker of this host; each run is a process.
+
+    Its name begins with that of the host (`workers_last_seen`).
+    """
     return ProcessWorker(
         work_pool_name=POOL,
         work_queues=queues(config, role),
@@ -85,8 +99,72 @@ async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
         ),
         _restart_of_crashed_backups(),
     ):
-        if not await client.read_automations_by_name(automation.name):
-            await client.create_automation(automation)
+        await _create(client, automation)
+
+
+async def check_silent_workers(client: PrefectClient, deployment: UUID) -> None:
+    """Create the automation that runs this deployment if a host is silent."""
+    await _create(
+        client,
+        AutomationCore(
+            name="standfast: silent hosts are checked",
+            trigger=EventTrigger(
+                posture=Posture.Reactive,
+                match={
+                    "prefect.resource.id": "prefect.work-queue.*",
+                    "prefect.resource.name": f"{_HOST_QUEUE}*",
+                },
+                match_related={
+                    "prefect.resource.role": "work-pool",
+                    "prefect.resource.name": POOL,
+                },
+                for_each={"prefect.resource.id"},
+                expect={"prefect.work-queue.not-ready"},
+                threshold=1,
+                within=timedelta(0),
+            ),
+            actions=[
+                RunDeployment(
+                    source="selected",
+                    deployment_id=deployment,
+                    parameters=None,
+                    job_variables=None,
+                    schedule_after=LIMIT,
+                )
+            ],
+        ),
+    )
+
+
+def workers_last_seen(client: SyncPrefectClient) -> dict[str, datetime]:
+    """Return the last heartbeat of each host with a queue.
+
+    Of a host without a worker, return the time at which its queue was created.
+    """
+    created = {
+        queue.name.removeprefix(_HOST_QUEUE): queue.created
+        for queue in _pages(partial(client.read_work_queues, POOL))
+        if queue.name.startswith(_HOST_QUEUE) and queue.created is not None
+    }
+    seen = dict[str, datetime]()
+    for row in _pages(partial(client.read_workers_for_work_pool, POOL)):  # newest heartbeat first
+        if row.last_heartbeat_time is not None:
+            seen.setdefault(row.name.rpartition(" ")[0], row.last_heartbeat_time)
+        if seen.keys() >= created.keys():
+            break  # each start of a worker leaves a row
+    return {host: seen.get(host, at) for host, at in created.items()}
+
+
+def _pages(read: Callable[..., Sequence[T]]) -> Iterator[T]:
+    offset = 0
+    while page := read(limit=_PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+async def _create(client: PrefectClient, automation: AutomationCore) -> None:
+    if not await client.read_automations_by_name(automation.name):
+        await client.create_automation(automation)
 
 
 def _missing_event(

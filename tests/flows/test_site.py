@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def test_shared_work_names_no_configuration(tmp_path: Path) -> None:
     assert placed("drills") == {"restore-drill/site.main": ("drill", False)}
     own = placed("worker")
     assert own.pop("respond-to-incident/site") == ("response", False)
+    assert own.pop("keep-watch/site") == ("response", False)
     assert {*own} >= {"nightly-backup/host-1.main", "nightly-backup/host-1.other"}
     assert {*own.values()} == {("host:host-1", True)}
     assert placed("all")["restore-drill/host-1.main"] == ("host:host-1", True)
@@ -152,6 +154,62 @@ def test_killed_backup_starts_again_on_its_host(tmp_path: Path) -> None:
             )
             prefect.waits_for(runs[2], "COMPLETED")
             assert nightly("other") == ["done"]
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("prefect")
+def test_silent_host_is_noticed_by_another(tmp_path: Path) -> None:
+    """Prefect detects it sooner here, and its last heartbeat is moved back."""
+    services = "PREFECT_SERVER_SERVICES_FOREMAN_"
+    times = {"LOOP_SECONDS": "1", "WORK_QUEUE_LAST_POLLED_TIMEOUT_SECONDS": "10"}
+    shortened = {services + name: value for name, value in times.items()}
+    home = tmp_path / "prefect"
+    server = start(home, plain_environment(shortened), seconds=PATIENCE_SECONDS)
+    secrets = {"PREFECT_API_AUTH_STRING": server.secret, "SCIM_TOKEN": "unused"}
+    prefect = Prefect(server, plain_environment(secrets))
+    hosts = {}
+    for writer in ("host-1", "host-2"):
+        folder = tmp_path / writer
+        folder.mkdir()
+        hosts[writer] = furnish(folder, writer=writer)
+        join_site(hosts[writer], server.url)
+        with installation_at(hosts[writer]) as installation:
+            for name in installation.config.backup.sets:
+                run_backup(installation, name, "direct")  # no backup is missed
+
+    def is_ready(queue: str) -> bool:
+        found = prefect.ask("work_queues/filter", limit=9)
+        return (queue, "READY") in [(one["name"], one["status"]) for one in found]
+
+    with ExitStack() as site:
+        site.callback(server.end)
+        with working(hosts["host-2"], prefect):
+            wait_until(lambda: is_ready("host:host-2"), "it works", seconds=PATIENCE_SECONDS)
+        site.enter_context(working(hosts["host-1"], prefect))
+        wait_until(lambda: is_ready("host:host-1"), "it works", seconds=PATIENCE_SECONDS)
+        with sqlite3.connect(home / "prefect.db", timeout=60) as database:
+            database.execute(
+                "UPDATE worker SET last_heartbeat_time = datetime('now', '-6 minutes')"
+                " WHERE name LIKE 'host-2 %'"
+            )
+        checks: list[str] = []
+
+        def is_planned() -> bool:
+            found = prefect.ask(
+                "flow_runs/filter", deployments={"name": {"any_": ["site"]}}, limit=9
+            )
+            checks[:] = [run["id"] for run in found]
+            return bool(checks)
+
+        wait_until(is_planned, "the automation starts a check", seconds=PATIENCE_SECONDS)
+        now = {"type": "SCHEDULED", "name": "Scheduled"}
+        prefect.ask(f"flow_runs/{checks[0]}/set_state", state=now, force=True)
+        prefect.waits_for(checks[0], "COMPLETED")
+        with installation_at(hosts["host-1"]) as installation:
+            alarms = installation.ledger.runs.all("alarm")
+            assert [run.subject for run in alarms if run.subject.startswith("worker.")] == [
+                "worker.host-2"
+            ]
 
 
 @pytest.mark.long

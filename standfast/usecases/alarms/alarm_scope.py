@@ -12,7 +12,7 @@ class Scope(StrEnum):
 
 
 _OF_HOST = ("freshness", "jump")
-_OF_LEDGER = ("deadline", "host", "practice")
+_OF_LEDGER = ("deadline", "host", "practice", "worker")
 
 
 def scope_of(subject: str) -> Scope:

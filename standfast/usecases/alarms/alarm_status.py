@@ -42,6 +42,7 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines t
         "standfast drill run {set} --identity FILE",
     ),
     "host": ("{set}: `standfast serve` does not run as `serve.hosts` requires", "standfast check"),
+    "worker": ("{set}: no worker of this host reports to Prefect", "standfast check"),
     "practice": ("{set}: an entry of the calendar is overdue", "standfast continuity calendar"),
     "deadline": ("a legal clock is running: {obligation}", "standfast deadline list"),
 }
