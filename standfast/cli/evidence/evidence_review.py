@@ -12,7 +12,7 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
-from standfast.plurals import counted
+from standfast.plurals import counted, first_names
 from standfast.records import JsonObject, moment
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     if found.indicators_sha256:
         lines.append(f"Indicators: the file or rule set with SHA-256 {found.indicators_sha256}")
     if found.not_applied:
-        lines.append(f"NOT APPLIED: indicators {', '.join(found.not_applied[:_MOST_NAMED])}")
+        lines.append(f"NOT APPLIED: indicators {first_names(found.not_applied, _MOST_NAMED)}")
     lines += [f"LEFT OUT: {each.folder}: {each.reason}" for each in found.left_out]
     lines += [
         f"DAMAGED: {log['source']}, {_name(log['path'])}: {log['problem']}"

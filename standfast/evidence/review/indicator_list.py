@@ -128,9 +128,10 @@ def read_indicator_list(path: Path) -> IndicatorList:
             if value and not found.add(value):
                 found.not_applied.append(f"line {number}")
     if not 0 < len(found) <= _MOST:
+        others = f", and {len(found.not_applied):,} not applied" if found.not_applied else ""
         raise UsageError(
-            f"{path}: {len(found):,} indicators. Give 1 to {_MOST:,} addresses, networks, domains "
-            "or hashes, one a line, or a STIX 2.1 bundle."
+            f"{path}: {len(found):,} indicators{others}. Give 1 to {_MOST:,} addresses, networks, "
+            "domains or hashes, one a line, or a STIX 2.1 bundle."
         )
     return found
 
@@ -143,11 +144,12 @@ def _read_stix(path: Path, raw: bytes, found: IndicatorList) -> None:
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path}: not a STIX 2.1 bundle. Give its JSON, unchanged.") from None
     for identifier, pattern in patterns:
+        values = IndicatorList()
         parts = [_COMPARISON.fullmatch(part) for part in _comparisons(pattern)]
-        values = [part[1] for part in parts if part]
-        is_whole = bool(values) and len(values) == len(parts)
-        added = [found.add(value) for value in values]
-        if not (is_whole and all(added)):
+        if all(part is not None and values.add(part[1]) for part in parts):
+            found.words |= values.words
+            found.networks += values.networks
+        else:
             found.not_applied.append(identifier)
 
 

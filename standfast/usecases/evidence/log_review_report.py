@@ -5,6 +5,7 @@ from pathlib import Path
 
 from standfast.errors import UsageError
 from standfast.evidence.review.timeline_counts import Periods
+from standfast.plurals import first_names
 from standfast.reports.html_page import write_page
 from standfast.reports.log_review_page import (
     LogReviewReport,
@@ -15,6 +16,8 @@ from standfast.reports.log_review_page import (
 from standfast.reports.report_records import Heading
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.log_review import LogReview
+
+_MOST_NAMED = 20
 
 
 def write_review_page(
@@ -62,8 +65,15 @@ def review_report(
         problems=(
             *(f"{log.log.source}, {review.mask(log.log.path)}: {log.problem}" for log in altered),
             *(f"{each.folder} was not reviewed: {each.reason}" for each in review.left_out),
+            *_not_applied(review),
         ),
     )
+
+
+def _not_applied(review: LogReview) -> list[str]:
+    if not review.not_applied:
+        return []
+    return [f"Indicators that were not applied: {first_names(review.not_applied, _MOST_NAMED)}"]
 
 
 def _duration(periods: Periods) -> timedelta:

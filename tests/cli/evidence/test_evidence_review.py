@@ -1,5 +1,6 @@
 """`evidence review` and `incident affected add --from-review`, typed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,25 @@ def test_records_are_reviewed_and_their_owners_listed(
     added = desk.json(*add, "--from-review", "--account", "bob")
     assert (added["people"], added["cannot_be_notified"], added["records_cut"]) == (2, 1, 0)
     assert desk.run(*add, "--csv", table, "--identity", page).status == ExitStatus.USAGE
+
+
+def test_unsupported_stix_pattern_is_named_everywhere(
+    desk: Desk, incident: str, tmp_path: Path
+) -> None:
+    bundle, page = tmp_path / "bundle.json", tmp_path / "page.html"
+    patterns = {
+        "indicator--1": "[ipv4-addr:value = '192.0.2.1']",
+        "indicator--2": "[file:size = 5]",
+    }
+    objects = [
+        {"type": "indicator", "id": name, "pattern": pattern} for name, pattern in patterns.items()
+    ]
+    bundle.write_text(json.dumps({"type": "bundle", "objects": objects}))
+    words = ("evidence", "review", incident, "--indicators", bundle)
+    assert desk.json(*words, "--html", page)["indicators_not_applied"] == ["indicator--2"]
+    for shown in (page.read_text(), desk.run(*words).out):
+        assert "indicator--2" in shown
+        assert "indicator--1" not in shown
 
 
 @pytest.mark.parametrize(

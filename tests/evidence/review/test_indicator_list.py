@@ -58,6 +58,27 @@ def test_simple_stix_patterns_are_read(tmp_path: Path) -> None:
     assert found.not_applied == ["c"]
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[ipv4-addr:value = '198.51.100.7' AND file:size = 5]",
+        "[ipv4-addr:value = '198.51.100.7' OR file:size = 5]",
+        "[ipv4-addr:value = '198.51.100.7' OR domain-name:value = 'not a domain']",
+        "[ipv4-addr:value = '198.51.100.7'] OR [file:size = 5] FOLLOWEDBY [file:size = 6]",
+        "[ipv4-addr:value = '198.51.100.7'] WITHIN 300 SECONDS",
+        "[ipv4-addr:value != '198.51.100.7']",
+        "[ipv4-addr:value IN ('198.51.100.7')]",
+        "[domain-name:value MATCHES 'evil.*']",
+    ],
+)
+def test_other_stix_pattern_is_named_and_not_applied(tmp_path: Path, pattern: str) -> None:
+    patterns = {"known": "[domain-name:value = 'evil.example']", "other": pattern}
+    objects = [{"type": "indicator", "id": name, "pattern": it} for name, it in patterns.items()]
+    found = read(tmp_path, json.dumps({"type": "bundle", "objects": objects}))
+    assert (found.words, found.networks) == ({"evil.example"}, [])
+    assert found.not_applied == ["other"]
+
+
 @pytest.mark.parametrize("content", ["", "# nothing\n", "{}", '{"objects": [1]}', "{broken"])
 def test_list_without_indicator_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(UsageError):
