@@ -23,7 +23,6 @@ from typing import Any, BinaryIO, cast
 from standfast.evidence.parsers import journald, postgresql, windows_events
 from standfast.evidence.parsers.json_objects import TIMES, parse_object, read_objects
 from standfast.evidence.parsers.line_reader import (
-    Line,
     SearchLines,
     read_found_lines,
     read_lines,
@@ -77,7 +76,10 @@ def _records(
             else read_lines(opened, LONGEST_TEXT)
         )
         for line in lines:
-            yield from _text_record(line, collected_at)
+            text = line.content.decode("utf-8", "backslashreplace").rstrip("\r\n")
+            if text:
+                record = parse_text(line.number, text, collected_at)
+                yield _marked(record, line.is_cut) or line.number
 
 
 def _is_csv(first: bytes) -> bool:
@@ -86,12 +88,6 @@ def _is_csv(first: bytes) -> bool:
     has_time = any(field.decode("latin-1") in TIMES for field in fields)
     is_csvlog = len(fields) > _BEFORE_MESSAGE and first[:4].isdigit()
     return is_csvlog or (len(fields) > 1 and has_time)
-
-
-def _text_record(line: Line, collected_at: datetime) -> Iterator[Record | int]:
-    text = line.content.decode("utf-8", "backslashreplace").rstrip("\r\n")
-    if text:
-        yield _marked(parse_text(line.number, text, collected_at), line.is_cut) or line.number
 
 
 def _marked(record: Record | None, is_cut: bool) -> Record | None:
