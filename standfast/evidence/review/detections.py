@@ -15,6 +15,7 @@ Rules
 """
 
 import math
+import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -96,36 +97,44 @@ class _Line(NamedTuple):
     value: int
 
 
+_PACKED = struct.Struct("<qqq?q")  # a _Line in a third of its memory
+
+
 @dataclass(kw_only=True)
 class _Window:
     """The events of one key within an hour, and its open finding."""
 
-    events: deque[_Line] = field(default_factory=deque)
+    events: deque[bytes] = field(default_factory=deque)  # packed lines
     counts: dict[int, int] = field(default_factory=dict)
     finding: Finding | None = None
 
     def add(self, event: Event, value: str) -> None:
         """Add an event."""
-        line = _Line(event.at, event.log, event.line, event.is_selected, hash(value))
+        key = hash(value)
+        line = _PACKED.pack(event.at, event.log, event.line, event.is_selected, key)
         self.events.append(line)
-        self.counts[line.value] = self.counts.get(line.value, 0) + 1
+        self.counts[key] = self.counts.get(key, 0) + 1
 
     def prune(self, at: int) -> int:
         """Remove events that are older than an hour; return their number."""
         events, counts, removed = self.events, self.counts, 0
-        while events and events[0].at < at - _HOUR:
-            old = events.popleft().value
+        while events and (line := _unpacked(events[0])).at < at - _HOUR:
+            events.popleft()
             removed += 1
-            counts[old] -= 1
-            if not counts[old]:
-                del counts[old]
+            counts[line.value] -= 1
+            if not counts[line.value]:
+                del counts[line.value]
         return removed
 
     def open(self, finding: Finding) -> None:
         """Open a finding with all events of the window."""
         self.finding = finding
-        for line in self.events:
+        for line in map(_unpacked, self.events):
             finding.add(line)
+
+
+def _unpacked(line: bytes) -> _Line:
+    return _Line._make(_PACKED.unpack(line))
 
 
 @dataclass(kw_only=True)
