@@ -3,6 +3,7 @@
 Rules
 - Rows are sorted in runs, which are written to a file and merged when they are read. If there are
   many runs, some are merged into one run first, so that the memory does not grow with their number.
+- A run that continues the run before it, as in a log that is in order of time, becomes part of it.
 - The file has no name, so it is deleted when the process ends. Its pages are encrypted with a key
   that exists only in this process, so that its remains on the disk cannot be decrypted.
 - A run counts only after a call of `keep`, because the caller may detect late that its rows are not
@@ -15,7 +16,7 @@ import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 import zstandard
@@ -24,11 +25,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from standfast.errors import StandfastError
 
 Row: TypeAlias = list[Any]  # its values can be represented in JSON
-Run: TypeAlias = tuple[int, int]  # begin and end in the file
 _MOST_RUNS = 512  # that are merged at once; one page of each is in memory
 _PAGE = 64  # rows
 _PAGE_BYTES = 64 * 1024  # a page ends when it exceeds this size
 _SIZE_BYTES = 4  # length of the size field before each page
+
+
+class Run(NamedTuple):
+    """Rows in order, in one part of the file."""
+
+    begin: int
+    end: int
+    first: Row
+    last: Row  # empty if it is not known
 
 
 class SortedRuns:
@@ -57,11 +66,16 @@ class SortedRuns:
         Raise StandfastError if the disk is full.
         """
         rows.sort()
-        return self._write(rows)
+        begin, end = self._write(rows)
+        return Run(begin, end, rows[0] if rows else [], rows[-1] if rows else [])
 
     def keep(self, run: Run) -> None:
         """Include a run in the result."""
-        self._kept.append(run)
+        before = self._kept[-1] if self._kept else None
+        if before and before.end == run.begin and [] < before.last <= run.first:
+            self._kept[-1] = Run(before.begin, run.end, before.first, run.last)
+        else:
+            self._kept.append(run)
 
     def clear(self) -> None:
         """Remove all rows from the result."""
@@ -74,13 +88,14 @@ class SortedRuns:
         """
         while (surplus := len(self._kept) - _MOST_RUNS) > 0:
             count = min(surplus + 1, _MOST_RUNS)
-            self._kept = [*self._kept[count:], self._write(self._merged(self._kept[:count]))]
+            merged = self._write(self._merged(self._kept[:count]))
+            self._kept = [*self._kept[count:], Run(*merged, [], [])]
         return self._merged(self._kept)
 
     def _merged(self, runs: Iterable[Run]) -> Iterator[Row]:
         return heapq.merge(*map(self._rows, runs))
 
-    def _write(self, rows: Iterable[Row]) -> Run:
+    def _write(self, rows: Iterable[Row]) -> tuple[int, int]:
         begin = self._end
         try:
             for page in _pages(rows):
@@ -94,7 +109,7 @@ class SortedRuns:
         return begin, self._end
 
     def _rows(self, run: Run) -> Iterator[Row]:
-        offset, end = run
+        offset, end = run.begin, run.end
         while offset < end:
             size = int.from_bytes(os.pread(self._file.fileno(), _SIZE_BYTES, offset), "big")
             sealed = os.pread(self._file.fileno(), size, offset + _SIZE_BYTES)

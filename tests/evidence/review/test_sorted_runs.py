@@ -22,6 +22,16 @@ def test_rows_of_many_runs_are_in_order(tmp_path: Path) -> None:
         assert list(runs.merged()) == expected
 
 
+def test_runs_that_continue_each_other_stay_in_order(tmp_path: Path) -> None:
+    with closing(SortedRuns(tmp_path)) as runs:
+        for begin in (1, 4, 4, 2, 7):  # the second and the fifth continue the one before
+            runs.keep(runs.write([[begin], [begin + 2]]))
+        runs.write([[0]])  # not kept
+        runs.keep(runs.write([[9]]))
+        expected = [[number] for number in (1, 2, 3, 4, 4, 4, 6, 6, 7, 9, 9)]
+        assert list(runs.merged()) == expected
+
+
 def test_rows_count_only_when_they_are_kept(tmp_path: Path) -> None:
     with closing(SortedRuns(tmp_path)) as runs:
         runs.write([[1]])
