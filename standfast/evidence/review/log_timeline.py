@@ -208,7 +208,8 @@ class _Rows:
     def add(self, row: Row) -> None:
         self.rows.append(row)
         self.characters += sum(map(len, row[_VALUES]))
-        self.characters += sum(map(len, (*row[_INDICATORS], *row[_RECORDS])))
+        if row[_INDICATORS] or row[_RECORDS]:
+            self.characters += sum(map(len, (*row[_INDICATORS], *row[_RECORDS])))
 
 
 def merged_events(runs: SortedRuns) -> Iterator[Event]:
