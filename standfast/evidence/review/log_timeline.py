@@ -33,7 +33,7 @@ from standfast.evidence.unpacked_pieces import PIECE
 LONGEST_TEXT = 500  # characters of an event that are shown
 LONGEST_WORD = 64  # characters of a word that is removed if a text ends within it
 _LONGEST_VALUE = 1_000  # characters of the other values
-_RUN = 100_000  # records that are sorted in memory
+RUN_ROWS = 100_000  # records that are sorted in memory
 _RUN_CHARACTERS = 64 * 1024 * 1024  # size of the records that are sorted in memory
 _NAMED_LINES = 5
 _LAST_WORD = re.compile(rf"[\w.+@\\-]{{1,{LONGEST_WORD}}}\Z")
@@ -203,7 +203,7 @@ class _Rows:
 
     @property
     def is_full(self) -> bool:
-        return len(self.rows) >= _RUN or self.characters >= _RUN_CHARACTERS
+        return len(self.rows) >= RUN_ROWS or self.characters >= _RUN_CHARACTERS
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
