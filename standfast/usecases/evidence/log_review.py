@@ -4,7 +4,7 @@ Rules
 - Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an
   enrolled person with a role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
-  before a log is read.
+  before a log is read, with the version of this program: another version may parse differently.
 - Detections examine every record. A finding is shown if one of its lines is selected.
 - A search for a list of indicators first parses only the lines that may contain an indicator. If
   none of these lines is selected, or if values are shown in clear, no other line is parsed and no
@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from standfast import __version__
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, append_custody
@@ -314,7 +315,7 @@ def _recorded(
     left_out: list[LeftOut],
 ) -> list[Frozen]:
     """Record the review; return valid folders, and add others to `left_out`."""
-    detail: dict[str, Json] = {"is_masked": request.in_clear is None}
+    detail: dict[str, Json] = {"is_masked": request.in_clear is None, "version": __version__}
     act = "logs reviewed, masked"
     by = request.viewer or None
     if request.indicators:

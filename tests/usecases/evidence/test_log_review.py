@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from standfast import __version__
 from standfast.config.sections.review import RecordPatternConfig
 from standfast.errors import ExitStatus, Refused, UsageError
 from standfast.evidence.custody import Act, read_custody
@@ -244,6 +245,7 @@ def test_review_in_clear_is_recorded(case: Case) -> None:
     assert "court order" in line.detail
     (event,) = case.events()
     assert (event.actor, event.detail["reason"]) == ("lee", "court order")
+    assert event.detail["version"] == __version__
     assert [*event.detail["custody"].values()] == [line.hash]
     assert verify_frozen(case.installation, case.incident).exit_status is ExitStatus.DONE
 
