@@ -21,6 +21,8 @@ from standfast.evidence.manifest import Item, Kind
 from standfast.evidence.seal import read_sealed, verify_seal
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import CONTEXT, KEY, SealedContract, order
+from tests.servers import refused_to_root
+from tests.usecases.backup_installation import full_disk
 
 PUBLIC = KEY.public_key()
 
@@ -278,6 +280,24 @@ def test_full_disk_is_no_missing_evidence(
     assert str(custody.folder) in result.reason
     assert result.retry_after_seconds
     assert not evidence_of(origin).find(order(), custody)
+
+
+def test_full_file_system_is_collected_again(origin: Path, custody: Custody) -> None:
+    (origin / "calls.log").write_bytes(os.urandom(700_000))
+    source, others = evidence_of(origin), custody.folder / "others"
+    with full_disk(custody.folder, "2m") as is_mounted:
+        if not is_mounted:
+            refused_to_root("no file system may be mounted here")
+        others.write_bytes(bytes(1_500_000))
+        result = source.collect(order(), custody)
+        assert result.state is EffectState.FAILED
+        assert os.strerror(errno.ENOSPC) in result.reason
+        assert result.retry_after_seconds
+        assert not source.find(order(), custody)
+        others.unlink()
+        assert source.collect(order(), custody).state is EffectState.DONE
+        assert verify_seal(place_of(custody), PUBLIC) == []
+        assert items_of(custody)["calls.log"].size_bytes == 700_000
 
 
 def test_file_system_is_walked_from_its_root(origin: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import csv
 import ipaddress
 import json
+import random
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ import pytest
 
 from standfast import __version__
 from standfast.config.sections.review import RecordPatternConfig
-from standfast.errors import ExitStatus, Refused, UsageError
+from standfast.errors import ExitStatus, Refused, StandfastError, UsageError
 from standfast.evidence.custody import Act, read_custody
 from standfast.evidence.item_file import FILES_FOLDER
 from standfast.evidence.review.indicator_list import read_indicator_list
@@ -26,7 +28,8 @@ from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.log_review import InClear, LogReview, ReviewRequest, review_logs
 from standfast.usecases.evidence.log_review_report import write_review_page
 from standfast.usecases.incidents.lifecycle import advance, open_incident
-from tests.servers import need
+from tests.servers import need, refused_to_root
+from tests.usecases.backup_installation import full_disk
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
 from tests.usecases.installations import enrol_newcomer, enrol_people, furnish, installation_at
 
@@ -71,14 +74,19 @@ class Case:
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     config_file = furnish(tmp_path)
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks" / "keep-logs.yaml").write_text(KEEP_LOGS)
     with installation_at(config_file) as installation:
         enrol_people(installation)
-        yield Case(installation, tmp_path / "logs")
+        yield installation
+
+
+@pytest.fixture
+def case(installation: Installation, tmp_path: Path) -> Case:
+    return Case(installation, tmp_path / "logs")
 
 
 def test_timeline_is_ordered_across_logs(case: Case) -> None:
@@ -265,6 +273,26 @@ def test_altered_log_is_left_out(case: Case) -> None:
     assert found.exit_status is ExitStatus.DAMAGED
     assert [row["path"] for row in found.rows] == [found.rows[0]["path"]] * 2
     assert str(found.rows[0]["path"]).endswith("web.log")
+
+
+def test_full_disk_ends_review_until_space_is_free(
+    installation: Installation, tmp_path: Path
+) -> None:
+    custody = installation.config.custody.folder
+    with full_disk(custody, "1m") as is_mounted:
+        if not is_mounted:
+            refused_to_root("no file system may be mounted here")
+        case = Case(installation, tmp_path / "logs")
+        lines = [f"2026-11-25T02:13:44Z app: {random.randbytes(40).hex()}" for _ in range(2_000)]
+        case.freeze(**{"web.log": "\n".join(lines)})
+        others = custody / "others"
+        others.write_bytes(bytes(shutil.disk_usage(custody).free - 32_768))
+        with pytest.raises(StandfastError, match="No space left"):
+            case.review()
+        assert len(case.events()) == 1  # recorded; the records could not be sorted
+        others.unlink()
+        assert case.review().records == len(lines) + 1
+        assert verify_frozen(installation, case.incident).exit_status is ExitStatus.DONE
 
 
 def test_page_is_masked_and_shows_counts(case: Case, tmp_path: Path) -> None:
