@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, LargeBinary, Table, bindparam, insert, update
+from sqlalchemy import URL, Connection, Dialect, LargeBinary, Table, bindparam, insert, update
 from sqlalchemy.sql.dml import Insert, Update
 
 Values = Mapping[str, Any]
@@ -28,7 +28,8 @@ def insert_missing(
 ) -> list[Sequence[Any]]:
     """Insert the rows that are missing; return them as stored."""
     names = tuple(rows[0])
-    writers = [_writer(table, name, connection.dialect) for name in names]
+    backend = _backend(connection)
+    writers = [_writer(table, name, backend) for name in names]
     columns = list(zip(names, writers, strict=True))
     added: list[Sequence[Any]] = []
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
@@ -38,7 +39,7 @@ def insert_missing(
             for row in part
             for name, write in columns
         ]
-        statement = _insert_missing(table, names, len(part), connection.dialect)
+        statement = _insert_missing(table, names, len(part), backend)
         added += connection.exec_driver_sql(statement, tuple(values)).all()
     return added
 
@@ -57,9 +58,10 @@ def _run(
     bound: Mapping[str, str],  # parameter of the statement → column that supplies its value
     rows: Sequence[Values],
 ) -> None:
-    sql, order = _compiled(statement, connection.dialect)
+    backend = _backend(connection)
+    sql, order = _compiled(statement, backend)
     names = order or tuple(bound)
-    writers = [_writer(table, bound[name], connection.dialect) for name in names]
+    writers = [_writer(table, bound[name], backend) for name in names]
     columns = list(zip([bound[name] for name in names], writers, strict=True))
     given = [
         tuple([row[column] if write is None else write(row[column]) for column, write in columns])
@@ -72,13 +74,28 @@ def _run(
         connection.exec_driver_sql(sql, given)
 
 
+def _backend(connection: Connection) -> str:
+    """Return dialect and driver of a connection: `sqlite+pysqlite`.
+
+    This is the key of the cached statements. Each engine has its own dialect object: as a key, it
+    would keep closed engines in memory.
+    """
+    return f"{connection.dialect.name}+{connection.dialect.driver}"
+
+
+@cache
+def _dialect(backend: str) -> Dialect:
+    return URL.create(backend).get_dialect()()
+
+
 @cache
 def _insert(table: Table, columns: tuple[str, ...]) -> Insert:
     return insert(table).values({name: bindparam(name) for name in columns})
 
 
 @cache
-def _insert_missing(table: Table, names: tuple[str, ...], rows: int, dialect: Dialect) -> str:
+def _insert_missing(table: Table, names: tuple[str, ...], rows: int, backend: str) -> str:
+    dialect = _dialect(backend)
     quoted = dialect.identifier_preparer.quote
     place = "?" if dialect.paramstyle == "qmark" else "%s"
     row = f"({', '.join([place] * len(names))})"
@@ -100,16 +117,17 @@ def _change(table: Table, columns: tuple[str, ...]) -> Update:
 
 
 @cache
-def _compiled(statement: Insert | Update, dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
+def _compiled(statement: Insert | Update, backend: str) -> tuple[str, tuple[str, ...] | None]:
     """Return the driver's statement and the order of positional values."""
-    compiled = statement.compile(dialect=dialect)
+    compiled = statement.compile(dialect=_dialect(backend))
     order = getattr(compiled, "positiontup", None)
     return str(compiled), tuple(order) if order else None
 
 
 @cache
-def _writer(table: Table, column: str, dialect: Dialect) -> _Writer:
-    kind = table.columns[column].type
-    if isinstance(kind, LargeBinary):
+def _writer(table: Table, column: str, backend: str) -> _Writer:
+    column_type = table.columns[column].type
+    if isinstance(column_type, LargeBinary):
         return None  # both drivers accept bytes unchanged
-    return kind.dialect_impl(dialect).bind_processor(dialect)
+    dialect = _dialect(backend)
+    return column_type.dialect_impl(dialect).bind_processor(dialect)
