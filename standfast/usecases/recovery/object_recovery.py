@@ -7,20 +7,23 @@
 Rules
 - An act adds one version: the restored object, or a delete marker. Its reversal removes this
   version, so that the version below it is current again. No other version is removed.
-- Acts are done in batches. Before the first call of a batch, its acts are recorded as begun; after
-  the last call, as done. Both records are durable.
+- An act is recorded as begun before its call, and as done when its answer arrives. Both records are
+  durable. A free call waits for the receipts of the answered ones, so that a crash leaves at most
+  `CALLS_AT_ONCE` acts without a receipt.
 - After a crash, the versions of the begun acts are looked up, and again at the end: the bucket may
   store an object after the process that sent it has died.
 - A delete marker without a receipt may be of another program, such as a legitimate deletion. It is
-  never removed: it is recorded as unknown, and the object stays hidden until a person decides.
+  never removed: it is recorded as unknown, and the object stays hidden until a person decides. S3
+  stores nothing with a marker that would identify it.
 - An object that another program changed since the listing is left alone, and counted.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +33,8 @@ from standfast.usecases.recovery.version_record import ActState, ObjectAct, Vers
 if TYPE_CHECKING:
     from backup.targets.s3 import BucketTarget
 
-_BATCH = 256  # acts that are looked up after a crash
-_CALLS_AT_ONCE = 16
+CALLS_AT_ONCE = 16
+_BATCH = 256  # acts between two calls of `observe`
 
 
 def put_objects(
@@ -49,8 +52,8 @@ def put_objects(
     _look_up_begun(target, record, folder)
     while acts := record.acts(ActState.PLANNED, batch):
         observe()
-        record.mark(acts, ActState.BEGUN)
-        _do_all(record.added, acts, partial(_do, target, folder))
+        begin = partial(record.mark, state=ActState.BEGUN)
+        _call_all(acts, partial(_do, target, folder), record.added, begin)
         _look_up_begun(target, record, folder)  # acts with a lost answer
     _look_up_again(target, record, folder)
 
@@ -74,7 +77,7 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Record what the begun acts of an interrupted try have added."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
-        _do_all(record.found, acts, partial(_look_up, target, folder))
+        _call_all(acts, partial(_look_up, target, folder), record.found)
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
@@ -84,21 +87,43 @@ def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) 
     the folder no longer contains the file.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
-    _do_all(record.found, acts, partial(_look_up, target, folder))
+    _call_all(acts, partial(_look_up, target, folder), record.found)
 
 
-def _do_all(
-    record_results: Callable[[Iterator[tuple[ObjectAct, Sequence[str]]]], None],
-    acts: Sequence[ObjectAct],
+def _call_all(
+    acts: Iterable[ObjectAct],
     make_call: Callable[[ObjectAct], Sequence[str]],
+    record_results: Callable[[Sequence[tuple[ObjectAct, Sequence[str]]]], None],
+    begin: Callable[[Sequence[ObjectAct]], None] = lambda _: None,
 ) -> None:
-    """Make one call per act, record the results, then raise the first error."""
-    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
-        running = [(act, pool.submit(make_call, act)) for act in acts]
-    errors = [error for _, future in running if (error := future.exception()) is not None]
-    record_results((act, future.result()) for act, future in running if future.exception() is None)
+    """Make one call per act; after an error, begin no other one and raise it.
+
+    `begin` is called with acts before their calls. `record_results` is called with the acts whose
+    call returned, before calls take their places.
+    """
+    waiting = iter(acts)
+    running: dict[Future[Sequence[str]], ObjectAct] = {}
+    errors: list[BaseException] = []
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        while True:
+            free = 0 if errors else CALLS_AT_ONCE - len(running)
+            if begun := list(islice(waiting, free)):
+                begin(begun)
+                running |= {pool.submit(make_call, act): act for act in begun}
+            if not running:
+                break
+            ended = [(call, running.pop(call)) for call in _first_ended(running)]
+            record_results(
+                [(act, call.result()) for call, act in ended if call.exception() is None]
+            )
+            errors += [error for call, _ in ended if (error := call.exception()) is not None]
     if errors:
         raise errors[0]
+
+
+def _first_ended(running: Iterable[Future[Sequence[str]]]) -> set[Future[Sequence[str]]]:
+    """Wait until at least one call has ended; return all that have."""
+    return wait(running, return_when=FIRST_COMPLETED).done
 
 
 def _do(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
@@ -143,7 +168,7 @@ def _remove_all(target: "BucketTarget", record: VersionRecord, state: ActState) 
     while acts := record.acts(state, _BATCH):
         record.mark(acts, ActState.REMOVING)
         versions = [(act.key, version) for act in acts for version in record.added_versions(act)]
-        with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
             for removed in [pool.submit(target.remove, *version) for version in versions]:
                 removed.result()
         record.mark(acts, ActState.REMOVED)
