@@ -2,9 +2,8 @@
 
 Rules
 - A reason contains counts and names of tables, because the result of a query may be personal data.
-- Rows are compared with those of the last good drill, not with a count at the time of the backup.
-  The hash and the load already prove every row that is in the dump. Only an earlier drill shows
-  that the dump lacked rows when it was made.
+- Rows are compared with those of the last good drill. The load compares them with the dump, and
+  only an earlier drill shows that the dump lacked rows when it was made.
 """
 
 from collections.abc import Iterator, Mapping

@@ -7,6 +7,8 @@ Rules
 - A server is reached only through its folder next to the drill's target: this module never reads
   the address or the password of a source.
 - Each source has a server of its own, because two sources may have databases of one name.
+- The rows of each table are compared with those in the text of the dump. The dump is authenticated,
+  so a count that the backup recorded would add nothing.
 - The servers are ended when the block ends, even with `keep`, which leaves files only.
 """
 
@@ -255,7 +257,9 @@ class _Loader:
             result = self._attempt(dump)
             yield result
             if result.state is CheckState.PASSED:
-                yield self._constraints(database_name(dump.name, target.suffix))
+                database = database_name(dump.name, target.suffix)
+                yield self._constraints(database)
+                yield self._rows(dump, database)
         if roles.is_file():
             yield self._attempt(roles)
 
@@ -307,6 +311,36 @@ class _Loader:
             level=CheckLevel.STRUCTURE,
             state=state,
             reason=structure.problem or structure.unproven,
+            took_ms=milliseconds(self._clock() - started),
+            output=output,
+        )
+
+    def _rows(self, dump: Path, database: str) -> CheckResult:
+        """Compare the rows of each table with those in the dump.
+
+        More rows are no fault: an extension creates some of its own before the load.
+        """
+        started = self._clock()
+        state, reason, output = CheckState.PASSED, "", ""
+        try:
+            dumped = self._server.dumped_rows(dump)
+            loaded = self._server.loaded_rows([*dumped], database)
+            lacking = [
+                f"table {table} has {counted(rows, 'row')}, the dump has {dumped[table]:,}"
+                for table, rows in zip(dumped, loaded, strict=True)
+                if rows < dumped[table]
+            ]
+            reason = f"{counted(sum(dumped.values()), 'row')} in {counted(len(dumped), 'table')}"
+            if lacking:
+                state, reason = CheckState.FAILED, "; ".join(lacking)
+        except ProgramFailed as error:
+            state, reason, output = CheckState.SKIPPED, "the rows cannot be counted", str(error)
+        return CheckResult(
+            name=f"rows of {self._source}/{database}",
+            service="",
+            level=CheckLevel.CONTENT,
+            state=state,
+            reason=reason,
             took_ms=milliseconds(self._clock() - started),
             output=output,
         )

@@ -31,6 +31,11 @@ PROBE = """
 kind = "command"
 command = ["sh", "-c", "mariadb -S $MYSQL_UNIX_PORT -u $MYSQL_USER {database} -e 'SELECT 1'"]
 """
+ODD_ROWS = (
+    "CREATE TABLE `odd ``notes` (text TEXT) WITH SYSTEM VERSIONING",
+    r"INSERT INTO `odd ``notes` VALUES ('one\nline'), ('INSERT INTO `x` VALUES'), ('a);'), (NULL)",
+    "DELETE FROM `odd ``notes` WHERE text = 'a);'",  # its history is in the dump
+)
 _ORPHAN = ("SET foreign_key_checks = 0; INSERT INTO calls VALUES (0, 9)",)
 
 
@@ -56,6 +61,7 @@ def test_drill_loads_checks_and_destroys_a_dump(
     tmp_path: Path, drills: Path, mariadb_server: Mariadb, database: str
 ) -> None:
     mariadb_server.execute("CREATE ROLE clerks_of_drill")
+    mariadb_server.execute(*ODD_ROWS, database=database)
     try:
         config_file = backed_up(tmp_path, drills, mariadb_server, database, CHECK + PROBE)
     finally:
@@ -66,6 +72,9 @@ def test_drill_loads_checks_and_destroys_a_dump(
     assert states[f"load of crm-server/{database}.sql"] == ("structure", "passed")
     assert states["load of crm-server/users.grants"] == ("structure", "passed")
     assert states[f"constraints of crm-server/{database}"] == ("structure", "passed")
+    assert states[f"rows of crm-server/{database}"] == ("content", "passed"), unexpected(outcome)
+    reasons = {check.name: check.reason for check in outcome.checks}
+    assert reasons[f"rows of crm-server/{database}"] == "9 rows in 3 tables"
     assert states[f"database crm-server/{database}"] == ("content", "passed")
     assert states["command sh"] == ("service", "passed")
     assert outcome.services[0].rpo_basis == "last_change"

@@ -16,11 +16,14 @@ of its drill.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from backup.targets import Target
 from standfast.usecases.drills.throwaway.server_process import ServerProcess
+
+_COUNTED_AT_ONCE = 50  # tables in one query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,25 @@ class ThrowawayServer(ABC):
     @abstractmethod
     def row_count(self, table: str, database: str) -> int:
         """Count the rows of a table; raise `ProgramFailed` if it is missing."""
+
+    @abstractmethod
+    def dumped_rows(self, dump: Path) -> Mapping[str, int]:
+        """Count the rows in the file of a dump, by table as quoted for a query.
+
+        Raise `ProgramFailed` if they cannot be counted.
+        """
+
+    def loaded_rows(self, tables: Sequence[str], database: str) -> list[int]:
+        """Count the rows of quoted tables, in order.
+
+        Raise `ProgramFailed` if a table is missing.
+        """
+        starts = range(0, len(tables), _COUNTED_AT_ONCE)
+        parts = [tables[start : start + _COUNTED_AT_ONCE] for start in starts]
+        return [count for part in parts for count in self._loaded_rows(part, database)]
+
+    @abstractmethod
+    def _loaded_rows(self, tables: Sequence[str], database: str) -> list[int]: ...
 
     @abstractmethod
     def limit_statements(self, seconds: float, database: str) -> None:

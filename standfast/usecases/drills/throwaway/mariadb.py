@@ -10,7 +10,7 @@
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from backup.targets.mariadb import MariadbTarget
 from backup.targets.mariadb_dump import dump_version, parse_version
 from standfast.plurals import counted
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
+from standfast.usecases.drills.throwaway.dumped_rows import inserted_rows
 from standfast.usecases.drills.throwaway.server_process import Isolation, ServerProcess
 
 _USER = "standfast_drill"
@@ -44,6 +45,8 @@ WHERE table_schema = {schema} AND referenced_table_name IS NOT NULL
 ORDER BY table_name, constraint_name, ordinal_position"""
 _TABLES = """SELECT table_name FROM information_schema.tables
 WHERE table_schema = {schema} AND table_type = 'BASE TABLE'"""
+_VERSIONED = """SELECT table_name FROM information_schema.tables
+WHERE table_schema = {schema} AND table_type = 'SYSTEM VERSIONED'"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,22 @@ class ThrowawayMariadb(ThrowawayServer):
 
     def row_count(self, table: str, database: str) -> int:
         return int(self.value(f"SELECT count(*) FROM {identifier(table)}", database))  # noqa: S608 - quoted
+
+    def dumped_rows(self, dump: Path) -> Mapping[str, int]:
+        with dump.open("rb") as lines:
+            return inserted_rows(lines)
+
+    def _loaded_rows(self, tables: Sequence[str], database: str) -> list[int]:
+        found = self._rows(_VERSIONED.format(schema=literal(database)), database)
+        versioned = {identifier(row[0]) for row in found}
+        with_history = {
+            table: " FOR SYSTEM_TIME ALL" if table in versioned else "" for table in tables
+        }
+        counts = ", ".join(
+            f"(SELECT count(*) FROM {table}{history})"  # noqa: S608 - quoted
+            for table, history in with_history.items()
+        )
+        return [int(count) for count in self._rows(f"SELECT {counts}", database)[0]]
 
     def limit_statements(self, seconds: float, database: str) -> None:
         self.value(f"SET GLOBAL max_statement_time = {seconds}", database)

@@ -11,17 +11,24 @@
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.sources.client_programs import Command, ProgramFailed, bare_environment, program_output
+from backup.sources.client_programs import (
+    Command,
+    ProgramFailed,
+    bare_environment,
+    program_output,
+    run_program,
+)
 from backup.sources.postgresql.server import PostgresqlServer, identifier
 from backup.targets import Stream
 from backup.targets.postgresql import PostgresqlTarget, dumped_version
 from standfast.plurals import counted
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
+from standfast.usecases.drills.throwaway.dumped_rows import copied_rows
 from standfast.usecases.drills.throwaway.server_process import (
     START_SECONDS,
     Isolation,
@@ -29,6 +36,7 @@ from standfast.usecases.drills.throwaway.server_process import (
 )
 
 _USER = "postgres"
+_READ_BYTES = 1024 * 1024
 _PROGRAMS = ("initdb", "postgres", "pg_restore", "psql")
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 SETTINGS = {
@@ -173,6 +181,23 @@ class ThrowawayPostgresql(ThrowawayServer):
     def row_count(self, table: str, database: str) -> int:
         name = ".".join(identifier(part) for part in table.split("."))
         return int(self.value(f"SELECT count(*) FROM {name}", database))  # noqa: S608 - quoted
+
+    def dumped_rows(self, dump: Path) -> Mapping[str, int]:
+        options = ("--format=custom", "--data-only", "--file=-", str(dump))
+        command = self._server.command("pg_restore", *options)
+        with run_program(command, stdout=True) as program:
+            assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
+            with open(program.process.stdout.fileno(), "rb", _READ_BYTES, closefd=False) as lines:
+                rows = copied_rows(lines)
+            program.finish()
+        return rows
+
+    def _loaded_rows(self, tables: Sequence[str], database: str) -> list[int]:
+        counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)  # noqa: S608 - quoted
+        return [
+            int(n)
+            for n in self._server.column(f"SELECT unnest(ARRAY[{counts}])", database=database)
+        ]
 
     def limit_statements(self, seconds: float, database: str) -> None:
         milliseconds = max(1, round(seconds * 1000))
