@@ -1,6 +1,7 @@
 """Drills load dumps into throwaway servers, check them, and leave nothing."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +14,15 @@ from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.throwaway.server_process import Isolation, find_isolation
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_installation
 from tests.servers.postgres import Postgres
-from tests.usecases.backup_installation import identity, installation_at
+from tests.usecases.backup_installation import furnish, identity, installation_at
 from tests.usecases.drills.database_installation import (
     CHECK,
     NEWEST,
     SET,
+    SOURCE,
     TABLES,
     backed_up,
     drills_folder,
@@ -159,6 +163,20 @@ def imitated_programs(folder: Path, *, installed: int, dumped: int) -> Path:
         (folder / name).write_text(f"#!/bin/sh\necho '{said}'\n")
         (folder / name).chmod(0o755)
     return folder
+
+
+def test_check_names_missing_server_programs(
+    tmp_path: Path, drills: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOURCE.replace("{host}", str(tmp_path)).replace("{programs}", str(tmp_path))
+    unattended = f'[drills]\nfolder = "{drills}"\nidentity = "file:offline/custodian.txt"\n'
+    config_file = furnish(tmp_path, source + unattended)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    checks = check_installation(config_file, env={}).checks
+    (found,) = (check for check in checks if check.part == "drills" and check.what_to_do)
+    assert found.verdict is Verdict.WARN
+    assert "crm-server" in found.found
+    assert "Install the package postgresql" in found.found
 
 
 def test_drill_changes_nothing_in_the_live_server(
