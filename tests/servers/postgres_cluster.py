@@ -30,10 +30,11 @@ class Cluster:
     folder: Path  # contains the data folder and other files of the server's user
     programs: Path
     port: int | None = None  # on loopback, in addition to the socket file
+    data_parent: Path | None = None  # another folder that contains the data folder
 
     @property
     def data(self) -> Path:
-        return self.folder / "data"
+        return (self.data_parent or self.folder) / "data"
 
     def new_folder(self, name: str) -> Path:
         """Make a folder that belongs to the server's user."""

@@ -11,7 +11,8 @@ from standfast.config.base_section import Section
 from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import KeyPrefix, Line, Place, SecretReference
 
-KINDS_WITH_PATH = ("files", "sqlite")  # kinds of sources that can be recovered
+KINDS_WITH_LOG = ("postgresql_base",)
+KINDS_WITH_PATH = ("files", "sqlite", *KINDS_WITH_LOG)  # kinds of sources that can be recovered
 KINDS_WITH_SERVER = ("postgresql", "mariadb")
 KINDS_WITH_BUCKET = ("s3",)
 RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER, *KINDS_WITH_BUCKET)
@@ -55,9 +56,9 @@ class RecoveryTargetConfig(Section):
 
     path: Place | None = Field(
         default=None,
-        description="The folder of a source of kind `files`, or the database file of a source "
-        "of kind `sqlite`. It must not be a mount point, and its parent folder must "
-        "exist.",
+        description="The folder of a source of kind `files`, the database file of one of kind "
+        "`sqlite`, or the data directory for one of kind `postgresql_base`. It must not be a mount "
+        "point, and its parent folder must exist.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(

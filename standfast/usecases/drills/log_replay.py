@@ -37,7 +37,7 @@ def replay(
     started = installation.clock()
     base = folder / "tree" / source.name
     logs = [path for path in (base / "wal",) if path.is_dir()]
-    logs += _restored_logs(installation, repository, source, folder / "logs")
+    logs += restored_logs(installation, repository, source, folder / "logs")
     state, reason, output = CheckState.PASSED, "", ""
     try:
         replayed_to = server.recover(base / "base.tar", logs, until)
@@ -55,7 +55,7 @@ def replay(
     )
 
 
-def _restored_logs(
+def restored_logs(
     installation: Installation,
     repository: Repository,
     base: PostgresqlBaseSourceConfig,

@@ -24,6 +24,7 @@ from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.database_checks import QueriedServer
 from standfast.usecases.recovery.database_replacement import open_server
+from standfast.usecases.recovery.directory_replay import ReplayedDirectories
 from standfast.usecases.recovery.mariadb_recovery import MariadbRecovery
 from standfast.usecases.recovery.planned_databases import PlannedDatabase
 from standfast.usecases.recovery.postgresql_recovery import PostgresqlRecovery
@@ -48,6 +49,14 @@ class LiveDatabases:
     def reason_missing(self, _source: str) -> str:
         """Return why a source has no server."""
         return "its databases are not in this recovery"
+
+    def with_replayed(self, replayed: ReplayedDirectories) -> "LiveDatabases":
+        """Return these servers and the throwaway servers of data directories."""
+        return LiveDatabases(
+            servers={**self.servers, **replayed.servers},
+            environment={**replayed.environment, **self.environment},
+            earlier_rows=self.earlier_rows,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Rules
 - Every rename may be repeated: a completed rename is not done again.
 - Data is never renamed to a name that is in use. The error states that name.
+- A PostgreSQL data directory is not renamed while a server may use it.
 - A SQLite database moves with its write-ahead log and its journal: next to another database, an
   old log would damage it.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from backup.system.durable_files import sync_folder
 from standfast.errors import Refused, StandfastError
+from standfast.usecases.recovery.data_directory import directory_obstacle, refuse_running_server
 
 _SQLITE_PARTS = ("", "-wal", "-shm", "-journal")
 
@@ -25,11 +27,17 @@ class Replacement:
     path: Path
     incident: str
     is_database: bool = False  # a SQLite database file; otherwise a folder
+    is_data_directory: bool = False  # a PostgreSQL server's folder
 
     @property
     def staging(self) -> Path:
         """The folder next to the target that the recovery point is restored to."""
         return self.path.with_name(f"{self.path.name}.restoring-{self.incident}")
+
+    @property
+    def staged_directory(self) -> Path:
+        """The new data directory of a PostgreSQL server, before it has its name."""
+        return self.staging / "new"
 
     @property
     def set_aside(self) -> Path:
@@ -62,7 +70,7 @@ class Replacement:
         for other in (self.staging, self.set_aside, self.withdrawn):
             if os.path.lexists(other):
                 return f"{other}: it exists, and the recovery needs this name. Move it away."
-        return ""
+        return directory_obstacle(path) if self.is_data_directory else ""
 
     def refuse_new_data(self, *, had_data: bool) -> None:
         """Raise Refused if data appeared since a plan that showed none."""
@@ -79,6 +87,7 @@ class Replacement:
         """
         if os.path.lexists(restored):
             if not _is_same_file(restored, self.path):  # the same: an earlier try was interrupted
+                self._refuse_running()
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
         elif not os.path.lexists(self.path) or (had_data and not self._has_set_aside):
@@ -92,6 +101,7 @@ class Replacement:
         if _is_same_file(restored, self.path):  # `put_in_place` was interrupted
             self.path.unlink()
         elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
+            self._refuse_running()
             self._move_parts([(self.path, restored)])
         if had_data:
             parts = self._parts(self.set_aside, self.path)
@@ -110,6 +120,7 @@ class Replacement:
                 return  # an earlier try renamed it
             raise Refused(f"{self.set_aside}: it is gone, so nothing can be put back.")
         if not os.path.lexists(self.withdrawn) or _is_same_file(self.path, self.withdrawn):
+            self._refuse_running()
             self._move_all(self.path, self.withdrawn)
         if had_data:
             self._move_all(self.set_aside, self.path)
@@ -118,6 +129,10 @@ class Replacement:
     @property
     def _has_set_aside(self) -> bool:
         return any(os.path.lexists(path) for path, _ in self._parts(self.set_aside, self.path))
+
+    def _refuse_running(self) -> None:
+        if self.is_data_directory:
+            refuse_running_server(self.path)
 
     def _set_aside(self, *, had_data: bool) -> None:
         if not self.has_data:

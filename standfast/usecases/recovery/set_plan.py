@@ -19,7 +19,7 @@ from typing import cast
 from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.config.sections.backup import BackupSetConfig
-from standfast.config.sections.recovery import RECOVERABLE_KINDS
+from standfast.config.sections.recovery import KINDS_WITH_LOG, RECOVERABLE_KINDS
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
@@ -49,11 +49,15 @@ class PlannedTarget:
     replacement: Replacement
     has_data: bool
     size_bytes: int  # size of the data at the target
+    until: datetime | None = None  # time up to which the log of a data directory is replayed
 
     @property
     def place(self) -> str:
         """The target in words."""
-        return str(self.replacement.path)
+        if not self.replacement.is_data_directory:
+            return str(self.replacement.path)
+        end = "its end" if self.until is None else timestamp(self.until)
+        return f"{self.replacement.path} (log up to {end})"
 
     @property
     def later_name(self) -> str:
@@ -65,6 +69,8 @@ class PlannedTarget:
             "source": self.source,
             "path": str(self.replacement.path),
             "is_database": self.replacement.is_database,
+            "is_data_directory": self.replacement.is_data_directory,
+            "until": timestamp(self.until) if self.until else None,
             "has_data": self.has_data,
             "size_bytes": self.size_bytes,
             "set_aside": self.later_name if self.has_data else None,
@@ -96,6 +102,11 @@ class SetPlan:
     def staged(self) -> tuple[PlannedTarget | PlannedBucket, ...]:
         """The targets that are restored to a folder first."""
         return (*self.targets, *self.buckets)
+
+    @property
+    def directories(self) -> tuple[PlannedTarget, ...]:
+        """The targets that are PostgreSQL data directories."""
+        return tuple(target for target in self.targets if target.replacement.is_data_directory)
 
     @property
     def replaces(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
@@ -142,8 +153,10 @@ class SetPlan:
                         path=Path(str(target["path"])),
                         incident=incident,
                         is_database=bool(target["is_database"]),
+                        is_data_directory=bool(target.get("is_data_directory")),
                     ),
                     has_data=bool(target["has_data"]),
+                    until=moment(str(target["until"])) if target.get("until") else None,
                     size_bytes=cast("int", target["size_bytes"]),
                 )
                 for target in cast("Sequence[JsonObject]", details["targets"])
@@ -176,6 +189,11 @@ def plan_set(
     """
     settings = set_of(installation, set_name)
     replacements = dict(_replacements(installation, settings, set_name, incident))
+    if point == CLEAN and any(found.is_data_directory for found in replacements.values()):
+        raise UsageError(
+            f"set {set_name}: the log of a data directory can be replayed only to a time. Name the "
+            "time before the damage instead of `clean`."
+        )
     if is_preview and point == CLEAN:
         repository, chosen, _ = _choose(installation, incident, set_name, NEWEST)
         evidence = _SEARCHED_LATER
@@ -189,6 +207,9 @@ def plan_set(
         if target.s3 is not None
     )
     sizes = {source.name: source.bytes for source in chosen.details.sources}
+    for source, replacement in replacements.items():
+        if replacement.is_data_directory:
+            sizes[source] = 2 * sizes.get(source, 0)  # the base, and the directory made from it
     staged = {bucket.source: bucket.replacement for bucket in buckets}
     _refuse_full_disks(replacements | staged, sizes)
     return SetPlan(
@@ -206,6 +227,7 @@ def plan_set(
                 replacement=replacement,
                 has_data=replacement.has_data,
                 size_bytes=_size(replacement.path),
+                until=_time(point) if replacement.is_data_directory else None,
             )
             for source, replacement in replacements.items()
         ),
@@ -239,7 +261,12 @@ def _replacements(
         path = settings.recovery[source.name].path
         if path is None:
             continue  # a database or a bucket instead of a path
-        replacement = Replacement(path=path, incident=incident, is_database=source.kind == "sqlite")
+        replacement = Replacement(
+            path=path,
+            incident=incident,
+            is_database=source.kind == "sqlite",
+            is_data_directory=source.kind in KINDS_WITH_LOG,
+        )
         if reason := replacement.obstacle() or _shared_with(installation, path):
             raise Refused(reason)
         refuse_stores(installation, path)
@@ -270,17 +297,24 @@ def _choose(
             repository = opened_repository(installation, identity)
             chosen = repository.resolve(name, set_name, of_any_host=True)
             return repository, chosen, evidence
+    until = _time(point)
+    opened = open_newest(installation, identity, set_name, until)
+    if until is None:
+        return *opened, "the newest recovery point"
+    return *opened, f"the newest recovery point before {timestamp(until)}"
+
+
+def _time(point: str) -> datetime | None:
+    """Return the time that a requested point is, or None for the newest one."""
     if point == NEWEST:
-        return *open_newest(installation, identity, set_name, None), "the newest recovery point"
+        return None
     try:
-        until = meant(datetime.fromisoformat(point))
+        return meant(datetime.fromisoformat(point))
     except ValueError as error:
         raise UsageError(
             f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "
             "zone, such as 2026-03-02T14:20+01:00."
         ) from error
-    opened = open_newest(installation, identity, set_name, until)
-    return *opened, f"the newest recovery point before {timestamp(until)}"
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:

@@ -55,6 +55,11 @@ from standfast.usecases.recovery.database_recovery import (
     load_databases,
     return_databases,
 )
+from standfast.usecases.recovery.directory_replay import (
+    ReplayedDirectories,
+    replayed_directories,
+    write_directories,
+)
 from standfast.usecases.recovery.planned_buckets import PlannedBucket
 from standfast.usecases.recovery.recovery_journal import (
     LOADED,
@@ -154,6 +159,8 @@ def _refuse_other_machine(plan: SetPlan) -> None:
 def _staged(target: PlannedTarget) -> Path:
     """Return the path of a target's restored data before the rename."""
     staged = target.replacement.staging / target.source
+    if target.replacement.is_data_directory:
+        return target.replacement.staged_directory
     if target.replacement.is_database:
         return next(iter(sorted(staged.glob("*"))), staged / target.replacement.path.name)
     return staged
@@ -236,13 +243,18 @@ class _SetRecovery:
                 self._installation, repository, self._plan, self._journal, self._observe_piece
             )
             self._reach(DrillClock.DATA_COMPLETE)
-            self._reach(DrillClock.REPLAY_DONE)
-            checks = self._checks()
+            with replayed_directories(
+                self._installation, repository, self._plan, self._journal
+            ) as replayed:
+                self._reach(DrillClock.REPLAY_DONE)
+                checks = self._checks(replayed)
+            write_directories(self._plan)
         except StandfastError:
             give_databases_back(self._installation, self._plan, self._journal)
             raise
         self._reach(DrillClock.CHECKS_PASSED)
         changes = [check.last_change for check in checks if check.last_change is not None]
+        changes = changes or replayed.last_commits
         passed: dict[str, list[str]] = {}
         for check in checks:
             if check.state is CheckState.PASSED:
@@ -308,7 +320,7 @@ class _SetRecovery:
             self._looked_at = time.monotonic()
             self._journal.refuse_stopped()
 
-    def _checks(self) -> list[CheckResult]:
+    def _checks(self, replayed: ReplayedDirectories) -> list[CheckResult]:
         """Run the checks of all services of the set on the restored data."""
         services = self._installation.config.services
         named = {name: services[name] for name in self._plan.services if name in services}
@@ -319,6 +331,7 @@ class _SetRecovery:
             live_databases(self._installation, self._set_name, self._plan) as databases,
         ):
             tree = Path(name)
+            databases = databases.with_replayed(replayed)
             for target in self._plan.staged:
                 (tree / target.source).symlink_to(target.replacement.staging / target.source)
             for service_name, service in named.items():

@@ -19,7 +19,7 @@ from tests.usecases.backups.test_whole_server import SETS
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.long]
 PAGE = (Path(__file__).parents[3] / "docs" / "recover-a-service.md").read_text()
 RESTORE, REPLACE, UNDO = re.findall(
-    r"```sh\n(.*?)```", PAGE.partition("## A PostgreSQL data directory")[2], re.DOTALL
+    r"```sh\n(.*?)```", PAGE.partition("## A data directory by hand")[2], re.DOTALL
 )
 
 

@@ -282,10 +282,10 @@ def test_exercise_of_a_recovery_touches_no_target(tmp_path: Path) -> None:
         assert [status.state for status in recovery_status(installation, case).sets] == ["done"]
 
 
-def test_data_directories_are_refused_by_kind(tmp_path: Path) -> None:
+def test_log_without_base_is_refused_by_kind(tmp_path: Path) -> None:
     server = """
 [[backup.sets.main.sources]]
-kind = "postgresql_base"
+kind = "postgresql_wal"
 name = "server"
 host = "/var/run/postgresql"
 wal = "wal"
@@ -293,6 +293,4 @@ wal = "wal"
     config_file = prepared(tmp_path)
     config_file.write_text(config_file.read_text() + server)
     with installation_at(config_file) as installation:
-        assert (
-            "kind postgresql_base" in plan_recovery(installation, "crm", "newest").refused["main"]
-        )
+        assert "kind postgresql_wal" in plan_recovery(installation, "crm", "newest").refused["main"]

@@ -1,0 +1,121 @@
+"""PostgreSQL data directory as the target of a recovery.
+
+Rules
+- The new directory has the base, the segments of its log, and the settings of the replay. The
+  server replays the log when a person starts it, so no restored code runs before the replacement.
+- The folders above the directory belong to this user or to root, and nobody else may write there.
+  Code of an intruder that runs as the server's user could otherwise redirect a rename or a write.
+- Settings of ALTER SYSTEM are not used, because an intruder may have set their commands. They are
+  kept as `postgresql.auto.conf.restored`.
+- A directory is never renamed while it has a `postmaster.pid`: a server may use it.
+"""
+
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from standfast.errors import Damaged, StandfastError
+
+_LOCK = "postmaster.pid"  # of a running server
+_SETTINGS = "postgresql.auto.conf"
+_SEGMENTS = "pg_wal"
+_PARTIAL = ".partial"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_REPLAY = {
+    "archive_mode": "off",
+    "hot_standby": "off",  # the server answers only after the replay
+    "restore_command": "false",  # all segments are in the directory
+    "recovery_target_action": "promote",
+}
+
+
+def directory_obstacle(path: Path) -> str:
+    """Return why a data directory cannot be replaced, or ""."""
+    if not path.is_dir():
+        return f"{path}: it does not exist. Create an empty folder there, of the server's user."
+    own = os.geteuid()
+    if own not in (0, path.stat().st_uid):
+        return f"{path}: it belongs to another user. Run as that user or as root."
+    for folder in path.parents:
+        found = folder.stat()
+        is_sticky = found.st_mode & stat.S_ISVTX and folder != path.parent
+        is_shared = found.st_mode & _OTHERS_WRITE and not is_sticky
+        if is_shared or found.st_uid not in (0, own):
+            return (
+                f"{folder}: other users may rename folders there, which is not safe during a "
+                "recovery. Run as its owner, or make root its owner (mode 755)."
+            )
+    return ""
+
+
+def refuse_running_server(path: Path) -> None:
+    """Raise an error if a server may use a data directory."""
+    if os.path.lexists(path / _LOCK):
+        raise StandfastError(
+            f"{path}: a server uses it. Stop the server, then retry the step. If it was killed, "
+            f"delete {_LOCK} there."
+        )
+
+
+def write_data_directory(
+    folder: Path, base: Path, logs: Iterable[Path], until: datetime | None, owner: Path
+) -> None:
+    """Write a new data directory that replays its log up to a time.
+
+    `logs` are folders of segments, in order of time. `owner` is a path of the server's user. The
+    directory is on the disk when the call returns.
+    """
+    folder.mkdir(mode=0o700)
+    try:
+        with tarfile.open(base) as archive:
+            for member in archive:
+                _extract(archive, member, folder)
+    except tarfile.TarError as error:
+        raise Damaged("base backup: it cannot be read. Choose another recovery point.") from error
+    for segment in _segments(logs):
+        complete = folder / _SEGMENTS / segment.name.removesuffix(_PARTIAL)
+        if segment.suffix != _PARTIAL or not complete.exists():
+            shutil.copyfile(segment, complete)
+            complete.chmod(0o600)
+    settings = folder / _SETTINGS
+    if settings.exists():
+        settings.rename(folder / f"{_SETTINGS}.restored")
+    target = {} if until is None else {"recovery_target_time": until.isoformat()}
+    lines = [f"{name} = '{value}'\n" for name, value in {**_REPLAY, **target}.items()]
+    for name, text in ((_SETTINGS, "".join(lines)), ("recovery.signal", "")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+    if os.geteuid() == 0:
+        status = owner.lstat()
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
+    os.sync()
+
+
+def _segments(logs: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files of a log; each segment before its incomplete copy."""
+    for log in logs:
+        yield from sorted(log.iterdir())
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file or a folder of a base; refuse everything else."""
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise Damaged("base backup: a path leads out of it. Choose another recovery point.")
+    path = folder / name
+    if member.isdir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif member.isreg() and (content := archive.extractfile(member)) is not None:
+        with content, path.open("xb") as file:
+            shutil.copyfileobj(content, file)
+        path.chmod(0o600)
+    else:
+        raise Damaged(
+            "base backup: it contains a link or a device, which a recovery does not restore. "
+            "Restore it with `standfast backup restore`."
+        )

@@ -1,0 +1,119 @@
+"""Recoveries of PostgreSQL data directories, with their log, to a time."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.records import timestamp
+from standfast.usecases.approvals import step_retry
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.outcome import Outcome
+from standfast.usecases.recovery.recovery_plan import plan_recovery
+from standfast.usecases.recovery.recovery_status import recovery_status
+from tests.servers.postgres import Postgres
+from tests.servers.postgres_cluster import Cluster
+from tests.usecases.backup_installation import installation_at
+from tests.usecases.drills.database_installation import drills_folder
+from tests.usecases.installations import approve_as, undo_approved
+from tests.usecases.recovery.directory_installation import (
+    archiving_cluster,
+    calls,
+    with_directory,
+)
+from tests.usecases.recovery.recovery_installation import opened
+
+pytestmark = pytest.mark.xdist_group("databases")
+
+
+@pytest.fixture
+def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
+    with archiving_cluster(postgres_server.programs) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def drills() -> Iterator[Path]:
+    with drills_folder() as folder:
+        yield folder
+
+
+def recovered(config_file: Path, moment: datetime) -> tuple[str, Outcome]:
+    with installation_at(config_file) as installation:
+        case = opened(installation, point=timestamp(moment))
+        approve_as(installation, case, "recover", "lee")
+        return case, lifecycle.advance(installation, case, "direct")
+
+
+def test_directory_returns_to_a_time_and_back(
+    tmp_path: Path, drills: Path, cluster: Cluster
+) -> None:
+    config_file, moment = with_directory(tmp_path, drills, cluster)
+    owner = cluster.data.stat().st_uid
+    case, outcome = recovered(config_file, moment)
+    assert outcome.exit_status is ExitStatus.DONE, outcome
+    assert {path.name for path in cluster.data.parent.iterdir()} == {
+        "data",
+        f"data.before-{case}",
+    }
+    assert {path.lstat().st_uid for path in cluster.data.rglob("*")} == {owner}
+    assert calls(cluster) == [1, 2]
+    with installation_at(config_file) as installation:
+        (status,) = recovery_status(installation, case).sets
+        assert status.rpo_ms is not None
+        undo_approved(installation, case)
+        lifecycle.advance(installation, case, "direct")
+        assert [status.state for status in recovery_status(installation, case).sets] == ["returned"]
+    assert calls(cluster) == []
+    shutil.rmtree(cluster.data)
+    cluster.data.with_name(f"data.recovered-{case}").rename(cluster.data)
+    assert calls(cluster) == [1, 2]
+
+
+def test_running_server_halts_the_recovery(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = with_directory(tmp_path, drills, cluster)
+    with cluster.started():
+        case, outcome = recovered(config_file, moment)
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert cluster.rows("SELECT count(*) FROM calls") == [(0,)]
+    with installation_at(config_file) as installation:
+        step_retry.retry(installation, case, "recover", by="dana")
+        assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
+        assert calls(cluster) == [1, 2]
+        with cluster.started():
+            undo_approved(installation, case)
+            outcome = lifecycle.advance(installation, case, "direct")
+            assert outcome.exit_status is ExitStatus.FAILED
+        undo_approved(installation, case)
+        lifecycle.advance(installation, case, "direct")
+    assert calls(cluster) == []
+
+
+@pytest.mark.long
+def test_time_after_the_log_changes_nothing(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = with_directory(tmp_path, drills, cluster)
+    _, outcome = recovered(config_file, moment + timedelta(hours=1))
+    assert outcome.exit_status is ExitStatus.FAILED
+    assert calls(cluster) == []
+
+
+def test_plan_shows_the_time_of_the_log(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, moment = with_directory(tmp_path, drills, cluster)
+    with installation_at(config_file) as installation:
+        plan = plan_recovery(installation, "crm", timestamp(moment)).sets["night"]
+        assert plan.targets[0].place == f"{cluster.data} (log up to {timestamp(moment)})"
+        assert plan_recovery(installation, "crm", "clean").refused.keys() == {"night"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts in folders of other users")
+def test_folder_of_the_server_is_refused(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, _ = with_directory(tmp_path, drills, cluster)
+    owner = cluster.data.stat().st_uid
+    os.chown(cluster.data.parent, owner, owner)
+    with installation_at(config_file) as installation:
+        refused = plan_recovery(installation, "crm", "newest").refused["night"]
+    assert str(cluster.data.parent) in refused
