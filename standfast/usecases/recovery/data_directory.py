@@ -14,11 +14,12 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from standfast.errors import Damaged, StandfastError
+from standfast.usecases.drills.throwaway.postgresql_recovery import log_files
 
 _LOCK = "postmaster.pid"  # of a running server
 _SETTINGS = "postgresql.auto.conf"
@@ -40,7 +41,7 @@ def directory_obstacle(path: Path) -> str:
     own = os.geteuid()
     if own not in (0, path.stat().st_uid):
         return f"{path}: it belongs to another user. Run as that user or as root."
-    for folder in path.parents:
+    for folder in (*path.parents, *path.resolve().parents):
         found = folder.stat()
         is_sticky = found.st_mode & stat.S_ISVTX and folder != path.parent
         is_shared = found.st_mode & _OTHERS_WRITE and not is_sticky
@@ -76,7 +77,7 @@ def write_data_directory(
                 _extract(archive, member, folder)
     except tarfile.TarError as error:
         raise Damaged("base backup: it cannot be read. Choose another recovery point.") from error
-    for segment in _segments(logs):
+    for segment in log_files(logs):  # each segment before its incomplete copy
         complete = folder / _SEGMENTS / segment.name.removesuffix(_PARTIAL)
         if segment.suffix != _PARTIAL or not complete.exists():
             shutil.copyfile(segment, complete)
@@ -94,12 +95,6 @@ def write_data_directory(
         for path in (folder, *folder.rglob("*")):
             os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
     os.sync()
-
-
-def _segments(logs: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files of a log; each segment before its incomplete copy."""
-    for log in logs:
-        yield from sorted(log.iterdir())
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:

@@ -2,17 +2,19 @@
 
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from standfast.errors import ExitStatus
+from standfast.errors import Damaged, ExitStatus
 from standfast.records import timestamp
 from standfast.usecases.approvals import step_retry
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
+from standfast.usecases.recovery.data_directory import write_data_directory
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
 from tests.servers.postgres import Postgres
@@ -117,3 +119,33 @@ def test_folder_of_the_server_is_refused(tmp_path: Path, drills: Path, cluster: 
     with installation_at(config_file) as installation:
         refused = plan_recovery(installation, "crm", "newest").refused["night"]
     assert str(cluster.data.parent) in refused
+
+
+def test_base_with_a_link_is_refused(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("pg_hba.conf")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    for number, member in enumerate((link, tarfile.TarInfo("../outside"))):
+        with tarfile.open(tmp_path / "base.tar", "w") as archive:
+            archive.addfile(member)
+        folder = tmp_path / str(number)
+        with pytest.raises(Damaged):
+            write_data_directory(folder, tmp_path / "base.tar", (), None, tmp_path)
+        assert list(folder.iterdir()) == []
+    assert not (tmp_path / "outside").exists()
+
+
+def test_link_in_the_log_is_not_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "base.tar", "w") as archive:
+        segments = tarfile.TarInfo("pg_wal")
+        segments.type = tarfile.DIRTYPE
+        archive.addfile(segments)
+    log = tmp_path / "log"
+    log.mkdir()
+    (log / "1").write_text("segment")
+    (log / "2.partial").write_text("incomplete")
+    (log / "3").symlink_to(tmp_path / "base.tar")
+    (tmp_path / "other").symlink_to(tmp_path)
+    folder = tmp_path / "new"
+    logs = (log, tmp_path / "other")
+    write_data_directory(folder, tmp_path / "base.tar", logs, None, tmp_path)
+    assert {path.name for path in (folder / "pg_wal").iterdir()} == {"1", "2"}

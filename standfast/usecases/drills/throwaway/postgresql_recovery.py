@@ -11,7 +11,7 @@
 
 import shutil
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -73,14 +73,15 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         `logs` are folders of segments, in order of time. Raise `ProgramFailed` with the server's
         reason.
         """
+        if base.is_symlink() or base.parent.is_symlink():
+            raise ProgramFailed("the base backup is a link. Choose another recovery point")
         programs = self._programs_for(base)
         self._server = replace(self._server, programs=programs.folder)
         folder = self.process.folder
         segments = folder / "log-files"
         segments.mkdir()
-        for log in logs:
-            for path in log.iterdir():
-                shutil.copyfile(path, segments / path.name)
+        for path in log_files(logs):
+            shutil.copyfile(path, segments / path.name)
         data = folder / "data"
         self.process.run("mkdir", "--mode=700", str(data))
         self.process.run("tar", "--extract", f"--directory={data}", stdin=base)
@@ -112,6 +113,16 @@ class RecoveredPostgresql(ThrowawayPostgresql):
             f"the base backup is of PostgreSQL {version}, whose server programs are not installed."
             f" Install the package postgresql-{version}"
         )
+
+
+def log_files(logs: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files of restored logs, sorted in each folder.
+
+    Links are left out: an intruder on a backup host could store links to files of this machine.
+    """
+    for log in logs:
+        if not log.is_symlink():
+            yield from sorted(path for path in log.iterdir() if not path.is_symlink())
 
 
 def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
