@@ -22,7 +22,7 @@ from standfast.usecases.incidents.lifecycle import has_work
 from standfast.usecases.reports.result_pages import incident_report
 from tests.servers.smtp import Delivered, SmtpServer
 from tests.usecases.conftest import Centre
-from tests.usecases.installations import PASSPHRASES
+from tests.usecases.installations import OWNER, PASSPHRASES
 from tests.usecases.twins import simulated_installation
 
 SHUT = """
@@ -232,6 +232,16 @@ def test_break_glass_is_refused_while_nobody_is_notified(centre: Centre) -> None
     centre.smtp.answer_recipient("kim@example.com", "250 OK")
     assert "1 person was notified." in broken(centre, case).message
     assert centre.installation.ledger.incidents.state(case).steps["lock"].opens_at is not None
+
+
+def test_break_glass_needs_one_other_enrolled_person(centre: Centre) -> None:
+    people, clock = centre.installation.ledger.people, centre.installation.clock
+    case, later_case = asking(centre), asking(centre)
+    people.remove("kim", OWNER, clock())
+    assert "1 person was notified." in broken(centre, case).message
+    people.remove("lee", OWNER, clock())
+    with pytest.raises(ApprovalRefused, match="nobody else could refuse"):
+        broken(centre, later_case)
 
 
 def test_exercise_notifies_nobody(centre: Centre) -> None:
