@@ -1,8 +1,8 @@
 """Findings of a check: each object and problem once, in order.
 
-Anybody who may write into a store can fill it with junk. So of findings with equal text, the first
-hundred are named and the others are counted. The memory used does not grow with the number of
-foreign objects.
+Anybody who may write into a store can fill it with junk. So if many findings have the same text,
+the first hundred are named and the others are counted. The memory used does not grow with the
+number of junk objects.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from backup.records import Depth, Finding
 BACK_UP_AGAIN = "back its content up again, and check who else has the writer's key"
 FROM_A_COPY = "restore this object from a copy of the repository"
 _OLD_KEYS = "if not, somebody has the old keys: check that their identity at the store is revoked"
-NO_LONGER_TRUSTED = (
+CHECK_REVOKED_BEFORE_NEXT_RUN = (
     "nothing, if it was made before the owner ended the trust: the writer's next run skips it; "
     f"{_OLD_KEYS}"
 )
-PASSED_OVER = f"nothing, if it was made before the owner ended the trust; {_OLD_KEYS}"
-LOOK_AT_THE_HOST = (
-    "correct the host's clock; if nobody changed it, treat the host as compromised and begin "
-    "a new epoch"
+CHECK_REVOKED = f"nothing, if it was made before the owner ended the trust; {_OLD_KEYS}"
+TREAT_AS_COMPROMISED = "treat the host as compromised and begin a new epoch"
+CHECK_HOST_CLOCK = (
+    f"correct the host's clock; if it was right when the snapshot was made, {TREAT_AS_COMPROMISED}"
 )
 MORE_OPENERS = (
     "is encrypted to the key of the domain and to another key, so somebody else can read it"
 )
-LOOK = "find out who wrote it; no recovery point depends on it"
-TAKE_THE_RIGHT = "find out who did it, and revoke that right; nothing was lost"
+FIND_AUTHOR = "find out who wrote it; no recovery point depends on it"
+REVOKE_RIGHT = "find out who did it, and revoke that right; nothing was lost"
 
 _MAX_NAMED = 100
 _MAX_KINDS = 1000
@@ -71,15 +71,15 @@ class Findings:
         self._add("note", name, problem, what_to_do, "looking", None)
 
     def lost_pack(self, name: str, problem: str, what_to_do: str, *, depth: Depth) -> None:
-        """Add an error for a pack that a recovery point needs; name every pack.
+        """Add an error for a pack that a recovery point needs.
 
-        There are at most as many such packs as snapshots name.
+        Every such pack is named: signed snapshots limit their number.
         """
         finding = _finding("error", name, problem, what_to_do, depth)
         self._found.setdefault((name, problem), finding)
 
     def all(self) -> tuple[Finding, ...]:
-        """Return all findings; counted ones follow at the end, by kind."""
+        """Return all named findings, then the counts of the others by kind."""
         counted = tuple(
             _finding(
                 kind.example.severity,

@@ -50,7 +50,7 @@ class BackupResult:
     bytes_total: int  # of all files; each name of a hard link counts
     bytes_new: int  # added to the store, packs and snapshots
     bytes_changed: int  # of content that was not stored before, uncompressed
-    # No earlier run of the set was known: the numbers of new and changed files mean nothing.
+    # Whether the upload cache knew no earlier run of the set. If so, every file counts as new.
     sent_anew: bool
     bytes_incompressible: int  # incompressible part of `bytes_changed`: media, or encrypted content
     files_new: int
@@ -58,14 +58,14 @@ class BackupResult:
     files_unchanged: int
     unread: tuple[Unread, ...]  # at most 10,000 are named
     unread_total: int
-    left_out: tuple[Unread, ...]  # sockets and the like; at most 100 per source are named
+    left_out: tuple[Unread, ...]  # such as sockets; at most 100 per source are named
     left_out_total: int
-    vanished: int  # paths that were listed, and deleted before they were read
-    consistent_at: datetime  # every change finished before this moment is in the recovery point
+    vanished: int  # paths that were listed, but deleted before they were read
+    consistent_at: datetime  # the recovery point has every change that ended before this moment
     started: datetime
     ended: datetime
     warnings: tuple[str, ...]
-    key_problem: str = ""  # why the key store cannot open the new packs; empty if it can
+    key_problem: str = ""  # why the key store has no key for the new packs; empty if it has one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +152,7 @@ class Problem:
     path: str
     reason: str
     is_missing: bool = False  # the path does not exist; a repeated restore tries it again
-    is_damage: bool = False  # the cause is that the store no longer has what was stored
+    is_damage: bool = False  # the cause is lost or changed data in the store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +170,7 @@ class RestoreResult:
     damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
     is_resumed: bool = False  # the call continued an interrupted restore
-    is_on_disk: bool = True  # the disk has everything; until then, a power failure loses content
+    is_on_disk: bool = True  # False: files are not flushed yet, and a power failure may lose them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,8 +182,8 @@ class Head:
     sha256: str
 
 
-# How a problem is found: from listings and signed records, by reading every byte, or only by
-# decrypting.
+# The check that finds a problem: "looking" compares listings and signed records, "reading" reads
+# every byte, "opening" decrypts.
 Depth = Literal["looking", "reading", "opening"]
 
 
@@ -227,7 +227,7 @@ class LockSummary:
     """Number of required locks that were checked, and the results."""
 
     objects: int  # objects that must be locked
-    looked_at: int  # number of checked objects with a known lock
+    looked_at: int  # checked objects for which the store reported a lock, or that it has none
     wrong: int  # without a lock, or with a shorter or weaker one than needed
     unknown: int  # the store did not report the lock
 

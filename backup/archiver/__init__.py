@@ -8,7 +8,7 @@
     print(result.point, result.files_new, result.warnings)
 
   backup_run              one run, from the authorization to the commit
-  walk                    one walk of the sources; run_events: events that its parts report
+  walk                    one walk of the sources; run_events: events that its parts report to it
   writer_authorization    whether the root record lets this host write
   unusable_packs          packs that a new recovery point must not use
   source_archiver         makes a row for each path; parent_snapshot, manifest_rows, hard_links
@@ -16,8 +16,8 @@
   chunker                 boundaries of chunks
   blob_writer             stores each blob once; pack_writer, pack_buffers, blob_location
   manifest_builder        pages of the manifest, level by level
-  snapshot_commit         puts the signed snapshot, resolves collisions; skipped_sequence_numbers
-  upload_cache            local record of what the vault already has
+  snapshot_commit         puts the signed snapshot; skipped_sequence_numbers: numbers taken by junk
+  upload_cache            local record of the blobs that the vault already has
 
 Reading and restoring do not belong here: see `backup.reader` and `backup.restorer`.
 """

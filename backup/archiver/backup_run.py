@@ -51,7 +51,7 @@ from backup.archiver.writer_authorization import (
 )
 from backup.errors import StoreUnavailable, UsageError
 from backup.format.keep_record import PackId
-from backup.format.pack import Destination
+from backup.format.pack import PackSettings
 from backup.format.strict_fields import NAME
 from backup.records import BackupResult, Progress
 from backup.sources import Source
@@ -64,16 +64,16 @@ INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
 _MOST_WALKS = 3  # walks in one run; the keeper may free packs that a walk used
 _MOST_COMPRESSING = 4  # threads, if the machine has as many processors
-_LESS_URGENT = 5  # niceness, for about a third of the processor time of a competing thread
+_LESS_URGENT = 5  # niceness: a thread gets about a third of the time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
-_COLLECTIONS = (500_000, 20, 20)
+_GC_THRESHOLDS = (500_000, 20, 20)
 
 
 P = ParamSpec("P")
 
 
 def _retry_with_new_cache(run: Callable[P, BackupResult]) -> Callable[P, BackupResult]:
-    """Run again, once, if the upload cache turned out damaged during the run."""
+    """Retry a run once if its upload cache turns out to be damaged."""
 
     @functools.wraps(run)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> BackupResult:
@@ -106,9 +106,12 @@ def back_up(
 ) -> BackupResult:
     """Back up the sources into a new recovery point of the set.
 
-    `distrust` names packs that were found damaged; their content is sent again. `on_start` is
-    called after the upload cache is locked and before the sources are read; its errors end the run.
-    If the upload cache turns out damaged, `on_start` may be called twice.
+    `send_log` is the file of the upload cache. `distrust` names packs that were found damaged;
+    their content is sent again.
+
+    `on_start` is called after the upload cache is locked and before the sources are read; its
+    errors end the run. If the upload cache turns out to be damaged, the run is retried and
+    `on_start` is called again.
 
     With the `keys` store, the result says whether that store has the key that opens the packs. A
     missing key does not stop the run: another copy of the key store may have the key.
@@ -119,12 +122,12 @@ def back_up(
     """
     _check_request(set_name, sources)
     started = now()
-    admission = authorize_writer(vault, host)
-    domain = admission.domain
+    authorization = authorize_writer(vault, host)
+    domain = authorization.domain
     binding = f"{host.repository.hex()} {host.writer} {host.epoch} {domain.id} {domain.generation}"
     with (
         _rare_garbage_collection(),
-        open_upload_cache(send_log, binding) as log,
+        open_upload_cache(send_log, binding) as cache,
         closing(PackBuffers()) as buffers,
         # Two pools, because uploads wait for the store. Use no more compression threads than there
         # are processors: with more, the single thread that reads, cuts and hashes for them hardly
@@ -134,10 +137,10 @@ def back_up(
         ) as compressing,
         ThreadPoolExecutor(PACKS_UNDER_WAY) as sending,
     ):
-        check_not_rolled_back(admission.trust, log)
+        check_not_rolled_back(authorization.trust, cache)
         outlet = Outlet(
             store=vault,
-            destination=Destination(
+            pack_settings=PackSettings(
                 repository=host.repository,
                 writer=host.writer,
                 domain=domain.id,
@@ -149,15 +152,19 @@ def back_up(
             sending=sending,
             buffers=buffers,
         )
-        avoidance = UnusablePacks(vault=vault, writer=host.writer, log=log)
+        unusable_packs = UnusablePacks(vault=vault, writer=host.writer, cache=cache)
         committer = Committer(
-            vault=vault, admission=admission, avoidance=avoidance, host=host, log=log
+            vault=vault,
+            authorization=authorization,
+            unusable_packs=unusable_packs,
+            host=host,
+            cache=cache,
         )
-        avoidance.begin(admission.trust, set_name, now, distrust)
+        unusable_packs.begin(authorization.trust, set_name, now, distrust)
         context = RunContext(
             committer=committer,
             outlet=outlet,
-            log=log,
+            cache=cache,
             host=host,
             set_name=set_name,
             started=started,
@@ -178,15 +185,15 @@ def back_up(
                     bytes_new = walk.bytes_new
                     continue
                 committer.close()
-                problems = [problem for _, problem in admission.trust.problems]
+                problems = [problem for _, problem in authorization.trust.problems]
                 warnings = (
-                    *log.warnings, *committer.warnings, *avoidance.warnings, *problems,
+                    *cache.warnings, *committer.warnings, *unusable_packs.warnings, *problems,
                     *result.warnings,
                 )  # fmt: skip
                 return dataclasses.replace(
                     result,
-                    is_store_damaged=committer.is_store_damaged or avoidance.is_store_damaged,
-                    key_problem="" if keys is None else key_problem(keys, admission),
+                    is_store_damaged=committer.is_store_damaged or unusable_packs.is_store_damaged,
+                    key_problem="" if keys is None else key_problem(keys, authorization),
                     warnings=tuple(dict.fromkeys(warnings)),
                 )
         except BaseException:
@@ -203,9 +210,10 @@ def back_up(
 def _lower_priority() -> None:
     """Lower the priority of this compression thread below the reader thread.
 
-    Compression always has work waiting; the few reader threads must not wait for a processor.
+    Compression always has work waiting; the thread that reads content for it must not wait for a
+    processor.
     """
-    if sys.platform == "linux":  # other systems change the whole process
+    if sys.platform == "linux":  # on other systems, `os.nice` changes the whole process
         # A service may lack this right; the run is then slower but otherwise the same.
         with suppress(OSError):
             os.nice(_LESS_URGENT)
@@ -227,11 +235,11 @@ def _check_request(set_name: str, sources: Sequence[Source]) -> None:
 def _rare_garbage_collection() -> Iterator[None]:
     """Reduce Python's cyclic garbage collection while the block runs.
 
-    A run creates rows by the thousand and hardly any cycle. With the default thresholds, collection
-    took a quarter of a run over small files.
+    A run creates many thousand rows and hardly any reference cycle. With the default thresholds,
+    garbage collection took a quarter of the time of a backup of small files.
     """
     before = gc.get_threshold()
-    gc.set_threshold(*_COLLECTIONS)
+    gc.set_threshold(*_GC_THRESHOLDS)
     try:
         yield
     finally:

@@ -1,12 +1,12 @@
-"""Locations of blobs, by the pack numbers of the upload cache.
+"""Locations of blobs; a pack is named by its number in the upload cache.
 
 - A `BlobLocation` is final. It is a tuple because there are millions of them, and they are stored
   as JSON lists.
 - A `PendingBlob` gets its location when its frame is appended to a pack. It counts as stored when
   the store has acknowledged the packs of that frame.
 - A `Row` is an entry on its way into a page of the manifest. Its metadata is encoded as in the
-  page. The encoded text is made once, then kept, stored and written unchanged, however often the
-  page changes.
+  page. The encoded text is made once. While the entry is unchanged, later runs write the same text
+  into their pages.
 - An `Outline` is the part of a finished page that is needed to compare the page with the source.
 - Classes with an instance per file are not frozen: creating a frozen instance takes three times as
   long.
@@ -24,11 +24,14 @@ UNLOCATED = -1
 NO_PACK = -1
 MAX_REFS = 4096  # references in the row itself; further ones move to lists of this length
 FIRST_REFS = 512  # references in the first list
-MARK_LENGTH = 16
+MARK_LENGTH = 16  # hexadecimal digits of a content mark; see `Row.content_mark`
 
 
 class BlobLocation(NamedTuple):
-    """Location of a blob in acknowledged or numbered packs."""
+    """Location of a blob in packs that have numbers.
+
+    The fields are those of `manifest.BlobRef`, with the numbers of the packs instead of names.
+    """
 
     pack: int
     offset: int
@@ -64,7 +67,7 @@ class Frame:
 
 @dataclass(slots=True, eq=False)
 class PendingBlob:
-    """A blob with a frame that may not be in a pack yet."""
+    """A blob in a frame that may not be in a pack yet."""
 
     frame: Frame
     inner: int
@@ -75,11 +78,11 @@ class PendingBlob:
 
 def set_locations(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
     """Set the locations of the blobs of a frame that has a location."""
-    pack, offset, stored, following = frame.pack, frame.offset, frame.stored, frame.next
+    pack, offset, stored, next_pack = frame.pack, frame.offset, frame.stored, frame.next
     for blob in blobs:
-        # Same as `BlobLocation(...)`, in half the time.
+        # Like `BlobLocation(...)`, in half the time.
         blob.location = _new_location(
-            BlobLocation, (pack, offset, stored, blob.inner, blob.length, blob.id, following)
+            BlobLocation, (pack, offset, stored, blob.inner, blob.length, blob.id, next_pack)
         )
 
 
@@ -93,15 +96,15 @@ class Row:
     """An entry of the manifest and the locations of its content."""
 
     path: bytes
-    text: str  # from `manifest.metadata_to_text`
+    text: str  # metadata, from `manifest_encoding.metadata_to_text`
     size: int
     vector: Vector | None
     blobs: list[Ref] = field(default_factory=list)
-    lists: Sequence[Ref] = ()  # few rows have lists
-    list_packs: Sequence[tuple[int, int]] = ()  # per pack that the lists name: the number of bytes
+    lists: Sequence[Ref] = ()  # locations of list pages, if the file has many blobs
+    list_packs: Sequence[tuple[int, int]] = ()  # (pack, bytes in it) of the blobs in list pages
 
     def packs(self) -> set[int]:
-        """Return every pack that a settled row needs."""
+        """Return every pack that the row needs, once all its blobs are stored."""
         locations = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, BlobLocation)]
         return {pack for pack, _ in self.list_packs}.union(
             (location.pack for location in locations),
@@ -111,8 +114,8 @@ class Row:
     def content_mark(self) -> str:
         """Return a mark that differs for different content.
 
-        For a file with lists, the mark is only the size: the references may not all be in the lists
-        yet.
+        For a file with many blobs, the mark is only the size: its references move from `blobs` to
+        list pages while the row grows.
         """
         if self.lists or len(self.blobs) > MAX_REFS:
             return str(self.size)
@@ -124,7 +127,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """The part of a page that tells whether its paths are unchanged."""
+    """The part of a page that shows whether its paths are unchanged."""
 
     leaf: str  # the blob id of the page itself
     packs: frozenset[int]  # packs that its rows need

@@ -3,10 +3,9 @@
 - A blob that this host has stored before is not stored again; its keyed hash identifies it.
 - Compressible small blobs share frames of about 1 MiB with their neighbours in path order. Larger
   compressible blobs have a frame each. The limit depends on the kind of content (`Packing`).
-- Incompressible content is not copied: it is read into a window of the pack, and the window becomes
-  a frame.
-- Rows enter the upload cache per pack, after the pack was acknowledged, and only for blobs that are
-  complete by then.
+- Incompressible content is not copied: it is read into a window, which is free memory in the open
+  pack, and the window becomes a frame.
+- After a pack was acknowledged, the upload cache records the blobs that are complete with it.
 - The number of blobs per frame and per pack is limited: otherwise the records of very small blobs
   would fill the memory before their pack is full.
 """
@@ -26,18 +25,18 @@ from backup.archiver.blob_location import (
     Ref,
     set_locations,
 )
-from backup.archiver.chunker import AS_USUAL, WINDOW_BYTES, Packing
-from backup.archiver.pack_writer import Outlet, PackWriter, Stored, Stretch
+from backup.archiver.chunker import USUAL_PACKING, WINDOW_BYTES, Packing
+from backup.archiver.pack_writer import FrameContent, Outlet, PackWriter, StoredPack
 from backup.archiver.run_events import RunEvents
 from backup.archiver.upload_cache.cache import UploadCache
-from backup.format.frame import WORTHWHILE, Effort, is_compressible
+from backup.format.frame import WORTHWHILE_RATIO, Effort, is_compressible
 from backup.system.buffer_pool import Buffers
 
 BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
-_MANY_FINDS = 256  # lookups; a run with fewer does not load all ids into memory
+_MANY_LOOKUPS = 256  # a writer with fewer lookups does not load all ids into memory
 
 
 class BlobWriter:
@@ -47,20 +46,20 @@ class BlobWriter:
         self,
         *,
         outlet: Outlet,
-        log: UploadCache,
+        cache: UploadCache,
         id_key: bytes,
         set_name: str,
         events: RunEvents,
-        packing: Packing = AS_USUAL,
+        packing: Packing = USUAL_PACKING,
     ) -> None:
         self._outlet = outlet
-        self._log = log
+        self._cache = cache
         self._hasher = blake3(key=id_key)  # reused: a new hasher costs as much as hashing 400 bytes
         self._id_key = id_key
         self._set_name = set_name
         self._events = events
         self._packs = PackWriter(
-            outlet, log.number_pack, self._on_frame_located, self._on_pack_acknowledged
+            outlet, cache.number_pack, self._on_frame_located, self._on_pack_acknowledged
         )
         self._packing = packing
         self._bundle: list[bytes | memoryview] = []
@@ -68,25 +67,26 @@ class BlobWriter:
         self._bundle_frame = Frame()
         self._bundle_effort = Effort.SMALL  # lowered to the lowest effort of its blobs
         self._bundled: list[PendingBlob] = []
-        self._single_frames: list[Stretch] = []  # each with a frame of its own; compressed together
+        # Blobs with a frame each; one task compresses all these frames.
+        self._single_frames: list[FrameContent] = []
         self._single_frame_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # blobs of frames without a location
         self._located_frames: deque[Frame] = deque()  # in the order of the packs
-        self._filling = UNLOCATED  # pack in which the last frame ended
-        self._in_filling = 0  # number of blobs that ended in `_filling`
+        self._last_pack = UNLOCATED  # pack in which the last frame ends
+        self._blobs_in_last_pack = 0  # number of blobs in frames that end in this pack
         self._windows = Buffers(WINDOW_BYTES)
-        self._finds = 0
-        self._is_in_pack = False  # whether the last window is in the pack
-        self._is_dense = True  # content of recent windows was incompressible
+        self._lookups = 0
+        self._is_in_pack = False  # whether the last window is memory of the open pack
+        self._is_incompressible = True  # whether the last new content was incompressible
         self.new_bytes = 0  # bytes of content that was not stored before, uncompressed
-        self.dense_bytes = 0  # the incompressible part of `new_bytes`
+        self.incompressible_bytes = 0  # the incompressible part of `new_bytes`
 
     def open_page_writer(self) -> "BlobWriter":
-        """Return another writer of the run; each of its pages has its own frame."""
+        """Return a writer for manifest pages; each page has its own frame."""
         return BlobWriter(
             outlet=self._outlet,
-            log=self._log,
+            cache=self._cache,
             id_key=self._id_key,
             set_name=self._set_name,
             events=self._events,
@@ -99,14 +99,14 @@ class BlobWriter:
         return self._find_known(blob_id) or self._add_new(data, blob_id, self._packing)
 
     def add_small(self, data: bytes, sizes: Sequence[int]) -> list[Ref]:
-        """Store small blobs that follow each other in `data`, as `add` does."""
+        """Store consecutive small blobs of `data`, as `add` does."""
         view = memoryview(data)
         ends = list(accumulate(sizes))
         ids = [
             self.compute_id(view[end - size : end]) for size, end in zip(sizes, ends, strict=True)
         ]
         new = set(ids)
-        known = new & self._pending.keys() or any(map(self._find, self._log.may_have(new)))
+        known = new & self._pending.keys() or any(map(self._find, self._cache.may_have(new)))
         if not known and len(new) == len(ids):
             return self._add_new_together(view, sizes, ends, ids)
         return [
@@ -123,39 +123,40 @@ class BlobWriter:
 
     def window(self, size: int) -> memoryview:
         """Return `size` bytes of memory to read into, valid until the next call."""
-        # Compressible content would have to be copied out of the pack before the next frame is
-        # written there.
-        window = self._packs.window(size) if self._is_dense else None
+        # Use memory of the open pack only for incompressible content. Compressible content would
+        # have to be copied out of it before the next frame is written there.
+        window = self._packs.window(size) if self._is_incompressible else None
         self._is_in_pack = window is not None
         if window is not None:
             return window
         return self._windows.take(size)
 
     def add_window(self, window: memoryview, ends: Sequence[int], packing: Packing) -> list[Ref]:
-        """Store the blobs that end at these offsets of the last window."""
+        """Store the blobs of the last window, which end at these offsets."""
         refs: list[Ref] = []
         frame, parts, blobs = Frame(), [], []
-        is_dense: bool | None = None
+        is_incompressible: bool | None = None
         begin = inner = 0
         for end in ends:
             part = window[begin:end]
             begin = end
             blob_id = self.compute_id(part)
             known = self._find_known(blob_id)
-            if known is None and is_dense is None:
-                is_dense = self._is_dense = not is_compressible(window)
-                if not is_dense and self._is_in_pack:
+            if known is None and is_incompressible is None:
+                is_incompressible = self._is_incompressible = not is_compressible(window)
+                if not is_incompressible and self._is_in_pack:
                     # Frames that are appended meanwhile may overwrite the window.
                     window = memoryview(bytes(window))
                     part = window[end - len(part) : end]
-            if known is None and is_dense:
+            if known is None and is_incompressible:
                 known = PendingBlob(frame, inner, len(part), blob_id)
                 self._pending[blob_id] = known
                 parts.append(part)
                 blobs.append(known)
                 inner += len(part)
             refs.append(known or self._add_new(part, blob_id, packing))
-        self._bundle = [bytes(part) for part in self._bundle]  # the window is about to be reused
+        # Copy the parts of the open bundle out of the window: the next window reuses its memory.
+        self._bundle = [bytes(part) for part in self._bundle]
         if parts:
             self._under_way[frame] = blobs
             if self._is_in_pack and len(parts) == len(ends):
@@ -165,13 +166,13 @@ class BlobWriter:
         return refs
 
     def locate_all(self) -> None:
-        """Assign every added blob its location and start storing the rest."""
+        """Set the location of every added blob and send the last pack."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.locate_all()
 
     def flush(self) -> None:
-        """Store everything that was added; afterwards every reference is settled."""
+        """Store everything that was added and wait until the store has it."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.flush()
@@ -188,14 +189,14 @@ class BlobWriter:
         return self._pending.get(blob_id) or self._find(blob_id)
 
     def _find(self, blob_id: str) -> BlobLocation | None:
-        self._finds += 1
-        if self._finds == _MANY_FINDS:
-            self._log.load_id_filter()
-        return self._log.find(blob_id)
+        self._lookups += 1
+        if self._lookups == _MANY_LOOKUPS:
+            self._cache.load_id_filter()
+        return self._cache.find(blob_id)
 
     def _add_new(self, data: bytes | memoryview, blob_id: str, packing: Packing) -> PendingBlob:
         if len(data) >= packing.shares_below_bytes:
-            # Keep the bundle open: a large blob between two small ones does not separate them.
+            # Keep the bundle open: the small blobs before and after a large blob share a frame.
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]
@@ -212,7 +213,7 @@ class BlobWriter:
     def _add_new_together(
         self, view: memoryview, sizes: Sequence[int], ends: Sequence[int], ids: Sequence[str]
     ) -> list[Ref]:
-        """Add new, distinct blobs to bundles in few pieces, not one by one."""
+        """Add new, distinct blobs to bundles, as many as possible at once."""
         added: list[Ref] = []
         while len(added) < len(ids):
             first = len(added)
@@ -231,7 +232,10 @@ class BlobWriter:
     def _add_to_bundle(
         self, blobs: Sequence[PendingBlob], ids: Sequence[str], data: bytes | memoryview
     ) -> None:
-        """Add blobs with known locations in the open bundle, and their content."""
+        """Add blobs and their content to the open bundle.
+
+        The offsets of the blobs in the bundle are set already.
+        """
         self._pending.update(zip(ids, blobs, strict=True))
         self._bundled += blobs
         self._bundle.append(data)
@@ -250,33 +254,33 @@ class BlobWriter:
 
     def _send_single_frames(self) -> None:
         if self._single_frames:
-            stretches, self._single_frames, self._single_frame_bytes = self._single_frames, [], 0
-            self._packs.append(stretches)
+            contents, self._single_frames, self._single_frame_bytes = self._single_frames, [], 0
+            self._packs.append(contents)
 
     def _on_frame_located(self, frame: Frame) -> None:
         blobs = self._under_way[frame]
         set_locations(frame, blobs)
         self._located_frames.append(frame)
-        if frame.last_pack != self._filling:
-            self._filling, self._in_filling = frame.last_pack, 0
-        self._in_filling += len(blobs)
-        if self._in_filling >= _MOST_IN_PACK:
+        if frame.last_pack != self._last_pack:
+            self._last_pack, self._blobs_in_last_pack = frame.last_pack, 0
+        self._blobs_in_last_pack += len(blobs)
+        if self._blobs_in_last_pack >= _MOST_IN_PACK:
             self._packs.cut()
 
-    def _on_pack_acknowledged(self, pack: Stored) -> None:
-        whole: list[BlobLocation] = []
+    def _on_pack_acknowledged(self, pack: StoredPack) -> None:
+        complete: list[BlobLocation] = []
         while self._located_frames and self._packs.has(self._located_frames[0]):
             frame = self._located_frames.popleft()
             blobs = self._under_way.pop(frame)
             raw = 0
             sizes: dict[str, int] = {}
             for blob in blobs:
-                whole.append(blob.location)
+                complete.append(blob.location)
                 del self._pending[blob.id]
                 raw += blob.length
                 sizes[blob.id] = blob.length
-            new = raw - sum(sizes[id_] for id_ in self._log.find_forgotten(sizes))
+            new = raw - sum(sizes[id_] for id_ in self._cache.find_forgotten(sizes))
             self.new_bytes += new
-            self.dense_bytes += new if frame.stored > WORTHWHILE * raw else 0
-        self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)
+            self.incompressible_bytes += new if frame.stored > WORTHWHILE_RATIO * raw else 0
+        self._cache.acknowledge(pack.number, pack.name, pack.size, self._set_name, complete)
         self._events.pack_stored(pack)

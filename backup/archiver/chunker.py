@@ -2,9 +2,9 @@
 
 - Cutting is content-defined (FastCDC). Its only purpose is deduplication; packs hide sizes.
 - A chunk is at most 4 times its average and at most 4 MiB, so it fits into a window.
-- A chunk of a database dump has a frame of its own. Later recovery points need few of the chunks of
-  each day; in shared frames, a restore would also unpack the chunks between them. In other files,
-  small chunks share frames.
+- A chunk of a database dump has a frame of its own. A recovery point needs only a few of the chunks
+  that an earlier day's dump added. If chunks shared frames, a restore would also decompress chunks
+  that it does not need. In other files, small chunks share frames.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,35 +33,35 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """Packing of compressible blobs."""
+    """Compression effort and frame sharing of compressible blobs."""
 
     effort: Effort
     shares_below_bytes: int  # smaller blobs share a frame with their neighbours
 
 
-AS_USUAL = Packing(effort=Effort.USUAL, shares_below_bytes=256 * 1024)
-_EDITED = Packing(effort=Effort.DUMP, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
+USUAL_PACKING = Packing(effort=Effort.USUAL, shares_below_bytes=256 * 1024)
+_DUMP_PACKING = Packing(effort=Effort.DUMP, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
 
 
 def choose_packing(average: int) -> Packing:
     """Return the packing for content with this average chunk size, in bytes."""
-    return _EDITED if average == EDITED_CHUNK_BYTES else AS_USUAL
+    return _DUMP_PACKING if average == EDITED_CHUNK_BYTES else USUAL_PACKING
 
 
 def windows(
-    content: Reader, average: int, window_of: Callable[[int], memoryview]
+    content: Reader, average: int, take_window: Callable[[int], memoryview]
 ) -> Iterator[tuple[memoryview, list[int]]]:
     """Read content into windows; yield each with the ends of its chunks.
 
-    A window is cut after its last chunk. `window_of` returns memory of the given size; the previous
-    window is not used after that call.
+    A yielded window ends with its last chunk; the bytes after it begin the next window.
+    `take_window` returns memory of the given size and may reuse the memory of the previous window.
     """
     cutter = None if average == MEDIA_CHUNK_BYTES else _chunk_cutter(average)
     rest = memoryview(b"")
     position = 0
     while True:
         expected = max(content.size - position, _LEAST_WINDOW_BYTES)
-        window = window_of(min(WINDOW_BYTES, len(rest) + expected + 1))
+        window = take_window(min(WINDOW_BYTES, len(rest) + expected + 1))
         window[: len(rest)] = rest
         filled = len(rest)
         while filled < len(window) and (count := content.readinto(window[filled:])):
@@ -73,7 +73,7 @@ def windows(
         else:
             ends = [chunk.offset + chunk.length for chunk in cutter.cut_buf(window[:filled])]
         if not is_end and (len(ends) > 1 or filled < MAX_CHUNK_BYTES):
-            ends.pop()  # the end of the window, not of the chunk
+            ends.pop()  # the last chunk was cut by the end of the window, not by its content
         end = ends[-1] if ends else 0
         # The caller may reuse the window's memory.
         rest = memoryview(b"" if is_end else bytes(window[end:filled]))
@@ -85,7 +85,7 @@ def windows(
 
 @lru_cache
 def _chunk_cutter(average: int) -> "FastCDC":
-    # This import takes a tenth of the start-up, and a run without changes cuts nothing.
+    # This import takes a tenth of the start-up time, and a run without changes does not need it.
     from pyfastcdc import FastCDC
 
     return FastCDC(average, min_size=average // _LEAST_SHARE, max_size=average * 4)

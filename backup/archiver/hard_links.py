@@ -1,7 +1,7 @@
 """Rows of files with several names, kept for their further names.
 
-Up to a limit, rows stay in memory. Beyond it, rows whose content has locations move to a temporary
-SQLite database, because a tree of hard links may be as large as any other.
+Up to a limit, rows stay in memory. Beyond it, rows move to a temporary SQLite database as soon as
+their content has locations. The number of hard-linked files in a source is not limited.
 """
 
 import pickle
@@ -16,7 +16,7 @@ FileKey = tuple[int, int]  # device and inode
 
 
 class LinkedFiles:
-    """Rows by file; empty again after `close`."""
+    """Rows of first names, by file; `close` removes all of them."""
 
     def __init__(self) -> None:
         self._rows: dict[FileKey, Row] = {}

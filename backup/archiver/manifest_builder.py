@@ -6,8 +6,10 @@
 - A page is encoded as soon as its blobs have locations; then its rows are released. A page names
   packs by their hash, so it waits until the store has every pack that it names. Pages that name no
   new pack do not wait.
-- A file with more than 4,096 blobs has its references in lists, which are stored before the page.
-- `finish` returns the root and may be called again after more rows: the open page stays open.
+- A file with more than 4,096 blobs has its references in list pages, which are stored before the
+  leaf page of the file.
+- `finish` returns a finished tree. It may be called again after more rows were added: the open page
+  stays open.
 """
 
 import zlib
@@ -51,12 +53,12 @@ _REF_BYTES = 120
 
 
 class PacksFreed(Exception):
-    """Packs of the tree became unusable; the upload cache dropped them."""
+    """Packs of the tree became unusable, and the upload cache forgot them."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
-class _Written:
-    """An encoded page: each of its blobs has a location."""
+class _EncodedPage:
+    """An encoded leaf page: each of its blobs has a location."""
 
     entries: list[str]
     table: "_PackTable"
@@ -67,24 +69,24 @@ class _Written:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Page:
-    """A page in progress; `ref` is set when it was passed to its writer."""
+    """A page in progress; `ref` is set when its blob writer has it."""
 
     ordinal: int
     first: bytes
     last: bytes
     entries: int
     rows: list[Row]
-    large: Sequence[Row] = ()  # rows that have lists, or enough blobs to need them
-    written: _Written | None = None  # once it is set, `rows` is empty
+    large: Sequence[Row] = ()  # rows that have list pages, or enough blobs to need them
+    encoded: _EncodedPage | None = None  # once it is set, `rows` is empty
     ref: Ref | None = None
-    is_open: bool = False  # the walk ended in this page, so a later run may continue it
+    is_open: bool = False  # ended by a commit; further rows may follow in the same page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tree:
     """A finished manifest; everything that it names is in the store."""
 
-    root: BlobRef
+    root_page: BlobRef
     depth: int  # levels of nodes above the leaves
     packs: frozenset[int]  # by the pack numbers of the upload cache
 
@@ -92,8 +94,8 @@ class Tree:
 class ManifestBuilder:
     """Receives rows in path order; call from one thread only."""
 
-    def __init__(self, *, log: UploadCache, run: int, data: BlobWriter) -> None:
-        self._log = log
+    def __init__(self, *, cache: UploadCache, run: int, data: BlobWriter) -> None:
+        self._cache = cache
         self._run = run
         self._data = data
         self._lists = data.open_page_writer()
@@ -120,7 +122,7 @@ class ManifestBuilder:
         self._bytes = size
 
     def _end_page(self) -> None:
-        page = self._page(self._rows)
+        page = self._new_page(self._rows)
         self._rows, self._bytes = [], 0
         self._leaves.append(page)
         self._waiting.append(page)
@@ -137,7 +139,10 @@ class ManifestBuilder:
         return not self._rows and not self._leaves
 
     def reuse(self, kept: ReusedPage, outline: Outline) -> None:
-        """Add a whole page of an earlier run unchanged; only between pages."""
+        """Add a whole page of an earlier run unchanged.
+
+        Call it only if `is_between_pages`.
+        """
         self._check_order(outline.paths[:1])
         page = _Page(
             ordinal=len(self._leaves),
@@ -145,40 +150,44 @@ class ManifestBuilder:
             last=outline.paths[-1],
             entries=len(outline.paths),
             rows=[],
-            ref=self._log.find(outline.leaf),
+            ref=self._cache.find(outline.leaf),
         )
         self._leaves.append(page)
         self._used |= outline.packs
-        self._log.runs.reuse_page(kept, self._run, page.ordinal)
+        self._cache.runs.reuse_page(kept, self._run, page.ordinal)
 
     def spill(self, row: Row) -> None:
-        """Move settled references of a growing row into lists, to bound memory."""
+        """Move references of a growing row to list pages, to bound memory.
+
+        Only references to stored blobs are moved.
+        """
         while len(row.blobs) > MAX_REFS and all(map(self._data.has, row.blobs[:MAX_REFS])):
             self._move_to_list(row)
 
     def settle(self) -> None:
-        """Encode waiting pages; store pages after all their packs are stored.
+        """Encode and store the waiting pages that are ready.
 
-        A page can be encoded when its blobs have locations.
+        A page can be encoded when its blobs have locations. It can be stored when the store has all
+        packs that it names.
         """
         waiting: list[_Page] = []
         for page in self._waiting:
-            if page.written is None and self._may_be_written(page):
-                page.written = self._write_leaf(page)
+            if page.encoded is None and self._can_be_encoded(page):
+                page.encoded = self._encode_leaf(page)
                 page.rows, page.large = [], ()
-            written = page.written
-            if written is not None and self._data.has_packs_up_to(written.last_pack):
-                self._store_leaf(page, written)
-                page.written = None
+            encoded = page.encoded
+            if encoded is not None and self._data.has_packs_up_to(encoded.last_pack):
+                self._store_leaf(page, encoded)
+                page.encoded = None
             else:
                 waiting.append(page)
         self._waiting = waiting
 
     def finish(self) -> Tree:
-        """Store everything so far and return the tree."""
+        """Store all rows so far and return their tree."""
         leaves = list(self._leaves)
         if self._rows:
-            page = self._page(self._rows)
+            page = self._new_page(self._rows)
             page.is_open = True
             leaves.append(page)
             self._waiting.append(page)
@@ -197,13 +206,13 @@ class ManifestBuilder:
             if depth == len(self._levels):
                 self._levels.append(self._data.open_page_writer())
             used.update(*(_location_packs(_require_location(child)) for child in children))
-            children = [self._node(depth, group) for group in _groups(children)]
+            children = [self._write_node(depth, group) for group in _group_into_nodes(children)]
             self._levels[depth].flush()
         root = _require_location(children[0])
         used.update(_location_packs(root))
-        return Tree(root=self._to_blob_ref(root), depth=depth, packs=frozenset(used))
+        return Tree(root_page=self._to_blob_ref(root), depth=depth, packs=frozenset(used))
 
-    def _page(self, rows: list[Row]) -> _Page:
+    def _new_page(self, rows: list[Row]) -> _Page:
         self._check_order([row.path for row in rows])
         return _Page(
             ordinal=len(self._leaves),
@@ -215,7 +224,7 @@ class ManifestBuilder:
         )
 
     def _check_order(self, paths: Sequence[bytes]) -> None:
-        """Refuse paths that no restore would accept, whatever caused them."""
+        """Raise `BackupError` if a path is a duplicate or out of order."""
         paths = [*(page.last for page in self._leaves[-1:]), *paths]
         keys = [path_key(path) for path in paths]
         is_wrong = [False, *map(ge, keys, keys[1:])]
@@ -226,24 +235,26 @@ class ManifestBuilder:
                 " accepts; no recovery point was made. Report this: it is a bug."
             )
 
-    def _may_be_written(self, page: _Page) -> bool:
-        # Search from the end: the rows read last are located last, so one test is mostly enough.
+    def _can_be_encoded(self, page: _Page) -> bool:
+        # Search from the end: the blobs that were read last get their locations last, so the first
+        # test mostly decides.
         if any(ref.location is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
-        # The lists must be in the store too; `finish` or the next call stores them.
+        # The list pages must be in the store too. If they are not, `finish` or a later call finds
+        # them stored.
         for row in page.large:
             self._move_all_to_lists(row)
         return all(self._lists.has(ref) for row in page.large for ref in row.lists)
 
-    def _write_leaf(self, page: _Page) -> _Written:
+    def _encode_leaf(self, page: _Page) -> _EncodedPage:
         rows = page.rows
         for row in page.large:
             row.lists = [ref.location for ref in row.lists]
-        places = [ref.location for row in rows for ref in (*row.blobs, *row.lists)]
+        locations = [ref.location for row in rows for ref in (*row.blobs, *row.lists)]
         table = _PackTable()
-        texts = iter(refs_to_texts(places, table))
+        texts = iter(refs_to_texts(locations, table))
         entries = [
             entry_to_text(row.text, next(texts))
             if len(row.blobs) == 1 and not row.lists
@@ -252,24 +263,26 @@ class ManifestBuilder:
             )
             for row in rows
         ]
-        # Ask the cache, not the pending blobs: the row of a further hard link may have locations in
-        # place of pending blobs, before their packs are stored.
-        unstored = (number for number in table.numbers if self._log.pack(number) is None)
+        # Ask the cache for each pack: a row that `LinkedFiles` had moved to its database has
+        # locations instead of pending blobs, even if their packs are not stored yet.
+        unstored = (number for number in table.numbers if self._cache.pack(number) is None)
         last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)
         packs.update(pack for row in page.large for pack, _ in row.list_packs)
         outline = None if page.is_open else outline_to_bytes(rows, packs)
         content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
-        text = PageText(content=content, outline=outline, uses=pack_uses(places, page.large))
-        return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
+        text = PageText(content=content, outline=outline, uses=pack_uses(locations, page.large))
+        return _EncodedPage(
+            entries=entries, table=table, text=text, packs=packs, last_pack=last_pack
+        )
 
-    def _store_leaf(self, page: _Page, written: _Written) -> None:
-        self._used |= written.packs
-        names = written.table.names(self._log)
-        page.ref = self._levels[0].add(leaf_to_bytes(names, written.entries))
-        self._log.runs.store_page(self._run, page.ordinal, written.text, page.ref.id)
+    def _store_leaf(self, page: _Page, encoded: _EncodedPage) -> None:
+        self._used |= encoded.packs
+        names = encoded.table.names(self._cache)
+        page.ref = self._levels[0].add(leaf_to_bytes(names, encoded.entries))
+        self._cache.runs.store_page(self._run, page.ordinal, encoded.text, page.ref.id)
 
-    def _node(self, level: int, pages: Sequence[_Page]) -> _Page:
+    def _write_node(self, level: int, pages: Sequence[_Page]) -> _Page:
         table = _PackTable()
         items = [
             {
@@ -286,7 +299,7 @@ class ManifestBuilder:
             last=pages[-1].last,
             entries=sum(page.entries for page in pages),
             rows=[],
-            ref=self._levels[level].add(page_to_bytes("node", table.names(self._log), items)),
+            ref=self._levels[level].add(page_to_bytes("node", table.names(self._cache), items)),
         )
 
     def _move_to_list(self, row: Row) -> None:
@@ -295,7 +308,7 @@ class ManifestBuilder:
         refs = [ref.location for ref in row.blobs[:count]]
         table = _PackTable()
         items = table.refs(refs)
-        page = page_to_bytes("list", table.names(self._log), items)
+        page = page_to_bytes("list", table.names(self._cache), items)
         row.lists = [*row.lists, self._lists.add(page)]
         del row.blobs[:count]
         packs = dict(row.list_packs)
@@ -310,20 +323,20 @@ class ManifestBuilder:
 
     def _to_blob_ref(self, location: BlobLocation) -> BlobRef:
         return BlobRef(
-            pack=_pack_sha256(self._log, location.pack),
+            pack=_pack_sha256(self._cache, location.pack),
             offset=location.offset,
             stored=location.stored,
             inner=location.inner,
             length=location.length,
             id=bytes.fromhex(location.id),
-            next=None if location.next == NO_PACK else _pack_sha256(self._log, location.next),
+            next=None if location.next == NO_PACK else _pack_sha256(self._cache, location.next),
         )
 
 
 class _PackTable(dict[int, int]):
-    """A page's table of packs: the index of each pack number.
+    """A page's table of packs, which maps pack numbers to indexes.
 
-    Packs are in the order in which references first name them, so a lookup adds a missing pack.
+    A lookup adds a missing pack. So packs are in the order in which references first name them.
     """
 
     def __init__(self) -> None:
@@ -338,17 +351,17 @@ class _PackTable(dict[int, int]):
         """Return the packs, by their numbers in the upload cache."""
         return [number for number in self if number != NO_PACK]
 
-    def names(self, log: UploadCache) -> list[str]:
-        """Return the packs' names for a page; the store must have all of them."""
-        return [_pack_sha256(log, number).hex() for number in self.numbers]
+    def names(self, cache: UploadCache) -> list[str]:
+        """Return the names of the packs; the store must have all of them."""
+        return [_pack_sha256(cache, number).hex() for number in self.numbers]
 
     def refs(
-        self, places: Iterable[BlobLocation]
+        self, locations: Iterable[BlobLocation]
     ) -> list[tuple[int, int, int, int, int, str, int]]:
         """Return references as a page writes them."""
         return [
-            (self[pack], offset, stored, inner, length, id_, self[following])
-            for pack, offset, stored, inner, length, id_, following in places
+            (self[pack], offset, stored, inner, length, id_, self[next_pack])
+            for pack, offset, stored, inner, length, id_, next_pack in locations
         ]
 
 
@@ -357,7 +370,7 @@ def _join_next(texts: Iterator[str], count: int) -> str:
     return ",".join(islice(texts, count))
 
 
-def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:
+def _group_into_nodes(pages: list[_Page]) -> Iterable[list[_Page]]:
     group: list[_Page] = []
     for page in pages:
         group.append(page)
@@ -379,8 +392,8 @@ def _require_location(page: _Page) -> BlobLocation:
     return page.ref.location
 
 
-def _pack_sha256(log: UploadCache, number: int) -> bytes:
-    pack = log.pack(number)
-    if pack is None:  # an interim commit forgot it after a large file had named it
+def _pack_sha256(cache: UploadCache, number: int) -> bytes:
+    pack = cache.pack(number)
+    if pack is None:  # an interim commit forgot it after the row of a large file had named it
         raise PacksFreed
     return pack.name

@@ -1,6 +1,6 @@
-"""Manifest rows made from found paths.
+"""Manifest rows, made from the paths that a walk finds.
 
-The metadata of a row is the text that the page contains.
+The metadata of a row is encoded exactly as in its manifest page.
 """
 
 from functools import lru_cache
@@ -101,7 +101,7 @@ def hard_link_row(path: bytes, first: Row) -> Row:
 def without_hard_link(row: Row) -> Row:
     """Remove the hard link from a row of an earlier run, if it has one.
 
-    Needed when the target of the hard link is not a name of the file any more.
+    The path that the hard link names may belong to another file now.
     """
     if _HARD_LINK in row.text:
         row.text = with_metadata(row.text, {"hard_link": None})

@@ -2,10 +2,10 @@
 
 - A buffer has room for a whole pack, sealed or not. It starts at a page boundary, so a store can
   pass it to the disk directly.
-- The number of buffers equals the number in use at once, which the callers bound.
+- The pool grows to the largest number of buffers in use at once, which the callers limit.
 - A buffer still contains the bytes of its previous use.
-- If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for a
-  problem of the file that is being read, and the run would continue without the pack.
+- If the system has no memory, the run ends with `BackupError`. After an `OSError`, the run would
+  continue without the pack, as if only the file being read were unreadable.
 """
 
 from backup.errors import BackupError

@@ -1,10 +1,11 @@
 """Pack writer: frames in sequence, cut into full packs, sealed and stored.
 
 - Compression, encryption and uploads run in threads; the single calling thread keeps the order and
-  does all bookkeeping. So no lock is needed, and the packs depend only on the input. Timing decides
-  when a pack counts as stored, and thus the order in which manifest pages are passed to their own
-  writer.
-- Work in progress is bounded to some frames and a few packs, however large the source is.
+  does all bookkeeping. So no lock is needed, and the content of packs depends only on the input.
+  Only the order of manifest pages depends on timing: a page is written when the packs that it names
+  are stored.
+- Work in progress is bounded to a few compression tasks and a few packs, however large the source
+  is.
 - A frame that does not fit continues in the next pack. Only `flush`, `locate_all` and `cut` produce
   a pack that is not full.
 - Incompressible content can be read directly to its final location (`window`) and is never copied.
@@ -22,21 +23,21 @@ from backup.archiver.pack_buffers import PackBuffers
 from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.object_names import pack_name
-from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
+from backup.format.pack import CAPACITY, PackSettings, padded_size, seal_pack
 from backup.stores import Store, expect_existing
 
 _TASKS_UNDER_WAY = 6
-# Packs in progress: one is sealed while others are written and synced. A local disk gets three at a
-# time, which takes 5 % less time than two. On the way to a network store, a pack is in memory
-# twice.
-PACKS_UNDER_WAY, _PACKS_UNDER_WAY_FAR = 4, 3
+# Packs in progress: one is sealed while the others are written and synced. A local disk gets three
+# at a time, which takes 5 % less time than two. For a remote store the number is lower, because a
+# pack is in memory twice during its upload.
+PACKS_UNDER_WAY, _PACKS_UNDER_WAY_REMOTE = 4, 3
 
 # The frame to fill in, its content of at most 8 MiB, and the compression effort.
-Stretch = tuple[Frame, bytes | memoryview, Effort]
+FrameContent = tuple[Frame, bytes | memoryview, Effort]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class StoredPack:
     """A pack that the store acknowledged."""
 
     number: int
@@ -46,10 +47,10 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlet:
-    """Destination and resources shared by all pack writers of a run."""
+    """Store, settings and resources that all pack writers of a run share."""
 
     store: Store
-    destination: Destination
+    pack_settings: PackSettings
     random: Callable[[int], bytes]
     compressing: ThreadPoolExecutor
     sending: ThreadPoolExecutor
@@ -63,14 +64,14 @@ class Outlet:
         padded = padded_size(size)
         payload[size:padded] = bytes(padded - size)
         sealed = self.buffers.take()
-        pack = seal_pack(payload[:padded], self.destination, self.random, sealed)
-        self.buffers.release(payload)  # 16 MiB that other packs can use during the upload
-        name = pack_name(self.destination.writer, pack.name.hex())
+        pack = seal_pack(payload[:padded], self.pack_settings, self.random, sealed)
+        self.buffers.release(payload)  # other packs can use this memory during the upload
+        name = pack_name(self.pack_settings.writer, pack.name.hex())
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes, so the existing object is the same pack, put by a
-            # call whose answer was lost.
+            # The name is the hash of the bytes. An object of this name and size is the same pack:
+            # an earlier call put it, and its answer was lost.
             with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
             if stored_size != len(pack.data):
@@ -87,11 +88,11 @@ class PackWriter:
         outlet: Outlet,
         number_pack: Callable[[], int],
         on_located: Callable[[Frame], None],
-        on_acknowledged: Callable[[Stored], None],
+        on_acknowledged: Callable[[StoredPack], None],
     ) -> None:
         self._outlet = outlet
-        is_far = outlet.store.calls_at_once > 1
-        self._most_packs = _PACKS_UNDER_WAY_FAR if is_far else PACKS_UNDER_WAY
+        is_remote = outlet.store.calls_at_once > 1
+        self._most_packs = _PACKS_UNDER_WAY_REMOTE if is_remote else PACKS_UNDER_WAY
         self._number_pack = number_pack
         self._on_located = on_located
         self._on_acknowledged = on_acknowledged
@@ -102,22 +103,23 @@ class PackWriter:
         self._payload: memoryview | None = None
         self._filled = 0
         self._number = UNLOCATED
-        self.acknowledged = 0  # every pack of this writer up to this number is in the store
+        self.acknowledged = 0  # number of the last pack of this writer that is in the store
 
-    def append(self, stretches: Sequence[Stretch]) -> None:
-        """Append stretches, which one task compresses; locations follow later."""
-        frames = [frame for frame, _, _ in stretches]  # the content is released after compression
-        self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, stretches)))
+    def append(self, contents: Sequence[FrameContent]) -> None:
+        """Append frames; one task compresses them, later calls locate them."""
+        frames = [frame for frame, _, _ in contents]  # the content is released after compression
+        self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, contents)))
         self._locate_frames(_TASKS_UNDER_WAY)
-        # Record acknowledged packs while more content follows: at the end, callers wait for it.
+        # Process the packs that are acknowledged already. At the end of the run, the caller would
+        # wait for this work.
         while self._packs and self._packs[0][1].done():
             self._acknowledge()
 
     def window(self, size: int) -> memoryview | None:
         """Return room for an uncompressed frame of `size` bytes in the pack.
 
-        Return None if the pack has too little room. The memory is free until the next call;
-        `keep_window` keeps its content.
+        Return None if the pack has too little room. The next call may overwrite this memory;
+        `keep_window` makes its content a part of the pack.
         """
         if self._filled + 1 + size > CAPACITY:
             return None
@@ -135,14 +137,14 @@ class PackWriter:
             self._send()
 
     def append_uncompressed(self, parts: Sequence[memoryview], frame: Frame) -> None:
-        """Append a frame of at most 8 MiB, made of parts, uncompressed.
+        """Append an uncompressed frame of at most 8 MiB, made of parts.
 
-        Parts that are in the window must be in its order.
+        The parts may be slices of the last window, in the order of their offsets in it.
         """
         self._append_frame(frame, (bytes([AS_IS]), *parts))
 
     def locate_all(self) -> None:
-        """Locate every appended frame; send the last pack unfilled."""
+        """Locate every appended frame; send the last pack, full or not."""
         self._locate_frames(0)
         if self._filled:
             self._send()
@@ -153,7 +155,7 @@ class PackWriter:
         self.cut()
 
     def cut(self) -> None:
-        """Store every located frame and wait; the last pack may be unfilled."""
+        """Store every located frame and wait; the last pack may not be full."""
         if self._filled:
             self._send()
         while self._packs:
@@ -208,8 +210,8 @@ class PackWriter:
         number, future = self._packs.popleft()
         name, size = future.result()
         self.acknowledged = number
-        self._on_acknowledged(Stored(number=number, name=name, size=size))
+        self._on_acknowledged(StoredPack(number=number, name=name, size=size))
 
 
-def _to_frames(stretches: Sequence[Stretch]) -> list[tuple[bytes, bytes | memoryview]]:
-    return [to_frame(raw, effort) for _, raw, effort in stretches]
+def _to_frames(contents: Sequence[FrameContent]) -> list[tuple[bytes, bytes | memoryview]]:
+    return [to_frame(raw, effort) for _, raw, effort in contents]

@@ -1,11 +1,11 @@
 """Parent snapshot: rows and pages of earlier runs, read in path order.
 
-- A page of the last run is skipped whole, without decoding it, if each of its paths is found again
-  with the same stat vector. Its outline is enough to compare.
-- Only a page that ended after a selected path or at a limit of its size has a usable outline. The
-  last page of a run ended with the walk. It is read row by row; reusing it would add a small page
-  in each run.
-- If unfinished runs are newer than the last finished run, everything is read row by row.
+- A stat vector is the part of a file's status that change detection compares. If each path of a
+  page is found again with the same stat vector, the page is skipped whole: its outline is enough to
+  compare, and the page is not decoded.
+- The last page of a run has no outline, because it ended with the walk and not after a selected
+  path or at a limit of size. It is read row by row: reusing it would add a small page in each run.
+- If unfinished runs are newer than the last finished run, all pages are read row by row.
 """
 
 from collections.abc import Iterator
@@ -18,21 +18,21 @@ from backup.format.manifest import path_key
 class ParentSnapshot:
     """Rows of earlier runs; each requested path must follow the previous one."""
 
-    def __init__(self, log: UploadCache, set_name: str, run: int) -> None:
-        self._log = log
+    def __init__(self, cache: UploadCache, set_name: str, run: int) -> None:
+        self._cache = cache
         self._pages: Iterator[ReusedPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
-        pages = log.runs.previous_pages(set_name, run)
+        pages = cache.runs.previous_pages(set_name, run)
         if pages is None:
-            self._rows = log.runs.previous_rows(set_name, run)
+            self._rows = cache.runs.previous_rows(set_name, run)
         else:
             self._pages = pages
-        self._page = next(self._pages, None)  # the next page; none of its rows was requested yet
+        self._page = next(self._pages, None)  # the next page; none of its rows was read yet
         self._row = next(self._rows, None)
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no known row or page is left."""
+        """Return whether no row or page of earlier runs is left."""
         return self._page is None and self._row is None
 
     def find(self, path: bytes) -> tuple[Row, int] | None:
@@ -68,8 +68,8 @@ class ParentSnapshot:
         self._page = next(self._pages, None)
 
     def _is_stored(self, outline: Outline) -> bool:
-        return self._log.find(outline.leaf) is not None and all(
-            self._log.pack(number) is not None for number in outline.packs
+        return self._cache.find(outline.leaf) is not None and all(
+            self._cache.pack(number) is not None for number in outline.packs
         )
 
     def _drop_rows_before(self, key: bytes) -> None:
@@ -78,6 +78,6 @@ class ParentSnapshot:
 
     def _begin_page(self, page: ReusedPage) -> None:
         started_ns = page.started_ns
-        self._rows = ((row, started_ns) for row in self._log.runs.rows_of(page))
+        self._rows = ((row, started_ns) for row in self._cache.runs.rows_of(page))
         self._row = next(self._rows, None)
         self._page = next(self._pages, None)

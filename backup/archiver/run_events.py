@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from backup.archiver.pack_writer import Stored
+from backup.archiver.pack_writer import StoredPack
 
 
 class RunEvents(Protocol):
@@ -14,8 +14,9 @@ class RunEvents(Protocol):
     def commit_possible(self) -> None:
         """Commit an interim recovery point if one is due.
 
-        Called after each path, and within a large file, where the rows before it may be committed.
+        Called after each path, and also while a large file is read. Then only the rows before this
+        file are committed.
         """
 
-    def pack_stored(self, pack: Stored) -> None:
+    def pack_stored(self, pack: StoredPack) -> None:
         """Count a pack that the store acknowledged."""

@@ -1,22 +1,23 @@
 """Commit: the signed snapshot, and how a collision is resolved.
 
-- A snapshot is put under the next sequence number, create-only. If the slot is taken, its content
-  decides. The same bytes are our own put whose answer was lost. A valid snapshot of ours means that
-  this machine was cloned or rolled back: continue after it. Anything else is a burnt slot: skip it.
-- The upload cache records the intention before the put, so a crash in between can be distinguished
-  from a clone.
-- A store that lacks a snapshot which this host put was rolled back. The gap stays visible in the
-  sequence.
+- A snapshot is put under the next sequence number, create-only. A slot is the object under one
+  sequence number. If the slot is taken, its content decides. The same bytes mean that our own put
+  succeeded and its answer was lost. Another valid snapshot of this writer means that the machine
+  was cloned or rolled back: continue after it. Anything else is junk: skip the number.
+- The upload cache records the intended snapshot before the put. So after a crash, the next run
+  recognizes the snapshot as its own and not as that of a clone.
+- A store that lacks a snapshot which this host put was rolled back. The missing number is not used
+  again, so the gap in the sequence stays visible.
 - The next sequence number is the lowest free one. Junk far after the newest snapshot occupies only
   its own number; anybody with the writer's rights at the store may put it.
 - Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
-- A slot in which a folder exists is taken too: a directory store cannot create an object of that
-  name.
+- In a directory store, a folder can have the name of a slot. Such a slot is taken too: no object of
+  that name can be created.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides
   which one is newer.
 - Just before the commit, the records of the owner and the keeper are read again. A writer that the
-  owner no longer authorizes puts nothing. If the keeper freed packs meanwhile that the tree needs,
-  `PacksFreed` tells the caller to walk the sources again.
+  owner no longer authorizes puts nothing. If the keeper freed packs that the tree needs,
+  `PacksFreed` is raised, and the caller walks the sources again.
 """
 
 import hashlib
@@ -33,12 +34,19 @@ from backup.archiver.writer_authorization import WriterAuthorization, authorize_
 from backup.errors import AlreadyThere
 from backup.format.object_names import next_number, parse_number, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
-from backup.format.snapshot import Body, Snapshot, State, make_bitmap, seal_body, snapshot_to_bytes
+from backup.format.snapshot import (
+    Body,
+    Snapshot,
+    State,
+    indexes_to_bitmap,
+    seal_body,
+    snapshot_to_bytes,
+)
 from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
 from backup.trust.snapshot_slots import Slot, read_listed, read_slot, superseded_snapshots
 
-_MOST_COLLISIONS = 100  # slots tried in one commit
+_MOST_COLLISIONS = 100  # slots that one commit tries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,23 +58,23 @@ class Committed:
 
 
 class Committer:
-    """One run's position in the writer's history, used for each snapshot."""
+    """Position of a run in the writer's history; commits its snapshots."""
 
     def __init__(
         self,
         *,
         vault: Store,
-        admission: WriterAuthorization,
-        avoidance: UnusablePacks,
+        authorization: WriterAuthorization,
+        unusable_packs: UnusablePacks,
         host: Host,
-        log: UploadCache,
+        cache: UploadCache,
     ) -> None:
         self._vault = vault
-        self._domain = admission.domain
-        self._trust = admission.trust
-        self._avoidance = avoidance
+        self._domain = authorization.domain
+        self._trust = authorization.trust
+        self._unusable_packs = unusable_packs
         self._host = host
-        self._log = log
+        self._cache = cache
         self.is_fork = False
         self.is_intruded = False  # somebody put junk into our slots since our last recovery point
         self.is_store_damaged = False  # the store lacks a snapshot that this host had put
@@ -74,10 +82,10 @@ class Committer:
         self._is_clock_reported = False
         self.warnings: list[str] = []
         self._previous: Link | None = None
-        self._taken: set[int] = set()  # slots that are not free
-        self._burnt: tuple[int, ...] = ()  # slots between `_previous` and `_sequence`
+        self._taken: set[int] = set()  # sequence numbers of slots that are not free
+        self._skipped: tuple[int, ...] = ()  # numbers between `_previous` and `_sequence`
         self._sequence = 1
-        self._newest: datetime | None = None  # time of the previous snapshot
+        self._previous_time: datetime | None = None  # time of the previous snapshot
         self._find_head()
 
     def commit(
@@ -89,23 +97,23 @@ class Committer:
         body: Body,
         time: datetime,
         state: State,
-        prunes: bool,
+        may_prune: bool,
         filled: Sequence[str] = (),
     ) -> Committed:
         """Put the snapshot of a finished tree; then the recovery point exists.
 
-        With `prunes`, the upload cache may forget content that only earlier runs of the set needed.
-        `filled` names the sources that had files.
+        With `may_prune`, the upload cache may forget content that only earlier runs of the set
+        needed. `filled` names the sources that had files.
 
         Raise `PacksFreed` (nothing was put; walk the sources again) or `UsageError` (the owner
         ended the trust in this writer).
         """
         self._check_clock(time)
         self._trust = authorize_writer(
-            self._vault, self._host, self._log, domain=self._domain
+            self._vault, self._host, self._cache, domain=self._domain
         ).trust
-        self._avoidance.apply_retention_log(self._trust)
-        found = [self._log.pack(number) for number in sorted(tree.packs)]
+        self._unusable_packs.apply_retention_log(self._trust)
+        found = [self._cache.pack(number) for number in sorted(tree.packs)]
         rows = [row for row in found if row is not None]
         if len(rows) < len(found):
             raise PacksFreed
@@ -121,20 +129,20 @@ class Committer:
             epoch=self._host.epoch,
             sequence=self._sequence,
             previous=self._previous,
-            burnt=self._burnt,
-            root=self._trust.links[-1],
-            keep=self._avoidance.keep_link,
+            skipped=self._skipped,
+            root_record=self._trust.links[-1],
+            keep_record=self._unusable_packs.keep_link,
             domain=self._domain.id,
             generation=self._domain.generation,
             set_name=set_name,
             time=time,
             state=state,
             packs=tuple((row.name.hex(), row.size) for row in new),
-            uses={sequence: make_bitmap(ordinals) for sequence, ordinals in uses.items()},
+            uses={sequence: indexes_to_bitmap(ordinals) for sequence, ordinals in uses.items()},
         )
         for _ in range(_MOST_COLLISIONS):
             snapshot = replace(
-                snapshot, sequence=self._sequence, previous=self._previous, burnt=self._burnt
+                snapshot, sequence=self._sequence, previous=self._previous, skipped=self._skipped
             )
             data = snapshot_to_bytes(snapshot, sealed, self._host.signing_key)
             commit = Commit(
@@ -142,7 +150,7 @@ class Committer:
                 set_name=set_name,
                 sequence=self._sequence,
                 sha256=hashlib.sha256(data).hexdigest(),
-                is_finished=prunes,
+                is_finished=may_prune,
                 new_packs=tuple(row.number for row in new),
                 live_packs=tree.packs,
                 has_ended=state != "interim",
@@ -156,8 +164,8 @@ class Committer:
                 "after another, were already used. Let only one machine write under this name, "
                 "and check who else has its rights at the store."
             )
-        self._log.settle(commit)
-        self._newest = snapshot.time
+        self._cache.settle(commit)
+        self._previous_time = snapshot.time
         self._continue_after(Link(number=commit.sequence, sha256=commit.sha256))
         return Committed(sequence=commit.sequence, size_bytes=len(data))
 
@@ -165,11 +173,11 @@ class Committer:
         """End the run; after a fork during a commit, forget the upload cache."""
         if self._must_clear_cache and self._previous is not None:
             head = CachedHead(sequence=self._previous.number, sha256=self._previous.sha256)
-            self._log.forget_everything(head)
+            self._cache.forget_everything(head)
 
     def _put(self, commit: Commit, data: bytes) -> bool:
         name = snapshot_name(self._host.writer, commit.sequence)
-        self._log.history.record_intention(commit)
+        self._cache.history.record_intention(commit)
         try:
             self._vault.put(name, data)
         except AlreadyThere:
@@ -181,22 +189,27 @@ class Committer:
                 self._warn_junk([commit.sequence])
                 self._continue_after(self._previous)
             else:
-                self._newest = slot.snapshot.time
+                self._previous_time = slot.snapshot.time
                 self._follow_fork(Link(number=commit.sequence, sha256=slot.sha256), " next time")
                 self._must_clear_cache = True
             return False
         return True
 
     def _check_clock(self, time: datetime) -> None:
-        if self._newest is not None and time <= self._newest and not self._is_clock_reported:
+        if (
+            self._previous_time is not None
+            and time <= self._previous_time
+            and not self._is_clock_reported
+        ):
             self._is_clock_reported = True
             self.warnings.append(
                 f"clock of this host: it shows {time:%Y-%m-%d %H:%M:%S}Z, but the previous recovery"
-                f" point is dated {self._newest:%Y-%m-%d %H:%M:%S}Z; the clock was set back, or was"
-                " ahead then. Check the clock."
+                f" point is dated {self._previous_time:%Y-%m-%d %H:%M:%S}Z; the clock was set back,"
+                " or was ahead then. Check the clock."
             )
 
     def _find_head(self) -> None:
+        """Find the writer's newest snapshot; warn about the slots after it."""
         prefix = snapshot_prefix(self._host.writer)
         stats: dict[int, Stat] = {}
         folders: dict[int, datetime] = {}  # folders in place of slots
@@ -210,7 +223,7 @@ class Committer:
         self._taken = {*stats, *folders}
         head: Link | None = None
         is_first = True  # whether the run is the first of its epoch
-        skipped = SkippedSlots(self._log, self._trust.root.number, stats)
+        skipped = SkippedSlots(self._cache, self._trust.root.number, stats)
         for number in sorted(stats, reverse=True):
             if skipped.should_skip(number):
                 continue
@@ -219,7 +232,7 @@ class Committer:
             if found.snapshot is not None:
                 head = Link(number=number, sha256=found.sha256)
                 is_first = found.snapshot.epoch < self._host.epoch
-                self._newest = found.snapshot.time
+                self._previous_time = found.snapshot.time
                 break
             skipped.add(number, found)
         skipped.remember()
@@ -239,42 +252,48 @@ class Committer:
         if skipped.unread:
             self._warn_unread(skipped.unread)
         self._continue_after(head)
-        self._compare(head, self._settled_head(head))
+        self._compare_with_cache(head, self._settled_head(head))
 
     def _read_taken_slot(self, name: str) -> Slot:
         with expect_existing(name):
             return read_slot(self._vault, self._trust, self._host.writer, name)
 
     def _continue_after(self, previous: Link | None) -> None:
-        """Select the lowest free sequence number; slots in between are burnt."""
+        """Select the lowest free sequence number; skip the taken ones before it."""
         last = 0 if previous is None else previous.number
         self._previous = previous
         self._sequence = next_number(snapshot_prefix(self._host.writer), last, self._taken)
-        self._burnt = tuple(range(last + 1, self._sequence))
+        self._skipped = tuple(range(last + 1, self._sequence))
 
     def _settled_head(self, head: Link | None) -> CachedHead | None:
-        intended = self._log.history.pending_commit()
+        """Return the snapshot that the cache records as this host's newest.
+
+        First complete or abandon a commit that an earlier run had intended.
+        """
+        intended = self._cache.history.pending_commit()
         if intended is not None:
             if head is not None and (head.number, head.sha256) == (
                 intended.sequence,
                 intended.sha256,
             ):
-                self._log.settle(intended)
+                self._cache.settle(intended)
             else:
-                self._log.history.abandon_intention()
-        return self._log.history.head()
+                self._cache.history.abandon_intention()
+        return self._cache.history.head()
 
-    def _compare(self, head: Link | None, recorded: CachedHead | None) -> None:
-        because_of = f"head {head}"
+    def _compare_with_cache(self, head: Link | None, recorded: CachedHead | None) -> None:
+        """Compare the store's newest snapshot with the cache's record of it."""
+        reason = f"head {head}"
         if recorded is None:
-            if head is not None and any(True for _ in self._log.packs()):
+            if head is not None and any(True for _ in self._cache.packs()):
                 self._follow_fork(head)
-                self._log.forget_everything(None, because_of)
+                self._cache.forget_everything(None, reason)
             return
         if head is not None and (head.number, head.sha256) == (recorded.sequence, recorded.sha256):
             return
-        # Keep this host's last snapshot known: if the run is interrupted, the next one warns again.
-        self._log.forget_everything(recorded, because_of)
+        # Keep the record of this host's newest snapshot: if this run is interrupted, the next run
+        # warns again.
+        self._cache.forget_everything(recorded, reason)
         if head is not None and head.number >= recorded.sequence:
             self._follow_fork(head)
             return
@@ -284,7 +303,7 @@ class Committer:
             "this host had stored; it was removed or the store was rolled back. Everything is "
             "sent again. Verify the vault against its witness."
         )
-        # Leave the gap: every later check reports it.
+        # Do not use the missing number again: every later check reports the gap.
         self._continue_after(Link(number=recorded.sequence, sha256=recorded.sha256))
 
     def _follow_fork(self, head: Link, when: str = "") -> None:

@@ -1,14 +1,14 @@
 """Source archiver: reads changed files and one in thirty unchanged files.
 
-- A path is not read again if its stat vector equals that of an earlier run and its ctime is at
-  least 2 s older than the start of that run. Without the margin, a change in the same tick of the
-  clock would be missed.
-- One file in thirty is read again each day, even if its vector is unchanged. If its content
-  differs nevertheless, the difference is reported.
-- A page whose paths are all unchanged enters the new manifest as it is: neither the page nor its
-  rows are decoded or encoded.
+- A stat vector is the part of a file's status that change detection compares. A path is not read
+  again if its vector equals that of an earlier run and its ctime is at least 2 s older than the
+  start of that run. Without the margin, a change in the same tick of the clock would be missed.
+- One file in thirty is read again each day, even if its vector is unchanged. If its content has
+  changed nevertheless, the run warns about it.
+- A page is reused unchanged if all its paths are unchanged: neither the page nor its rows are
+  decoded or encoded.
 - A path that cannot be read is named and counted, and the run continues. If its vector is
-  unchanged, the recovery point contains the content that was read before.
+  unchanged, the recovery point contains the content that an earlier run read.
 - A file with several names is read once, as long as each name shows the same vector.
 """
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _MARGIN_NS = 2_000_000_000
 _REREAD_CYCLE_DAYS = 30
 _REREAD_HASH_SHIFT = 20
-_NUMBER_TO_TIME = 3  # fields of a file's vector: inode, size, mtime
+_CONTENT_FIELDS = 3  # fields of a file's vector: inode, size, mtime
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class Counts:
     unread: list[Unread] = field(default_factory=list)
     unread_total: int = 0
     vanished: int = 0  # listed, and deleted before they were read
-    silently_changed: int = 0
+    silently_changed: int = 0  # files with an unchanged vector and changed content
 
     def add_unread(self, item: Unread) -> None:
         """Count a path that could not be read; name it while there is room."""
@@ -73,7 +73,7 @@ class Counts:
 
 
 class Readable(Protocol):
-    """A source from which the path found last can be read."""
+    """A source that can read the path that its scan found last."""
 
     def read_small(self, found: Found) -> Whole | None: ...
     def read(self, found: Found) -> AbstractContextManager[Content]: ...
@@ -82,8 +82,8 @@ class Readable(Protocol):
 
 
 @dataclass(kw_only=True, slots=True)
-class _SamePage:
-    """A page of the last run; so far, all of its rows were found again."""
+class _UnchangedPage:
+    """A page of the last run of which the first `seen` rows are unchanged."""
 
     kept: ReusedPage
     outline: Outline
@@ -96,21 +96,21 @@ class Archiver:
     def __init__(
         self,
         *,
-        log: UploadCache,
+        cache: UploadCache,
         parent: ParentSnapshot,
         data: BlobWriter,
         builder: ManifestBuilder,
         started: datetime,
         events: RunEvents,
     ) -> None:
-        self._log = log
+        self._cache = cache
         self._parent = parent
         self._data = data
         self._builder = builder
         self._cycle_day = started.toordinal() % _REREAD_CYCLE_DAYS
         self._events = events
         self.same_files = LinkedFiles()  # of the current source; close it with the source
-        self._same: _SamePage | None = None
+        self._same: _UnchangedPage | None = None
         self.counts = Counts()
 
     def archive(self, source: "OpenSource | WorkerSource") -> None:
@@ -149,7 +149,10 @@ class Archiver:
         self._events.path_reached(rows[-1].path)
 
     def settle(self) -> None:
-        """Pass every row so far to the builder, as a commit needs it."""
+        """Pass the unchanged rows of the current page to the builder.
+
+        A commit needs every row so far in the builder.
+        """
         same, self._same = self._same, None
         if same is None:
             return
@@ -157,24 +160,24 @@ class Archiver:
             known = self._parent.find(path)
             if known is None:
                 raise NotWritable(
-                    "upload cache: it contradicts itself. Remove its file (send_log), then run"
-                    " again; this costs only uploads."
+                    "upload cache: a page and its rows contradict each other. Remove the file"
+                    " (send_log), then run again; this costs only uploads."
                 )
             self._builder.add(known[0])
 
-    def _reuse_page(self, same: _SamePage) -> None:
+    def _reuse_page(self, same: _UnchangedPage) -> None:
         self._same = None
         self._parent.skip_page()
         self._builder.reuse(same.kept, same.outline)
 
     def _continues_page(self, source: Readable, found: Found, path: bytes) -> bool:
-        """Return whether the path is the next one of an unchanged page."""
+        """Return whether the path is the next path of an unchanged page."""
         same = self._same
         if same is None:
             kept = self._parent.find_page(path) if self._builder.is_between_pages else None
             if kept is None or kept.outline is None:
                 return False
-            same = self._same = _SamePage(kept=kept, outline=kept.outline)
+            same = self._same = _UnchangedPage(kept=kept, outline=kept.outline)
         if not self._matches_page(source, found, path, same):
             self.settle()
             return False
@@ -184,7 +187,9 @@ class Archiver:
             self._reuse_page(same)
         return True
 
-    def _matches_page(self, source: Readable, found: Found, path: bytes, page: _SamePage) -> bool:
+    def _matches_page(
+        self, source: Readable, found: Found, path: bytes, page: _UnchangedPage
+    ) -> bool:
         index, outline = page.seen, page.outline
         if (
             path != outline.paths[index]
@@ -195,7 +200,7 @@ class Archiver:
             or found.same_file is not None
         ):
             return False
-        if found.kind != "file" or not self._is_due(path):
+        if found.kind != "file" or not self._is_reread_due(path):
             return True
         with suppress(OSError):
             small = source.read_small(found)
@@ -226,7 +231,7 @@ class Archiver:
                 row = hard_link_row(path, first)
                 # Further names have the same vector and need not be read.
                 self.same_files.add(found.same_file, replace(first, vector=found.vector))
-        self._tally(found, row, before)
+        self._count(found, row, before)
         return row
 
     def _is_unchanged(self, found: Found, row: Row, started_ns: int) -> bool:
@@ -234,11 +239,11 @@ class Archiver:
             found.vector is not None
             and found.vector == row.vector
             and found.changed_ns < started_ns - _MARGIN_NS
-            and not (found.kind == "file" and self._is_due(row.path))
-            and all(self._log.pack(number) is not None for number in row.packs())
+            and not (found.kind == "file" and self._is_reread_due(row.path))
+            and all(self._cache.pack(number) is not None for number in row.packs())
         )
 
-    def _is_due(self, path: bytes) -> bool:
+    def _is_reread_due(self, path: bytes) -> bool:
         return (zlib.crc32(path) >> _REREAD_HASH_SHIFT) % _REREAD_CYCLE_DAYS == self._cycle_day
 
     def _read(self, source: Readable, found: Found, path: bytes, before: Row | None) -> Row | None:
@@ -262,7 +267,7 @@ class Archiver:
         """Return the earlier row of an unchanged path that cannot be read now."""
         if before is None or found.vector is None or found.vector != before.vector:
             return None
-        if not self._log.recall_packs(before.packs()):
+        if not self._cache.recall_packs(before.packs()):
             return None
         return without_hard_link(before)
 
@@ -280,7 +285,7 @@ class Archiver:
             row = Row(path=path, text="", size=0, vector=found.vector)
             self._read_content(content, row, source.chunk_bytes(found))
             reason = content.changed()
-            # Set the size now: a file that became shorter has the size up to which it was read.
+            # Set the size only now: if the file became shorter, it is the number of bytes read.
             row.size = content.size
             row.text = metadata_text(path, found, xattrs, content.size, content.holes)
         return row, reason
@@ -312,7 +317,7 @@ class Archiver:
             counts.bytes_total += found.size
             counts.files_unchanged += 1
 
-    def _tally(self, found: Found, row: Row, before: Row | None) -> None:
+    def _count(self, found: Found, row: Row, before: Row | None) -> None:
         counts = self.counts
         if found.kind == "directory":
             counts.directories += 1
@@ -339,7 +344,7 @@ def _is_same_file(row: Row, first: Row) -> bool:
     return (
         row.vector is not None
         and first.vector is not None
-        and row.vector[:_NUMBER_TO_TIME] == first.vector[:_NUMBER_TO_TIME]
+        and row.vector[:_CONTENT_FIELDS] == first.vector[:_CONTENT_FIELDS]
         and row.content_mark() == first.content_mark()
     )
 

@@ -1,19 +1,19 @@
-"""Packs that a new point must not use: damaged, or mostly unneeded.
+"""Packs that a new recovery point must not use: freed, damaged or sparse.
 
-- To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
-  source still has it. A forgotten pack stays forgotten, even if somebody hides the keeper's record
-  from this host later: the cache has no rows of the pack any more.
-- Packs that the caller distrusts are excluded, no matter who named them: a false name costs only an
-  upload.
-- The keeper's records are read once, then only those after the last one. They are read from the
-  start again when the owner signed a new record, because the new record may change which keepers
-  are trusted.
+- A pack is excluded by forgetting it in the upload cache. Its content is then read and sent again,
+  if the source still has it. If somebody later hides the keeper's record from this host, the pack
+  stays excluded, because the cache has no record of it any more.
+- Packs that the caller distrusts are excluded, no matter who named them: if a pack was named by
+  mistake, this costs only an upload.
+- A run reads only keep records that are newer than the last one that this host read. It reads all
+  of them again after the owner signed a new root record, because the new record may change which
+  keepers are trusted.
 - A retention log that lost its end causes a warning and does not stop the run. The lost records
   were applied when they were read, and an attacker who removes a record must not be able to stop
   every backup.
-- Sparse packs (less than a quarter in use, and no longer locked) are excluded so that the keeper
-  can free them, a bounded number of bytes a run. Content that cannot be read in that run stays in
-  its sparse pack.
+- A sparse pack is less than a quarter in use and no longer locked. Sparse packs are excluded so
+  that the keeper can free them, up to a limit of bytes per run. If content of a sparse pack cannot
+  be read in that run, the recovery point uses the pack after all.
 """
 
 from collections.abc import Callable, Collection
@@ -37,20 +37,20 @@ UNLOCKED_AFTER = timedelta(days=30)  # for a store without locks
 class UnusablePacks:
     """Packs to exclude from one run."""
 
-    def __init__(self, *, vault: Store, writer: str, log: UploadCache) -> None:
+    def __init__(self, *, vault: Store, writer: str, cache: UploadCache) -> None:
         self._vault = vault
         self._writer = writer
-        self._log = log
+        self._cache = cache
         self.warnings: list[str] = []
         self.is_store_damaged = False  # the store lacks objects that this host put or saw
-        # List before the keeper's records are read: the records name what the keeper removes
-        # meanwhile.
-        self._listed = start_in_background(vault, self._list_packs)
+        # List the packs before the keeper's records are read. So if the keeper removes a pack after
+        # the listing, the records name the pack.
+        self._wait_for_packs = start_in_background(vault, self._list_packs)
 
     @property
     def keep_link(self) -> Link | None:
         """Return the newest keep record that was applied."""
-        seen = self._log.history.last_keep_record()
+        seen = self._cache.history.last_keep_record()
         return None if seen is None else seen.link
 
     def begin(
@@ -63,13 +63,13 @@ class UnusablePacks:
         """Forget packs that the set's next recovery point must not use."""
         self.apply_retention_log(trust)  # first: packs that the keeper dropped are not lost
         self._forget_distrusted(distrust)
-        listed = self._listed()
+        listed = self._wait_for_packs()
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
 
     def apply_retention_log(self, trust: RootChain) -> None:
-        """Read the keeper's new records; forget packs it freed or distrusts."""
-        seen = self._log.history.last_keep_record()
+        """Read new keep records; forget the packs that they free or distrust."""
+        seen = self._cache.history.last_keep_record()
         keeps, is_whole = self._read_retention_log(trust, seen)
         if seen is not None and not is_whole:
             self.is_store_damaged = True
@@ -79,27 +79,29 @@ class UnusablePacks:
                 " repository."
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
-        # A pack that was forgotten only because it is sparse could otherwise be recalled after this
-        # record was applied.
-        self._log.never_recall(avoided)
-        freed = [row.number for row in self._log.packs() if row.name in avoided]
+        # Otherwise a pack that was forgotten because it is sparse could be recalled, although the
+        # keeper frees or distrusts it now.
+        self._cache.never_recall(avoided)
+        freed = [row.number for row in self._cache.packs() if row.name in avoided]
         if freed:
-            self._log.forget_packs(freed)
+            self._cache.forget_packs(freed)
             self._warn(
                 f"{_count(freed)} of this host: freed or distrusted by the keeper."
                 " Their content is sent again, where the source still has it."
             )
         head = keeps.head
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
-            # Keep the newer record, so that the gap stays visible.
+            # Keep the number of the newer, missing record, so that the gap stays visible.
             return
-        self._log.history.store_keep_record(CachedKeepRecord(link=head, root=trust.root.number))
+        self._cache.history.store_keep_record(
+            CachedKeepRecord(link=head, root_number=trust.root.number)
+        )
 
     def _read_retention_log(
         self, trust: RootChain, seen: CachedKeepRecord | None
     ) -> tuple[RetentionLog, bool]:
-        """Return the log, and whether it still contains the last seen record."""
-        if seen is not None and seen.root == trust.root.number:
+        """Return the retention log, and whether it has the last seen record."""
+        if seen is not None and seen.root_number == trust.root.number:
             later = load_retention_log(self._vault, trust, after=seen.link)
             if not later.problems and max(later.taken, default=-1) >= seen.link.number:
                 return later, True
@@ -114,12 +116,12 @@ class UnusablePacks:
     def _forget_lost(self, listed: dict[str, Stat]) -> None:
         lost = [
             row.number
-            for row in self._log.packs()
+            for row in self._cache.packs()
             if row.name.hex() not in listed or listed[row.name.hex()].size_bytes != row.size
         ]
         if lost:
             self.is_store_damaged = True
-            self._log.forget_packs(lost)
+            self._cache.forget_packs(lost)
             self._warn(
                 f"{_count(lost)} of this host: missing from the store or of another size."
                 " Their content is sent again. Verify the vault."
@@ -127,9 +129,9 @@ class UnusablePacks:
 
     def _forget_distrusted(self, distrust: Collection[PackId]) -> None:
         names = {sha256 for writer, sha256 in distrust if writer == self._writer}
-        damaged = [row.number for row in self._log.packs() if row.name.hex() in names]
+        damaged = [row.number for row in self._cache.packs() if row.name.hex() in names]
         if damaged:
-            self._log.forget_packs(damaged)
+            self._cache.forget_packs(damaged)
             self._warn(
                 f"{_count(damaged)} of this host: damaged. Their content is sent again, where the"
                 " source still has it."
@@ -139,13 +141,13 @@ class UnusablePacks:
         lock = self._vault.describe().lock
         locked_for = UNLOCKED_AFTER if lock is None else timedelta(days=lock.days)
         sparse: list[tuple[float, int, int]] = []
-        for number, live in self._log.live_bytes(set_name).items():
-            row = self._log.pack(number)
-            if row is None or row.sequence is None or row.held == 0:
+        for number, live in self._cache.live_bytes(set_name).items():
+            row = self._cache.pack(number)
+            if row is None or row.sequence is None or row.blob_bytes == 0:
                 continue
             if now - listed[row.name.hex()].modified <= locked_for:
                 continue
-            share = live / row.held
+            share = live / row.blob_bytes
             if share < SPARSE_BELOW:
                 sparse.append((share, number, live))
         chosen: list[int] = []
@@ -156,7 +158,7 @@ class UnusablePacks:
             budget -= live
             chosen.append(number)
         if chosen:
-            self._log.forget_packs(chosen, are_sound=True)
+            self._cache.forget_packs(chosen, can_recall=True)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:

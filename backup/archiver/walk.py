@@ -1,6 +1,7 @@
-"""One walk of the sources of a run; commits when an interim point is due.
+"""One walk of the sources of a run, with its commits.
 
-A run walks again if the keeper freed packs meanwhile that the recovery point needs.
+An interim recovery point is committed when it is due, the final one at the end. A run walks the
+sources again if the keeper freed packs that the recovery point needs.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.manifest_builder import ManifestBuilder
-from backup.archiver.pack_writer import Outlet, Stored
+from backup.archiver.pack_writer import Outlet, StoredPack
 from backup.archiver.parent_snapshot import ParentSnapshot
 from backup.archiver.snapshot_commit import Committer
 from backup.archiver.source_archiver import Archiver
@@ -39,7 +40,7 @@ class RunContext:
 
     committer: Committer
     outlet: Outlet
-    log: UploadCache
+    cache: UploadCache
     host: Host
     set_name: str
     started: datetime
@@ -55,7 +56,7 @@ class Walk:
     def __init__(self, context: RunContext, *, bytes_new: int) -> None:
         """`bytes_new` were stored by earlier walks of the run."""
         self._context = context
-        self._log = context.log
+        self._cache = context.cache
         self._started = context.started
         self._outcomes: list[SourceOutcome] = []
         self._left_out: list[LeftOut] = []
@@ -64,21 +65,21 @@ class Walk:
         self._earliest_time = context.started
         self._committed_at = context.started
         self._reported_at = context.started
-        log, set_name = context.log, context.set_name
-        run = log.runs.begin(set_name, _nanoseconds(context.started))
+        cache, set_name = context.cache, context.set_name
+        run = cache.runs.begin(set_name, _nanoseconds(context.started))
         self._number = run
-        self._sent_anew = not log.runs.has_earlier(set_name, run)
+        self._sent_anew = not cache.runs.has_earlier(set_name, run)
         self._data = BlobWriter(
             outlet=context.outlet,
-            log=log,
+            cache=cache,
             id_key=context.host.id_key,
             set_name=set_name,
             events=self,
         )
-        self._builder = ManifestBuilder(log=log, run=run, data=self._data)
-        self._parent = ParentSnapshot(log, set_name, run)
+        self._builder = ManifestBuilder(cache=cache, run=run, data=self._data)
+        self._parent = ParentSnapshot(cache, set_name, run)
         self._archiver = Archiver(
-            log=log,
+            cache=cache,
             parent=self._parent,
             data=self._data,
             builder=self._builder,
@@ -99,11 +100,11 @@ class Walk:
             raise NothingToBackUp(
                 f"no source could be read, so no recovery point was made: {problems}"
             )
-        # Prune nothing after a run in which a source failed, so that the cache still knows its
-        # content. Also prune nothing if a source is empty that had files lately: its disk may not
-        # be mounted.
+        # If a source failed, prune nothing, so that the cache still knows the content of this
+        # source. Also prune nothing if a source has no files now and had some lately: its disk may
+        # not be mounted.
         is_incomplete = has_failed or not counts.files or self._has_emptied_source()
-        sequence = self._commit(is_finished=True, prunes=not is_incomplete)
+        sequence = self._commit(is_finished=True, may_prune=not is_incomplete)
         warnings = []
         if counts.files:  # a set without any file is reported by the caller
             warnings += [
@@ -130,7 +131,7 @@ class Walk:
             bytes_total=counts.bytes_total,
             bytes_new=self.bytes_new,
             bytes_changed=self._data.new_bytes,
-            bytes_incompressible=self._data.dense_bytes,
+            bytes_incompressible=self._data.incompressible_bytes,
             sent_anew=self._sent_anew,
             files_new=counts.files_new,
             files_changed=counts.files_changed,
@@ -148,14 +149,14 @@ class Walk:
 
     def _has_emptied_source(self) -> bool:
         since = _nanoseconds(self._started - _AWAY_AT_MOST)
-        filled = self._log.runs.sources_with_files(self._context.set_name, self._number, since)
+        filled = self._cache.runs.sources_with_files(self._context.set_name, self._number, since)
         return any(outcome.name in filled and not outcome.files for outcome in self._outcomes)
 
     def _worker_reader(
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._parent.is_empty:
-            return nullcontext()  # little is read, and the worker would not know the earlier rows
+            return nullcontext()  # the worker does not know earlier rows, and little has to be read
         from backup.archiver.worker_reader import open_worker_reader  # not needed by most runs
 
         return open_worker_reader(sources, scratch, self._context.now)
@@ -199,18 +200,18 @@ class Walk:
             len(self._since_commit) >= self._context.interim_packs
             or moment - self._committed_at >= self._context.interim_after
         ):
-            self._commit(is_finished=False, prunes=False)
+            self._commit(is_finished=False, may_prune=False)
 
     def _read_clock(self) -> datetime:
         moment = self._context.now()
         if moment < self._earliest_time:
-            # Files that change from now on may get a time from before the run's start: lower the
-            # start, so that the next run does not take them for unchanged.
+            # The clock was set back. Files that change from now on may get a time before the start
+            # of the run. Lower the recorded start, so that the next run reads these files.
             self._earliest_time = moment
-            self._log.runs.set_start(self._number, _nanoseconds(moment))
+            self._cache.runs.set_start(self._number, _nanoseconds(moment))
         return moment
 
-    def _commit(self, *, is_finished: bool, prunes: bool) -> int:
+    def _commit(self, *, is_finished: bool, may_prune: bool) -> int:
         counts = self._archiver.counts
         state: State = "interim"
         if is_finished:
@@ -225,7 +226,7 @@ class Walk:
             started=self._started,
             ended=ended,
             id_key=self._context.host.id_key,
-            root=tree.root,
+            root_page=tree.root_page,
             depth=tree.depth,
             files=counts.files,
             directories=counts.directories,
@@ -241,7 +242,7 @@ class Walk:
             body=body,
             time=ended,
             state=state,
-            prunes=prunes,
+            may_prune=may_prune,
             filled=[outcome.name for outcome in self._outcomes if outcome.files],
         )
         self.bytes_new += committed.size_bytes
@@ -253,7 +254,7 @@ class Walk:
         moments = [outcome.consistent_at for outcome in self._outcomes if outcome.problem is None]
         return min(moments, default=self._started)
 
-    def pack_stored(self, pack: Stored) -> None:
+    def pack_stored(self, pack: StoredPack) -> None:
         self.bytes_new += pack.size
         self._since_commit.add(pack.number)
 

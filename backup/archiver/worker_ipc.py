@@ -1,6 +1,7 @@
 """Worker process for reading sources, and its communication.
 
-- The worker may run ahead by a few slots of shared memory; an emptied slot is reused.
+- The worker sends values through slots of shared memory. It may fill all slots before the caller
+  reads the first one; a slot is reused after the caller has read it.
 - The worker is forked while its parent has a single thread, because a fork copies no other thread.
   The worker closes inherited descriptors, so the lock of the upload cache ends with the parent and
   not with the worker.
@@ -25,10 +26,10 @@ from backup.sources import OpenSource, Source
 from backup.system.process_fork import fork, may_fork
 
 _SLOTS = 24
-_SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
+_SLOT_BYTES = 2 * 1024 * 1024  # more than the longest path with the largest attributes
 BATCH_BYTES = 512 * 1024
 _HEAD = struct.Struct("<?QQ")  # whether the value is plain; its size; size of the data after it
-_PLAIN = 2  # marshal version; later versions search for values that occur twice
+_PLAIN = 2  # marshal version; later versions take time to search for repeated values
 _NUMBER = struct.Struct("<Q")
 
 Work = Callable[[OpenSource, "WorkerEnd"], None]
@@ -69,7 +70,10 @@ class WorkerChannel:
         self._slot = 0
 
     def request(self, source: Source) -> bool:
-        """Request a source, if the worker supports it; read it to its end first."""
+        """Request a source; return whether the worker supports it.
+
+        Receive all values of the previous source first.
+        """
         if not source.supports_worker_reader:
             return False
         with suppress(BrokenPipeError):  # the worker's death is noticed by `receive`
@@ -77,7 +81,7 @@ class WorkerChannel:
         return True
 
     def receive(self) -> tuple[Any, bytes, int | None]:
-        """Return the next value, with its data and its descriptor."""
+        """Return the next value, its data and its file descriptor."""
         try:
             sizes, descriptors, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
         except ConnectionResetError:
@@ -118,7 +122,7 @@ class WorkerEnd:
         return int(_NUMBER.unpack(number)[0])
 
     def send(self, value: object, about: str = "it", descriptor: int | None = None) -> None:
-        """Send a value; `about` names a too large value in the error."""
+        """Send a value; an error names a value that is too large by `about`."""
         packed = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         self._send(False, packed, b"", about, descriptor)
 
@@ -159,10 +163,14 @@ def _serve(
     scratch: Path,
     now: Callable[[], datetime],
 ) -> NoReturn:
-    """Serve requests until there are none; exit without the parent's clean-up."""
+    """Serve requests until the parent closes its end, then exit.
+
+    The exit skips the clean-up handlers that the fork copied from the parent.
+    """
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes its end
+        # The parent handles Ctrl-C and closes its end, which ends this process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         own_descriptor = parent.end.fileno()
         os.closerange(3, own_descriptor)
         os.closerange(own_descriptor + 1, os.sysconf("SC_OPEN_MAX"))

@@ -1,7 +1,7 @@
 """Worker reader: a process that finds and reads files at a first backup.
 
-For small files, Python needs as much time to find and read them as to make pages and packs. Two
-processes do both tasks in parallel.
+For small files, Python needs as much time to find and read them as to make pages and packs. So one
+process finds and reads them while the other makes pages and packs.
 
 - The worker walks a source and reads small files. The worker opens large files but does not read
   them: the main process gets their descriptors and reads them.
@@ -29,9 +29,9 @@ from backup.sources.files.open_prefetch import advise_read
 
 _FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, read ahead while earlier files are read
 
-# A path that needs no further work: path, metadata, size, stat vector. Its content follows the
-# content of the previous row. Metadata that the vector determines is left empty: the receiver has
-# more time to make it.
+# A path that needs no further work: path, metadata, size, stat vector. The contents of consecutive
+# rows follow each other in the data of their batch. If the vector determines the metadata, the
+# metadata is empty: the main process makes it, because it has more time.
 ReadRow = tuple[bytes, str, int, Vector]
 
 
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opened:
-    """A file for the main process to read; its descriptor is sent along."""
+    """A file that the main process reads; its descriptor is sent with it."""
 
     found: Found
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
@@ -62,15 +62,15 @@ class WorkerSource:
     def __init__(self, local: OpenSource, channel: WorkerChannel) -> None:
         self.name = local.name
         self._local = local
-        self._line = channel
+        self._channel = channel
         self._opened: _Opened | None = None
         self._descriptor: int | None = None
 
     def scan(self) -> Iterator[Found | Unread | Batch]:
-        """Yield every path in order; read a file before the next item."""
+        """Yield every path in order; read a file before requesting the next."""
         try:
             while True:
-                value, data, self._descriptor = self._line.receive()
+                value, data, self._descriptor = self._channel.receive()
                 if value is None:
                     return
                 if isinstance(value, LeftOut):
@@ -125,20 +125,24 @@ class WorkerReader:
     """The worker process; use `open_worker_reader`."""
 
     def __init__(self, channel: WorkerChannel) -> None:
-        self._line = channel
+        self._channel = channel
 
     def open_source(self, source: Source, opened: OpenSource) -> WorkerSource | None:
-        """Open a source in the worker, if possible; read it to its end first."""
-        return WorkerSource(opened, self._line) if self._line.request(source) else None
+        """Return the source as read by the worker; None if not supported.
+
+        Read the previous source to its end first.
+        """
+        return WorkerSource(opened, self._channel) if self._channel.request(source) else None
 
 
 @contextmanager
 def open_worker_reader(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> Iterator[WorkerReader | None]:
-    """Start the worker and end it with the block; None if not needed.
+    """Start the worker; end it with the block.
 
-    Reading from a source of this reader raises `BackupError` if the worker died.
+    Yield None if the system or the sources do not support a worker. Reading from a source of this
+    reader raises `BackupError` if the worker died.
     """
     with worker_ipc.start_worker(_send_source, sources, scratch, now) as channel:
         yield None if channel is None else WorkerReader(channel)
@@ -148,7 +152,7 @@ class _Rows:
     """Rows that wait for the next slot; other messages are sent after them."""
 
     def __init__(self, parent: WorkerEnd) -> None:
-        self._far = parent
+        self._parent = parent
         self._begin()
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
@@ -171,7 +175,7 @@ class _Rows:
             value, data = (self._rows, self._directories, self._files), b"".join(self._parts)
             about = to_path_text(self._rows[0][0])
             self._begin()
-            self._far.send_plain(value, data, about)
+            self._parent.send_plain(value, data, about)
 
     def _begin(self) -> None:
         self._rows: list[ReadRow] = []

@@ -19,16 +19,17 @@ class WriterAuthorization:
     """A host's authorization to write, signed by the owner."""
 
     trust: RootChain
-    domain: DomainGrant  # the domain that it writes for, in the generation that packs are sealed to
+    domain: DomainGrant  # the host's domain, in the generation to which its packs are encrypted
 
 
 def authorize_writer(
-    vault: Store, host: Host, log: UploadCache | None = None, *, domain: DomainGrant | None = None
+    vault: Store, host: Host, cache: UploadCache | None = None, *, domain: DomainGrant | None = None
 ) -> WriterAuthorization:
     """Read the root records; raise `UsageError` if they forbid this host.
 
-    `log` remembers the newest root record; raise `Damaged` if that one is missing. `domain` is the
-    domain generation with which the run started; it is kept as long as the root record contains it.
+    `cache` records the newest root record that this host has seen; raise `Damaged` if the vault
+    lacks this record. `domain` is the domain generation with which the run started; the run uses it
+    to its end, unless a new root record no longer contains it.
     """
     trust = load_root_chain(vault, owner=host.owner)
     root = trust.root
@@ -59,26 +60,26 @@ def authorize_writer(
             f"{erased_text(current)}. No backup can be made for it. The owner must authorize this"
             " host for another domain."
         )
-    if log is not None:
-        check_not_rolled_back(trust, log)
+    if cache is not None:
+        check_not_rolled_back(trust, cache)
     return WriterAuthorization(trust=trust, domain=domain or current)
 
 
-def key_problem(keys: Store, admission: WriterAuthorization) -> str:
-    """Return why the key store cannot open new packs; empty if it can."""
+def key_problem(keys: Store, authorization: WriterAuthorization) -> str:
+    """Return why the key store lacks the key of new packs; empty if it has it."""
     try:
-        read_key_record(keys, admission.trust.root, admission.domain)
+        read_key_record(keys, authorization.trust.root, authorization.domain)
     except BackupError as error:
         return str(error)
     return ""
 
 
-def check_not_rolled_back(trust: RootChain, log: UploadCache) -> None:
+def check_not_rolled_back(trust: RootChain, cache: UploadCache) -> None:
     """Raise `Damaged` if this host has seen a newer root record."""
-    seen = log.history.last_root_number()
+    seen = cache.history.last_root_number()
     if trust.root.number < seen:
         raise Damaged(
             f"root record {seen}: this host has seen it, but it is missing. Restore the root"
             " records from a copy before the next backup."
         )
-    log.history.store_root_number(trust.root.number)
+    cache.history.store_root_number(trust.root.number)

@@ -52,7 +52,7 @@ class _Tree:
     # This is part of each key in the caches: another recovery point may use the same reference for
     # other content.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
-    root: BlobRef
+    root_page: BlobRef
     depth: int
 
 
@@ -93,7 +93,7 @@ class ContentCheck:
             base += size
             if local_draws:
                 tree, _ = self._open(point)
-                self._check_drawn(tree, tree.root, tree.depth, local_draws)
+                self._check_drawn(tree, tree.root_page, tree.depth, local_draws)
         return Sampled(
             pieces=len(drawn),
             content_bytes=total,
@@ -136,13 +136,13 @@ class ContentCheck:
             point=point,
             reader=reader,
             opened_by=(point.writer, point.domain, body.id_key),
-            root=body.root,
+            root_page=body.root_page,
             depth=body.depth,
         )
         return tree, body.files
 
     def _check_point(self, tree: _Tree, files: int, packs: PackCheck) -> _Page:
-        page = self._check_page(tree, tree.root, tree.depth, None)
+        page = self._check_page(tree, tree.root_page, tree.depth, None)
         try:
             named = packs.history.needed_packs(tree.point.sequence)
         except Damaged:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from backup.errors import BackupError, Damaged, NotFound, WrongKey
-from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, LOOK_AT_THE_HOST, MORE_OPENERS, Findings
+from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, MORE_OPENERS, TREAT_AS_COMPROMISED, Findings
 from backup.format.age_header import count_openers
 from backup.format.keep_record import PackId
 from backup.format.object_names import pack_name, pack_prefix, parse_pack_name
@@ -161,7 +161,7 @@ class PackCheck:
         except BackupError:
             return  # the hash is right; opening the object reports that it is not a pack
         if count_openers(header.wrapped) > 1:
-            self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
+            self._found.warning(name, MORE_OPENERS, TREAT_AS_COMPROMISED)
 
     def _open_pack(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
         try:

@@ -32,7 +32,7 @@ from backup.checker.lock_check import LockCheck
 from backup.checker.pack_check import PackCheck
 from backup.checker.sampling import Sample
 from backup.errors import BackupError, Damaged, StoreUnavailable, UsageError
-from backup.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
+from backup.findings import FIND_AUTHOR, FROM_A_COPY, REVOKE_RIGHT, Findings
 from backup.format.keep_record import PackId
 from backup.format.object_names import (
     KEEPS,
@@ -188,14 +188,14 @@ class _Check:
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the later records were written without it"
-            self._found.warning(name, problem, LOOK, kind="passed over")
+            self._found.warning(name, problem, FIND_AUTHOR, kind="passed over")
         else:
             self._found.error(name, problem, FROM_A_COPY)
 
     def _check_keep_links(self, history: SnapshotHistory, log: RetentionLog) -> None:
         """Report missing keep records that a writer has seen."""
         for snapshot in history.snapshots.values():
-            link = snapshot.keep
+            link = snapshot.keep_record
             if link is not None and log.slots.get(link.number) != link.sha256:
                 self._found.error(
                     keep_name(link.number),
@@ -266,20 +266,20 @@ class _Check:
             if not is_as_named(self._vault, stat):
                 self._found.error(stat.name, "its bytes do not match its name", FROM_A_COPY)
             if not _is_ours(stat.name, histories):
-                self._found.warning(stat.name, "is not an object of this format", LOOK)
+                self._found.warning(stat.name, "is not an object of this format", FIND_AUTHOR)
             elif locks is not None:
                 locks.add(stat)
             if stat.is_hidden:
                 self._found.warning(
                     stat.name,
                     "is hidden by a delete marker; the version before the marker is read",
-                    TAKE_THE_RIGHT,
+                    REVOKE_RIGHT,
                 )
             if stat.later_versions:
                 self._found.warning(
                     stat.name,
                     f"it has {stat.later_versions} later versions; the first version is read",
-                    TAKE_THE_RIGHT,
+                    REVOKE_RIGHT,
                 )
         return None if locks is None else locks.finish()
 

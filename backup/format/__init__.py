@@ -4,10 +4,10 @@
     body = open_body(sealed, identities, "the name of the object")
 
   canonical_json    JSON, times, path text; strict_fields reads parsed JSON strictly
-  object_names      names of objects; record_link links between records
+  object_names      names of objects; record_link: links between records
   signature         signed bytes; root_record, keep_record and snapshot are signed
-  pack              the encrypted container; frame a compressed part of it
-  manifest          the tree of pages; manifest_encoding writes them
+  pack              the encrypted container; frame: a compressed part of it
+  manifest          decodes the tree of pages; manifest_encoding encodes its pages
   age_header        number of keys that open an age file
 
 A parser raises only `Damaged` or `FormatUnknown`, with the name of the object.

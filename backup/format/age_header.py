@@ -1,20 +1,21 @@
-"""Header of an age file: how many keys open it, without a key.
+"""Header of an age file: the number of keys that open it, without a key.
 
-Opening an age file takes time quadratic in the length of its header: 20 seconds for 100 KB. So a
-file that somebody may have made to delay us is opened only if its header is short.
+The time to open an age file is quadratic in the length of its header: 20 seconds for 100 KB.
+Somebody may make such a file to delay its readers. So a file is opened only if its header is short.
 """
 
 MAX_HEADER_BYTES = 4096
 
 _STANZA = b"\n-> "
 _END = b"\n---"  # the last line of the header
-_GREASE = b"-grease"  # age adds such stanzas, so that readers learn to skip unknown ones
+_GREASE = b"-grease"  # age adds stanzas for no key, to test that readers skip unknown stanzas
 
 
 def count_openers(wrapped: bytes) -> int:
-    """Return how many keys or passphrases open an age file, else 0.
+    """Return the number of keys or passphrases that open an age file.
 
-    Count only the beginning of a header that is too long to open.
+    Return 0 if the data is short and has no complete header. If the header is longer than
+    MAX_HEADER_BYTES, count only the keys in its first MAX_HEADER_BYTES.
     """
     header, end, _ = wrapped[:MAX_HEADER_BYTES].partition(_END)
     if not end and len(wrapped) < MAX_HEADER_BYTES:

@@ -1,8 +1,9 @@
 """Frames: at most 8 MiB of content, compressed at a level for its kind.
 
-- The first byte is the encoding (0 as it is, 1 zstd), the rest is the content; zstd's header
-  contains the raw size.
-- A sample tells whether content is worth compressing, before it is copied.
+- The first byte is the encoding: 0 for uncompressed, 1 for zstd. The rest is the content. The
+  header of zstd contains the raw size.
+- `is_compressible` compresses a sample of the content. A caller that asks first can write
+  incompressible content without another copy of it.
 """
 
 import threading
@@ -20,16 +21,16 @@ MAX_STORED_BYTES = MAX_RAW_BYTES + 1
 AS_IS = 0
 _ZSTD = 1
 _SAMPLE_BYTES = 64 * 1024
-WORTHWHILE = 0.97
+WORTHWHILE_RATIO = 0.97  # compressed size / raw size; below it, compression is worthwhile
 
 
 class Effort(IntEnum):
     """Compression effort by kind of content; higher means more work."""
 
-    PAGE = 0  # manifest page: repetitions are as long as an entry, and near
+    PAGE = 0  # manifest page: the repeated parts are long and near each other
     DUMP = 1  # dump or database: large, and read again in every run
     SMALL = 2  # small files, many per frame
-    USUAL = 3
+    USUAL = 3  # all other content
 
 
 _SETTINGS: dict[Effort, dict[str, Any]] = {
@@ -41,7 +42,7 @@ _SETTINGS: dict[Effort, dict[str, Any]] = {
         )
     },
     # Level 1 with matches of at least 7 bytes and a table of 2 ** 15 entries: a little less work,
-    # equal output, and a restore decompresses it in a twenty-fifth less time.
+    # output of equal size, and a restore needs a twenty-fifth less time to decompress it.
     Effort.DUMP: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=15, chain_log=13, window_log=19
@@ -73,10 +74,14 @@ _local = _Local()
 def to_frame(
     raw: bytes | memoryview, effort: Effort = Effort.USUAL
 ) -> tuple[bytes, bytes | memoryview]:
-    """Encode content in two parts, at most one byte longer than the content."""
+    """Return the frame's first byte and its content.
+
+    The frame is at most one byte longer than `raw`.
+    """
     if len(raw) > MAX_RAW_BYTES:
-        raise ValueError(f"a frame holds at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
-    # No sample first: on incompressible content zstd is twenty times as fast.
+        raise ValueError(f"a frame contains at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
+    # Do not test a sample first: zstd is twenty times as fast on incompressible content as on other
+    # content.
     packed = compress(raw, effort)
     if len(packed) < len(raw):
         return bytes([_ZSTD]), packed
@@ -89,11 +94,11 @@ def is_compressible(raw: bytes | memoryview) -> bool:
         return True
     middle = (len(raw) - _SAMPLE_BYTES) // 2
     sample = raw[middle : middle + _SAMPLE_BYTES]
-    return len(compress(sample, Effort.DUMP)) < WORTHWHILE * len(sample)
+    return len(compress(sample, Effort.DUMP)) < WORTHWHILE_RATIO * len(sample)
 
 
 def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
-    """Decode a frame; refuse one beyond 8 MiB before allocating memory."""
+    """Decode a frame; refuse raw content beyond 8 MiB without decoding it."""
     raw = try_decode(data)
     if raw is None:
         raise frame_error(where)
@@ -116,7 +121,8 @@ def try_decode(data: bytes | memoryview) -> bytes | memoryview | None:
         try:
             size = frame_content_size(content)
             if 0 <= size <= MAX_RAW_BYTES:
-                # Positional arguments take half the time; the first False forbids trailing bytes.
+                # Positional arguments take half the time. The last one, `allow_extra_data`, forbids
+                # bytes after the zstd frame.
                 raw: bytes = _local.decompressor.decompress(content, 0, False, False)
                 return raw if len(raw) == size else None
         except zstandard.ZstdError:

@@ -1,10 +1,11 @@
 """Keep records: `pub/keep/<n>`, the changes of the keeper's runs.
 
 - Each record contains only changes; the state is the result of all records in order.
-- A record lists at most 100,000 items in total, each list sorted; larger changes take several
-  records.
-- A pack is removed in two phases: it is `marked`; at least seven days later it is `unmarked`,
-  because a snapshot needs it after all, or `dropped`, which is recorded before the pack is removed.
+- A record lists at most 100,000 items in total, and each list is sorted. A run with more changes
+  writes several records.
+- A pack is removed in two phases. First it is `marked`. At least seven days later it is either
+  `unmarked`, if a snapshot needs it after all, or `dropped`. A drop is recorded before the pack is
+  removed.
 - `distrusted` packs are damaged or lost: the writer sends their content again.
 """
 
@@ -31,12 +32,12 @@ PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeepRecord:
-    """Changes of one run of the keeper."""
+    """Changes of a run of the keeper, or a part of them."""
 
     repository: bytes
     number: int
-    previous: Link | None  # the previous keep record; numbers in between were junk
-    root: Link
+    previous: Link | None  # the previous keep record; objects with numbers in between are junk
+    root_record: Link
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
     marked: tuple[PackId, ...] = ()
@@ -46,7 +47,7 @@ class KeepRecord:
 
 
 def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a keep record with sorted lists.
+    """Encode and sign a keep record; sort its lists.
 
     Raise `ValueError` for more than 100,000 items.
     """
@@ -57,7 +58,7 @@ def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
         "repository": record.repository.hex(),
         "number": record.number,
         "previous": link_to_json(record.previous),
-        "root": link_to_json(record.root),
+        "root": link_to_json(record.root_record),
         "created": to_time(record.created),
         "expired": [[writer, sequence] for writer, sequence in sorted(set(record.expired))],
         "marked": _packs_to_json(record.marked),
@@ -76,7 +77,7 @@ def keep_from_bytes(data: bytes, where: str) -> KeepRecord:
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         number=fields.integer("number", high=MAX_NUMBER),
         previous=optional_link_from_json(fields.raw("previous"), where),
-        root=link_from_json(fields.raw("root"), where),
+        root_record=link_from_json(fields.raw("root"), where),
         created=fields.time("created"),
         expired=tuple(_snapshot(item, where) for item in fields.items("expired")),
         marked=_packs(fields, "marked", where),

@@ -1,11 +1,15 @@
 """Manifest: the content of a recovery point, as a tree of pages.
 
 - A leaf page lists entries in path order: component by component, compared as bytes (so "a/b" comes
-  before "a-b"). Node pages list pages. A file with many blobs has its references in lists.
-- Pages and lists are JSON, stored as blobs. Each has a table of pack names; a reference is [pack,
-  offset, stored, inner, length, id, next]: a frame in packs and a slice of its raw bytes.
-- Parsing checks types, sizes and order, and a page against its parent's description: so no page can
-  occur twice in a tree, and no tree sends a reader in a loop.
+  before "a-b"). A node page lists other pages.
+- A reference is the location of a blob: [pack, offset, stored, inner, length, id, next], the fields
+  of `BlobRef`. It names a frame in one or two packs, and a slice of the frame's raw bytes.
+- A file with many blobs has its references in list pages, to which the entry's `lists` refer.
+- All pages are JSON, stored as blobs. Each page has a table of pack names; its references name
+  packs by their index in this table.
+- Parsing checks types, sizes and order. It also checks that a page has the first and last path and
+  the number of entries that its parent states. Paths ascend through the whole tree, so no page
+  occurs twice in it, and no reader loops.
 - Whether a path is safe to write is checked by the code that writes it.
 """
 
@@ -48,11 +52,11 @@ class BlobRef(NamedTuple):
     inner: int  # of the blob in the frame's raw bytes
     length: int
     id: bytes  # BLAKE3 of the blob, keyed with the snapshot's id key
-    next: bytes | None
+    next: bytes | None  # pack in which the frame ends, if it does not end in `pack`
 
     @property
     def packs(self) -> frozenset[bytes]:
-        """Return the packs that it needs: one, or two for a continued frame."""
+        """Return the packs that contain the frame: one or two."""
         return frozenset((self.pack,) if self.next is None else (self.pack, self.next))
 
 
@@ -70,8 +74,8 @@ class Entry:
     modified_ns: int
     size: int
     blobs: tuple[BlobRef, ...]
-    lists: tuple[BlobRef, ...]  # used for the references if there are many
-    holes: tuple[tuple[int, int], ...]  # (start, length), not part of any blob
+    lists: tuple[BlobRef, ...]  # list pages with the references of a file with many blobs
+    holes: tuple[tuple[int, int], ...]  # (start, length) of zeros that no blob contains
     xattrs: tuple[tuple[bytes, bytes], ...]
     target: bytes | None  # of a symlink
     hard_link: bytes | None  # an earlier path of the same file
@@ -85,11 +89,11 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Child:
-    """A page as its parent describes it."""
+    """A page as its parent page describes it."""
 
-    first: bytes  # the first path below it
+    first: bytes  # first path in the page or below it
     last: bytes
-    entries: int
+    entries: int  # number of entries in the page or below it
     page: BlobRef
 
 
@@ -99,10 +103,10 @@ def path_key(path: bytes) -> bytes:
 
 
 def ref_to_json(ref: BlobRef) -> list[object]:
-    """Encode a reference outside of a page: pack names instead of indexes."""
-    following = None if ref.next is None else ref.next.hex()
+    """Encode a reference outside of a page, with pack names, not indexes."""
+    next_pack = None if ref.next is None else ref.next.hex()
     return [
-        ref.pack.hex(), ref.offset, ref.stored, ref.inner, ref.length, ref.id.hex(), following
+        ref.pack.hex(), ref.offset, ref.stored, ref.inner, ref.length, ref.id.hex(), next_pack
     ]  # fmt: skip
 
 
@@ -111,11 +115,11 @@ def ref_from_json(value: object, where: str) -> BlobRef:
     if not isinstance(value, list) or len(value) != 7:
         raise _invalid(where)
     packs = [from_hex(value[0], 32, where)]
-    following = NO_PACK
+    next_pack = NO_PACK
     if value[6] is not None:
         packs.append(from_hex(value[6], 32, where))
-        following = 1
-    return _ref([0, *value[1:6], following], packs, where)
+        next_pack = 1
+    return _ref([0, *value[1:6], next_pack], packs, where)
 
 
 def leaf_from_bytes(
@@ -124,9 +128,9 @@ def leaf_from_bytes(
     child: Child | None = None,
     selects: Callable[[bytes], bool] | None = None,
 ) -> list[Entry]:
-    """Decode a leaf page, or the paths that `selects` accepts.
+    """Decode the entries of a leaf page, or only those that `selects` accepts.
 
-    `child` is the parent's description of the page.
+    `selects` receives the path of an entry. `child` is the parent's description of the page.
     """
     items, packs = _page(data, "leaf", where)
     try:
@@ -194,13 +198,16 @@ def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
 
 
 def entry_from_item(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
-    """Decode an item of a leaf page; its path is decoded already."""
-    usual = _plain_entry(value, path, packs, where)
-    return _full_entry(value, path, packs, where) if usual is None else usual
+    """Decode an item of a leaf page with this path."""
+    plain = _plain_entry(value, path, packs, where)
+    return _full_entry(value, path, packs, where) if plain is None else plain
 
 
 def _plain_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Entry | None:
-    """Decode an entry without optional fields in half the time; else None."""
+    """Decode an entry without optional fields, in half the time.
+
+    Return None if the entry has optional fields or a field is invalid.
+    """
     if type(value) is not dict or value.keys() != _ALWAYS:
         return None
     kind, mode, uid, gid, user, group, size, blobs, lists = _usual_fields(value)
@@ -284,9 +291,9 @@ def _check_holes(entry: Entry, where: str) -> None:
 
 def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
     match value:
-        case [pack, offset, stored, inner, length, id_, following] if (
+        case [pack, offset, stored, inner, length, id_, next_pack] if (
             type(pack) is type(offset) is type(stored) is int
-            and type(inner) is type(length) is type(following) is int
+            and type(inner) is type(length) is type(next_pack) is int
         ):
             continues = offset + stored > CAPACITY
             if (
@@ -295,14 +302,14 @@ def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
                 and 0 < stored <= MAX_STORED_BYTES
                 and 0 <= inner <= MAX_RAW_BYTES
                 and 0 <= length <= MAX_RAW_BYTES - inner
-                and continues == (following != NO_PACK)
-                and NO_PACK <= following < len(packs)
+                and continues == (next_pack != NO_PACK)
+                and NO_PACK <= next_pack < len(packs)
             ):
                 values = (
                     packs[pack], offset, stored, inner, length, from_hex(id_, 32, where),
-                    packs[following] if continues else None,
+                    packs[next_pack] if continues else None,
                 )  # fmt: skip
-                return _new_ref(BlobRef, values)  # same as `BlobRef(...)`, in half the time
+                return _new_ref(BlobRef, values)  # like `BlobRef(...)`, in half the time
     raise _invalid(where)
 
 

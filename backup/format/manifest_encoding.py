@@ -1,7 +1,9 @@
 """Encoding of manifest pages, for the archiver.
 
-- Canonical JSON sorts keys alphabetically, and `blobs` is the first key of an entry. So the
-  metadata, which follows, can be encoded before the locations of the blobs are known.
+- Canonical JSON sorts keys alphabetically, so `blobs` is the first key of an entry. The rest of the
+  entry is its metadata. It can be encoded before the locations of the blobs are known.
+- A reference is the location of a blob: the fields of `manifest.BlobRef`, with indexes into the
+  page's table of packs. Few entries have references to list pages, in the key `lists`.
 - `format.manifest` decodes pages and checks them.
 """
 
@@ -20,7 +22,7 @@ _quote = json.encoder.encode_basestring  # as canonical JSON: only necessary esc
 
 
 def page_to_bytes(kind: str, packs: Sequence[str], items: Sequence[object]) -> bytes:
-    """Encode a page; references in `items` are indexes into `packs`."""
+    """Encode a page; references in `items` name packs by index in `packs`."""
     return to_json({"kind": kind, "packs": list(packs), "items": items})
 
 
@@ -43,10 +45,10 @@ def metadata_to_text(
     size: int,
     rare: dict[str, object] | None = None,
 ) -> str:
-    """Encode the part of an entry after its blobs.
+    """Encode the metadata of an entry, without lists.
 
-    `rare` is the output of `rare_metadata_to_json`. Most entries have no field but those of the
-    parameters before `rare`. Writing these directly takes a third of the time of `to_json`.
+    `rare` is the output of `rare_metadata_to_json`. Most entries have no rare metadata: their text
+    is formatted without `to_json`, which takes a third of the time.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
     text = fill_metadata(common, path, modified_ns, size)
@@ -56,7 +58,7 @@ def metadata_to_text(
 def common_metadata(
     kind: Kind, mode: int, uid: int, gid: int, user: str, group: str
 ) -> tuple[str, str]:
-    """Return the start and end of metadata that many entries share."""
+    """Return the start and the end of metadata, which many entries share."""
     return (
         f'"gid":{gid},"group":{_quote(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
         f'"uid":{uid},"user":{_quote(user)}}}',
@@ -64,7 +66,7 @@ def common_metadata(
 
 
 def fill_metadata(common: tuple[str, str], path: bytes, modified_ns: int, size: int) -> str:
-    """Encode metadata from shared parts, path, time and size."""
+    """Encode metadata from the output of `common_metadata` and other fields."""
     seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
     return (
         f'{common[0]}"modified":[{seconds},{nanoseconds}],"path":{_quote(to_path_text(path))},'
@@ -73,7 +75,7 @@ def fill_metadata(common: tuple[str, str], path: bytes, modified_ns: int, size: 
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
-    """Parse the output of `metadata_to_text`."""
+    """Parse the output of `metadata_to_text`; omit the empty `lists`."""
     fields: dict[str, Any] = json.loads("{" + text)
     del fields["lists"]
     return fields
@@ -86,25 +88,34 @@ def with_metadata(text: str, changes: dict[str, object]) -> str:
     return to_json(present).decode()[1:]
 
 
-def entry_to_text(metadata: str, blobs: str, lists: str = "") -> str:
-    """Encode an entry from its metadata and comma-separated references."""
-    if lists:
+def entry_to_text(metadata: str, blob_refs: str, list_refs: str = "") -> str:
+    """Encode an entry from its metadata and comma-separated references.
+
+    `blob_refs` refer to the blobs of a file, `list_refs` to its list pages.
+    """
+    if list_refs:
         # JSON escapes quotation marks in values, so no value can contain `_NO_LISTS`.
-        metadata = metadata.replace(_NO_LISTS, f'"lists":[{lists}]')
-    return f"{_BLOBS}[{blobs}],{metadata}"
+        metadata = metadata.replace(_NO_LISTS, f'"lists":[{list_refs}]')
+    return f"{_BLOBS}[{blob_refs}],{metadata}"
 
 
 def split_entry(entry: str) -> tuple[list[Any], str]:
-    """Split an encoded entry into references and metadata; it has no lists."""
+    """Split an encoded entry into its references to blobs and its metadata.
+
+    If the entry has references to list pages, they are part of the returned metadata.
+    """
     refs, end = _SCANNER.raw_decode(entry, len(_BLOBS))
     return refs, entry[end + 1 :]
 
 
 def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> list[str]:
-    """Encode references; `index` has each pack's place in the page's table."""
+    """Encode references as JSON.
+
+    `index` maps the pack numbers in `refs` to positions in the page's table of packs.
+    """
     return [
-        f'[{index[pack]},{offset},{stored},{inner},{length},"{id_}",{index[following]}]'
-        for pack, offset, stored, inner, length, id_, following in refs
+        f'[{index[pack]},{offset},{stored},{inner},{length},"{id_}",{index[next_pack]}]'
+        for pack, offset, stored, inner, length, id_, next_pack in refs
     ]
 
 

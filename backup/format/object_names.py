@@ -20,7 +20,8 @@ FORMATS = "pub/format/"
 READERS = "pub/reader/"
 MAX_NUMBER = 9_999_999_999
 
-# Larger objects are invalid and not read: somebody that may put objects must not exhaust a reader.
+# Larger objects are invalid and are not read. Otherwise somebody that may put objects could exhaust
+# the memory of a reader.
 MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
 MAX_KEEP_RECORD_BYTES = 16 * 1024 * 1024
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -71,16 +72,19 @@ def snapshot_name(writer: str, sequence: int) -> str:
 
 
 def parse_number(name: str, prefix: str) -> int | None:
-    """Return the number in the name of a record or snapshot, or None."""
+    """Return the number in the name of a record or snapshot, or None.
+
+    None means that the name is not the prefix and ten digits.
+    """
     digits = name.removeprefix(prefix)
     return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
 
 
 def next_number(prefix: str, after: int, taken: Container[int]) -> int:
-    """Return the lowest free number after a valid one.
+    """Return the lowest free number after a valid object's number.
 
-    The number after the highest used one would not do: somebody that may put an object could put
-    one under the last possible number. Raise `Damaged` if a valid object has that number.
+    The highest taken number is no basis: somebody that may put objects could take the last possible
+    number, and then no number would remain. Raise `Damaged` if no number follows.
     """
     number = after + 1
     while number in taken:

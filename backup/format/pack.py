@@ -1,12 +1,12 @@
 """Packs: encrypted containers, the only objects that contain data.
 
 - A pack has 4,096 bytes of header, then 1 to 255 segments of 65,536 bytes (the last one may be
-  shorter), each AES-256-GCM over 65,520 bytes. A segment's nonce is its number and whether it is
-  the last.
-- The file key K is random, encrypted to the domain by age. The salt is BLAKE3 of the payload keyed
-  by K: a repeated K (after a rollback of a virtual machine) with other data gives another segment
-  key.
-- The key commitment makes one pack open with one key only. The header, with the commitment set
+  shorter). Each segment is 65,520 bytes of the payload, encrypted with AES-256-GCM. The nonce
+  contains the segment's number and whether it is the last one.
+- The file key is random and is encrypted to the domain with age. The salt is the BLAKE3 hash of the
+  payload, keyed with the file key. A virtual machine that was rolled back may use a file key again;
+  other data then still have another salt, and so another segment key.
+- The key commitment ensures that only one key opens a pack. The header, with the commitment set
   to zero, is an input of the key derivation.
 - The payload is padded with zeros (Padmé), so its size discloses little about the content. A
   full pack needs no padding.
@@ -48,8 +48,8 @@ _MAX_WRAPPED_BYTES = HEADER_BYTES - _LAYOUT.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Destination:
-    """Recipient and origin of packs: the same for every pack of a run."""
+class PackSettings:
+    """Header fields and recipient that all packs of a run have in common."""
 
     repository: bytes  # 16 bytes
     writer: str
@@ -84,7 +84,7 @@ class PackHeader:
 def padded_size(size: int) -> int:
     """Return the padded size of a payload, in bytes.
 
-    The padding is Padmé (Nikitin et al., PETS 2019), at least 4,096 bytes.
+    The padding is Padmé (Nikitin et al., PETS 2019), to at least 4,096 bytes.
     """
     if size <= SMALLEST_PAYLOAD:
         return SMALLEST_PAYLOAD
@@ -96,30 +96,30 @@ def padded_size(size: int) -> int:
 
 def seal_pack(
     payload: bytes | bytearray | memoryview,
-    to: Destination,
+    settings: PackSettings,
     random: Callable[[int], bytes],
     into: memoryview | None = None,
 ) -> SealedPack:
-    """Encrypt a payload of 1 to CAPACITY bytes with 32 random bytes.
+    """Encrypt a payload of 1 to CAPACITY bytes with a new random key.
 
     The pack is written to `into`, which has room for the largest pack, or to new memory.
     """
     if not 0 < len(payload) <= CAPACITY:
-        raise ValueError(f"a pack holds 1 to {CAPACITY} bytes, not {len(payload)}")
+        raise ValueError(f"a pack contains 1 to {CAPACITY} bytes, not {len(payload)}")
     if len(payload) < padded_size(len(payload)):
         payload = bytes(payload).ljust(padded_size(len(payload)), b"\0")
     segments = -(-len(payload) // SEGMENT_PAYLOAD)
     file_key = random(FILE_KEY_BYTES)
     salt = blake3(payload, key=file_key).digest()
-    wrapped = pyrage.encrypt(file_key, [pyrage.x25519.Recipient.from_str(to.recipient)])
+    wrapped = pyrage.encrypt(file_key, [pyrage.x25519.Recipient.from_str(settings.recipient)])
     if len(wrapped) > _MAX_WRAPPED_BYTES:
         raise ValueError("the wrapped key does not fit into the pack's header")
     header = _LAYOUT.pack(
-        _MAGIC, FORMAT, segments, to.generation, to.repository,
-        to.writer.encode(), to.domain.encode(), salt, bytes(32), len(wrapped),
+        _MAGIC, FORMAT, segments, settings.generation, settings.repository,
+        settings.writer.encode(), settings.domain.encode(), salt, bytes(32), len(wrapped),
     )  # fmt: skip
     header = (header + wrapped).ljust(HEADER_BYTES, b"\0")
-    segment_key, commitment = _derive(file_key, salt, header)
+    segment_key, commitment = _derive_keys(file_key, salt, header)
     cipher = AESGCM(segment_key)
     # Encrypt in place: a full pack has 16 MiB, and each copy of it costs time.
     size = HEADER_BYTES + len(payload) + segments * TAG_BYTES
@@ -168,12 +168,13 @@ def parse_header(data: bytes, where: str) -> PackHeader:
 
 
 class OpenPack:
-    """A pack opened with a domain's identity: decrypts its segments."""
+    """Decrypter of one pack's segments, with a domain's identity."""
 
     def __init__(self, header: PackHeader, identities: list[pyrage.x25519.Identity], where: str):
-        """Unwrap the file key; raise `WrongKey` or `Damaged`.
+        """Unwrap the file key and check the key commitment.
 
-        `WrongKey`: no identity opens it. `Damaged`: the header does not fit the key.
+        Raise `WrongKey` if no identity opens the file key, and `Damaged` if the commitment does not
+        match the file key and the header.
         """
         try:
             file_key = pyrage.decrypt(header.wrapped, identities)
@@ -184,10 +185,10 @@ class OpenPack:
             ) from None
         if len(file_key) != FILE_KEY_BYTES:
             raise Damaged(f"{where} wraps a key of the wrong length. Verify the vault")
-        blank = header.data[: _COMMITMENT.start] + bytes(32) + header.data[_COMMITMENT.stop :]
-        segment_key, commitment = _derive(file_key, header.salt, blank)
+        uncommitted = header.data[: _COMMITMENT.start] + bytes(32) + header.data[_COMMITMENT.stop :]
+        segment_key, commitment = _derive_keys(file_key, header.salt, uncommitted)
         if commitment != header.commitment:
-            raise Damaged(f"{where} has a header that its key does not fit. Verify the vault")
+            raise Damaged(f"{where} has a header that does not match its key. Verify the vault")
         self.header = header
         self.file_key = file_key
         self._cipher = AESGCM(segment_key)
@@ -196,10 +197,10 @@ class OpenPack:
     def open_segments(
         self, first: int, data: bytes | memoryview, into: memoryview | None = None
     ) -> memoryview:
-        """Decrypt whole segments from number `first` on.
+        """Decrypt whole segments, starting with number `first`.
 
-        `data` ends at a segment's end. The result is written to the beginning of `into`, which is
-        at least as large as `data`, or to new memory.
+        `data` ends at the end of a segment. The result is written to the beginning of `into`, which
+        is at least as large as `data`, or to new memory.
         """
         count = self.header.segments
         segments = -(-len(data) // SEGMENT_BYTES)
@@ -232,10 +233,11 @@ class OpenPack:
         return payload
 
 
-def _derive(file_key: bytes, salt: bytes, header: bytes) -> tuple[bytes, bytes]:
+def _derive_keys(file_key: bytes, salt: bytes, header: bytes) -> tuple[bytes, bytes]:
+    """Return the segment key and the commitment."""
     info = _CONTEXT + header
-    both = HKDF(algorithm=SHA256(), length=64, salt=salt, info=info).derive(file_key)
-    return both[:32], both[32:]
+    derived = HKDF(algorithm=SHA256(), length=64, salt=salt, info=info).derive(file_key)
+    return derived[:32], derived[32:]
 
 
 def _nonce(index: int, count: int) -> bytes:
@@ -243,6 +245,7 @@ def _nonce(index: int, count: int) -> bytes:
 
 
 def _parse_name(field: bytes) -> str | None:
-    # Reject bytes after a zero byte: otherwise two headers could contain the same name.
+    # Only zero bytes may follow the name: otherwise two different headers could contain the same
+    # name. A zero byte within the text does not match NAME.
     text = field.rstrip(b"\0").decode("ascii", "replace")
     return text if NAME.fullmatch(text) else None

@@ -4,9 +4,9 @@ A root record lists writers, domains and keepers; a key record contains a domain
 
 - Both are canonical JSON, a newline and the owner's signature. Each root record names the SHA-256
   of the previous one.
-- The owner's public key is in every root record and never changes: a reader that pins it cannot be
-  deceived.
-- Each writer with its epoch, each domain with its generation, and each keeper occurs once.
+- The owner's public key is in every root record and never changes. A reader that knows this key
+  beforehand accepts no record that another person signed.
+- Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once.
   Otherwise two readers could use different entries.
 """
 
@@ -39,7 +39,7 @@ class WriterGrant:
     key: bytes  # Ed25519 public key
     domains: tuple[str, ...]
     trusted_through: int | None  # the last trusted sequence number; None: fully trusted
-    trusted_sha256: str | None = None  # of that snapshot's bytes, in hexadecimal, if known
+    trusted_sha256: str | None = None  # of the last trusted snapshot, in hexadecimal, if known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class KeeperGrant:
 
     key: bytes  # Ed25519 public key
     trusted_through: int | None  # the last trusted keep record; None: fully trusted
-    trusted_sha256: str | None = None  # of that record's bytes, in hexadecimal, if known
+    trusted_sha256: str | None = None  # of the last trusted record, in hexadecimal, if known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,9 +104,9 @@ class KeyRecord:
     repository: bytes
     domain: str
     generation: int
-    number: int  # increases when custodians change; the highest counts
+    number: int  # increases when custodians change; the record with the highest is in force
     recipient: str
-    custodians: tuple[str, ...]  # public keys of those who can open it
+    custodians: tuple[str, ...]  # public keys of the people who can open `wrapped`
     wrapped: bytes  # age file of the domain's "AGE-SECRET-KEY-1…" text
 
 
@@ -259,7 +259,7 @@ def _recipient(fields: Fields, where: str) -> str:
 def _trusted_sha256(fields: Fields, where: str) -> str | None:
     sha256 = fields.optional_hexadecimal("trusted_sha256", 32)
     if sha256 is not None and fields.raw("trusted_through") is None:
-        raise Damaged(f"{where} ends a trust with a hash and no number. Verify the vault")
+        raise Damaged(f"{where} has a `trusted_sha256` and no number. Verify the vault")
     return None if sha256 is None else sha256.hex()
 
 

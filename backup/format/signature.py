@@ -50,11 +50,14 @@ def check_signature(context: bytes, data: bytes, public_key: bytes, where: str) 
         raise Damaged(f"{where} has no valid signature: it was damaged or forged") from None
 
 
-def check_stop_sign(kind: str, number: int, data: bytes, public_key: bytes, where: str) -> None:
+def check_later_signature(
+    kind: str, number: int, data: bytes, public_key: bytes, where: str
+) -> None:
     """Raise `Damaged` unless the key signed a record of a later format.
 
-    Whatever a later format changes, context and place of the signature stay the same: so the owner
-    can stop older programs, and nobody else can.
+    Later formats keep the form of the context and the place of the signature. So this version can
+    check that a record which it cannot read is authentic. Such a record stops it, and only the
+    owner of the key can make one.
     """
     check_signature(f"standfast-backup-{number} {kind}".encode(), data, public_key, where)
 
@@ -72,8 +75,8 @@ def signed_value(data: bytes, kind: str, where: str) -> object:
 def claimed_later_format(data: bytes) -> int | None:
     """Return the later format number that a record claims, or None.
 
-    The record is searched, not parsed. The result proves nothing; it selects the signature to
-    check.
+    The record is searched, not parsed. The result proves nothing; it only selects the signature
+    that the caller checks.
     """
     match = _CLAIM.search(data)
     number = FORMAT if match is None else int(match[1])

@@ -7,12 +7,12 @@ A snapshot has a public part, a body encrypted to the domain, and the writer's s
 
 - With the public part, anyone can check history and packs, and a keeper can free space, without
   any key.
-- `packs` are new in this snapshot; `uses` lists the packs of earlier snapshots that it still needs,
-  as bitmaps.
-- `previous` is the last valid snapshot; the slots between it and this one are `burnt`: they
-  contained junk.
-- The long lists are parsed item by item from their text: parsed as a whole they take 25 times their
-  bytes, and a compromised host may sign 64 MiB of anything.
+- `packs` are new in this snapshot. `uses` contains a bitmap for each earlier snapshot: the packs of
+  that snapshot which this one still needs.
+- `previous` is the last valid snapshot before this one. The sequence numbers in between are
+  skipped, because their slots contained junk. The JSON key of the skipped numbers is `burnt`.
+- The three long lists are parsed item by item from their text. Parsed as a whole, they would need
+  25 times their size in memory, and a compromised host may sign a list of 64 MiB.
 """
 
 import re
@@ -47,11 +47,11 @@ MAX_UNREAD_NAMED = 10_000
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 MAX_TREE_DEPTH = 8
 
-# The lists in canonical JSON, each with the key that follows it.
+# The long lists, each with the key that follows it in canonical JSON.
 _LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
-_MAX_OTHER_BYTES = 64 * 1024  # ten times what names and numbers can take
+_MAX_OTHER_BYTES = 64 * 1024  # ten times the largest size of all other fields
 _END = rb"(?:,(?!\Z)|\Z)"
-_BURNT = re.compile(rb"(0|[1-9][0-9]{0,15})" + _END)
+_SKIPPED = re.compile(rb"(0|[1-9][0-9]{0,15})" + _END)
 _PACK = re.compile(rb'\["([0-9a-f]{64})",([1-9][0-9]{0,7})\]' + _END)
 _USE = re.compile(rb'\[([1-9][0-9]{0,9}),"([0-9a-f]*+)"\]' + _END)
 
@@ -65,9 +65,9 @@ class Snapshot:
     epoch: int
     sequence: int
     previous: Link | None
-    burnt: tuple[int, ...]
-    root: Link
-    keep: Link | None  # the last keep record that the writer had seen
+    skipped: tuple[int, ...]
+    root_record: Link
+    keep_record: Link | None  # the last keep record that the writer had seen
     domain: str
     generation: int
     set_name: str
@@ -82,14 +82,14 @@ class Snapshot:
 
         Raise `Damaged` for a bit without a pack.
         """
-        # Check the end first: 64 MiB of bits must not become a list.
+        # Check the position of the last bit first: 64 MiB of bits must not become a list.
         bitmap = self.uses.get(earlier.sequence, b"").rstrip(b"\0")
         if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
             raise Damaged(
                 f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
                 f" {earlier.sequence} does not have. Verify the vault"
             )
-        return [earlier.packs[index][0] for index in set_bits(bitmap)]
+        return [earlier.packs[index][0] for index in bitmap_to_indexes(bitmap)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ class Body:
     started: datetime
     ended: datetime
     id_key: bytes  # the key of blob ids
-    root: BlobRef
+    root_page: BlobRef
     depth: int  # levels of node pages above the leaves; 0: the root is a leaf
     files: int
     directories: int
@@ -110,7 +110,7 @@ class Body:
     sources: tuple[SourceOutcome, ...]
 
 
-def make_bitmap(indices: set[int]) -> bytes:
+def indexes_to_bitmap(indices: set[int]) -> bytes:
     """Return a bitmap with one bit per index, lowest bit first."""
     bits = bytearray(max(indices, default=-1) // 8 + 1)
     for index in indices:
@@ -118,7 +118,7 @@ def make_bitmap(indices: set[int]) -> bytes:
     return bytes(bits)
 
 
-def set_bits(bitmap: bytes) -> list[int]:
+def bitmap_to_indexes(bitmap: bytes) -> list[int]:
     """Return the indexes of the set bits, in order."""
     return [
         8 * position + bit
@@ -135,7 +135,7 @@ def seal_body(body: Body, recipient: str) -> bytes:
         "started": to_time(body.started),
         "ended": to_time(body.ended),
         "id_key": body.id_key.hex(),
-        "root": ref_to_json(body.root),
+        "root": ref_to_json(body.root_page),
         "depth": body.depth,
         "files": body.files,
         "directories": body.directories,
@@ -189,7 +189,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
         started=fields.time("started"),
         ended=fields.time("ended"),
         id_key=fields.hexadecimal("id_key", 32),
-        root=ref_from_json(fields.raw("root"), where),
+        root_page=ref_from_json(fields.raw("root"), where),
         depth=fields.integer("depth", high=MAX_TREE_DEPTH),
         files=fields.integer("files"),
         directories=fields.integer("directories"),
@@ -210,9 +210,9 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
         "epoch": snapshot.epoch,
         "sequence": snapshot.sequence,
         "previous": link_to_json(snapshot.previous),
-        "burnt": list(snapshot.burnt),
-        "root": link_to_json(snapshot.root),
-        "keep": link_to_json(snapshot.keep),
+        "burnt": list(snapshot.skipped),
+        "root": link_to_json(snapshot.root_record),
+        "keep": link_to_json(snapshot.keep_record),
         "domain": snapshot.domain,
         "generation": snapshot.generation,
         "set": snapshot.set_name,
@@ -226,7 +226,7 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
         raise UsageError(
             f"snapshot {snapshot.sequence}: it would have {len(data):,} bytes, and at most"
             f" {MAX_SNAPSHOT_BYTES:,} can be read. Split the largest file of set"
-            f" {snapshot.set_name}, or give it a set of its own"
+            f" {snapshot.set_name}, or move it to another set"
         )
     return data
 
@@ -239,7 +239,7 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
     end = data.find(b"\n", 0, len(data) - SIGNATURE_BYTES)
     if end < 0:
         raise Damaged(f"{where} is not a snapshot. Verify the vault")
-    other_fields, burnt, packs, uses = _split_lists(data[:end])
+    other_fields, skipped, packs, uses = _split_lists(data[:end])
     if len(other_fields) > _MAX_OTHER_BYTES:
         raise Damaged(f"{where} is not a valid snapshot. Verify the vault")
     value = from_json(other_fields, where)
@@ -254,9 +254,9 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
         epoch=fields.integer("epoch"),
         sequence=fields.integer("sequence", 1, MAX_NUMBER),
         previous=optional_link_from_json(fields.raw("previous"), where),
-        burnt=tuple(_burnt(burnt, where)),
-        root=link_from_json(fields.raw("root"), where),
-        keep=optional_link_from_json(fields.raw("keep"), where),
+        skipped=tuple(_skipped_numbers(skipped, where)),
+        root_record=link_from_json(fields.raw("root"), where),
+        keep_record=optional_link_from_json(fields.raw("keep"), where),
         domain=fields.name("domain"),
         generation=fields.integer("generation", high=MAX_GENERATION),
         set_name=fields.name("set"),
@@ -291,9 +291,10 @@ def _state(text: str, where: str) -> State:
 
 
 def _split_lists(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
-    """Cut the items of the lists out of the public part.
+    """Cut the items of the long lists out of the public part.
 
-    Return empty lists if one list is not between the keys that precede and follow it.
+    Return the remaining JSON, then the items of each list. If a list is missing, or is not followed
+    by its next key in `_LISTS`, return the whole public part and no items.
     """
     other_fields, items, end = [], [], 0
     for name, next_key in _LISTS:
@@ -306,8 +307,8 @@ def _split_lists(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryvi
         other_fields.append(memoryview(public)[end:start])
         items.append(memoryview(public)[start:closing])
         end = closing
-    burnt, packs, uses = items
-    return b"".join([*other_fields, memoryview(public)[end:]]), burnt, packs, uses
+    skipped, packs, uses = items
+    return b"".join([*other_fields, memoryview(public)[end:]]), skipped, packs, uses
 
 
 def _items(
@@ -322,9 +323,9 @@ def _items(
         end = match.end()
 
 
-def _burnt(text: memoryview, where: str) -> Iterator[int]:
+def _skipped_numbers(text: memoryview, where: str) -> Iterator[int]:
     previous = -1
-    for match in _items(_BURNT, text, "skipped sequence number", where):
+    for match in _items(_SKIPPED, text, "skipped sequence number", where):
         number = int(match[1])
         check_ascending((previous, number), "sequence numbers", where)
         yield number
@@ -340,7 +341,7 @@ def _pack(match: re.Match[bytes], where: str) -> tuple[str, int]:
 
 def _check_order(snapshot: Snapshot, where: str) -> None:
     previous = 0 if snapshot.previous is None else snapshot.previous.number
-    slots = chain((previous,), snapshot.burnt, (snapshot.sequence,))
+    slots = chain((previous,), snapshot.skipped, (snapshot.sequence,))
     check_ascending(slots, "sequence numbers", where)
     uses = chain((0,), snapshot.uses, (snapshot.sequence,))
     check_ascending(uses, "uses of earlier snapshots", where)

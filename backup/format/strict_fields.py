@@ -123,7 +123,7 @@ def check_format(value: object, kind: str, where: str) -> None:
 def check_ascending(values: Iterable[Any], label: str, where: str) -> None:
     """Raise `Damaged` unless each value is greater than the previous one.
 
-    So a list has only one order.
+    This check leaves only one valid order for each list.
     """
     if any(previous >= after for previous, after in pairwise(values)):
         raise Damaged(f"{where} has {label} out of order or twice. Verify the vault")
@@ -136,7 +136,8 @@ def from_base64(value: object, where: str) -> bytes:
             decoded = base64.b64decode(value, validate=True)
         except ValueError:
             decoded = b""
-        # The unused bits of the last character must be zero: two texts must not be one value.
+        # The unused bits of the last character must be zero: two different texts must not decode to
+        # the same value.
         if base64.b64encode(decoded).decode() == value:
             return decoded
     raise Damaged(f"{where} has invalid base64. Verify the vault")
@@ -149,7 +150,8 @@ def from_hex(value: object, size: int, where: str) -> bytes:
             decoded = bytes.fromhex(value)
         except ValueError:
             decoded = b""
-        # fromhex accepts upper case and white space: two texts must not be one value.
+        # fromhex accepts upper case and white space: two different texts must not decode to the
+        # same value.
         if len(decoded) == size and decoded.hex() == value:
             return decoded
     raise Damaged(f"{where} has an invalid hexadecimal value. Verify the vault")

@@ -51,7 +51,7 @@ class Page:
 
 def top_page(body: Body) -> Page:
     """Return the top page."""
-    return Page(ref=body.root, depth=body.depth, listed=None)
+    return Page(ref=body.root_page, depth=body.depth, listed=None)
 
 
 def pages_below(reader: BlobReader, page: Page) -> list[Page]:

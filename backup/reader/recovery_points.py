@@ -63,7 +63,7 @@ class RecoveryPoints:
                     if previous is not None and leaves_out(slot, previous):
                         self._forks[writer, previous.sequence] = slot.sequence
                     previous = slot
-                    for sequence in slot.snapshot.burnt:
+                    for sequence in slot.snapshot.skipped:
                         self.damaged.pop((writer, sequence), None)
                 elif not slot.is_distrusted:
                     junk[slot.sequence] = slot.stored

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
-from backup.findings import FROM_A_COPY, LOOK, Findings
+from backup.findings import FIND_AUTHOR, FROM_A_COPY, Findings
 from backup.format.keep_record import keep_from_bytes
 from backup.format.object_names import (
     FORMATS,
@@ -208,10 +208,10 @@ class _VaultCopy:
         """Return the records that count, and those that a snapshot saw."""
         counted = {link.number for link in self._log.links}
         seen = {
-            (snapshot.keep.number, snapshot.keep.sha256)
+            (snapshot.keep_record.number, snapshot.keep_record.sha256)
             for history in self._histories.values()
             for snapshot in history.snapshots.values()
-            if snapshot.keep is not None
+            if snapshot.keep_record is not None
         }
         return sorted(
             number
@@ -279,8 +279,8 @@ class _VaultCopy:
         for writer, history in self._histories.items():
             through = -1
             for sequence, snapshot in sorted(history.snapshots.items()):
-                if snapshot.keep is not None:
-                    through = max(through, snapshot.keep.number)
+                if snapshot.keep_record is not None:
+                    through = max(through, snapshot.keep_record.number)
                 # The copy has the packs of its snapshots, so nothing needs to precede those.
                 is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
@@ -337,7 +337,7 @@ class _VaultCopy:
     def _report_problems(self) -> None:
         for name, problem in self._log.problems:
             self._findings.warning(
-                name, f"{problem}; it was not copied", LOOK, kind="no keep record"
+                name, f"{problem}; it was not copied", FIND_AUTHOR, kind="no keep record"
             )
         for history in self._histories.values():
             history.check(self._findings)

@@ -10,7 +10,7 @@
   rules              retention by time
   retention_plan     what a run would change; pure
   lock_extension     which locks to extend, and which prevent a removal
-  storage_forecast   what the stored bytes are for, and when they can be freed
+  storage_forecast   which packs are needed, and when the others can be freed
 
 The keeper's records themselves belong in `trust.retention_log`.
 """

@@ -1,8 +1,9 @@
 """Keeper key: a file that the owner makes for the keeper's machine.
 
-- The machine is not the writer's. The key signs keep records and decrypts nothing.
-- Somebody with this key and the keeper's rights at the store can expire recovery points that are no
-  longer locked, in two steps and after seven days. So the key is not stored on the backup host.
+- The keeper's machine is not a backup host. The key signs keep records and decrypts nothing.
+- Somebody with this key and the keeper's rights at the store can expire recovery points, and remove
+  their packs after seven days, once the packs are no longer locked. So the key is not stored on a
+  backup host.
 """
 
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class Keeper:
             )
         except Damaged:
             raise Damaged(
-                f"{path}: not a valid keeper's key. Bring it back from a copy, or let the owner "
+                f"{path}: not a valid keeper's key. Restore it from a copy, or let the owner "
                 "retire this keeper and set another keeper."
             ) from None
 
@@ -61,5 +62,5 @@ class Keeper:
 
     @property
     def public_key(self) -> bytes:
-        """Return the public key that the root record must name."""
+        """Return the public key that the root record must name for the keeper."""
         return self.key.public_key().public_bytes_raw()

@@ -1,9 +1,11 @@
 """Lock extension: which locks to extend, and which prevent a removal.
 
-- The lock of a live object is extended to the bucket's full default time once less than half of it
-  is left: packs of unexpired recovery points, every snapshot, and everything under `pub/`.
-- A version in its first half is not queried: its default lock covers it.
-- The keeper extends locks, not the writer: a compromised writer could inflate the bill for years.
+- Live objects are the packs of unexpired recovery points, every snapshot, and everything under
+  `pub/`. Once less than half of the bucket's default lock time is left on a live object, its lock
+  is extended to the full time.
+- The lock of an object that is younger than half of the default lock time is not queried.
+- The keeper extends locks, not the writer: a compromised writer could lock junk for years, at the
+  organisation's cost.
 - If the store refuses to extend a lock, the object is reported, and the other locks are extended
   nevertheless.
 """
@@ -14,7 +16,7 @@ from typing import TypeVar
 
 from backup.errors import NotFound, UsageError
 from backup.format.keep_record import PackId
-from backup.retention.vault_state import VaultState, Watch, no_progress, with_progress
+from backup.retention.vault_state import ProgressCallback, VaultState, no_progress, with_progress
 from backup.stores import Stat
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
@@ -26,17 +28,20 @@ T = TypeVar("T")
 
 def find_expiring_locks(
     vault: KeeperStore,
-    view: VaultState,
+    state: VaultState,
     live: Collection[PackId],
     clock: datetime,
-    progress: Watch = no_progress,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names with less than half of their lock left, and problems."""
+    """Return the names of live objects with less than half of their lock left.
+
+    Also return the store's refusals, as problems. `clock` is the store's time.
+    """
     half = _half(vault)
     if half is None:
         return (), ()
-    live_packs = (view.packs[pack] for pack in live if pack in view.packs)
-    stats: list[Stat] = [*vault.list(PUBLIC), *view.snapshots, *live_packs]
+    live_packs = (state.packs[pack] for pack in live if pack in state.packs)
+    stats: list[Stat] = [*vault.list(PUBLIC), *state.snapshots, *live_packs]
     candidates = [stat.name for stat in stats if stat.modified + half <= clock]
 
     def is_due(name: str) -> bool:
@@ -46,26 +51,35 @@ def find_expiring_locks(
             return False  # gone meanwhile; `verify` reports missing objects
         return until is None or until < clock + half
 
-    due, problems = _act_on_each(vault, candidates, is_due, "looking at locks", progress)
+    due, problems = _call_for_each(vault, candidates, is_due, "looking at locks", progress)
     return tuple(name for name, is_expiring in due.items() if is_expiring), problems
 
 
 def extend_locks(
-    vault: KeeperStore, names: Collection[str], clock: datetime, progress: Watch = no_progress
+    vault: KeeperStore,
+    names: Collection[str],
+    clock: datetime,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Extend locks to the full default time; return names and problems."""
+    """Extend locks to the full default time.
+
+    Return the names of the objects with an extended lock, and the store's refusals, as problems.
+    """
     lock = vault.describe().lock
     if lock is None:
         return (), ()
     until = clock + timedelta(days=lock.days)
-    done, problems = _act_on_each(
+    done, problems = _call_for_each(
         vault, names, lambda name: vault.extend_lock(name, until), "extending locks", progress
     )
     return tuple(done), problems
 
 
 def find_locks(
-    vault: KeeperStore, names: Collection[str], clock: datetime, progress: Watch = no_progress
+    vault: KeeperStore,
+    names: Collection[str],
+    clock: datetime,
+    progress: ProgressCallback = no_progress,
 ) -> dict[str, datetime]:
     """Return the objects that are locked now, with the end of the lock."""
     if vault.describe().lock is None:
@@ -89,24 +103,27 @@ def _half(vault: KeeperStore) -> timedelta | None:
     return None if lock is None else timedelta(days=lock.days) / 2
 
 
-def _act_on_each(
+def _call_for_each(
     vault: KeeperStore,
     names: Collection[str],
-    act: Callable[[str], T],
+    call: Callable[[str], T],
     action: str,
-    progress: Watch,
+    progress: ProgressCallback,
 ) -> tuple[dict[str, T], tuple[str, ...]]:
-    """Act on each name; collect refusals as problems, raise other errors."""
+    """Call a function for each name.
+
+    Return the results by name, and refusals as problems. Raise other errors.
+    """
     problems: list[str] = []
     done: dict[str, T] = {}
 
-    def act_or_refusal(name: str) -> T | UsageError:
+    def call_or_refusal(name: str) -> T | UsageError:
         try:
-            return act(name)
+            return call(name)
         except UsageError as error:
             return error
 
-    answers = run_concurrently(act_or_refusal, names, vault.calls_at_once)
+    answers = run_concurrently(call_or_refusal, names, vault.calls_at_once)
     for name, result in zip(
         names, with_progress(answers, action, len(names), progress), strict=True
     ):

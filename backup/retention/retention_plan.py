@@ -1,16 +1,18 @@
 """Retention plan: what a run would expire and remove, and its limit.
 
+- A recovery point has expired once a keep record names it as expired. A remaining recovery point
+  is one that has not expired and that this run does not expire.
 - A pack is marked if no remaining recovery point needs it and it is over 30 days old by the store's
-  clock. It is dropped after seven days with a mark, if no recovery point without a recorded expiry
-  needs it.
-- A marked pack that a recovery point needs is unmarked.
-- A dropped pack that still exists is removed by the next run, unless a recovery point without a
-  recorded expiry needs it.
-- Nothing of a blocked writer is removed, even if its removal was recorded, and all its locks are
-  extended: the needs of its recovery points are unknown.
+  clock. It is dropped seven days later, if then every recovery point that needs it has expired by
+  an earlier record.
+- A marked pack that a remaining recovery point needs is unmarked.
+- A dropped pack that still exists is removed by the next run, under the same condition as a drop.
+- A writer is blocked if one of its snapshots is missing or unreadable: the packs that this snapshot
+  needs are unknown. Nothing of a blocked writer is removed, even if its drop was recorded, and all
+  its locks are extended.
 - One run marks and drops as many packs as fit into its records; the next runs continue.
 - A run that would expire more than a fifth of the recovery points is refused as a whole. Interim
-  recovery points that a later run replaced, and those that nobody can open any more, do not count.
+  recovery points, and those of an erased domain, do not count.
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -25,14 +27,14 @@ from backup.retention.vault_state import VaultState
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)
 MAX_EXPIRED_PERCENT = 20
-MAX_PER_RECORD = MAX_LISTED // 4  # of each list: four share a record; the next run continues
+MAX_PER_RECORD = MAX_LISTED // 4  # packs of each list; four lists share a record
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CLOCK_JUMPED = timedelta(days=60)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionPlan:
-    """Changes of a run; locks may still prevent `drop` and `leftover`."""
+    """Changes of a run; locks may still prevent the removal of packs."""
 
     clock: datetime  # the store's
     expire: tuple[SnapshotId, ...] = ()
@@ -42,7 +44,7 @@ class RetentionPlan:
     drop: tuple[PackId, ...] = ()
     leftover: tuple[PackId, ...] = ()  # dropped by an earlier run, but still there
     live: frozenset[PackId] = frozenset()  # needed by a remaining recovery point
-    # When each needed pack is needed last; None: no end known.
+    # For each needed pack, the time until which it is needed; None if no end is known.
     last_needed: Mapping[PackId, datetime | None]
     blocked_packs: frozenset[PackId] = frozenset()  # packs of blocked writers
     refusal: str | None = None  # why the plan must not be executed
@@ -51,7 +53,7 @@ class RetentionPlan:
     def packs_to_protect(self) -> Collection[PackId]:
         """Return the packs that must stay locked.
 
-        If nothing may expire, these are all packs that any recovery point needs.
+        If the plan is refused, these are all packs that any unexpired recovery point needs.
         """
         needed = self.live if self.refusal is None else self.last_needed.keys()
         return needed | self.blocked_packs
@@ -96,7 +98,7 @@ def check_clocks(store: datetime, local: datetime, last: datetime | None) -> Non
 
 
 def plan_retention(
-    view: VaultState,
+    state: VaultState,
     rules: RetentionRules,
     clock: datetime,
     *,
@@ -104,26 +106,26 @@ def plan_retention(
     max_percent: int = MAX_EXPIRED_PERCENT,
 ) -> RetentionPlan:
     """Plan a run; packs of blocked writers change only by being unmarked."""
-    log = view.log
-    ends = expiry_times(view.points, rules)
+    log = state.log
+    ends = expiry_times(state.points, rules)
     expiring = {
         point.id: point
-        for point in view.points
-        if (end := ends[point.id]) is not None and end <= clock and point.id[0] not in view.blocked
+        for point in state.points
+        if (end := ends[point.id]) is not None and end <= clock and point.id[0] not in state.blocked
     }
     lost = [
         id_
-        for id_, stored in view.unreadable
-        if stored + rules.longest <= clock and id_[0] in view.blocked
+        for id_, stored in state.unreadable
+        if stored + rules.longest <= clock and id_[0] in state.blocked
     ]
-    last_needed, live = _needed_packs(view, ends, expiring)
+    last_needed, live = _needed_packs(state, ends, expiring)
     free = [
         pack
-        for pack in view.packs
-        if pack not in live and pack[0] not in view.blocked and pack not in log.dropped
+        for pack in state.packs
+        if pack not in live and pack[0] not in state.blocked and pack not in log.dropped
     ]
     counted = {
-        point.id for point in view.points if point.state != "interim" and point.erased is None
+        point.id for point in state.points if point.state != "interim" and point.erased is None
     }
     leaving = counted & expiring.keys()
     refusal = None
@@ -140,31 +142,31 @@ def plan_retention(
         mark=_limit(
             pack
             for pack in free
-            if pack not in log.marked and view.packs[pack].modified + MARK_AGE < clock
+            if pack not in log.marked and state.packs[pack].modified + MARK_AGE < clock
         ),
         unmark=_limit(pack for pack in log.marked if pack in live),
         distrust=_limit(
             pack
             for pack in set(distrust) - log.distrusted
-            if any(grant.id == pack[0] for grant in view.trust.root.writers)
+            if any(grant.id == pack[0] for grant in state.trust.root.writers)
         ),
         drop=_limit(
             pack
             for pack, since in log.marked.items()
             if since + DROP_AFTER <= clock
             and pack not in last_needed
-            and pack[0] not in view.blocked
+            and pack[0] not in state.blocked
         ),
         leftover=tuple(
             sorted(
                 pack
                 for pack in log.dropped
-                if pack in view.packs and pack not in last_needed and pack[0] not in view.blocked
+                if pack in state.packs and pack not in last_needed and pack[0] not in state.blocked
             )
         ),
         live=frozenset(live),
         last_needed=last_needed,
-        blocked_packs=frozenset(pack for pack in view.packs if pack[0] in view.blocked),
+        blocked_packs=frozenset(pack for pack in state.packs if pack[0] in state.blocked),
         refusal=refusal,
     )
 
@@ -174,9 +176,9 @@ def _limit(packs: Iterable[PackId]) -> tuple[PackId, ...]:
 
 
 def _needed_packs(
-    view: VaultState, ends: Mapping[SnapshotId, datetime | None], expiring: Container[SnapshotId]
+    state: VaultState, ends: Mapping[SnapshotId, datetime | None], expiring: Container[SnapshotId]
 ) -> tuple[dict[PackId, datetime | None], set[PackId]]:
-    """Return the last time each pack is needed, and the live packs."""
+    """Return until when each pack is needed, and the live packs."""
     last_needed: dict[PackId, datetime | None] = {}
     live: set[PackId] = set()
 
@@ -184,9 +186,9 @@ def _needed_packs(
         end = ends[id_]
         return float("inf") if end is None else end.timestamp()
 
-    # In order of expiry, so that the last recovery point that needs a pack decides.
-    for point in sorted(view.points, key=lambda point: expiry_or_infinity(point.id)):
-        needs = [(point.id[0], sha256) for sha256 in view.needs(point.id)]
+    # In the order of expiry: for each pack, the recovery point that expires last decides.
+    for point in sorted(state.points, key=lambda point: expiry_or_infinity(point.id)):
+        needs = [(point.id[0], sha256) for sha256 in state.find_needed_packs(point.id)]
         last_needed.update(dict.fromkeys(needs, ends[point.id]))
         if point.id not in expiring:
             live.update(needs)

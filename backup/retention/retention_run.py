@@ -2,19 +2,19 @@
 
 One run, in this order:
 
-1. Read everything. Stop if a clock is not plausible; nothing was changed.
-2. Extend the locks of live objects. Stop if more than a fifth of the recovery points would expire:
-   no record was written, and the packs of those recovery points were locked for longer too.
+1. Read the records, snapshots and pack names. If a clock is not plausible, stop without a change.
+2. Extend the locks of live objects. If more than a fifth of the recovery points would expire, stop:
+   no record is put, and the locks of packs that these recovery points need were extended too.
 3. Remove packs that an earlier run dropped but did not remove.
-4. Put a record: what expires, what is marked or unmarked, what is distrusted.
-5. Read everything again. Put a record of the packs to drop: marked for seven days, needed by no
-   recovery point, not locked. Only then remove them.
+4. Put a record with the recovery points that expire, and the packs that are marked, unmarked or
+   distrusted.
+5. Read again. Put a record of the packs to drop: packs that were marked for seven days, that no
+   recovery point needs, and that are not locked. Only then remove these packs.
 
 Rules
-- The first put of a record number wins: a keeper that finds its number taken reads again and plans
-  again.
-- A run that is interrupted leaves either nothing, or a record that the next run completes.
-- A pack that is still locked stays marked, is reported, and is tried again by the next run.
+- The first put of a record number wins. A keeper that finds its number taken reads and plans again.
+- An interrupted run leaves either no record, or a record that the next run completes.
+- A pack that is still locked stays marked and is reported; the next run tries it again.
 - No domain key is needed, and no pack is opened.
 """
 
@@ -35,7 +35,13 @@ from backup.retention.retention_plan import (
 )
 from backup.retention.rules import RetentionRules
 from backup.retention.storage_forecast import StorageForecast, forecast_storage
-from backup.retention.vault_state import Reader, VaultState, Watch, no_progress, with_progress
+from backup.retention.vault_state import (
+    ProgressCallback,
+    Reader,
+    VaultState,
+    no_progress,
+    with_progress,
+)
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
 
@@ -44,7 +50,7 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizedPack:
-    """A pack and its size; 0 if it is gone."""
+    """A pack and its size; the size is 0 if the store no longer has it."""
 
     pack: PackId
     size_bytes: int
@@ -72,9 +78,9 @@ class RetentionResult:
     distrusted: tuple[PackId, ...]
     dropped: tuple[SizedPack, ...]  # recorded in this run
     removed: tuple[SizedPack, ...]  # including packs that an earlier run dropped
-    locked: tuple[LockedPack, ...]  # tried again by the next run
-    extended: tuple[str, ...]  # names whose lock was extended
-    problems: tuple[str, ...]  # failures and anomalies; everything else was done
+    locked: tuple[LockedPack, ...]  # not removed because of a lock; the next run tries again
+    extended: tuple[str, ...]  # names of objects with an extended lock
+    problems: tuple[str, ...]  # failures and anomalies, which did not stop the run
     refusal: str | None = None  # of a plan: why a run would stop
     hold: str | None = None  # why nothing expires, though locks are extended
 
@@ -94,14 +100,15 @@ def run_retention(
     is_clock_right: bool = False,
     max_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    progress: Watch = no_progress,
+    progress: ProgressCallback = no_progress,
 ) -> RetentionResult:
     """Run retention once; repeating it after any error is safe.
 
-    `now` is this machine's clock, compared with the store's; `is_clock_right` states that a person
-    has checked both. At most `max_percent` of the recovery points may expire. During a `hold`,
-    nothing expires or is dropped; the locks of everything that a recovery point needs are extended.
-    `progress` is called with phase, amount done and total.
+    `now` is this machine's clock, which is compared with the store's. `is_clock_right` states that
+    a person has checked both clocks; they are not compared then. At most `max_percent` of the
+    recovery points may expire. `hold` is the reason of a retention hold: nothing expires or is
+    dropped, and the locks of all packs that recovery points need are extended. `progress` is called
+    with the action, the number of objects done, and their total.
 
     Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner has not granted this
     keeper, or the store refuses it) or `StoreUnavailable` (try again later).
@@ -113,7 +120,7 @@ def run_retention(
         try:
             return run.run()
         except AlreadyThere:
-            continue  # another keeper was first: read its record and start over
+            continue  # another keeper was first: read its record and plan again
     raise AlreadyThere(
         f"keep records: other keepers wrote {_ATTEMPTS} records while this run was planning. Run "
         "one keeper at a time."
@@ -130,7 +137,7 @@ def plan_retention_run(
     is_clock_right: bool = False,
     max_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    progress: Watch = no_progress,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[RetentionResult, StorageForecast]:
     """Plan a run without changes and without a key.
 
@@ -138,37 +145,37 @@ def plan_retention_run(
     implausible clock is the plan's `refusal`.
     """
     clock = vault.clock()
-    view = Reader(vault=vault, owner=owner, progress=progress).read()
-    plan = plan_retention(view, rules, clock, distrust=distrust, max_percent=max_percent)
+    state = Reader(vault=vault, owner=owner, progress=progress).read()
+    plan = plan_retention(state, rules, clock, distrust=distrust, max_percent=max_percent)
     refusal = None if hold is not None else plan.refusal
     if hold is not None:
         plan = plan.without_changes(hold)
     if not is_clock_right:
         try:
-            check_clocks(clock, now(), view.log.created)
+            check_clocks(clock, now(), state.log.created)
         except RetentionStopped as error:
             refusal = str(error)
-    names, problems = find_expiring_locks(vault, view, plan.packs_to_protect, clock, progress)
-    droppable, locked = _split_by_lock(vault, view, plan.drop, clock, progress)
-    leftover, locked_leftover = _split_by_lock(vault, view, plan.leftover, clock, progress)
+    names, problems = find_expiring_locks(vault, state, plan.packs_to_protect, clock, progress)
+    droppable, locked = _split_by_lock(vault, state, plan.drop, clock, progress)
+    leftover, locked_leftover = _split_by_lock(vault, state, plan.leftover, clock, progress)
     return (
         RetentionResult(
             is_plan=True,
             clock=clock,
             records=(),
             expired=plan.expire,
-            marked=tuple(_with_size(view, pack) for pack in plan.mark),
+            marked=tuple(_with_size(state, pack) for pack in plan.mark),
             unmarked=plan.unmark,
             distrusted=plan.distrust,
-            dropped=tuple(_with_size(view, pack) for pack in droppable),
-            removed=tuple(_with_size(view, pack) for pack in (*leftover, *droppable)),
+            dropped=tuple(_with_size(state, pack) for pack in droppable),
+            removed=tuple(_with_size(state, pack) for pack in (*leftover, *droppable)),
             locked=(*locked, *locked_leftover),
             extended=names,
-            problems=(*_warnings(view, plan), *problems),
+            problems=(*_warnings(state, plan), *problems),
             refusal=refusal,
             hold=hold,
         ),
-        forecast_storage(vault, view, plan, progress),
+        forecast_storage(vault, state, plan, progress),
     )
 
 
@@ -185,7 +192,7 @@ class _Run:
         is_clock_right: bool,
         max_percent: int,
         hold: str | None,
-        progress: Watch,
+        progress: ProgressCallback,
     ) -> None:
         self._vault = vault
         self._keeper = keeper
@@ -206,49 +213,49 @@ class _Run:
         self._problems: dict[str, None] = {}
 
     def run(self) -> RetentionResult:
-        """Run all steps; `AlreadyThere` if another keeper's record came between."""
-        clock, view = self._read_state()
-        plan = self._plan(view, clock)
+        """Run all steps; raise `AlreadyThere` if another keeper put a record."""
+        clock, state = self._read_state()
+        plan = self._plan(state, clock)
         if self._hold is not None:
             plan = plan.without_changes(self._hold)
         names, problems = find_expiring_locks(
-            self._vault, view, plan.packs_to_protect, clock, self._progress
+            self._vault, state, plan.packs_to_protect, clock, self._progress
         )
         extended, extension_problems = extend_locks(self._vault, names, clock, self._progress)
         self._extended += extended
-        self._add_problems(*_warnings(view, plan), *problems, *extension_problems)
+        self._add_problems(*_warnings(state, plan), *problems, *extension_problems)
         if self._hold is not None:
             return replace(self._result(clock), hold=self._hold)
         if plan.refusal is not None:
             raise RetentionStopped(plan.refusal)
-        self._remove(view, plan.leftover, clock)
+        self._remove(state, plan.leftover, clock)
         if plan.has_first_record:
             self._put(
-                view,
+                state,
                 clock,
                 expired=plan.expire,
                 marked=plan.mark,
                 unmarked=plan.unmark,
                 distrusted=plan.distrust,
             )
-            self._recorded_plans.append((plan, view))
+            self._recorded_plans.append((plan, state))
         if plan.drop:
             self._drop()
         return self._result(clock)
 
     def _drop(self) -> None:
-        clock, view = self._read_state()
-        due = self._plan(view, clock).drop
-        drop, locked = _split_by_lock(self._vault, view, due, clock, self._progress)
+        clock, state = self._read_state()
+        due = self._plan(state, clock).drop
+        drop, locked = _split_by_lock(self._vault, state, due, clock, self._progress)
         self._locked.update((pack.pack, pack) for pack in locked)
         if drop:
-            self._put(view, clock, dropped=drop)
-            self._dropped += [_with_size(view, pack) for pack in drop]
-            self._remove(view, drop, clock)
+            self._put(state, clock, dropped=drop)
+            self._dropped += [_with_size(state, pack) for pack in drop]
+            self._remove(state, drop, clock)
 
     def _read_state(self) -> tuple[datetime, VaultState]:
-        view = self._reader.read()
-        root = view.trust.root
+        state = self._reader.read()
+        root = state.trust.root
         if root.repository != self._keeper.repository:
             raise UsageError(
                 "store: it belongs to another repository than this keeper. Check the keeper's file."
@@ -263,17 +270,17 @@ class _Run:
             )
         clock = self._vault.clock()
         if not self._is_clock_right:
-            check_clocks(clock, self._now(), view.log.created)
-        return clock, view
+            check_clocks(clock, self._now(), state.log.created)
+        return clock, state
 
-    def _plan(self, view: VaultState, clock: datetime) -> RetentionPlan:
+    def _plan(self, state: VaultState, clock: datetime) -> RetentionPlan:
         return plan_retention(
-            view, self._rules, clock, distrust=self._distrust, max_percent=self._max_percent
+            state, self._rules, clock, distrust=self._distrust, max_percent=self._max_percent
         )
 
     def _put(
         self,
-        view: VaultState,
+        state: VaultState,
         clock: datetime,
         *,
         expired: Collection[SnapshotId] = (),
@@ -282,12 +289,12 @@ class _Run:
         distrusted: Collection[PackId] = (),
         dropped: Collection[PackId] = (),
     ) -> None:
-        number = view.log.next_number
+        number = state.log.next_number
         record = KeepRecord(
             repository=self._keeper.repository,
             number=number,
-            previous=view.log.head,
-            root=view.trust.links[-1],
+            previous=state.log.head,
+            root_record=state.trust.links[-1],
             created=clock,
             expired=tuple(expired),
             marked=tuple(marked),
@@ -298,9 +305,9 @@ class _Run:
         self._vault.put(keep_name(number), keep_to_bytes(record, self._keeper.key))
         self._records.append(keep_name(number))
 
-    def _remove(self, view: VaultState, packs: Collection[PackId], clock: datetime) -> None:
+    def _remove(self, state: VaultState, packs: Collection[PackId], clock: datetime) -> None:
         def remove(pack: PackId) -> SizedPack | LockedPack | UsageError:
-            sized = _with_size(view, pack)
+            sized = _with_size(state, pack)
             try:
                 self._vault.remove(pack_name(*pack))
             except Locked:
@@ -323,15 +330,15 @@ class _Run:
         self._problems.update(dict.fromkeys(problems))
 
     def _result(self, clock: datetime) -> RetentionResult:
-        first = self._recorded_plans
+        recorded = self._recorded_plans
         return RetentionResult(
             is_plan=False,
             clock=clock,
             records=tuple(self._records),
-            expired=tuple(id_ for plan, _ in first for id_ in plan.expire),
-            marked=tuple(_with_size(view, pack) for plan, view in first for pack in plan.mark),
-            unmarked=tuple(pack for plan, _ in first for pack in plan.unmark),
-            distrusted=tuple(pack for plan, _ in first for pack in plan.distrust),
+            expired=tuple(id_ for plan, _ in recorded for id_ in plan.expire),
+            marked=tuple(_with_size(state, pack) for plan, state in recorded for pack in plan.mark),
+            unmarked=tuple(pack for plan, _ in recorded for pack in plan.unmark),
+            distrusted=tuple(pack for plan, _ in recorded for pack in plan.distrust),
             dropped=tuple(self._dropped),
             removed=tuple(self._removed.values()),
             locked=tuple(self._locked.values()),
@@ -342,41 +349,41 @@ class _Run:
 
 def _split_by_lock(
     vault: KeeperStore,
-    view: VaultState,
+    state: VaultState,
     packs: Collection[PackId],
     clock: datetime,
-    progress: Watch,
+    progress: ProgressCallback,
 ) -> tuple[tuple[PackId, ...], tuple[LockedPack, ...]]:
-    """Split packs into those that may be removed now and those locked."""
-    names = {pack: pack_name(*pack) for pack in packs if pack in view.packs}
+    """Split packs into packs that may be removed now, and locked packs."""
+    names = {pack: pack_name(*pack) for pack in packs if pack in state.packs}
     locks = find_locks(vault, list(names.values()), clock, progress)
-    without_changes = tuple(
-        LockedPack(pack=pack, size_bytes=view.packs[pack].size_bytes, until=locks[name])
+    locked = tuple(
+        LockedPack(pack=pack, size_bytes=state.packs[pack].size_bytes, until=locks[name])
         for pack, name in names.items()
         if name in locks
     )
-    locked_packs = {pack.pack for pack in without_changes}
-    return tuple(pack for pack in packs if pack not in locked_packs), without_changes
+    locked_packs = {pack.pack for pack in locked}
+    return tuple(pack for pack in packs if pack not in locked_packs), locked
 
 
-def _with_size(view: VaultState, pack: PackId) -> SizedPack:
-    stat = view.packs.get(pack)
+def _with_size(state: VaultState, pack: PackId) -> SizedPack:
+    stat = state.packs.get(pack)
     return SizedPack(pack=pack, size_bytes=0 if stat is None else stat.size_bytes)
 
 
-def _warnings(view: VaultState, plan: RetentionPlan) -> list[str]:
-    warnings = [problem for _, problem in (*view.trust.problems, *view.log.problems)]
+def _warnings(state: VaultState, plan: RetentionPlan) -> list[str]:
+    warnings = [problem for _, problem in (*state.trust.problems, *state.log.problems)]
     warnings += [
         f"writer {writer}: nothing expires or is freed until this is repaired: {reason}"
-        for writer, reason in view.blocked.items()
+        for writer, reason in state.blocked.items()
     ]
-    missing = [pack for pack in plan.live if pack not in view.packs]
+    missing = [pack for pack in plan.live if pack not in state.packs]
     if missing:
         warnings.append(
-            f"{len(missing)} packs that recovery points need are missing. `verify` names them, "
-            "and `standfast backup keep --distrust` takes its report."
+            f"{len(missing)} packs that recovery points need are missing. `verify` names them; "
+            "pass its report to `standfast backup keep --distrust`."
         )
-    revived = [pack for pack in plan.live if pack in view.log.dropped and pack in view.packs]
+    revived = [pack for pack in plan.live if pack in state.log.dropped and pack in state.packs]
     if revived:
-        warnings.append(f"{len(revived)} dropped packs are needed again and stay.")
+        warnings.append(f"{len(revived)} dropped packs are needed again and are not removed.")
     return warnings

@@ -1,20 +1,19 @@
 """Retention rules: lengths of time such as `6m`, and what they keep.
 
-- Every recovery point is kept for `everything`; the last complete one of a day, an ISO week and a
-  month (UTC) for `daily`, `weekly` and `monthly`. If a day has no complete recovery point, its last
-  partial one counts. No rule counts recovery points: somebody that can add some could make others
-  expire.
-- Nothing expires below the floor. The newest complete recovery point of each set of a writer never
-  expires, nor the newest one of a run that ended.
+- Every recovery point is kept for `everything`. The last complete recovery point of each day, ISO
+  week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month has no
+  complete recovery point, its last partial one is kept. No rule keeps a number of recovery points:
+  somebody that adds recovery points could then make older ones expire.
+- Nothing expires before it was stored for the time `floor`. Two recovery points of each set of a
+  writer never expire: the newest complete one, and the newest one of a run that ended.
 - An interim recovery point expires when it is older than the floor and a later run of its set
   ended.
-- A recovery point whose domain was erased can be opened by nobody; it expires one floor after the
-  erasure.
-- The time of a recovery point is what its writer claims, limited by the previous recovery point of
-  the writer and the store's time. So a compromised writer can claim neither a past day nor a
-  younger age.
+- Nobody can open a recovery point of an erased domain. It expires one floor after the erasure.
+- The time of a recovery point is what its writer claims, but not before the previous recovery point
+  of the writer and not after the store's time. So a compromised writer can neither date a recovery
+  point back nor make it seem younger than it is.
 
-Pure: times and recovery points go in, times come out.
+The functions are pure: they do no I/O.
 """
 
 import re
@@ -44,12 +43,13 @@ class RetentionRules:
     def __post_init__(self) -> None:
         if self.floor < LOWEST_FLOOR:
             raise UsageError(
-                "floor of retention: too short. Use at least 1d, so a mistake is noticed."
+                "floor of retention: too short. Use at least 1d, which leaves time to notice a"
+                " mistake."
             )
 
     @property
     def longest(self) -> timedelta:
-        """Return the period after which no rule keeps anything."""
+        """Return the longest time for which a rule keeps a recovery point."""
         return max(self.everything, self.daily, self.weekly, self.monthly, self.floor)
 
 
@@ -60,15 +60,15 @@ class AgedPoint:
     id: SnapshotId
     set_name: str
     state: State
-    moment: datetime
-    stored: datetime  # by the store's clock
+    moment: datetime  # its time, from `point_times`
+    stored: datetime  # when it was put, by the store's clock
     erased: datetime | None = None  # when its domain's key was destroyed
 
 
 def parse_period(text: str) -> timedelta:
     """Parse "35d", "12w", "6m" or "7y".
 
-    A month has 31 days and a year 366, so nothing is kept too short.
+    A month counts as 31 days and a year as 366, so nothing expires too early.
     """
     match = _PERIOD.fullmatch(text)
     if match is None:
@@ -79,7 +79,7 @@ def parse_period(text: str) -> timedelta:
 def point_times(claims: Iterable[tuple[datetime, datetime]]) -> list[datetime]:
     """Return the times of a writer's recovery points, in order.
 
-    `claims` are pairs of the writer's time and the store's time.
+    `claims` has for each recovery point the writer's time and the store's time.
     """
     times: list[datetime] = []
     for claimed, stored in claims:
@@ -93,8 +93,8 @@ def expiry_times(
 ) -> Mapping[SnapshotId, datetime | None]:
     """Return when each recovery point expires; None if it does not.
 
-    `points` are those that have not expired, each writer's in the order of its sequence. No later
-    recovery points are assumed.
+    `points` are all unexpired recovery points, those of a writer in the order of their sequence.
+    The result is what the rules say if no recovery point is added.
     """
     sets: dict[tuple[str, str], list[AgedPoint]] = {}
     for point in points:

@@ -1,7 +1,7 @@
-"""Storage forecast: what stored bytes are for, and when they can be freed.
+"""Storage forecast: needed packs, and when the other packs can be freed.
 
 It assumes that nothing is added and the rules do not change. The newest recovery points never
-expire, so some bytes always remain. No key is needed: sizes are those of the store.
+expire, so some bytes always remain. No key is needed: the store reports the sizes.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import pack_name
 from backup.retention.lock_extension import find_locks
 from backup.retention.retention_plan import DROP_AFTER, MARK_AGE, RetentionPlan
-from backup.retention.vault_state import VaultState, Watch, no_progress
+from backup.retention.vault_state import ProgressCallback, VaultState, no_progress
 from backup.stores.keeper import KeeperStore
 
 
@@ -25,14 +25,14 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageForecast:
-    """Packs by state; each counts in one of the first five fields."""
+    """Packs by state; each pack is in one of the first five shares."""
 
-    live: Share  # an unexpired recovery point needs them
-    expired: Share  # only expired recovery points needed them
+    live: Share  # needed by a recovery point that has not expired
+    expired: Share  # needed only by expired recovery points
     unnamed: Share  # named by no recovery point: of a run that was interrupted or is running
-    marked: Share  # not needed, and to be dropped
-    dropped: Share  # to be removed
-    locked: Share  # all except live ones that a lock protects
+    marked: Share  # not needed and marked: a later run drops them
+    dropped: Share  # not needed and dropped: a later run removes them
+    locked: Share  # packs of the last four shares that are locked
     locked_until: datetime | None  # the end of the last lock
     free_by: tuple[tuple[str, int], ...]  # month as YYYY-MM in order, bytes that can be freed in it
     points: int
@@ -40,10 +40,13 @@ class StorageForecast:
 
 
 def forecast_storage(
-    vault: KeeperStore, view: VaultState, plan: RetentionPlan, progress: Watch = no_progress
+    vault: KeeperStore,
+    state: VaultState,
+    plan: RetentionPlan,
+    progress: ProgressCallback = no_progress,
 ) -> StorageForecast:
     """Classify all packs; query the lock of each pack that is not needed."""
-    log, packs = view.log, view.packs
+    log, packs = state.log, state.packs
     groups: dict[str, list[PackId]] = {
         "live": [], "expired": [], "unnamed": [], "marked": [], "dropped": [],
     }  # fmt: skip
@@ -55,7 +58,7 @@ def forecast_storage(
         elif pack in log.marked:
             groups["marked"].append(pack)
         else:
-            groups["expired" if pack in view.named else "unnamed"].append(pack)
+            groups["expired" if pack in state.named else "unnamed"].append(pack)
     idle = [pack for pack in packs if pack not in plan.last_needed]
     names = {pack: pack_name(*pack) for pack in idle}
     locks = find_locks(vault, list(names.values()), plan.clock, progress)
@@ -89,6 +92,6 @@ def forecast_storage(
         locked=share(locked),
         locked_until=max(locks.values(), default=None),
         free_by=tuple(sorted(bytes_by_month.items())),
-        points=len(view.points),
+        points=len(state.points),
         expired_points=len(log.expired),
     )

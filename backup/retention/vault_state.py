@@ -1,11 +1,12 @@
-"""Vault state: points and packs; an unreadable point blocks its writer.
+"""Vault state: records, recovery points and packs at one moment.
 
-- Snapshots never change, so each is read once, however often a run reads the state; a slot without
-  a valid snapshot is read once per root record.
-- A writer is `blocked` if its history has a gap or an unreadable snapshot: the needs of that
-  snapshot are unknown, so nothing of the writer expires or is freed until the snapshot is readable
-  again. A snapshot that has expired blocks nothing.
-- Only packs with names of this format, of writers that a root record grants, are considered.
+- Snapshots never change, so a run that reads the state twice reads each snapshot once. A slot (the
+  object under one sequence number) without a valid snapshot is read again if a new root record is
+  in force.
+- A writer is `blocked` if a snapshot of its history is missing or unreadable: the packs that this
+  snapshot needs are unknown. Nothing of a blocked writer expires or is freed until the snapshot is
+  readable again. A snapshot that has expired blocks nothing.
+- Only packs with names of this format, of writers that the root record names, are considered.
 - No key is needed: the public part of a snapshot names its packs.
 """
 
@@ -38,14 +39,16 @@ from backup.trust.snapshot_slots import Slot, read_listed
 
 T = TypeVar("T")
 # Called with the action, the number of objects done, and their total.
-Watch = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
     """Ignore progress."""
 
 
-def with_progress(answers: Iterable[T], action: str, total: int, progress: Watch) -> Iterator[T]:
+def with_progress(
+    answers: Iterable[T], action: str, total: int, progress: ProgressCallback
+) -> Iterator[T]:
     """Yield each answer after reporting it."""
     for done, answer in enumerate(answers, 1):
         progress(action, done, total)
@@ -58,30 +61,31 @@ class VaultState:
 
     trust: RootChain
     log: RetentionLog
-    points: tuple[AgedPoint, ...]  # valid and unexpired, each writer's in order
-    needs: Callable[[SnapshotId], set[str]]  # the packs that each of them needs
-    # Neither valid, burnt nor expired; with the time of storing.
+    points: tuple[AgedPoint, ...]  # valid and unexpired; those of a writer by sequence number
+    find_needed_packs: Callable[[SnapshotId], set[str]]  # returns the packs that a point needs
+    # Slots that are neither a valid snapshot, skipped nor expired, with the time of their put.
     unreadable: tuple[tuple[SnapshotId, datetime], ...]
     packs: Mapping[PackId, Stat]  # existing packs
-    named: frozenset[PackId]  # by any valid snapshot, including expired ones
-    snapshots: tuple[Stat, ...]
-    blocked: Mapping[str, str]  # writer and reason
+    named: frozenset[PackId]  # packs that any valid snapshot names, including expired snapshots
+    snapshots: tuple[Stat, ...]  # all slots
+    blocked: Mapping[str, str]  # blocked writers, each with the reason
 
 
 @dataclass(kw_only=True)
 class Reader:
-    """Reads the vault; later calls read only what is new."""
+    """Reader of the vault; later calls read only new objects."""
 
     vault: Store
     owner: bytes
-    progress: Watch = no_progress
+    progress: ProgressCallback = no_progress
     _slots: dict[str, Slot] = field(default_factory=dict)
-    _root: Link | None = None  # the root record under which slots without a snapshot were judged
+    _root: Link | None = None  # the root record with which `_slots` were verified
 
     def read(self) -> VaultState:
         """Read the current state."""
-        # Read the records first: a snapshot that is committed meanwhile is seen, and it sees the
-        # marks.
+        # Read the records before the snapshots. A writer reads the marks before it commits. So a
+        # snapshot that is put after the marks were read either does not use a marked pack, or this
+        # call reads the snapshot and finds the pack needed.
         trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
             # A newer root record may make an invalid slot valid.
@@ -99,8 +103,8 @@ class Reader:
         snapshots: list[Stat] = []
         blocked: dict[str, str] = {}
         for writer in trust.root.writer_ids:
-            # List packs before snapshots: a pack that is put meanwhile is named by a snapshot, or
-            # young.
+            # List packs before snapshots: a pack of this list is either named by a snapshot that is
+            # read next, or too young to be marked, or not needed.
             for stat in self.vault.list(pack_prefix(writer)):
                 pack = parse_pack_name(stat.name)
                 if pack is not None:
@@ -130,7 +134,7 @@ class Reader:
             trust=trust,
             log=log,
             points=tuple(points),
-            needs=partial(_packs_needed, histories),
+            find_needed_packs=partial(_find_needed_packs, histories),
             unreadable=tuple(item for item in unreadable if item[0] not in log.expired),
             packs=packs,
             named=frozenset(named),
@@ -150,10 +154,10 @@ class Reader:
             yield known
 
 
-def _packs_needed(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
+def _find_needed_packs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
     """Return the packs that a recovery point needs.
 
-    Computed on demand: the sets of all recovery points together would not fit into memory.
+    The set is computed at each call: the sets of all recovery points would not fit into memory.
     """
     writer, sequence = point
     try:
@@ -163,6 +167,7 @@ def _packs_needed(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -
 
 
 def _find_problem(history: SnapshotHistory, log: RetentionLog) -> str | None:
+    """Return why a writer is blocked, or None."""
     findings = Findings()
     history.check(findings)
     prefix = snapshot_prefix(history.writer)

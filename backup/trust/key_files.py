@@ -1,8 +1,9 @@
-"""Key files of hosts and custodians; slow passphrase tests are refused.
+"""Key files of hosts and custodians; domain keys.
 
-- A host has its signing key, the id key, and public keys: nothing in its folder decrypts anything.
+- A host has its signing key, the id key (the key of blob ids), and public keys. Nothing in its
+  folder decrypts a backup.
 - A custodian's file is created once, then taken offline, like the owner's file (see `ownership`).
-- Files are created with mode 0600 in folders of 0700, synced, and never overwritten.
+- Files are created with mode 0600 in folders of mode 0700, synced, and never overwritten.
 """
 
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """Keys of a custodian; `owner` and `repository` if the file names them."""
+    """Keys of a custodian, with the owner and repository that the file names."""
 
     keys: tuple[object, ...] = field(repr=False)  # pyrage identities
     owner: bytes | None
@@ -112,7 +113,7 @@ class Identity:
 
 
 def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
-    """Read an age identity, an SSH private key, or a locked age file.
+    """Read an age identity, an SSH private key, or a file locked with age.
 
     Raise `WrongKey` if it contains no identity or the passphrase does not open it, or `NotFound` if
     there is no such file.
@@ -151,15 +152,15 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
 def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
     """Decrypt an age file with a passphrase; raise `WrongKey` if it fails.
 
-    Also raise `WrongKey` if a test of the passphrase would take this machine too long; the
-    passphrase may be right in that case.
+    Also raise `WrongKey` if testing the passphrase would take too long on this machine. In this
+    case, the passphrase may be right.
     """
     if passphrase is None:
         raise WrongKey(f"{label} is locked with a passphrase. Enter it")
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
-        # age measures this machine first, and refuses work of many seconds.
+        # age estimates the time on this machine first, and refuses work of many seconds.
         if str(error).startswith("Excessive work"):
             raise WrongKey(
                 f"opening {label} takes too long on this machine, so the passphrase was not "
@@ -178,13 +179,13 @@ def open_domains(
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Decrypt the private key of every domain generation, where possible.
 
-    `key_copies` are tried in order for keys that the key store does not open. Without a `keys`
-    store, the identity must be a domain's own key. An erased domain is not opened, even if its key,
-    a key record or a copy still exists. `damaged` receives the problem of each domain whose key
-    record is invalid.
+    `keys` is the key store. `key_copies` are other copies of the key records; they are tried in
+    order for domains that the key store does not open. Without `keys`, the identity must be the
+    private key of a domain. An erased domain is not opened, even if its key or a key record still
+    exists. `damaged` receives the error of each domain with an invalid key record in `keys`.
 
-    Raise `WrongKey` if no domain can be opened; or `Damaged` or `StoreUnavailable` if a key record
-    could not be read.
+    If no domain can be opened, raise `Damaged` or `StoreUnavailable` if a key record could not be
+    read, else `NotFound` if there is no key record, else `WrongKey`.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -212,14 +213,15 @@ def open_domains(
                 opened[domain.id, domain.generation] = _unwrap(record, identity)
                 break
             except BackupError as error:
-                # A skipped record may be the one that was written for this identity.
+                # The skipped record may be the only one that this identity could open.
                 store_problems.append(skipped[0] if skipped else error)
         else:
             problems += store_problems
             if damaged is not None and isinstance(store_problems[0], Damaged):
                 damaged[domain.id, domain.generation] = store_problems[0]
     if not opened:
-        for kind in (Damaged, StoreUnavailable):  # the identity may be right
+        # With one of these problems, the identity may be right.
+        for kind in (Damaged, StoreUnavailable):
             for problem in problems:
                 if isinstance(problem, kind):
                     raise problem
@@ -250,8 +252,8 @@ def read_key_record(
 ) -> KeyRecord:
     """Return the newest valid key record of a domain.
 
-    Invalid records with higher numbers are skipped and added to `skipped`; `verify` reports them.
-    Raise `NotFound` without records, or `Damaged` if none is valid.
+    Invalid records with higher numbers are skipped, and their errors are added to `skipped`;
+    `verify` reports them. Raise `NotFound` if there is no record, or `Damaged` if none is valid.
     """
     prefix = key_prefix(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if parse_number(stat.name, prefix) is not None]

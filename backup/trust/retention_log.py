@@ -1,12 +1,12 @@
 """Retention log: the chain of keep records, read and verified.
 
-- A record counts if it names the last record that counted, and if its signer is a keeper that the
-  root record in force trusts up to this number. Other records are skipped and reported, so junk in
-  a slot stops nobody.
-- If the owner ended the trust in a keeper at a record with a known hash, no other record of that
-  keeper counts under the same number.
-- Expired and dropped objects are believed only along the chain. Packs that a writer must not use
-  are believed from every signed record, in the chain or not: a wrong entry then only costs uploads.
+- A record is in the chain if it names the last record before it in the chain, and if a keeper
+  signed it that the root record in force trusts up to this number. Other records are skipped and
+  reported. So junk under a number stops neither a reader nor a keeper.
+- The owner may end the trust in a keeper at a record with a known hash. Then no other record of
+  this keeper is accepted under the same number.
+- Only records in the chain decide what expired and what was dropped. Packs that a writer must not
+  use are taken from every signed record, in the chain or not: a wrong entry costs only uploads.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from backup.format.keep_record import (
 )
 from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, parse_number
 from backup.format.record_link import Link
-from backup.format.signature import check_stop_sign, claimed_later_format
+from backup.format.signature import check_later_signature, claimed_later_format
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
 from backup.trust.root_chain import RootChain
@@ -34,17 +34,17 @@ from backup.trust.root_chain import RootChain
 class RetentionLog:
     """State after all keep records; `problems` are (object, problem) pairs."""
 
-    head: Link | None  # the last record that counts
-    links: tuple[Link, ...]  # every record that was read and counts
-    taken: frozenset[int]  # used numbers, including junk
+    head: Link | None  # the last record of the chain
+    links: tuple[Link, ...]  # the records of the chain that were read
+    taken: frozenset[int]  # numbers of all objects, including junk
     signed: int  # the highest number that a keeper signed, in the chain or not; or -1
-    created: datetime | None  # time of the last record that counts, by the store's clock
+    created: datetime | None  # time of the last record of the chain, by the store's clock
     expired: frozenset[SnapshotId]
     marked: Mapping[PackId, datetime]  # time of the mark; neither unmarked nor dropped since
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
     avoided: frozenset[PackId]  # packs that no new snapshot may use
-    slots: Mapping[int, str]  # SHA-256 of the content of each slot, whether it counts or not
+    slots: Mapping[int, str]  # number and SHA-256 of each object that was read, including junk
     problems: tuple[tuple[str, str], ...]
 
     @property
@@ -56,11 +56,11 @@ class RetentionLog:
 def load_retention_log(
     vault: Store, trust: RootChain, *, after: Link | None = None
 ) -> RetentionLog:
-    """Read and verify the keep records; there may be none.
+    """Read and verify the keep records, if there are any.
 
-    `after` is a head of an earlier call: only later records are read and returned, so the cost does
-    not grow with the years. For the full state, read all. Raise `FormatUnknown` if a keeper signed
-    a record of a later format.
+    With `after`, the head of an earlier call, only later records are read, and the result has only
+    their changes. So the cost does not grow with the age of the vault. Raise `FormatUnknown` if a
+    keeper signed a record of a later format.
     """
     head = after
     signed = -1 if after is None else after.number
@@ -92,7 +92,7 @@ def load_retention_log(
             slots[number] = hashlib.sha256(data).hexdigest()
             record = _parse_signed(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
-            # A program that cannot read which packs were freed must not use them.
+            # A program that cannot read which packs were freed must not use any pack.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))
@@ -134,13 +134,16 @@ def _parse_signed(data: bytes, number: int, trust: RootChain, name: str, where: 
         raise Damaged(f"{name} contains keep record {record.number}: it was moved")
     if record.repository != trust.root.repository:
         raise Damaged(f"{name} belongs to another repository")
-    if record.root not in trust.links:
+    if record.root_record not in trust.links:
         raise Damaged(f"{name} refers to a root record that this repository does not have")
     return record
 
 
 def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
-    """Verify the signature before parsing: junk costs one signature."""
+    """Verify the signature; raise `Damaged` if no trusted keeper signed.
+
+    It is verified before the record is parsed: a stranger's object must not reach the parser.
+    """
     later = claimed_later_format(data)
     for keeper in trust.root.keepers:
         if keeper.trusted_through is not None and number > keeper.trusted_through:
@@ -149,7 +152,7 @@ def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: 
             if later is None:
                 check_keep_signature(data, keeper.key, name)
             else:
-                check_stop_sign("keep", later, data, keeper.key, name)
+                check_later_signature("keep", later, data, keeper.key, name)
         except Damaged:
             continue
         if later is not None:

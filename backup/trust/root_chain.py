@@ -1,11 +1,12 @@
 """Root chain: the root records, read from the vault and verified.
 
-- A record counts if the owner signed it and it names the SHA-256 of the last record that counted.
-  Other records are skipped and reported. So junk in a slot neither stops a reader nor prevents the
-  owner from signing the next record, and a gap never hides a record silently.
-- An owner's key that the caller knows from elsewhere (a host's file, a custodian's file) must
-  match.
-- A record of a later format stops a program that cannot read it, but only if the owner signed it.
+- A record is in the chain if the owner signed it and it names the SHA-256 of the last record before
+  it in the chain. Other records are skipped and reported. So junk under a number neither stops a
+  reader nor prevents the owner from signing the next record. If a record of the chain is missing,
+  the records after it are reported.
+- If the caller knows the owner's key from a host's or a custodian's file, the records must have
+  this key.
+- A record of a later format stops this program, but only if the owner signed it.
 """
 
 import hashlib
@@ -24,8 +25,8 @@ from backup.format.record_link import Link
 from backup.format.root_record import RootRecord, root_from_bytes
 from backup.format.signature import (
     ROOT_CONTEXT,
+    check_later_signature,
     check_signature,
-    check_stop_sign,
     claimed_later_format,
 )
 from backup.stores import Stat, Store
@@ -34,13 +35,14 @@ from backup.stores.parallel_reads import read_ahead
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootChain:
-    """Root records that count; `problems` are (object, problem) pairs."""
+    """The chain of root records; `problems` are (object, problem) pairs."""
 
     roots: tuple[RootRecord, ...]  # in order; the last one is in force
-    links: tuple[Link, ...]  # the same records, as others refer to them
-    taken: frozenset[int]  # used numbers, including junk
+    links: tuple[Link, ...]  # for each record of `roots`, the link with which others refer to it
+    taken: frozenset[int]  # numbers of all objects, including junk
     problems: tuple[tuple[str, str], ...]
-    unlinked: tuple[str, ...] = ()  # signed by the owner, but not in the chain: a rollback
+    # Names of records that the owner signed, but that are not in the chain, as after a rollback.
+    unlinked: tuple[str, ...] = ()
 
     @property
     def next_number(self) -> int:
@@ -52,7 +54,7 @@ class RootChain:
 
     @property
     def root(self) -> RootRecord:
-        """Return the newest record."""
+        """Return the root record in force."""
         return self.roots[-1]
 
     def removal_time(self, writer: str) -> datetime | None:
@@ -69,8 +71,8 @@ class RootChain:
 def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     """Read and verify the root records.
 
-    Raise `NotFound` without records, `Damaged` if none is valid, or `FormatUnknown` if the owner
-    signed one of a later format.
+    Raise `NotFound` if there is no record, `Damaged` if no record is valid, or `FormatUnknown` if
+    the owner signed a record of a later format.
     """
     roots: list[RootRecord] = []
     links: list[Link] = []
@@ -88,11 +90,11 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
             data = read()
             _refuse_later_format(data, known, stat.name, vault.where)
             if roots:
-                # Check the signature before parsing objects of strangers.
+                # Check the signature before parsing: a stranger's object must not reach the parser.
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
             record = root_from_bytes(data, stat.name)
         except (FormatUnknown, StoreUnavailable):
-            # A program that cannot read the newest rules must not act by older ones.
+            # A program that cannot read the newest root record must not act by an older one.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))
@@ -134,7 +136,7 @@ def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str
     if number is None:
         return
     if owner is not None:
-        check_stop_sign("root", number, data, owner, name)
+        check_later_signature("root", number, data, owner, name)
     raise FormatUnknown(
         f"{name}: it has format {number}, so the repository in {where} continues in a later"
         " format. Use a newer version of this program"

@@ -1,7 +1,7 @@
-"""Snapshot history of a writer, judged as a whole for `verify`.
+"""Snapshot history: all snapshots of a writer, checked against each other.
 
-A compromised writer may fill its slots with junk: the first ten thousand such slots are stored, and
-further slots are only counted.
+A slot is the object under one sequence number. A compromised writer may fill its slots with junk:
+the first ten thousand slots with junk are stored, further ones are only counted.
 """
 
 from bisect import bisect_left
@@ -11,12 +11,13 @@ from itertools import islice
 
 from backup.errors import Damaged
 from backup.findings import (
+    CHECK_HOST_CLOCK,
+    CHECK_REVOKED,
+    CHECK_REVOKED_BEFORE_NEXT_RUN,
+    FIND_AUTHOR,
     FROM_A_COPY,
-    LOOK,
-    LOOK_AT_THE_HOST,
     MORE_OPENERS,
-    NO_LONGER_TRUSTED,
-    PASSED_OVER,
+    TREAT_AS_COMPROMISED,
     Findings,
 )
 from backup.format.age_header import count_openers
@@ -28,15 +29,16 @@ from backup.trust.snapshot_slots import Slot, superseded_snapshots
 
 _MOST_JUNK = 10_000
 _MOST_HOLES = 100
-# Clocks of hosts are wrong by hours; a larger difference would change how long points are kept.
+# Clocks of hosts may be wrong by hours. A larger difference would change how long a recovery point
+# is kept.
 _MOST_AHEAD = timedelta(days=1)
 
 
 class SnapshotHistory:
-    """The slots of a writer, judged as a whole."""
+    """All slots of a writer."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """Collect the slots; `removed` is when the owner ended all trust."""
+        """Collect the slots; `removed` is when the owner removed the writer."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
@@ -75,7 +77,7 @@ class SnapshotHistory:
     def needed_packs(self, sequence: int, lost: Container[int] = ()) -> set[str]:
         """Return every pack that a snapshot needs; `Damaged` if one is unknown.
 
-        Packs that were first named by a `lost` snapshot are unknown, and omitted.
+        Packs that a `lost` snapshot had named first are unknown; they are omitted.
         """
         snapshot = self.snapshots[sequence]
         needed = {sha256 for sha256, _ in snapshot.packs}
@@ -89,9 +91,9 @@ class SnapshotHistory:
         return needed
 
     def known_packs(self, sequence: int) -> set[str]:
-        """Return every pack that a snapshot is known to need.
+        """Return the packs that a snapshot needs, as far as they are known.
 
-        Problems in its list are findings of their own.
+        Unlike `needed_packs`, raise no error: `check` reports the unknown packs.
         """
         try:
             return self.needed_packs(
@@ -101,9 +103,9 @@ class SnapshotHistory:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
 
     def lost(self) -> dict[int, int]:
-        """Return the lost snapshots, with the number of later ones that need them.
+        """Return each lost snapshot with the number of later ones that need it.
 
-        Slots that the writer skipped, or that the owner does not trust, never counted.
+        Slots that the writer skipped, and snapshots that the owner does not trust, are not lost.
         """
         ignored = self.skipped() | self._distrusted
         lost = dict.fromkeys(self._junk.keys() - ignored, 0)
@@ -114,11 +116,11 @@ class SnapshotHistory:
         return lost
 
     def skipped(self) -> set[int]:
-        """Return the slots without a snapshot that a later writer run skipped."""
-        burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
+        """Return the slots without a snapshot that the writer skipped."""
+        skipped = {number for snapshot in self.snapshots.values() for number in snapshot.skipped}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
-        return burnt | superseded_snapshots(junk, newest, self._stored.get(newest))
+        return skipped | superseded_snapshots(junk, newest, self._stored.get(newest))
 
     def check(self, findings: Findings) -> None:
         """Report gaps, replaced snapshots, forks, junk, and unknown packs."""
@@ -130,22 +132,22 @@ class SnapshotHistory:
                 problem = (
                     "is newer than the last snapshot that the owner trusts; its writer skipped it"
                 )
-                findings.warning(name, problem, PASSED_OVER)
+                findings.warning(name, problem, CHECK_REVOKED)
             elif is_distrusted and self._is_of_removed_writer(sequence):
                 problem = (
                     "is newer than the last snapshot that the owner trusts; its writer was removed"
                 )
-                findings.warning(name, problem, PASSED_OVER)
+                findings.warning(name, problem, CHECK_REVOKED)
             elif sequence in skipped:
-                findings.warning(name, "is not a snapshot; the writer skipped it", LOOK)
+                findings.warning(name, "is not a snapshot; the writer skipped it", FIND_AUTHOR)
             else:
-                what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
+                what_to_do = CHECK_REVOKED_BEFORE_NEXT_RUN if is_distrusted else FROM_A_COPY
                 findings.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
         if self._more_junk:
             findings.error(
                 snapshot_prefix(self.writer),
                 f"{self._more_junk:,} more objects are not snapshots, and were not checked",
-                "find out who wrote them, and revoke that right",
+                "find out who wrote them, and revoke this identity's right to write",
             )
         lost = self.lost()
         previous: Link | None = None
@@ -155,7 +157,7 @@ class SnapshotHistory:
             previous = Link(number=sequence, sha256=self._sha256[sequence])
             if sequence in self._more_openers:
                 name = snapshot_name(self.writer, sequence)
-                findings.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
+                findings.warning(name, MORE_OPENERS, TREAT_AS_COMPROMISED)
             try:
                 self.needed_packs(sequence, lost)
             except Damaged as error:
@@ -164,25 +166,25 @@ class SnapshotHistory:
             if needed_by:
                 name = snapshot_name(self.writer, sequence)
                 problem = (
-                    f"this lost snapshot listed packs that later points ({needed_by:,}) need; "
-                    "these packs are unknown"
+                    f"this snapshot is lost; it listed packs that {needed_by:,} later points need, "
+                    "and the names of these packs are unknown"
                 )
                 findings.note(
                     name,
                     problem,
-                    "verify with an identity: this reads all packs that these points use",
+                    "verify with an identity: this checks all packs that these points need",
                 )
 
     def _is_of_removed_writer(self, sequence: int) -> bool:
-        """Return whether the slot existed when its writer was removed.
+        """Return whether the owner removed the writer after the slot was stored.
 
-        A removed writer will never skip the slot.
+        A removed writer makes no further snapshot, so it cannot skip the slot.
         """
         stored = self._stored[sequence]
         return self._removed is not None and stored is not None and stored <= self._removed
 
     def check_witness(self, witness: Sequence[Head], findings: Findings) -> None:
-        """Compare with heads stored elsewhere, which reveals a rollback."""
+        """Compare with a witness's heads; a difference reveals a rollback."""
         for head in witness:
             if head.writer != self.writer:
                 continue
@@ -199,24 +201,21 @@ class SnapshotHistory:
                 findings.error(name, "is not the snapshot that the witness has seen", FROM_A_COPY)
 
     def _check_place(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
+        """Check the link to the previous snapshot and the numbers in between."""
         name = snapshot_name(self.writer, snapshot.sequence)
         link = snapshot.previous
         if link != previous:
             self._check_broken_link(name, link, findings)
-        skipped_numbers = range(1 if link is None else link.number + 1, snapshot.sequence)
-        # A forger may sign any number, or very many: missing numbers are counted, not enumerated,
-        # and existing ones are counted by their position.
-        existing = bisect_left(self._numbers, skipped_numbers.stop) - bisect_left(
-            self._numbers, skipped_numbers.start
+        numbers = range(1 if link is None else link.number + 1, snapshot.sequence)
+        # The range may be huge, because a compromised writer may sign any number. So missing
+        # numbers are counted, not enumerated, and existing numbers are counted by their position.
+        existing = bisect_left(self._numbers, numbers.stop) - bisect_left(
+            self._numbers, numbers.start
         )
-        burnt = {number for number in snapshot.burnt if number not in self._sha256}
-        missing = (
-            len(skipped_numbers) - existing - sum(number in skipped_numbers for number in burnt)
-        )
+        declared = {number for number in snapshot.skipped if number not in self._sha256}
+        missing = len(numbers) - existing - sum(number in numbers for number in declared)
         gaps = (
-            number
-            for number in skipped_numbers
-            if number not in self._sha256 and number not in burnt
+            number for number in numbers if number not in self._sha256 and number not in declared
         )
         for number in islice(gaps, min(missing, _MOST_HOLES)):
             findings.error(
@@ -233,7 +232,7 @@ class SnapshotHistory:
             )
 
     def _check_time(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
-        """Check the writer's time, which decides the newest point and retention."""
+        """Check the writer's time, on which retention depends."""
         name = snapshot_name(self.writer, snapshot.sequence)
         stored = self._stored[snapshot.sequence]
         if stored is not None and snapshot.time - stored > _MOST_AHEAD:
@@ -241,7 +240,7 @@ class SnapshotHistory:
                 name,
                 f"is dated {snapshot.time:%Y-%m-%d}, but the store's clock showed"
                 f" {stored:%Y-%m-%d}",
-                LOOK_AT_THE_HOST,
+                CHECK_HOST_CLOCK,
             )
         if (
             previous is not None
@@ -250,12 +249,12 @@ class SnapshotHistory:
             findings.warning(
                 name,
                 "is dated before the point that it follows: its writer's clock went back",
-                LOOK_AT_THE_HOST,
+                CHECK_HOST_CLOCK,
             )
 
     def _check_broken_link(self, name: str, link: Link | None, findings: Findings) -> None:
         if link is None:
-            findings.error(name, "does not name the snapshot before it", LOOK)
+            findings.error(name, "does not name the snapshot before it", FIND_AUTHOR)
             return
         named = snapshot_name(self.writer, link.number)
         sha256 = self._sha256.get(link.number)
@@ -266,4 +265,4 @@ class SnapshotHistory:
                 named, "differs from the snapshot that the next snapshot names", FROM_A_COPY
             )
         else:
-            findings.error(name, "skips a snapshot before it: the history forks", LOOK)
+            findings.error(name, "skips a snapshot before it: the history forks", FIND_AUTHOR)

@@ -1,7 +1,7 @@
 """Snapshot slots: numbered objects of a writer, each read and verified.
 
-- A slot without a valid snapshot of this writer is returned with its problem, never skipped
-  silently. The caller decides what the problem means.
+- A slot is the object under one sequence number. A slot without a valid snapshot of this writer is
+  returned with its problem. The caller decides what the problem means.
 - Objects larger than any snapshot are not read.
 """
 
@@ -20,7 +20,7 @@ from backup.trust.root_chain import RootChain
 
 
 class NoLongerTrusted(Damaged):
-    """A valid snapshot of keys that the owner no longer trusts."""
+    """A valid snapshot, newer than the last one that the owner trusts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,18 +34,18 @@ class Slot:
     sealed: bytes  # the encrypted part; empty without a snapshot
     problem: str | None
     is_distrusted: bool = False  # valid, but newer than the owner's trust in its writer
-    stored: datetime | None = None  # by the store's clock, if it was listed
+    stored: datetime | None = None  # time of the put by the store's clock; None if not listed
 
 
 def read_slot(
     vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
 ) -> Slot:
-    """Read one snapshot, optionally with `read`, and verify it."""
+    """Read one slot, with `read` if it is given, and verify its snapshot."""
     sequence = parse_number(name, snapshot_prefix(writer)) or 0
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
     except Damaged as error:
-        # An object that the store refuses to read must not hide other snapshots.
+        # An object that the store cannot read must not keep the caller from the other snapshots.
         return _no_snapshot(writer, name, str(error))
     try:
         snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
@@ -67,7 +67,7 @@ def read_slot(
 def read_listed(
     vault: Store, trust: RootChain, writer: str, stat: Stat, read: Read | None = None
 ) -> Slot:
-    """Read a listed snapshot, unless it is larger than any snapshot."""
+    """Read a listed slot; do not read an object larger than any snapshot."""
     if stat.size_bytes > MAX_SNAPSHOT_BYTES:
         slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
     else:
@@ -80,7 +80,8 @@ def read_history(
 ) -> Iterator[Slot]:
     """Yield every slot of a writer, oldest first; other names are ignored.
 
-    `junk` caches slots without a snapshot, for callers that read again under the same trust.
+    `junk` caches slots without a snapshot. A caller passes it to several calls only while the same
+    root record is in force.
     """
     stats = (
         stat
@@ -118,7 +119,7 @@ def parse_snapshot(
 
     Raise `Damaged` with the failed check.
     """
-    # Check signatures before parsing objects of strangers.
+    # Check the signature before parsing: a stranger's object must not reach the parser.
     _check_signer(data, trust, writer, name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     if (snapshot.writer, snapshot.sequence) != (writer, sequence):
@@ -141,7 +142,7 @@ def parse_snapshot(
         raise Damaged(
             f"{name} is not the snapshot with which the owner ended the trust in {writer}"
         )
-    if snapshot.root not in trust.links:
+    if snapshot.root_record not in trust.links:
         raise Damaged(f"{name} refers to a root record that this repository does not have")
     return snapshot, sealed
 
@@ -162,11 +163,12 @@ def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None
 def superseded_snapshots(
     junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
 ) -> set[int]:
-    """Return the slots above the newest snapshot that are older than it.
+    """Return the junk slots above the newest snapshot that are older than it.
 
-    Ages are by the store's clock. The writer takes the lowest free sequence and may never reach
-    these slots, so no snapshot lists them as burnt. A newest snapshot that was damaged was put
-    after all others, so it is not among them.
+    Ages are by the store's clock. When the writer put its newest snapshot, these slots contained
+    junk already. The writer takes the lowest free sequence number and may never reach them, so no
+    snapshot lists them as skipped. A later snapshot that was damaged is not returned, because it
+    was put after the newest valid one.
     """
     if head_stored is None:
         return set()

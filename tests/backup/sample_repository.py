@@ -80,8 +80,8 @@ def _check_that_nothing_lacks(whole: Whole) -> None:
     vault = whole.vault
     history = SnapshotHistory(WRITER, read_history(vault, load_root_chain(vault), WRITER))
     last = history.snapshots[3]
-    assert last.burnt == (2,)
-    assert last.keep is not None
+    assert last.skipped == (2,)
+    assert last.keep_record is not None
     assert last.uses
     assert len(vault.names("pub/root/")) == 3
     assert vault.names("pub/keep/") == [keep_name(0)]

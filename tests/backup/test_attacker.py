@@ -88,8 +88,8 @@ class Captured:
         name = snapshot_name(WRITER, 2)
         data = self.site.vault.get(name)
         snapshot, true = snapshot_from_bytes(data, name)
-        link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
-        next_one = replace(snapshot, sequence=3, previous=link, burnt=())
+        link = replace(snapshot.root_record, number=2, sha256=hashlib.sha256(data).hexdigest())
+        next_one = replace(snapshot, sequence=3, previous=link, skipped=())
         key = self.site.host.signing_key
         return snapshot_to_bytes(replace(next_one, **changes), sealed or true, key)
 
@@ -498,7 +498,7 @@ def test_slow_sealed_part_blocks_nobody(
 def test_forged_skipped_numbers_hide_no_earlier_point(
     folder: Captured, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder.site.vault.put(NEXT, folder.forged(previous=None, burnt=(1, 2)))
+    folder.site.vault.put(NEXT, folder.forged(previous=None, skipped=(1, 2)))
     assert "does not name the snapshot before it" in folder.named()[NEXT]
     assert [point.sequence for point in folder.site.repository().points()] == [1, 2, 3]
     folder.assert_every_earlier_point_comes_back(tmp_path)

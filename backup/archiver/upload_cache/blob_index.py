@@ -1,13 +1,14 @@
-"""Blob index: sorted runs of records, each written once in order.
+"""Blob index: the locations of blobs, in sorted runs of records.
 
-- A pack adds one run. Eight runs of a level are merged into one of the next level. So a blob is
-  written once per level, always in order, and a lookup searches a few runs.
+- A run is a sorted sequence of records. The blobs that a pack completes form one run. Eight runs of
+  a level are merged into one run of the next level. So a record is written once per level, always
+  in order, and a lookup searches a few runs.
 - One B-tree row per blob would take four times as long, and even longer with more blobs: ids are
   random, so each pack would touch every page of the tree.
-- A record is valid while every pack that holds its blob is known. Records of packs that are gone
-  stay until their run is merged. When such records are the majority, the runs are merged at once.
-  A merge keeps records of packs that the running backup has just forgotten, so that their content
-  is recognized when it is sent again.
+- A record is valid while every pack that contains its blob is known. Records of forgotten packs
+  stay until their run is merged. If such records are the majority, all runs are merged. A merge
+  keeps records of packs that the current backup has forgotten, so that their content is recognized
+  when it is sent again.
 """
 
 import heapq
@@ -22,7 +23,7 @@ _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
 _RECORDS_PER_ROW = 62  # four rows fill a page of the database; `find` searches one row per run
 _RUNS_PER_LEVEL = 8
-_FEW = 10_000  # records that are not worth a merge
+_FEW = 10_000  # records of forgotten packs; fewer are not worth a merge
 
 SCHEMA = """
 CREATE TABLE run_of_places (
@@ -70,7 +71,7 @@ def has(database: sqlite3.Connection, blob_id: str) -> bool:
 
 
 def count(database: sqlite3.Connection) -> int:
-    """Return the number of records, including those of packs that are gone."""
+    """Return the number of records, including those of forgotten packs."""
     (found,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM run_of_places").fetchone()
     return int(found)
 
@@ -97,8 +98,8 @@ def add(
     pack = _RECORD.pack
     records = sorted(
         [
-            pack(bytes.fromhex(id_), number, offset, stored, inner, length, following)
-            for number, offset, stored, inner, length, id_, following in locations
+            pack(bytes.fromhex(id_), number, offset, stored, inner, length, next_pack)
+            for number, offset, stored, inner, length, id_, next_pack in locations
         ]
     )
     if not records:
@@ -111,9 +112,9 @@ def add(
 
 
 def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
-    """Merge all runs if most records are of packs that are gone.
+    """Merge all runs if most records are of forgotten packs.
 
-    `known` is the number of records whose packs are known, which a merge would keep.
+    `known` is the number of records of known packs, which a merge keeps.
     """
     if count(database) > 2 * known + _FEW:
         (highest,) = database.execute("SELECT MAX(level) FROM run_of_places").fetchone()
@@ -154,7 +155,7 @@ def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
 
 
 def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
-    """Yield one record per id, in known packs."""
+    """Yield one record per id; omit blobs that are not in known packs."""
     before = b""
     for record in records:
         if record[:_ID_BYTES] != before and _is_in_known_packs(_location(record), is_known):
@@ -165,7 +166,7 @@ def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
 def _known_or_recognized(
     records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
 ) -> Iterator[bytes]:
-    """Yield one record per id: in known packs, else in recognized ones."""
+    """Yield one record per id, in known packs or else in recognized packs."""
     for _, group in groupby(records, key=lambda record: record[:_ID_BYTES]):
         locations = [(record, _location(record)) for record in group]
         for is_kept in (is_known, is_recognized):
@@ -192,8 +193,8 @@ def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -
 
 
 def _location(record: bytes) -> BlobLocation:
-    id_, pack, offset, stored, inner, length, following = _RECORD.unpack(record)
-    return BlobLocation(pack, offset, stored, inner, length, id_.hex(), following)
+    id_, pack, offset, stored, inner, length, next_pack = _RECORD.unpack(record)
+    return BlobLocation(pack, offset, stored, inner, length, id_.hex(), next_pack)
 
 
 def _is_in_known_packs(location: BlobLocation, is_known: IsKnown) -> bool:

@@ -8,12 +8,13 @@ It is one SQLite file on the host, and only a cache:
 - It is bound to one repository and writer. Only this user can read it, because it tells what is
   stored.
 - It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
-  While no run can finish, because a source fails, it keeps the last finished run and the few
+  While no run can finish, because a source fails, it keeps the last finished run and the three
   newest unfinished runs.
 - One run at a time: `open_upload_cache` takes a lock that ends with the process.
-- Every change is one transaction of the database. A power failure may undo the newest
-  changes, but no change made before the newest recorded root record or intention (a record
-  that is written before the act that it announces).
+- Every change is one transaction of the database. A power failure may undo the newest changes. Some
+  changes are synced to the disk: the numbers of seen root and keep records, and an intended commit,
+  which is recorded before its snapshot is put. No power failure undoes a synced change or an
+  earlier one.
 """
 
 import json
@@ -29,7 +30,7 @@ from backup.archiver.upload_cache import blob_index
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit, PackRow
 from backup.archiver.upload_cache.database import (
     PUT_ASIDE,
-    LogDatabase,
+    CacheDatabase,
     UploadCacheDamaged,
     connect,
     is_damage,
@@ -49,35 +50,36 @@ class UploadCache:
 
     def __init__(self, connection: sqlite3.Connection, warnings: Iterable[str] = ()) -> None:
         self._connection = connection
-        self._database = LogDatabase(connection)
+        self._database = CacheDatabase(connection)
         self.runs = StoredRuns(self._database)
         self.history = HistoryState(self._database)
         self.warnings = list(warnings)
+        rows = self._database.rows(
+            "SELECT number, name, size, held, blobs, sequence, ordinal FROM pack"
+        )
         self._packs = {
             number: PackRow(
                 number=number,
                 name=name,
                 size=size,
-                held=held,
-                blobs=blobs,
+                blob_bytes=blob_bytes,
+                blob_count=blob_count,
                 sequence=sequence,
                 ordinal=ordinal,
             )
-            for number, name, size, held, blobs, sequence, ordinal in self._database.rows(
-                "SELECT number, name, size, held, blobs, sequence, ordinal FROM pack"
-            )
+            for number, name, size, blob_bytes, blob_count, sequence, ordinal in rows
         }
-        # Undamaged packs, which were forgotten so that the keeper can free them.
-        self._sound: dict[int, PackRow] = {}
+        # Forgotten packs that can be recalled: they are undamaged, only sparse.
+        self._recallable: dict[int, PackRow] = {}
         # Recalled packs; `find` ignores their blobs.
         self._recalled: set[int] = set()
-        self._forgotten: set[int] = set()  # by this run
-        # Contains every blob, and a few that are gone, which does no harm.
+        self._forgotten: set[int] = set()  # packs that this run forgot
+        # Contains the ids of all recorded blobs, and some of blobs in forgotten packs.
         self._ids: IdFilter | None = None
         highest = self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
 
-    # Sent packs and blobs
+    # Stored packs and blobs
 
     def find(self, blob_id: str) -> BlobLocation | None:
         """Return the location of a blob in the store, or None."""
@@ -86,13 +88,13 @@ class UploadCache:
         return blob_index.find(self._connection, blob_id, self._is_usable)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return those of some ids that may be found by `find`."""
+        """Return the ids that `find` may find; the others are not stored."""
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
-        """Return the blobs in packs that this run forgot.
+        """Return the ids of blobs that this run forgot with their packs.
 
-        Their content was stored before, so it is sent again but does not count as new.
+        The content of such a blob is sent again, but does not count as new.
         """
         if not self._forgotten:
             return ()
@@ -123,7 +125,7 @@ class UploadCache:
     ) -> None:
         """Record a pack that the store has, and the blobs completed by it."""
         blobs = list(blobs)
-        held = bytes_by_pack(blobs)
+        bytes_added = bytes_by_pack(blobs)
         with self._database.change() as database:
             database.execute(
                 "INSERT INTO pack (number, name, size, blobs, set_name) VALUES (?, ?, ?, ?, ?)",
@@ -137,7 +139,7 @@ class UploadCache:
             )
             database.executemany(
                 "UPDATE pack SET held = held + ? WHERE number = ?",
-                ((length, pack) for pack, length in held.items()),
+                ((length, pack) for pack, length in bytes_added.items()),
             )
         if self._ids is not None:
             self._ids.update([blob.id for blob in blobs])
@@ -145,38 +147,44 @@ class UploadCache:
             number=number,
             name=name,
             size=size,
-            held=0,
-            blobs=len(blobs),
+            blob_bytes=0,
+            blob_count=len(blobs),
             sequence=None,
             ordinal=None,
         )
-        for pack, length in held.items():
+        for pack, length in bytes_added.items():
             row = self._packs.get(pack)
             if row is not None:
-                self._packs[pack] = replace(row, held=row.held + length)
+                self._packs[pack] = replace(row, blob_bytes=row.blob_bytes + length)
 
-    def forget_packs(self, numbers: Iterable[int], *, are_sound: bool = False) -> None:
+    def forget_packs(self, numbers: Iterable[int], *, can_recall: bool = False) -> None:
         """Forget packs, so their content is sent again.
 
-        Packs with `are_sound` can be recalled until the cache is closed.
+        With `can_recall`, `recall_packs` can restore them until the cache is closed.
         """
         gone = {number: self._packs.get(number) for number in numbers}
         with self._database.change() as database:
             self._drop_packs(database, list(gone))
         self._forgotten.update(number for number, row in gone.items() if row is not None)
         for number, row in gone.items():
-            self._sound.pop(number, None)
-            if are_sound and row is not None:
-                self._sound[number] = row
+            self._recallable.pop(number, None)
+            if can_recall and row is not None:
+                self._recallable[number] = row
 
     def never_recall(self, names: Collection[bytes]) -> None:
-        """Prevent these packs from being recalled: they are no longer sound."""
-        for number in [number for number, row in self._sound.items() if row.name in names]:
-            del self._sound[number]
+        """Prevent packs from being recalled, because the keeper excludes them."""
+        for number in [number for number, row in self._recallable.items() if row.name in names]:
+            del self._recallable[number]
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Recall sound packs, without their blobs; return False if one is missing."""
-        rows = {number: self._sound.get(number) for number in numbers if number not in self._packs}
+        """Make packs known again that were forgotten with `can_recall`.
+
+        Their blobs stay unknown, so that `find` does not use them. Return whether all packs are
+        known now; if one cannot be recalled, recall none.
+        """
+        rows = {
+            number: self._recallable.get(number) for number in numbers if number not in self._packs
+        }
         found = {number: row for number, row in rows.items() if row is not None}
         if len(found) < len(rows):
             return False
@@ -190,8 +198,8 @@ class UploadCache:
                             row.number,
                             row.name,
                             row.size,
-                            row.held,
-                            row.blobs,
+                            row.blob_bytes,
+                            row.blob_count,
                             row.sequence,
                             row.ordinal,
                         )
@@ -206,8 +214,8 @@ class UploadCache:
         """Forget all packs and runs, so that everything is sent again.
 
         `head` is the newest snapshot of this host, which stays known. A second call with the same
-        `reason` before the next commit does nothing. So a run that was interrupted after the first
-        call keeps the packs that it sent since.
+        `reason` before the next commit does nothing: the packs that an interrupted run sent after
+        the first call stay known.
         """
         if reason and self._database.value("forgot") == reason:
             return
@@ -220,7 +228,7 @@ class UploadCache:
             if reason:
                 database.execute("INSERT INTO about VALUES ('forgot', ?)", (reason,))
         self._packs.clear()
-        self._sound.clear()
+        self._recallable.clear()
 
     # Commits
 
@@ -255,10 +263,9 @@ class UploadCache:
     def live_bytes(self, set_name: str) -> dict[int, int]:
         """Return the bytes that a set's latest manifest uses in each pack.
 
-        The unit is that of `PackRow.held`: bytes before compression.
-
-        The numbers may be too high: content that two pages share counts twice. Packs that contain
-        only tree nodes are omitted.
+        The bytes are counted before compression, as in `PackRow.blob_bytes`. A number may be too
+        high, because content that two pages share counts twice. Packs with no content and no leaf
+        page of the manifest are omitted.
         """
         live: Counter[int] = Counter()
         for uses, leaf in self._database.rows(
@@ -271,8 +278,6 @@ class UploadCache:
         rows = self._database.rows("SELECT pack FROM live WHERE set_name = ?", (set_name,))
         return {pack: live[pack] for (pack,) in rows if live[pack]}
 
-    # Helpers
-
     def _is_usable(self, pack: int) -> bool:
         return pack in self._packs and pack not in self._recalled
 
@@ -284,7 +289,7 @@ class UploadCache:
         drop_runs(database, "set_name = ? AND number <> ?", condition_values)
         row = (f"filled {commit.set_name}", json.dumps(commit.filled))
         database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
-        # Keep packs of the unfinished run of another set: no snapshot names them yet.
+        # Keep packs that an unfinished run of another set has sent: no snapshot names them yet.
         dead = database.execute(
             "SELECT number FROM pack WHERE number NOT IN (SELECT pack FROM live)"
             " AND (set_name = ? OR sequence IS NOT NULL)",

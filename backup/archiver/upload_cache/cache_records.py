@@ -18,12 +18,12 @@ class CachedKeepRecord:
     """The last keep record that this host applied."""
 
     link: Link  # the last keep record whose decisions were applied
-    root: int  # the root record in force then: it decides who is trusted
+    root_number: int  # of the root record in force then: it decides who is trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedSlot:
-    """A slot without a usable snapshot, as the store listed it."""
+    """A slot (object under a sequence number) without a trusted snapshot."""
 
     size_bytes: int
     modified: str
@@ -37,15 +37,15 @@ class PackRow:
     number: int
     name: bytes
     size: int
-    held: int  # bytes of its blobs, before compression
-    blobs: int  # number of blobs completed by it
-    sequence: int | None
-    ordinal: int | None
+    blob_bytes: int  # bytes of its blobs, before compression
+    blob_count: int  # number of blobs completed by it
+    sequence: int | None  # of the snapshot that names it first; None until then
+    ordinal: int | None  # its index in the list of that snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """Changes of the cache when a snapshot exists."""
+    """A snapshot, and the changes of the cache when the store has it."""
 
     run: int
     set_name: str
@@ -53,6 +53,6 @@ class Commit:
     sha256: str
     is_finished: bool  # the walk is complete: content that the set no longer needs may be pruned
     new_packs: tuple[int, ...]  # in the order of the snapshot's list
-    live_packs: frozenset[int]  # all packs that it needs
-    has_ended: bool = False  # the walk ended, but earlier content may still be needed
+    live_packs: frozenset[int]  # all packs that the snapshot needs
+    has_ended: bool = False  # the walk ended; without `is_finished`, nothing is pruned
     filled: tuple[str, ...] = ()  # sources that had files

@@ -2,8 +2,8 @@
 
 - The lock belongs to the kernel and ends with the process, so a crash leaves none.
 - A file that is damaged, of another version or of another writer is renamed to `.put-aside`, and a
-  new one is created. Damage in the middle shows only when it is read: then the file is renamed as
-  well, and the run restarts.
+  new file is created. Some damage shows only when a run reads the damaged part. Then the file is
+  renamed too, and the run restarts.
 """
 
 import fcntl
@@ -45,8 +45,8 @@ _CANNOT_BE_READ = {  # I/O errors that do mean damage
 _PRIMARY_CODE = 0xFF  # mask of the primary code in SQLite's extended codes
 # A quarter as many calls as with SQLite's default of 4,096 bytes; an existing file keeps its size.
 _PAGE_BYTES = 16 * 1024
-# Pages in the write-ahead log before it is copied into the file, which blocks everybody. With
-# SQLite's default of 1,000, a first backup of small files does that repeatedly.
+# When the write-ahead log has this number of pages, SQLite copies it into the file, and other
+# threads wait. SQLite's default of 1,000 makes a first backup of small files wait often.
 _PAGES_IN_LOG = 2_000
 _VERSION = 7
 _SCHEMA = """
@@ -56,10 +56,10 @@ CREATE TABLE pack (
     name BLOB NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     held INTEGER NOT NULL DEFAULT 0,  -- bytes of its blobs, before compression
-    blobs INTEGER NOT NULL DEFAULT 0, -- that were whole with it
+    blobs INTEGER NOT NULL DEFAULT 0, -- number of blobs completed by it
     set_name TEXT NOT NULL,
-    sequence INTEGER,           -- the snapshot that named it first; NULL until then
-    ordinal INTEGER             -- its place among that snapshot's packs
+    sequence INTEGER,           -- of the snapshot that names it first; NULL until then
+    ordinal INTEGER             -- its index in the list of that snapshot
 );
 CREATE TABLE run (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,14 +71,14 @@ CREATE TABLE run (
 CREATE TABLE page (
     run INTEGER NOT NULL,
     ordinal INTEGER NOT NULL,
-    kept INTEGER NOT NULL,      -- an unchanged page is another run's, too
+    kept INTEGER NOT NULL,      -- number in the table kept; runs share unchanged pages
     PRIMARY KEY (run, ordinal)
 ) WITHOUT ROWID;
 CREATE TABLE kept (
     number INTEGER PRIMARY KEY,
     content BLOB NOT NULL,
-    uses TEXT NOT NULL,         -- [[pack, bytes of it]…]
-    leaf TEXT NOT NULL          -- the blob that it became
+    uses TEXT NOT NULL,         -- [[pack, bytes that the page uses in it]…]
+    leaf TEXT NOT NULL          -- id of the blob that contains the page
 );
 CREATE TABLE outline (
     kept INTEGER PRIMARY KEY,
@@ -96,8 +96,8 @@ class UploadCacheDamaged(NotWritable):
     """The upload cache is damaged and was set aside; restart the run."""
 
 
-class LogDatabase:
-    """The open file: reads, and changes in one transaction each."""
+class CacheDatabase:
+    """The open database file; each change is one transaction."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -142,7 +142,7 @@ class LogDatabase:
 
 @contextmanager
 def lock_cache(path: Path) -> Iterator[None]:
-    """Lock the upload cache for this process; `Busy` if another has it."""
+    """Lock the upload cache; raise `Busy` if another process has the lock."""
     try:
         make_private_folder(path.parent)
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -175,7 +175,7 @@ def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
 
 
 def _create_file(path: Path, binding: str) -> sqlite3.Connection:
-    """Create a complete file, or leave nothing that looks damaged."""
+    """Create the file; after an error, remove the incomplete file."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with ExitStack() as undo:
         undo.callback(path.unlink)
@@ -253,6 +253,6 @@ def _open_configured(path: Path) -> sqlite3.Connection:
     database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # before the file has content
     database.execute("PRAGMA journal_mode=WAL")
     database.execute(f"PRAGMA wal_autocheckpoint={_PAGES_IN_LOG}")
-    # NORMAL may lose the newest rows in a power failure: that costs uploads, and is much faster.
+    # NORMAL is much faster. A power failure may lose the newest rows, which costs only uploads.
     database.execute("PRAGMA synchronous=NORMAL")
     return database

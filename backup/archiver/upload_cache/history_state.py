@@ -1,6 +1,6 @@
 """History state: this host's snapshots, and the records that it has seen.
 
-It is kept when packs and runs are forgotten.
+The seen records stay known when the cache forgets all packs and runs.
 """
 
 import json
@@ -13,23 +13,26 @@ from backup.archiver.upload_cache.cache_records import (
     Commit,
     SkippedSlot,
 )
-from backup.archiver.upload_cache.database import LogDatabase
+from backup.archiver.upload_cache.database import CacheDatabase
 from backup.format.record_link import Link
 
 
 class HistoryState:
     """Newest snapshot, pending commit, and the newest records that were seen."""
 
-    def __init__(self, database: LogDatabase) -> None:
+    def __init__(self, database: CacheDatabase) -> None:
         self._database = database
 
     def head(self) -> CachedHead | None:
-        """Return the newest snapshot that this host knows it put."""
+        """Return the newest snapshot that this host put, if it is known."""
         value = self._database.value("head")
         return None if value is None else CachedHead(**json.loads(value))
 
     def pending_commit(self) -> Commit | None:
-        """Return a commit that was started; look up its snapshot in the store."""
+        """Return a commit that was intended and not settled, or None.
+
+        Its snapshot may or may not be in the store.
+        """
         value = self._database.value("pending")
         if value is None:
             return None
@@ -42,7 +45,7 @@ class HistoryState:
     def record_intention(self, commit: Commit) -> None:
         """Record a commit durably before its snapshot is put.
 
-        After a crash in between, the record distinguishes this host from a clone.
+        After a crash, the next run can recognize the snapshot as its own and not as a clone's.
         """
         value = {name: getattr(commit, name) for name in Commit.__slots__}
         value["live_packs"] = sorted(commit.live_packs)
@@ -72,12 +75,12 @@ class HistoryState:
         if value is None:
             return None
         number, sha256, root = json.loads(value)
-        return CachedKeepRecord(link=Link(number=number, sha256=sha256), root=root)
+        return CachedKeepRecord(link=Link(number=number, sha256=sha256), root_number=root)
 
     def store_keep_record(self, seen: CachedKeepRecord) -> None:
         """Record a keep record, after its decisions were applied."""
         if seen != self.last_keep_record():
-            value = json.dumps([seen.link.number, seen.link.sha256, seen.root])
+            value = json.dumps([seen.link.number, seen.link.sha256, seen.root_number])
             with self._database.synced(), self._database.change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 

@@ -1,7 +1,7 @@
-"""Set of very many ids in bounded memory.
+"""Filter that tells whether an id may have been added, in bounded memory.
 
-Each id sets one bit: "no" is certain, "yes" may be wrong. With a million ids, one in seventy unseen
-ids looks seen.
+Each id sets one bit. The answer "no" is certain, the answer "yes" may be wrong. With a million ids
+added, it is wrong for one in seventy other ids.
 """
 
 from collections.abc import Collection, Iterable
@@ -24,7 +24,7 @@ class IdFilter:
             bits[number >> 5] |= 1 << (number >> 2 & 7)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return those ids that may have been added."""
+        """Return the ids that may have been added."""
         return [blob_id for blob_id in ids if blob_id in self]
 
     def __contains__(self, blob_id: str) -> bool:

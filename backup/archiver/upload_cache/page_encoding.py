@@ -1,9 +1,9 @@
 """Encoding of pages in the upload cache: rows, outlines and pack use.
 
-- A page that can be compared as a whole has an outline: the paths and stat vectors of its rows.
-  They are stored in the outline only: usually the outline or the rows are read, seldom both.
-- Values are stored in columns: a page is encoded and decoded in a few calls, however many rows it
-  has.
+- A page that can be compared as a whole has an outline, which contains the paths and stat vectors
+  of its rows. The encoded rows do not repeat them: a run mostly reads only the outline of a page.
+- Values are stored in columns. So a page is encoded and decoded in a few calls, however many rows
+  it has.
 - Only this host reads the bytes. A change of the encoding needs a new version number of the cache
   file.
 """
@@ -65,8 +65,8 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
     for number, (entry, path, size, vector) in enumerate(zip(entries, *columns, strict=True)):
         refs, text = split_entry(entry)
         blobs: list[Ref] = [
-            BlobLocation(packs[pack], offset, stored, inner, length, id_, packs[following])
-            for pack, offset, stored, inner, length, id_, following in refs
+            BlobLocation(packs[pack], offset, stored, inner, length, id_, packs[next_pack])
+            for pack, offset, stored, inner, length, id_, next_pack in refs
         ]
         row = Row(path, text, size, vector, blobs)
         if str(number) in value["lists"]:
@@ -77,9 +77,10 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
 
 
 def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
-    """Encode the outline of rows; None if they cannot be compared by it.
+    """Encode the outline of rows, or return None if they have none.
 
-    None if a row has no stat vector, or if the page continues into a source of another kind.
+    Rows have no outline if one of them has no stat vector, or if their vectors have different
+    lengths, because the rows are from sources of different kinds.
     """
     vectors = [row.vector for row in rows if row.vector is not None]
     if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
@@ -129,11 +130,11 @@ def _paths_from_text(text: str) -> list[bytes]:
 def bytes_by_pack(locations: Iterable[BlobLocation]) -> Counter[int]:
     """Return the bytes per pack; a blob in two packs counts in both."""
     found: Counter[int] = Counter()
-    for (pack, following), together in groupby(locations, _PACKS):
+    for (pack, next_pack), together in groupby(locations, _PACKS):
         length = sum(map(_LENGTH, together))
         found[pack] += length
-        if following != NO_PACK:
-            found[following] += length
+        if next_pack != NO_PACK:
+            found[next_pack] += length
     return found
 
 

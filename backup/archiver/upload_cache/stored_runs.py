@@ -1,7 +1,7 @@
 """Stored runs: the pages of earlier runs, and which of them are kept.
 
 Only the latest finished run of each set is kept. While no run can finish, because a source fails,
-the last finished run and the newest few are kept.
+the last finished run and the three newest unfinished runs are kept.
 """
 
 import heapq
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from backup.archiver.blob_location import Outline, PageText, ReusedPage, Row
 from backup.archiver.upload_cache.cache_records import Commit
-from backup.archiver.upload_cache.database import LogDatabase
+from backup.archiver.upload_cache.database import CacheDatabase
 from backup.archiver.upload_cache.page_encoding import outline_from_bytes, rows_from_bytes
 from backup.format.manifest import path_key
 
@@ -21,7 +21,7 @@ _MOST_UNFINISHED = 3  # different sources may have failed in each of them
 class StoredRuns:
     """Runs of all sets, with their pages."""
 
-    def __init__(self, database: LogDatabase) -> None:
+    def __init__(self, database: CacheDatabase) -> None:
         self._database = database
 
     def begin(self, set_name: str, started_ns: int) -> int:
@@ -64,7 +64,7 @@ class StoredRuns:
         return bool(self._earlier_runs(set_name, run))
 
     def previous_pages(self, set_name: str, run: int) -> Iterator[ReusedPage] | None:
-        """Yield the pages of the previous run in order; None if unfinished."""
+        """Return the pages of the previous run in order; None if unfinished."""
         for number, started_ns, is_finished in self._earlier_runs(set_name, run):
             return self._reused_pages(number, started_ns) if is_finished else None
         return None
@@ -83,8 +83,9 @@ class StoredRuns:
     def previous_rows(self, set_name: str, run: int) -> Iterator[tuple[Row, int]]:
         """Yield the rows of earlier runs in path order, with their start (ns).
 
-        Runs since the last finished one are merged with it, the newest first: so neither an
-        interrupted run nor one with a failed source causes the rest to be read again.
+        The last finished run and all later runs are merged; for a path in several runs, the newest
+        row is yielded. So after an interrupted run, or one with a failed source, unchanged files
+        are not read again.
         """
         streams = []
         earlier = self._earlier_runs(set_name, run)
@@ -143,9 +144,9 @@ class StoredRuns:
 
 
 def drop_unfinished_runs(database: sqlite3.Connection, commit: Commit) -> None:
-    """Drop unfinished runs except the newest, so that the file stays small.
+    """Drop unfinished runs except the three newest, to keep the file small.
 
-    Content that only a dropped run had seen is read again, but not sent.
+    Content that only a dropped run had read is read again, but not sent again.
     """
     finished = "SELECT COALESCE(MAX(number), 0) FROM run WHERE set_name = ? AND is_finished"
     newest = "SELECT number FROM run WHERE set_name = ? ORDER BY number DESC LIMIT ?"

@@ -19,7 +19,7 @@ from backup.retention.retention_run import RetentionResult, plan_retention_run
 from backup.retention.retention_run import run_retention as keep_repository
 from backup.retention.rules import RetentionRules, parse_period
 from backup.retention.storage_forecast import Share, StorageForecast
-from backup.retention.vault_state import Watch, no_progress
+from backup.retention.vault_state import ProgressCallback, no_progress
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
 from standfast.errors import ExitStatus
@@ -102,7 +102,7 @@ def run_retention(
     is_clock_right: bool = False,
     most_percent: int | None = None,
     way: str = "direct",
-    watch: Watch = no_progress,
+    watch: ProgressCallback = no_progress,
 ) -> KeepOutcome:
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
@@ -138,7 +138,7 @@ def plan(
     distrust: Path | None = None,
     is_clock_right: bool = False,
     most_percent: int | None = None,
-    watch: Watch = no_progress,
+    watch: ProgressCallback = no_progress,
 ) -> KeepOutcome:
     """Return what a retention run would do, with a forecast; change nothing."""
     distrusted = _distrusted(installation, distrust)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver.upload_cache.database import LogDatabase
+from backup.archiver.upload_cache.database import CacheDatabase
 from backup.checker.verification import verify
 from backup.errors import AlreadyThere, BackupError, StoreUnavailable
 from tests.backup.site import Died, DyingStore, Site, new_site
@@ -77,17 +77,17 @@ def test_crash_at_any_upload_cache_change_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = plain_tree(tmp_path / "source")
-    original = LogDatabase.change
+    original = CacheDatabase.change
     count = 0
 
-    def counting(self: LogDatabase) -> AbstractContextManager[sqlite3.Connection]:
+    def counting(self: CacheDatabase) -> AbstractContextManager[sqlite3.Connection]:
         nonlocal count
         count += 1
         if count == dies_at:
             raise Died
         return original(self)
 
-    monkeypatch.setattr(LogDatabase, "change", counting)
+    monkeypatch.setattr(CacheDatabase, "change", counting)
     dies_at = 0
     site, _ = dying_site(tmp_path / "dry")
     site.back_up(source)

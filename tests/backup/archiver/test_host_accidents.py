@@ -18,7 +18,7 @@ import pytest
 from backup.checker.verification import verify
 from backup.errors import Busy
 from backup.format.object_names import pack_prefix, snapshot_name
-from backup.format.pack import HEADER_BYTES, OpenPack, _derive, parse_header
+from backup.format.pack import HEADER_BYTES, OpenPack, _derive_keys, parse_header
 from backup.format.root_record import key_from_bytes
 from backup.records import BackupResult
 from backup.trust.key_files import Identity
@@ -108,7 +108,7 @@ def keys_of_packs(site: Site) -> list[tuple[bytes, bytes]]:
         header = parse_header(site.vault.get(stat.name)[:HEADER_BYTES], stat.name)
         pack = OpenPack(header, [domain], stat.name)
         blank = header.data[:128] + bytes(32) + header.data[160:]
-        found.append((pack.file_key, _derive(pack.file_key, header.salt, blank)[0]))
+        found.append((pack.file_key, _derive_keys(pack.file_key, header.salt, blank)[0]))
     return found
 
 

@@ -14,11 +14,11 @@ import pytest
 
 from backup.archiver.blob_location import Frame
 from backup.archiver.pack_buffers import PackBuffers
-from backup.archiver.pack_writer import Outlet, PackWriter, Stored
+from backup.archiver.pack_writer import Outlet, PackWriter, StoredPack
 from backup.errors import AlreadyThere, StoreUnavailable
 from backup.format.frame import Effort, to_frame
 from backup.format.object_names import pack_name
-from backup.format.pack import CAPACITY, Destination, seal_pack
+from backup.format.pack import CAPACITY, PackSettings, seal_pack
 from backup.stores import Store
 from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Died, Site
@@ -33,7 +33,7 @@ def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
     """Return an outlet that puts packs of the site's host into a store."""
     host = site.host
     domain = site.repository().trust.root.domains[0]
-    destination = Destination(
+    pack_settings = PackSettings(
         repository=host.repository,
         writer=host.writer,
         domain=domain.id,
@@ -43,7 +43,7 @@ def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
     with ThreadPoolExecutor(2) as pool:
         yield Outlet(
             store=store,
-            destination=destination,
+            pack_settings=pack_settings,
             random=os.urandom,
             compressing=pool,
             sending=pool,
@@ -52,7 +52,7 @@ def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
 
 
 def test_stored_packs_are_recorded_during_the_run(site: Site) -> None:
-    noted: list[Stored] = []
+    noted: list[StoredPack] = []
     with outlet_to(site, MemoryStore()) as outlet:
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
         # The first six blobs fill one pack and begin another; the last six wait for more.
@@ -75,7 +75,7 @@ def test_frame_is_stored_with_its_last_pack(
     stored: list[list[bool]] = []
     with outlet_to(site, store) as outlet:
 
-        def note(pack: Stored) -> None:
+        def note(pack: StoredPack) -> None:
             name = pack_name(site.host.writer, pack.name.hex())
             assert store.stat(name).size_bytes == pack.size
             stored.append([tape.has(frame) for frame in frames])
@@ -95,7 +95,7 @@ def test_thread_error_is_raised_and_pack_not_recorded(site: Site, ails: BaseExce
         def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
             raise ails
 
-    noted: list[Stored] = []
+    noted: list[StoredPack] = []
     frame = Frame()
     with outlet_to(site, Failing()) as outlet:
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
@@ -113,7 +113,7 @@ def test_existing_pack_is_recorded_only_if_complete(site: Site, is_whole: bool) 
             super()._put(name, data if is_whole else data[:-1])
             super()._put(name, data)  # as a retry after a lost answer
 
-    noted: list[Stored] = []
+    noted: list[StoredPack] = []
     frame = Frame()
     with outlet_to(site, There()) as outlet:
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
@@ -197,7 +197,7 @@ class Late(ThreadPoolExecutor):
 def test_packs_in_progress_are_limited(site: Site, calls_at_once: int, most: int) -> None:
     store = MemoryStore()
     store.calls_at_once = calls_at_once
-    noted: list[Stored] = []
+    noted: list[StoredPack] = []
     with outlet_to(site, store) as outlet:
         late = replace(outlet, sending=Late(1))
         tape = PackWriter(late, count(1).__next__, lambda frame: None, noted.append)

@@ -8,7 +8,7 @@ import pytest
 from backup.archiver import blob_writer, manifest_builder, worker_ipc
 from backup.archiver.blob_location import Row
 from backup.archiver.blob_writer import BlobWriter
-from backup.archiver.chunker import AS_USUAL
+from backup.archiver.chunker import USUAL_PACKING
 from backup.archiver.manifest_builder import ManifestBuilder
 from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.checker.verification import verify
@@ -79,7 +79,7 @@ def test_bundle_is_filled_to_its_limit(
     close_bundle = BlobWriter._close_bundle
 
     def noted(sink: BlobWriter) -> None:
-        if sink._bundled and sink._packing is AS_USUAL:
+        if sink._bundled and sink._packing is USUAL_PACKING:
             bundles.append((len(sink._bundled), sink._bundle_bytes))
         close_bundle(sink)
 
@@ -103,7 +103,7 @@ def test_page_never_exceeds_its_limit(
     monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", most)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
     lengths: list[list[int]] = []
-    page = ManifestBuilder._page
+    page = ManifestBuilder._new_page
 
     def noted(builder: ManifestBuilder, rows: list[Row]) -> Any:
         lengths.append(
@@ -111,7 +111,7 @@ def test_page_never_exceeds_its_limit(
         )
         return page(builder, rows)
 
-    monkeypatch.setattr(ManifestBuilder, "_page", noted)
+    monkeypatch.setattr(ManifestBuilder, "_new_page", noted)
     assert site.back_up(tiny).complete
     assert all(sum(rows[:-1]) < page_bytes and len(rows) <= most for rows in lengths)
     full = sum(sum(rows) >= page_bytes or len(rows) == most for rows in lengths)

@@ -76,9 +76,9 @@ def test_pack_distrusted_by_keeper_stays_unused(kept: KeptSite, tmp_path: Path, 
         packs = [log.number_pack(), log.number_pack()]
         for number in packs:
             log.acknowledge(number, bytes([number]) * 32, 5000, "nightly", [])
-        log.forget_packs(packs, are_sound=True)
+        log.forget_packs(packs, can_recall=True)
         say(kept, **{what: ((WRITER, (bytes([packs[0]]) * 32).hex()),)})
-        avoidance = UnusablePacks(vault=kept.vault, writer=WRITER, log=log)
+        avoidance = UnusablePacks(vault=kept.vault, writer=WRITER, cache=log)
         avoidance.apply_retention_log(load_root_chain(kept.vault))
         assert not log.recall_packs([packs[0]])
         assert log.recall_packs([packs[1]])
@@ -97,7 +97,7 @@ def test_hidden_keep_record_is_still_named(kept: KeptSite, tmp_path: Path) -> No
     for _ in range(2):
         result = kept.next_backup()
         assert any("rolled back" in warning for warning in result.warnings)
-        assert named_by(kept, result.sequence).keep == seen
+        assert named_by(kept, result.sequence).keep_record == seen
     assert keep_name(seen.number) in {
         one.object for one in verify(kept.vault).findings if one.severity == "error"
     }
@@ -120,7 +120,7 @@ def test_forked_keep_chain_is_reported_and_heeded(kept: KeptSite, tmp_path: Path
         repository=trust.root.repository,
         number=seen.number + 1,
         previous=before,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=kept.clock(),
     )
     packs = needed_by(kept, 2)
@@ -130,7 +130,7 @@ def test_forked_keep_chain_is_reported_and_heeded(kept: KeptSite, tmp_path: Path
     assert any("rolled back" in warning for warning in result.warnings)
     assert not needed_by(kept, 3) & packs
     link = Link(number=beside.number, sha256=hashlib.sha256(data).hexdigest())
-    assert named_by(kept, 3).keep == link
+    assert named_by(kept, 3).keep_record == link
     check_latest(kept, result, tmp_path / "out")
 
 
@@ -140,7 +140,7 @@ def test_pack_forgotten_twice_is_not_used_again(
     with open_upload_cache(tmp_path / "log", "a binding") as log:
         number = log.number_pack()
         log.acknowledge(number, bytes(32), 5000, "nightly", [])
-        log.forget_packs([number], are_sound=True)
+        log.forget_packs([number], can_recall=True)
         assert log.recall_packs([number])
         log.forget_packs([number])
         assert not log.recall_packs([number])

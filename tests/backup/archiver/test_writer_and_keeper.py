@@ -67,7 +67,7 @@ def say(kept: KeptSite, **what: Any) -> None:
         repository=trust.root.repository,
         number=keeps.next_number,
         previous=keeps.head,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=kept.clock(),
     )
     data = keep_to_bytes(replace(record, **what), kept.keeper.key)
@@ -174,7 +174,8 @@ def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path
     assert (result.sequence, result.is_fork) == (2, False)
     assert not needed_by(kept, 2) & marked
     assert (
-        named_by(kept, 2).keep == load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+        named_by(kept, 2).keep_record
+        == load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     )
     drop(kept, marked)
     check_latest(kept, result, tmp_path / "out")
@@ -246,7 +247,7 @@ def test_hidden_record_does_not_restore_a_marked_pack(kept: KeptSite, tmp_path: 
     assert any("rolled back" in warning for warning in result.warnings)
     assert result.is_store_damaged
     assert not needed_by(kept, 3) & marked
-    assert named_by(kept, 3).keep == hidden, "the gap stays visible"
+    assert named_by(kept, 3).keep_record == hidden, "the gap stays visible"
     assert any(
         finding.object == keep_name(hidden.number) and finding.severity == "error"
         for finding in verify(kept.vault).findings
@@ -269,7 +270,7 @@ def test_replacement_keeper_is_heeded_from_its_first_record(kept: KeptSite, tmp_
     sign_root(kept.site, keepers=(cut,))
     result = kept.next_backup()
     assert result.warnings == ()
-    assert named_by(kept, 3).keep == last
+    assert named_by(kept, 3).keep_record == last
     check_latest(kept, result, tmp_path / "out")
 
 
@@ -304,7 +305,7 @@ def test_root_records_vanishing_during_the_run_stop_it(kept: KeptSite) -> None:
 def test_snapshot_names_the_newest_root_record(kept: KeptSite, tmp_path: Path) -> None:
     vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site))
     result = kept.next_backup()
-    assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
+    assert named_by(kept, 1).root_record == load_root_chain(kept.vault).links[-1]
     check_latest(kept, result, tmp_path / "out")
 
 

@@ -116,7 +116,7 @@ def packs_of(whole: Whole) -> Iterator[Pack]:
     """Return the packs of the last point: pages, a small file, a large file."""
     repository, body, reader = opened(whole)
     point = repository.resolve("desk-1/3")
-    refs = [body.root, *(ref for one in repository.entries(point) for ref in one.blobs)]
+    refs = [body.root_page, *(ref for one in repository.entries(point) for ref in one.blobs)]
     for sha256 in sorted({ref.pack for ref in refs}):
         name = pack_name(WRITER, sha256.hex())
         blobs = tuple((ref, reader.blob(ref)) for ref in refs if ref.pack == sha256)

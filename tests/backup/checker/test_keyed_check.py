@@ -19,9 +19,9 @@ from backup.format.object_names import snapshot_name
 from backup.format.pack import SealedPack, seal_pack
 from backup.format.snapshot import (
     Body,
-    make_bitmap,
+    bitmap_to_indexes,
+    indexes_to_bitmap,
     seal_body,
-    set_bits,
     snapshot_from_bytes,
     snapshot_to_bytes,
 )
@@ -88,7 +88,7 @@ def test_snapshot_that_hides_a_needed_pack_is_found(
 ) -> None:
     site.back_up(source)
     (source / "new").write_text("the second backup")
-    monkeypatch.setattr("backup.archiver.snapshot_commit.make_bitmap", lambda _: b"")
+    monkeypatch.setattr("backup.archiver.snapshot_commit.indexes_to_bitmap", lambda _: b"")
     result = site.back_up(source)
     assert keyless(site) == []
     found = keyed(site, read=False)
@@ -119,7 +119,7 @@ def test_unnamed_pack_of_a_point_is_reported(
     name = snapshot_name(WRITER, 2)
     whole, sealed = snapshot_from_bytes(site.vault.get(name), name)
     first, _ = snapshot_from_bytes(site.vault.get(snapshot_name(WRITER, 1)), "the first")
-    used = set_bits(whole.uses[1])
+    used = bitmap_to_indexes(whole.uses[1])
     assert len(used) >= 3
     assert whole.packs
     hiding = {
@@ -127,7 +127,7 @@ def test_unnamed_pack_of_a_point_is_reported(
         for sha256, _ in whole.packs
     }
     for bit in used:
-        hiding[first.packs[bit][0]] = replace(whole, uses={1: make_bitmap(set(used) - {bit})})
+        hiding[first.packs[bit][0]] = replace(whole, uses={1: indexes_to_bitmap(set(used) - {bit})})
     assert isinstance(site.vault, TamperedStore)
     for pack, less in hiding.items():
         forged = snapshot_to_bytes(less, sealed, site.host.signing_key)

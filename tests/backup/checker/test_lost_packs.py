@@ -89,9 +89,9 @@ def test_missing_pack_of_pages_is_one_finding(site: Site, source: Path) -> None:
     make_backups(site, source, 2)
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve("latest"))
-    store_of(site).remove(pack_name(WRITER, body.root.pack.hex()))
+    store_of(site).remove(pack_name(WRITER, body.root_page.pack.hex()))
     (finding,) = serious(deep(site))
-    assert finding.object == pack_name(WRITER, body.root.pack.hex())
+    assert finding.object == pack_name(WRITER, body.root_page.pack.hex())
     assert "needed by desk-1/0000000002" in finding.problem
 
 
@@ -204,7 +204,7 @@ class Keeping:
             repository=self.site.host.repository,
             number=self.number,
             previous=self.previous,
-            root=self.root,
+            root_record=self.root,
             created=datetime.now(UTC),
             **more,
         )
@@ -338,7 +338,7 @@ def test_removed_newest_keep_record_is_named_by_snapshot(
     newest = keeper.says()
     sequence = site.back_up(source).sequence
     seen, _ = snapshot_from_bytes(site.vault.get(snapshot_name(WRITER, sequence)), "a snapshot")
-    assert seen.keep == keeper.previous
+    assert seen.keep_record == keeper.previous
     assert serious(verify(site.vault)) == []
     store_of(site).remove(newest)
     (finding,) = serious(verify(site.vault))

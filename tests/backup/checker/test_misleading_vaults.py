@@ -84,7 +84,7 @@ def test_point_on_unknown_root_record_is_an_error(site: Site, source: Path) -> N
     snapshot, sealed = snapshot_from_bytes(data, name)
     link = Link(number=1, sha256=hashlib.sha256(data).hexdigest())
     gone = Link(number=1, sha256="cd" * 32)
-    forged = replace(snapshot, sequence=2, previous=link, root=gone)
+    forged = replace(snapshot, sequence=2, previous=link, root_record=gone)
     site.vault.put(
         snapshot_name(WRITER, 2), snapshot_to_bytes(forged, sealed, site.host.signing_key)
     )
@@ -100,7 +100,7 @@ def forge(site: Site, **changes: Any) -> str:
     data = site.vault.get(name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     link = Link(number=2, sha256=hashlib.sha256(data).hexdigest())
-    following = replace(snapshot, sequence=3, previous=link, burnt=(), packs=())
+    following = replace(snapshot, sequence=3, previous=link, skipped=(), packs=())
     signed = snapshot_to_bytes(replace(following, **changes), sealed, site.host.signing_key)
     site.vault.put(snapshot_name(WRITER, 3), signed)
     return snapshot_name(WRITER, 3)
@@ -314,7 +314,7 @@ class TestForgedKeepRecords:
             repository=trust.root.repository,
             number=0,
             previous=None,
-            root=trust.links[-1],
+            root_record=trust.links[-1],
             created=kept.clock(),
             dropped=tuple(sorted(kept.packs())),
         )
@@ -325,7 +325,7 @@ class TestForgedKeepRecords:
         [
             ({"number": 1}, "it was moved"),
             ({"repository": bytes(16)}, "another repository"),
-            ({"root": Link(number=0, sha256="cd" * 32)}, "root record that this repository"),
+            ({"root_record": Link(number=0, sha256="cd" * 32)}, "root record that this repository"),
         ],
     )
     def test_record_of_other_repository_frees_nothing(

@@ -9,7 +9,7 @@ import backup
 from backup import break_glass
 from backup.archiver import blob_location, blob_writer, chunker, manifest_builder, unusable_packs
 from backup.archiver.backup_run import INTERIM_AFTER, INTERIM_PACKS, back_up
-from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE
+from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE_RATIO
 from backup.format.keep_record import MAX_LISTED
 from backup.format.object_names import (
     MAX_BUNDLED_FILE_BYTES,
@@ -90,7 +90,7 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
         "pictures are cut every 4096 KiB": chunk_sizes.MEDIA_CHUNK_BYTES,
         "average 64 KiB for databases, dumps and text": chunk_sizes.EDITED_CHUNK_BYTES,
         "1024 KiB for the rest": chunk_sizes.CHUNK_BYTES,
-        "what compresses and is under 256 KiB": chunker.AS_USUAL.shares_below_bytes,
+        "what compresses and is under 256 KiB": chunker.USUAL_PACKING.shares_below_bytes,
         "of databases, dumps and text under 16 KiB": chunker.choose_packing(
             chunk_sizes.EDITED_CHUNK_BYTES
         ).shares_below_bytes,
@@ -99,7 +99,7 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
     }.items():
         assert said in re.sub(r"(\d+) MiB", lambda found: f"{int(found[1]) * 1024} KiB", chosen)
         assert f"{size // 1024} KiB" in said
-    assert f"saves less than {1 - WORTHWHILE:.0%}".replace("%", " %") in chosen
+    assert f"saves less than {1 - WORTHWHILE_RATIO:.0%}".replace("%", " %") in chosen
     assert (
         f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
         f"at {manifest_builder.MAX_PAGE_ENTRIES:,} entries" in chosen

@@ -52,19 +52,24 @@ from backup.format.pack import (
     CAPACITY,
     HEADER_BYTES,
     MAX_PACK_BYTES,
-    Destination,
     OpenPack,
+    PackSettings,
     padded_size,
     parse_header,
     seal_pack,
 )
 from backup.format.root_record import key_from_bytes, root_from_bytes
 from backup.format.signature import ROOT_CONTEXT, SNAPSHOT_CONTEXT, check_signature, sign
-from backup.format.snapshot import make_bitmap, open_body, set_bits, snapshot_from_bytes
+from backup.format.snapshot import (
+    bitmap_to_indexes,
+    indexes_to_bitmap,
+    open_body,
+    snapshot_from_bytes,
+)
 
 DOMAIN_KEY = pyrage.x25519.Identity.generate()
 OWNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-TO = Destination(
+TO = PackSettings(
     repository=bytes(range(16)),
     writer="desk-1",
     domain="main",
@@ -184,7 +189,7 @@ def test_a_full_pack_is_exactly_full() -> None:
     for size in (CAPACITY, CAPACITY - 1):
         assert len(sealed(b"x" * size)) == MAX_PACK_BYTES == 4096 + 255 * 65_536
     for size in (0, CAPACITY + 1):
-        with pytest.raises(ValueError, match="holds"):
+        with pytest.raises(ValueError, match="contains"):
             sealed(b"x" * size)
 
 
@@ -221,7 +226,7 @@ def test_segments_cannot_be_cut_off_swapped_or_moved() -> None:
         opened.open_segments(0, segments[1])
     # A header with fewer segments is another header, so it yields another key.
     fewer = data[:10] + (len(segments) - 1).to_bytes(2, "big") + data[12:HEADER_BYTES]
-    with pytest.raises(Damaged, match="key does not fit"):
+    with pytest.raises(Damaged, match="does not match its key"):
         OpenPack(parse_header(fewer, "it"), [DOMAIN_KEY], "it")
 
 
@@ -251,7 +256,7 @@ def test_signature_binds_content_key_and_purpose() -> None:
 
 @given(st.sets(st.integers(0, 300)))
 def test_bitmap_round_trips(indices: set[int]) -> None:
-    assert set_bits(make_bitmap(indices)) == sorted(indices)
+    assert bitmap_to_indexes(indexes_to_bitmap(indices)) == sorted(indices)
 
 
 def test_object_names_are_classified() -> None:

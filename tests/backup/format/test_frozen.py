@@ -137,8 +137,8 @@ def test_skipped_numbers_epochs_and_generations_are_unchanged() -> None:
     after, again = slots[4].snapshot, slots[6].snapshot
     assert after is not None
     assert again is not None
-    assert (after.burnt, after.epoch) == ((3,), 0)
-    assert (again.burnt, again.epoch) == ((5,), 1)
+    assert (after.skipped, after.epoch) == ((3,), 0)
+    assert (again.skipped, again.epoch) == ((5,), 1)
     ended = trust.root.writer("desk-1", 0)
     assert ended is not None
     assert (ended.trusted_through, ended.trusted_sha256) == (4, slots[4].sha256)

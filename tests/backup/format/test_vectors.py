@@ -49,7 +49,7 @@ FILES = {path.stem: json.loads(path.read_text()) for path in sorted(VECTORS.glob
 FAILURES: dict[str, tuple[type[BackupError], str]] = {
     "canonical": (Damaged, "JSON|not a signed record|not a snapshot|not a valid snapshot"),
     "chain": (Damaged, "does not follow|another repository|another owner|root record that this"),
-    "commitment": (Damaged, "key does not fit"),
+    "commitment": (Damaged, "does not match its key"),
     "fields": (
         Damaged,
         r"wrong value|lacks|invalid|not an age|lists|too |empty page|no num|not a \w+ page",
@@ -243,7 +243,7 @@ def test_snapshots(file: Vector, vector: Vector) -> None:
     body = refused_or_read(vector, read)
     if body is not None:
         assert body.files == vector["body"]["files"]
-        assert body.root.id.hex() == vector["body"]["root"][5]
+        assert body.root_page.id.hex() == vector["body"]["root"][5]
 
 
 @each("pack")

@@ -35,7 +35,7 @@ def let_expire(site: OwnedSite, file: str, sequence: int) -> None:
         repository=trust.root.repository,
         number=keeps.next_number,
         previous=keeps.head,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=site.clock(),
         expired=((WRITER, sequence),),
     )

@@ -23,7 +23,7 @@ from backup.format.canonical_json import to_json
 from backup.format.frame import to_frame
 from backup.format.manifest import BlobRef
 from backup.format.object_names import pack_name, snapshot_name
-from backup.format.pack import Destination, padded_size, seal_pack
+from backup.format.pack import PackSettings, padded_size, seal_pack
 from backup.format.snapshot import open_body, snapshot_from_bytes, snapshot_to_bytes
 from backup.ownership.operations.writers import _last_trusted, witnessed_head
 from backup.reader.path_selection import Selection
@@ -55,7 +55,7 @@ def signed(site: Site, sealed: bytes | None = None, **changes: Any) -> bytes:
     data = site.vault.get(name)
     snapshot, true = snapshot_from_bytes(data, name)
     first = site.repository().points()[0]
-    link = replace(snapshot.root, number=1, sha256=first.sha256)
+    link = replace(snapshot.root_record, number=1, sha256=first.sha256)
     next_one = replace(snapshot, sequence=2, previous=link, packs=())
     key = site.host.signing_key
     return snapshot_to_bytes(replace(next_one, **changes), sealed or true, key)
@@ -109,7 +109,7 @@ def test_thousands_of_points_are_checked_in_linear_time(
     snapshot, _ = snapshot_from_bytes(owned.vault.get(snapshot_name(WRITER, 1)), "it")
 
     def slot(sequence: int) -> Slot:
-        link = replace(snapshot.root, number=sequence - 1, sha256=f"{sequence - 1:064x}")
+        link = replace(snapshot.root_record, number=sequence - 1, sha256=f"{sequence - 1:064x}")
         return Slot(
             name=snapshot_name(WRITER, sequence),
             sequence=sequence,
@@ -166,7 +166,7 @@ def test_references_to_nothing_do_not_prolong_a_restore(tmp_path: Path) -> None:
 def data_blob(host: TakenOver, content: bytes) -> BlobRef:
     frame = b"".join(to_frame(content))
     (domain,) = host.trust.root.domains
-    to = Destination(
+    to = PackSettings(
         repository=host.trust.root.repository,
         writer=WRITER,
         domain=domain.id,
@@ -231,7 +231,7 @@ def test_needs_of_points_are_never_all_in_memory(owned: OwnedSite, tmp_path: Pat
     with little_memory(60 * MIB):
         view = Reader(vault=owned.vault, owner=owned.host.owner).read()
     assert len(view.points) == 62
-    assert len(view.needs((WRITER, 40))) == 20_000
+    assert len(view.find_needed_packs((WRITER, 40))) == 20_000
 
 
 def test_ending_trust_needs_little_memory(owned: OwnedSite, tmp_path: Path) -> None:

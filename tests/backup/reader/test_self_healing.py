@@ -45,7 +45,7 @@ def page_packs(site: Site, point: str) -> list[str]:
     """Return the packs with the pages of a point, not its files."""
     repository = site.repository()
     _, body, _ = repository.open_point(repository.resolve(point))
-    return in_vault(site, body.root.packs)
+    return in_vault(site, body.root_page.packs)
 
 
 def in_vault(site: Site, packs: Iterable[bytes]) -> list[str]:

@@ -72,7 +72,7 @@ def record_keeping(site: OwnedSite, change: dict[str, Any]) -> None:
         repository=trust.root.repository,
         number=number,
         previous=keeps.head,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=site.clock(),
         **change,
     )

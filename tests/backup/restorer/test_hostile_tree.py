@@ -18,7 +18,7 @@ from backup.format.frame import to_frame
 from backup.format.manifest import BlobRef
 from backup.format.manifest_encoding import page_to_bytes
 from backup.format.object_names import pack_name, snapshot_name
-from backup.format.pack import Destination, seal_pack
+from backup.format.pack import PackSettings, seal_pack
 from backup.format.snapshot import Body, Snapshot, seal_body, snapshot_to_bytes
 from backup.stores.directory import DirectoryStore
 from backup.trust.root_chain import load_root_chain
@@ -47,7 +47,7 @@ class TakenOver:
         raw = page_to_bytes(kind, packs, items)
         frame = b"".join(to_frame(raw))
         (domain,) = self.trust.root.domains
-        to = Destination(
+        to = PackSettings(
             repository=self.trust.root.repository,
             writer=WRITER,
             domain=DOMAIN,
@@ -76,7 +76,7 @@ class TakenOver:
             started=now,
             ended=now,
             id_key=host.id_key,
-            root=root,
+            root_page=root,
             depth=depth,
             files=0,
             directories=1,
@@ -91,9 +91,9 @@ class TakenOver:
             epoch=0,
             sequence=1,
             previous=None,
-            burnt=(),
-            root=self.trust.links[-1],
-            keep=None,
+            skipped=(),
+            root_record=self.trust.links[-1],
+            keep_record=None,
             domain=DOMAIN,
             generation=0,
             set_name="nightly",

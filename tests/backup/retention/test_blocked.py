@@ -36,7 +36,7 @@ def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
         repository=trust.root.repository,
         number=keeps.next_number,
         previous=keeps.head,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=kept.clock(),
     )
     record = replace(record, dropped=tuple(sorted(packs)))

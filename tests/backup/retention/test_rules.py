@@ -12,7 +12,7 @@ from backup.errors import NotFound, RetentionStopped
 from backup.format.keep_record import PackId
 from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
-from backup.format.snapshot import make_bitmap, snapshot_from_bytes, snapshot_to_bytes
+from backup.format.snapshot import indexes_to_bitmap, snapshot_from_bytes, snapshot_to_bytes
 from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
@@ -93,13 +93,13 @@ def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
         snapshot,
         sequence=newest + 1,
         previous=Link(number=newest, sha256=hashlib.sha256(data).hexdigest()),
-        keep=None,
+        keep_record=None,
         time=kept.clock(),
         packs=(),
         uses={
             **snapshot.uses,
-            newest: make_bitmap(set(range(len(snapshot.packs)))),
-            sequence: make_bitmap(set(range(len(old.packs)))),
+            newest: indexes_to_bitmap(set(range(len(snapshot.packs)))),
+            sequence: indexes_to_bitmap(set(range(len(old.packs)))),
         },
     )
     signed = snapshot_to_bytes(late, sealed, kept.site.host.signing_key)

@@ -262,7 +262,7 @@ def test_damaged_pack_costs_only_its_files(site: Site, tmp_path: Path) -> None:
 def test_damaged_manifest_is_an_error(tiny: Site, tmp_path: Path, at: int) -> None:
     vault = vault_of(tiny)
     _, body, _ = tiny.repository().open_point(tiny.repository().resolve("latest"))
-    name = next(name for name in vault.names() if body.root.pack.hex() in name)
+    name = next(name for name in vault.names() if body.root_page.pack.hex() in name)
     vault.replace(name, flipped(vault.get(name), at))
     with pytest.raises(Damaged, match=name):
         tiny.restore("latest", tmp_path / "out")

@@ -65,8 +65,8 @@ def forged(owned: OwnedSite, sequence: int) -> bytes:
     name = snapshot_name(WRITER, 2)
     data = owned.vault.get(name)
     snapshot, sealed = snapshot_from_bytes(data, name)
-    link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
-    other = replace(snapshot, sequence=sequence, previous=link, burnt=())
+    link = replace(snapshot.root_record, number=2, sha256=hashlib.sha256(data).hexdigest())
+    other = replace(snapshot, sequence=sequence, previous=link, skipped=())
     return snapshot_to_bytes(other, sealed, owned.host.signing_key)
 
 
@@ -311,7 +311,7 @@ def test_folder_in_a_slot_takes_only_that_number(
 def test_junk_read_by_interrupted_run_is_not_repeated(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(skipped_sequence_numbers, "_REMEMBERED_AFTER", 2)
+    monkeypatch.setattr(skipped_sequence_numbers, "_STORED_AFTER", 2)
     for number in FAR:
         owned.vault.put(snapshot_name(WRITER, number), b"junk")
     counted = owned.vault._get_range

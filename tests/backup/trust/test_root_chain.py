@@ -77,7 +77,7 @@ def keep(
         previous=None
         if previous is None
         else Link(number=number - 1, sha256=hashlib.sha256(previous).hexdigest()),
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=NOW + timedelta(days=number),
         **lists,
     )
@@ -251,7 +251,7 @@ def test_keep_record_lists_only_readable_amounts(site: Site) -> None:
         repository=trust.root.repository,
         number=0,
         previous=None,
-        root=trust.links[-1],
+        root_record=trust.links[-1],
         created=NOW,
         dropped=many,
     )

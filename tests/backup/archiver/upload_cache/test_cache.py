@@ -342,7 +342,7 @@ def test_other_error_sets_no_cache_aside(tmp_path: Path) -> None:
 def test_recalled_pack_is_unused_but_counted(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"), place(1, "bb"))
-        log.forget_packs([old], are_sound=True)
+        log.forget_packs([old], can_recall=True)
         new = acknowledge(log, place(2, "aa"))
         assert log.recall_packs([old])
         assert log.find("aa" * 32) == place(new, "aa")
@@ -353,7 +353,7 @@ def test_recalled_pack_is_unused_but_counted(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         row = log.pack(old)
         assert row is not None
-        assert row.blobs == 2
+        assert row.blob_count == 2
         assert log.find("aa" * 32) == place(new, "aa")
 
 
