@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=listed)
     parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
-    parser.add_argument("--all", action="store_true", help="also notices to a million people")
+    parser.add_argument("--all", action="store_true", help="also what takes hours")
     parser.add_argument("--json", action="store_true", help="one JSON document with every round")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="3 or more; default 5")
     return parser

@@ -4,15 +4,19 @@ The site is that of `deploy/site`: PostgreSQL, Redis, the services of Prefect an
 with SeaweedFS as the vault. Everything runs on this machine, so the rates are lower limits.
 
 - `nightly_backups.py`: 20 sets of three hosts through Prefect; every recovery point is restored.
-- `breach.py`: 2,000 accounts in five directories and 100,000 customers, on three hosts.
+- `breach.py`: 2,000 accounts in five directories and 100,000 customers, on three hosts, with
+  responses in Prefect's queue (`response_runs.py`).
 - `kills.py`: the order of kills, from a seed.
 - `many_sets.py`: what one host does for up to 10,000 sets, with simulated runs.
 
-`--quick` runs a few small backups and a small breach only. The size of incidents in the ledger, up
+`--all` also runs the breach without Prefect, growing numbers of hosts without kills, and the
+growing numbers of sets. `--quick` makes everything small. The size of incidents in the ledger, up
 to a million effects, is in `benchmarks/effects.py`.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.measure import Contender, Missing, Row, Setting, compare
 from benchmarks.site import breach, breach_hosts, many_sets, nightly_backups
@@ -23,27 +27,26 @@ from tests.servers.seaweedfs import running_seaweedfs
 
 _SECONDS = 3600
 _SEED = 33
-_NOWHERE = "http://127.0.0.1:9/api"
 _PROGRAMS = ("redis-server", "slapd", "weed")
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Run the backups and the breach with kills, then measure without kills."""
+    """Run the breach and the backups with kills, then the others of `--all`."""
     if missing := [name for name in _PROGRAMS if find_program(name) is None]:
         raise Missing(f"{', '.join(missing)}: not installed")
-    sizes = [nightly_backups.Size(sets=20, kills=10, seed=_SEED)]
-    breaches = [breach_hosts.Size(accounts=2000, customers=100_000, kills=9, seed=_SEED)]
+    backups = nightly_backups.Size(sets=20, kills=10, seed=_SEED)
+    accounts = breach_hosts.Size(accounts=2000, customers=100_000, kills=10, seed=_SEED)
     if setting.is_quick:
-        sizes = [nightly_backups.Size(sets=6, kills=4, seed=_SEED)]
-        breaches = [breach_hosts.Size(accounts=100, customers=2000, kills=3, seed=_SEED)]
-    else:
-        sizes += [nightly_backups.Size(sets=20, hosts=hosts) for hosts in (1, 2, 3)]
-        breaches += [
-            breach_hosts.Size(accounts=500, customers=20_000, hosts=hosts) for hosts in (1, 2, 3)
-        ]
-    found = [row for size in breaches for row in _breach(setting, size)]
-    for size in sizes:
-        found += _nightly_backups(setting, size)
+        backups = nightly_backups.Size(sets=6, kills=4, seed=_SEED)
+        accounts = breach_hosts.Size(accounts=100, customers=2000, kills=4, seed=_SEED)
+    found = _breach(setting, accounts, has_prefect=True) + _nightly_backups(setting, backups)
+    if not setting.is_all:
+        return found
+    found += _breach(setting, accounts, has_prefect=False)
+    for hosts in (1, 2, 3):
+        size = replace(accounts, hosts=hosts, accounts=500, customers=20_000, kills=0)
+        found += _breach(setting, size, has_prefect=False)
+        found += _nightly_backups(setting, replace(backups, hosts=hosts, kills=0))
     return found + many_sets.rows(setting)
 
 
@@ -72,27 +75,40 @@ def _nightly_backups(setting: Setting, size: nightly_backups.Size) -> list[Row]:
     return _once(setting, units, ours)
 
 
-def _breach(setting: Setting, size: breach_hosts.Size) -> list[Row]:
+def _breach(setting: Setting, size: breach_hosts.Size, *, has_prefect: bool) -> list[Row]:
     metric = (
-        f"breach: {size.accounts:,} accounts, {size.customers:,} customers, "
-        f"{_named(size.hosts, size.kills)}"
+        f"breach{'' if has_prefect else ' without Prefect'}: {size.accounts:,} accounts, "
+        f"{size.customers:,} customers, {_named(size.hosts, size.kills)}"
     )
     units = {
         f"{metric}: all locked": "s",
         f"{metric}: all notified": "s",
         f"{metric}: messages that an event settled": "messages",
         f"{metric}: messages that a person settled": "messages",
+        f"{metric}: runs of the queue that began": "runs",
     }
 
     def ours(_number: int) -> Mapping[str, float]:
         folder = setting.room(metric.replace(":", ""))
-        with (
-            running_postgres() as server,
-            server.database() as name,
-            breach.prepared(folder, server.url(name), size, _NOWHERE) as prepared,
-        ):
+        with ExitStack() as stack:
+            site = None
+            if has_prefect:
+                servers = folder / "servers"
+                servers.mkdir()
+                site = stack.enter_context(running_site(servers))
+                url = site.ledger_url
+            else:
+                server = stack.enter_context(running_postgres())
+                url = server.url(stack.enter_context(server.database()))
+            prepared = stack.enter_context(breach.prepared(folder, url, size, site))
             done = prepared.run(setting.tell, _SECONDS)
-        figures = (done.lock_seconds, done.seconds, done.events_settled, done.people_settled)
+        figures = (
+            done.lock_seconds,
+            done.seconds,
+            done.events_settled,
+            done.people_settled,
+            done.runs,
+        )
         return dict(zip(units, figures, strict=True))
 
     return _once(setting, units, ours)

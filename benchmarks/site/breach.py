@@ -3,7 +3,9 @@
 Accounts in five directories of OpenLDAP are locked, and customers are notified through an imitation
 of SendGrid. Afterwards the directories, the imitation and the ledger are compared.
 
-- Each host runs `standfast serve --role respond` and a runner that helps with the incident.
+- Each host runs `standfast serve --role respond`. With the Prefect of a site, it also runs
+  `standfast worker`, and an operator starts the response in Prefect's queue `response`; otherwise a
+  program helps with the incident.
 - The directories count the locks of each account, and refuse the sign-in of each. An undo then
   restores all of them, and each sign-in succeeds again.
 - A message whose request was cut off is `unknown` until the event of SendGrid. If no event arrives,
@@ -13,18 +15,20 @@ of SendGrid. Afterwards the directories, the imitation and the ledger are compar
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from prefect.client.schemas.objects import StateType
 
 from benchmarks.measure import Stopwatch, Wrong, expect
 from benchmarks.site.breach_hosts import Size, furnished
 from benchmarks.site.customers import Accepted, CustomerMail, running_customer_mail
 from benchmarks.site.hosts import Host
-from benchmarks.site.kills import Kills, Victim
+from benchmarks.site.kills import Kills, Victim, victims_of_site
+from benchmarks.site.response_runs import ResponseRuns
 from standfast.records import EffectState, Mode
 from standfast.usecases.approvals import effect_settlement
 from standfast.usecases.core.installation import Installation
@@ -33,11 +37,13 @@ from standfast.usecases.notices import delivery_accounting
 from standfast.usecases.notices.delivery_accounting import Line
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.kill.people import Agents, running_directory
+from tests.servers.prefect_site import PrefectSite
 from tests.usecases.installations import enrol_people, undo_approved
 
 _DIRECTORIES = 5
 _LOOK_SECONDS = 0.5
-_STARTS_WITHIN_SECONDS = 120
+_STARTS_WITHIN_SECONDS = 240
+_NOWHERE = "http://127.0.0.1:9/api"  # without Prefect, incidents run as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class Measured:
     killed: Sequence[str]
     events_settled: int  # unknown messages that an event resolved
     people_settled: int  # unknown messages that a person resolved: they had not been sent
+    runs: int  # runs of the queue `response` that began
 
 
 @dataclass(kw_only=True)
@@ -63,11 +70,17 @@ class Breach:
     mail: CustomerMail
     installation: Installation
     accounts: Sequence[str]
+    runs: ResponseRuns | None  # in the Prefect of a site
     incident: str = ""
     victims: list[Victim] = field(default_factory=list)
 
     def run(self, tell: Callable[[str], None], seconds: float) -> Measured:
         """Run the incident with kills; raise Wrong on any difference."""
+        if self.runs is not None:
+            self._start_hosts()
+            self._wait_until(
+                self.runs.has_workers, "the workers of all hosts report", _STARTS_WITHIN_SECONDS
+            )
         watch, locked = Stopwatch(), list[float]()
         self.incident = open_incident(
             self.installation,
@@ -76,12 +89,8 @@ class Breach:
             mode=Mode.LIVE,
             opened_by="dana",
         ).incident
-        for host in self.hosts:
-            host.commands = [
-                host.standfast("serve", "--role", "respond"),
-                host.module("benchmarks.site.runner", self.incident),
-            ]
-            host.start()
+        if self.runs is None:
+            self._start_hosts()
 
         def progress() -> float:
             for host in self.hosts:
@@ -97,7 +106,8 @@ class Breach:
             )
 
         kills = Kills(victims=self.victims, count=self.size.kills, seed=self.size.seed, tell=tell)
-        killed = kills.during(progress, seconds)
+        with nullcontext() if self.runs is None else self.runs.kept(self.incident):
+            killed = kills.during(progress, seconds)
         ended = watch.seconds()
         by_events, by_people = self._settle(seconds)
         tell("  compare the ledger with the directories and the messages")
@@ -110,7 +120,25 @@ class Breach:
             killed=killed,
             events_settled=by_events,
             people_settled=by_people,
+            runs=self._begun_runs(),
         )
+
+    def _start_hosts(self) -> None:
+        for host in self.hosts:
+            helper = host.standfast("worker")
+            if self.runs is None:
+                helper = host.module("benchmarks.site.runner", self.incident)
+            host.commands = [host.standfast("serve", "--role", "respond"), helper]
+            host.start()
+
+    def _begun_runs(self) -> int:
+        """Return the number of runs that began; raise Wrong if none did."""
+        if self.runs is None:
+            return 0
+        states = self.runs.states()
+        begun = states.total() - states[StateType.SCHEDULED] - states[StateType.PENDING]
+        expect(begun > 0, f"a run of the queue responded: {states}")
+        return begun
 
     def _counts(self) -> dict[str, Counter[str]]:
         """Return the number of effects by verb and state."""
@@ -236,7 +264,9 @@ def _differences(accepted: Accepted) -> str:
 
 
 @contextmanager
-def prepared(folder: Path, ledger_url: str, size: Size, prefect: str) -> Iterator[Breach]:
+def prepared(
+    folder: Path, ledger_url: str, size: Size, site: PrefectSite | None = None
+) -> Iterator[Breach]:
     """Build the hosts, the directories and the imitation; end all at the end."""
     with ExitStack() as stack:
         mail = stack.enter_context(running_customer_mail(ledger_url))
@@ -248,7 +278,8 @@ def prepared(folder: Path, ledger_url: str, size: Size, prefect: str) -> Iterato
         accounts = [
             f"{name}:{agent}" for name, agents in directories.items() for agent in agents.hire(each)
         ]
-        hosts = furnished(folder, ledger_url, size, prefect, directories, mail)
+        url, secret = (site.url, site.secret) if site else (_NOWHERE, "")
+        hosts = furnished(folder, ledger_url, size, url, secret, directories, mail)
         for host in hosts:
             stack.callback(host.end)
         *responders, console = hosts
@@ -272,7 +303,10 @@ def prepared(folder: Path, ledger_url: str, size: Size, prefect: str) -> Iterato
             mail=mail,
             installation=installation,
             accounts=accounts,
-            victims=[
+            runs=ResponseRuns(site=site, hosts=size.hosts) if site else None,
+            victims=victims_of_site(site, responders)
+            if site
+            else [
                 Victim(name=host.name, kill=host.kill, restart=host.start) for host in responders
             ],
         )

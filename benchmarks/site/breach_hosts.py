@@ -100,6 +100,7 @@ def furnished(
     ledger_url: str,
     size: Size,
     prefect: str,
+    prefect_secret: str,
     directories: dict[str, Agents],
     mail: CustomerMail,
 ) -> list[Host]:
@@ -124,6 +125,7 @@ def furnished(
         "SCIM_TOKEN": "unused",
         "SENDGRID_KEY": KEY,
         "SENDGRID_EVENTS": mail.event_key,
+        "PREFECT_API_AUTH_STRING": prefect_secret,
     }
     hosts = []
     for name in (*(f"host-{number}" for number in range(1, size.hosts + 1)), "console"):

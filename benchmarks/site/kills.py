@@ -4,17 +4,23 @@ The order depends on the seed alone; the moments depend on the progress of the w
 machine and a slow one are killed at similar points.
 """
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.measure import Wrong
+from benchmarks.site.hosts import Host
+from tests.servers.prefect_site import PrefectSite
 
 _LOOK_SECONDS = 0.1
 _TELL_SECONDS = 15.0
 _MOST_DOWN_SECONDS = 3.0  # systemd starts a process again soon
+_RUN_MARK = "PREFECT__FLOW_RUN_ID="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +76,33 @@ class Kills:
 def _restart(victim: Victim, pause_seconds: float) -> None:
     time.sleep(pause_seconds)
     victim.restart()
+
+
+def victims_of_site(site: PrefectSite, hosts: Sequence[Host]) -> list[Victim]:
+    """Return the hosts, a run of each, and the parts of Prefect."""
+
+    def kill_run(host: Host) -> None:
+        for pid in host.processes(_RUN_MARK)[:1]:
+            os.kill(pid, signal.SIGKILL)
+
+    parts = {
+        "api-0": lambda: site.start_api(0),
+        "api-1": lambda: site.start_api(1),
+        "services": site.start_services,
+        "redis": site.start_redis,
+    }
+    return [
+        *(Victim(name=f"worker {host.name}", kill=host.kill, restart=host.start) for host in hosts),
+        *(
+            Victim(
+                name=f"a run of {host.name}",
+                kill=partial(kill_run, host),
+                restart=lambda: None,  # Prefect or an operator starts another
+            )
+            for host in hosts
+        ),
+        *(
+            Victim(name=name, kill=partial(site.kill, name), restart=restart)
+            for name, restart in parts.items()
+        ),
+    ]

@@ -10,14 +10,11 @@ recovery point that no successful run names. Its set is then backed up again. Su
 counted; they must belong to a run that failed.
 """
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from backup.ownership.operations.writers import add_writer
@@ -28,7 +25,7 @@ from backup.stores.s3 import S3Options
 from backup.stores.s3.store import open_s3
 from benchmarks.measure import Stopwatch, expect
 from benchmarks.site.hosts import Host
-from benchmarks.site.kills import Kills, Victim
+from benchmarks.site.kills import Kills, Victim, victims_of_site
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.recovery_point_contents import list_points
 from standfast.usecases.core.installation import Installation
@@ -66,7 +63,6 @@ kind = "files"
 name = "recordings"
 path = "{name}"
 """
-_RUN_MARK = "PREFECT__FLOW_RUN_ID="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +216,7 @@ def prepared(
             installations=installations,
             sets=shares,
             identity=common / "custodian.txt",
-            victims=_victims(site, hosts),
+            victims=victims_of_site(site, hosts),
         )
 
 
@@ -255,33 +251,3 @@ def _create_repository(common: Path, options: S3Options, hosts: Sequence[Host]) 
     )
     for host in others:
         add_writer(owner, name=host.name, domain="main", host_dir=host.folder / "keys/backup-host")
-
-
-def _victims(site: PrefectSite, hosts: Sequence[Host]) -> list[Victim]:
-    """Return the workers, their runs, and the parts of Prefect."""
-
-    def kill_run(host: Host) -> None:
-        for pid in host.processes(_RUN_MARK)[:1]:
-            os.kill(pid, signal.SIGKILL)
-
-    parts = {
-        "api-0": lambda: site.start_api(0),
-        "api-1": lambda: site.start_api(1),
-        "services": site.start_services,
-        "redis": site.start_redis,
-    }
-    return [
-        *(Victim(name=f"worker {host.name}", kill=host.kill, restart=host.start) for host in hosts),
-        *(
-            Victim(
-                name=f"a run of {host.name}",
-                kill=partial(kill_run, host),
-                restart=lambda: None,  # the automation of Prefect starts it again
-            )
-            for host in hosts
-        ),
-        *(
-            Victim(name=name, kill=partial(site.kill, name), restart=restart)
-            for name, restart in parts.items()
-        ),
-    ]
