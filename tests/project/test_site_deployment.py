@@ -1,6 +1,7 @@
 """Site units, compose file and manifests have the same commands."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ruamel.yaml import YAML
 
 from flows.roles import ROLES
 from tests.project.test_commands_in_pages import parse
+from tests.servers import installed, need
 from tests.servers.prefect_site import SITE, unit_command, variables
 
 PAGE = (SITE / "README.md").read_text()
@@ -53,6 +55,18 @@ def commands_of_units(port: str, host: str) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize("commands", [by_compose, by_kubernetes])
 def test_containers_run_the_commands_of_the_units(commands: Any) -> None:
     assert {tuple(command) for command in commands()} == commands_of_units("4200", "0.0.0.0")
+
+
+def test_units_are_valid(tmp_path: Path) -> None:
+    need("systemd-analyze", "apt-get install systemd")
+    units = [*SITE.glob("*.service"), SITE.parent / "serve/standfast.service"]
+    for unit in units:  # systemd looks for each program
+        text = re.sub(r"=/opt/standfast/\.venv/bin/\w+", "=/bin/true", unit.read_text())
+        (tmp_path / unit.name).write_text(text)
+    copies = map(str, tmp_path.iterdir())
+    command = [installed("systemd-analyze"), "verify", "--man=no", *copies]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_each_role_exists_in_the_command_line() -> None:
