@@ -69,6 +69,7 @@ def _nightly_backups(setting: Setting, size: nightly_backups.Size) -> list[Row]:
             nightly_backups.prepared(folder, site, store, size) as prepared,
         ):
             done = prepared.run(folder / "restored", setting.tell, _SECONDS)
+        setting.tell(f"  no difference: {done}")
         rate = size.sets / done.seconds * 3600
         return dict(zip(units, (done.seconds, rate, done.died, done.repeated), strict=True))
 
@@ -102,6 +103,7 @@ def _breach(setting: Setting, size: breach_hosts.Size, *, has_prefect: bool) -> 
                 url = server.url(stack.enter_context(server.database()))
             prepared = stack.enter_context(breach.prepared(folder, url, size, site))
             done = prepared.run(setting.tell, _SECONDS)
+        setting.tell(f"  no difference: {done}")
         figures = (
             done.lock_seconds,
             done.seconds,
