@@ -3,7 +3,7 @@
 Rules
 - Runs are recorded in a SQLite ledger by `sqlite_run_writer`, without SQLAlchemy. All other uses,
   and all uses of a ledger on PostgreSQL, open the whole ledger.
-- In both cases, a missing ledger or a ledger with another schema is an error at the opening.
+- In both cases, the opening fails if the ledger is missing or has another schema.
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ _SQLITE = "sqlite:///"
 
 
 class Runs(Protocol):
-    """The part of a ledger that a run needs, of `Runs` and `Auditor`."""
+    """The methods of `Runs` and `Auditor` that record a run."""
 
     def start(
         self,
@@ -77,7 +77,7 @@ class LazyLedger:
 
     def __enter__(self) -> "LazyLedger":
         if self._opens_now:
-            _ = self.runs  # open the ledger now, so that a problem is reported early
+            _ = self.runs  # open the ledger, so that a problem is reported now
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class LazyLedger:
 
     @property
     def runs(self) -> Runs:
-        """The part of the ledger that a run needs."""
+        """The part of the ledger that records runs."""
         if self._runs is None:
             url, keys, witness = self._where
             path = url.removeprefix(_SQLITE)

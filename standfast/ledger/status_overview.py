@@ -9,11 +9,11 @@ from standfast.playbook.run_state import StepView
 
 @dataclass(frozen=True, kw_only=True)
 class LastRun:
-    """The newest run of one kind, backup set and state."""
+    """The newest run of one kind, subject and state."""
 
-    kind: str  # backup | drill | verify
-    subject: str
-    state: str  # running | done | partial | failed
+    kind: str  # such as backup, drill or verify
+    subject: str  # such as the backup set
+    state: str  # such as running, done, partial or failed
     started_at: datetime
     ended_at: datetime | None
     count: int = 1  # number of runs of this kind, subject and state
@@ -58,7 +58,7 @@ class IncidentOverview:
     steps: tuple[StepView, ...]  # answers are sealed, so an answer is an empty text in these views
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
     not_notified: int = 0  # recipients that no notice has reached
-    held: int = 0  # of these, recipients that a person must decide about
+    held: int = 0  # the part of `not_notified` that a person must decide about
     kept: int = 0  # targets that an undo has not restored
     joined: int = 0  # triggers that added targets
     is_carried: bool = True  # a runner executes the incident, or a live `serve` will
@@ -80,7 +80,7 @@ class LedgerOverview:
     """The state of the ledger at one moment, without sealed values."""
 
     last_runs: tuple[LastRun, ...]
-    incidents: tuple[IncidentOverview, ...]  # the open ones, oldest first
+    incidents: tuple[IncidentOverview, ...]  # open incidents, oldest first
     closed: tuple[ClosedIncidentOverview, ...]  # oldest first
     events: int  # sequence of the newest event
     signed_events: int  # sequence that the newest signed head covers

@@ -112,7 +112,7 @@ _UNREACHED = f"""
             AND newer.name = step.name AND newer.round > step.round)))
     GROUP BY effect.incident
 """  # noqa: S608 - a constant
-# As `effect_conditions.count_held_targets`, but only for incidents with an undo step.
+# Like `effect_conditions.count_held_targets`, but only for incidents with an undo step.
 _KEPT = f"""
     SELECT effect.incident, COUNT(DISTINCT effect.handle)
     FROM effect JOIN incident ON incident.id = effect.incident
@@ -165,9 +165,8 @@ def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOvervi
 
 def count_rows(url: str) -> dict[str, int]:
     """Return the number of rows of each table."""
-    from standfast.ledger.schema.tables import (
-        metadata,
-    )  # slow: not for `status`
+    # This import is slow, and `status` does not need it.
+    from standfast.ledger.schema.tables import metadata
 
     with open_read_view(url) as cursor:
         return {

@@ -3,4 +3,4 @@
 APPROVE = "approve"
 REFUSE = "refuse"
 BREAK_GLASS = "break-glass"
-OBJECT = "object"  # never stored: refusal or review of a break-glass approval
+OBJECT = "object"  # never stored; stands for a refusal or review of a break-glass approval

@@ -11,13 +11,16 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
 
-BY_TRIGGERS = ".joined"  # key in the sealed inputs: the accounts that triggers added
+BY_TRIGGERS = ".joined"  # key of the sealed inputs that lists the accounts that triggers added
 
 
 def is_named(
     database: AuditedDatabase, connection: Connection, case_: RowMapping, name: str
 ) -> bool:
-    """Return whether the requester named an account of this person."""
+    """Return whether the requester named an account of this person.
+
+    `case_` is the row of the incident. Accounts that only triggers added do not count.
+    """
     stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
     joined = {folded(account) for account in cast("list[str]", stored.get(BY_TRIGGERS, []))}
     sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
@@ -34,7 +37,7 @@ def accounts_of(inputs: JsonObject) -> set[str]:
 
 
 def _spellings(accounts: Sequence[str]) -> set[str]:
-    """Return each account with the name of its directory and without it."""
+    """Return each account twice, with and without the name of its directory."""
     return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
 
 

@@ -4,16 +4,18 @@ Rules
 - Approver, requester and target are different people.
 - An enrolment younger than a day approves nothing, unless it was made while the installation was
   set up or with the owner's key.
-- One human counts once: of all enrolled people that enrolments connect (one enrolled the other,
-  directly or through others), only one counts as requester, approver or reviewer. A founding
+- Two enrolled people are connected if one enrolled the other, directly or through further people.
+  Only one of several connected people counts as requester, approver or reviewer. A founding
   enrolment does not connect two people.
-- To refuse or review a break-glass approval, an enrolment and a signature are enough, even for a
-  target: the person that gives a break-glass approval chooses the targets, and could otherwise
-  exclude everybody that may object.
-- An account disqualifies its owner only if a requester that signed in named the account. If only a
-  trigger named it, or if the requester did not sign in, one more approval is needed instead.
-- All targets of a step that began before the first trigger joined count as named by the requester,
-  even if the directory has an account under a name that the requester did not write.
+- To refuse or review a break-glass approval, an enrolment and a signature are enough, even for the
+  owner of a target. The person that gives a break-glass approval may also have chosen the targets,
+  and could otherwise exclude everybody that may object.
+- The owner of an account may not decide if a requester that signed in named the account. If only a
+  trigger named the account, or if the requester did not sign in, the owner may decide, but one more
+  approval is needed.
+- If a step began before the first trigger joined the incident, all its targets count as named by
+  the requester. This includes an account whose name in the directory differs from the name that the
+  requester wrote.
 """
 
 import json
@@ -38,8 +40,8 @@ _FIRST_JOINED = (
     .where(audit_event.c.subject == bindparam("incident"), audit_event.c.action == "trigger.joined")
     .scalar_subquery()
 )
-# For each effect on these accounts: did the requester alone choose the targets of its step? Undo
-# effects are left out, because their step begins later than the step that they undo.
+# For each effect on the person's own accounts: did the requester alone choose the targets of its
+# step? Undo effects are left out, because their step begins later than the step that they undo.
 _IS_OF_REQUESTER = (
     select(or_(step.c.joined == 0, _FIRST_JOINED.is_(None), step.c.started_at < _FIRST_JOINED))
     .join_from(
@@ -104,11 +106,11 @@ def objection(
         return standing
     row = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
     if row["is_signed"] and is_named(database, connection, row, name) is True:
-        return _is_target(name)
+        return _target_message(name)
     return ""
 
 
-def _is_target(name: str) -> str:
+def _target_message(name: str) -> str:
     return f"{name!r}: an account of this person is among the targets. Somebody else must approve."
 
 
@@ -122,17 +124,20 @@ def standing_objection(
     *,
     as_what: str,
 ) -> str:
-    """Return the objection that each claim of effects checks again, or ""."""
+    """Return the objection that each claim of effects checks again, or "".
+
+    It considers the planned targets, and not accounts that only the inputs name.
+    """
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:
-        return _nobody(name)
+        return _not_enrolled_message(name)
     case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
     refuse_forged_incident(database, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
     if as_what == OBJECT:
         return enrolment_objection(database, connection, who, ())
     if as_what == BREAK_GLASS:
-        why = enrolment_objection(database, connection, who, ()) or _too_fresh(who, now)
+        why = enrolment_objection(database, connection, who, ()) or _freshness_objection(who, now)
     else:
         why = objection_without_targets(database, connection, who, opener, roles, now)
     if why:
@@ -142,7 +147,7 @@ def standing_objection(
         return ""
     touched = set(connection.scalars(_IS_OF_REQUESTER, {"incident": incident_id, "own": own}))
     if True in touched or (touched and is_named(database, connection, case_, name)):
-        return _is_target(name)
+        return _target_message(name)
     return ""
 
 
@@ -163,25 +168,25 @@ def objection_without_targets(
         return why
     if name == opener.name:
         return f"{name!r}: opened the incident. Somebody else must approve."
-    if why := _connection(database, connection, who, opener):
+    if why := _connection_objection(database, connection, who, opener):
         return why
-    return _too_fresh(who, now)
+    return _freshness_objection(who, now)
 
 
-def _too_fresh(who: RowMapping, now: datetime) -> str:
+def _freshness_objection(who: RowMapping, now: datetime) -> str:
     if is_fresh(who, now):
         return f"{who['name']!r}: enrolled less than a day ago. Somebody else must approve."
     return ""
 
 
-def _connection(
+def _connection_objection(
     database: AuditedDatabase, connection: Connection, who: RowMapping, opener: Opener
 ) -> str:
-    """Return an objection if enrolments connect person and requester.
+    """Return an objection if enrolments connect person and requester, or "".
 
-    A requester that did not sign in is only known as a user of the machine. Then the objection
-    exists only if this user enrolled the person. That is enough, because such an incident needs one
-    more approval.
+    A requester that did not sign in is only known as a user of the machine. Then the person is
+    refused only if this user enrolled the person. This weaker check is enough, because an incident
+    of a requester that did not sign in needs one more approval.
     """
     name = who["name"]
     above = select(person).where(person.c.name == opener.name)
@@ -229,10 +234,10 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
 def enrolment_objection(
     database: AuditedDatabase, connection: Connection, who: RowMapping, roles: Collection[str]
 ) -> str:
-    """Return why this is not an enrolled person with one of the roles."""
+    """Return why this is not an enrolled person with one of the roles, or ""."""
     name = who["name"]
     if who["removed_at"] is not None:
-        return _nobody(name)
+        return _not_enrolled_message(name)
     is_changed = database.rows.changed(connection, person, person.c.name == name)
     if is_changed or who["seal"] != seal_of_person(database, who):
         return f"enrolment of {name!r}: changed outside the ledger. Run `standfast audit verify`."
@@ -241,7 +246,7 @@ def enrolment_objection(
     return ""
 
 
-def _nobody(name: str) -> str:
+def _not_enrolled_message(name: str) -> str:
     return f"{name!r}: not enrolled. `standfast people list` shows all people."
 
 

@@ -1,13 +1,14 @@
 """Stored passkeys: their number, validity and removal.
 
 Rules
-- The key of the person's passphrase signs each passkey with all stored fields: access to the
-  database alone is not enough to create a passkey. A new passkey is valid immediately, because its
-  person could have signed with the passphrase.
+- The key of the person's passphrase signs each passkey with all stored fields. So access to the
+  database alone is not enough to create a passkey. A new passkey is valid immediately, because the
+  person that adds it knows the passphrase, which can sign approvals too.
 - Each verification of a passkey's signature first verifies the passphrase's signature over the
   passkey.
-- A removed passkey is invalid, even if the removal was deleted from the database. The signatures
-  that it made before are void too: the date that is stored with a signature could be forged.
+- A removed passkey is invalid, even if somebody deletes the removal from the database. The
+  signatures that it made before its removal are void too, because the date that is stored with a
+  signature could be forged.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from standfast.ledger.schema.tables import passkey, person
 from standfast.records import canonical, timestamp
 from standfast.webauthn import NewPasskey
 
-MOST = 10  # the most passkeys of one person
+MOST_PASSKEYS = 10  # the most passkeys of one person
 
 _CONTEXT = b"standfast passkey v1\n"
 
@@ -90,9 +91,10 @@ class Passkeys:
             count = write.connection.scalar(
                 select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
             )
-            if count and count >= MOST:
+            if count and count >= MOST_PASSKEYS:
                 raise UsageError(
-                    f"{name!r}: has {MOST} passkeys, the maximum. Remove one that is not used."
+                    f"{name!r}: has {MOST_PASSKEYS} passkeys, the maximum. Remove a passkey that "
+                    "is not used."
                 )
             if not write.insert_new(passkey, row):
                 raise UsageError("passkey: already added. Create a new one on the device.")
@@ -109,17 +111,17 @@ class Passkeys:
         with self._database.reading() as connection:
             return [_opened(row) for row in connection.execute(statement).mappings()]
 
-    def signer(self, said: str, challenge: bytes) -> Passkey:
+    def signer(self, assertion: str, challenge: bytes) -> Passkey:
         """Return the passkey that signed `challenge`.
 
         Raises ApprovalRefused if this ledger does not have the passkey.
         """
-        id_ = _id_of(webauthn.credential_of(said))
+        id_ = _id_of(webauthn.credential_of(assertion))
         with self._database.reading() as connection:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
                 raise ApprovalRefused("passkey: unknown here. Sign in with the passphrase.")
-            check(self._database, connection, row["person"], said, challenge)
+            check(self._database, connection, row["person"], assertion, challenge)
         return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
@@ -143,28 +145,28 @@ class Passkeys:
 
 
 def check(
-    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
+    database: AuditedDatabase, connection: Connection, name: str, assertion: str, challenge: bytes
 ) -> None:
     """Raise ApprovalRefused unless a passkey of `name` signed `challenge`."""
-    if _checked(database, connection, name, said, challenge)["removed_at"] is not None:
+    if _checked(database, connection, name, assertion, challenge)["removed_at"] is not None:
         raise ApprovalRefused(f"passkey of {name!r}: it was removed. Use another one.")
 
 
 def is_of_removed(
-    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
+    database: AuditedDatabase, connection: Connection, name: str, assertion: str, challenge: bytes
 ) -> bool:
     """Return whether a removed passkey of `name` signed `challenge`."""
     try:
-        return _checked(database, connection, name, said, challenge)["removed_at"] is not None
+        return _checked(database, connection, name, assertion, challenge)["removed_at"] is not None
     except ApprovalRefused:
         return False
 
 
 def _checked(
-    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
+    database: AuditedDatabase, connection: Connection, name: str, assertion: str, challenge: bytes
 ) -> RowMapping:
     """Return the passkey of `name`, removed or not, that signed `challenge`."""
-    id_ = _id_of(webauthn.credential_of(said))
+    id_ = _id_of(webauthn.credential_of(assertion))
     row = (
         connection.execute(select(passkey).where(passkey.c.id == id_, passkey.c.person == name))
         .mappings()
@@ -177,12 +179,14 @@ def _checked(
         raise ApprovalRefused(
             f"passkey of {name!r}: changed outside the ledger. Run `standfast audit verify`."
         )
-    webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
+    webauthn.check(
+        assertion, public_key=row["public_key"], challenge=challenge, origin=row["origin"]
+    )
     return row
 
 
 def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
-    """Return whether the key of the person's passphrase signed this passkey."""
+    """Return whether the key of this person's passphrase signed the passkey."""
     opened = _opened(row)
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:

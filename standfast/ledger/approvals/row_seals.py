@@ -1,9 +1,10 @@
-"""MACs over the columns that decide approvals; their key is a file.
+"""MACs over the columns that decide about approvals.
 
 Rules
 - A MAC (seal) covers a person's key and roles; a step's number of needed approvals, digest and
-  nonce; and an incident's mode, requester and playbook. Each claim of effects verifies the seals:
-  access to the database alone is not enough to forge these columns.
+  nonce; and an incident's mode, requester and playbook. The key of the MACs is in a file outside
+  the database, and each claim of effects verifies the seals. So access to the database alone is not
+  enough to forge these columns.
 - The seal of a step also covers the time from which a break-glass approval lets the step run.
 """
 
@@ -35,7 +36,7 @@ def seal_of_step(
 ) -> str:
     """Return the MAC over a step's need of approval.
 
-    `opens_at` is the start that a break-glass approval sets; the MAC then covers it too.
+    `opens_at` is the start time that a break-glass approval sets. If it is set, the MAC covers it.
     """
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
@@ -43,10 +44,13 @@ def seal_of_step(
 
 
 def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
-    """Return when a break-glass approval takes effect; None without one."""
+    """Return when a break-glass approval takes effect.
+
+    None if the step has no break-glass approval, or if the stored time is not sealed.
+    """
     at: datetime | None = row["runs_from"]
-    is_so = at is not None and row["seal"] == seal_of_step(database, row, at)
-    return at if is_so else None
+    is_sealed = at is not None and row["seal"] == seal_of_step(database, row, at)
+    return at if is_sealed else None
 
 
 def seal_of_incident(database: AuditedDatabase, row: RowMapping | dict[str, Any]) -> str:

@@ -2,18 +2,19 @@
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
-  person): it is invalid for another plan, another step or a second use. The signing key is derived
-  from the person's passphrase, or is a passkey that the derived key has signed (`passkeys`).
+  person). So it is invalid for another plan, another step or a second use. The signing key is
+  derived from the person's passphrase, or is a passkey that the derived key has signed
+  (`passkeys`).
 - `objections` contains the rules by which a person may not decide, and `row_seals` the MACs that
   each claim of effects verifies again.
 - One more approval is needed if the requester did not sign in, because the requester could then be
   the approver.
 - If nobody else can be reached, one person that signs in may give a break-glass approval: any role
-  is enough, and the requester may give it too. The step begins ten minutes later (`GLASS`) unless
-  somebody refuses it.
+  is enough, and the requester may give it too. The step begins ten minutes later
+  (`BREAK_GLASS_DELAY`) unless somebody refuses it.
 - A break-glass approval may not be reviewed by a person that enrolments connect with its author.
-- A stored approval is verified again with the time of the claim: a forged date of approval has no
-  influence.
+- A claim of effects verifies each stored approval again, with the time of the claim. So a forged
+  date of approval has no influence.
 """
 
 import json
@@ -37,7 +38,9 @@ from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
-GLASS = timedelta(minutes=10)  # time in which everybody else can refuse a break-glass approval
+BREAK_GLASS_DELAY = timedelta(
+    minutes=10
+)  # time in which everybody else can refuse a break-glass approval
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
@@ -54,9 +57,9 @@ class Question:
     round: int
     digest: str
     nonce: str
-    needed: int
-    given: int
-    roles: tuple[str, ...]
+    needed: int  # number of approvals
+    given: int  # number of approvals that verify now
+    roles: tuple[str, ...]  # roles that may approve; empty: every role
     hold_seconds: int = 0
     opens_at: datetime | None = None  # when a break-glass approval takes effect
     is_review: bool = False  # the step began with a break-glass approval
@@ -194,10 +197,10 @@ def verify_step_approvals(
 def is_void(
     database: AuditedDatabase, connection: Connection, key: Sequence[str | int], asked: Question
 ) -> bool:
-    """Return whether a stored decision is outdated or was forged.
+    """Return whether a stored decision is about another plan or was forged.
 
-    `key` is incident, step, round and person. A forged row must not prevent that person from
-    deciding.
+    `key` is incident, step, round and person. A void decision may be replaced: a forged row must
+    not prevent the person from deciding.
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = [column == part for column, part in zip(columns, key, strict=True)]
@@ -212,7 +215,8 @@ def void_signature(
 ) -> str:
     """Return a decision's signature if its passkey was removed since, or "".
 
-    `key` is incident, step, round and person. `is_void` finds forged decisions.
+    `key` is incident, step, round and person. The caller has checked with `is_void` that the
+    decision was not forged.
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
@@ -246,7 +250,10 @@ def break_glass_approver(
 
 
 def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMapping) -> str | None:
-    """Return the break-glass approver of a begun step without a review."""
+    """Return the break-glass approver of a begun step that lacks a review.
+
+    None if the step needs no review or has a valid review.
+    """
     is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
     if not is_begun or opens_at(database, row) is None:
         return None

@@ -2,18 +2,19 @@
 
 Rules
 - Each event contains the hash of the event before it and the digests of the rows that its
-  transaction changed. So the last event about a row proves the content of that row: a verification
-  finds a changed column, a deleted row and a row without an event.
+  transaction changed. So the last event about a row proves the content of that row, and a
+  verification finds a changed column, a deleted row and a row without an event.
 - Each event is sealed with a key that is not in the database. With access to the database alone, an
-  intruder can only restore an earlier state. A verification finds this if a head was signed after
-  that state.
-- Before a head is signed, the newest head and the events after it are verified: a signed head
-  covers only verified events.
+  intruder can only restore an earlier state of the ledger. A verification finds this if a head was
+  signed after that state.
+- Before a head is signed, the newest head and the events after it are verified, so that a signed
+  head covers only verified events.
 - Heads are also sent to a witness outside the ledger, which a forger of the database cannot change.
   The ledger commits a head before it is sent; the next signing sends the heads that a crash left
   unsent. So a ledger that lacks a head of its witness was rolled back, and no further head is
   signed. (In the other order, a crash would leave a witness that contradicts an intact ledger.)
-- A verification reports all findings in order, also after invalid content. It changes nothing.
+- A verification does not end at the first invalid content. It reports all findings in order, and
+  changes nothing.
 """
 
 import json
@@ -62,17 +63,17 @@ class AuditFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """The findings of a verification; none when the ledger is whole.
+    """The findings of a verification; none if the ledger is whole.
 
-    A head that the witness lacks is not a finding: perhaps the witness was unreachable, or another
-    host signed the head a few minutes ago and has not sent it yet.
+    A head that the witness lacks is counted and is not a finding: perhaps the witness was
+    unreachable, or another host signed the head a few minutes ago and has not sent it yet.
     """
 
     events: int
     rows: int
     heads: int
     witnessed: int  # heads that the witness confirms
-    missing_heads: int  # heads that it lacks although there was time to send them
+    missing_heads: int  # heads that the witness lacks although there was time to send them
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -164,15 +165,16 @@ class Auditor:
         )
 
     def began_at(self) -> datetime | None:
-        """Return the time of the first event, None before it."""
+        """Return the time of the first event; None if there is no event."""
         first = select(audit_event.c.at).order_by(audit_event.c.sequence).limit(1)
         with reading(self._engine) as connection:
             return connection.scalar(first)
 
     def sealed_timeline(self, subject: str) -> tuple[list[AuditEvent], list[int]]:
-        """Return a subject's events, and the sequences of forged ones.
+        """Return a subject's authentic events, and the sequences of forged ones.
 
-        Access to the database alone is not enough to forge the hash and the seal of an event.
+        An event is forged if its hash or its seal does not verify: access to the database alone is
+        not enough to create both.
         """
         of_subject = audit_event.c.subject == subject
         stored = select(*as_stored(audit_event)).where(of_subject)
@@ -187,12 +189,12 @@ class Auditor:
             return [*map(_event, connection.execute(found))], sorted(forged)
 
     def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
-        """Sign the newest event unless a head covers it; send it to the witness.
+        """Sign a head for the newest event; send unsent heads to the witness.
 
-        Returns the sequence that the newest head covers. If all events after the last head come
-        from an idle `serve`, no new head is signed until the last head is `beats_wait` old
-        (decision 0048). The events after the last head are verified first; Damaged if one of them
-        does not verify.
+        Returns the sequence that the newest head covers. No head is signed if the last head covers
+        the newest event already. If all events after the last head come from an idle `serve`, no
+        head is signed until the last head is `beats_wait` old (decision 0048). The events after the
+        last head are verified first; Damaged if one of them does not verify.
         """
         self._add_checkpoint(now)
         with writing(self._engine) as connection:
@@ -217,7 +219,7 @@ class Auditor:
         return end[0]
 
     def _add_checkpoint(self, now: datetime) -> None:
-        """Write a checkpoint if it is due: later commands verify fewer events."""
+        """Write a checkpoint if it is due, so that commands verify fewer events."""
         rows = self._database.rows
         with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):
@@ -229,9 +231,10 @@ class Auditor:
                 write.add_detail(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
-        """Sign a head as `sign_head`; return the newest head if read-only.
+        """Sign a head like `sign_head`, and return the sequence that it covers.
 
-        Damaged when that head is forged.
+        In a ledger that this process may only read, return the sequence of the newest head. Damaged
+        if that head is forged.
         """
         try:
             return self.sign_head(now)
@@ -268,6 +271,11 @@ class Auditor:
         findings: list[AuditFinding],
         progress: Callable[[int], None] | None,
     ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str | None]]]:
+        """Verify all events; return their hashes, and the digest of each row.
+
+        The hashes are by sequence. The digests are by table and key, from the last event about each
+        row; None: the event deleted the row.
+        """
         hashes: dict[int, str] = {}
         expected: dict[str, dict[tuple[Any, ...], str | None]] = {}
         previous, sequence = GENESIS, 0
@@ -293,7 +301,10 @@ class Auditor:
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
     ) -> dict[int, bytes]:
-        """Return the witness line of each head; empty for an invalid head."""
+        """Return the witness line of each head, by sequence.
+
+        The line of an invalid head is empty.
+        """
         heads: dict[int, bytes] = {}
         for row in connection.execute(
             select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
@@ -312,6 +323,7 @@ class Auditor:
         sequences: dict[bytes, int],
         findings: list[AuditFinding],
     ) -> int:
+        """Return the number of the ledger's heads that the witness confirms."""
         agreed: set[int] = set()
         for number, line in enumerate(lines, 1):
             if line in sequences:
@@ -356,6 +368,7 @@ def _learn(
     where: str,
     findings: list[AuditFinding],
 ) -> None:
+    """Add the digests of an event's changed rows to `expected`."""
     try:
         for table, rows in json.loads(changes).items():
             digests = expected.setdefault(table, {})

@@ -45,7 +45,8 @@ def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> st
         ]
         names, values = [name for name, _ in counted], [value for _, value in counted]
     # This code runs up to three million times in one notice, and `canonical` would take longer than
-    # the hash. `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
+    # the hash. `surrogatepass` is needed because `reading_undecoded` turns a byte that is not UTF-8
+    # into a lone surrogate.
     body = ",".join(
         [
             f"{begin}{_JSON_OF.get(type(value), _encode_other)(value)}]"
@@ -110,11 +111,11 @@ def refuse_other_keys(
     tail: tuple[str, str],
     first: Callable[[], tuple[str, str] | None],
 ) -> None:
-    """Raise ConfigurationError when the keys are not those of this ledger.
+    """Raise ConfigurationError if the keys belong to another ledger.
 
-    `tail` and `first` are the hash and seal of the newest and of the oldest event. If only one of
-    the two seals does not match, that event was manipulated: a verification reports it, and writing
-    continues.
+    `tail` is the hash and seal of the newest event; `first` returns the same of the oldest event.
+    The keys belong to another ledger if neither seal matches. If only one of the seals does not
+    match, that event was manipulated: writing continues, and a verification reports the event.
     """
     hash_, seal = tail
     if seal == seal_of_event(hash_):
@@ -138,7 +139,10 @@ class Chain:
         self._public = self._key.public_key().public_bytes_raw().hex()
 
     def problem_of_event(self, event: Mapping[str, Any], previous: str) -> str:
-        """Return what is wrong with the event after this hash, or ""."""
+        """Return what is wrong with an event, or "".
+
+        `previous` is the hash of the event before it.
+        """
         try:
             if event["hash"] != event_hash({name: event[name] for name in _EVENT}):
                 return "changed, its hash differs"
@@ -151,7 +155,10 @@ class Chain:
         return ""
 
     def problem_of_head(self, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
-        """Return what is wrong with a head, or ""."""
+        """Return what is wrong with a head, or "".
+
+        `hashes` are the hashes of events by sequence.
+        """
         if head["sequence"] not in hashes:
             return f"its event {head['sequence']} is missing, the ledger was rolled back"
         if hashes[head["sequence"]] != head["hash"]:
@@ -174,7 +181,10 @@ class Chain:
     def sound_start(
         self, head: Mapping[str, Any] | None, hashes: Mapping[int, str]
     ) -> tuple[int, str]:
-        """Return the newest signed (sequence, hash); Damaged if it is forged."""
+        """Return the (sequence, hash) of a signed head; Damaged if it is forged.
+
+        Without a head, return the start of the chain.
+        """
         if head is None:
             return 0, GENESIS
         problem = self.problem_of_head(head, hashes)
@@ -226,10 +236,10 @@ class Chain:
         return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
     def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
-        """Raise Damaged when the ledger lacks the newest head of the witness.
+        """Raise Damaged if the ledger lacks the newest head of the witness.
 
-        `hash_at` returns the hash of the event with a sequence, or None. An unreadable witness is
-        ignored here, because the signing of a head reports it.
+        `hash_at` returns the hash of the event with a given sequence, or None. An unreadable
+        witness is ignored here, because the signing of a head reports it.
         """
         head = self._newest_witnessed()
         if head is not None and hash_at(head["sequence"]) != head["hash"]:
@@ -289,9 +299,10 @@ def line_of(head: JsonObject) -> bytes:
 
 
 def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
-    """Return the end of the complete lines, and the last readable line.
+    """Return the end of the complete lines, and the content of the last one.
 
-    Only the end of the file is read: the lines of one year have tens of megabytes.
+    The content is the result of `read` for the last line that `read` accepts, or None. Only the end
+    of the file is read: the lines of one year have tens of megabytes.
     """
     length = os.lseek(descriptor, 0, os.SEEK_END)
     looked = _TAIL_BYTES

@@ -7,9 +7,9 @@ Rules
   is an event with the digests of all rows of the tables in `_LASTING`, so that no command has to
   read the events of a year. The rows of an incident are verified from the last checkpoint before
   the incident's first event.
-- Each process verifies an event once. The digest of an effect takes 45 bytes. At most 300,000 of
-  these digests stay in memory and the rest is in a temporary file, because an incident may have a
-  million effects.
+- Each process verifies an event once. An incident may have a million effects, and the digest of an
+  effect takes 45 bytes. At most 300,000 digests of effects stay in memory, and the rest is in a
+  temporary file.
 - A ledger was rolled back if it lacks an event that its witness has or that this process has read.
 """
 
@@ -93,7 +93,7 @@ class RowVerifier:
 
     def changed_effects(
         self,
-        opened_view: Callable[[], AbstractContextManager[Connection]],
+        open_view: Callable[[], AbstractContextManager[Connection]],
         *conditions: ColumnElement[bool],
         of: str,
     ) -> list[Key]:
@@ -101,7 +101,7 @@ class RowVerifier:
         statement = select(*as_stored(effect)).where(*conditions)
         while True:
             suspects: list[Key] = []
-            with opened_view() as connection:
+            with open_view() as connection:
                 with self._guard:
                     view = self._view(connection, of, has_effects=True)
                 found = connection.execute(
@@ -115,7 +115,7 @@ class RowVerifier:
                 return []
             # Another process may have changed these rows during the read. Read them again.
             tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_PER_READ]])
-            with opened_view() as connection:
+            with open_view() as connection:
                 if changed := self.changed(connection, effect, tokens, of=of):
                     return changed
             if len(suspects) <= _EFFECTS_PER_READ:
@@ -131,16 +131,16 @@ class RowVerifier:
     ) -> list[Key]:
         """Return the keys of the rows that differ from the audit chain.
 
-        `rows` come from a statement over `as_stored(table)`; they are locked if other processes may
-        write them. `of` is the incident that the rows belong to. Damaged if the chain itself does
-        not verify.
+        `rows` come from a statement over `as_stored(table)`; the caller has locked them if other
+        processes may write them. `of` is the incident that the rows belong to. Damaged if the chain
+        itself does not verify.
         """
         if not rows:
             return []
         with self._guard:
             return self._view(connection, of, has_effects=table is effect)._differing(table, rows)
 
-    def effects_of(
+    def count_planned_effects(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> int:
         """Return how many effects a round planned, including pages to approvers."""
@@ -198,7 +198,11 @@ class RowVerifier:
             self._learn(json.loads(start["detail"]), start)
 
     def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
-        """Verify new events; return the digests as of this connection's view."""
+        """Verify new events; return a verifier for this connection's view.
+
+        `of` is the incident of the rows that are compared; `has_effects` means that effects are
+        among these rows.
+        """
         is_newest = bool(connection.get_execution_options().get("standfast_writes"))
         if is_newest and not self._is_witnessed:
             self.refuse_rolled_back(connection)
@@ -222,12 +226,13 @@ class RowVerifier:
                     "process has seen: the ledger was rolled back to an older copy, or "
                     "rewritten. Nothing was done. Restore the newer copy"
                 )
-            # Another thread has verified events that this connection does not see yet.
+            # Another thread has verified events that this connection does not see yet. Use a new
+            # verifier, which reads only the events in this connection's view.
             return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)
         try:
             self._verify_new(connection)
         except BaseException:
-            self._has_begun = False  # some events may have been processed: read all again
+            self._has_begun = False  # some new events may have been processed: read all again
             raise
         return self
 
@@ -323,7 +328,10 @@ class RowVerifier:
 
 
 def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[str, Any] | None:
-    """Return the newest checkpoint before an event, unverified."""
+    """Return the newest checkpoint before an event, unverified.
+
+    Without a `sequence`, return the newest checkpoint.
+    """
     subject, action = CHECKPOINT
     statement = select(*as_stored(audit_event)).where(
         audit_event.c.subject == subject, audit_event.c.action == action
@@ -337,7 +345,7 @@ def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[
 def _sound_checkpoint(
     chain: Chain, connection: Connection, sequence: int | None
 ) -> Mapping[str, Any] | None:
-    """Return the newest checkpoint before an event, verified."""
+    """Return the newest checkpoint before an event; Damaged if it is forged."""
     found = _checkpoint_before(connection, sequence)
     if found is not None and (problem := chain.problem_of_event(found, found["previous"])):
         raise Damaged(

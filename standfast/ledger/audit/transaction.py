@@ -1,20 +1,20 @@
 """One write transaction: its changed rows and its audit event.
 
 Rules
-- Every change goes through `Write`. At the end the changed rows are read back, and the event
-  contains their digests: the chain proves what the database contains, not what the program intended
-  to write.
+- Every change goes through `Write`. At the end of the transaction, the changed rows are read back,
+  and the event contains their digests. So the chain proves what the database contains, not what the
+  program intended to write.
 - Every auditor can verify the hash of an event. Its seal is a MAC whose key is not in the database,
   so access to the database alone is not enough to add an event, or to rewrite events that no head
   covers yet.
-- Nothing is written with the keys of another ledger: after a write of a second host with its own
-  keys, every later verification would fail.
+- Nothing is written with the keys of another ledger. If a second host with its own keys could
+  write, every later verification would fail.
 - A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
   (`row_verification`). Otherwise the new event would confirm a manipulated value.
-- A transaction has one event, or none if it changed nothing and has no detail. An act about two
-  incidents adds a further event without changes to the same transaction (`add_event`).
-- The event is inserted last, under a lock on the end of the chain: on PostgreSQL, transactions run
-  in parallel until they insert their event.
+- A transaction has one event, or none if it changed nothing and has no detail. If it concerns two
+  incidents, it has a further event without changes for the second incident (`add_event`).
+- The event is inserted last, under a lock on the end of the chain. So on PostgreSQL, transactions
+  run in parallel until they insert their event.
 - SQL statements that every transaction uses are built once, because building a statement takes
   longer than running it.
 """
@@ -122,24 +122,26 @@ class Write:
             return 0
         # On conflict, keep the existing row; audit only rows that were inserted.
         added = insert_missing(self.connection, table, rows)
-        self._returned(table, added)
+        self._record_returned(table, added)
         return len(added)
 
     def change_all(
         self, table: Table, statement: ReturningUpdate[Any], keys: Sequence[Key], **bound: Any
     ) -> dict[Key, Any]:
-        """Run a statement that changes the rows of `keys`; return them by key.
+        """Run a statement that changes the rows of `keys`; return the new rows.
+
+        The rows are returned by key, as stored.
 
         The statement has the parameter `keys` of `_has_any_key` and returns `as_stored(table)`.
         """
         found: dict[Key, Any] = {}
         for part in _parts(keys):
             given = {"keys": _bound(part), **bound}
-            found |= self._returned(table, self.connection.execute(statement, given).all())
+            found |= self._record_returned(table, self.connection.execute(statement, given).all())
         return found
 
-    def _returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
-        """Record the rows that a writing statement returned."""
+    def _record_returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
+        """Record the rows that a writing statement returned; return them by key."""
         places = _key_places(table)
         found = {tuple([row[place] for place in places]): row for row in rows}
         if not found:
@@ -176,8 +178,8 @@ class Write:
     ) -> None:
         """Update many rows, each given as its key and the same columns.
 
-        Damaged if a row was changed outside the ledger. `is_checked` omits this check, for a caller
-        that has made it.
+        Damaged if a row was changed outside the ledger. A caller that has checked this already
+        passes `is_checked`.
         """
         if not rows:
             return
@@ -198,7 +200,7 @@ class Write:
     def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
         """Raise Damaged if a row differs from its last event.
 
-        A further change would hide a manipulation.
+        The event of a further change would confirm the manipulated row.
         """
         if table.name not in VERIFIED_TABLES:
             return
@@ -313,7 +315,7 @@ def refuse_changed_rows(
     *,
     of: str | None = None,
 ) -> None:
-    """Raise Damaged if a row was changed outside the ledger; they are locked."""
+    """Raise Damaged if one of the locked rows was changed outside the ledger."""
     changed = rows.differing(connection, table, found, of=of)
     if changed:
         raise damaged(table, changed)

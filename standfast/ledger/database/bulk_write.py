@@ -1,7 +1,7 @@
 """Inserts and updates of many rows with one driver statement.
 
-SQLAlchemy processes each value of each row, which takes longer than the work of the database. This
-module compiles the statement once, and processes only columns whose type converts values.
+SQLAlchemy converts each value of each row, which takes longer than the work of the database. This
+module compiles the statement once, and converts only the columns whose type requires it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Dialect, LargeBinary, Table, bindparam, 
 from sqlalchemy.sql.dml import Insert, Update
 
 Values = Mapping[str, Any]
-_Writer = Callable[[Any], Any] | None
+_Converter = Callable[[Any], Any] | None
 _ROWS_A_STATEMENT = 50  # of about twenty values each; a longer statement is slow to parse
 
 
@@ -26,18 +26,18 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) ->
 def insert_missing(
     connection: Connection, table: Table, rows: Sequence[Values]
 ) -> list[Sequence[Any]]:
-    """Insert the rows that are missing; return them as stored."""
+    """Insert the rows with a new key; return the inserted rows as stored."""
     names = tuple(rows[0])
     backend = _backend(connection)
-    writers = [_writer(table, name, backend) for name in names]
-    columns = list(zip(names, writers, strict=True))
+    converters = [_converter(table, name, backend) for name in names]
+    columns = list(zip(names, converters, strict=True))
     added: list[Sequence[Any]] = []
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         part = rows[start : start + _ROWS_A_STATEMENT]
         values = [
-            row[name] if write is None else write(row[name])
+            row[name] if convert is None else convert(row[name])
             for row in part
-            for name, write in columns
+            for name, convert in columns
         ]
         statement = _insert_missing(table, names, len(part), backend)
         added += connection.exec_driver_sql(statement, tuple(values)).all()
@@ -61,10 +61,15 @@ def _run(
     backend = _backend(connection)
     sql, order = _compiled(statement, backend)
     names = order or tuple(bound)
-    writers = [_writer(table, bound[name], backend) for name in names]
-    columns = list(zip([bound[name] for name in names], writers, strict=True))
+    converters = [_converter(table, bound[name], backend) for name in names]
+    columns = list(zip([bound[name] for name in names], converters, strict=True))
     given = [
-        tuple([row[column] if write is None else write(row[column]) for column, write in columns])
+        tuple(
+            [
+                row[column] if convert is None else convert(row[column])
+                for column, convert in columns
+            ]
+        )
         for row in rows
     ]
     if order is None:
@@ -125,7 +130,11 @@ def _compiled(statement: Insert | Update, backend: str) -> tuple[str, tuple[str,
 
 
 @cache
-def _writer(table: Table, column: str, backend: str) -> _Writer:
+def _converter(table: Table, column: str, backend: str) -> _Converter:
+    """Return the function that converts a column's values for the driver.
+
+    None: the driver accepts the values unchanged.
+    """
     column_type = table.columns[column].type
     if isinstance(column_type, LargeBinary):
         return None  # both drivers accept bytes unchanged

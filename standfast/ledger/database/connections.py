@@ -7,7 +7,7 @@ Rules
   writer gets its turn.
 - SQLite's driver begins no transaction by itself: every BEGIN is an explicit statement.
 - Only the creation of a ledger creates its file. If the file was moved or replaced after a process
-  opened it, that process no longer writes to the opened file, because nobody would see its changes.
+  opened it, that process no longer writes to the opened file: nobody would see the changes there.
 - A user with read permission only can read the ledger; a write raises OnlyReadable.
 - A call ends with a time-out if the PostgreSQL server accepts the connection and then does not
   answer.
@@ -55,7 +55,7 @@ from standfast.ledger.database.sqlite_file import (
     write_queue,
 )
 
-_CONNECTIONS = 20  # connections that stay open: more than `serve` has querying threads
+_CONNECTIONS = 20  # connections that stay open; `serve` has fewer threads that query the ledger
 _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override them
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -63,7 +63,8 @@ _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override 
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-_PLANNING_LOCK = 7_236_116  # PostgreSQL advisory lock; others: chain, accounts, recent locks
+# Number of a PostgreSQL advisory lock; the chain, the accounts and the recent locks have others.
+_PLANNING_LOCK = 7_236_116
 
 
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:
@@ -111,7 +112,7 @@ def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     def connect(
         _dialect: object, record: ConnectionPoolEntry, *_settings: object
     ) -> sqlite3.Connection:
-        record.info["file"] = file_at(path)  # first: the file may be replaced afterwards
+        record.info["file"] = file_at(path)  # before opening: the file may be replaced afterwards
         return connected(path, makes_file=makes_file)
 
     @event.listens_for(engine, "checkin")

@@ -1,7 +1,8 @@
 """Log messages about waiting for a session of PostgreSQL.
 
 Rules
-- A message is logged when a write has taken long, as in `sqlite_lock_waits`; the wait continues.
+- A message is logged when a write has taken long (`sqlite_lock_waits.LONG_SECONDS`); the write
+  continues to wait.
 - The message is logged only if the server reports that another session blocks the write: a write
   may also be slow by itself.
 - If a blocking session is itself blocked, the message names the session that blocks all of them. It
@@ -73,7 +74,8 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        # Start, engine and whether it waits for a planner, by process id on the server.
+        # The writes by the process id of their session on the server: start, engine, and whether
+        # the write waits for a planner.
         self._began: dict[int, tuple[float, Engine, bool]] = {}
         self._is_looking = False
 
@@ -86,7 +88,7 @@ class _Watch:
             elif len(self._began) == 1:
                 self._changed.notify()
 
-    def take(self, session: int) -> None:
+    def remove(self, session: int) -> None:
         with self._changed:
             self._began.pop(session, None)
 
@@ -120,7 +122,7 @@ def log_long_wait(session: int, engine: Engine, *, is_planning: bool = False) ->
     try:
         yield
     finally:
-        _watch.take(session)
+        _watch.remove(session)
 
 
 def log_holder(session: int, engine: Engine, *, is_planning: bool = False) -> None:

@@ -3,11 +3,11 @@
 This module imports no SQLAlchemy, so that a backup run can be recorded without that import.
 
 Rules
-- If this user may not write in the file's folder, the file is opened read-only. An auditor's copy
-  is an example.
-- SQLite's option `immutable` ignores the `-wal` file and takes no lock. So it is used only if every
-  other way of opening fails and no `-wal` file has content, and its result is valid only if nobody
-  wrote the file during the read.
+- If this user may not write in the file's folder, as with an auditor's copy, the file is opened
+  read-only.
+- With SQLite's option `immutable`, the `-wal` file is ignored and no lock is taken. So the option
+  is used only if every other way of opening fails and no `-wal` file has content. Its result is
+  valid only if nobody wrote to the file during the read.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ NO_LEDGER = (
 
 
 class ReadOnly(sqlite3.Connection):
-    """A read-only connection; `at_rest` if SQLite's locks are not used."""
+    """A read-only connection; `at_rest` is set if it takes no SQLite locks."""
 
     at_rest: tuple[str, tuple[int, ...]] | None = None  # the file and its identity at opening
 
@@ -155,8 +155,8 @@ def configure(connection: sqlite3.Connection) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_SECONDS * 1000}",
-        # A large plan changes the same index pages many times: checkpoint every 32 MB, not after
-        # each thousand rows.
+        # A large plan changes the same index pages many times. So checkpoint every 32 MB, and not
+        # every thousand pages as by default.
         "wal_autocheckpoint=8000",
         "cache_size=-8000",
     ):
@@ -168,8 +168,8 @@ def write_queue(path: str) -> Iterator[None]:
     """Queue the writers of all threads and processes in order.
 
     SQLite polls its lock at growing intervals, so a process that writes often overtakes a waiting
-    process: a `stop` could wait for a hundred claims. A lock of the kernel is granted in order and
-    released when its process ends.
+    process. For example, a `stop` could wait for a hundred claims. The kernel grants a file lock in
+    order, and releases it when its process ends.
     """
     lock_file = f"{path}-line"
     try:
@@ -216,7 +216,7 @@ def _patience(seconds: float) -> str:
 def is_disk_full(text: str) -> bool:
     """Return whether an error means that the disk is full or failing.
 
-    On a full disk, the shared memory of the WAL cannot grow, which SQLite reports as an I/O error.
+    A full disk may also cause an I/O error, because the WAL's shared memory cannot grow.
     """
     return "full" in text or "disk I/O" in text
 

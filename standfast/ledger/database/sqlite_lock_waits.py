@@ -3,8 +3,8 @@
 `postgresql_lock_waits` has the messages for PostgreSQL.
 
 Rules
-- A message is written to the log, or to standard error if the command has no log; the wait
-  continues.
+- If a wait takes longer than `LONG_SECONDS`, a message is written to the log, or to standard error
+  if the command has no log; the wait continues.
 - A message about one file is logged at most once a minute, for all waiting threads. A wait for
   another thread of this process is not logged.
 - The message names the process that holds the lock, from the kernel's list of locks; without that

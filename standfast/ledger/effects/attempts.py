@@ -3,12 +3,15 @@
 Rules
 - A claim is one transaction: it inserts the attempt and sets the state of its effects to
   `submitting`. No call is made without a claim; the module `claims` contains the conditions.
-- A proof, or another action on a locked account, receives the prior state that the lock recorded.
-  So the action never affects another account that now has the name of the locked account.
-- If approvals no longer verify at a claim (a person was removed), the step asks for approval again.
+- An action on a locked account, such as the proof of its lock, receives the prior state that the
+  lock recorded. The prior state identifies the account. So the action never affects another account
+  that has the same name by now.
+- If an approval no longer verifies at a claim, for example because its person was removed, the step
+  asks for approval again.
 - A receipt that arrives late is stored by the token of its attempt, unless the effect was claimed
   again.
-- A claim whose commit may have failed is released immediately: no call is made for it.
+- If it is unknown whether the commit of a claim succeeded, no call is made for the claim, and the
+  claim is released immediately.
 """
 
 import secrets
@@ -85,17 +88,20 @@ class Attempts:
     ) -> Batch | None:
         """Claim due effects of one step, at most one batch; None if none is due.
 
-        `mode` is the mode of the adapters. Raise Refused if the incident has another mode. Raise
-        ApprovalRefused, and let the step ask for approval again, in two cases: if an approval no
-        longer verifies (for example, because its person was removed), the other approvals still
-        count; if the `settings` of an adapter differ from the approved settings, no earlier
-        approval counts.
+        `mode` is the mode of the adapters. Raise Refused if the incident has another mode.
+
+        Raise ApprovalRefused, and let the step ask for approval again, in two cases:
+        - An approval no longer verifies, for example because its person was removed. The other
+          approvals still count.
+        - The `settings` of an adapter differ from the approved settings. No earlier approval
+          counts.
         """
         token = new_token()
         try:
             return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
-            with suppress(StandfastError):  # an overdue claim becomes an unknown outcome
+            # If the release fails too, the outcome becomes unknown when the claim is overdue.
+            with suppress(StandfastError):
                 self._release(token, incident_id, runner, now)
             raise
         except ApprovalLapsed as lapsed:
@@ -103,7 +109,7 @@ class Attempts:
             raise
 
     def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
-        """Set a step back to `asking`; a new plan voids earlier approvals."""
+        """Set a step back to `asking`; a changed plan voids earlier approvals."""
         incident_id, name, _ = lapsed.step_key
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.lapsed", now=now
@@ -222,9 +228,9 @@ class Attempts:
     ) -> None:
         """Store the results of a call; a late receipt still counts.
 
-        With `hand_on`, effects that failed permanently, or that only this connector refused, are
-        planned again for the connector named `hand_on`. Unknown effects are never planned again
-        here.
+        With `hand_on`, some effects are planned again for the connector named `hand_on`: the
+        effects that failed permanently, and those that only the present connector refused. Effects
+        with an unknown outcome are never planned again here.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
@@ -248,7 +254,8 @@ class Attempts:
                     change = self._after(row, result, ours[row.token].tries, now, hand_on)
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
-            # Each column that could have been manipulated after the claim is overwritten or sealed.
+            # No check is needed: each column that could have been manipulated after the claim is
+            # overwritten or sealed.
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}
@@ -271,7 +278,10 @@ class Attempts:
         *,
         excluded: Collection[str] = (),
     ) -> int:
-        """Set failed effects back to planned, except `excluded` ones; count them."""
+        """Set failed effects back to planned, and return their number.
+
+        Effects whose token is in `excluded` stay failed.
+        """
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:

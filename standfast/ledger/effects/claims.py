@@ -1,8 +1,8 @@
 """Checks in the transaction that claims effects for a call.
 
 Rules
-- Effects are claimed only while the incident is open, its mode is that of the adapters, the step
-  runs and its approvals verify. In a stopped incident, only undos are claimed.
+- Effects are claimed only while the incident is open, the adapters have its mode, the step runs and
+  the step's approvals verify. In a stopped incident, only undos are claimed.
 - Effects that needed approval are claimed only while the adapter has the settings of the plan.
 - The rows of the incident, its step and each effect must match the audit chain
   (`row_verification`).
@@ -65,7 +65,7 @@ class ApprovalLapsed(ApprovalRefused):
     ) -> None:
         super().__init__(why)
         self.step_key = step_key
-        self.plan = plan  # the plan that needs approval instead
+        self.plan = plan  # the changed plan that needs approval; None: the plan did not change
 
 
 def claimable(
@@ -80,9 +80,10 @@ def claimable(
 ) -> list[Row[Any]]:
     """Lock and return due effects of one step, at most `most`.
 
-    Unlocks of accounts that another open incident locks are refused. Raises Refused for adapters of
-    another mode, ApprovalLapsed if the step's approvals no longer verify, and Damaged if the
-    incident, the step or an effect was changed outside the ledger.
+    If another open incident locks an account, the unlock of the account is refused and not
+    returned. Raises Refused for adapters of another mode, ApprovalLapsed if the step's approvals or
+    adapter settings are no longer valid, and Damaged if the incident, the step or an effect was
+    changed outside the ledger.
     """
     connection = write.connection
     if write.is_postgresql and queue.verb in NEEDS_PRIOR | UNDO_VERBS:
@@ -127,7 +128,7 @@ def claimable(
 def _refuse_other_settings(
     step_key: tuple[str, str, int], plan: JsonObject, queue: EffectQueue, settings: Settings
 ) -> None:
-    """Raise ApprovalLapsed if the adapter's settings have changed."""
+    """Raise ApprovalLapsed if the adapter lacks the approved settings."""
     approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
     planned = {by_connector.get(queue.connector) for by_connector in approved.values()} - {None}
     now = settings(queue.verb, queue.connector).get(queue.connector)
@@ -155,7 +156,7 @@ def _refuse_changed(
     refuse_changed_rows(database.rows, connection, effect, found, of=incident_id)
 
 
-# `_steps` and `_effects` are built once, because every claim runs them.
+# `_steps` and `_effects` are cached, because every claim runs their statements.
 @cache
 def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
     """Return the statement for steps with due effects, in order."""
@@ -206,7 +207,10 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
 def _refuse_held_unlocks(
     database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]
 ) -> list[Row[Any]]:
-    """Refuse unlocks of accounts that other incidents lock; return the rest."""
+    """Refuse unlocks of accounts that other incidents lock.
+
+    Returns the unlocks that may be executed.
+    """
     holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
     kept = [row for row in rows if row.handle in holders]
     write.update_many(

@@ -21,7 +21,7 @@ from standfast.records import EffectState, Proof
 
 
 class Kind(NamedTuple):
-    """The common fields of effects that are counted together."""
+    """The fields that effects of one kind have in common."""
 
     step: str
     round: int

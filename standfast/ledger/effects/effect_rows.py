@@ -6,8 +6,9 @@ Rules
 - Targets, details, prior states, reasons and receipts are sealed (encrypted); `open_effect`
   decrypts them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle). So
-  decryption fails for a moved row and for a row with the target, adapter or undo of another row. It
-  also fails for a row that was planned as refused and has another state now.
+  decryption fails if sealed values were copied from another row, or if the adapter or the undone
+  effect of a row was changed. It also fails for a row that was planned as refused and has another
+  state now.
 """
 
 import hashlib
@@ -135,10 +136,10 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
     sealed_reason, proof, sealed_facts = columns[16:]
     scope = scope_of(verb, incident_id)
     known = cipher.open(scope, f"effect {token}", sealed)
-    known_as = effect_token(incident_id, step_name, round_, verb, handle)
+    expected_token = effect_token(incident_id, step_name, round_, verb, handle)
     is_other = (connector, undoes) != (known["connector"], known["undoes"])
-    is_pushed = known["is_refused"] and state != EffectState.REFUSED
-    if token != known_as or is_other or is_pushed:
+    has_left_refused = known["is_refused"] and state != EffectState.REFUSED
+    if token != expected_token or is_other or has_left_refused:
         raise Damaged(
             f"effect {token} of {incident_id}: changed outside the ledger. Nothing was done. Run "
             "`standfast audit verify`."

@@ -38,11 +38,11 @@ _HANDLES_A_STATEMENT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """The due effects of an incident, and the time of the next ones."""
+    """The due effects of an incident, and when the next effect is due."""
 
     queues: Mapping[EffectQueue, int]  # number of due effects in each queue
-    in_flight: int
-    next_due: datetime | None
+    in_flight: int  # claimed effects without a receipt
+    next_due: datetime | None  # None: no effect is due later
 
 
 class Effects:
@@ -56,7 +56,7 @@ class Effects:
     def open_work(
         self, incident_id: str, now: datetime, *, only_undos: bool = False, only_looks: bool = False
     ) -> Work:
-        """Return the queues with due work, and when the next work is due.
+        """Return the queues with due effects, and when the next effect is due.
 
         `only_undos` is for a stopped incident. `only_looks` is for a closed incident, in which only
         unknown outcomes are looked up.
@@ -309,7 +309,7 @@ class Effects:
         return found
 
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
-        """Return the other incidents that hold the rows' accounts, by handle."""
+        """Return the other incidents that lock the rows' accounts, by handle."""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for start in range(0, len(rows), _HANDLES_A_STATEMENT):

@@ -3,7 +3,7 @@
 Rules
 - The prior state of an effect is written once, before its first attempt.
 - If an effect of an open incident has locked the account already, the new effect inherits the prior
-  state of that effect, so that the last undo restores the first state.
+  state of that effect. So the last undo restores the state before the first lock.
 - Nothing is inherited from a closed incident, because its accounts stay as they are. Nothing is
   inherited from a lock of another account that had the same name.
 """
@@ -39,7 +39,10 @@ class PriorStates:
         runner: str,
         now: datetime,
     ) -> None:
-        """Store observed states as prior states; refuse missing targets."""
+        """Store observed states as prior states.
+
+        An effect whose target does not exist is refused.
+        """
         with self._database.write(
             actor=f"runner:{runner}",
             subject=incident_id,
@@ -96,9 +99,9 @@ class PriorStates:
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.
 
-        `rows` belong to one incident. The states are in the order of execution, except that the
-        states of this incident come last and take precedence: another incident may have locked
-        another account of that name.
+        `rows` belong to one incident. The states of other incidents come first, then the states of
+        this incident, each in the order of execution. The last state takes precedence: another
+        incident may have locked another account of the same name.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)
@@ -134,7 +137,7 @@ class PriorStates:
 
 
 def _inherited(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
-    """Return the newest prior state that is of the observed account."""
+    """Return the last prior state that belongs to the observed account."""
     return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
 
 

@@ -24,7 +24,8 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-_LIMITS_LOCK = 7_236_117  # PostgreSQL advisory lock; others: chain, accounts, planning
+# Number of a PostgreSQL advisory lock; the chain, the accounts and the planning have others.
+_LIMITS_LOCK = 7_236_117
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
@@ -52,9 +53,10 @@ def count_recent_locks(
     procedures: Sequence[str] = (),
     excluded_step: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Return accounts locked without approval by steps begun since `began`.
+    """Return accounts that steps since `began` locked without approval.
 
-    The age of the incident does not matter: many old incidents may continue at the same time.
+    The time of the step counts and not the age of its incident, because many old incidents may
+    continue at the same time.
     """
     states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (

@@ -41,7 +41,7 @@ def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str
     return found
 
 
-@cache  # built once: a runner runs it many times a second, and building it takes longer
+@cache  # a runner runs the statement many times a second, and building it takes longer than that
 def _counts_by_step() -> Select[Any]:
     incident_id = bindparam("of_incident", type_=effect.c.incident.type)
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")

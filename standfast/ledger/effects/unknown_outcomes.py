@@ -1,12 +1,12 @@
 """Resolution of effects with an unknown outcome.
 
 Rules
-- An effect of a dead runner or of an overdue call becomes `unknown`. It is never repeated without a
-  lookup, which happens after `settle_after`.
+- An effect of a dead runner or of an overdue call becomes `unknown`. Such an effect is never
+  repeated without a lookup. The lookup happens after `settle_after`, when the call has surely
+  ended.
 - If the lookup shows that the effect did not happen, the effect is planned again, a few times at
-  most.
-  An effect that cannot be looked up is parked until a provider or a person reports its outcome. A
-  failed lookup is repeated at growing intervals.
+  most. An effect that cannot be looked up is parked until a provider or a person reports its
+  outcome. A failed lookup is repeated at growing intervals.
 - A step can end while it has parked effects. If a person reports later that such an effect did not
   happen, the step runs again to execute it.
 """

@@ -5,9 +5,9 @@ Rules
   The audit event contains this digest, so the signed timeline proves the list without its content.
 - People are sealed under the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
-- If a list is added after a notice was planned from the earlier lists, the steps have a further
-  round for the added people, as for accounts that a trigger adds. The added people need an approval
-  of their own.
+- If a list is added after a notice was planned from the earlier lists, the steps get a further
+  round for the added people, as they do for accounts that a trigger adds. The further round needs
+  an approval of its own.
 """
 
 import hashlib
@@ -58,8 +58,8 @@ class AffectedPeople:
                 .order_by(affected_list.c.number)
             ).all()
         found = [self._open(row) for row in rows]
-        newest = [place for place, listed in enumerate(found) if listed.replaces]
-        return found[newest[-1] :] if newest else found
+        replacing = [place for place, listed in enumerate(found) if listed.replaces]
+        return found[replacing[-1] :] if replacing else found
 
     def pages(self, incident_id: str, listed: AffectedList) -> Iterator[Page]:
         """Yield the pages of a list; Damaged if they differ from the frozen ones."""
@@ -78,7 +78,7 @@ class AffectedPeople:
                 break
             page = self._database.cipher.open(incident_id, _place(*key), sealed)["people"]
             hashed.update(canonical(page))
-            yield page  # type: ignore[misc]  # as it was written
+            yield page  # type: ignore[misc]  # `add` wrote a page of people
         if hashed.hexdigest() != listed.digest:
             raise Damaged(
                 f"affected people of {incident_id}, list {listed.number}: changed since it was "

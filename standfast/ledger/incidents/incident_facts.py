@@ -1,9 +1,9 @@
 """Facts that people state about incidents, for the legal clocks.
 
 Rules
-- Facts are only added: a new statement is a later fact, and the earlier one stays.
-- A statement that equals the one before it changes nothing, so a call that may have succeeded can
-  be repeated.
+- Facts are only added: a new statement is a later fact, and the earlier fact stays.
+- A statement that equals the last fact of its kind and name changes nothing. So a call that may
+  have succeeded can be repeated.
 - The reference of a fact, a document or a reason, is sealed: it may name people.
 """
 
@@ -32,7 +32,7 @@ class Statement:
     reference: str = ""
 
     def stated(self, author: str, now: datetime) -> Fact:
-        """Return the stated fact; ValueError if its kind needs a missing field."""
+        """Return the fact; ValueError if a field that its kind needs is missing."""
         return Fact(
             kind=self.kind,
             name=self.name,
@@ -56,13 +56,13 @@ class IncidentFacts:
         with self._database.reading() as connection:
             return Facts(self._read(connection, incident_id))
 
-    def stated_of(self) -> set[str]:
-        """Return the incidents with stated facts; others have no clocks."""
+    def incidents_with_facts(self) -> set[str]:
+        """Return the incidents with stated facts; only these have clocks."""
         with self._database.reading() as connection:
             return set(connection.scalars(select(incident_fact.c.incident).distinct()))
 
     def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
-        """Add a fact; return whether it is new. Refused without the incident."""
+        """Add a fact; return whether it is new. Refused for an unknown incident."""
         fact = statement.stated(author, now)
         with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now

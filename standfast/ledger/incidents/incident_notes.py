@@ -1,10 +1,10 @@
 """Notes of people about an incident: text, and files that are frozen.
 
 Rules
-- Notes are only added. A note that equals the one before it changes nothing, so a call that may
-  have succeeded can be repeated.
+- Notes are only added. A note that equals the last note changes nothing. So a call that may have
+  succeeded can be repeated.
 - The text is sealed, because it may name people. The audit event contains the number of files and
-  their seal.
+  the seal of their evidence folder.
 """
 
 from collections.abc import Mapping

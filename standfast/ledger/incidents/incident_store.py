@@ -2,14 +2,14 @@
 
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
-- A repeated trigger joins the open incident that `repeated_triggers` finds. For new accounts, the
-  steps have a further round.
+- A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
+  the steps get a further round for these accounts.
 - An opened incident has its own copy of the playbook and of the names of the adapters.
 - Each claim of effects reads whether the incident is stopped. Closing is refused while a call is in
   progress.
 - A stop pauses running undos. An undo that is requested or approved after the stop is executed,
   because an undo must not need the incident to be resumed.
-- After a stop, each running notice begins its abort window again.
+- When a stopped incident is resumed, the abort window of each running notice begins again.
 """
 
 import hashlib
@@ -102,7 +102,7 @@ class Incidents:
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
-            write.exclude_writers()  # concurrent triggers are processed one after another
+            write.exclude_writers()  # process concurrent triggers one after another
             connection = write.connection
             self._database.rows.refuse_rolled_back(connection)
             if message is not None and (earlier := trigger_messages.find(connection, message)):
@@ -157,7 +157,7 @@ class Incidents:
     def add(
         self, incident_id: str, inputs: JsonObject, actor: str, now: datetime, *, is_signed: bool
     ) -> int:
-        """Add targets to an open incident; return how many are new."""
+        """Add targets to an open incident; return the number of new targets."""
         with self._database.write(
             actor=actor, subject=incident_id, action=EXTENDED, now=now
         ) as write:
@@ -381,9 +381,10 @@ class Incidents:
 
 
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
-    """Return the next id of this year; it is short enough for the telephone.
+    """Return the next id of this year.
 
-    An id with an encryption key is not used again: a restored ledger may lack its incident.
+    The id is short enough to be spelt on the telephone. An id that has an encryption key is
+    skipped: an older copy of the ledger may have been restored, which lacks the id's incident.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

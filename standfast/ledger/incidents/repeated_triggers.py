@@ -1,20 +1,23 @@
 """Repeated triggers: search of their incident and added targets.
 
 Rules
-- A trigger joins the open incident with its key, of the same scenario and mode. Without such an
-  incident, it joins one of the same scenario and mode about any of the same accounts or, if the
-  trigger names no accounts, one with the same inputs.
-- Accounts and inputs are stored as handles, so that finding the incident decrypts nothing: a
+- A trigger has a key, its scenario, its mode and its inputs. It joins only an open incident of the
+  same scenario and mode.
+- First, it joins the incident that a trigger with the same key opened. Without such an incident, it
+  joins one whose inputs name one of the same accounts. A trigger that names no accounts joins an
+  incident with the same inputs.
+- Accounts and inputs are stored as handles, so that finding the incident decrypts nothing. So a
   message takes the same time with one open incident and with thousands.
-- If an incident left one of the accounts unlocked, after an undo or a failed lock, another trigger
-  does not join it but opens a new incident, which locks again. The same trigger still joins,
-  because it may repeat each minute and a person has seen the result.
+- An incident may have left an account unlocked, after an undo or a failed lock. A trigger with
+  another key that names this account does not join the incident. It opens a new one, which locks
+  the account again. A trigger with the same key still joins, because it may repeat each minute and
+  a person has seen the result.
 - Accounts are compared in the form that `named_accounts.folded` returns; a lock uses the exact
   name.
 - Another spelling of an account is added as a new account. Only the directory can decide whether
-  both are the same account (`Connector.canonical`), and no directory is queried before the message
-  is stored. The planner of the further round queries it, and leaves out accounts that were planned
-  before.
+  both spellings are the same account (`Connector.canonical`), and no directory is queried before
+  the message is stored. When the further round is planned, the planner queries the directory and
+  leaves out accounts that were planned before.
 """
 
 import json
@@ -46,7 +49,7 @@ def find_repeated(
     mode: Mode,
     inputs: JsonObject,
 ) -> Row[Any] | None:
-    """Return the oldest open incident that this trigger repeats."""
+    """Return the open incident that this trigger joins, if any."""
     alike = (
         select(incident)
         .where(
@@ -148,7 +151,7 @@ def _incidents_left_unlocked(
     )
     asked = connection.execute(leave_any).all()
     if not asked:
-        return set()  # the usual case; avoid the slow query below
+        return set()  # the usual case, without the slow query below
     connectors = {connector for row in asked for connector in json.loads(row.connectors)}
     directories = {
         connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")
@@ -189,10 +192,10 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
 
 
 def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
-    """Return one handle for each account, or without any, one for the inputs.
+    """Return the handles by which repeated inputs are recognized.
 
-    Inputs without accounts have one handle of their whole text: otherwise a second, different
-    report by staff would count as a repetition.
+    There is one handle for each account. Inputs without accounts have one handle of their whole
+    text, so that a second, different report by staff does not count as a repetition.
     """
     accounts = sorted(accounts_of(inputs))
     names = [f"subject account {name}" for name in accounts] or [

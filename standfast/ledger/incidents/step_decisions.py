@@ -130,8 +130,8 @@ class StepDecisions:
                 connection.execute(select(step).where(*is_step_round(*step_key))).mappings().one()
             )
             is_review = found["state"] != StepState.ASKING
-            breaks = decision == BREAK_GLASS
-            if breaks and is_review:
+            is_break_glass = decision == BREAK_GLASS
+            if is_break_glass and is_review:
                 raise ApprovalRefused(
                     f"step {step_name!r}: has begun already. It needs no break-glass approval."
                 )
@@ -149,7 +149,7 @@ class StepDecisions:
             if is_review:
                 write.add_detail(step=step_name, digest=asked.digest, is_review=True)
                 return asked
-            was_broken = asked.opens_at is not None
+            had_break_glass = asked.opens_at is not None
             asked = two_person_rule.question(self._database, connection, incident_id, step_name)
             if decision == REFUSE:
                 write.update(
@@ -167,8 +167,9 @@ class StepDecisions:
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
                     seal=seal_of_step(self._database, found),
                 )
-            elif breaks and not was_broken:  # a void break-glass approval has no start time
-                at = now + two_person_rule.GLASS
+            elif is_break_glass and not had_break_glass:
+                # An earlier break-glass approval that is void by now does not set the start time.
+                at = now + two_person_rule.BREAK_GLASS_DELAY
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
                 asked = replace(asked, opens_at=at)
@@ -198,10 +199,12 @@ class StepDecisions:
             write.add_detail(instead_of=earlier)  # effects may have run on its approval
             return write.update(approval, key, **said)
         approved = approval.c.decision == APPROVE
-        breaks = said["decision"] == BREAK_GLASS
-        return breaks and write.update(approval, key, approved, **said)
+        is_break_glass = said["decision"] == BREAK_GLASS
+        return is_break_glass and write.update(approval, key, approved, **said)
 
-    def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
+    def start_after_delay(
+        self, incident_id: str, step_name: str, round_: int, now: datetime
+    ) -> bool:
         """Start a step if the waiting time of its break-glass approval is over."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now

@@ -1,9 +1,9 @@
 """Plans of steps: rows of effects, and the digest to approve.
 
 Rules
-- The digest covers three things: each effect in order (verb, adapter, target by handle, details,
-  and whether it is refused); the settings of each adapter; and the text and Merkle root of a
-  notice. It does not depend on the division into pages.
+- The digest covers each effect in order, with its verb, adapter, target (by handle), details, and
+  whether it is refused. It also covers the settings of each adapter, and the text and Merkle root
+  of a notice. It does not depend on the division into pages.
 - Columns are sealed before the transaction that writes the rows, so that no other writer waits for
   the encryption.
 """
@@ -146,8 +146,8 @@ def delete_unstarted_effects(
 ) -> int:
     """Delete the effects of a round that never began; return their number.
 
-    The caller must have locked `AuditedDatabase.planning`, and the step must not exist. Otherwise
-    another planner could be writing these effects.
+    The round must not have a step row, and the caller must have locked `AuditedDatabase.planning`,
+    so that no other planner is writing these effects.
     """
     incident_id, step_name, round_ = key
     dropped = 0
@@ -180,7 +180,7 @@ def refuse_changed_effects(
     rows = database.rows
     named = (effect.c.incident == incident_id, effect.c.step == step_name, effect.c.round == round_)
     with database.reading() as connection:
-        planned = rows.effects_of(connection, incident_id, step_name, round_)
+        planned = rows.count_planned_effects(connection, incident_id, step_name, round_)
         count = connection.scalar(select(func.count()).where(*named))
     if planned != count:
         raise Damaged(

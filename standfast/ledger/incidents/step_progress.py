@@ -1,10 +1,10 @@
 """Time of the last progress of steps that other steps wait for.
 
 Rules
-- A running step is queried only if a step that has not begun names it in `after`. So the effects of
-  a lock are queried, and those of a notice to 100,000 people are not.
-- A step makes progress when one of its effects is done. A call without an answer is no progress,
-  and neither is a refusal.
+- A running step is queried only if a step that has not begun names it in `after`. This avoids a
+  query over all effects of a notice to 100,000 people, because no step waits for such a notice.
+- A step makes progress when one of its effects is done. A call without an answer does not count as
+  progress, and neither does a refusal.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ from standfast.records import StepState
 def last_progress_at(
     connection: Connection, playbook: Playbook, begun: Sequence[RowMapping]
 ) -> dict[str, datetime]:
-    """Return when each running step last made progress.
+    """Return when each running step that another step waits for made progress.
 
-    `begun` are the rows of all steps of one incident.
+    This is the time of the last progress, or of the start before any progress. `begun` are the rows
+    of all begun steps of one incident.
     """
     names = {row["name"] for row in begun}
     before = {

@@ -1,10 +1,11 @@
 """Transitions of steps: begin, ask, escalate, wait and finish.
 
 Rules
-- A transition is a compare-and-swap on (step, round): applying it twice changes once.
-- The transaction that begins a step also stores its effects, its notice and its need of approval;
-  an approval signs their digest. The effects of a long notice are stored before this transaction,
-  one page in each transaction. If a planner died, the next planner deletes its pages.
+- A transition is a compare-and-swap on (step, round): a second application changes nothing.
+- The transaction that begins a step also stores its effects, its notice and its need of approval.
+  An approval signs the digest of all of them. The effects of a long notice are stored before this
+  transaction, one page in each transaction. If a planner died, the next planner deletes the pages
+  that it left.
 """
 
 import json
@@ -56,8 +57,8 @@ class Steps:
         """Begin a step with its effects; False if another runner has begun it.
 
         `joined` is the number of joined triggers whose targets the step covers. If the step needs
-        no approval, `counted_locks` contains the recent locks on which that decision was based;
-        RecentLocksChanged if these locks have changed.
+        no approval because few accounts were locked recently, `counted_locks` contains these locks;
+        RecentLocksChanged if they have changed.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
@@ -79,16 +80,17 @@ class Steps:
                     if not self._exists(key):
                         delete_unstarted_effects(self._database, key, now)
                 raise
-            if not is_first:  # another runner finished it meanwhile
+            if not is_first:  # another runner has begun the step meanwhile
                 delete_unstarted_effects(self._database, key, now)
             return is_first
 
     def _store_pages(
         self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
     ) -> Plan:
-        """Store all pages of a notice except the last, which begins the step.
+        """Store all pages of a notice except the last; return the plan.
 
-        Effects are not claimed, counted or shown before their step exists.
+        The caller stores the last page when it begins the step. Effects are not claimed, counted or
+        shown before their step exists.
         """
         plan = Plan(*key)
         for drafts in telling.pages():
@@ -159,9 +161,9 @@ class Steps:
         *,
         escalates_at: datetime | None = None,
     ) -> bool:
-        """Record that approvers are paged on call, and plan these pages.
+        """Plan the pages to approvers, and record that the step asks them.
 
-        At `escalates_at` the next escalation level is paged; None: it was the last.
+        At `escalates_at` the next escalation level is paged; None: there is no further level.
         """
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
@@ -191,7 +193,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the next escalation level; False if somebody else was first.
+        """Page the next escalation level; False if another runner was first.
 
         `may_also` are further roles that may approve the step from now on.
         """
@@ -262,9 +264,9 @@ class Steps:
     ) -> bool:
         """Finish a round of a step; a skipped round begins and ends here.
 
-        Returns False and changes nothing if the round has ended already. With `only_settled`, also
-        returns False while one of its effects is in progress: the effect may have been planned
-        again. Damaged if effects of the round were changed outside the ledger, because a target
+        Returns False and changes nothing if the round has ended already. With `only_settled`, the
+        same happens while an effect of the round is in progress, for example because it was planned
+        again; Damaged if effects of the round were changed outside the ledger, because a target
         could be missing.
         """
         if only_settled:

@@ -1,7 +1,7 @@
 """Consequences of a stop and of a resumption for running steps.
 
 Rules
-- A stop pauses each running undo in the same way as a notice: none of its effects is claimed.
+- A stop pauses each running undo as a notice is paused: no effect of a paused undo is claimed.
 - A later undo takes over the effects that a paused undo has not begun, so that no target is
   restored twice.
 - A resumption resumes paused undos and restarts the abort window of each notice. A notice that a
@@ -50,7 +50,10 @@ def take_over_paused_undo(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Refuse the effects of a paused undo; False if one began meanwhile."""
+    """Refuse the planned effects of a paused undo.
+
+    Returns False if one of the effects began meanwhile.
+    """
     with database.write(
         actor=actor, subject=incident_id, action="undo.taken_over", now=now
     ) as write:

@@ -33,7 +33,7 @@ class IgnoredTrigger:
     incident: str
     scenario: str
     source: str  # name of the trigger in the timeline
-    stop: int  # sequence of the event of the stop
+    stop: int  # sequence of the audit event of the newest stop
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
@@ -62,7 +62,7 @@ def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
 
 
 class Triggers:
-    """Triggers that open no incident, and ended alerts."""
+    """Earlier messages, ended alerts, and triggers of stopped incidents."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -72,7 +72,9 @@ class Triggers:
         with self._database.reading() as connection:
             return find(connection, message)
 
-    def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
+    def record_resolved(
+        self, trigger: str, message: TriggerMessage, actor: str, now: datetime
+    ) -> str:
         """Record the end of an alert in its incident; return its id.
 
         Returns an empty text and writes nothing if no incident of the alert is open. A repeated

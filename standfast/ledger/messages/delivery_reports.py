@@ -1,11 +1,12 @@
 """Delivery states of messages, as their providers report them.
 
 Rules
-- Reports may arrive twice, late and in any order. The greatest report of a message is stored, so
-  that every order gives the same result. Reports are compared by finality (delivered, bounced and
-  dropped are final), then by time, then by the worse final state.
+- Reports may arrive twice, late and in any order. The report of the highest rank is stored for each
+  message, so that every order has the same result. A report of a final state (delivered, bounced or
+  dropped) ranks above the others. Of two such reports the later one ranks higher, and of two at the
+  same time the worse one.
 - A provider that reports a message has accepted it: the effect becomes done, and is not claimed
-  again. A later receipt of its call changes nothing.
+  again. A receipt that arrives later for the same call changes nothing.
 - Reports about messages that this ledger did not send are counted and not stored.
 """
 
@@ -39,18 +40,18 @@ class Delivery:
     complained_at: datetime | None = None
 
     @property
-    def _greatness(self) -> tuple[bool, datetime, int]:
+    def _rank(self) -> tuple[bool, datetime, int]:
         is_end = self.state in _WORSE
         return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
 
     def joined(self, other: "Delivery") -> "Delivery":
-        """Return the greater of two states; see the rules of this module."""
-        greater = max(self, other, key=lambda state: state._greatness)
+        """Return the state of the higher rank, with the first complaint of both."""
+        higher = max(self, other, key=lambda state: state._rank)
         complaints = [
             state.complained_at for state in (self, other) if state.complained_at is not None
         ]
         return Delivery(
-            state=greater.state, at=greater.at, complained_at=min(complaints, default=None)
+            state=higher.state, at=higher.at, complained_at=min(complaints, default=None)
         )
 
 

@@ -1,14 +1,15 @@
 """Control of a notice: pause, resume, release, stop and abort window.
 
 Rules
-- A paused notice has an abort window that never ends. Each claim reads the abort window: after the
-  commit of the pause, no message of the notice is claimed. Calls that are in progress continue to
-  their end.
+- A paused notice has an abort window that never ends. Each claim reads the abort window, so no
+  message of the notice is claimed after the commit of the pause. Calls that are in progress
+  continue to their end.
 - Until their release, the messages after the canary have a `not_before` in the far future
   (`NEVER`).
-- A stop of a notice refuses each effect that is not claimed, with a reason. It can be repeated
-  after a crash.
-- Only a running step can be paused or stopped. A step that waits for an approval can be refused.
+- A stop of a notice refuses each effect that is not claimed, with a reason. After a crash, the stop
+  can be repeated.
+- Only a running step can be paused or stopped. A step that waits for an approval can be refused
+  instead.
 """
 
 from collections.abc import Sequence
@@ -45,15 +46,15 @@ class NoticeRow:
     hold_seconds: int
     counts: dict[EffectState, int]
     waiting: int  # planned messages that wait for the canary
-    turned_away: int  # refused messages that a channel received
-    canary_ended_at: datetime | None  # end of the last call for the canary
+    turned_away: int  # messages that the channel refused
+    canary_ended_at: datetime | None  # end of the last call; before the release, of the canary
 
     @property
     def is_paused(self) -> bool:
         return self.runs_from == NEVER and self.state is StepState.RUNNING
 
     def abort_seconds(self, now: datetime) -> int:
-        """The remaining seconds of the abort window."""
+        """Return the remaining seconds of the abort window."""
         if self.state is not StepState.RUNNING or self.runs_from is None or self.is_paused:
             return 0
         return max(0, -int((now - self.runs_from) / timedelta(seconds=1)))
@@ -136,7 +137,7 @@ class Notices:
             write.add_detail(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Resume a notice; restart its abort window if it sent nothing."""
+        """Resume a notice; restart its abort window if no message was claimed."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.resumed", now=now
         ) as write:
@@ -160,7 +161,7 @@ class Notices:
             with self._database.write(
                 actor=actor, subject=incident_id, action="notice.released", now=now
             ) as write:
-                page = self._page(write.connection, incident_id, step_name, effect.c.not_before)
+                page = self._page(write.connection, incident_id, step_name, only_waiting=True)
                 write.update_many(
                     effect, [{"token": row.token, "not_before": None} for row in page]
                 )
@@ -177,7 +178,7 @@ class Notices:
             with self._database.write(
                 actor=actor, subject=incident_id, action="notice.stopped", now=now
             ) as write:
-                page = self._page(write.connection, incident_id, step_name, None)
+                page = self._page(write.connection, incident_id, step_name)
                 write.update_many(
                     effect,
                     [
@@ -202,9 +203,9 @@ class Notices:
     ) -> bool:
         """Store a person's decision about a held recipient.
 
-        A recipient with an individual message stays parked, because an approver may refuse that
-        message. Returns False and changes nothing if a recipient that is to be left out has an
-        individual message or is left out already.
+        A recipient that gets an individual message stays parked, because an approver may refuse
+        that message. A recipient that is to be left out must have no individual message and must
+        not be left out already; otherwise the method returns False and changes nothing.
         """
         scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
@@ -231,7 +232,8 @@ class Notices:
     def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
         """Refuse prepared letters that a person discards.
 
-        Returns their number. Letters that have another result by now are not changed.
+        Returns the number of refused letters. A letter whose result was recorded meanwhile is not
+        changed.
         """
         discarded = 0
         with self._database.write(
@@ -254,7 +256,7 @@ class Notices:
         return discarded
 
     def next_step(self, incident_id: str, prefix: str) -> str:
-        """Return the name of the next step outside the playbook."""
+        """Return the next unused step name with a prefix, outside the playbook."""
         with self._database.reading() as connection:
             number = connection.scalar(
                 select(func.count()).where(
@@ -264,8 +266,12 @@ class Notices:
         return f"{prefix}{(number or 0) + 1}"
 
     def _page(
-        self, connection: Any, incident_id: str, step_name: str, only_waiting: Any
+        self, connection: Any, incident_id: str, step_name: str, *, only_waiting: bool = False
     ) -> list[Row[Any]]:
+        """Lock and return the next planned messages of a running notice.
+
+        With `only_waiting`, return only messages that wait for the canary.
+        """
         running = [row.round for row in _rounds(connection, incident_id, step_name)]
         statement = (
             select(effect.c.token)
@@ -280,13 +286,16 @@ class Notices:
             .limit(_PAGE)
             .with_for_update(of=effect)
         )
-        if only_waiting is not None:
-            statement = statement.where(only_waiting == NEVER)
+        if only_waiting:
+            statement = statement.where(effect.c.not_before == NEVER)
         return [*connection.execute(statement)]
 
 
 def _has_individual_message(connection: Any, row: EffectRow) -> bool:
-    """Return whether an individual message exists that nobody refused."""
+    """Return whether the recipient has an individual message.
+
+    A message that an approver refused does not count.
+    """
     found = connection.scalar(
         select(step.c.name)
         .where(

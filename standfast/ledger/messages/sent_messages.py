@@ -44,15 +44,15 @@ class SentMessage:
 class View:
     """All messages of an incident at one moment, with their rounds."""
 
-    number: int
+    number: int  # of messages
     latest: Mapping[str, int]  # by step: the latest round with messages
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
-    apart: Sequence[EffectRow]  # individual messages, which replace another message
+    individual: Sequence[EffectRow]  # individual messages, which replace another message
     messages: Iterator[SentMessage]
 
 
 @contextmanager
-def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Iterator[View]:
+def open_view(database: AuditedDatabase, effects: Effects, incident_id: str) -> Iterator[View]:
     """Open a consistent view of an incident's messages."""
     latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
@@ -66,7 +66,7 @@ def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Ite
             number=sum(number for _, _, number in rounds),
             latest={step: round_ for step, round_, _ in rounds},
             refused=refused_rounds(connection, incident_id),
-            apart=effects.find_in(connection, *_are_individual(incident_id)),
+            individual=effects.find_in(connection, *_are_individual(incident_id)),
             messages=_sent(connection, effects, incident_id),
         )
 
@@ -85,12 +85,18 @@ def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
 
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Return the message of the playbook's step that `row` follows up."""
+    """Return the first message to the recipient, from a step of the playbook.
+
+    `row` is this message itself, or a message that replaces or corrects it.
+    """
     return _before(effects, row, ("settles", "corrects"))
 
 
 def replaced_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Return the message that an individual message replaces, or itself."""
+    """Return the message that an individual message replaces.
+
+    Return `row` itself if it is not an individual message.
+    """
     return _before(effects, row, ("settles",))
 
 

@@ -2,16 +2,18 @@
 
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
-- While an installation is set up (its first day, before the first live incident), enrolments are
-  founding enrolments, with which a person may approve immediately; later enrolments must be a day
-  old. An enrolment that the owner's key signs is a founding one at any time: this key is the root
-  of trust, and the only help if nobody can approve.
+- On the first day of an installation, before its first live incident, enrolments are founding
+  enrolments. A person with a founding enrolment may approve immediately; any other enrolment must
+  be a day old before its person may approve.
+- An enrolment that the owner's key signs is a founding enrolment at any time, because this key is
+  the root of trust, and the only help if nobody can approve.
 - No person is deleted: a removed person can no longer approve, and past approvals stay readable.
 - Each later change of an enrolled person is signed by an enrolled person or by the owner. The
   signature covers person, change and time, and the audit event contains it.
 - A person can grant only roles that they have. The owner's key can grant every role.
 - A removal needs the signature of a second approver if fewer than two approvers would remain, in
-  total or for a role. Nobody can remove the last approver. The owner's key can do both.
+  total or for a role. No enrolled person can remove the last approver. Neither rule applies to a
+  removal that the owner's key signs.
 - Two enrolled people must differ in full name and in mail address, compared as people read them
   (`folded`).
 """
@@ -86,7 +88,8 @@ class People:
     ) -> Person:
         """Add a person; UsageError if the sign-in name was ever used.
 
-        A `signer` becomes the enrolling person; ApprovalRefused if the signer lacks a granted role.
+        With a `signer`, the signer counts as the enrolling person; ApprovalRefused if the signer
+        lacks one of the roles.
         """
         enrolled_by = signer.name if signer else enrolled_by
         with self._database.write(
@@ -120,7 +123,7 @@ class People:
     def refuse_enrolment(
         self, full_name: str, mail: str, roles: Sequence[str], signer: Signer | None, now: datetime
     ) -> None:
-        """Raise the errors of `enrol` before a passphrase is asked for."""
+        """Raise the errors of `enrol` before the passphrase is asked for."""
         with self._database.reading() as connection:
             self._refuse_enrolment(connection, full_name, mail, roles, signer, now)
 
@@ -143,12 +146,12 @@ class People:
             return _is_setting_up(self._database, connection, now)
 
     def grant(self, name: str, roles: Sequence[str], signer: Signer, now: datetime) -> Person:
-        """Add roles to a person; ApprovalRefused when the signer lacks one."""
+        """Add roles to a person; ApprovalRefused if the signer lacks a role."""
         with self._database.write(
             actor=signer.name, subject=name, action="person.granted", now=now
         ) as write:
             write.exclude_writers()
-            row = self._change(write, name, signer)
+            row = self._row_to_change(write, name, signer)
             if why := enrolment_objection(self._database, write.connection, row, ()):
                 raise ApprovalRefused(why)
             if not _is_setting_up(self._database, write.connection, now):
@@ -172,7 +175,7 @@ class People:
             actor=signer.name, subject=name, action="person.removed", now=now
         ) as write:
             write.exclude_writers()
-            row = self._change(write, name, signer)
+            row = self._row_to_change(write, name, signer)
             if not signer.is_owner:
                 self._refuse_last(write.connection, row, signer, second, now)
             write.update(person, (name,), removed_at=now)
@@ -181,7 +184,7 @@ class People:
                 signature = second.sign("remove", name, (), now)
                 write.add_detail(second=second.name, second_signature=signature)
 
-    def _change(self, write: Write, name: str, signer: Signer) -> RowMapping:
+    def _row_to_change(self, write: Write, name: str, signer: Signer) -> RowMapping:
         """Verify the signer and return the row of the person to change."""
         row = _row_of(write.connection, name)
         if row["removed_at"] is not None:
@@ -225,8 +228,8 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if too few approvers would remain.
 
-        All approvers are counted, and then those that are not connected with the signer. Both are
-        counted in total and for each role of the leaving person.
+        First all approvers are counted, and then the approvers that are not connected with the
+        signer. Both groups are counted in total and for each role of the leaving person.
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [
@@ -298,7 +301,7 @@ class People:
             return self._open(_row_of(connection, name))
 
     def verified_key(self, name: str) -> str:
-        """Return a person's public key, also after the removal.
+        """Return the public key of an enrolled or removed person.
 
         Raise Damaged if the enrolment was changed outside the ledger.
         """

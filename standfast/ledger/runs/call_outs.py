@@ -3,12 +3,13 @@
 Rules
 - A call-out is a row of the table of runs. Each event about it is in the timeline of its incident.
   It contains sign-in names and names of senders, and no address.
-- A page is recorded before it is sent, by a compare-and-swap on its number: of several processes,
-  one sends it. Its result is recorded afterwards.
-- If a process died in between, the outcome of the page stays unknown. It is not sent again; the
-  next page follows.
+- A page is recorded before it is sent, by a compare-and-swap on its number. So of several
+  processes, one sends it. Its result is recorded after it was sent.
+- If a process died in between, the outcome of the page stays unknown. The page is not sent again;
+  the next page follows.
 - A subject has at most one open call-out. An acknowledgement ends it, and no page follows.
-- An unanswered call-out can still be acknowledged. When it ended unanswered stays recorded.
+- An unanswered call-out can still be acknowledged. The time at which it ended unanswered stays
+  recorded.
 """
 
 import json
@@ -35,7 +36,7 @@ AskedStep: TypeAlias = tuple[str, str, int]  # incident, step, round
 class CallOutState(StrEnum):
     """The state of a call-out; only an open one pages."""
 
-    OPEN = "running"  # as of other runs
+    OPEN = "running"  # the value that other runs have while they run
     ACKNOWLEDGED = "acknowledged"
     UNANSWERED = "unanswered"  # everybody was paged in every round
     OVER = "over"  # nothing is left that needs a person
@@ -43,7 +44,10 @@ class CallOutState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SentPage:
-    """One page of a call-out; SUBMITTING and UNKNOWN may have arrived."""
+    """One page of a call-out.
+
+    A page in the state SUBMITTING or UNKNOWN may have arrived.
+    """
 
     person: str
     sender: str
@@ -64,18 +68,18 @@ class SentPage:
 
 @dataclass(frozen=True, kw_only=True)
 class CallOut:
-    """One call-out about incidents, alerts or steps, as `covers` lists them."""
+    """One call-out, about the incidents, alerts or steps in `covers`."""
 
     id: str
     subject: str
-    incident: str  # the newest incident when it began; its timeline has the events
+    incident: str  # the newest incident at the start of the call-out; its timeline has the events
     covers: tuple[str, ...]
     pages: tuple[SentPage, ...]  # in order
     state: CallOutState
     started_at: datetime
     ended_at: datetime | None
     acknowledged_by: str
-    unanswered_at: datetime | None  # when it ended unanswered, also if acknowledged later
+    unanswered_at: datetime | None  # when it ended unanswered, even if acknowledged later
 
     def is_about(self, incident_id: str) -> bool:
         """Return whether the call-out covers an incident, or a part of it."""
@@ -102,7 +106,7 @@ class CallOut:
 
 
 def incident_of(name: str) -> str:
-    """Return the incident of a name in `covers`."""
+    """Return the incident of an entry of `covers`: its first word."""
     return name.partition(" ")[0]
 
 
@@ -236,9 +240,9 @@ class CallOuts:
             return _rows(connection, most=_MOST_SHOWN)
 
     def asked_steps(self) -> list[AskedStep]:
-        """Return the steps that wait for approval in live incidents.
+        """Return the steps that wait for a decision of paged approvers.
 
-        Stopped incidents are left out.
+        Only steps of live incidents that are open and not stopped count.
         """
         statement = (
             select(step.c.incident, step.c.name, step.c.round)

@@ -9,13 +9,16 @@ from typing import Any
 from standfast.host_name import host_name
 from standfast.records import canonical
 
-# The largest difference between this host's clock and that of the ledger's server that is
+# A larger difference between this host's clock and the clock of the ledger's server is not
 # corrected.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
 def is_gone(host: str, pid: int) -> bool:
-    """Return whether the process has ended; False if on another host."""
+    """Return whether a process of this host has ended.
+
+    False for a process of another host, because its state cannot be queried.
+    """
     if host != host_name():
         return False
     try:
@@ -51,18 +54,18 @@ NOWHERE = Origin()
 
 
 def running_summary(origin: Origin) -> str:
-    """Return the summary of a running run: its origin."""
+    """Return the summary that a run has while it runs: its origin."""
     return canonical(origin.as_json()).decode()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run of a backup, a drill or a verification."""
+    """One run, such as a backup, a drill or a verification."""
 
     id: str
     kind: str
-    subject: str
-    way: str
+    subject: str  # such as the backup set
+    way: str  # how it was started, such as `serve`
     state: str
     started_at: datetime
     ended_at: datetime | None

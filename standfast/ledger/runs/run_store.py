@@ -2,7 +2,7 @@
 
 Rules
 - A run is recorded as running before it changes anything, and its end is recorded afterwards. If
-  its process died, it stays `running` until the next command that looks for dead runs.
+  its process died, the run stays `running` until the next command that looks for dead runs.
 - A runner is dead if it did not extend its lease in time, or if it ran on this host and its process
   has ended. `UnknownOutcomes.expire_calls` finds the open calls of dead runners.
 """
@@ -28,8 +28,8 @@ from standfast.records import JsonObject, Mode, canonical
 # which happens every ten seconds. That takes at most 25 seconds; the promised limit is 30.
 LEASE = timedelta(seconds=15)
 # The lease of a `serve` that has no incident to run. It may be long, because no incident waits for
-# it: a command that opens an incident waits a second for `serve` and then runs the incident itself
-# (decision 0017).
+# its end: a command that opens an incident waits a second for `serve` and then runs the incident
+# itself (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
 _IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # a `serve` without --role
 

@@ -1,14 +1,15 @@
 """One clock for all hosts of a ledger on PostgreSQL.
 
-Each host decides when a lease, a wait or a call has ended. A host whose clock is minutes ahead
-would treat other runners as dead and look up the effects that they are carrying out.
+Each host decides when a lease, a wait or a call has ended. Without a common clock, a host whose
+clock is minutes ahead would treat other runners as dead, and look up effects while these runners
+execute them.
 
 Rules
 - The server's time is read once a minute and after each jump of this host's clock, on a connection
   that another query opened. In between, the monotonic clock of this host is used.
-- Only differences of minutes are corrected. If the difference is larger, this host's own clock is
-  used: otherwise a wrong clock of the server could make an approval valid too early or a legal
-  clock end too late.
+- A difference of up to `MAX_CLOCK_DIFFERENCE` is corrected. If the difference is larger, this
+  host's own clock is used. Otherwise a wrong clock of the server could make an approval valid too
+  early or a legal clock end too late.
 """
 
 import logging
@@ -33,10 +34,10 @@ log = logging.getLogger("standfast.ledger")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _Sample:
     server: datetime
     own: datetime
-    at: float  # monotonic
+    at: float  # seconds of the monotonic clock
 
     @property
     def ahead(self) -> timedelta:
@@ -45,24 +46,27 @@ class _Look:
 
 
 class ServerClock:
-    """The server's time; until the server's first answer, this host's time."""
+    """The server's time; before the server's first answer, this host's time."""
 
     def __init__(self, own: Now) -> None:
         self._own = own
-        self._look: _Look | None = None
+        self._sample: _Sample | None = None
         self._lock = threading.Lock()
         self._is_far = False
 
     def __call__(self) -> datetime:
-        look = self._look
-        if look is None or abs(look.ahead) > MAX_CLOCK_DIFFERENCE:
+        sample = self._sample
+        if sample is None or abs(sample.ahead) > MAX_CLOCK_DIFFERENCE:
             return self._own()
-        return look.server + timedelta(seconds=time.monotonic() - look.at)
+        return sample.server + timedelta(seconds=time.monotonic() - sample.at)
 
     @property
     def ahead(self) -> timedelta:
-        """The time by which this host's clock was ahead at the last query."""
-        return self._look.ahead if self._look else timedelta(0)
+        """The time by which this host's clock was ahead of the server's.
+
+        It was measured at the last query of the server's time; zero before the first query.
+        """
+        return self._sample.ahead if self._sample else timedelta(0)
 
     def listen(self, engine: Engine) -> None:
         """Query the server's time when a connection of this engine is used."""
@@ -78,12 +82,12 @@ class ServerClock:
                     self._lock.release()
 
     def _is_due(self) -> bool:
-        look = self._look
-        if look is None:
+        sample = self._sample
+        if sample is None:
             return True
-        gone = time.monotonic() - look.at
-        jumped = abs(self._own() - look.own - timedelta(seconds=gone))
-        return gone > _FRESH_SECONDS or jumped > _JUMP
+        elapsed = time.monotonic() - sample.at
+        jumped = abs(self._own() - sample.own - timedelta(seconds=elapsed))
+        return elapsed > _FRESH_SECONDS or jumped > _JUMP
 
     def _ask(self, connection: Any) -> None:
         began = time.monotonic()
@@ -91,13 +95,13 @@ class ServerClock:
             row = cursor.execute(_ASK).fetchone()
         connection.rollback()  # end the transaction that the driver began for this query
         at = time.monotonic()
-        if at - began > _SLOW_SECONDS and self._look is not None:
+        if at - began > _SLOW_SECONDS and self._sample is not None:
             return
-        look = _Look(server=row[0].astimezone(UTC), own=self._own(), at=at)
-        self._look = look
-        is_far = abs(look.ahead) > MAX_CLOCK_DIFFERENCE
+        sample = _Sample(server=row[0].astimezone(UTC), own=self._own(), at=at)
+        self._sample = sample
+        is_far = abs(sample.ahead) > MAX_CLOCK_DIFFERENCE
         if is_far and not self._is_far:
-            log.warning("%s", clocks_apart_message(look.ahead))
+            log.warning("%s", clocks_apart_message(sample.ahead))
         self._is_far = is_far
 
 

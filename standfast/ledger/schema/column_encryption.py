@@ -7,10 +7,11 @@ Rules
 - The installation has one key for accounts and enrolled people; each incident has one key for its
   customers. Each key is a separate file, outside the ledger and its immutable backups. So deleting
   an incident's key makes its customers' data unreadable and leaves the audit chain valid.
-- A sealed value is AES-256-GCM with a random nonce; its context (table, column and the row's key)
-  is authenticated with it, so a value that was moved to another column or row cannot be decrypted.
-- A handle is an HMAC: with the same key, the same person has the same handle, which reveals nothing
-  else.
+- A value is sealed by AES-256-GCM with a random nonce. Its context (table, column and the row's
+  key) is authenticated with it, so a value that was moved to another column or row cannot be
+  decrypted.
+- A handle is an HMAC. With the same key, one person always has the same handle; the handle reveals
+  nothing else about the person.
 - A key and its folder are synced to the disk before any value is sealed with the key.
 """
 
@@ -84,7 +85,7 @@ class ColumnCipher:
         return self._path(scope).exists()
 
     def erase(self, scope: str) -> None:
-        """Delete the key of a scope: the values sealed with it stay unreadable."""
+        """Delete the key of a scope; values sealed with it become unreadable."""
         self._path(scope).unlink(missing_ok=True)
         _sync_folder(self._folder)
         self._keys.pop(scope, None)
@@ -97,7 +98,7 @@ class ColumnCipher:
 
     def seal_written(self, scope: str, context: str, written: bytes) -> bytes:
         """Encrypt bytes that are canonical JSON; `open` decrypts them."""
-        nonce = self._random(_NONCE_BYTES)  # not in advance: a fork would reuse it
+        nonce = self._random(_NONCE_BYTES)  # a nonce drawn before a fork would be used twice
         return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:

@@ -18,7 +18,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create_schema(engine: Engine) -> None:
-    """Create the tables; ConfigurationError if those of another release exist."""
+    """Create the tables; ConfigurationError if another release created them."""
     if has_schema(engine):
         return refuse_other_schema(engine)
     with writing(engine) as connection:

@@ -1,14 +1,15 @@
 """Tables of the ledger and the meaning of their columns.
 
 Rules
-- Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
+- Tables are declared with SQLAlchemy Core. Every write goes through `transaction.Write`, which
   needs explicit statements, and the ORM would add 0.2 s to every command (decision 0004).
-- A column with personal data, a prior state, a receipt or a provider's text is `sealed`: it
-  contains only encrypted values. A key contains the `handle` of a person or account.
+- A column with personal data, a prior state, a receipt or a provider's text has a name that begins
+  with `sealed`, and contains only encrypted values. A primary key contains the `handle` of a person
+  or account instead of a name.
 - Times are text in UTC with microseconds (`Moment`), so that SQLite and PostgreSQL sort them in the
   same order.
-- The audit chain covers every row of all other tables: a verification compares each row with the
-  digest in the last event about this row.
+- The audit chain covers every row of all tables except its own (`CHAIN`): a verification compares
+  each row with the digest in the last event about this row.
 """
 
 from datetime import datetime
@@ -76,7 +77,7 @@ person = Table(
     Column("salt", String(32), nullable=False),  # salt of the passphrase, hex
     Column("enrolled_at", Moment, nullable=False),
     Column("enrolled_by", String(64), nullable=False),
-    Column("is_founding", Boolean, nullable=False),  # enrolled while the installation was set up
+    Column("is_founding", Boolean, nullable=False),  # enrolled on the first day or by the owner
     Column(
         "seal", String(64), nullable=False
     ),  # MAC over the deciding columns: detects a replaced key
@@ -118,12 +119,12 @@ incident = Table(
     Column("state", String(16), nullable=False),  # open | closed
     Column("is_halted", Boolean, nullable=False),  # each claim of effects reads this column
     Column("playbook", Text, nullable=False),  # the YAML as it was when the incident opened
-    Column("connectors", Text, nullable=False),  # JSON: the adapters that existed then
+    Column("connectors", Text, nullable=False),  # JSON: the adapters at the time of opening
     Column("sealed_inputs", LargeBinary, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
-    Column("trigger", String(128), index=True),  # repeated triggers with this key join
+    Column("trigger", String(128), index=True),  # key; triggers with this key join the incident
     Column("joined", Integer, nullable=False),  # number of triggers that added targets
     Column("seal", String(64), nullable=False),  # MAC over mode, requester, playbook and others
     Column("closed_at", Moment),
@@ -149,17 +150,17 @@ trigger_message = Table(
     Column("received_at", Moment, nullable=False),
 )
 
-# Facts that people state about an incident; legal clocks depend on these facts. Earlier statements
-# stay.
+# Facts that people state about an incident; legal clocks depend on these facts. A later statement
+# does not replace the row of an earlier statement.
 incident_fact = Table(
     "incident_fact",
     metadata,
     Column("incident", ForeignKey("incident.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
-    Column("kind", String(16), nullable=False),  # deadlines.facts.FactKind
-    Column("name", String(128), nullable=False),  # depends on the kind
+    Column("kind", String(16), nullable=False),  # deadlines.incident_facts.FactKind
+    Column("name", String(128), nullable=False),  # its meaning depends on the kind
     Column("at", Moment),
-    Column("people", Integer),  # how many
+    Column("people", Integer),  # number of people
     Column("is_so", Boolean),
     Column(
         "sealed", LargeBinary, nullable=False
@@ -215,10 +216,10 @@ step = Table(
     Column("ended_at", Moment),
     Column("due_at", Moment),  # of a wait
     Column("hold_seconds", Integer, nullable=False),  # length of the abort window
-    Column("runs_from", Moment),  # end of that window
+    Column("runs_from", Moment),  # end of the abort window, or of a break-glass waiting time
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
     Column("rung", Integer, nullable=False),  # number of escalations
-    Column("escalates_at", Moment),  # next escalation; NULL: nobody is left
+    Column("escalates_at", Moment),  # next escalation; NULL: there is no further level
     Column("joined", Integer, nullable=False),  # number of joined triggers whose targets it covers
     Column(
         "is_accepted", Boolean, nullable=False
@@ -240,8 +241,8 @@ _IS_UNDO = text("undoes IS NOT NULL")
 effect = Table(
     "effect",
     metadata,
-    # Hash of (incident, step, round, verb, handle): planning twice plans once, and the provider
-    # receives the same token in every attempt.
+    # Hash of (incident, step, round, verb, handle): planning the same effect twice creates it once,
+    # and the provider receives the same token in every attempt.
     Column("token", String(32), primary_key=True),
     Column("incident", ForeignKey("incident.id"), nullable=False),
     Column("step", String(64), nullable=False),
@@ -267,11 +268,13 @@ effect = Table(
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
-    # For the foreign key: without it, a deletion reads the whole table. Only undos have a value.
+    # Index for the foreign key: without it, a deletion reads the whole table. Only the effects of
+    # an undo have a value in this column.
     Index(None, "undoes", postgresql_where=_IS_UNDO, sqlite_where=_IS_UNDO),
 )
 
-# The delivery state of a submitted message: the greatest of its provider's reports.
+# The delivery state of a submitted message: the provider's report of the highest rank, see
+# `messages.delivery_reports`.
 delivery = Table(
     "delivery",
     metadata,
@@ -306,7 +309,7 @@ approval = Table(
     Column("step", String(64), primary_key=True),
     Column("round", Integer, primary_key=True),
     Column("person", ForeignKey("person.name"), primary_key=True),
-    Column("decision", String(16), nullable=False),  # approve | refuse
+    Column("decision", String(16), nullable=False),  # approve | refuse | break-glass
     Column("digest", String(64), nullable=False),
     Column("nonce", String(32), nullable=False),
     Column("signature", Text, nullable=False),  # Ed25519, hex; or a passkey's assertion, JSON
@@ -344,10 +347,10 @@ run = Table(
     "run",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("kind", String(16), nullable=False),  # backup | drill | verify
-    Column("subject", String(128), nullable=False),  # the backup set
-    Column("way", String(16), nullable=False),
-    Column("state", String(16), nullable=False),  # running | done | partial | failed
+    Column("kind", String(16), nullable=False),  # such as backup, drill, verify or call-out
+    Column("subject", String(128), nullable=False),  # such as the backup set
+    Column("way", String(16), nullable=False),  # such as serve, prefect or direct
+    Column("state", String(16), nullable=False),  # running, done, partial, failed, or of the kind
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("summary", Text, nullable=False),  # JSON: counts and measures, not personal
@@ -382,7 +385,7 @@ audit_head = Table(
 
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:
-    """Return the columns without decoding, to read manipulated values too."""
+    """Return the columns without decoding, to read invalid values too."""
     return [type_coerce(column, NullType()).label(column.name) for column in table.columns]
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals.decisions import BREAK_GLASS
-from standfast.ledger.approvals.two_person_rule import GLASS, Question
+from standfast.ledger.approvals.two_person_rule import BREAK_GLASS_DELAY, Question
 from standfast.local_time import minute
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier
@@ -152,7 +152,9 @@ def _notify_approvers(
     humans = [other for other in others if ledger.counted_once((breaker, other)) == 2]
     connected = [other for other in others if other not in humans]
     step = state.playbook.step(asked.step)
-    at = minute(installation.clock() + GLASS, installation.config.organisation.time_zone)
+    at = minute(
+        installation.clock() + BREAK_GLASS_DELAY, installation.config.organisation.time_zone
+    )
     values: dict[str, Json] = {
         "incident_id": state.incident,
         "step": step.title,

@@ -34,7 +34,7 @@ def due_feed(installation: Installation, subscriber: str) -> str:
 
     Closed incidents are included.
     """
-    stated = installation.ledger.facts.stated_of()
+    stated = installation.ledger.facts.incidents_with_facts()
     person = next(
         (
             candidate

@@ -36,7 +36,7 @@ _ASK = "ask"
 
 def reminders(installation: Installation) -> Iterator[Alarm]:
     """Yield an alarm for each obligation of live incidents, raised or not."""
-    stated = installation.ledger.facts.stated_of()
+    stated = installation.ledger.facts.incidents_with_facts()
     if not stated:
         return
     for incident in installation.ledger.incidents.all():

@@ -354,7 +354,7 @@ def _make_one(installation: Installation, state: State, outside: Outside, move: 
         case Escalate():
             escalate(installation, state, outside, move)
         case Open():
-            installation.ledger.decisions.open_glass(incident_id, move.step, move.round, now)
+            installation.ledger.decisions.start_after_delay(incident_id, move.step, move.round, now)
         case Prompt():
             steps.prompt(incident_id, move.step, move.round, now)
         case Wake():

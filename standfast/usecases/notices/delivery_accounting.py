@@ -23,7 +23,7 @@ from typing import cast
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.delivery_reports import Delivery
-from standfast.ledger.messages.sent_messages import viewed
+from standfast.ledger.messages.sent_messages import open_view
 from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import HELD, POST
@@ -143,7 +143,7 @@ def account(
     ledger = installation.ledger
     ledger.incidents.get(incident_id)
     of_step: dict[str, Counter[End]] = {}
-    with viewed(ledger.database, ledger.effects, incident_id) as view:
+    with open_view(ledger.database, ledger.effects, incident_id) as view:
         if unmasked_because:
             with ledger.database.write(
                 actor=installation.actor,
@@ -153,7 +153,7 @@ def account(
                 detail={"count": view.number, "reason": unmasked_because},
             ):
                 pass  # the statement writes the event only
-        once = _Once(view.latest, view.refused, view.apart)
+        once = _Once(view.latest, view.refused, view.individual)
         for message in view.messages:
             row = message.row
             if not once.counts(row):

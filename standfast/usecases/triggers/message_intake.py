@@ -177,7 +177,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
     The incident stays open: the end of an alert does not prove that the intruder is gone.
     """
-    return installation.ledger.triggers.resolved(
+    return installation.ledger.triggers.record_resolved(
         _key(installation, trigger, key),
         _message(installation, trigger, message_id),
         trigger.actor,

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import BREAK_GLASS
-from standfast.ledger.approvals.two_person_rule import GLASS
+from standfast.ledger.approvals.two_person_rule import BREAK_GLASS_DELAY
 from standfast.ledger.schema.tables import approval, step
 from standfast.records import EffectState, StepState
 from tests.ledger.intruder import Intruder
@@ -27,7 +27,7 @@ from tests.ledger.stage import (
     states,
 )
 
-OPENS = NOW + GLASS
+OPENS = NOW + BREAK_GLASS_DELAY
 SOON = timedelta(seconds=1)
 
 
@@ -56,7 +56,7 @@ def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
     """Open an incident with a step that began by break-glass, and a runner."""
     incident = _asking(ledger, needs=needs)
     _break(ledger, incident)
-    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
     return incident, runner(ledger, incident, OPENS)
 
 
@@ -64,9 +64,9 @@ def test_break_glass_approval_takes_effect_after_ten_minutes(ledger: Ledger) -> 
     incident = _asking(ledger, needs=2)
     _break(ledger, incident)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
-    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS - SOON)
+    assert not ledger.decisions.start_after_delay(incident, "lock", 1, OPENS - SOON)
     assert _state(ledger, incident) is StepState.ASKING
-    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
     assert claim(ledger, incident, runner(ledger, incident, OPENS), now=OPENS) is not None
     actions = [event.action for event in ledger.timeline(incident)]
     assert actions.index("approval.break-glass") < actions.index("approval.opened")
@@ -77,7 +77,7 @@ def test_a_refusal_meanwhile_ends_it(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     decide(ledger, incident, "ann", decision="refuse", now=NOW + SOON)
-    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
     assert _state(ledger, incident) is StepState.REFUSED
 
 
@@ -154,7 +154,7 @@ def test_removed_break_glass_approver_starts_no_step(ledger: Ledger) -> None:
     _break(ledger, incident)
     ledger.people.remove("olga", OWNER, NOW + SOON)
     assert ledger.incidents.state(incident).steps["lock"].opens_at is None
-    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
 
 
 def test_second_break_glass_approval_waits_ten_minutes_too(
@@ -167,9 +167,9 @@ def test_second_break_glass_approval_waits_ten_minutes_too(
     later = NOW + timedelta(hours=1)
     enrol(ledger, "erin", roles=["agent"])
     _break(ledger, incident, "erin", later)
-    assert ledger.incidents.state(incident).steps["lock"].opens_at == later + GLASS
-    assert not ledger.decisions.open_glass(incident, "lock", 1, later)
-    assert ledger.decisions.open_glass(incident, "lock", 1, later + GLASS)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at == later + BREAK_GLASS_DELAY
+    assert not ledger.decisions.start_after_delay(incident, "lock", 1, later)
+    assert ledger.decisions.start_after_delay(incident, "lock", 1, later + BREAK_GLASS_DELAY)
 
 
 def test_next_level_does_not_move_the_beginning(ledger: Ledger) -> None:
@@ -178,7 +178,7 @@ def test_next_level_does_not_move_the_beginning(ledger: Ledger) -> None:
     ledger.steps.ask(incident, "lock", 1, (), NOW)
     ledger.steps.escalate(incident, "lock", 1, 1, (), NOW, may_also=["agent"], escalates_at=None)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
-    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
 
 
 def test_database_access_alone_starts_no_step_earlier(ledger: Ledger, intruder: Intruder) -> None:
@@ -187,7 +187,7 @@ def test_database_access_alone_starts_no_step_earlier(ledger: Ledger, intruder: 
     (broken,) = intruder.rows(step)
     intruder.run("UPDATE step SET runs_from = started_at")
     with pytest.raises(Damaged, match="audit verify"):
-        ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+        ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
     intruder.run("UPDATE step SET state = 'running'")
     with pytest.raises(Damaged, match="audit verify"):
         claim(ledger, incident, runner(ledger, incident), now=OPENS)
@@ -201,6 +201,6 @@ def test_unsigned_break_glass_approval_starts_no_step(ledger: Ledger, intruder: 
     _break(ledger, incident)
     (said,) = intruder.rows(approval)
     intruder.set(approval, said, person="ann")
-    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.start_after_delay(incident, "lock", 1, OPENS)
     with ledger.database.reading() as connection:
         assert connection.scalar(select(step.c.state)) == StepState.ASKING

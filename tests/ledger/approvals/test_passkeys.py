@@ -16,8 +16,8 @@ from standfast import webauthn
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
-from standfast.ledger.approvals.passkeys import MOST, signed_bytes
-from standfast.ledger.approvals.two_person_rule import GLASS
+from standfast.ledger.approvals.passkeys import MOST_PASSKEYS, signed_bytes
+from standfast.ledger.approvals.two_person_rule import BREAK_GLASS_DELAY
 from standfast.records import StepState
 from standfast.webauthn import NewPasskey, challenge_for, encoded, read_registration
 from tests.ledger.intruder import Intruder
@@ -89,7 +89,7 @@ def test_passkey_may_give_a_break_glass_approval(ledger: Ledger) -> None:
     add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
     assert state(ledger, incident) is StepState.ASKING
-    assert ledger.decisions.question(incident, "lock").opens_at == NOW + GLASS
+    assert ledger.decisions.question(incident, "lock").opens_at == NOW + BREAK_GLASS_DELAY
 
 
 def test_passkey_signature_counts_for_one_request_only(ledger: Ledger) -> None:
@@ -186,8 +186,8 @@ def test_repeated_break_glass_approval_waits_again(ledger: Ledger) -> None:
     ledger.passkeys.remove("ann", id_, "os:test", NOW)
     later = NOW + timedelta(hours=1)
     again = sign(ledger, incident, "ann", decision=BREAK_GLASS, now=later)
-    assert again.opens_at == later + GLASS
-    assert not ledger.decisions.open_glass(incident, "lock", again.round, later)
+    assert again.opens_at == later + BREAK_GLASS_DELAY
+    assert not ledger.decisions.start_after_delay(incident, "lock", again.round, later)
 
 
 def test_additions_and_removals_are_in_the_timeline(ledger: Ledger) -> None:
@@ -203,7 +203,7 @@ def test_additions_and_removals_are_in_the_timeline(ledger: Ledger) -> None:
 def test_passkeys_are_unique_and_limited(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     enrol(ledger, "ben")
-    for number in range(MOST):
+    for number in range(MOST_PASSKEYS):
         add(ledger, "ann", Device(credential=bytes([number])))
     with pytest.raises(UsageError, match="not used"):
         add(ledger, "ann", Device(credential=b"one more"))

@@ -11,7 +11,7 @@ from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.config.schema import ApprovalsConfig, LimitsConfig
 from standfast.config.sections.procedures import CommandConfig, ParameterConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.ledger.approvals.two_person_rule import GLASS
+from standfast.ledger.approvals.two_person_rule import BREAK_GLASS_DELAY
 from standfast.records import Mode, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.approvals.break_glass import Broken, break_glass
@@ -83,7 +83,7 @@ def broken(centre: Centre, case: str, person: str = "dana", because: str = WHY) 
     )
 
 
-def later(centre: Centre, by: timedelta = GLASS + timedelta(seconds=1)) -> Centre:
+def later(centre: Centre, by: timedelta = BREAK_GLASS_DELAY + timedelta(seconds=1)) -> Centre:
     clock = centre.installation.clock
     return replace(centre, installation=replace(centre.installation, clock=lambda: clock() + by))
 

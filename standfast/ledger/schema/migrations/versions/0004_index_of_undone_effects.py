@@ -1,7 +1,7 @@
 """Index of undos by the effect that they undo.
 
-Without it, each deletion of an effect reads the whole table to verify the foreign key: to drop the
-rows of a dead planner would take hours for 100,000 recipients.
+Without the index, each deletion of an effect reads the whole table to verify the foreign key. The
+deletion of a dead planner's rows would then take hours for 100,000 recipients.
 """
 
 from alembic import op
