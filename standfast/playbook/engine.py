@@ -10,19 +10,19 @@ Rules
   names (step, round), so that a move that is carried out twice changes the run once.
 - A need is met if the needed step is done or skipped, if it is partial and its `on_partial` is
   `go_on`, or if it is finished and a person accepted it. A need that is also in `after` is met too
-  if the step failed or is stuck (it runs, and made no progress for a minute). A step that an
+  if the needed step failed, or is stuck: it runs, and made no progress for a minute. A step that an
   approver refused meets no need.
 - A notice without an approval is sent only after the locks in its `needs` and `after` are
-  completely done, or after a person accepted their result: otherwise an intruder may read the
+  completely done, or after a person accepted their result. Otherwise an intruder might read the
   notice in a mailbox that is not locked.
-- The result of a step is computed from the present state of its effects: a late receipt improves a
-  finished step without a move.
+- The result of a step is computed from the present state of its effects. So a late receipt improves
+  the result of a finished step without a move.
 - While the outcome of an effect is unknown and will be looked up again (`settling`), its step is
   running. If the outcome can never be looked up, the step is partial and not failed, because the
   effect may have happened.
 - A condition that cannot be evaluated blocks its step, which is neither skipped nor carried out.
-- A corrected answer starts a new round of its step. A step that was skipped because of the earlier
-  answer is checked again in a further round. A step that had begun continues.
+- A corrected answer starts a new round of its step. A later step that was skipped because of the
+  earlier answer is checked again in a further round. A later step that has begun continues.
 - In a stopped incident only undos move. In a closed incident or a plan nothing moves.
 """
 
@@ -40,7 +40,7 @@ from standfast.playbook.run_state import Counts, State, StepView
 from standfast.playbook.step_graph import all_needs
 from standfast.records import Json, JsonObject, Mode, StepState, utc
 
-PATIENCE = timedelta(minutes=1)  # without progress, until steps that come `after` may begin
+PATIENCE = timedelta(minutes=1)  # time without progress after which a running step is stuck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Prompt(_StepMove):
 
 @dataclass(frozen=True, kw_only=True)
 class Escalate(_StepMove):
-    """Page the next people: the paged ones have not answered in time."""
+    """Page the next escalation level, because nobody answered in time."""
 
     level: int
 
@@ -121,7 +121,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
 def is_behind(step: Step, state: State) -> bool:
     """Return whether targets were added that a begun step does not cover.
 
-    Questions are not asked again, and skipped or refused steps do not change.
+    False for a question, which is not asked again, and for a skipped or refused step.
     """
     view = state.steps.get(step.name)
     return (
@@ -138,7 +138,7 @@ def is_pending(step: Step, state: State) -> bool:
 
 
 def is_overtaken(step: Step, state: State) -> bool:
-    """Return whether an answer that skipped the step was corrected since."""
+    """Return whether the answer that skipped the step was corrected since."""
     view = state.steps.get(step.name)
     if view is None or view.state is not StepState.SKIPPED:
         return False
@@ -146,15 +146,16 @@ def is_overtaken(step: Step, state: State) -> bool:
 
 
 def _round_by_answers(step: Step, state: State) -> int:
-    """Return the round of a skipped step that considers every correction."""
+    """Return the round in which a skipped step considers every correction."""
     asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     return 1 + sum(view.round - 1 for view in asked if view is not None)
 
 
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
-    """Check a skipped step again once all earlier steps with answers ended.
+    """Return the move that checks a skipped step again after a correction.
 
-    Earlier steps without answers delay it only if it needs them.
+    None while a direct or indirect need that asks a person, or that depends on an answer, has not
+    ended. Any other step delays the check only if it is a direct need.
     """
     asked = answers_behind(state.playbook, step)
     for name in all_needs(state.playbook)[step.name]:
@@ -167,10 +168,10 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
 
 
 def may_widen(step: Step, state: State, now: datetime | None = None) -> bool:
-    """Return whether a further round for added targets may begin.
+    """Return whether a further round of a step for added targets may begin.
 
-    The steps that it needs begin their further rounds before it. A round that waits for approval
-    must end before the next round begins: an approver signs the newest round.
+    The needed steps begin their further rounds first. A round that waits for approval must end
+    before the next round begins, because an approver signs the newest round.
     """
     if not is_behind(step, state):
         return False
@@ -268,7 +269,7 @@ def waits_for_lock(step: Step, needed: Step) -> bool:
 
 
 def standing_state(view: StepView) -> StepState:
-    """Return the state of a step, with effects that became known later."""
+    """Return the state of a step, recomputed from the present effects."""
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state

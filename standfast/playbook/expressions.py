@@ -9,8 +9,8 @@ Rules
   `["part"]`; comparisons and `in`; `and`, `or`, `not`. Calls, arithmetic, formats and lambdas are
   refused.
 - A name is looked up only in mappings: no attribute of a Python object is read.
-- `and`, `or` and `not` accept only true and false: the answer "no" is a text, which is true in
-  Python.
+- `and`, `or` and `not` accept only true and false, because the answer "no" is a text, and every
+  text is true in Python.
 - `<` and `>` compare two whole numbers or two texts. `==` compares all values.
 - A missing name is an error, not false.
 - An expression has at most 500 characters and 100 parts. The time of an evaluation is linear in the
@@ -50,7 +50,7 @@ _HINTS: Mapping[type[ast.AST], str] = {
 class Comparison:
     """Comparison of a name with a fixed value by `==` or `!=`.
 
-    `check` can judge it.
+    `validation` can check it without the values of an incident.
     """
 
     path: Path
@@ -77,19 +77,19 @@ class Expression:
         return list(_equalities(self._root))
 
     def claims(self) -> list[Path]:
-        """Return the names that must be boolean because they are not compared."""
+        """Return the names that must be true or false: they are not compared."""
         return [path for node in _claims(self._root) if (path := _path(node))]
 
     def rules_out_null(self, path: Path) -> bool:
         """Return whether the expression is false whenever the name is null.
 
-        The result is true if the expression has a part `name != None` that is joined by `and`.
+        This is so if the expression is `name != None`, or a conjunction (`and`) with this part.
         """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
         return is_all and any(_is_not_null(side) == path for side in sides)
 
-    def is_claim(self) -> bool:
+    def is_boolean(self) -> bool:
         """Return whether the value of the expression is always true or false."""
         return isinstance(self._root, ast.Compare | ast.BoolOp) or (
             isinstance(self._root, ast.UnaryOp)
@@ -97,10 +97,10 @@ class Expression:
         )
 
     def try_comparisons(self, namespace: JsonObject) -> None:
-        """Evaluate every comparison, also after an `and` or `or` that skips it.
+        """Evaluate every comparison, even if `and` or `or` would skip it.
 
-        `check` tries sample values in this way. Raise ValueError for a comparison of values that
-        cannot be compared.
+        `validation` tries sample values in this way. Raise ValueError if two values cannot be
+        compared.
         """
         for node in ast.walk(self._root):
             if isinstance(node, ast.Compare):
@@ -138,10 +138,8 @@ def parse(text: str) -> Expression:
 def embedded(value: Json) -> Expression | None:
     """Return the expression of a text that is exactly `{{ … }}`.
 
-    Return None for anything literal.
-
-    Raises ValueError if the expression does not parse, or is inside a longer text, which would be
-    sent literally, with the braces.
+    Return None for any other value without `{{`. Raise ValueError if the expression does not parse.
+    Also raise it if `{{` is inside a longer text: the text would be sent with the braces.
     """
     if not isinstance(value, str) or "{{" not in value:
         return None

@@ -2,13 +2,13 @@
 
     python -m standfast.playbook.json_schema > playbooks/schema.json
 
-The schema has keys, types, lengths, names, actions and their arguments. It cannot check needs,
-cycles, expressions and the names of the installation.
+The schema has keys, types, lengths, names, actions and their arguments. It cannot express rules
+about needs, cycles, expressions and the names of the installation.
 
 Rules
 - Every limit comes from the code that reads playbooks, so that the two cannot differ.
-- The parser or the validation refuses everything that the schema refuses, with one exception: they
-  accept space around texts.
+- The parser or the validation refuses everything that the schema refuses. The only exception is
+  space around texts, which the parser accepts.
 - The file in the repository is the output of this module; a test fails if they differ.
 """
 
@@ -22,8 +22,8 @@ from standfast.playbook.parser.playbook_file import (
     DASHED_NAME,
     IDENTIFIER,
     KEYS,
+    LONGEST_DESCRIPTION,
     LONGEST_PARAGRAPH,
-    LONGEST_SAYING,
     MOST_STEPS,
 )
 from standfast.records import Json, JsonObject
@@ -46,8 +46,8 @@ def schema() -> JsonObject:
             "version": _number(1, 1_000_000, "A number that increases with each change."),
             "title": _line("A short title."),
             "use_when": _paragraph("When to use it, in one plain sentence."),
-            "instead": _sayings("Better playbooks by name, and when to use them."),
-            "roles": _sayings("The roles that are needed, and the task of each."),
+            "instead": _descriptions("Better playbooks by name, and when to use them."),
+            "roles": _descriptions("The roles that are needed, and the task of each."),
             "quiet": _about(
                 {"type": "boolean"},
                 "No notice, and no page except to the roles that the playbook names.",
@@ -94,9 +94,9 @@ def _input() -> JsonObject:
             "type": _about({"enum": [kind.value for kind in InputType]}, "The type of the value."),
             "description": _paragraph("What to enter, for people.", may_be_empty=True),
             "required": _about(
-                {"type": "boolean"}, "Whether the incident cannot open without a value."
+                {"type": "boolean"}, "Whether the incident needs a value to be opened."
             ),
-            "default": _about({}, "The value if it is left out."),
+            "default": _about({}, "The value if the operator supplies none."),
             "options": _options("The values to choose from."),
         },
         "allOf": [choice, never],
@@ -242,12 +242,16 @@ def _options(about: str) -> JsonObject:
     }
 
 
-def _sayings(about: str) -> JsonObject:
+def _descriptions(about: str) -> JsonObject:
     return {
         "description": about,
         "type": "object",
         "propertyNames": {"pattern": _whole(DASHED_NAME.pattern)},
-        "additionalProperties": {"type": "string", "pattern": r"\S", "maxLength": LONGEST_SAYING},
+        "additionalProperties": {
+            "type": "string",
+            "pattern": r"\S",
+            "maxLength": LONGEST_DESCRIPTION,
+        },
     }
 
 

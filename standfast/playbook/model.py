@@ -1,19 +1,19 @@
 """Frozen records of a playbook, which `parser` creates.
 
-A record may still name a step or an action that does not exist; `validation` finds that.
+A record may still name a step or an action that does not exist; `validation` reports it.
 
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions use them.
-- Steps have the order of the file; `needs` alone decides for which steps a step waits. A need that
-  is also in `after` is met when the step ended with any result or is stuck: a step that does not
-  depend on a lock must not wait for a directory that is down.
+- Steps have the order of the file; `needs` alone decides for which steps a step waits. If a needed
+  step is also in `after`, the need is met when that step ended with any result or is stuck. So a
+  step that only comes after a lock does not wait for a directory that is down.
 - The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
   empty, it contains every role that a step names.
 - A step's `by` names the roles that do it; anybody may report that it is done. Only a person with
   one of its `roles` may answer it.
 - `approval` is set only if signatures are needed. An irreversible step without approvals has its
   reason in `no_approval_because`.
-- The text identifies a playbook: an incident stores `source` and `digest`.
+- A playbook is identified by its text: an incident stores `source` and `digest`.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class StepKind(StrEnum):
 class OnPartial(StrEnum):
     """Consequence of a result in which only some targets were done."""
 
-    GO_ON = "go_on"  # later steps begin, as in containment: locked accounts are proven
+    GO_ON = "go_on"  # later steps begin: for example, the accounts that were locked are proven
     HOLD = "hold"  # later steps wait for a person; default of irreversible actions
 
 
@@ -67,7 +67,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """Number and roles of the other people that must sign a step."""
+    """Number and roles of the people that must sign a step."""
 
     count: int  # at least 1
     roles: tuple[str, ...] = ()  # approvers need one of these roles; empty: any approver
@@ -102,9 +102,9 @@ class Step:
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def line_of(self, key: str) -> int:
-        """Return the line of a key, or that of the step.
+        """Return the line of a key such as `when` or `with.template`.
 
-        Keys are such as `when` or `with.template`.
+        A key that the file does not contain has the line of the step.
         """
         return self.lines.get(key, self.line)
 
@@ -117,14 +117,14 @@ class Playbook:
     version: int
     title: str
     use_when: str  # one plain sentence for the choice of a playbook
-    instead: Mapping[str, str] = field(default_factory=dict)  # better playbook: when to use it
+    instead: Mapping[str, str] = field(default_factory=dict)  # other playbook: when to use it
     roles: Mapping[str, str] = field(default_factory=dict)  # role: its task
     is_quiet: bool = False  # no notice, and no page except to the roles that the steps name
     inputs: tuple[Input, ...] = ()
     steps: tuple[Step, ...]
     source: str = field(repr=False)  # the YAML text
     digest: str  # SHA-256 of the text in UTF-8, in hex
-    file: str  # the name in problems; never opened
+    file: str  # the name that problems show; the file is not opened
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def step(self, name: str) -> Step:

@@ -40,9 +40,9 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNotice:
-    """An approved notice: its body in each language, and its Merkle root.
+    """A notice with text and recipients that cannot change any more.
 
-    The root, over the digests of the recipients, binds the notice to them.
+    The Merkle root over the digests of the recipients binds the notice to its recipients.
     """
 
     template: str
@@ -60,18 +60,18 @@ class StreamedNotice(Protocol):
         """Yield the effects of the notice; each call begins with the first."""
 
     def notice(self) -> FrozenNotice:
-        """Return the frozen notice, once all pages were read."""
+        """Return the frozen notice; call it after all pages were read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
     """The plan of one step.
 
-    If `telling` is set, it replaces the drafts and the notice.
+    If `streamed_notice` is set, it replaces `drafts` and `notice`.
     """
 
     drafts: tuple[Draft, ...] = ()
-    telling: StreamedNotice | None = None
+    streamed_notice: StreamedNotice | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
     hold_seconds: int = 0  # abort window before the step runs

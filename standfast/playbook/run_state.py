@@ -53,8 +53,8 @@ class StepView:
     due_at: datetime | None = None  # WAITING: the end of the wait
     moved_at: datetime | None = None  # RUNNING: its start or its last progress
     asked: bool = False  # ASKING: the approvers were paged
-    level: int = 0  # ASKING: how often it was escalated
-    escalates_at: datetime | None = None  # ASKING: the next escalation; None: nobody is left
+    level: int = 0  # ASKING: number of escalations
+    escalates_at: datetime | None = None  # ASKING: the next escalation; None: no further level
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
     joined: int = 0  # number of triggers with added targets that this round covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
@@ -83,7 +83,7 @@ class StepView:
 def merged(rounds: Sequence[StepView]) -> StepView:
     """Return the latest view of a step, with the targets of all its rounds.
 
-    Rounds that an approver refused do not count.
+    Rounds that an approver refused do not count, except the latest.
     """
     latest = rounds[-1]
     counted = [view for view in rounds if view.state is not StepState.REFUSED]

@@ -1,7 +1,7 @@
 """Order of the steps of a playbook, from their `needs`.
 
 Rules
-- A need that names no step is ignored here; `check` reports it.
+- A need that names no step is ignored here; `validation` reports it.
 - A cycle is not an error here: its steps come last, in file order.
 """
 
@@ -56,7 +56,7 @@ def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
 def cycles(playbook: Playbook) -> list[tuple[str, ...]]:
     """Return cycles that share no step, each as its closed path.
 
-    In (a, b, a), a needs b.
+    The path (a, b, a) means that a needs b and b needs a.
     """
     needs = {step.name: step.needs for step in playbook.steps}
     found: list[tuple[str, ...]] = []

@@ -1,16 +1,17 @@
-"""A tabletop exercise: timed injects, questions, and answer scores.
+"""Tabletop exercise: timed injects, questions, and scores of answers.
 
     exercise = load_exercise(text, "vishing.yaml")
     scored(exercise.inject("call"), "B").points
 
-The ledger stores an exercise as an incident in exercise mode, with a step for each inject.
+An inject is a text that the facilitator reads out at a certain minute, with a question. The ledger
+stores an exercise as an incident in exercise mode, with a step for each inject.
 
 Rules
 - All problems of a file are reported at once, each with its line.
-- A question is a choice, whose options have points, or open: the facilitator compares the answer
-  with a list and counts one point for each item.
-- The playbook that is frozen with the incident contains the exercise in a comment, so that a score
-  always refers to the text that was read out.
+- A question is a choice or open. The options of a choice have points. For an open question, the
+  facilitator compares the answer with a list, and each item that was named counts one point.
+- The incident's copy of the playbook contains the exercise in a comment, so that a score always
+  refers to the text that was read out.
 """
 
 import json
@@ -28,8 +29,8 @@ from standfast.records import Json
 MOST_INJECTS = 40
 MOST_POINTS = 10
 _LETTERS = "ABCDEFGHIJ"
-_CARRIED = "# exercise| "
-_HELD = re.compile(r"\[([0-9, ]*)\]\s*(.*)", re.DOTALL)
+_SOURCE_COMMENT = "# exercise| "
+_STORED_ANSWER = re.compile(r"\[([0-9, ]*)\]\s*(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,17 +149,17 @@ def as_playbook(exercise: Exercise) -> str:
         lines.append(f"  {inject.name}: {_quoted(step)}")
         before = [inject.name]
     # As ASCII in one line, so that no line end of YAML can end the comment.
-    return "\n".join([*lines, _CARRIED + json.dumps(exercise.source)]) + "\n"
+    return "\n".join([*lines, _SOURCE_COMMENT + json.dumps(exercise.source)]) + "\n"
 
 
 def frozen_exercise(playbook_source: str) -> Exercise:
-    """Return the exercise of a frozen playbook; UsageError if it has none."""
+    """Return the exercise in an incident's playbook; UsageError without one."""
     *_, last = playbook_source.rstrip("\n").split("\n")
-    if not last.startswith(_CARRIED):
+    if not last.startswith(_SOURCE_COMMENT):
         raise UsageError(
             "incident: not a tabletop exercise. `standfast incident list` shows those that are."
         )
-    return load_exercise(json.loads(last.removeprefix(_CARRIED)), "the exercise")
+    return load_exercise(json.loads(last.removeprefix(_SOURCE_COMMENT)), "the exercise")
 
 
 def stored_answer(inject: Inject, text: str, met: tuple[int, ...]) -> str:
@@ -181,7 +182,7 @@ def stored_answer(inject: Inject, text: str, met: tuple[int, ...]) -> str:
 
 
 def scored(inject: Inject, kept: str | None) -> Scored:
-    """Return the score of a stored answer; a missing answer has none."""
+    """Return the score of a stored answer; a missing answer has no points."""
     if kept is None:
         return Scored(points=0, most=inject.most, answer="", missed=inject.look_for)
     if inject.options:
@@ -192,7 +193,7 @@ def scored(inject: Inject, kept: str | None) -> Scored:
             answer=f"{kept}: {option.answer}",
             because=option.because,
         )
-    match = _HELD.fullmatch(kept)
+    match = _STORED_ANSWER.fullmatch(kept)
     numbers = {int(digits) for digits in re.findall("[0-9]+", match[1])} if match else set()
     met = tuple(point for place, point in enumerate(inject.look_for, 1) if place in numbers)
     return Scored(

@@ -25,7 +25,7 @@ from standfast.plurals import counted
 from standfast.records import Json
 
 if TYPE_CHECKING:
-    from standfast.playbook.status.unstarted_work import Left
+    from standfast.playbook.status.unstarted_work import UnstartedStep
     from standfast.usecases.core.installation import Installation
 
 
@@ -126,7 +126,7 @@ def resume(call: Call, incident: str | None) -> ExitStatus:
         return run_and_print(call, installation, incident_id, details)
 
 
-def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
+def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[UnstartedStep]":
     """Print and return the work that a resume starts."""
     from standfast.playbook.status.unstarted_work import not_begun
     from standfast.usecases.incidents.lifecycle import look

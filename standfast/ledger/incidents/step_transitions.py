@@ -61,7 +61,7 @@ class Steps:
         RecentLocksChanged if they have changed.
         """
         key = (incident_id, step_name, round_)
-        if expansion.telling is None:
+        if expansion.streamed_notice is None:
             plan = Plan(*key)
             plan.add(draft_effects(self._database.cipher, *key, expansion.drafts))
             return self._begin_planned(key, expansion, plan, actor, now, joined, counted_locks)
@@ -70,8 +70,8 @@ class Steps:
                 return False
             delete_unstarted_effects(self._database, key, now)
             try:
-                plan = self._store_pages(key, expansion.telling, actor, now)
-                settled = replace(expansion, notice=expansion.telling.notice())
+                plan = self._store_pages(key, expansion.streamed_notice, actor, now)
+                settled = replace(expansion, notice=expansion.streamed_notice.notice())
                 is_first = self._begin_planned(key, settled, plan, actor, now, joined)
             except Exception:
                 with suppress(StandfastError):  # the next planner deletes the pages that remain
@@ -85,7 +85,7 @@ class Steps:
             return is_first
 
     def _store_pages(
-        self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
+        self, key: tuple[str, str, int], streamed: StreamedNotice, actor: str, now: datetime
     ) -> Plan:
         """Store all pages of a notice except the last; return the plan.
 
@@ -93,7 +93,7 @@ class Steps:
         shown before their step exists.
         """
         plan = Plan(*key)
-        for drafts in telling.pages():
+        for drafts in streamed.pages():
             if plan.page is not None:
                 with self._database.write(
                     actor=actor, subject=key[0], action="step.planned", now=now

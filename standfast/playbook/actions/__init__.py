@@ -4,19 +4,21 @@ Each module defines one action: its arguments, planner, undo and approval rule.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
-The registry has each module of this package that defines an `ACTION`, and an `UNDO` if something
-restores the prior state. To add an action, add its module and its test:
+The registry contains the `ACTION` of each module of this package, and the `UNDO` of a module that
+defines one. To add an action, add its module and its test:
 
 - `action.py` describes each field: arguments, documentation, undo, carrier, result word, approval
   rule and planner. Copy `run_command.py` (calls a procedure) or `accounts_lock.py` (accounts).
 - The planner reads through `Planner` only and changes nothing.
-- A new kind of adapter method or built-in procedure comes with its adapter.
+- If the action needs a new method of an adapter or a new built-in procedure, add that in
+  `standfast.adapters`.
 
 Rules
 - A verb without a module here does not exist: a playbook cannot name code.
-- An irreversible action is marked, and then needs an approval or a reason for none. Only the
-  configuration says whether a command or a request has an undo. The planning of a step therefore
-  refuses a command or request that has no undo if the step has no approval.
+- An irreversible action is marked (`is_irreversible`). Its step needs an approval, or the reason
+  why it needs none. Whether a command or a request has an undo is known only from the
+  configuration. So a command or request without an undo is refused at the planning, if its step has
+  no approval.
 - An undo is an action too. It cannot be a step, because it needs the prior states.
 - Other code names a verb by the constant of its module, never as text.
 """

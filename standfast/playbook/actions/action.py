@@ -22,7 +22,7 @@ class ArgumentType(StrEnum):
     TEMPLATE = "template"  # the name of a notice
     AUDIENCE = "audience"  # the name of an audience
     SENDER = "sender"  # the name of a sender
-    MAPPING = "mapping"  # text keys; the values that a template is rendered with
+    MAPPING = "mapping"  # with text keys, such as the values for a template
     NAMES = "names"  # a list of texts, not empty: hosts, numbers, indicators
     TIME = "time"  # a moment, with its zone
     COMMAND = "command"  # the name of an allow-listed command
@@ -35,7 +35,7 @@ class Use(StrEnum):
     """Places where a verb may appear."""
 
     STEP = "step"  # as `do:` of a step
-    UNDO = "undo"  # only as the undo of another
+    UNDO = "undo"  # only as the undo of another action
     INTERNAL = "internal"  # only by the program itself
 
 
@@ -99,7 +99,8 @@ class Planner(Protocol):
     ) -> Expansion:
         """Plan one effect for each account, in each directory that knows it.
 
-        `shows_obstacles` refuses in a plan what the directory would refuse in a live run.
+        With `shows_obstacles`, a plan already refuses the accounts that the directory would refuse
+        in a live run.
         """
 
     def notice(self, arguments: JsonObject) -> Expansion:
@@ -160,11 +161,13 @@ class Action:
 
     # The prior state of each target is recorded before the first attempt; the undo restores it.
     keeps_prior_state: bool = False
-    keeps_holder_out: bool = (
-        False  # its targets count towards the accounts that one person may lock
-    )
-    is_for_locked_account: bool = False  # bound to an account, not only to its name
+    # The holder of the account cannot work. So its targets count towards the accounts that may be
+    # locked without an approval.
+    keeps_holder_out: bool = False
+    # It receives the prior state of the account's lock. So it is bound to the account and not only
+    # to its name.
+    is_for_locked_account: bool = False
     is_notice: bool = False  # its targets are sealed under the key of the incident
     names_people: bool = True  # its targets are masked in summaries
-    # Sections of the configuration that an approval covers, besides that of the adapter.
+    # Sections of the configuration that an approval covers, besides the section of the adapter.
     settings: tuple[str, ...] = ()

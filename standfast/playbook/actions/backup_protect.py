@@ -1,6 +1,6 @@
 """Keep every recovery point of the repository.
 
-Undo applies the retention rules to them again.
+An undo applies the retention rules to the recovery points again.
 """
 
 from collections.abc import Iterator

@@ -11,7 +11,8 @@ LEDGER = "ledger"  # the built-in procedure
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     details: JsonObject = {key: value for key, value in arguments.items() if value}
     planner.validate(LEDGER, details)
-    # The time of the fact is the end of these steps, not the time of its record.
+    # Without `at`, the time of the fact is the end of the needed steps, not the time at which the
+    # fact is recorded.
     step = planner.step
     details = {**details, "needs": [name for name in step.needs if name not in step.after]}
     draft = planner.call(START, LEDGER, f"{LEDGER}:{arguments['fact']}", details)

@@ -33,7 +33,7 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 ACTION = Action(
     verb=REVIEW,
-    title="search the frozen evidence, and list what is found in order of time",
+    title="search the frozen evidence, and list the findings in order of time",
     targets="sources",
     carrier=Carrier.PROCEDURES,
     method="run",

@@ -1,4 +1,4 @@
-"""CACAO v2.0 playbooks, read and written: pure, from text to text.
+"""Import and export of CACAO v2.0 playbooks, from text to text.
 
   document          parser of a file: size limits, then validation against the schema
   schema            JSON schema, written from the tables of the specification

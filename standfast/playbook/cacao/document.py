@@ -46,7 +46,10 @@ def read_document(text: str, file: str) -> Document:
         raise _invalid(file, "is larger than 1 MiB")
     try:
         document: dict[str, Any] = json.loads(  # the schema accepts only an object
-            text, object_pairs_hook=_once, parse_constant=_refuse_constant, parse_int=_whole
+            text,
+            object_pairs_hook=_refuse_duplicate_names,
+            parse_constant=_refuse_constant,
+            parse_int=_parse_integer,
         )
     except RecursionError:
         raise _invalid(file, f"is nested deeper than {DEEPEST} levels") from None
@@ -54,8 +57,8 @@ def read_document(text: str, file: str) -> Document:
         raise PlaybookInvalid(
             [Problem(file=file, line=error.lineno, message=f"is not JSON: {error.msg}")]
         ) from None
-    except _Twice as error:
-        raise _invalid(file, str(error), _line_of_second(text), "keep one of the two") from None
+    except _DuplicateName as error:
+        raise _invalid(file, str(error), _line_of_duplicate(text), "keep one of the two") from None
     except ValueError as error:
         raise _invalid(file, str(error)) from None
     if _depth(document) > DEEPEST:
@@ -84,18 +87,18 @@ def _problems(found: Sequence[Inconsistency], text: str, file: str) -> list[Prob
     ]
 
 
-class _Twice(ValueError):
+class _DuplicateName(ValueError):
     """A name that occurs twice in one object."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise _Twice("has a name twice in one object; programs differ in which they use")
+        raise _DuplicateName("has a name twice in one object; programs differ in which they use")
     return found
 
 
-def _line_of_second(text: str) -> int:
+def _line_of_duplicate(text: str) -> int:
     seen = set()
     for path, line in places(text):
         if len(path) > DEEPEST:
@@ -111,7 +114,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"has {name}, which is not JSON")
 
 
-def _whole(digits: str) -> int:
+def _parse_integer(digits: str) -> int:
     if len(digits) > 18:
         raise ValueError("has a number that is too large")
     return int(digits)

@@ -1,15 +1,16 @@
 """Conversion of a playbook to a CACAO document.
 
-Standfast orders steps by their needs, CACAO by nested blocks. The steps are exported in rows: steps
-whose needs are all in earlier rows form a `parallel` block, and the next row follows. This order is
-stricter than that of the playbook. The extension of each step contains the original step.
+Standfast orders steps by their needs, CACAO by nested blocks. The steps are exported in rows: each
+step is in the first row after the rows of its needs, and a row of several steps is a `parallel`
+block. This order is stricter than the order of the playbook. The extension of each step contains
+the original step.
 
 Rules
 - A step is an `action` with one `manual` command that describes it, so that an operator of another
   tool can follow it. Nothing is exported that could be executed without this program's approvals.
 - A condition becomes an `if-condition` around its step; the names in the condition become
   variables.
-- Identifiers are derived from names: the same playbook gives the same document.
+- Identifiers are derived from names, so that the same playbook always has the same document.
 """
 
 import json
@@ -124,13 +125,13 @@ def _add_step(
     workflow: dict[str, dict[str, Any]],
     after: str,
 ) -> str:
-    """Add one step before `after`; return the identifier of its start."""
+    """Add one step that leads to `after`; return the identifier of its start."""
     action = identifier("action", playbook.name, step.name)
     body: dict[str, Any] = {
         "type": "action",
         "name": step.title,
         "on_completion": after,
-        "commands": [{"type": "manual", "command": _words(step)}],
+        "commands": [{"type": "manual", "command": _description(step)}],
         "agent": _agent(playbook),
         "step_extensions": {EXTENSION: {"name": step.name, STEP: written[step.name]}},
     }
@@ -153,7 +154,7 @@ def _add_step(
     return choice
 
 
-def _words(step: Step) -> str:
+def _description(step: Step) -> str:
     match step.kind:
         case StepKind.MANUAL:
             return step.instructions

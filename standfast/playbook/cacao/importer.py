@@ -3,12 +3,12 @@
 Everything that cannot be converted gets a warning.
 
 Rules
-- A playbook that this program exported is restored from its extensions. If they differ from the
-  visible steps, somebody changed the file: then only the visible steps are imported.
-- `manual` stays manual. `bash`, `ssh` and `powershell` become a command, `http-api` and
-  `openc2-http` a request, by a name that the configuration must allow. Until the configuration
-  allows the name, the step is refused. Each of these steps needs an approval, because the file is
-  foreign.
+- A playbook that this program exported is restored from its extensions. If the extensions differ
+  from the visible steps, somebody changed the file. Then only the visible steps are imported.
+- A `manual` command becomes a manual step. `bash`, `ssh` and `powershell` become a step with the
+  name of a command, `http-api` and `openc2-http` a step with the name of a request. Until the
+  configuration allows the command or request, its step is refused. Each of these steps needs an
+  approval, because the file is foreign.
 - Other commands, playbooks within playbooks, and loops become manual steps, with a warning.
 - A condition that depends on inputs only is evaluated; any other becomes a question to a person.
 - A failed step waits for a person, as in every playbook. The branch `on_failure` begins after a
@@ -74,7 +74,7 @@ def import_cacao(text: str, file: str) -> Imported:
     """Convert a CACAO file; PlaybookInvalid has the reasons if impossible."""
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
-    own = None if head is None else _written(_own(document, head, text, file))
+    own = None if head is None else _as_yaml(_restore_exported(document, head, text, file))
     if own is not None and _equals_extensions(document, own, file):
         imported = Imported(text=own, warnings=())
     else:
@@ -87,7 +87,7 @@ def import_cacao(text: str, file: str) -> Imported:
             message = f"needs more than {MOST_STEPS} steps here"
             raise refused(text, file, "$.workflow", message)
         changed = () if own is None else (_CHANGED,)
-        imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
+        imported = Imported(text=_as_yaml(body), warnings=(*changed, *maker.warnings))
     try:
         load(imported.text, file)  # checks that the result is a valid playbook
     except PlaybookInvalid as error:
@@ -100,7 +100,9 @@ def _without_lines(error: PlaybookInvalid) -> PlaybookInvalid:
     return PlaybookInvalid([replace(problem, line=0) for problem in error.problems])
 
 
-def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
+def _restore_exported(
+    document: Document, head: Mapping[str, Any], text: str, file: str
+) -> dict[str, Any]:
     """Restore a playbook that was exported by this program."""
     steps: dict[str, Any] = {}
     order = head.get(ORDER)
@@ -199,7 +201,10 @@ class _Converter:
         self._note_conditions(name, step)
 
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the steps for a document step; none if inputs alone decide it."""
+        """Return the playbook steps that replace a step of the document.
+
+        A condition or switch that depends on inputs only needs no step.
+        """
         match step["type"]:
             case "action":
                 bodies = [self._command(name, command) for command in step["commands"]]
@@ -251,7 +256,7 @@ class _Converter:
         return " and ".join(f"({condition})" for condition in conditions)
 
     def _note_conditions(self, name: str, step: Mapping[str, Any]) -> None:
-        """Record the condition of each branch."""
+        """Record the condition of each branch of a converted step."""
         last = self._last[name][-1] if self._last[name] else ""
         conditions: dict[str, str] = {}
         match step["type"]:
@@ -350,20 +355,20 @@ def _options(step: Mapping[str, Any]) -> list[str]:
     return options
 
 
-def _written(body: Mapping[str, Any]) -> str:
+def _as_yaml(body: Mapping[str, Any]) -> str:
     yaml = YAML()
     yaml.width = 100
     yaml.allow_unicode = True
     written = io.StringIO()
     try:
-        yaml.dump(_as_text(body), written)
+        yaml.dump(_quote_texts(body), written)
     except (YAMLError, TypeError, ValueError) as error:
         message = f"cannot be written as YAML: {type(error).__name__}"
         raise PlaybookInvalid([Problem(file="", line=0, message=message)]) from None
     return written.getvalue()
 
 
-def _as_text(value: Any) -> Any:
+def _quote_texts(value: Any) -> Any:
     """Quote every text, so that none is read as a number or as yes or no."""
     if isinstance(value, str):
         lines = value.removesuffix("\n").split("\n")
@@ -372,7 +377,7 @@ def _as_text(value: Any) -> Any:
             return LiteralScalarString(value)
         return DoubleQuotedScalarString(value)
     if isinstance(value, Mapping):
-        return {key: _as_text(inner) for key, inner in value.items()}
+        return {key: _quote_texts(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_text(inner) for inner in value]
+        return [_quote_texts(inner) for inner in value]
     return value

@@ -92,7 +92,7 @@ def _dangling(
                     message="names no target of this playbook",
                     hint=close_to(target, targets),
                 )
-        if step["type"] not in ("start", "end") and not _goes_on(step):
+        if step["type"] not in ("start", "end") and not _has_successor(step):
             yield Inconsistency(
                 path=_path(name),
                 message="leads nowhere",
@@ -100,7 +100,7 @@ def _dangling(
             )
 
 
-def _goes_on(step: Mapping[str, Any]) -> bool:
+def _has_successor(step: Mapping[str, Any]) -> bool:
     if step["type"] in ("action", "playbook-action"):
         return any(key in step for key in ("on_completion", "on_success", "on_failure"))
     return True  # the steps of a block are in its branches

@@ -26,7 +26,7 @@ _AFTER = ("on_completion", "on_success", "on_failure")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Choice:
-    """The choice of one branch of a step."""
+    """One branch of a step, which must be chosen to reach another step."""
 
     step: str
     branch: str  # "on_true", "on_false", "cases['x']", "on_success", "on_failure"
@@ -58,7 +58,7 @@ class Flow:
             if self._kind(name) not in ("end", *_PASSED_THROUGH):
                 yield name, place
             for key, other in self._leads_to(name):
-                self._lead(name, key, places[other], place)
+                self._record_edge(name, key, places[other], place)
 
     def decides(self, name: str) -> bool:
         """Return whether the branches of this step exclude each other."""
@@ -67,7 +67,7 @@ class Flow:
             "on_success" in step and "on_failure" in step
         )
 
-    def _lead(self, name: str, key: str, target: Place, here: Place) -> None:
+    def _record_edge(self, name: str, key: str, target: Place, here: Place) -> None:
         """Record the needs and choices of one edge to a step."""
         choices = here.choices or ()
         is_after = key in _AFTER
@@ -82,7 +82,10 @@ class Flow:
         target.choices = choices if target.choices is None else _common(target.choices, choices)
 
     def _last_of(self, name: str) -> tuple[str, ...]:
-        """Return the last steps of a block, or of the steps after a step."""
+        """Return the last steps of all branches of a block.
+
+        Empty for a step that is not a block.
+        """
         if name not in self._ends:
             step, found = self._workflow[name], dict[str, None]()
             branches = [other for _, other in self._branches(step)]
@@ -97,7 +100,8 @@ class Flow:
     def _tail(self, name: str, stop: Set[str]) -> tuple[str, ...]:
         """Return the last steps of the branch that begins with a step.
 
-        `stop` has the steps after the block: some files lead there instead of to an `end`.
+        `stop` has the steps after the block: in some files, a branch leads to such a step instead
+        of to an `end`.
         """
         found: dict[str, None] = {}
         left, seen = [name], {name}
@@ -107,11 +111,11 @@ class Flow:
             if kind == "end" or current in stop:
                 continue
             after = [other for key, other in edges(self._workflow[current]) if key in _AFTER]
-            goes_on = [o for o in after if self._kind(o) != "end" and o not in stop]
-            if len(goes_on) < len(after) or not after:
+            continuing = [o for o in after if self._kind(o) != "end" and o not in stop]
+            if len(continuing) < len(after) or not after:
                 own = self._last_of(current) if kind in BLOCKS else (current,)
                 found |= dict.fromkeys(own)
-            for other in goes_on:
+            for other in continuing:
                 if other not in seen:
                     seen.add(other)
                     left.append(other)

@@ -1,8 +1,9 @@
 """Sanitizer of foreign texts, names and values for use in a playbook.
 
 Rules
-- No text can contain one of our placeholders or a character that does not print.
-- A name has letters, digits and a separator; a number is added to a name that is used or reserved.
+- No text contains an expression of a playbook (`{{`) or a character that does not print.
+- A name has letters, digits and a separator; a suffix is added to a name that is used already or
+  reserved.
 """
 
 import base64
@@ -28,7 +29,10 @@ def command_text(command: Mapping[str, Any]) -> str:
 
 
 def literal(text: str) -> str:
-    """Write the text as a value in a condition; see `is_plain`."""
+    """Write the text as a value in a condition.
+
+    Double quotes become single quotes; `is_plain` finds texts that would change.
+    """
     return '"' + text.replace('"', "'") + '"'
 
 

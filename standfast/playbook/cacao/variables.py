@@ -13,7 +13,7 @@ from standfast.playbook.cacao.text_sanitizer import clean, one_line, slug, uniqu
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """A variable of the playbook, as an input here."""
+    """A playbook input that replaces a variable of the document."""
 
     name: str
     type: str  # "text", "number" or "flag"
@@ -30,7 +30,7 @@ class Variable:
 
 
 def inputs_of(document: Document) -> dict[str, Variable]:
-    """Return the input that replaces each variable."""
+    """Return the input that replaces each variable, by variable."""
     names: set[str] = set()
     found = {}
     for variable, declared in document.get("playbook_variables", {}).items():

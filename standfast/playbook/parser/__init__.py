@@ -1,4 +1,4 @@
 """Parser of playbook files and of input values.
 
-Whether a parsed playbook is sound belongs in `validation`.
+Checks whether a parsed playbook can be carried out belong in `validation`.
 """

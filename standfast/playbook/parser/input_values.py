@@ -2,9 +2,9 @@
 
 Rules
 - The result has every input of the playbook: its value, its default, or null.
-- A text with accounts is split at commas. In a list (from a file with one account a line), each
-  item is one name, because names may contain commas. The order does not change, and duplicates are
-  removed.
+- A text with accounts is split at commas and line ends. In a list, which comes from a file with one
+  account a line or from a message, each item is one name, because names may contain commas. The
+  order does not change, and duplicates are removed.
 - In a text, an entry that ends with a colon lacks its name and is refused. In a list, such an entry
   is accepted: one invalid name in a trigger message must not prevent the locks of the other
   accounts.

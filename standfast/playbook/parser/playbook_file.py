@@ -2,13 +2,13 @@
 
     playbook = load(text, "lock.yaml")   # PlaybookInvalid has every problem with its line
 
-This module has the keys of the format. `yaml_tree` reads YAML, and `validation` checks whether the
-names exist and the steps fit together.
+This module defines the keys of the format. `yaml_tree` reads YAML, and `validation` checks whether
+the names exist and the steps fit together.
 
 Rules
 - All structural problems are reported at once, in line order.
-- Exactly one of the keys `do`, `manual`, `decide` and `wait` is the kind of a step; each kind has
-  further keys.
+- A step has exactly one of the keys `do`, `manual`, `decide` and `wait`, which is its kind; each
+  kind has further keys.
 - Defaults of the action are filled in: its undo, and `on_partial` (`go_on` if it is reversible).
 """
 
@@ -29,7 +29,7 @@ from standfast.records import Json
 __all__ = ["load", "load_inputs", "load_partial"]
 
 MOST_STEPS = 100
-LONGEST_SAYING = 500
+LONGEST_DESCRIPTION = 500
 LONGEST_PARAGRAPH = 1_000
 
 KEYS = {
@@ -59,7 +59,8 @@ def load(text: str, file: str) -> Playbook:
 def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     """Read a playbook; return its readable part and all structural problems.
 
-    The problems are in line order. An incomplete playbook is only for finding more problems.
+    The problems are in line order. If there are problems, the playbook is incomplete, and serves
+    only to find further problems.
     """
     try:
         root, problems = read_tree(text, file)
@@ -81,8 +82,8 @@ def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
         version=fields.number("version", 1, 1, 1_000_000),
         title=fields.text("title", required=True),
         use_when=fields.text("use_when", required=True, longest=LONGEST_PARAGRAPH),
-        instead=_sayings("instead", fields, lines, notes),
-        roles=_sayings("roles", fields, lines, notes),
+        instead=_descriptions("instead", fields, lines, notes),
+        roles=_descriptions("roles", fields, lines, notes),
         is_quiet=fields.flag("quiet"),
         inputs=tuple(_input(key, node, notes) for key, node in fields.mapping("inputs").items()),
         steps=tuple(_step(key, node, notes) for key, node in fields.mapping("steps").items()),
@@ -101,21 +102,21 @@ def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     return playbook, notes.in_line_order()
 
 
-def _sayings(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> dict[str, str]:
-    """Read a mapping of names to texts; add the line of each to `lines`."""
-    said: dict[str, str] = {}
+def _descriptions(key: str, fields: Fields, lines: dict[str, int], notes: Notes) -> dict[str, str]:
+    """Read a mapping of names to texts; add the line of each name to `lines`."""
+    texts: dict[str, str] = {}
     for name, node in fields.mapping(key).items():
         if not DASHED_NAME.fullmatch(name):
             notes.add(node.line, f"`{name}` is not a valid name under `{key}`", DASHED_HINT)
         text = node.value.strip() if isinstance(node.value, str) else ""
-        if not text or len(text) > LONGEST_SAYING:
+        if not text or len(text) > LONGEST_DESCRIPTION:
             message = (
-                f"`{name}` under `{key}` must be a text of at most {LONGEST_SAYING} characters"
+                f"`{name}` under `{key}` must be a text of at most {LONGEST_DESCRIPTION} characters"
             )
             notes.add(node.line, message)
-        said[name] = text
+        texts[name] = text
         lines[f"{key}.{name}"] = node.line
-    return said
+    return texts
 
 
 def _input(name: str, node: Node, notes: Notes) -> Input:
@@ -185,7 +186,7 @@ def _step(name: str, node: Node, notes: Notes) -> Step:
         return step
     step = _of_its_kind(step, fields, notes)
     for other in kinds[1:]:
-        fields.node(other)  # noted above
+        fields.node(other)  # mark the key as read: the problem is noted above
     fields.end(elsewhere=_ALL_KEYS.difference(KEYS[kind]))
     return step
 

@@ -142,7 +142,8 @@ class _Builder:
             line = mark.line + 1 if mark else 0
             raise _Stop(line, f"this is not YAML: {error.problem or error.context}") from error
         except (YAMLError, ValueError, OverflowError) as error:
-            # Characters that YAML forbids, and invalid escapes; the message would quote them.
+            # The file has forbidden characters or invalid escapes, which YAML's message would
+            # quote.
             self.root = None
             raise _Stop(0, "the file has characters that YAML does not allow") from error
 
@@ -204,7 +205,7 @@ class _Builder:
         return value
 
     def _scalar(self, event: ScalarEvent, line: int) -> bool | int | str | None:
-        """Return the value; note one that is not allowed and keep it as text."""
+        """Return the value; note a forbidden value and return its text."""
         text: str = event.value
         tag = str(self._yaml.resolver.resolve(ScalarNode, text, event.implicit))
         match tag.removeprefix(_TAG):

@@ -129,7 +129,7 @@ def legend_entry(style: str, shape: Shape, label: str, x: int) -> str:
 def _rows(boxes: Sequence[Box], needs: Mapping[str, Collection[str]]) -> list[list[_Spot]]:
     """Assign each box to the first row below its needs.
 
-    Arrows use the rows between.
+    Each row between a box and its need gets a spot through which the arrow passes.
     """
     spots: dict[str, _Spot] = {}
     for box in boxes:
@@ -156,7 +156,8 @@ def _rows(boxes: Sequence[Box], needs: Mapping[str, Collection[str]]) -> list[li
 def _sort(rows: Sequence[list[_Spot]]) -> None:
     """Order each row to reduce crossings of arrows.
 
-    Use the mean position of the row above, then of the row below.
+    Sort spots by the mean position of the spots that they are connected with, first downwards with
+    those in the row above, then upwards with those in the row below.
     """
     for _ in range(_SWEEPS):
         for row in rows[1:]:
@@ -232,7 +233,7 @@ def _outline(shape: Shape, left: float, top: float, height: float) -> str:
 
 
 def _arrow(start: _Spot, towards: _Spot) -> str:
-    """Draw the path between two boxes, through the places of the rows between."""
+    """Draw the path between two boxes, through its spots in the rows between."""
     points = [(start.x, start.y + start.height)]
     spot = towards
     while spot.box is None:
@@ -249,5 +250,5 @@ def _arrow(start: _Spot, towards: _Spot) -> str:
 
 
 def _row_height(spot: _Spot) -> float:
-    """Return the lower edge of the row of an arrow: just above the next row."""
+    """Return the height of a row through which an arrow passes."""
     return max(spot.below[0].y - spot.y - _BETWEEN + 6, 0)

@@ -23,7 +23,7 @@ _WIDTH = 80
 def as_text(playbook: Playbook) -> str:
     """Write a playbook as text with a final newline.
 
-    The same playbook gives the same text.
+    The same playbook always has the same text.
     """
     heading = f"{playbook.title} ({playbook.name}, version {playbook.version})"
     lines = [heading, "=" * min(len(heading), _WIDTH)]

@@ -22,9 +22,9 @@ def who_acts(step: Step) -> str:
 
 
 def any_result_text(step: Step, numbers: Mapping[str, int]) -> str:
-    """Return the earlier steps that may end with any result.
+    """Return a phrase with the needed steps that may end with any result.
 
-    Example: `, with any result of step 3`.
+    Example: `, with any result of step 3`. `numbers` are the numbers of the steps.
     """
     over = sorted(numbers[need] for need in step.after if need in numbers)
     if not over:

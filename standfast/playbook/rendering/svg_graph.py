@@ -27,7 +27,7 @@ def as_svg(playbook: Playbook) -> str:
             style=step.kind,
             shape=_SHAPES[step.kind],
             lines=_lines(step),
-            has_frame=step.approval is not None,  # a second edge: a second person
+            has_frame=step.approval is not None,  # a second edge stands for a second person
         )
         for step in in_order(playbook)
     ]

@@ -1,6 +1,6 @@
 """Graph of a playbook as lines of text.
 
-One row a step, one column for each branch in progress.
+Each step has a row, and each branch in progress has a column.
 
 Rules
 - Steps are in the order of `in_order`. A column belongs to a step until all steps that need this
@@ -38,12 +38,15 @@ def as_graph(playbook: Playbook) -> str:
 
 @dataclass
 class _Columns:
-    """Owner of each column; None means free."""
+    """The columns of the graph."""
 
-    owners: list[str | None] = field(default_factory=list)
+    owners: list[str | None] = field(default_factory=list)  # step of each column; None: free
 
     def row_of(self, step: Step, needs: frozenset[str], left: dict[str, int]) -> str:
-        """Draw the row of a step, and continue the columns below it."""
+        """Draw the row of a step, and set the owners of the columns below it.
+
+        `left` has for each step the number of steps that need it and are not drawn yet.
+        """
         for need in needs:
             left[need] -= 1
         ending = [place for place, owner in enumerate(self.owners) if owner in needs]
@@ -83,6 +86,10 @@ class _Columns:
 
 
 def _mark(place: int, own: int, ending: list[int], over: list[int], *, is_lane: bool) -> str:
+    """Return the character of a column in the row of a step.
+
+    `own` is the column of the step, `ending` the columns of its needs, `over` those that end here.
+    """
     if place in over:
         return "╰" if place < own else "╯"
     if place in ending:

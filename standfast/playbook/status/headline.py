@@ -1,12 +1,13 @@
 """Headline of an incident, and the order of incidents by urgency.
 
-It shows how many accounts are contained, which work is open, and whether somebody works on it.
+It shows how many accounts are contained, which work is open, and whether anybody works on the
+incident.
 
 Rules
-- One line: accounts contained, undo, people not notified, activity.
-- The severity orders incidents: accounts left open, work interrupted, a person awaited, running,
-  finished.
-- Counts and names of steps only; no personal data.
+- The headline is one line: accounts contained, undo, people not notified, activity.
+- Incidents are ordered by severity. First come incidents with unlocked accounts, then interrupted
+  incidents, incidents that wait for a person, running incidents, and finished incidents.
+- The headline has counts and names of steps only, and no personal data.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Headline:
 
 
 def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
-    """Return the headline; `causes` are the steps that cannot begin."""
+    """Return the headline; `causes` are the obstacles of steps."""
     activity, severity = _activity(state, causes, is_over=is_over)
     locks = [view for view in every_view(state) if _is_lock(state, view)]
     undos = [view for view in state.extra if view.is_undo]
@@ -99,7 +100,7 @@ def _is_lock(state: State, view: StepView) -> bool:
 
 
 def _left(view: StepView) -> int:
-    """Return how many targets may still be unlocked, without refused ones."""
+    """Return how many targets may be unlocked; refused targets do not count."""
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 

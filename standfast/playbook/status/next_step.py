@@ -5,8 +5,8 @@
 `engine` has the rules of progress; this module writes the sentence that an operator reads.
 
 Rules
-- There is one next step, never a list. The order is: interrupted work, steps that block others,
-  questions, approvals, manual work, work in progress.
+- There is one next step, never a list. It is the first of: interrupted work, a step that blocks
+  others, a question, an approval, manual work, work in progress.
 - An interrupted notice comes after questions and approvals, because an answer also continues the
   interrupted notice.
 - If the step is known, its command is complete, except for values that only a person knows:
@@ -75,7 +75,7 @@ class LegalClocks:
 
     @property
     def has_open_obligations(self) -> bool:
-        """Return whether somebody has yet to be notified."""
+        """Return whether an obligation to notify is not met yet."""
         return bool(self.missed or self.due_now or self.next_due)
 
     @property
@@ -171,7 +171,10 @@ def _next_step(
 
 
 def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
-    """Describe work that no runner continues; empty if other work comes first."""
+    """Describe work that no runner continues.
+
+    Empty if there is no such work, or if a question or an approval comes first.
+    """
     for view in interrupted(state):
         if is_notice(state, view) and any(urgency(state, wait) < BY_HAND for wait in waits):
             return ""
@@ -213,10 +216,10 @@ def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
     text = clocks.owed
     if clocks.next_due:
         text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
-    return f"Closed, but legal obligations remain: {', '.join(text)}. {_tell_them(incident)}"
+    return f"Closed, but legal obligations remain: {', '.join(text)}. {_show_obligations(incident)}"
 
 
-def _tell_them(incident: str) -> str:
+def _show_obligations(incident: str) -> str:
     return f"Show who must be notified: `standfast deadline list {incident}`."
 
 
@@ -225,7 +228,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     views = every_view(state)
     owed = "".join(_review(state, view) for view in views if view.is_unreviewed)
     if clocks.owed:
-        owed += f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
+        owed += f"{', '.join(clocks.owed)}. {_show_obligations(state.incident)} "
     short = [
         view
         for view in views
@@ -296,7 +299,7 @@ def _while_busy(state: State) -> str:
 def _while_canary(state: State, view: StepView) -> str:
     return (
         f"`{view.step}`: the first {view.counts.done:,} messages are sent; the other "
-        f"{view.after_canary:,} follow when these are delivered and the pause is over. "
+        f"{view.after_canary:,} follow when the first are delivered and the pause is over. "
         + ("" if state.is_carried else f"{how_to_continue(state)} ")
         + f"Show it: `standfast notice status {state.incident}`; send now: `standfast notice go "
         f"{state.incident} {view.step}`."

@@ -1,8 +1,8 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that cannot begin is named, with every step that blocks it. So is a step that
-  cannot begin a further round for added targets.
+- Each pending step that cannot begin is named, with every step that blocks it. A step that cannot
+  begin a further round for added targets is named too.
 - The texts have counts and names of steps only, no personal data.
 """
 
@@ -51,7 +51,10 @@ def blocked(state: State) -> list[Blocked]:
             view = state.steps[need]
             if view.state.is_final and not is_met(step, needed, view):
                 found[need] = Blocked(
-                    step=step.name, by=need, why=describe_state(view), what_to_do=_mend(view, state)
+                    step=step.name,
+                    by=need,
+                    why=describe_state(view),
+                    what_to_do=_remedy(view, state),
                 )
         if not found and are_needs_met(step, state):
             try:
@@ -105,7 +108,7 @@ def letter_instructions(state: State, view: StepView) -> str:
     )
 
 
-def _mend(view: StepView, state: State) -> str:
+def _remedy(view: StepView, state: State) -> str:
     """Describe how to continue although a finished step blocks others."""
     speaker = as_whom(state, view.step)
     retry = f"`standfast incident retry {state.incident} {view.step}{speaker}`"

@@ -1,8 +1,7 @@
 """Work that an incident has not begun, and its next step while stopped.
 
 Rules
-- The state is read without a clock, so that an abort window may still delay the work that is named
-  here.
+- The state is read without a clock. So an abort window may still delay the work that is named here.
 - Counts and names of steps only; no personal data.
 """
 
@@ -20,8 +19,8 @@ from standfast.records import JsonObject, Mode, StepState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """One step that acts when the incident is resumed."""
+class UnstartedStep:
+    """One step that begins, or continues, when the incident is resumed."""
 
     step: str
     is_notice: bool
@@ -38,7 +37,7 @@ class Left:
         return {"step": self.step, "planned": self.planned, "targets": self.targets}
 
 
-def not_begun(state: State) -> tuple[Left, ...]:
+def not_begun(state: State) -> tuple[UnstartedStep, ...]:
     """Return the steps with work to begin, in the order of the playbook.
 
     Steps outside the playbook come last. If the incident is stopped, resuming begins them.
@@ -51,11 +50,11 @@ def not_begun(state: State) -> tuple[Left, ...]:
         view = state.steps.get(step.name)
         planned = view.counts.planned if view and view.state is StepState.RUNNING else 0
         if planned or _would_begin(step, state):
-            found.append(_left(step.name, action, planned))
+            found.append(_unstarted_step(step.name, action, planned))
     for view in state.extra:
         if view.state is StepState.RUNNING and view.counts.planned:
             verb = UNLOCK if view.is_undo else SEND
-            found.append(_left(view.step, ACTIONS[verb], view.counts.planned))
+            found.append(_unstarted_step(view.step, ACTIONS[verb], view.counts.planned))
     return tuple(found)
 
 
@@ -111,9 +110,9 @@ def joined(parts: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _left(step: str, action: Action, planned: int) -> Left:
+def _unstarted_step(step: str, action: Action, planned: int) -> UnstartedStep:
     is_notice = action.verb == SEND
-    return Left(step=step, is_notice=is_notice, planned=planned, targets=action.targets)
+    return UnstartedStep(step=step, is_notice=is_notice, planned=planned, targets=action.targets)
 
 
 def _would_begin(step: Step, state: State) -> bool:

@@ -1,7 +1,7 @@
 """Checks that expressions can be evaluated and can reach their values.
 
 Rules
-- A name must be an input, the answer of a step that asks, or a fact of a step. That step must be a
+- A name must be an input, the answer of a step that asks, or a fact of a step. The step must be a
   direct or indirect need; otherwise it may not have run yet.
 - The value of a condition must be true or false; a text, which is true in Python, is refused.
 - A comparison that no option can ever meet is a problem: it would skip its step silently.
@@ -47,10 +47,10 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
     except ValueError as error:
         judge.note(f"`when` of step `{step.name}`: {error}")
         return
-    if not judge.are_names_sound(condition) or not judge.are_claims_sound(condition):
+    if not judge.are_names_valid(condition) or not judge.are_claims_boolean(condition):
         return
     judge.is_comparable(condition)
-    if condition.path() is None and not condition.is_claim():
+    if condition.path() is None and not condition.is_boolean():
         hint = 'compare a value, for example `inputs.kind == "agent"`'
         judge.note(f"`when` of step `{step.name}` is neither true nor false", hint)
 
@@ -58,32 +58,32 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
 def judge_argument(
     playbook: Playbook, step: Step, key: str, spec: ArgumentSpec, notes: Notes
 ) -> bool:
-    """Note all problems of an argument's expressions; return validity."""
+    """Note all problems of an argument's expressions; return False for any."""
     judge = _Judge(playbook=playbook, step=step, line=step.line_of(f"with.{key}"), notes=notes)
     value = step.arguments[key]
-    is_sound = True
+    is_valid = True
     for text in texts_in(value):
         try:
             found = embedded(text)
         except ValueError as error:
             judge.note(f"argument `{key}` of step `{step.name}`: {error}")
-            is_sound = False
+            is_valid = False
             continue
         if found is None:
             continue
         is_item = text is not value
         if not (
-            judge.are_names_sound(found)
+            judge.are_names_valid(found)
             # A name alone may have any type here; only a condition must be true or false.
-            and (found.path() is not None or judge.are_claims_sound(found))
+            and (found.path() is not None or judge.are_claims_boolean(found))
             and judge.is_comparable(found)
             and (
                 (is_item and spec.type is ArgumentType.MAPPING)
                 or judge.is_of_type(found, key, spec, is_item=is_item)
             )
         ):
-            is_sound = False
-    return is_sound
+            is_valid = False
+    return is_valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,27 +100,27 @@ class _Judge:
         self.notes.add(self.line, message, hint)
         return False
 
-    def are_names_sound(self, found: Expression) -> bool:
-        unsound = [path for path in sorted(found.names()) if not self._is_name_sound(path)]
-        return not unsound
+    def are_names_valid(self, found: Expression) -> bool:
+        invalid = [path for path in sorted(found.names()) if not self._is_name_valid(path)]
+        return not invalid
 
-    def are_claims_sound(self, found: Expression) -> bool:
-        unsound = [path for path in found.claims() if self._type_of(path) is not InputType.FLAG]
-        for path in unsound:
+    def are_claims_boolean(self, found: Expression) -> bool:
+        invalid = [path for path in found.claims() if self._type_of(path) is not InputType.FLAG]
+        for path in invalid:
             hint = 'compare it with a value, for example `… == "yes"`'
             self.note(f"`{'.'.join(path)}` is neither true nor false", hint)
-        return not unsound
+        return not invalid
 
     def is_comparable(self, found: Expression) -> bool:
         """Check that comparisons can be true, and that values can be compared."""
-        is_sound = True
+        is_valid = True
         for comparison in found.comparisons():
             if not self._can_be(comparison.path, comparison.value):
                 options = self._options_of(comparison.path)
                 hint = close_to(str(comparison.value), options) if options else ""
                 shown = ".".join(comparison.path)
-                is_sound = self.note(f"`{shown}` is never {comparison.value!r}", hint)
-        return is_sound and self._do_samples_compare(found)
+                is_valid = self.note(f"`{shown}` is never {comparison.value!r}", hint)
+        return is_valid and self._do_samples_compare(found)
 
     def is_of_type(self, found: Expression, key: str, spec: ArgumentSpec, *, is_item: bool) -> bool:
         path = found.path()
@@ -139,7 +139,7 @@ class _Judge:
             return self.note(message, hint)
         return True
 
-    def _is_name_sound(self, path: Path) -> bool:
+    def _is_name_valid(self, path: Path) -> bool:
         shown = ".".join(path)
         if path[0] not in _ROOTS:
             return self.note(f"`{shown}` is not known", f"begin with {', '.join(_ROOTS)}")
@@ -148,9 +148,9 @@ class _Judge:
             if len(path) != 2 or path[1] not in names:
                 return self.note(f"`{shown}` is not an input", close_to(".".join(path[1:]), names))
             return True
-        return self._is_step_name_sound(path, shown, is_answer=path[0] == "answers")
+        return self._is_step_name_valid(path, shown, is_answer=path[0] == "answers")
 
-    def _is_step_name_sound(self, path: Path, shown: str, *, is_answer: bool) -> bool:
+    def _is_step_name_valid(self, path: Path, shown: str, *, is_answer: bool) -> bool:
         asking = (StepKind.MANUAL, StepKind.DECIDE)
         names = {s.name for s in self.playbook.steps if not is_answer or s.kind in asking}
         other = path[1] if len(path) > 1 else ""
@@ -218,7 +218,7 @@ class _Judge:
     def _do_samples_compare(self, found: Expression) -> bool:
         """Evaluate every comparison with sample values.
 
-        The first samples have all values, the second lack the optional ones.
+        It is evaluated twice: with all values, and without the optional values.
         """
         steps = self.playbook.steps
         facts = {step.name: {"state": "done"} | dict.fromkeys(COUNTS, 1) for step in steps}

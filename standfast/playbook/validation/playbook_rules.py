@@ -7,10 +7,10 @@ This module checks the graph, the actions and the names; `expression_rules` chec
 Rules
 - All problems are reported, in line order, with a hint if one is known.
 - A step that can never begin is a problem, whatever the reason.
-- A step that cannot be undone needs an approval, or the reason why it has none.
+- A step that cannot be undone needs an approval, or the reason why it needs none.
 - A notice without an approval must need all steps that lock accounts, or a step that a person
   answers.
-- A notice to people other than the own staff always needs an approval.
+- A notice to people other than the organisation's own staff always needs an approval.
 - An argument that names a notice, an audience, a source or a sender must name an existing one.
 """
 
@@ -36,7 +36,7 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """Names that exist in this installation; None means not to be checked."""
+    """Names that exist in this installation; None: they are not checked."""
 
     templates: frozenset[str] | None = None
     audiences: frozenset[str] | None = None
@@ -48,8 +48,8 @@ class Known:
     sets: frozenset[str] | None = None
     roles: frozenset[str] | None = None
     playbooks: frozenset[str] | None = None
-    staff: frozenset[str] = frozenset({"staff"})  # audiences that are the own staff
-    irreversible: frozenset[str] = frozenset()  # `commands.NAME` without an undo
+    staff: frozenset[str] = frozenset({"staff"})  # audiences of the organisation's own staff
+    irreversible: frozenset[str] = frozenset()  # commands.NAME and requests.NAME without an undo
 
     def names_for(self, kind: ArgumentType) -> frozenset[str] | None:
         """Return the names that an argument of this type may have; None: any."""
@@ -93,7 +93,7 @@ def check(playbook: Playbook, known: Known) -> list[Problem]:
 
 
 def judge_order(playbook: Playbook) -> list[Problem]:
-    """Return all reasons why its steps have no order, in line order."""
+    """Return all reasons why the playbook's steps have no order, by line."""
     notes = Notes(playbook.file)
     _judge_graph(playbook, notes)
     return notes.in_line_order()
@@ -115,7 +115,7 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
 def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
     """Return the problems of steps that lack a required approval.
 
-    Not part of `check`, which decides whether an incident may be opened.
+    These problems are not part of `check`, because they do not prevent the opening of an incident.
     """
     notes = Notes(playbook.file)
     hint = "add `approval: {count: 1, roles: […]}`"
@@ -216,9 +216,9 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 
 
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Report a notice that needs neither locks nor a decision of a person.
+    """Report an unapproved notice that may be sent although a lock failed.
 
-    With an approval, or an answer before the notice, a person decides.
+    If the notice needs the answer of a person, that person decides, and nothing is reported.
     """
     needed = all_needs(playbook, without_after=True)[step.name]
     if any(other.name in needed and other.kind in ASKS for other in playbook.steps):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from standfast.errors import ApprovalRefused, Refused
 from standfast.ledger.messages.sent_messages import individual_messages
 from standfast.playbook.run_state import State, StepView
-from standfast.playbook.status.unstarted_work import Left, not_begun
+from standfast.playbook.status.unstarted_work import UnstartedStep, not_begun
 from standfast.records import StepState
 from standfast.usecases.approvals.step_decisions import (
     decision_actor,
@@ -34,7 +34,7 @@ class RetryResult:
     count: int  # number of effects, and of steps without an effect
     left: tuple[str, ...]  # steps that only other people may retry
     corrected: tuple[str, ...]  # steps whose notices were corrected and are not sent again
-    not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run
+    not_begun: tuple[UnstartedStep, ...] = ()  # steps that did not fail and are still to run
     is_stopped: bool = False
 
 

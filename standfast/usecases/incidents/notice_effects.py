@@ -57,7 +57,7 @@ def notice_effects(
         return with_canary(found, outside.config.notices, len(audience.recipients))
 
     return Expansion(
-        telling=NoticePlan(
+        streamed_notice=NoticePlan(
             template=cast("str", arguments["template"]),
             audience=audience_name,
             prepared=prepared,
@@ -103,10 +103,10 @@ def render_step_notice(
 
 def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
     """Return one effect that stores the notice and its number of recipients."""
-    if not isinstance(whole.telling, NoticePlan):
+    if not isinstance(whole.streamed_notice, NoticePlan):
         return whole
-    refused = whole.telling.counted().refused.total()
-    notice = whole.telling.notice()
+    refused = whole.streamed_notice.counted().refused.total()
+    notice = whole.streamed_notice.notice()
     details: JsonObject = {
         "template": notice.template,
         "audience": notice.audience,

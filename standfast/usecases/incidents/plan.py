@@ -206,7 +206,7 @@ def _planned(
             impossible = str(error)
         else:
             drafts, approvals = expansion.drafts, expansion.needs_approvals
-            notice = expansion.telling
+            notice = expansion.streamed_notice
             tally = notice.counted() if isinstance(notice, NoticePlan) else Tally(drafts)
             roles = expansion.roles
             reason = expansion.reason

@@ -282,16 +282,16 @@ def _only_new(
         earlier = installation.ledger.effects.planned_before(incident_id, step_name, drafts)
         return [draft for draft in drafts if (draft.verb, draft.target) not in earlier]
 
-    if isinstance(expansion.telling, NoticePlan):
-        expansion.telling.leave_out = new
+    if isinstance(expansion.streamed_notice, NoticePlan):
+        expansion.streamed_notice.leave_out = new
         return expansion
     return replace(expansion, drafts=tuple(new(expansion.drafts)))
 
 
 def _is_empty(expansion: Expansion) -> bool:
-    if expansion.telling is None:
+    if expansion.streamed_notice is None:
         return not expansion.drafts
-    return next(expansion.telling.pages(), None) is None
+    return next(expansion.streamed_notice.pages(), None) is None
 
 
 def _without_unlocked(

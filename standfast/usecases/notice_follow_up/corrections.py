@@ -95,7 +95,8 @@ def correct(
         expansion = add_required_approvals(
             step,
             Expansion(
-                telling=plan, reason="; ".join((*prepared.warnings, f"corrects {step_name}"))
+                streamed_notice=plan,
+                reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
             ),
             outside,
             is_signed=incident.is_signed and requested_by == incident.opened_by,

@@ -41,7 +41,7 @@ class Pages:
 
 
 def planned(ledger: Ledger, incident: str, telling: Pages) -> bool:
-    return ledger.steps.expand(incident, *KEY, Expansion(telling=telling), "olga", NOW)
+    return ledger.steps.expand(incident, *KEY, Expansion(streamed_notice=telling), "olga", NOW)
 
 
 def test_pages_are_written_singly_and_begin_together(ledger: Ledger) -> None:

@@ -43,11 +43,11 @@ def plan_digest(centre: Centre, case: str) -> str:
     outside = centre.installation.outside(ledger.incidents.get(case))
     step = state.playbook.step(TOLD)
     expansion = expand(step, state, outside, is_signed=True, token_of=token_of)
-    assert expansion.telling is not None
+    assert expansion.streamed_notice is not None
     plan = Plan(case, TOLD, 1)
-    for page in expansion.telling.pages():
+    for page in expansion.streamed_notice.pages():
         plan.add(draft_effects(ledger.cipher, case, TOLD, 1, page))
-    return plan.digest(expansion.telling.notice(), expansion.settings)
+    return plan.digest(expansion.streamed_notice.notice(), expansion.settings)
 
 
 def change(centre: Centre, statement: str) -> None:
