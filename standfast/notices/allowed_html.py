@@ -3,11 +3,13 @@
 The renderer escapes values; this module checks the result.
 
 Rules
-- Text and its structure only: no link, picture, form, script or address to fetch from. A notice of
-  a breach that asks for a click teaches people to trust the next phishing mail, and a picture
-  reveals which recipients opened the notice.
-- A slot must be in text, never within a tag, where escaping alone would not contain its value.
-- The rendered text is checked, not the template: no condition can hide a tag from the check.
+- A notice has text and its structure only: no link, picture, form, script or address to fetch from.
+  If a notice of a breach asked for a click, people would learn to trust the next phishing mail. A
+  picture would reveal which recipients opened the notice.
+- A slot (the place of a recipient's value) must be in text and not within a tag, because escaping
+  does not make every value harmless within a tag.
+- The rendered text is checked and not the template, so that no condition can hide a tag from the
+  check.
 """
 
 import re
@@ -23,7 +25,10 @@ _REACHES_OUT = re.compile(r"url\s*\(|@import|expression|\\|/\*", re.IGNORECASE)
 
 
 def markup_problems(html: str, slot_mark: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Return each problem with its line, counted from 1 in the rendered text."""
+    """Return each problem with its line, counted from 1 in the rendered text.
+
+    `slot_mark` matches the marks that stand for slots in `html`.
+    """
     reader = _Reader(slot_mark)
     reader.feed(html)
     reader.close()

@@ -10,11 +10,12 @@ Rules
 - rows = recipients + held + suppressed + rejected + repeated, always: every row that notifies
   nobody has a reason.
 - A mailbox is notified once, and so is a person: of two rows with the same address (see
-  `mail_addresses`) or the same key the first counts. With `each_address` a person is notified at
-  each address.
-- One flagged row is enough to hold a person, even a row that notifies nobody itself.
-- A source is read once, to its end and at its own pace, before anybody is notified. Whatever its
-  length, only a few pages of it are in memory (`encrypted_spool`, `duplicate_rows`).
+  `mail_addresses`) or the same key, the first counts. With `each_address`, a person is notified at
+  each of their addresses.
+- A row is flagged if it states that its person is a minor or has died. One flagged row is enough to
+  hold a person, even if that row itself is rejected or suppressed.
+- A source is read once, to its end and at its own pace, before anybody is notified. Only a few
+  pages of its rows are in memory at a time (`encrypted_spool`, `duplicate_rows`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
     rows_read: Spool[ReadRow] = Spool(_written, _read_back)
     rejected, suppressed = _rejections(), _rejections()
     flagged: Spool[tuple[int, str]] = Spool(list, _flag_read_back)
-    holding = has_keys = False
+    has_held = has_keys = False
     for number, row in rows:
         try:
             row_read = read_row(number, row, rules)
@@ -85,13 +86,13 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
                 flagged.append((number, row_read.recipient.key))
         else:
             rows_read.append(row_read)
-            holding = holding or bool(row_read.recipient.held)
-    holding = holding or bool(flagged)
+            has_held = has_held or bool(row_read.recipient.held)
+    has_held = has_held or bool(flagged)
     with closing(Seen()) as seen:
-        if holding:
+        if has_held:
             _keep_flagged(flagged, seen)
-            _keep_held(rows_read, seen, flagging=bool(flagged))
-        recipients, held, repeated = _deduplicated(rows_read, seen, rules, holding=holding)
+            _keep_held(rows_read, seen, has_flagged=bool(flagged))
+        recipients, held, repeated = _deduplicated(rows_read, seen, rules, has_held=has_held)
     return Audience(
         recipients=recipients,
         rejected=rejected,
@@ -103,21 +104,25 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
 
 
 def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
-    """Store each person's first flagged row among rows that notify nobody."""
+    """Store each person's first flagged row among the excluded rows."""
     for page in flagged.pages():
         _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
 
 
-def _keep_held(read: Spool[ReadRow], seen: Seen, *, flagging: bool) -> None:
-    """Store, for each held person, the first flagged row, or else the first."""
+def _keep_held(read: Spool[ReadRow], seen: Seen, *, has_flagged: bool) -> None:
+    """Store the number of the row that holds each held person.
+
+    This is the person's first row in `read`, or the first row in `read` with a flag if no excluded
+    row has one.
+    """
     for page in read.pages():
-        flags = [seen.mark("flagged", row.recipient.key) for row in page] if flagging else []
+        flags = [seen.mark("flagged", row.recipient.key) for row in page] if has_flagged else []
         known = seen.known(flags)
         _keep_first(
             (
                 (seen.mark("held", row.recipient.key), row.number)
                 for index, row in enumerate(page)
-                if row.recipient.held or (flagging and flags[index] in known)
+                if row.recipient.held or (has_flagged and flags[index] in known)
             ),
             seen,
         )
@@ -132,18 +137,18 @@ def _keep_first(marks: Iterable[tuple[bytes, int]], seen: Seen) -> None:
 
 
 def _deduplicated(
-    read: Spool[ReadRow], seen: Seen, rules: Rules, *, holding: bool
+    read: Spool[ReadRow], seen: Seen, rules: Rules, *, has_held: bool
 ) -> tuple[Spool[Recipient], Spool[Recipient], Spool[Rejected]]:
     recipients, held, repeated = people_spool(), people_spool(), _rejections()
     for page in read.pages():
         mailboxes = [seen.mark("mailbox", row.mailbox) for row in page]
         people = [seen.mark("person", row.recipient.key) for row in page]
-        holds = [seen.mark("held", row.recipient.key) for row in page] if holding else []
+        holds = [seen.mark("held", row.recipient.key) for row in page] if has_held else []
         known = seen.known((*mailboxes, *people, *holds))
         new: dict[bytes, int] = {}
         for index, row in enumerate(page):
             mailbox, person = mailboxes[index], people[index]
-            first_held = known.get(holds[index]) if holding else None
+            first_held = known.get(holds[index]) if has_held else None
             if first_held == row.number:
                 held.append(_with_reason(row.recipient, seen))
                 continue
@@ -176,7 +181,7 @@ def _with_reason(person: Recipient, seen: Seen) -> Recipient:
 
 
 def people_spool() -> Spool[Recipient]:
-    """Return an empty list of people of any length."""
+    """Return an empty list that can contain any number of people."""
     return Spool(person_as_list, person_from_list)
 
 

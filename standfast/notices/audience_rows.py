@@ -8,8 +8,8 @@ Rules
   postal address with the name is the mailbox.
 - Each recipient has a reason for the notice, from the row or from the settings. A row without a
   reason is rejected.
-- A person on the suppression list is never contacted, whatever else the row says. An entry that can
-  match nobody is counted, because its person may be contacted.
+- A person on the suppression list is never contacted, whatever else the row states. An entry of the
+  list that can match nobody is counted, because the person that it means may be contacted.
 - A minor or a person that has died is held until a person decides. A flag that cannot be read
   counts as set.
 - Only the columns that the configuration names are read; the rest of a customer's record stays in
@@ -34,7 +34,7 @@ KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
 POSTAL_COLUMNS = tuple(
     f"postal_{number}" for number in range(1, 7)
 )  # lines, as in the window of an envelope
-FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # read here, never passed on
+FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # not available to a notice
 MINOR, DECEASED = "a minor", "has died"
 _OWN_COLUMNS = frozenset((*KNOWN_COLUMNS, *FLAG_COLUMNS))
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
@@ -48,13 +48,13 @@ Row: TypeAlias = "Mapping[str, str] | str"  # values by column, or why the row c
 class Recipient:
     """A person that is notified. All fields are personal data."""
 
-    key: str  # identifies the person in the source; else the address
+    key: str  # identifies the person in the source; the mailbox if the source has no key
     address: str  # its domain as A-labels; empty for a person that receives a letter
     name: str = ""
     language: str = ""  # as in the source; empty if the source has none
     why: str = ""  # why this person is notified
     slots: Mapping[str, str] = field(default_factory=dict)  # further columns
-    held: str = ""  # why a person must decide first
+    held: str = ""  # why somebody must decide before this person is notified; empty: nobody must
 
     @property
     def postal(self) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ class Suppression:
 
     def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
         """Read the entries: addresses in any spelling, or keys, with reasons."""
-        self.unread = 0  # entries that are neither a key nor wholly addresses
+        self.unread = 0  # entries with an @ in a word that is not a valid address
         self.keys = 0  # entries without an address: they match only if the rows have keys
         self._reasons: dict[str, str] = {}
         for written, reason in (reasons or {}).items():
@@ -89,7 +89,7 @@ class Suppression:
             for address in chain.from_iterable(named):
                 self._reasons[address.key] = why
             self.keys += not named
-            self.unread += not all(named)  # the entry still matches as a key
+            self.unread += not all(named)  # the whole entry still matches an equal key
 
     def reason(self, mailbox: str, key: str) -> str:
         """Return why a person must not be contacted; empty if nothing forbids it."""

@@ -1,8 +1,8 @@
 """Comparison of notices with the phrases in `banned_phrases.toml`.
 
-Some phrases are used by phishing mails, others hide what happened. This module compares; the
-phrases and their reasons are data in `banned_phrases.toml`, and the installation's own templates
-must comply too.
+Some phrases are typical of phishing mails, others hide what happened. The phrases and their reasons
+are data in `banned_phrases.toml`; this module compares notices with them. The installation's own
+templates must comply too.
 
 Rules
 - The source of a template is checked, not the result of one incident: both branches of every `if`,

@@ -1,12 +1,12 @@
 """Spool: list of any length, its earlier pages encrypted on disk.
 
-An audience may have a million rows and is read more than once, because its last row may decide that
-a person is held.
+An audience may have a million rows. They are read more than once, because the last row may decide
+that a person is held.
 
 Rules
 - A page that leaves memory is encrypted under a key that exists in this process only, in a file
-  without a name. The file disappears with the process, even if that is killed, and its remains
-  cannot be decrypted.
+  without a name. The file disappears with the process, even if the process is killed, and its
+  remains cannot be decrypted.
 - A list that fits one page never leaves memory.
 """
 
@@ -45,7 +45,7 @@ class Spool(Sequence[Item]):
         """Append an item."""
         self._last.append(item)
         if len(self._last) == PAGE:
-            self._put_away()
+            self._write_page()
 
     def pages(self) -> Iterator[list[Item]]:
         """Yield the items in order, at most PAGE at a time."""
@@ -90,7 +90,7 @@ class Spool(Sequence[Item]):
     def _cipher(self) -> AESGCM:
         return AESGCM(secrets.token_bytes(32))
 
-    def _put_away(self) -> None:
+    def _write_page(self) -> None:
         plain = json.dumps([self._write(item) for item in self._last]).encode()
         sealed = self._cipher.encrypt(_nonce(len(self._page_locations)), plain, None)
         self._file.write(sealed)

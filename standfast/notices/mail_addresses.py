@@ -11,8 +11,8 @@ Rules
   breaks.
 - The local part keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons do not repeat the address.
-- A list that people wrote is read for every mailbox that it may mean: an address that is missing
-  from a do-not-contact list would receive mail.
+- In a do-not-contact list, which people write, every mailbox that an entry may mean is read. An
+  address that is not recognized there would receive mail.
 """
 
 import re
@@ -84,15 +84,18 @@ def parse_address(text: str) -> Address:
 def addresses_in(text: str) -> Sequence[Sequence[Address]]:
     """Return the possible mailboxes of each word that contains an @.
 
-    A word that means no mailbox has an empty tuple. People write such lists in many forms: `Ana
-    <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
+    A word that is not a valid address has an empty list. People write addresses in many forms:
+    `Ana <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
     """
     words = [word for word in _BETWEEN.split(text) if "@" in word]
     return [_readings(word) for word in words]
 
 
 def _readings(word: str) -> list[Address]:
-    """Yield a word as written, and without the quotes or full stop around it."""
+    """Return the addresses that a word may mean.
+
+    The word is parsed as written, and without the quotes or full stops around it.
+    """
     found: list[Address] = []
     for reading in dict.fromkeys((word, word.strip("'."))):
         try:

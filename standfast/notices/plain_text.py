@@ -1,10 +1,11 @@
 """Cleaning of values: no control or invisible characters, one line.
 
-`prepared_notice` escapes for HTML, and the senders refuse whole messages.
+`prepared_notice` escapes values for HTML. Senders refuse a message with a character that no mail
+can carry (`is_mail_text`).
 
 Rules
-- Line breaks, tabs and other control characters become one space: a value never starts a line or a
-  header.
+- Line breaks, tabs and other control characters become one space, so that a value never starts a
+  line or a header.
 - Invisible format characters are removed, above all the bidirectional overrides that show a reader
   another text than the approved one. The two joiners stay: Persian and several Indian scripts need
   them inside a name.
@@ -34,7 +35,7 @@ def one_line(text: str) -> str:
 
 
 def is_one_line(text: str) -> bool:
-    """Return whether nothing in `text` breaks a line, hides or reorders."""
+    """Return whether `text` has no line break and no invisible character."""
     return text.isprintable() or all(map(_is_harmless, text))
 
 

@@ -4,15 +4,16 @@ This module does the second stage: slots, digests, the choice of a language, and
 over all recipients. `template_renderer` does the first stage; the use-cases record approvals.
 
 Rules
-- An approval covers exact bytes: the digest of the prepared notice, the digest of each recipient's
-  message (which covers that of the notice, the address, every value and the content of each slot),
-  and the Merkle root of those. The written-out text follows from these alone.
+- An approval covers exact bytes. It covers the digest of the prepared notice and the Merkle root of
+  the digests of the recipients' messages. The digest of a recipient's message covers the digest of
+  the notice, the address, every value and the content of each slot. The written-out text follows
+  from the notice and the contents of the slots alone.
 - Slots are filled in one pass over a list of pieces. A value is never parsed again: a value that
   looks like a slot or a template remains text.
 - In HTML a value is escaped and isolated for direction (`<bdi>`), so that a name that is written
   from right to left does not reverse the sentence around it.
-- The notice is written to JSON and read back unchanged, so that a later edit of the template
-  changes nothing that was planned.
+- The ledger stores the prepared notice as JSON, so that a later edit of the template does not
+  change a planned notice.
 """
 
 import hashlib
@@ -60,8 +61,8 @@ class PreparedParts:
 class Bound:
     """A recipient's own part of a message.
 
-    `digest` is its leaf under the root. `shown` and `escaped` are the contents of each slot, in
-    plain text and in HTML.
+    `digest` is the recipient's leaf under the Merkle root. `shown` and `escaped` are the contents
+    of each slot, in plain text and in HTML.
     """
 
     digest: str
@@ -83,7 +84,7 @@ class Prepared:
     """A template with the values of one incident, in all its languages.
 
     `when_empty` is the text, by slot and language, for a recipient without a value. `warnings` name
-    prose that some readers get untranslated; they are not part of the digest.
+    values that some readers get untranslated or as a code; they are not part of the digest.
     """
 
     template: str
@@ -118,9 +119,10 @@ class Prepared:
     def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
         """Return a recipient's own part; equal arguments give an equal digest.
 
-        Values are cleaned to one visible line first. Raises `Refused`, which names the slot and not
-        the value, if a value is longer than LONGEST_VALUE, if it is empty and the template has no
-        text for that, or if the notice does not have the language (see `pick_language`).
+        Values are cleaned to one visible line first. Raises `Refused` if a value is longer than
+        LONGEST_VALUE, if a value is empty and the template has no text for this case, or if the
+        notice does not have the language (see `pick_language`). The error names the slot and not
+        the value.
         """
         if language not in self.languages:
             raise Refused(

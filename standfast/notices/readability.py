@@ -5,11 +5,11 @@ are textstat's (the extra `readability`). Only functions that need no network ar
 formulas that count syllables download a dictionary, so English is measured by letters a word.
 
 Rules
-- Sentences are measured: headings, greetings and list entries that end without a full stop are left
-  out, and a slot counts as its example.
-- A notice is measured with its examples, and again with the required values only, and both count
-  together: some readers get the other branch of an `if`. Labels that no example uses count towards
-  the hardest and the longest sentence.
+- Only sentences are measured. Headings, greetings and list entries that end without a full stop are
+  left out, and a slot counts as its example.
+- A notice is rendered with all its examples, and again with the examples of the required values
+  only, because some readers get the other branch of an `if`. The sentences of both are measured
+  together. Sentences in labels count only as the hardest or the longest sentence.
 - A language without a formula here is checked for the longest sentence only, and the result says
   so.
 

@@ -10,9 +10,9 @@ Rules
 - `labels` translate the codes that an operator enters (`phone`) into words of each language; a
   value that is not a code is used as written.
 - A list may also be given as one text with commas, the form of a playbook's input.
-- A list with `follows` and without a value uses the codes of the list that it follows, if it has
-  labels for them. The advice about data then matches the data concerned.
-- Every variable and slot has a description and an example: a preview needs nothing else.
+- If a list with `follows` has no value, it takes those codes of the followed list for which it has
+  labels. For example, the advice about data then matches the data concerned.
+- Every variable and slot has a description and an example, so that a preview needs nothing else.
 """
 
 import re
@@ -67,27 +67,27 @@ class Variable(Section):
     def is_required(self) -> bool:
         return self.default is None
 
-    def taken(self, value: Json) -> Json:
-        """Return `value` in its type; a list that is written as one text is split."""
+    def converted(self, value: Json) -> Json:
+        """Return `value`; a list that is written as one text is split."""
         if self.type == "list" and isinstance(value, str):
             return [entry for part in value.split(",") if (entry := part.strip())]
         return value
 
-    def following(self, codes: Json) -> Json:
-        """Return the codes of another list for which this list has words."""
+    def codes_of_followed_list(self, codes: Json) -> Json:
+        """Return those codes of the followed list for which this list has labels."""
         entries = codes if isinstance(codes, list | tuple) else ()
         return [code for code in entries if code in self.labels]
 
-    def unfit(self, value: Json) -> str:
+    def problem_of(self, value: Json) -> str:
         """Return why `value` is invalid; empty if it is valid."""
         if isinstance(value, Mapping):
             if self.type not in {"text", "date", "lines"} or not value:
                 return f"must be {_WORDS[self.type]}"
-            return next(filter(None, map(self.unfit_text, value.values())), "")
-        return self.unfit_text(value)
+            return next(filter(None, map(self.text_problem_of, value.values())), "")
+        return self.text_problem_of(value)
 
-    def unfit_text(self, value: Json) -> str:
-        """Return why a value that is not given by language is invalid."""
+    def text_problem_of(self, value: Json) -> str:
+        """Return why a value that is not given by language is invalid, or ""."""
         fits: bool
         match self.type:
             case "flag":
@@ -123,8 +123,11 @@ class Variable(Section):
             return [*dict.fromkeys(entries)] if self.follows else [*entries]
         return value
 
-    def speaks(self, value: Json, language: str) -> bool:
-        """Return whether the prose is in `language`, as far as can be known."""
+    def is_translated(self, value: Json, language: str) -> bool:
+        """Return whether a value can be shown in `language`.
+
+        False for a value that is not given in the language, and for prose without a label.
+        """
         if isinstance(value, Mapping):
             return language in value
         if isinstance(value, str) and (self.labels or self.type == "lines"):
@@ -133,7 +136,7 @@ class Variable(Section):
             return all(entry in self.labels for entry in value)
         return True
 
-    def no_codes(self, value: Json) -> list[str]:
+    def misspelt_codes(self, value: Json) -> list[str]:
         """Return entries that look like misspelt codes, such as `bank-detials`."""
         if not self.labels or isinstance(value, Mapping):
             return []
@@ -188,7 +191,7 @@ class Spec(Section):
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a reserved name; choose another")
             for value in (variable.example, variable.default):
-                if value is not None and (why := variable.unfit(value)):
+                if value is not None and (why := variable.problem_of(value)):
                     raise ValueError(f"the example or default of {name!r} {why}")
             if (followed := variable.follows) is not None:
                 other = self.variables.get(followed)

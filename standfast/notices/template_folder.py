@@ -3,8 +3,8 @@
 This module reads files; `template_renderer` checks what was read.
 
 Rules
-- A template is loaded when it is first needed: an incident waits for one notice only, and an
-  invalid template does not prevent the sending of others.
+- A template is loaded when it is first needed. So an incident loads only its own templates, and an
+  invalid template does not prevent the sending of other notices.
 - A folder of the installation replaces the shipped one of the same name as a whole.
 - Nothing outside the folder is read: links, hidden files and backup files of editors are skipped.
 """

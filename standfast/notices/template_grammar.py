@@ -4,17 +4,17 @@ This check is the first barrier. The sandbox of `template_renderer` is the secon
 
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
-  list. The number of nodes within loops is limited. The work of a template is therefore bounded by
-  its own length, plus the number of nodes in loops times the length of one list; a template needs
-  no time limit.
-- No call, attribute, arithmetic, macro, include or `safe`: nothing that runs code, reads a file,
-  grows a string, or disables the escaping.
-- A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,
-  condition or loop can see its value.
-- `join` takes a variable of type list and a short fixed text: nested joins would grow a string
-  without bound before its size could be checked.
-- Every name must be declared in `context.toml`: a missing name is detected when the template is
-  loaded, not during an incident.
+  list. The number of nodes within loops is limited. So the rendering time is bounded by the length
+  of the template, plus the number of nodes in loops times the length of one list, and a template
+  needs no time limit.
+- Calls, attributes, arithmetic, macros, includes and `safe` are refused. So a template cannot run
+  code, read a file, grow a string, or disable the escaping.
+- A slot is written without a filter, as `{{ recipient.name }}`. It is filled after rendering, so no
+  filter, condition or loop can see its value.
+- `join` takes a variable of type list and a short fixed text. Nested joins could grow a string
+  without bound before its size is checked.
+- Every name must be declared in `context.toml`, so that a missing name is detected when the
+  template is loaded and not during an incident.
 """
 
 import re

@@ -6,11 +6,11 @@ disk, and `prepared_notice` fills in the values of recipients.
 Rules
 - Only a complete template is loaded: every language has a subject, a text and an HTML body, every
   name is declared, every label is translated, and the template renders with its own examples.
-- The input is bounded (`template_context`, `template_grammar`), and the result has at most
-  LARGEST_RESULT bytes a part.
+- The size of the input is limited (`template_context`, `template_grammar`), and each rendered part
+  has at most LARGEST_RESULT bytes.
 - A subject is one line.
-- A slot is rendered as a mark that contains the hash of the sources and the values, so no value can
-  contain it. The rendered text is split at the marks at once.
+- A slot is rendered as a mark that contains the hash of the sources and the values, so that no
+  value can contain the mark. The rendered text is then split at all marks in one pass.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A checked template; `slots` are those that its texts use."""
+    """A checked template; `slots` are the slots that its texts use."""
 
     name: str
     description: str
@@ -73,7 +73,7 @@ class Template:
         return frozenset(name for name, variable in self.variables.items() if variable.is_required)
 
     def words_in(self, language: str) -> list[str]:
-        """Return the words of one language in its `context.toml`."""
+        """Return the texts of one language in its `context.toml`."""
         translated = [
             *(
                 labels
@@ -136,7 +136,7 @@ def load(files: Mapping[str, str], name: str) -> Template:
 
 
 def prepare(template: Template, context: JsonObject, *, banner: bool = False) -> Prepared:
-    """Render every language with an incident's values; slots stay open.
+    """Render every language with an incident's values; slots stay unfilled.
 
     With `banner` the subject and the bodies begin with a line that says this is an exercise.
     TemplateInvalid names every value that is missing, unknown or invalid, and is also raised if a
@@ -155,7 +155,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
         f"{template.name}: {name!r} has {entry!r}, which is not a code and is shown as written"
         f"{nearest_name_hint(entry, variable.labels)}"
         for name, variable in template.variables.items()
-        for entry in variable.no_codes(values[name])
+        for entry in variable.misspelt_codes(values[name])
     ]
     for language, parts in template.languages.items():
         local: dict[str, Json] = {
@@ -165,7 +165,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
         warnings += [
             f"{template.name}: {name!r} is not translated into {language}; it is shown as written"
             for name, variable in template.variables.items()
-            if not variable.speaks(values[name], language)
+            if not variable.is_translated(values[name], language)
         ]
         rendered = {}
         for part, source in zip(PART_FILES, (parts.subject, parts.text, parts.html), strict=True):
@@ -237,8 +237,8 @@ def _complete(template: Template, context: JsonObject) -> dict[str, Json]:
     values: dict[str, Json] = {}
     for name, variable in template.variables.items():
         if name in context:
-            values[name] = variable.taken(context[name])
-            if why := variable.unfit(values[name]):
+            values[name] = variable.converted(context[name])
+            if why := variable.problem_of(values[name]):
                 problems.append((name, why))
         elif variable.default is not None:
             values[name] = variable.default
@@ -246,7 +246,7 @@ def _complete(template: Template, context: JsonObject) -> dict[str, Json]:
             problems.append((name, f"is missing: {variable.description}"))
     for name, variable in template.variables.items():
         if variable.follows and name not in context:
-            values[name] = variable.following(values.get(variable.follows))
+            values[name] = variable.codes_of_followed_list(values.get(variable.follows))
     if problems:
         hint = f"it takes {', '.join(sorted(template.variables))}"
         raise _invalid(
@@ -281,7 +281,7 @@ def _render(
     return "".join(pieces)
 
 
-@lru_cache(maxsize=512)  # the page of each approver renders the same sources
+@lru_cache(maxsize=512)  # the pages of all approvers render the same sources
 def _compiled(source: str, part: str) -> CodeType:
     return environment().compile(source, name=part, filename=part)
 
