@@ -48,7 +48,7 @@ class Breach:
 
 
 def plan(tour: TourContext) -> None:
-    """Show what the playbook would change, and that planning changes nothing."""
+    """Show the changes that the playbook would make; planning makes none."""
     teller = tour.teller
     accounts, before = tour.centre.taken_over, tour.mail()
     tour.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))

@@ -5,9 +5,9 @@
 Rules
 - All data can be used: WAV files can be played, the database can be queried, and the logs have
   traces of the breach.
-- Shapes that break naive backups are present on purpose: links, hard links, odd names, modes, old
-  times, a rename, a deletion, an empty file.
-- The same seed makes the same centre; only the times depend on the clock.
+- The files include, on purpose, cases that break naive backups: links, hard links, odd names,
+  modes, old times, a rename, a deletion, an empty file.
+- The same seed creates the same centre; only the times depend on the clock.
 """
 
 import os
@@ -82,12 +82,12 @@ class CallCentre:
 
     @property
     def taken_over(self) -> tuple[str, ...]:
-        """The accounts that an intruder uses tonight."""
+        """The accounts that an intruder seems to use tonight."""
         return tuple(agent.account for agent in self.agents[: self.scale.taken_over])
 
     @property
     def innocent(self) -> tuple[str, ...]:
-        """The taken-over accounts that only their holders had used."""
+        """The suspected accounts that only their holders used."""
         return self.taken_over[: self.scale.innocent]
 
 

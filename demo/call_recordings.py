@@ -4,8 +4,9 @@ Rules
 - 16 bit, 8 kHz, mono, as telephone systems write it; the same seed gives the same bytes.
 - Each recording has its own noise in its nine low bits, as a real line has: neither compression nor
   deduplication finds one recording in another, so the measured backup is realistic.
-- A recording is assembled from "syllables", as integers of millions of bits: lanes of 16 bits are
-  added without affecting each other, since none can overflow.
+- A recording is assembled from "syllables". The noise is added to all samples at once, as one
+  addition of two integers with millions of bits. Each sample is a lane of 16 bits that cannot
+  overflow, so the lanes do not affect each other.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Part of the drill chapter: the load of a PostgreSQL dump.
 
 Rules
-- Server and backup are in a separate installation, which is deleted after the chapter: the
-  remaining installation must not name a source that no longer exists.
+- Server and backup are in a separate installation, which is deleted after the chapter. So the
+  installation that remains does not name a source that no longer exists.
 - If the server programs are not installed, the chapter says so and drills nothing.
 """
 

@@ -7,7 +7,8 @@ Rules
   active. The sessions are in a file, one in each line; a test session is in a second file.
 - The server is the published scim2-server. Only the storage is part of the demo, so that locked
   accounts stay locked after a restart.
-- The bearer token comes from a file: every user of the machine can see arguments.
+- The bearer token comes from a file, because every user of the machine can see the arguments of a
+  process.
 """
 
 import json

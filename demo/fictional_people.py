@@ -2,7 +2,7 @@
 
 Rules
 - Mail addresses are in example domains (RFC 2606): no real person can ever be written to.
-- Names are of several languages and alphabets, because these break software.
+- Names are of several languages and alphabets, because such names break software.
 """
 
 import random

@@ -1,12 +1,13 @@
 """Server processes of the contact centre: accounts and mail.
 
-They continue after the tour, so that every command can be tried. `servers.json` in the folder of
-the installation names the processes, `stop` ends them, `start` restarts them on the same ports.
-Prefect ends with the tour, but is also noted there for `stop`, because the tour may be killed.
+The processes continue after the tour, so that every command can be tried. `servers.json` in the
+folder of the installation names them, `stop` ends them, and `start_again` restarts them on the same
+ports. Prefect ends with the tour. It is also named in the file, for `stop`, because the tour may be
+killed.
 
 Rules
-- A process is ended only if it is the one that was started: number and start time must both match,
-  because numbers are reused.
+- A process is ended only if both its number and its start time match the file, because numbers are
+  reused.
 - Loopback only. The log of each server is a file in the installation.
 - A server is ready when it accepts a connection; the wait has a deadline.
 """
@@ -64,13 +65,13 @@ def ports(count: int = 2) -> list[int]:
 
 
 def make_token(place: Path) -> None:
-    """Create private files with the tokens of directory and test session."""
+    """Create private files with the tokens of directory and test account."""
     for name in (TOKEN_FILE, CONTROL_FILE):
         _write_private(place / name, secrets.token_urlsafe(32) + "\n")
 
 
 def make_sessions(place: Path, accounts: Sequence[str]) -> None:
-    """Sign the accounts in: write a token of each to a private file."""
+    """Sign the accounts in: write a session token of each to a private file."""
     lines = [f"{account} {secrets.token_urlsafe(32)}\n" for account in accounts]
     _write_private(place / SESSIONS_FILE, "".join(lines))
 

@@ -129,7 +129,7 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
 def _print_summary(tour: TourContext, incident: str, seconds: float) -> None:
     teller, folder = tour.teller, tour.folder
     teller.says("")
-    teller.says(f"All checks held, {seconds:.0f} s in all. The page of results:")
+    teller.says(f"All checks passed, {seconds:.0f} s in all. The page of results:")
     teller.says(f"  {tour.page}")
     teller.says("")
     teller.says("Try next:")

@@ -2,9 +2,9 @@
 
 Rules
 - Lines are short, and state numbers where possible.
-- On a terminal, long work shows its progress and its duration; elsewhere each piece is one line.
+- On a terminal, long work shows its progress and its duration while it runs.
 - With `--json` none of these lines is on standard output.
-- A stream that accepts no more output ends the tour, whose purpose is to be watched.
+- If the stream accepts no more output, the tour ends, because nobody can watch it.
 """
 
 import sys
@@ -60,7 +60,7 @@ class TourOutput:
 
     @contextmanager
     def working(self, title: str, counted: Counted | None = None) -> Iterator[None]:
-        """Show on a terminal the running work; `counted` returns its progress."""
+        """Show running work on a terminal; `counted` returns its progress."""
         if not self.out.isatty():
             yield
             return

@@ -6,8 +6,9 @@ and nothing here is needed to contain a breach.
 Rules
 - The parameters of a flow are the path of the configuration and names or ids of the ledger; nothing
   secret or personal.
-- A flow returns a state with a line of ids and counts, or with a message of ours, and never raises:
-  Prefect stores parameters, logs and exceptions in clear.
-- Prefect persists no result, retries no effect and pauses no run: to resume, a flow is run again.
+- A flow returns a state with a line of ids and counts, or with an error message of Standfast. It
+  never raises, because Prefect stores parameters, logs and exceptions in clear.
+- Prefect persists no result, retries no effect and pauses no run. To resume an incident, its flow
+  is run again.
 - `serve` and its parts work without Prefect; they import Prefect only where they need it.
 """

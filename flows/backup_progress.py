@@ -1,10 +1,10 @@
 """Progress of a backup in Prefect: one progress artifact for each run.
 
 Rules
-- Only counts are sent, never a path: files, bytes, and the percentage of the number of files in the
-  previous backup.
-- A separate thread sends them, so that a server that hangs or is gone delays no backup; updates
-  that the server rejects are dropped.
+- Only counts are sent, never a path: files, bytes, and the number of files as a percentage of the
+  number in the previous backup.
+- A separate thread sends the counts, so that a backup does not wait for a server that hangs or does
+  not run. Updates that the server rejects are dropped.
 """
 
 import contextvars
@@ -19,9 +19,9 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from backup.records import Progress
 
 EVERY_SECONDS = 10.0
-_LAST_WORD_SECONDS = 2.0
+_LAST_REPORT_SECONDS = 2.0
 _MOST_FAILURES = 3
-_ALL_BUT_DONE = 99.0  # percent, until the point is committed
+_ALL_BUT_DONE = 99.0  # the largest percentage that is shown before the point is committed
 
 
 class ProgressShown:
@@ -48,7 +48,7 @@ class ProgressShown:
         """Show the last report; wait for a limited time."""
         self._is_whole = is_whole
         self._ended.set()
-        self._thread.join(_LAST_WORD_SECONDS)
+        self._thread.join(_LAST_REPORT_SECONDS)
 
     def _show(self) -> None:
         failures = 0
@@ -56,13 +56,13 @@ class ProgressShown:
         while not is_last and failures < _MOST_FAILURES:
             is_last = self._ended.wait(self._every_seconds)
             try:
-                self._tell(is_last=is_last)
+                self._send(is_last=is_last)
                 failures = 0
             except Exception:
                 # Ignore every error of Prefect: the display must not affect the backup.
                 failures += 1
 
-    def _tell(self, *, is_last: bool) -> None:
+    def _send(self, *, is_last: bool) -> None:
         latest = self._latest
         is_done = is_last and self._is_whole
         if latest is None and not is_done:
@@ -87,7 +87,7 @@ class ProgressShown:
 def progress_shown(
     set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
 ) -> Iterator[ProgressShown]:
-    """Show the progress of the block, as a share of the previous backup."""
+    """Show the progress of the `with` block, as a share of the last backup."""
     shown = ProgressShown(set_name, files_expected, every_seconds)
     is_whole = False
     try:

@@ -10,8 +10,8 @@ Rules
 - The vault is verified without a key each day, if this host can read it.
 - With the Prefect of a site, the runs go through a work pool (`site.py`). A run that any host may
   take has no path of a configuration: the worker uses the configuration of its host.
-- Unattended drills are scheduled only with `drills.identity`, and the keeper only with
-  `backup.keeping.schedule`: the keeper runs on another machine.
+- Unattended drills are scheduled only if `drills.identity` is set. A retention run is scheduled
+  only if `backup.keeping.schedule` is set, because the keeper may run on another machine.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class _Deployments:
-    """Deployments of one configuration, for a runner or for a site."""
+    """The deployments of one configuration, for this host or for a site."""
 
     path: str
     config: Config
@@ -114,18 +114,20 @@ class _Deployments:
         self,
         wrapped: Flow[Any, Any],
         subject: str,
-        more: dict[str, str | bool],
+        parameters: dict[str, str | bool],
         at: tuple[str, str],
     ) -> RunnerDeployment:
         prefix = _SHARED if self.is_shared_drill else self.config.backup.writer
         queue = site.DRILL_QUEUE if self.is_shared_drill else None
-        return self.deployment(wrapped, ".".join(filter(None, (prefix, subject))), more, at, queue)
+        return self.deployment(
+            wrapped, ".".join(filter(None, (prefix, subject))), parameters, at, queue
+        )
 
     def deployment(
         self,
         wrapped: Flow[Any, Any],
         name: str,
-        more: Mapping[str, str | bool],
+        parameters: Mapping[str, str | bool],
         at: tuple[str, str] | None,
         shared_queue: str | None = None,
     ) -> RunnerDeployment:
@@ -133,7 +135,7 @@ class _Deployments:
         deployment = wrapped.to_deployment(
             name,
             schedules=[Cron(at[0], timezone=at[1])] if at else [],
-            parameters={"config": "" if shared_queue else self.path, **more},
+            parameters={"config": "" if shared_queue else self.path, **parameters},
             concurrency_limit=_ONE_AT_A_TIME if at else None,
             # A path to the file would put `flows/` itself first on the module path.
             entrypoint_type=EntrypointType.MODULE_PATH,
@@ -219,8 +221,8 @@ def main(config: str, parent: str, role_name: str | None = None) -> int:
 def _end_with(parent: int) -> None:
     """End this process when `serve` ends; the next `serve` starts its own.
 
-    `serve` may have ended while this process still loaded Prefect, so its number is an argument. A
-    running backup has a process of its own and finishes.
+    `serve` may have ended while this process still loaded Prefect, so `parent` is an argument and
+    not queried here. A running backup has a process of its own and finishes.
     """
 
     def look() -> None:

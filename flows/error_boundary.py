@@ -1,11 +1,12 @@
-"""Boundary of flows: only safe texts cross it.
+"""Boundary between flows and the program: only safe texts cross it.
 
-Prefect may store in clear every text that crosses.
+Prefect may store in clear every text that it receives.
 
 Rules
-- The text of our own errors contains nothing secret or personal, so it may cross. Of any other
-  exception, only the class may cross: the text may contain a path, an account or a token.
-- The exception that crosses is new, and no other exception is chained to it.
+- The texts of Standfast's own errors contain nothing secret or personal, so they may cross. Of any
+  other exception, only the class may cross, because the text may contain a path, an account or a
+  token.
+- The exception that crosses is a new one, and no other exception is chained to it.
 """
 
 import os
@@ -26,7 +27,7 @@ class FlowFailed(Exception):
 
 
 class FlowInProgress(FlowFailed):
-    """The operation is in progress already, which is no error."""
+    """The operation is in progress already, which is not a failure."""
 
 
 def in_installation(
@@ -47,5 +48,5 @@ def in_installation(
         problem = str(error)
     except Exception as error:
         problem = f"unexpected {type(error).__name__}; the ledger says how far it came"
-    # Outside the handler, so that Python chains nothing to it.
+    # Raised outside the handler, so that Python does not chain the first exception.
     raise leaving(problem)

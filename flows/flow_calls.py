@@ -20,7 +20,7 @@ _HAND_OVER_SECONDS = 5.0
 
 
 def speak_to(server: PrefectServer, home: Path) -> None:
-    """Let every flow of this process report to `server`, until it ends."""
+    """Let every flow of this process report to `server` from now on."""
     os.environ.update(environment(home, server.url, os.environ, server.secret))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 

@@ -53,7 +53,10 @@ def run_to_state(
 
 
 def as_flow(state: State[Any]) -> State[None]:
-    """Return the state of the only task; Prefect shows "1/1 states failed"."""
+    """Return the flow's state: the state of its only task.
+
+    By default, Prefect would show "1/1 states failed" for a failed task.
+    """
     return State(type=state.type, name=state.name, message=state.message)
 
 

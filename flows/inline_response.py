@@ -1,10 +1,10 @@
-"""Response flow in this process; how long Prefect may take to begin it.
+"""Response flow in this process, or the same work without Prefect.
 
 Rules
 - The Prefect server is queried for at most half a second; if it does not answer, the operation runs
   without Prefect.
-- Prefect may die between that answer and the first line of the flow. A flow that has not begun its
-  work in time is abandoned permanently, and the operation runs without it. An `Engagement` decides
+- Prefect may die after it answered and before the flow begins. A flow that has not begun its work
+  in time is abandoned permanently, and the operation runs without Prefect. An `Engagement` decides
   once whether the flow or its caller does the work, so that never both do.
 - After the work, nobody waits for the report to Prefect: it may hang for over a minute.
 - The runner's row in the ledger records how the work ran: `prefect` or `serve`.
@@ -31,8 +31,9 @@ def carry_on(
 ) -> str:
     """Run the response flow in this process, or work without Prefect.
 
-    Return "prefect" or "serve". Only one call for each incident at a time. Errors of the operation
-    are raised only without Prefect; the error of a flow is in Prefect and in the ledger.
+    Return "prefect" or "serve". The caller must not call it twice at a time for one incident.
+    Errors of the operation are raised only if it runs without Prefect; the error of a flow is in
+    Prefect and in the ledger.
     """
     if is_prefect_there():
         engagement = Engagement()

@@ -1,9 +1,10 @@
-"""Flow of one nightly backup of one set; starts again if it died.
+"""Flow of one nightly backup of one set.
 
 The run is retried, with growing pauses, only if the store does not answer. If another backup of the
-set is in progress, the run ends in a state that says so and is not a failure. With the Prefect of a
-site, a crashed backup starts again (`site.py`), `MOST_STARTS` times in all. If its process
-was killed after the backup had succeeded, and before Prefect knew, the backup is not repeated.
+set is in progress, the run ends in the state "Under way", which is not a failure. With the Prefect
+of a site, a crashed run starts again (`site.py`), at most `MOST_STARTS` times in all. If the
+process of a run was killed after the backup had succeeded, and before Prefect recorded this, the
+backup is not repeated.
 """
 
 from datetime import datetime

@@ -9,10 +9,10 @@ Rules
   user, and loopback is open to every user of the host, and to web pages in a browser there.
 - The server receives none of the secrets of `serve`, because it needs none.
 - No client of this program starts another server: a client uses this server, or fails at once.
-- The server continues after a killed `serve`: the next `serve` finds it by a note in the server's
-  home. If this server does not answer, it is ended: otherwise two servers might use the same
-  database. The new server uses the old address, which running flows and people use, unless another
-  program listens at this address.
+- If `serve` is killed, its server continues, and the next `serve` finds it by a note in the
+  server's home. If that server does not answer, it is ended, because otherwise two servers might
+  use the same database. The new server uses the old address, which running flows and people use,
+  unless another program listens there.
 - Loopback is shared: an answer counts only if a process of this user listens.
 - A server is ended with its process group, finally with SIGKILL, since it may ignore other signals.
 - Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a
@@ -53,7 +53,10 @@ STARTS_WITHIN_SECONDS = 90.0  # the first start creates its database, slowly on 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefectServer:
-    """A server that answers at `url`; `pid` is 0 if it is not ours to end."""
+    """A server that answers at `url`; `pid` is 0 for the server of a site.
+
+    Standfast did not start the server of a site, and does not end it.
+    """
 
     url: str
     pid: int
@@ -61,7 +64,7 @@ class PrefectServer:
     secret: str = field(default="", repr=False)  # "name:password", only of our own server
 
     def end(self) -> None:
-        """End the server, unless it is not ours to end."""
+        """End the server, unless it is the server of a site."""
         if self.pid:
             stop(self.pid)
         if self.process is not None:
@@ -69,7 +72,7 @@ class PrefectServer:
 
 
 def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "") -> dict[str, str]:
-    """Return the environment of every process that uses this server."""
+    """Return the environment for processes that use the server at `url`."""
     root = str(Path(__file__).parents[1])
     python_path = [root, *filter(None, base.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -124,7 +127,7 @@ def find(home: Path) -> PrefectServer | None:
 
 
 def _noted(home: Path) -> PrefectServer | None:
-    """Return the server of the note while its process lives, even if it hangs."""
+    """Return the server in the note if its process lives, even if it hangs."""
     server = _in_note(home)
     return server if server and _is_at_home(server.pid, home) else None
 
@@ -156,7 +159,8 @@ def start(
 ) -> PrefectServer:
     """Start a server with this home, replacing any other; wait for it.
 
-    Raise `Unavailable` if it does not answer in time, or if the caller gives up; none remains then.
+    Raise `Unavailable` if it does not answer in time, or if the caller gives up; the server is
+    ended then.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -227,7 +231,10 @@ def _is_there(pid: int) -> bool:
 
 
 def _is_at_home(pid: int, home: Path) -> bool:
-    """Return whether the process uses this home: its number may be reused."""
+    """Return whether the process uses this home.
+
+    Another process may have the number of an ended server.
+    """
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         homes = [variable for variable in variables if variable.startswith(_HOME)]

@@ -1,13 +1,13 @@
-"""Supervision of Prefect: start, restart, backups without it.
+"""Supervision of Prefect: start, restart, and backups without Prefect.
 
 Rules
 - The supervision runs in its own thread; the loop of `serve` only calls `is_there`, which queries
   the server for at most half a second.
 - A server or a runner that died is restarted, with growing delays. The thread does nothing else: it
   runs no incident, and waits for no flow.
-- If Prefect does not start, a missed backup runs without Prefect: a broken scheduler must not stop
-  backups silently. A backup that a running Prefect missed is also started once, because Prefect
-  skips runs while its clock is ahead.
+- If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
+  not stop backups silently. If Prefect runs and missed a backup, the backup is also started once
+  without it: Prefect skips runs if the clock was ahead for a while.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -76,11 +76,11 @@ class Scheduling:
         return self._is_warm and server is not None and is_healthy(server.url)
 
     def catch_up(self, missed: Mapping[str, datetime]) -> None:
-        """Run missed nightly backups as processes; `missed` has due times.
+        """Run missed nightly backups as processes; `missed` has their due times.
 
-        If Prefect has been unavailable for long, run them each time. If it is available, run those
-        that were also missed at the last check, once each. A backup that ran and failed is not
-        repeated.
+        If Prefect has been unavailable for `PATIENCE_SECONDS`, run all of them. If Prefect is
+        available, run only the backups that were missed at the last check too, each once. A backup
+        that ran and failed does not count as missed.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed
@@ -124,7 +124,7 @@ class Scheduling:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Return the cause that stops Prefect; of an unexpected error, its class."""
+        """Return why Prefect does not start; for an unexpected error, its class."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:
@@ -173,7 +173,7 @@ class Scheduling:
         return PrefectServer(url=self.url, pid=0)
 
     def _warm(self, server: PrefectServer) -> None:
-        """Load and call what a response needs, before it is needed."""
+        """Load the code that a response needs, before the first response."""
         self._load(server)
         # In another thread: it may hang for long if the server dies.
         call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
@@ -196,18 +196,20 @@ class Scheduling:
             warm_up(str(self.config_file), return_state=True)
 
     def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one of our modules as a process that logs to Prefect's folder."""
+        """Start a module of Standfast as a process that logs to Prefect's folder."""
         url, secret = (self._server.url, self._server.secret) if self._server else ("", "")
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        said = os.open(self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        log_file = os.open(
+            self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+        )
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", module, str(self.config_file), *arguments],
                 env=environment(self.home, url, self.env, secret),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=log_file,
+                stderr=log_file,
                 start_new_session=True,
             )
         finally:
-            os.close(said)
+            os.close(log_file)

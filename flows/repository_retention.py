@@ -16,7 +16,10 @@ from standfast.usecases.core.installation import Installation
     validate_parameters=False,
 )
 def keep_repository(config: str) -> State[None]:
-    """Expire points and delete unneeded packs; at most a fifth in one run."""
+    """Expire recovery points and delete packs that no point needs.
+
+    A run that would expire more than a fifth of the points is refused.
+    """
     return as_flow(apply_retention(config, return_state=True))
 
 

@@ -1,8 +1,8 @@
 """Claim on one response: either the flow or its caller does the work.
 
-The claim is decided once, under a lock: a flow that begins too late is rejected, so that never both
-do the work. A flow is identified by the thread in which it and its caller run, not by its incident:
-a delayed flow may begin while a later call for the same incident is in progress.
+The claim is decided once, under a lock. A flow that begins too late is rejected, so that never both
+do the work. A flow is identified by the thread that calls it and not by its incident, because a
+delayed flow may begin while a later call for the same incident is in progress.
 """
 
 import threading
@@ -20,7 +20,7 @@ class Engagement:
         self._guard = threading.Lock()
         self._is_settled = False
         self._is_flow = False
-        self._stirred = threading.Event()
+        self._changed = threading.Event()
         self._ended = threading.Event()
 
     def begin(self) -> bool:
@@ -28,17 +28,17 @@ class Engagement:
         with self._guard:
             if not self._is_settled:
                 self._is_settled = self._is_flow = True
-        self._stirred.set()
+        self._changed.set()
         return self._is_flow
 
     def end(self) -> None:
-        """Record the end of the flow's work, or of the flow itself."""
+        """Record that the flow's work has ended, or that the flow has ended."""
         self._ended.set()
-        self._stirred.set()
+        self._changed.set()
 
     def belongs_to_flow(self, seconds: float) -> bool:
         """Wait for the flow to begin; return False if it never will."""
-        self._stirred.wait(seconds)
+        self._changed.wait(seconds)
         with self._guard:
             self._is_settled = True
             return self._is_flow

@@ -16,9 +16,10 @@ from standfast.usecases.drills.restore_drill import run_drill
     validate_parameters=False,
 )
 def restore_drill(config: str, set_name: str, compares: bool = False) -> State[None]:
-    """Drill one set with the identity of `drills.identity`, read late.
+    """Drill one set with the identity of `drills.identity`.
 
-    `compares` compares the restored data with the live source, which must not change meanwhile.
+    With `compares`, the restored data is compared with the live source, which must not change
+    meanwhile.
     """
     return as_flow(drill(config, set_name, compares, return_state=True))
 

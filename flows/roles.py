@@ -27,7 +27,7 @@ class Role:
     backs_up: bool = False  # schedules nightly backups and catches them up
     task_kinds: frozenset[str] = frozenset()  # kinds of scheduled tasks (`maintenance_schedule`)
     responds: bool = False  # resumes incidents, stamps evidence, records the readiness score
-    watches: bool = False  # sends alarms; of a drill machine, only those about drills
+    watches: bool = False  # sends alarms; a drill machine sends only alarms about drills
     listens: bool = False  # console, triggers, metrics
     needs_identity: bool = False  # `drills.identity`
 

@@ -1,6 +1,7 @@
-"""Log lines of `serve` about ended runs of this host, of any process.
+"""Log lines of `serve` about runs of this host that have ended.
 
-A nightly run itself writes to the log of Prefect's runner only, which nobody reads.
+A nightly run, which is another process, writes only to the log of Prefect's runner, which nobody
+reads.
 """
 
 import logging
@@ -21,7 +22,7 @@ log = logging.getLogger("standfast.serve")
 
 
 def log_ended_runs(installation: Installation, after: int) -> None:
-    """Log the runs that ended by an audit event after that sequence number."""
+    """Log the runs with an end in an audit event after sequence `after`."""
     for run in runs_of_host(
         installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
     ):

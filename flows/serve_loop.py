@@ -1,29 +1,30 @@
 """Loops of `standfast serve`: incidents, alarms, time stamps, settings.
 
-Every decision is in the use-cases: this process may be killed at any moment, and another one, or
-the command line, continues from the ledger.
+All decisions are made in the use-cases. So this process may be killed at any moment, and another
+process, or the command line, continues from the ledger.
 
 Rules
-- Resuming an incident needs only the ledger: it works while Prefect starts or is down. Prefect is
-  started in another thread, never in the loop.
-- Without new events, a tick reads one row of the ledger and writes nothing: the sequence of the
-  newest audit event shows whether everything was processed. Work that becomes due only by time is
-  checked every ten seconds.
+- Resuming an incident needs only the ledger, so it works while Prefect starts or is down. Prefect
+  is started in another thread, never in the loop.
+- A tick is one pass of the loop. Without new events, a tick reads one row of the ledger and writes
+  nothing: the sequence of the newest audit event shows whether everything was processed. Work that
+  becomes due only by time is checked every ten seconds.
 - The work on an incident that this process opened begins at once, without waiting for the next
   tick.
-- An incident runs with the current configuration file: a directory that was added since this
-  process began is used. Everything else needs a restart.
+- An incident runs with the current configuration file. So a directory of accounts that was added
+  since this process began is used. Every other change of the configuration needs a restart.
 - Alarms are sent in their own thread, because a mail server may be slow. Time stamps for sealed
   evidence are requested in another thread, because an authority may be slow too, with growing
   delays after failures.
-- The loop waits for a ledger that does not answer: a response must survive its restart.
-- Each backup, verification, drill and retention run of this host that ends is one log line, and a
-  warning if it is incomplete.
+- If the ledger does not answer, the loop waits for it, so that a restart of the database does not
+  end a response.
+- Each backup, verification, drill and retention run of this host that ends has one log line, which
+  is a warning if the run is incomplete.
 - The other parts of `serve`, such as HTTP, have their own threads. They share only the ledger with
   the loop; the loop and these parts do not wait for each other.
-- A process with a role (`roles.py`) does only a part of this.
-- SIGTERM and SIGINT end it within seconds. Running work is recorded in the ledger as begun, and the
-  next runner finds out how it ended.
+- A process with a role (`roles.py`) does only the part of this work that belongs to its role.
+- SIGTERM and SIGINT end the process within seconds. Running work is recorded in the ledger as
+  begun, and the next runner looks up its outcome.
 """
 
 import logging
@@ -51,9 +52,9 @@ from standfast.usecases.incidents.lifecycle import advance
 from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
-LOOK_SECONDS = 10.0  # for events caused by time: an ended wait, a dead runner
-WATCH_SECONDS = 300.0  # for dead runs, missed backups, a signed head
-BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
+LOOK_SECONDS = 10.0  # between checks for work that is due by time: an ended wait, a dead runner
+WATCH_SECONDS = 300.0  # between checks for dead runs and missed backups, and signed heads
+EXTEND_LEASE_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
 _END_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.5
@@ -115,7 +116,7 @@ class Serving:
     _logged: int = -1  # the newest event whose ended runs are in the log
     _looked_at: float = float("-inf")
     _watched_at: float = float("-inf")
-    _beaten_at: float = float("-inf")
+    _lease_extended_at: float = float("-inf")
     _missed: frozenset[str] = frozenset()
     _stale: frozenset[str] = frozenset()
     _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
@@ -127,10 +128,10 @@ class Serving:
         """Serve until `stop` is set."""
         runners = self.installation.ledger.runners
         token = runners.register(None, self.role.way, self.installation.clock())
-        self._beaten_at = time.monotonic()
+        self._lease_extended_at = time.monotonic()
         if self.scheduling is not None:
             self.scheduling.begin()
-        threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
+        threading.Thread(target=self._notify_people, name="alarms", daemon=True).start()
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
         if self.role.responds and self.installation.config.custody.timestamp is not None:
             stamps.start()
@@ -155,7 +156,10 @@ class Serving:
             runners.retire(token, None, self.installation.clock())
 
     def begin_work(self, incident: str) -> None:
-        """Run an incident that was opened here at once; for any thread."""
+        """Begin the work on an incident that this process opened.
+
+        Any thread may call it.
+        """
         self._opened.put(incident)
         self._woken.set()
 
@@ -172,11 +176,11 @@ class Serving:
         now = time.monotonic()
         try:
             self._begin_opened()
-            if now - self._beaten_at >= BEAT_SECONDS:
+            if now - self._lease_extended_at >= EXTEND_LEASE_SECONDS:
                 self.installation.ledger.runners.extend_lease(
                     token, None, self.installation.clock()
                 )
-                self._beaten_at = now
+                self._lease_extended_at = now
             if self.role.watches and now - self._watched_at >= WATCH_SECONDS:
                 self._watched_at = now
                 self._watch()
@@ -191,15 +195,15 @@ class Serving:
                 self._again.clear()
                 if self.role.responds:
                     _, troubles = resume_incidents(self.installation, "serve", self._respond)
-                    self._tell_once("; ".join(troubles))
+                    self._warn_once("; ".join(troubles))
         except StandfastError as error:
             self._again.set()
-            self._tell_once(str(error))
+            self._warn_once(str(error))
         except Exception as error:
             # Log only the class: the text of a foreign error may contain an account. The loop
             # continues, because it must resume the next incident.
             self._again.set()
-            self._tell_once(f"unexpected {type(error).__name__}")
+            self._warn_once(f"unexpected {type(error).__name__}")
 
     def _begin_opened(self) -> None:
         with suppress(queue.Empty):
@@ -213,7 +217,7 @@ class Serving:
             self.installation,
             "serve",
             self._respond,
-            self._ring,
+            self._queue_alarm,
             only_drills=self.role.only_drills,
         )
         for kind, subject in outcome.died:
@@ -231,16 +235,16 @@ class Serving:
                 {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
             )
 
-    def _ring(self, installation: Installation, alarm: Alarm, way: str) -> bool:
+    def _queue_alarm(self, installation: Installation, alarm: Alarm, way: str) -> bool:
         """Queue an alarm for the thread that notifies people; return False.
 
-        The result is not known yet, so the next watch repeats the alarm.
+        False means that nobody was notified yet. So the next watch raises the alarm again.
         """
         with suppress(queue.Full):
             self._alarms.put_nowait(alarm)
         return False
 
-    def _tell_people(self) -> None:
+    def _notify_people(self) -> None:
         while True:
             alarm = self._alarms.get()
             try:
@@ -286,7 +290,8 @@ class Serving:
     def _respond(self, installation: Installation, incident: str, way: str) -> None:
         """Run an incident in a thread of its own, unless one runs it already.
 
-        Without the role, leave it to a process that responds: it sees the event in the ledger.
+        If this process does not have the role, do nothing: a process with the role finds the event
+        in the ledger.
         """
         if not self.role.responds:
             return
@@ -366,7 +371,7 @@ class Serving:
         if left:
             log.warning("%d incidents were running; the next runner resumes them", left)
 
-    def _tell_once(self, trouble: str) -> None:
+    def _warn_once(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             log.warning("%s", trouble)
         self._trouble = trouble

@@ -32,7 +32,7 @@ _MORE = {True: " with this role", False: "; roles apart need serve.prefect"}
 
 @contextmanager
 def _logging_to_stderr(lines: logging.Formatter) -> Iterator[None]:
-    """Log only our own lines: those of other libraries may contain an address."""
+    """Log only Standfast's lines: lines of libraries may contain an address."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(lines)
     ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
@@ -50,11 +50,12 @@ def _logging_to_stderr(lines: logging.Formatter) -> Iterator[None]:
 
 @contextmanager
 def _only_one_here(installation: Installation, role_name: str | None) -> Iterator[None]:
-    """Hold the lock of the only `serve` of a machine; the kernel releases it.
+    """Lock `serve` on this machine; raise Refused if another process has it.
 
-    Two processes would each start a Prefect server in the same folder, and back up everything
-    twice. With the Prefect of a site, each role has its process. Root is refused if another user
-    owns the installation: files of root in the installation would not be accessible to that user.
+    Without the lock, two processes would each start a Prefect server in the same folder, and back
+    up everything twice. With the Prefect of a site, each role has a lock and a process. The kernel
+    releases the lock when the process ends. Root is refused if another user owns the installation,
+    because that user could not read files that root creates there.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:

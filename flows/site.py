@@ -4,10 +4,11 @@ Rules
 - The queue `host:NAME` has the runs of one host: its backups, and the rest of its schedule. Any
   worker may take a run of `response`, and any drill machine a run of `drill`. The flow uses the
   configuration of the host that takes the run.
-- Missing objects are created. Existing ones are never changed, so limits that operators set remain.
+- Missing objects are created. Existing objects are never changed, so limits that operators set
+  remain.
 - A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
-  crashed backup starts again on its host; the lock of its set prevents two at once. A run that was
-  assigned and did not begin within three minutes is assigned again.
+  crashed backup starts again on its host; the lock of its set prevents two backups at once. A run
+  that was assigned and did not begin within three minutes is assigned again.
 - If the queue of a host is not ready, another host checks the workers after five minutes. It checks
   their heartbeats, because after an outage of Redis the queues of running workers may stay not
   ready.

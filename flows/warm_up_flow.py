@@ -1,7 +1,7 @@
-"""A flow that only reads, to load modules before the first response.
+"""Flow that only reads, to load modules before the first response.
 
-The first call in a process loads as much as the import of Prefect. The thread that supervises
-Prefect calls it.
+The first call of a flow in a process loads as much code as the import of Prefect. The thread that
+supervises Prefect calls this flow.
 """
 
 from prefect import flow

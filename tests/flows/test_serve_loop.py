@@ -299,7 +299,7 @@ def test_time_triggered_work_is_found_next_tick(
 
 
 def test_idle_loop_reads_one_row_a_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOOK_SECONDS", "WATCH_SECONDS", "BEAT_SECONDS"):
+    for name in ("LOOK_SECONDS", "WATCH_SECONDS", "EXTEND_LEASE_SECONDS"):
         monkeypatch.setattr(serve_module, name, 3600.0)
     config_file = furnish_with_incidents(tmp_path)
     statements: list[str] = []  # of the loop, not of this thread
