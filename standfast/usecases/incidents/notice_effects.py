@@ -94,7 +94,7 @@ def render_step_notice(
     context: dict[str, Json] = {
         name: value
         for name, value in known.items()
-        if name in template.variables and not template.variables[name].unfit(value)
+        if name in template.variables and not template.variables[name].problem_of(value)
     }
     context |= cast("JsonObject", arguments.get("context") or {})
     context |= otherwise or {}
