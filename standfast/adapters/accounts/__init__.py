@@ -16,21 +16,21 @@ Promises
   what it cannot restore.
 - `undo` restores `order.prior` and nothing else: an account that was disabled before stays
   disabled.
-- An order with a prior state applies to the account that the state was read from, not to whichever
-  account has the name now. If the name now belongs to another account, and the `identity` fields
-  differ, every order is refused, including a proof. An order without a prior state applies to the
-  account of that name.
+- An order with a prior state applies to the account that the state was read from. If the name
+  belongs to another account by now, its `identity` fields differ, and every order is refused,
+  including a proof. An order without a prior state applies to the account of that name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
 - `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
   still admits its holder.
-- An act that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
-  An act that may have happened (time-out after sending, lost connection) is UNKNOWN. Only declared
-  errors escape.
+- A change that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
+  A change that may have happened (time-out after sending, lost connection) is UNKNOWN. Only errors
+  that Standfast declares are raised.
 - `second_factors` reports which accounts can sign in without a second factor, privileged ones
   first, with a bounded number of requests, and whether the list is complete. It changes nothing. A
   directory without second factors raises `Unsupported`.
-- A verb that a provider cannot do raises `Unsupported` when it is planned, and is never skipped.
+- A verb that a provider does not support raises `Unsupported` when it is planned; it is never
+  skipped.
 - Messages and reasons contain no account name, no secret, and no text of a server.
 - Two names mean one account if `canonical` returns the same for both; it sends no request.
 """
@@ -110,11 +110,11 @@ class Connector(ABC):
         return states
 
     def shortcomings(self) -> list[str]:
-        """Return the rights that our account lacks for the promises above.
+        """Return the rights that the configured credential lacks for the promises.
 
-        Raises `Unavailable` if nothing could be read. The result is empty if the provider does not
-        report the rights of the configured credential; an empty result is therefore no proof of
-        sufficient rights.
+        Raises `Unavailable` if nothing could be read. The result is also empty if the provider does
+        not report the rights of the credential. So an empty result does not prove sufficient
+        rights.
         """
         return []
 
@@ -161,7 +161,7 @@ class Connector(ABC):
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
         """Call the provider; an unexpected error makes every order UNKNOWN.
 
-        An unexpected error in `prove` makes them FAILED, because a proof changes nothing.
+        In `prove`, an unexpected error makes every order FAILED, because a proof changes nothing.
         """
         if verb not in self.verbs:
             raise Unsupported(f"directory {self.name!r}: cannot {verb}. Plan the step without it.")

@@ -12,8 +12,8 @@ Rules
 - Issued Kerberos tickets cannot be cleared. There is no `revoke`.
 - The prior state is the value of the bit. If an account was disabled before, neither its bit nor
   its password is changed.
-- Built-in accounts (krbtgt, Administrator), and accounts over which our account has no rights, are
-  refused; a look-up before the lock reports that.
+- Built-in accounts (krbtgt, Administrator) are refused, and so are accounts over which the
+  connector's own account has no rights. A look-up before the lock reports both.
 """
 
 import re
@@ -122,7 +122,7 @@ class ActiveDirectory(LdapConnector):
         )
 
     def _prove_locked(
-        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, bounded_call: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         return proven(
             order, Proof.READ_BACK, "issued tickets and open connections are valid until they end"

@@ -5,12 +5,13 @@ profile by a profile without queues, and sets the agent's status. Calls go throu
 `base.aws_client`.
 
 Rules
-- Connect has no "disabled", and a user must have a security profile: a profile that grants nothing
-  is created, and is verified before use. A user that has only this profile counts as disabled.
+- Connect has no "disabled", and a user must have a security profile. So an administrator creates a
+  profile that grants nothing, and the connector verifies it before use. A user that has only this
+  profile counts as disabled.
 - No operation ends a session: an open browser page loses its rights when it is reloaded, and a
   contact in progress continues. The plan says so.
-- Connect's search index is updated with a delay: only the id is taken from a search, and the state
-  is read with `DescribeUser`.
+- Connect's search index is updated with a delay. So only the id is taken from a search, and the
+  state is read with `DescribeUser`.
 - Connect accepts two requests a second for each operation, in bursts of at most five, for the whole
   AWS account. The connector stays within that limit, so that reading many agents is not refused.
 - The status is not restored: the agent chooses it at the next sign-in.
@@ -156,7 +157,8 @@ class AmazonConnect(PerAccountConnector):
         ours: dict[str, object] = {"security_profiles": [self._settings.no_access_security_profile]}
         if self._settings.no_contacts_routing_profile is not None:
             ours["routing_profile"] = self._settings.no_contacts_routing_profile
-        # A repeated lock removes no rights that the agent should have.
+        # If the agent was disabled before the lock, the undo grants nothing, and no check is
+        # needed.
         is_theirs = prior.get("enabled") and any(
             account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
         )
@@ -170,7 +172,7 @@ class AmazonConnect(PerAccountConnector):
     def _set_profiles(
         self, account: Account, profiles: Sequence[str], routing: str | None, deadline: Deadline
     ) -> bool:
-        """Set the profiles that differ; return whether any did."""
+        """Set the profiles that differ; return whether any profile differed."""
         changed = False
         if account.prior["security_profiles"] != profiles:
             self._act(

@@ -10,8 +10,8 @@ Rules
 - Temporary credentials and console sessions outlive a key. A second policy denies every temporary
   credential that was issued before the lock (`aws:TokenIssueTime`). This policy stays after the
   undo, and does not affect newer credentials.
-- The time of a lock is in the statement id of its policy, so that a later call can check whether
-  the second policy is from after the lock.
+- The time of a lock is in the statement id of its policy. So a later call can check whether the
+  second policy was set after the lock.
 - IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
   yet.
 - Second factors are read from the credential report, which AWS renews at most every four hours.
@@ -61,7 +61,7 @@ _CREDENTIALS = (
 
 
 def lock_policy(now: datetime) -> str:
-    """Return the policy that denies everything; its id contains the time."""
+    """Return the policy that denies everything; its statement id has the time."""
     return _policy({"Sid": f"StandfastLocked{_compact(now)}"})
 
 

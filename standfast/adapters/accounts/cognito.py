@@ -116,7 +116,7 @@ class Cognito(PerAccountConnector):
         mode = pool.get("MfaConfiguration", "OFF")
         if mode == "ON":
             return SecondFactors(without=())
-        names = self._who_may_sign_in(until)
+        names = self._users_that_can_sign_in(until)
         if mode == "OFF":
             listed = list(islice(names, MOST_LISTED + 1))
             return count_second_factors(
@@ -134,7 +134,7 @@ class Cognito(PerAccountConnector):
 
     # Requests to Cognito.
 
-    def _who_may_sign_in(self, until: Deadline) -> Iterator[str]:
+    def _users_that_can_sign_in(self, until: Deadline) -> Iterator[str]:
         after: dict[str, str] = {}
         while True:
             page = (

@@ -7,19 +7,19 @@ Rules
   application does not support continuous access evaluation. The plan says so.
 - `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
   after the undo.
-- A user that is synchronised from on premises is enabled again by the next synchronisation: the
-  result says to lock the user on premises too.
-- The answer must contain the requested name: Graph also finds users by id.
-- Second factors are those of the registration report: enabled users only, sometimes hours old, and
-  only with Entra ID P1. A guest's factor is registered in the home tenant, so the report does not
-  have it.
+- A user that is synchronised from on premises is enabled again by the next synchronisation. So the
+  result asks a person to lock the user on premises too.
+- The answer must contain the requested name, because Graph also finds users by id.
+- Second factors are read from the registration report. It has enabled users only, may be hours old,
+  and needs Entra ID P1. A guest's factor is registered in the guest's home tenant, so the report
+  does not have it.
 """
 
 from collections.abc import Sequence
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
+from standfast.adapters.accounts.base.http_connector import HttpConnector, invalid_answer, segment
 from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
@@ -85,7 +85,7 @@ class Entra(HttpConnector):
         while True:
             page = self._get(_REPORT, until, query)
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
-                raise garbled()
+                raise invalid_answer()
             for user in page["value"]:
                 if user["isMfaRegistered"] is not False:
                     continue  # Graph may ignore the filter
@@ -112,12 +112,12 @@ class Entra(HttpConnector):
         if user is None:
             return None
         if not isinstance(user, dict):
-            raise garbled()
+            raise invalid_answer()
         account_id, name = user.get("id"), user.get("userPrincipalName")
         if not isinstance(name, str) or not isinstance(account_id, str):
-            raise garbled()
+            raise invalid_answer()
         if account_id in ("", ".", ".."):
-            raise garbled()
+            raise invalid_answer()
         enabled = user.get("accountEnabled")
         account = Account(
             id=account_id,

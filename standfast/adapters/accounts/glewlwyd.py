@@ -4,11 +4,11 @@ It uses the `enabled` flag, the browser sessions, and the refresh tokens of Glew
 Connect plugin. `base.oauth_token_revocation` revokes and probes known access tokens.
 
 Rules
-- Glewlwyd replaces a user as a whole (PUT): the record that was read is sent back with one field
+- Glewlwyd replaces a user as a whole (PUT). So the record that was read is sent back with one field
   changed.
 - The browser sessions and refresh tokens of a disabled user become valid again when the user is
-  enabled, and a refresh token works even while disabled. Each is therefore ended by its hash, and
-  those that remain are counted by reading the lists again.
+  enabled, and a refresh token works even while its user is disabled. So each session and token is
+  ended by its hash, and the lists are read again to count those that remain.
 - Glewlwyd's API keys permit the administration of users, not of sessions: the connector signs in
   with an administrator's name and password, and signs in again when the administrator's session has
   expired.
@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
+from standfast.adapters.accounts.base.http_connector import HttpConnector, invalid_answer, segment
 from standfast.adapters.accounts.base.oauth_token_revocation import (
     ProbeResult,
     known_tokens,
@@ -142,7 +142,7 @@ class Glewlwyd(HttpConnector):
         if person is None:
             return None
         if not isinstance(person, dict) or not isinstance(person.get("username"), str):
-            raise garbled()
+            raise invalid_answer()
         return person if self.canonical(person["username"]) == self.canonical(name) else None
 
     def _set_enabled(self, username: str, is_enabled: bool, deadline: Deadline) -> bool:
@@ -180,7 +180,7 @@ class Glewlwyd(HttpConnector):
                 )
             for item in page:
                 if not isinstance(item, dict) or not isinstance(item.get(key), str):
-                    raise garbled()
+                    raise invalid_answer()
                 if item.get("enabled") is not False:
                     found.append(item[key])
             if len(page) < _PAGE:

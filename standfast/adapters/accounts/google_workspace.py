@@ -8,7 +8,8 @@ Rules
   description).
 - OAuth tokens and application-specific passwords outlive a sign-out, so each is deleted, and the
   lists are read again. Browser sessions cannot be counted.
-- The service account acts for an administrator (domain-wide delegation), whose rights limit ours.
+- The service account acts for an administrator (domain-wide delegation), and has only the
+  administrator's rights.
 - The answer must contain the requested address, as the primary one or an alias.
 - Second factors are Google's own; users that sign in with another provider (SAML) may have a factor
   there.
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
+from standfast.adapters.accounts.base.http_connector import HttpConnector, invalid_answer, segment
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
     ProviderRefused,
@@ -133,7 +134,7 @@ class GoogleWorkspace(HttpConnector):
             page = self._get("/users", until, query)
             users = page.get("users", []) if isinstance(page, dict) else None
             if not isinstance(page, dict) or not isinstance(users, list):
-                raise garbled()
+                raise invalid_answer()
             for user in users:
                 if _account(user).is_enabled is not False:
                     has_factor = user.get("isEnrolledIn2Sv")
@@ -144,7 +145,7 @@ class GoogleWorkspace(HttpConnector):
             if not isinstance(after, str) or len(seen) >= MOST_LISTED:
                 return count_second_factors(seen, is_whole=not after)
             if after == query.get("pageToken"):
-                raise garbled()
+                raise invalid_answer()
             query["pageToken"] = after
 
     # Requests to Google.
@@ -156,7 +157,7 @@ class GoogleWorkspace(HttpConnector):
             return None
         user = self._get(path, deadline)
         if user is not None and not isinstance(user, dict):
-            raise garbled()
+            raise invalid_answer()
         return user
 
     def _sign_out(self, account: Account, deadline: Deadline) -> None:
@@ -183,11 +184,11 @@ class GoogleWorkspace(HttpConnector):
         found = self._get(path, deadline)
         items = found.get("items", []) if isinstance(found, dict) else []
         if not isinstance(items, list):
-            raise garbled()
+            raise invalid_answer()
         try:
             return [segment(str(item[key])) for item in items]
         except (TypeError, KeyError, ValueError):
-            raise garbled() from None
+            raise invalid_answer() from None
 
     def _set_suspended(self, account: Account, is_suspended: bool, deadline: Deadline) -> bool:
         if account.prior["suspended"] is is_suspended:
@@ -204,7 +205,7 @@ class GoogleWorkspace(HttpConnector):
 def _account(user: Mapping[str, object]) -> Account:
     account_id, suspended = user.get("id"), user.get("suspended", False)
     if not isinstance(account_id, str) or account_id in ("", ".", ".."):
-        raise garbled()
+        raise invalid_answer()
     name = str(user.get("primaryEmail"))
     if not isinstance(suspended, bool):
         return Account(id=account_id, is_enabled=None, prior={"suspended": None}, name=name)

@@ -11,8 +11,8 @@ Rules
 - The prior state is `{"uid", "born", "locked", "expires"}`. An undo finds the account by the uid,
   which a rename does not change, and restores `locked` and `expires` only. If several names have
   the same uid, the undo applies to the name that was locked.
-- A uid can be reassigned too: an account is the same as before only if its home was created at the
-  same time (`born`). If that time is not known, the name must be the same as well. Any other
+- A uid can be reassigned too. So an account counts as the same only if its home was also created at
+  the same time (`born`). If that time is not known, the name must be the same instead. Any other
   account is neither locked, proven nor unlocked.
 - An undo never postpones an expiry day that another administrator set after the lock.
 - A name that could not be in a line of /etc/passwd matches no account.
@@ -161,9 +161,9 @@ class _Account:
         return self.expires == _NEVER or int(self.expires) > today
 
     def ends_sooner_by_others(self, expires: str) -> bool:
-        """Return whether `expires` would postpone a day that others set.
+        """Return whether `expires` is later than a day that others set.
 
-        The day must have been set after the lock.
+        A day counts if it was set after the lock.
         """
         if self.expires in (_NEVER, _LOCKED, expires):
             return False
@@ -194,24 +194,24 @@ class LinuxConnector(PooledConnector[Talk]):
         return [self._state(name, _look(connection, name)) for name in names]
 
     def _lock_on(
-        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Talk, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
-        return [self._change_one("lock", connection, errand, order) for order in orders]
+        return [self._change_one("lock", connection, bounded_call, order) for order in orders]
 
     def _revoke_on(
-        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Talk, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
-        return [self._change_one("revoke", connection, errand, order) for order in orders]
+        return [self._change_one("revoke", connection, bounded_call, order) for order in orders]
 
     def _prove_on(
-        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Talk, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         return [self._prove_one(connection, order) for order in orders]
 
     def _undo_on(
-        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Talk, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
-        return [self._undo_one(connection, errand, order) for order in orders]
+        return [self._undo_one(connection, bounded_call, order) for order in orders]
 
     # One account.
 
@@ -232,7 +232,7 @@ class LinuxConnector(PooledConnector[Talk]):
             obstacle=_OBSTACLES[account.obstacle],
         )
 
-    def _change_one(self, verb: str, talk: Talk, errand: BoundedCall, order: Order) -> Result:
+    def _change_one(self, verb: str, talk: Talk, bounded_call: BoundedCall, order: Order) -> Result:
         before = _look(talk, order.target)
         if before is None:
             return refused(order, ABSENT)
@@ -240,7 +240,7 @@ class LinuxConnector(PooledConnector[Talk]):
             return refused(order, SOMEONE_ELSE)
         if before.obstacle != "-":
             return refused(order, _OBSTACLES[before.obstacle])
-        errand.begin(order.token)
+        bounded_call.begin(order.token)
         after = _read(talk.ask(verb, order.target, str(before.uid)))
         if after is None:
             return refused(order, ABSENT)
@@ -264,7 +264,7 @@ class LinuxConnector(PooledConnector[Talk]):
             return failed(order, "the account is locked, but has a process. Lock it again.")
         return proven(order, Proof.SESSIONS_GONE)
 
-    def _undo_one(self, talk: Talk, errand: BoundedCall, order: Order) -> Result:
+    def _undo_one(self, talk: Talk, bounded_call: BoundedCall, order: Order) -> Result:
         prior = _prior(order.prior)
         if prior is None or order.prior is None:
             return refused(order, PRIOR_UNKNOWN)
@@ -282,7 +282,7 @@ class LinuxConnector(PooledConnector[Talk]):
             return refused(order, _ENDS_SOONER)
         if before.obstacle != "-":
             return refused(order, _OBSTACLES[before.obstacle])
-        errand.begin(order.token)
+        bounded_call.begin(order.token)
         after = _read(talk.ask("undo", before.name, str(uid), "1" if was_locked else "0", expires))
         if after is None:
             return refused(order, ABSENT)

@@ -5,11 +5,11 @@ It suspends and unsuspends users, and clears sessions with their OAuth tokens.
 Rules
 - Users are suspended, never deactivated: deactivation removes their applications and cannot be
   undone.
-- Okta suspends only ACTIVE users. For any other user that could still sign in (LOCKED_OUT,
-  RECOVERY, PASSWORD_EXPIRED, …) the sessions are ended, and the lock is declined with the reason.
+- Okta suspends only ACTIVE users. For any other user that may sign in later (LOCKED_OUT, RECOVERY,
+  PASSWORD_EXPIRED, …) the sessions are ended, and the lock is REFUSED with the reason.
 - Sessions are cleared with `oauthTokens=true`; otherwise refresh tokens would stay valid.
-- The answer must contain the requested login: Okta also finds users by id and by the short name,
-  and `me` is the owner of our own token.
+- The answer must contain the requested login, because Okta also finds users by id and by the short
+  name, and `me` is the owner of the connector's token.
 - Second factors are queried with one request a user. Recognizing administrators would need an
   additional scope, which is not requested. A security question is not a second factor: it is
   knowledge, like a password.
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
-from standfast.adapters.accounts.base.http_connector import HttpConnector, garbled, segment
+from standfast.adapters.accounts.base.http_connector import HttpConnector, invalid_answer, segment
 from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import (
@@ -118,7 +118,7 @@ class Okta(HttpConnector):
             )
 
         return query_second_factors(
-            self._who_may_sign_in(until, logins),
+            self._users_that_can_sign_in(until, logins),
             has_factor,
             self.limits,
             name_of=logins.__getitem__,
@@ -126,7 +126,7 @@ class Okta(HttpConnector):
 
     # Requests to Okta.
 
-    def _who_may_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
+    def _users_that_can_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
         """Yield the ids of users that can sign in, page by page on demand.
 
         `logins` receives their names.
@@ -136,7 +136,7 @@ class Okta(HttpConnector):
             answer = self._ask("GET", "/api/v1/users", until, params=query)
             users = self._read_json(answer)
             if not isinstance(users, list):
-                raise garbled()
+                raise invalid_answer()
             for account, login in map(_read_user, users):
                 if account.prior["status"] not in (*_DISABLED, "STAGED"):
                     logins[account.id] = login
@@ -174,10 +174,10 @@ def _read_user(user: object) -> tuple[Account, str]:
     profile = user.get("profile") if isinstance(user, dict) else None
     login = profile.get("login") if isinstance(profile, dict) else None
     if not isinstance(user, dict) or not isinstance(login, str):
-        raise garbled()
+        raise invalid_answer()
     account_id, status = user.get("id"), user.get("status")
     if not isinstance(account_id, str) or account_id in ("", ".", ".."):
-        raise garbled()
+        raise invalid_answer()
     known = status if status in _STATUSES else None
     can_be_suspended = known in ("ACTIVE", *_DISABLED)
     obstacle = f"Okta suspends only ACTIVE accounts, and this account is {known or 'not'}"

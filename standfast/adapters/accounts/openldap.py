@@ -3,16 +3,16 @@
 A lock is the attribute `pwdAccountLockedTime`.
 
 Rules
-- A lock is the value 000001010000Z: locked until an administrator unlocks it (draft
-  behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock: prove the lock
-  again after a reset.
-- A lock ends no open connection. With `monitor`, open connections are counted, and a proof waits
-  until there is none. They are connections to the directory itself: sessions of applications are
-  not visible, so the level is `connections_gone`.
+- A lock is the value 000001010000Z, which means locked until an administrator unlocks the account
+  (draft behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock, so the lock
+  must be proven again after a reset.
+- A lock ends no open connection. With `monitor`, open connections to the directory are counted, and
+  a proof fails while there is one. Sessions of applications are not visible, so the proof level is
+  `connections_gone`.
 - The prior state is the previous values. An undo writes exactly these values: a temporary lock
   after failed sign-ins is restored with its start time.
-- A new password leaves this host as its hash, so that the server never stores or logs it
-  unencrypted. The same modify operation writes the lock again.
+- Only the hash of a new password leaves this host, so that the server never stores or logs the
+  password unencrypted. The same modify operation writes the lock again.
 - A proof also tests the server: for a wrong password it must report "account locked". A policy
   without pwdLockout ignores the lock silently, and this test detects it.
 """
@@ -93,7 +93,7 @@ class OpenldapConnector(LdapConnector):
         return lacking
 
     def _prove_locked(
-        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, bounded_call: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         if self._live_sessions(connection, entry):
             return failed(
@@ -101,7 +101,7 @@ class OpenldapConnector(LdapConnector):
                 "the account is locked, but a connection is still open. End it at its client, or "
                 "by the directory (idle time-out, restart).",
             )
-        seconds = errand.deadline.left_seconds()
+        seconds = bounded_call.deadline.left_seconds()
         if not is_reported_locked(self._server, entry.dn, secrets.token_hex(16), seconds):
             return proven(
                 order,

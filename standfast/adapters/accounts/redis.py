@@ -4,11 +4,11 @@ Rules
 - `ACL SETUSER` creates a missing user: only a user that was just read is changed.
 - A lock and an undo change on and off only: passwords, keys and commands stay. The prior state is
   `{"on"}`.
-- A new password leaves this host as its SHA-256, and replaces all others.
+- Only the SHA-256 of a new password leaves this host; it replaces all passwords of the user.
 - After a change the server is asked to write its ACL file. A server without an ACL file loses the
   lock when it restarts, and each result says so.
-- `default`, which is used by every connection without a user of its own, and our own user are
-  refused.
+- The user `default`, with which every connection without another user signs in, is refused. So is
+  the connector's own user.
 """
 
 import hashlib
@@ -65,8 +65,8 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         connection.disconnect()
 
     def _users(self, connection: Connection, names: Sequence[str]) -> Mapping[str, _User]:
-        askable = [name for name in dict.fromkeys(names) if is_text(name)]
-        flags = {name: _flags(_ask(connection, "ACL", "GETUSER", name)) for name in askable}
+        valid_names = [name for name in dict.fromkeys(names) if is_text(name)]
+        flags = {name: _flags(_ask(connection, "ACL", "GETUSER", name)) for name in valid_names}
         live = _live(connection) if any(flag is not None for flag in flags.values()) else Counter()
         return {
             name: _User(name=name, is_enabled=b"on" in flag, live_sessions=live[name])
@@ -89,10 +89,15 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         return _save(connection) if enabled else ""
 
     def _end_sessions(
-        self, connection: Connection, errand: BoundedCall, users: Sequence[_User], *, is_final: bool
+        self,
+        connection: Connection,
+        bounded_call: BoundedCall,
+        users: Sequence[_User],
+        *,
+        is_final: bool,
     ) -> None:
         end_sessions(
-            errand,
+            bounded_call,
             [user.name for user in users],
             live=lambda: _live(connection),
             end=lambda name: _ask(connection, "CLIENT", "KILL", "USER", name),
@@ -122,7 +127,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         ]
 
     def _undo_on(
-        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Connection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = self._users(connection, [order.target for order in orders])
         changes = {
@@ -133,7 +138,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
             and _prior_flag(order) not in (None, users[order.target].is_enabled)
         }
         if changes:
-            errand.begin()
+            bounded_call.begin()
         for name, is_on in changes.items():
             _ask(connection, "ACL", "SETUSER", name, "on" if is_on else "off")
         note = _save(connection) if changes else ""
@@ -216,7 +221,7 @@ def _passwords(connection: Connection, name: str) -> list[bytes]:
 
 
 def _flags(answer: Any) -> list[bytes] | None:
-    """Parse the answer of `ACL GETUSER`; empty if there is no such user.
+    """Return the flags in the answer of `ACL GETUSER`; None without the user.
 
     The answer has names and values in turn.
     """

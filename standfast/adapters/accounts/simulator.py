@@ -8,7 +8,7 @@ Rules
   calls.
 - A lock disables an account and ends its sessions; an undo enables it and restores no session.
 - An account keeps its id when it is renamed. Simulators that are built from equal arguments have
-  equal ids: an exercise that waited for people builds its simulators again.
+  equal ids, because an exercise that waited for people builds its simulators again.
 - A fault affects one order once, in the scripted order. Its consequences are exact (`Fault`), so a
   test can distinguish a lost answer from a lost request.
 - Safe for many threads: a runner calls it from as many workers as `limits` allows.
@@ -58,8 +58,8 @@ class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
     `accounts` maps each name to whether it is enabled; `passwords` maps names to their passwords.
-    `factors` says which accounts have a second factor; without it the simulator does not support
-    them.
+    `factors` maps names to whether they have a second factor; without it, the simulator has no
+    second factors.
     """
 
     proof = Proof.REFUSED
@@ -166,7 +166,7 @@ class SimulatedConnector(Connector):
             self._faults.extend([(verb, target, fault)] * times)
 
     def go_away(self) -> None:
-        """Stop answering: `observe` raises, and every order is FAILED for now."""
+        """Stop answering: `observe` raises, and every order is FAILED."""
         with self._guard:
             self._is_away = True
 

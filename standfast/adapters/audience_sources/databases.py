@@ -1,9 +1,9 @@
 """Audiences from queries on PostgreSQL and MariaDB servers.
 
 Rules
-- The role may only read: a role that could write is refused, so that a wrong or changed query can
-  damage nothing. The query runs in a read-only transaction nevertheless.
-- One statement, one result: both drivers are prevented from sending a second statement.
+- A role that could write is refused, so that a wrong or changed query can damage nothing. The query
+  also runs in a read-only transaction.
+- A query is one statement; both drivers are prevented from sending a second statement.
 - The server cancels a statement after `timeout_seconds`. Rows are fetched a page at a time.
 - The server's messages are not repeated: they may quote a customer.
 """
@@ -58,7 +58,7 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; its columns have our names, and others become slots.
+    """Run one SELECT; columns have the names of an audience, others are slots.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
     Unavailable if the server does not answer.
@@ -75,7 +75,7 @@ def postgresql_suppressed(options: DatabaseOptions, query: str) -> dict[str, str
 
 
 def mariadb_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT on MariaDB; as `postgresql_audience`."""
+    """Run one SELECT on MariaDB, like `postgresql_audience`."""
     with _mariadb(options, query) as (names, rows):
         check_columns(names)
         return gather(text_rows(names, rows), rules)

@@ -1,10 +1,11 @@
 """Audiences and suppression lists from CSV files and SQLite queries.
 
 Rules
-- A row that cannot be read is rejected alone. A file whose rows cannot be separated (a quote that
-  is never closed) is refused as a whole, because the next row might be the text of a customer.
-- A suppression list is read completely or not at all: the person of an unreadable entry would be
-  contacted.
+- A row that cannot be read is rejected alone. If the rows of a file cannot be separated (a quote
+  that is never closed), the file is refused as a whole, because the next row might be the text of a
+  customer.
+- A suppression list is read completely or not at all, because the person of an unreadable entry
+  would be contacted.
 - Files are opened for reading. The query runs under an authorizer that permits reading only, and is
   cancelled after a time limit.
 """
@@ -93,7 +94,7 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run one SELECT on SQLite; columns have our names, others become slots.
+    """Run one SELECT on SQLite; columns have audience names, others are slots.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the
@@ -192,8 +193,8 @@ def _selected(
 ) -> Iterator[tuple[Iterator[tuple[object, ...]], list[str]]]:
     """Run a read-only query; yield its rows and the names of its columns.
 
-    Only the time of the database counts towards the limit: the processing of a long audience may
-    take longer.
+    Only the time of the database counts towards the limit, because the processing of a long
+    audience may take longer.
     """
     watch = _Watch(timeout_seconds, monotonic)
     try:

@@ -17,7 +17,7 @@ def scim_audience(
     *,
     includes_disabled: bool = False,
 ) -> Audience:
-    """Return users with a mail address: the primary one, else the first one.
+    """Return the audience of users, by their primary or else first address.
 
     The key is the user's id, and the language is `preferredLanguage` or `locale`. Disabled accounts
     are rejected with that reason unless they are included.

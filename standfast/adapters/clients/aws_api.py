@@ -4,7 +4,7 @@ Evidence sources keep answers as AWS sent them, and the SDK returns them only pa
 signs the requests, and our own client sends them.
 
 Rules
-- Errors contain at most AWS's error code, never its message: that contains account names.
+- Errors contain at most AWS's error code and never its message, which contains account names.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Persistent connections to a server; a dead one is replaced once.
+"""Persistent connections to a server; a dead connection is replaced once.
 
     pool.run(lambda connection, call: connection.execute(…), seconds=10)
 
@@ -7,9 +7,10 @@ The pool owns idle connections and the time limit, and reports exactly whether a
 Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
   have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
-- The limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A driver
-  limits single socket reads at best, so every call runs in another thread that can be abandoned.
-  The connection of an abandoned call is cut, and the call is revoked if it has changed nothing yet.
+- The time limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A
+  driver limits single socket reads at best, so every call runs in another thread that can be
+  abandoned. The connection of an abandoned call is cut. If the call has changed nothing yet, it is
+  prevented from changing anything later.
 - An idle connection may be dead. A call that found its connection dead, and had changed nothing, is
   repeated once on a new connection.
 - Errors contain the connector's own text or the name of an error class, never a driver's text.
@@ -132,12 +133,12 @@ class _Call(Generic[_Connection, _Value]):
         calls: ConnectionPool[_Connection],
         dialect: Dialect[_Connection],
         do: Callable[[_Connection, BoundedCall], _Value],
-        errand: BoundedCall,
+        bounded_call: BoundedCall,
     ) -> None:
         self._calls = calls
         self._dialect = dialect
         self._do = do
-        self._errand = errand
+        self._bounded_call = bounded_call
         self._is_over = threading.Event()
         self._connection: _Connection | None = None
         self._values: list[_Value] = []
@@ -155,7 +156,7 @@ class _Call(Generic[_Connection, _Value]):
         is_over = self._is_over.wait(seconds)
         if is_over and self._values:
             return self._values[0]
-        is_untouched = self._errand.call_back()
+        is_untouched = self._bounded_call.call_back()
         if not is_over and self._connection is not None:
             with contextlib.suppress(Exception):
                 self._dialect.cut(self._connection)
@@ -173,14 +174,14 @@ class _Call(Generic[_Connection, _Value]):
             except (StandfastError, CalledBackError):
                 raise
             except Exception:
-                if self._errand.has_begun:
+                if self._bounded_call.has_begun:
                     raise
-        return self._use(self._dialect.connect(self._errand.deadline.left_seconds()))
+        return self._use(self._dialect.connect(self._bounded_call.deadline.left_seconds()))
 
     def _use(self, connection: _Connection) -> _Value:
         self._connection = connection
         try:
-            value = self._do(connection, self._errand)
+            value = self._do(connection, self._bounded_call)
         except BaseException:
             with contextlib.suppress(Exception):
                 self._dialect.disconnect(connection)

@@ -1,7 +1,7 @@
 """Meaning of the HTTP status of a directory's answer, as text.
 
 Rules
-- An error without a time for a retry is final: a retry will not help.
+- An error without `retry_after_seconds` is final: a retry will not help.
 - The body of the answer is not quoted.
 """
 
@@ -16,7 +16,7 @@ _WORTH_ANOTHER_TRY = (408, 409, 412, 425)
 def status_error(answer: Answer) -> Unavailable:
     """Return the error for an unsuccessful status.
 
-    Without a time for a retry it is final.
+    An error without `retry_after_seconds` is final.
     """
     status = answer.status
     if status in (401, 403):

@@ -40,8 +40,8 @@ class Server:
         self.opened.append(Line())
         return self.opened[-1]
 
-    def change(self, line: Line, errand: BoundedCall) -> str:
-        errand.begin()
+    def change(self, line: Line, bounded_call: BoundedCall) -> str:
+        bounded_call.begin()
         self.changes += 1
         if line.is_dead:
             raise DriverError("alice's secret")
@@ -77,7 +77,7 @@ def calls(server: Server) -> Iterator[ConnectionPool[Line]]:
 
 
 def raising(error: Exception) -> Callable[[Line, BoundedCall], str]:
-    def do(line: Line, errand: BoundedCall) -> str:
+    def do(line: Line, bounded_call: BoundedCall) -> str:
         raise error
 
     return do
@@ -92,7 +92,7 @@ def test_a_connection_is_used_again(calls: ConnectionPool[Line], server: Server)
 def test_concurrent_calls_have_own_connections(calls: ConnectionPool[Line], server: Server) -> None:
     together = threading.Barrier(4)
 
-    def do(line: Line, errand: BoundedCall) -> int:
+    def do(line: Line, bounded_call: BoundedCall) -> int:
         return together.wait(LONG)
 
     threads = [threading.Thread(target=calls.run, args=(do, LONG)) for _ in range(4)]
@@ -109,10 +109,10 @@ def test_call_hanging_before_change_never_changes(
 ) -> None:
     ended = threading.Event()
 
-    def do(line: Line, errand: BoundedCall) -> str:
+    def do(line: Line, bounded_call: BoundedCall) -> str:
         line.is_cut.wait(LONG)
         try:
-            return server.change(line, errand)
+            return server.change(line, bounded_call)
         finally:
             ended.set()
 
@@ -124,8 +124,8 @@ def test_call_hanging_before_change_never_changes(
 
 
 def test_call_hanging_after_change_is_unknown(calls: ConnectionPool[Line], server: Server) -> None:
-    def do(line: Line, errand: BoundedCall) -> str:
-        server.change(line, errand)
+    def do(line: Line, bounded_call: BoundedCall) -> str:
+        server.change(line, bounded_call)
         line.is_cut.wait(LONG)
         raise DriverError
 
@@ -138,10 +138,10 @@ def test_call_hanging_after_change_is_unknown(calls: ConnectionPool[Line], serve
 
 
 def test_dead_idle_connection_costs_nothing(calls: ConnectionPool[Line], server: Server) -> None:
-    def do(line: Line, errand: BoundedCall) -> str:
+    def do(line: Line, bounded_call: BoundedCall) -> str:
         if line.is_dead:
             raise DriverError
-        return server.change(line, errand)
+        return server.change(line, bounded_call)
 
     calls.run(do, LONG)
     server.opened[0].is_dead = True

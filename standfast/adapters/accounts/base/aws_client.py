@@ -9,7 +9,7 @@ Rules
 - A change is `OutcomeUnknown` if it was sent and not answered, or if AWS answered with a server
   error. A change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not
   happen is `Unavailable`.
-- Errors contain at most AWS's error code, never its message: that contains account names.
+- Errors contain at most AWS's error code and never its message, which contains account names.
 """
 
 import threading
@@ -69,7 +69,7 @@ class AwsClient:
     def change(
         self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
     ) -> AwsAnswer | None:
-        """Call an operation that changes; None for the error code `absent`."""
+        """Call an operation that changes an object; None for the code `absent`."""
         return self._call(operation, deadline, parameters, absent=absent, changes=True)
 
     def pages(

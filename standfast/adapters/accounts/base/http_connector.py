@@ -8,8 +8,8 @@ Rules
 - A change is `OutcomeUnknown` if it was sent and not answered, or if the server answered with a
   server error. A change that the provider refuses is `ProviderRefused`. A change that certainly did
   not happen is `Unavailable`.
-- After 401 a short-lived credential is renewed and the request is sent once more: a request that is
-  answered with 401 had no effect.
+- After 401 a short-lived credential is renewed, and the request is sent once more. This is safe,
+  because a request that is answered with 401 had no effect.
 - A name or id from outside is one segment of a path, and can never lead to another path.
 """
 
@@ -33,7 +33,7 @@ from standfast.time_limit import Deadline
 
 
 class HttpConnector(PerAccountConnector):
-    """One directory over HTTP; a subclass may set `credential` later."""
+    """One directory over HTTP; a subclass sets `credential`."""
 
     credential: Credential
 
@@ -70,7 +70,7 @@ class HttpConnector(PerAccountConnector):
         try:
             return answer.json()
         except (ValueError, RecursionError):
-            raise garbled() from None
+            raise invalid_answer() from None
 
     def _change_at(
         self,
@@ -143,7 +143,7 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def garbled() -> Unavailable:
+def invalid_answer() -> Unavailable:
     """Return the error for an answer that contradicts the provider's API."""
     return Unavailable(
         "the directory sent an invalid answer. Check its address.",

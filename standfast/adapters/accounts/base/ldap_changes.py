@@ -3,8 +3,8 @@
 Rules
 - Nothing is written unless a value differs. The directory's report of success is not trusted: the
   entry is read back, and a success without effect is FAILED.
-- An order is not begun if too little time remains, so that the changes already written can still be
-  read back.
+- An order is not begun if only the time remains that is needed to read back the changes already
+  written.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ class LdapChange:
 
 def change_each(
     connection: LdapConnection,
-    errand: BoundedCall,
+    bounded_call: BoundedCall,
     orders: Sequence[Order],
     decide: Callable[[Order], Result | LdapChange],
     *,
@@ -57,7 +57,7 @@ def change_each(
         elif written and is_late():
             results[order.token] = not_begun(order)
         else:
-            errand.begin(order.token)
+            bounded_call.begin(order.token)
             if stopped := _write(connection, order, change):
                 results[order.token] = stopped
             else:

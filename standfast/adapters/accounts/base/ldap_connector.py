@@ -4,16 +4,17 @@ The class finds entries, changes them and reads them back. A subclass defines wh
 contain the lock, and their meaning.
 
 Rules
-- An account is found by name, and changed or proven only while its entry has the id that the prior
-  state was read from. An undo finds the account by the id alone.
-- An account is locked by its own name only: an entry may have several names, and a matching rule
-  may ignore more than case. An entry's own name is the name in its DN, or else the first name that
-  the directory returns.
+- An account is found by name, and changed or proven only if its entry has the id of the prior
+  state. An undo finds the account by the id alone.
+- An account is locked by its own name only, because other code compares accounts by this name. An
+  entry may have several names, and a matching rule may ignore more than case. An entry's own name
+  is the name in its DN, or else the first name that the directory returns.
 - LDAP cannot end connections of others, so there is no `revoke`.
 - One call processes many accounts over several connections. The accounts are looked up and read
   back by few searches, and changed one after the other. After a failure only the changes that were
   begun are in doubt.
-- An order for the account that we sign in with is refused: the connector would lock itself out.
+- An order for the account with which the connector signs in is refused, because the connector would
+  lock itself out.
 """
 
 from abc import abstractmethod
@@ -134,7 +135,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     @abstractmethod
     def _prove_locked(
-        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, bounded_call: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         """Prove the lock of an entry that reads as locked."""
 
@@ -196,7 +197,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         ]
 
     def _lock_on(
-        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: LdapConnection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
 
@@ -210,15 +211,15 @@ class LdapConnector(PooledConnector[LdapConnection]):
                 is_in_effect=lambda after: not self._is_enabled(after),
             )
 
-        return self._change_each(connection, errand, orders, decide)
+        return self._change_each(connection, bounded_call, orders, decide)
 
     def _prove_on(
-        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: LdapConnection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
 
         def prove(order: Order) -> Result:
-            if order is not orders[0] and self._is_late(errand):
+            if order is not orders[0] and self._is_late(bounded_call):
                 return not_begun(order)
             try:
                 entry = entry_or_raise(found[order.target])
@@ -228,7 +229,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
                     return refused(order, SOMEONE_ELSE)
                 if self._is_enabled(entry):
                     return failed(order, "the account is not locked. Lock it again.")
-                return self._prove_locked(connection, errand, order, entry)
+                return self._prove_locked(connection, bounded_call, order, entry)
             except Unavailable as error:
                 return failed(order, error)
             except LdapResult as result:
@@ -237,7 +238,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return [prove(order) for order in orders]
 
     def _undo_on(
-        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: LdapConnection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         known = {
             order.token: entry_id
@@ -262,29 +263,29 @@ class LdapConnector(PooledConnector[LdapConnection]):
                 is_in_effect=lambda after: not self._to_undo(after, prior),
             )
 
-        return self._change_each(connection, errand, orders, decide)
+        return self._change_each(connection, bounded_call, orders, decide)
 
     def _rotate(self, orders: Sequence[Order]) -> list[Result]:
         # One at a time: each new password is tested with a connection of its own.
         return self._carry_out(self._rotate_on, orders, most=1)
 
     def _rotate_on(
-        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: LdapConnection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
         entries = {name: entry_or_raise(entry) for name, entry in found.items()}
 
         def give(order: Order, new: NewPassword) -> Result:
-            return self._rotate_one(connection, errand, order, entries[order.target], new)
+            return self._rotate_one(connection, bounded_call, order, entries[order.target], new)
 
         return self._rotate_each(
-            errand, orders, lambda order: self._stop(entries[order.target], order), give
+            bounded_call, orders, lambda order: self._stop(entries[order.target], order), give
         )
 
     def _rotate_one(
         self,
         connection: LdapConnection,
-        errand: BoundedCall,
+        bounded_call: BoundedCall,
         order: Order,
         entry: LdapEntry | None,
         new: NewPassword,
@@ -298,12 +299,12 @@ class LdapConnector(PooledConnector[LdapConnection]):
             is_in_effect=lambda after: self._prior(after) == before,
             added_again=self.cleared_by_password,
         )
-        (written,) = self._change_each(connection, errand, [order], lambda _: change)
+        (written,) = self._change_each(connection, bounded_call, [order], lambda _: change)
         if written.state is not EffectState.DONE:
             return written
         if not self._is_enabled(entry):
             return rotated(order, new)  # a locked account cannot sign in to test it
-        seconds = errand.deadline.left_seconds()
+        seconds = bounded_call.deadline.left_seconds()
         try:
             sign_in(replace(self._server, bind_dn=entry.dn, password=new.secret), seconds).close()
         except LdapResult as result:
@@ -341,23 +342,23 @@ class LdapConnector(PooledConnector[LdapConnection]):
     def _change_each(
         self,
         connection: LdapConnection,
-        errand: BoundedCall,
+        bounded_call: BoundedCall,
         orders: Sequence[Order],
         decide: Callable[[Order], Result | LdapChange],
     ) -> list[Result]:
         return change_each(
             connection,
-            errand,
+            bounded_call,
             orders,
             decide,
-            is_late=lambda: self._is_late(errand),
+            is_late=lambda: self._is_late(bounded_call),
             id_of=self._id,
             by_ids=lambda ids: self._by_ids(connection, ids),
         )
 
-    def _is_late(self, errand: BoundedCall) -> bool:
+    def _is_late(self, bounded_call: BoundedCall) -> bool:
         """Return whether the remaining time is needed for changes already begun."""
-        return errand.deadline.left_seconds() < self.limits.timeout_seconds / 3
+        return bounded_call.deadline.left_seconds() < self.limits.timeout_seconds / 3
 
     def _parts_of(self, count: int) -> tuple[int, int]:
         return max(1, -(-count // self._connections)), self._connections

@@ -43,7 +43,7 @@ class NewPasswords:
 
     def make(self, directory: str, order: Order) -> NewPassword:
         """Generate and seal a password for an order; `Unavailable` on failure."""
-        # Four kinds of characters, as many rules require, without special ones of shells.
+        # Four kinds of characters, as many rules require, and none that is special in a shell.
         secret = f"{secrets.token_urlsafe(24)}-aA1"
         sealed = self._seal(
             json.dumps(

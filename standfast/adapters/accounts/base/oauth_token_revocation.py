@@ -9,7 +9,7 @@ Rules
 - A server accepts a revocation only from the client that the token was issued to (RFC 7009 2.1).
 - Only 401 means that a token is invalid. 403 may mean a valid token with too narrow a scope (RFC
   6750 3.1).
-- A probe counts only if its control token is accepted at the same time: otherwise a broken probe
+- A probe counts only if its control token is accepted at the same time. Otherwise a broken probe
   would look like a revoked token.
 - Every token is tried, whatever the result for the previous token.
 """

@@ -1,4 +1,4 @@
-"""Base class of connectors for providers that take one account a call.
+"""Base class of connectors for providers with one account in each call.
 
 The class defines the steps of each verb, the time limit of one account's call, and the results of
 errors. A subclass defines how an account is found, locked and read.
@@ -10,8 +10,8 @@ Rules
   to another account, a lock or a proof is refused. An undo finds the account by the id.
 - An account is locked by its own name only. Under an alias the account would not be recognised as
   protected, as held by another incident, or as the account of an approver.
-- An undo ends what remains of the old sessions before it enables the account: a session or refresh
-  token that was idle while the account was locked would work again.
+- An undo ends the old sessions that remain before it enables the account. Otherwise a session or
+  refresh token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
   which changes nothing, an unknown outcome is FAILED too.
 - One account's call, with all its requests, shares the time limit of `limits`.
@@ -50,7 +50,7 @@ class ProviderRefused(Refused):
 
 
 class SessionsRemain(StandfastError):
-    """A failed proof: the account still admits its holder."""
+    """The account still admits its holder, or a session of it remains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class PerAccountConnector(Connector):
 
     @abstractmethod
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        """End sessions, refresh tokens and keys; return whether any may exist."""
+        """End sessions, tokens and keys; return whether any may have existed."""
 
     @abstractmethod
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -108,7 +108,7 @@ class PerAccountConnector(Connector):
         return self._end_sessions(account, order, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
-        """Return the text of a later change that an undo would destroy, or ""."""
+        """Return why an undo would destroy a later change, or ""."""
         return ""
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
@@ -120,7 +120,7 @@ class PerAccountConnector(Connector):
         return Proof.SESSIONS_GONE
 
     def _review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
-        """Return what a person should review: MFA devices, grants, forwarding."""
+        """Return points for a person to review: MFA devices, grants, forwarding."""
         return ()
 
     # The verbs.
@@ -214,9 +214,9 @@ class PerAccountConnector(Connector):
         return "" if is_own else ANOTHER_NAME
 
     def _safe_review_notes(self, account: Account, deadline: Deadline) -> Sequence[str]:
-        """Return the review notes; a failure to read them is ignored.
+        """Return the review notes, or a note that they could not be read.
 
-        The lock has already succeeded at this time.
+        A failure to read them is not an error, because the lock has succeeded already.
         """
         try:
             return self._review_notes(account, deadline)

@@ -1,14 +1,16 @@
 """Base class of connectors with persistent connections (databases, LDAP).
 
 It handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken call
-for each of its targets. A subclass sends the statements.
+for each of its targets. A subclass sends the statements. A `BoundedCall` has the time limit of a
+call, and records the targets that the call has begun to change.
 
 Rules
 - A broken call that may have changed something is UNKNOWN for each of its targets. A broken call
   that changed nothing is FAILED for each target, with a retry if the error permits that.
-- A subclass calls `errand.begin()` right before its first change, and never reports a target as
-  changed before the change is in effect. A subclass that changes targets one after the other calls
-  `errand.begin(token)` for each: after a break only the targets that were begun are in doubt.
+- A subclass calls `bounded_call.begin()` right before its first change, and never reports a target
+  as changed before the change is in effect. A subclass that changes targets one after the other
+  calls `bounded_call.begin(token)` for each: after a break only the targets that were begun are in
+  doubt.
 - The time limit of a call covers all connections that it uses.
 """
 
@@ -78,34 +80,34 @@ class PooledConnector(Connector, Generic[_C]):
 
     @abstractmethod
     def _lock_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]: ...
 
     def _revoke_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         """Revoke sessions; not overridden if `verbs` has no revoke."""
         raise Unsupported(f"directory {self.name!r}: cannot revoke")
 
     @abstractmethod
     def _prove_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]: ...
 
     @abstractmethod
     def _undo_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]: ...
 
     def _rotate_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         """Set new passwords; not overridden if the kind does not rotate."""
         raise Unsupported(f"directory {self.name!r}: cannot rotate")
 
     def _rotate_each(
         self,
-        errand: BoundedCall,
+        bounded_call: BoundedCall,
         orders: Sequence[Order],
         stop: Callable[[Order], str],
         give: Callable[[Order, NewPassword], Result],
@@ -126,7 +128,7 @@ class PooledConnector(Connector, Generic[_C]):
             if secret is None:
                 results.append(refused(order, why))
                 continue
-            errand.begin(order.token)
+            bounded_call.begin(order.token)
             results.append(give(order, secret))
         return results
 
@@ -143,7 +145,7 @@ class PooledConnector(Connector, Generic[_C]):
                 errors.append(error)
                 return [AccountState(name=name, exists=False, reason=str(error)) for name in some]
 
-        states = self._side_by_side(look, names)
+        states = self._run_in_parallel(look, names)
         if errors and all(state.reason for state in states):
             raise Unavailable(
                 f"directory {self.name!r}: cannot be read, {errors[0]}",
@@ -177,11 +179,11 @@ class PooledConnector(Connector, Generic[_C]):
         deadline = Deadline(self.limits.timeout_seconds)
 
         def call(some: Sequence[Order]) -> list[Result]:
-            errands: list[BoundedCall] = []
+            bounded_calls: list[BoundedCall] = []
 
-            def do(connection: _C, errand: BoundedCall) -> list[Result]:
-                errands.append(errand)
-                return act(connection, errand, some)
+            def do(connection: _C, bounded_call: BoundedCall) -> list[Result]:
+                bounded_calls.append(bounded_call)
+                return act(connection, bounded_call, some)
 
             seconds = deadline.left_seconds()
             if not seconds:
@@ -189,7 +191,7 @@ class PooledConnector(Connector, Generic[_C]):
             try:
                 return self._calls.run(do, seconds)
             except NoAnswer as error:
-                touched = errands[-1].touched or {order.token for order in some}
+                touched = bounded_calls[-1].touched or {order.token for order in some}
                 return [
                     unknown(order, str(error)) if order.token in touched else not_begun(order)
                     for order in some
@@ -199,9 +201,9 @@ class PooledConnector(Connector, Generic[_C]):
             except StandfastError as error:
                 return [failed(order, str(error)) for order in some]
 
-        return self._side_by_side(call, orders, most)
+        return self._run_in_parallel(call, orders, most)
 
-    def _side_by_side(
+    def _run_in_parallel(
         self,
         do: Callable[[Sequence[_In]], list[_Out]],
         items: Sequence[_In],
@@ -220,9 +222,9 @@ class PooledConnector(Connector, Generic[_C]):
 
 
 def not_begun(order: Order) -> Result:
-    """Return the result of an order that was not begun, for lack of time.
+    """Return the result of an order that was not begun.
 
-    The call may also have broken before the order's turn.
+    The time of the call was over, or the call broke before the order's turn.
     """
     return Result(
         target=order.target,
@@ -234,18 +236,18 @@ def not_begun(order: Order) -> Result:
 
 
 def end_sessions(
-    errand: BoundedCall,
+    bounded_call: BoundedCall,
     names: Collection[str],
     live: Callable[[], Collection[str]],
     end: Callable[[str], object],
     *,
     is_final: bool,
 ) -> None:
-    """End sessions; `live` returns names with sessions, `end` ends theirs.
+    """End sessions; `live` lists names with sessions, `end` ends one name's.
 
     If no new session can start (`is_final`), repeat until none is left or the time is over.
     """
-    while names and errand.deadline.left_seconds() > LEAST_LEFT_SECONDS:
+    while names and bounded_call.deadline.left_seconds() > LEAST_LEFT_SECONDS:
         left = sorted(set(live()).intersection(names))
         if not left:
             return

@@ -1,4 +1,4 @@
-"""Bounded queries of second factors, one account a request or by page.
+"""Queries of second factors, with limited numbers of requests and time.
 
 This module limits how many accounts are listed, how many are queried, and the total time. The
 provider's module defines what a factor is.
@@ -20,7 +20,7 @@ from standfast.time_limit import Deadline
 
 MOST_LISTED = 10_000
 MOST_ASKED = 300
-_CALLS = 4  # the time limit is that of four calls
+_CALLS = 4  # the time limit is four times that of one call
 
 
 def second_factor_deadline(limits: Limits) -> Deadline:

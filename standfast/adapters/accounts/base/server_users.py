@@ -4,8 +4,8 @@ Users are read, changed and read back in batches. A subclass sends the statement
 decides which users are changed, and what the state that is read back means.
 
 Rules
-- Sessions are ended after the lock is in effect, repeatedly until none is left: the server may have
-  accepted a session just before the lock.
+- Sessions are ended after the lock is in effect, and again until none is left, because the server
+  may have accepted a session just before the lock.
 - A lock is DONE only if the user is read back as disabled and without a session.
 - A user is not changed if `_obstacle` returns a reason, or if the prior state was read from another
   user.
@@ -111,7 +111,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
 
     @abstractmethod
     def _end_sessions(
-        self, connection: _C, errand: BoundedCall, users: Sequence[_U], *, is_final: bool
+        self, connection: _C, bounded_call: BoundedCall, users: Sequence[_U], *, is_final: bool
     ) -> None:
         """End sessions; with `is_final` until none is left."""
 
@@ -134,15 +134,15 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         return [self._state(name, users.get(name)) for name in names]
 
     def _lock_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users, stopped = self._read_orders(connection, orders)
         changed = [user for name, user in users.items() if not stopped[name]]
         note = ""
         if changed:
-            errand.begin()
+            bounded_call.begin()
             note = self._disable(connection, changed)
-            self._end_sessions(connection, errand, changed, is_final=True)
+            self._end_sessions(connection, bounded_call, changed, is_final=True)
         after = self._read_again(connection, changed)
 
         def result(order: Order) -> Result:
@@ -159,13 +159,13 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         return [result(order) for order in orders]
 
     def _revoke_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users, stopped = self._read_orders(connection, orders)
         changed = [user for name, user in users.items() if not stopped[name]]
         if changed:
-            errand.begin()
-            self._end_sessions(connection, errand, changed, is_final=False)
+            bounded_call.begin()
+            self._end_sessions(connection, bounded_call, changed, is_final=False)
         after = self._remaining(connection, changed)
 
         def result(order: Order) -> Result:
@@ -180,7 +180,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         return [result(order) for order in orders]
 
     def _prove_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = self._users(connection, [order.target for order in orders])
 
@@ -199,19 +199,22 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         return [result(order) for order in orders]
 
     def _rotate_on(
-        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: _C, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users, stopped = self._read_orders(connection, orders)
 
         def give(order: Order, new: NewPassword) -> Result:
             return self._set_password(connection, order, users[order.target], new)
 
-        return self._rotate_each(errand, orders, lambda order: stopped[order.target], give)
+        return self._rotate_each(bounded_call, orders, lambda order: stopped[order.target], give)
 
     def _read_orders(
         self, connection: _C, orders: Sequence[Order]
     ) -> tuple[Mapping[str, _U], Mapping[str, str]]:
-        """Read the users of orders; return them, and why some are not changed."""
+        """Return the users of orders, and why a user is not changed.
+
+        The reason is empty for a user that may be changed.
+        """
         users = self._users(connection, [order.target for order in orders])
         stopped = {order.target: self._stop(users.get(order.target), order) for order in orders}
         return users, stopped

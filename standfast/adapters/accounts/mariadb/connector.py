@@ -1,16 +1,16 @@
 """Connector for the users of a MariaDB server (10.5 and newer).
 
-It uses only the routines and the view of docs/accounts.md: our own user may call those and nothing
-else.
+It uses only the routines and the view of docs/accounts.md, because the connector's user has no
+other rights.
 
 Rules
-- A user is a name at a host, and one name may exist at several hosts. A name in an order means all
-  of them: a lock locks every pair, and the name is disabled when all pairs are locked.
+- A user is a pair of name and host, and one name may exist at several hosts. A name in an order
+  means all its pairs: a lock locks every pair, and the name is disabled when all pairs are locked.
 - The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
   unlocked, and does not change a pair that was created since.
 - Users with SUPER, and our own user, are refused, also by the routines.
-- A new password leaves this host as its hash, the same for each host of the name. A user that signs
-  in by another method than `mysql_native_password` alone has no such password, and is refused.
+- Only the hash of a new password leaves this host; it is the same for each host of the name. If a
+  user signs in by a method other than `mysql_native_password`, the new password is refused.
 - There is no transaction over users: each pair is changed by itself, and read back.
 """
 
@@ -77,9 +77,14 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         return ""
 
     def _end_sessions(
-        self, connection: Connection, errand: BoundedCall, users: Sequence[User], *, is_final: bool
+        self,
+        connection: Connection,
+        bounded_call: BoundedCall,
+        users: Sequence[User],
+        *,
+        is_final: bool,
     ) -> None:
-        end_sessions_of(connection, errand, users, is_final=is_final)
+        end_sessions_of(connection, bounded_call, users, is_final=is_final)
 
     def _set_password(
         self, connection: Connection, order: Order, user: User, new: NewPassword
@@ -108,7 +113,7 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
         ]
 
     def _undo_on(
-        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
+        self, connection: Connection, bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
         requested: dict[str, dict[str, bool]] = {}  # by user, each pair to change and its new state
@@ -121,7 +126,7 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
                     if before.get(host, is_locked) is not is_locked
                 }
         if any(requested.values()):
-            errand.begin()
+            bounded_call.begin()
         for name, hosts in requested.items():
             for host, is_locked in hosts.items():
                 set_lock(connection, name, host, is_locked)

@@ -3,9 +3,9 @@
 They call the routines and read the view of docs/accounts.md. `connector` interprets the results.
 
 Rules
-- Names are matched exactly: the server's own comparison ignores blanks at the end, and its
+- Names are matched exactly. The server's own comparison ignores blanks at the end, so its
   additional matches are left out.
-- A password leaves this host as its hash only.
+- Only the hash of a password leaves this host.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Connection = Any  # pymysql has no types
 
 @dataclass(frozen=True, kw_only=True)
 class User:
-    """One name, at each host that it exists for."""
+    """One name, with the hosts for which it exists."""
 
     name: str
     pairs: tuple[tuple[str, bool], ...]  # host, and whether the name is locked there
@@ -35,20 +35,20 @@ class User:
 
 def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, User]:
     """Return the users with these names that exist."""
-    askable = sorted({name for name in names if is_text(name) and "\0" not in name})
-    if not askable:
+    valid_names = sorted({name for name in names if is_text(name) and "\0" not in name})
+    if not valid_names:
         return {}
-    holes = ", ".join(["%s"] * len(askable))
+    holes = ", ".join(["%s"] * len(valid_names))
     rows = ask(
         connection,
         "SELECT user, host, is_locked, is_super FROM standfast.accounts "  # noqa: S608 - holes only
         f"WHERE user IN ({holes}) ORDER BY user, host",
-        askable,
+        valid_names,
     )
     live = _live(connection)
     users: dict[str, User] = {}
     for name, host, is_locked, is_super in rows:
-        if name not in askable:
+        if name not in valid_names:
             continue  # the server's comparison ignores blanks at the end
         so_far = users.get(name)
         users[name] = User(
@@ -84,11 +84,11 @@ def hashed(secret: str) -> str:
 
 
 def end_sessions_of(
-    connection: Connection, errand: BoundedCall, users: Sequence[User], *, is_final: bool
+    connection: Connection, bounded_call: BoundedCall, users: Sequence[User], *, is_final: bool
 ) -> None:
     """End the sessions of users; arguments as `pooled_connector.end_sessions`."""
     end_sessions(
-        errand,
+        bounded_call,
         [user.name for user in users],
         live=lambda: _live(connection),
         end=lambda name: ask(connection, "CALL standfast.end_sessions(%s)", (name,)),

@@ -3,8 +3,8 @@
 `statements` has the statements, and this module interprets their results.
 
 Rules
-- A lock is one transaction a batch. If one role in it fails, the roles are changed one by one, each
-  in a savepoint.
+- A lock is one transaction for each batch. If one role of the batch fails, the roles are changed
+  one by one, each in a savepoint.
 - Superusers, the server's own `pg_` roles and our own role are refused. A role over which our role
   has no ADMIN option (since PostgreSQL 16) is refused too: `observe` reports that before the
   approval.
@@ -13,7 +13,7 @@ Rules
   and CONNECTION LIMIT stay as an administrator set them.
 - A new password leaves this host as its SCRAM verifier (RFC 5803), so that neither the server nor
   its log ever contains it.
-- The server cancels by itself (`statement_timeout`) when our time limit ends.
+- The server itself cancels a statement when the connector's time limit ends (`statement_timeout`).
 """
 
 import os
@@ -109,13 +109,13 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
     def _end_sessions(
         self,
         connection: "Connection",
-        errand: BoundedCall,
+        bounded_call: BoundedCall,
         users: Sequence[Role],
         *,
         is_final: bool,
     ) -> None:
         # A session may have been accepted a moment ago: repeat until none is left.
-        while not end_sessions(connection, errand, users) and is_final:
+        while not end_sessions(connection, bounded_call, users) and is_final:
             pass
 
     def _set_password(
@@ -133,7 +133,7 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
         ]
 
     def _undo_on(
-        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
+        self, connection: "Connection", bounded_call: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         priors = [_prior(order) for order in orders]
         roles = roles_by_oid(connection, [prior[0] for prior in priors if prior])
@@ -143,7 +143,7 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
             if oid in roles and roles[oid].is_enabled is not login and not roles[oid].obstacle
         ]
         if wrong:
-            errand.begin()
+            bounded_call.begin()
             for word, was_enabled in (("LOGIN", False), ("NOLOGIN", True)):
                 some = [role for role in wrong if role.is_enabled is was_enabled]
                 change_login(connection, some, word)

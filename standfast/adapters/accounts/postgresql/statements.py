@@ -6,7 +6,7 @@ end sessions. `connector` interprets the results.
 Rules
 - A change is one transaction; if one role in it fails, the roles are changed one by one, each in a
   savepoint.
-- A name is compared as text, and quoted by the driver: it can never match another role.
+- A name is compared as text, and quoted by the driver, so it can never match another role.
 """
 
 import contextlib
@@ -66,10 +66,11 @@ class Role:
 
 def roles_by_name(connection: "Connection", names: Sequence[str]) -> dict[str, Role]:
     """Return the roles with these names that exist."""
-    askable = [name for name in set(names) if is_text(name) and "\0" not in name]
+    valid_names = [name for name in set(names) if is_text(name) and "\0" not in name]
     # Compare as text: a cast to `name` would truncate a long name to that of another role.
     return {
-        role.name: role for role in _read(connection, "WHERE r.rolname = ANY(%s::text[])", askable)
+        role.name: role
+        for role in _read(connection, "WHERE r.rolname = ANY(%s::text[])", valid_names)
     }
 
 
@@ -134,17 +135,19 @@ def set_password(connection: "Connection", name: str, secret: str) -> bool:
     return True
 
 
-def end_sessions(connection: "Connection", errand: BoundedCall, roles: Sequence[Role]) -> bool:
-    """End the sessions of roles and wait.
+def end_sessions(
+    connection: "Connection", bounded_call: BoundedCall, roles: Sequence[Role]
+) -> bool:
+    """End the sessions of roles and wait; return whether the work is over.
 
-    Return True if there was no session, or if one is left when the time is over.
+    It is over if there was no session, or if a session is left when the time is over.
     """
     oids = [role.oid for role in roles]
     pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]
     left = pids
     if pids:
         connection.execute(_END, (pids, oids))
-    while left and errand.deadline.left_seconds() > LEAST_LEFT_SECONDS:
+    while left and bounded_call.deadline.left_seconds() > LEAST_LEFT_SECONDS:
         now = {pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()}
         left = [pid for pid in left if pid in now]
         if left:

@@ -6,8 +6,8 @@ each operation. `connector` decides what an answer means for its account.
 Rules
 - Whether the directory offers Bulk is read once and stored. If it does not offer Bulk, or refuses
   it (400, 404, 405, 413, 501), the accounts are changed one by one, without a further Bulk request.
-- An operation that the response does not contain may have happened: it counts as a broken response,
-  and only reading the account back shows its outcome.
+- An operation that the response does not contain may have happened. It counts as answered with a
+  server error (500), so that reading the account back decides its outcome.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from standfast.errors import Unavailable
 from standfast.http_client import Answer, NoAnswer, NotSent
 from standfast.time_limit import Deadline
 
-_TAKES_NONE = (400, 404, 405, 413, 501)
-_NOT_MENTIONED = 500
+_NOT_SUPPORTED = (400, 404, 405, 413, 501)
+_NOT_IN_ANSWER = 500
 
 
 class ScimBulk:
@@ -50,23 +50,24 @@ class ScimBulk:
     def change(
         self, wanted: Mapping[str, bool], deadline: Deadline
     ) -> dict[str, Answer | NotSent | NoAnswer]:
-        """Request the changes, id to flag; return the answer for each.
+        """Request the changes, by id; return the answer to each operation.
 
-        An account that the result omits was not in any Bulk request: change it individually.
+        An account that the result omits was not changed by a Bulk request; the caller changes it
+        individually.
         """
-        became: dict[str, Answer | NotSent | NoAnswer] = {}
+        answers: dict[str, Answer | NotSent | NoAnswer] = {}
         for part in self._parts(wanted):
             try:
                 answer = self._client.bulk(part, deadline)
             except (NotSent, NoAnswer) as error:
-                became.update(dict.fromkeys(part, error))
+                answers.update(dict.fromkeys(part, error))
                 continue
-            if answer.status in _TAKES_NONE:
+            if answer.status in _NOT_SUPPORTED:
                 with self._guard:
                     self._offer = None
                 break
-            became.update(_each(part, answer))
-        return became
+            answers.update(_each(part, answer))
+        return answers
 
     def _parts(self, wanted: Mapping[str, bool]) -> Iterator[Mapping[str, bool]]:
         with self._guard:
@@ -93,7 +94,7 @@ def _each(part: Mapping[str, bool], answer: Answer) -> dict[str, Answer]:
         # An invalid answer counts as an answer without operations.
         with contextlib.suppress(Unavailable):
             statuses = read_bulk(answer.body, part)
-    missing = _NOT_MENTIONED if answer.is_success else answer.status
+    missing = _NOT_IN_ANSWER if answer.is_success else answer.status
     return {
         account_id: Answer(
             status=statuses.get(account_id, missing), retry_after_seconds=answer.retry_after_seconds

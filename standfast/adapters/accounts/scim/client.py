@@ -4,9 +4,9 @@
 
 Rules
 - An account is accepted only if the answer contains exactly the requested name or id.
-- Many accounts are searched with one filter of `or`; each that is not found is searched alone. A
-  directory that refuses such a filter receives a request for each name. So does a directory that
-  ignores filters: the names in its answer are compared, page by page.
+- Many accounts are searched with one filter of `or`; an account that is not found is searched
+  alone. A directory that refuses such a filter receives a request for each name. If a directory
+  ignores filters, the names in its answer are compared, page by page.
 - `/Bulk` is used only within the offer of ServiceProviderConfig (RFC 7644 3.7.4).
 """
 
@@ -70,9 +70,9 @@ class ScimClient:
         return account
 
     def find_many(self, names: Sequence[str], deadline: Deadline) -> dict[str, ScimAccount]:
-        """Return the accounts that one search finds by their exact names.
+        """Return the accounts that a common search finds by their exact names.
 
-        A missing account may exist nevertheless.
+        An account that the result lacks may exist nevertheless.
         """
         wanted = frozenset(names)
         return {
@@ -82,9 +82,9 @@ class ScimClient:
         }
 
     def read_many(self, ids: Sequence[str], deadline: Deadline) -> dict[str, ScimAccount]:
-        """Return the accounts that one search finds by their ids.
+        """Return the accounts that a common search finds by their ids.
 
-        A missing account may exist nevertheless.
+        An account that the result lacks may exist nevertheless.
         """
         wanted = frozenset(ids)
         return {

@@ -5,16 +5,17 @@ probed by `base.oauth_token_revocation`: SCIM itself has no sessions.
 
 Rules
 - An account is found by a `userName eq` filter, and accepted only if the answer contains exactly
-  that name: some servers ignore filters and return every user. Then the list is searched page by
+  that name. Some servers ignore filters and return every user; then the list is searched page by
   page.
-- The directory's report of success is not believed: every change is read back by another request. A
-  success without effect is FAILED; an invalid answer is settled by reading back, or else UNKNOWN.
+- The directory's report of success is not trusted: every change is read back by another request. A
+  success without effect is FAILED. If the answer is invalid, reading back decides the result; if
+  that fails too, the result is UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The prior state is `{"id", "active"}`. An undo finds the account by the id, so that another
   account that now has the name is not enabled; a lock and a proof refuse such an account.
-- Names come from people and ids from the directory: neither is trusted in a filter or a path.
-- One account's call, with all its requests, shares the time limit of `limits`; all accounts of one
-  call share it if `limits.batch` permits several accounts in one /Bulk request.
+- Names come from people and ids from the directory, so both are encoded in a filter or a path.
+- All requests for one account share the time limit of `limits`. If `limits.batch` permits several
+  accounts in one /Bulk request, all accounts of a call share it.
 """
 
 import contextlib
@@ -117,11 +118,11 @@ class ScimConnector(Connector):
         return self._change_each(orders, _target, self._client.find_many, self._lock_wants)
 
     def _revoke(self, orders: Sequence[Order]) -> list[Result]:
-        return self._side_by_side(self._revoke_one, orders)
+        return self._run_in_parallel(self._revoke_one, orders)
 
     def _prove(self, orders: Sequence[Order]) -> list[Result]:
         known = self._found_together([order.target for order in orders])
-        return self._side_by_side(lambda order: self._prove_one(order, known), orders)
+        return self._run_in_parallel(lambda order: self._prove_one(order, known), orders)
 
     def _undo(self, orders: Sequence[Order]) -> list[Result]:
         return self._change_each(orders, _prior_id, self._client.read_many, self._undo_wants)
@@ -163,7 +164,7 @@ class ScimConnector(Connector):
             return wanted if isinstance(wanted, Result) else self._make(order, *wanted, deadline)
 
         if self._bulk is None or len(orders) < 2:
-            return self._side_by_side(alone, orders)
+            return self._run_in_parallel(alone, orders)
         return self._change_together(orders, key, look_up, wants, self._bulk)
 
     def _change_together(
@@ -183,7 +184,7 @@ class ScimConnector(Connector):
             except Unavailable as error:
                 return failed(order, error)
 
-        decided = self._side_by_side(decide, orders)
+        decided = self._run_in_parallel(decide, orders)
         differing = {
             account.id: is_active
             for account, is_active in (
@@ -204,7 +205,7 @@ class ScimConnector(Connector):
             answer = became.get(account.id)
             return self._make(order, account, is_active, deadline, answer, after.get(account.id))
 
-        return self._side_by_side(
+        return self._run_in_parallel(
             lambda pair: settle(*pair), list(zip(orders, decided, strict=True))
         )
 
@@ -240,10 +241,10 @@ class ScimConnector(Connector):
                 return _still_admits(order, account)
             if self._probe is None:
                 return proven(order, Proof.READ_BACK)
-            door = probe_tokens(self._http, self._probe, order, deadline)
+            probe_result = probe_tokens(self._http, self._probe, order, deadline)
         except Unavailable as error:
             return failed(order, error)
-        match door:
+        match probe_result:
             case ProbeResult.CLOSED:
                 return proven(order, Proof.REFUSED)
             case ProbeResult.UNCLEAR:
@@ -299,7 +300,7 @@ class ScimConnector(Connector):
         return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
 
     def _found_together(self, names: Sequence[str]) -> _Known:
-        """Return the accounts that one search finds; search the others alone."""
+        """Return the accounts that a common search finds; it may find none."""
         if self._bulk is None or len(names) < 2:
             return {}
         try:
@@ -310,7 +311,7 @@ class ScimConnector(Connector):
     def _deadline(self) -> Deadline:
         return Deadline(self.limits.timeout_seconds)
 
-    def _side_by_side(self, do: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    def _run_in_parallel(self, do: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
         return run_parallel(do, items, workers=self.limits.workers)
 
 

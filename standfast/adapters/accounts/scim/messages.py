@@ -4,8 +4,8 @@ Rules
 - A name comes from a person: in a filter it is a JSON string (RFC 7644 3.4.2.2), whatever it
   contains.
 - An id comes from the directory: in a path it is one segment, and cannot lead to a parent path.
-- An answer that is not SCIM raises `Unavailable`; an `active` that is not a boolean counts as not
-  shown.
+- An answer that is not SCIM raises `Unavailable`. An `active` that is not a boolean counts as
+  missing.
 """
 
 import json
@@ -59,7 +59,7 @@ def any_filter(attribute: str, values: Sequence[str]) -> str:
 def account_path(account_id: str) -> str:
     """Return the path of an account; `Unavailable` for an unsafe id."""
     if account_id in ("", ".", ".."):
-        raise _garbled()
+        raise _invalid_answer()
     return f"/Users/{quote(account_id, safe='')}"
 
 
@@ -69,9 +69,9 @@ def set_active(is_active: bool) -> bytes:
 
 
 def bulk_request(wanted: Mapping[str, bool]) -> bytes:
-    """Return the body that changes many accounts, id to flag (RFC 7644 3.7).
+    """Return the body that changes many accounts, by id (RFC 7644 3.7).
 
-    There is no `failOnErrors`: a failed operation must not prevent the others.
+    It has no `failOnErrors`, because a failed operation must not prevent the others.
     """
     return json.dumps(
         {
@@ -97,13 +97,13 @@ def read_bulk(body: bytes, wanted: Mapping[str, bool]) -> dict[str, int]:
     value = _json(body)
     operations = value.get("Operations") if isinstance(value, dict) else None
     if not isinstance(operations, list):
-        raise _garbled()
+        raise _invalid_answer()
     by_place = {f"{place}": account_id for place, account_id in enumerate(wanted)}
     by_path = {account_path(account_id): account_id for account_id in wanted}
     statuses: dict[str, int] = {}
     for operation in operations:
         if not isinstance(operation, dict):
-            raise _garbled()
+            raise _invalid_answer()
         location = operation.get("location")
         path = "/Users/" + location.rpartition("/Users/")[2] if isinstance(location, str) else ""
         account_id = by_path.get(path) or by_place.get(str(operation.get("bulkId")))
@@ -126,16 +126,16 @@ def read_bulk_offer(body: bytes) -> BulkOffer | None:
 
 
 def read_page(body: bytes) -> Page:
-    """Parse a list of accounts; without `Resources` it is empty.
+    """Parse a list of accounts.
 
-    RFC 7644 3.4.2 permits that.
+    A list without `Resources` is empty, as RFC 7644 3.4.2 permits.
     """
     value = _json(body)
     if not isinstance(value, dict):
-        raise _garbled()
+        raise _invalid_answer()
     resources, total = value.get("Resources", []), value.get("totalResults")
     if not isinstance(resources, list) or not isinstance(total, int):
-        raise _garbled()
+        raise _invalid_answer()
     return Page(accounts=tuple(_account(resource) for resource in resources), total=total)
 
 
@@ -161,10 +161,10 @@ def _status(value: object) -> int | None:
 
 def _account(value: object) -> ScimAccount:
     if not isinstance(value, dict):
-        raise _garbled()
+        raise _invalid_answer()
     account_id, name, active = value.get("id"), value.get("userName"), value.get("active")
     if not isinstance(account_id, str) or not isinstance(name, str):
-        raise _garbled()
+        raise _invalid_answer()
     account_path(account_id)
     return ScimAccount(
         id=account_id, name=name, is_active=active if isinstance(active, bool) else None
@@ -175,8 +175,8 @@ def _json(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise _garbled() from None
+        raise _invalid_answer() from None
 
 
-def _garbled() -> Unavailable:
+def _invalid_answer() -> Unavailable:
     return Unavailable(GARBLED, retry_after_seconds=RETRY_SECONDS)

@@ -1,7 +1,8 @@
 """List of all users of a SCIM directory, page by page (RFC 7644 3.4.2.4).
 
 Rules
-- A list that is shorter than its reported total is refused: users would be missing unnoticed.
+- A list that is shorter than its reported total is refused, because users would be missing
+  unnoticed.
 """
 
 import json

@@ -1,4 +1,4 @@
 """LDAP client: connections, sign-in, searches and changes.
 
-Which attribute locks an account does not belong here.
+The choice of the attribute that locks an account does not belong here.
 """

@@ -204,14 +204,14 @@ def test_work_without_time_waits_for_the_next_attempt(
     orders = orders_for(slapd_server, one_connection, 3)
     done, failed = EffectState.DONE, EffectState.FAILED
     with monkeypatch.context() as patched:
-        patched.setattr(LdapConnector, "_is_late", lambda self, errand: True)
+        patched.setattr(LdapConnector, "_is_late", lambda self, bounded_call: True)
         results = one_connection.lock(orders)
         assert [one.state for one in results] == [done, failed, failed]
         assert results[1].retry_after_seconds is not None
         assert [one.is_untried for one in results] == [False, True, True]
         assert locked_of(slapd_server, orders) == [True, False, False]
     one_connection.lock(orders)
-    monkeypatch.setattr(LdapConnector, "_is_late", lambda self, errand: True)
+    monkeypatch.setattr(LdapConnector, "_is_late", lambda self, bounded_call: True)
     assert [one.state for one in one_connection.prove(orders)] == [done, failed, failed]
 
 

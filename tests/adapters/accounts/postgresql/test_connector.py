@@ -252,9 +252,9 @@ class TestPostgresqlDirectory(
         # The connector loses the right between its read and its change.
         begin = BoundedCall.begin
 
-        def lose(errand: BoundedCall) -> None:
+        def lose(bounded_call: BoundedCall) -> None:
             house.server.execute(f'REVOKE "{names[1]}" FROM {house.role}')
-            begin(errand)
+            begin(bounded_call)
 
         monkeypatch.setattr(BoundedCall, "begin", lose)
         results = house.connector.lock([house.order("lock", name) for name in names])
