@@ -13,8 +13,7 @@ Rules
   The ledger commits a head before it is sent; the next signing sends the heads that a crash left
   unsent. So a ledger that lacks a head of its witness was rolled back, and no further head is
   signed. (In the other order, a crash would leave a witness that contradicts an intact ledger.)
-- A verification does not end at the first invalid content. It reports all findings in order, and
-  changes nothing.
+- A verification reports all findings in order, not only the first, and changes nothing.
 """
 
 import json
@@ -171,11 +170,7 @@ class Auditor:
             return connection.scalar(first)
 
     def sealed_timeline(self, subject: str) -> tuple[list[AuditEvent], list[int]]:
-        """Return a subject's authentic events, and the sequences of forged ones.
-
-        An event is forged if its hash or its seal does not verify: access to the database alone is
-        not enough to create both.
-        """
+        """Return a subject's authentic events, and the sequences of forged ones."""
         of_subject = audit_event.c.subject == subject
         stored = select(*as_stored(audit_event)).where(of_subject)
         with self._database.reading() as connection:
@@ -231,10 +226,9 @@ class Auditor:
                 write.add_detail(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
-        """Sign a head like `sign_head`, and return the sequence that it covers.
+        """Sign a head like `sign_head`; in a read-only ledger, read the newest.
 
-        In a ledger that this process may only read, return the sequence of the newest head. Damaged
-        if that head is forged.
+        Returns the sequence that the head covers. Damaged if the head is forged.
         """
         try:
             return self.sign_head(now)
@@ -271,11 +265,7 @@ class Auditor:
         findings: list[AuditFinding],
         progress: Callable[[int], None] | None,
     ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str | None]]]:
-        """Verify all events; return their hashes, and the digest of each row.
-
-        The hashes are by sequence. The digests are by table and key, from the last event about each
-        row; None: the event deleted the row.
-        """
+        """Verify all events; return hashes by sequence, and digests by row."""
         hashes: dict[int, str] = {}
         expected: dict[str, dict[tuple[Any, ...], str | None]] = {}
         previous, sequence = GENESIS, 0
@@ -301,10 +291,7 @@ class Auditor:
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
     ) -> dict[int, bytes]:
-        """Return the witness line of each head, by sequence.
-
-        The line of an invalid head is empty.
-        """
+        """Return the witness line of each head; empty for an invalid head."""
         heads: dict[int, bytes] = {}
         for row in connection.execute(
             select(*as_stored(audit_head)).order_by(audit_head.c.sequence)

@@ -13,8 +13,7 @@ Rules
 - One call processes many accounts over several connections. The accounts are looked up and read
   back by few searches, and changed one after the other. After a failure only the changes that were
   begun are in doubt.
-- An order for the account with which the connector signs in is refused, because the connector would
-  lock itself out.
+- An order for the connector's own account is refused: the connector would lock itself out.
 """
 
 from abc import abstractmethod
