@@ -29,24 +29,15 @@ from standfast.usecases.setup.new_installation import OFFLINE, set_up
 @contextmanager
 def installed_tour(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[TourContext]:
     """Create everything in an empty folder; Prefect runs until the block ends."""
-    source = folder / "centre" / "recordings"
-    config_file = folder / "standfast.toml"
     with ExitStack() as stack:
         with teller.chapter("A contact centre, and an installation of Standfast"):
             teller.types(
                 f"standfast init {folder.name} --source {folder.name}/centre/recordings --yes"
             )
-            source.mkdir(parents=True)
-            set_up(
-                folder,
-                source,
-                organisation="Northlight Contact Centre",
-                contact_line="020 7946 0100",
-                now=system_clock(),
-            )
+            config_file = create_installation(folder)
             engine = stack.enter_context(Engine(config_file))
-            centre, accounts = _centre(folder, scale, teller)
-            _enrol(config_file)
+            centre, accounts = create_centre(folder, scale, teller)
+            enrol_people(config_file)
             _introduce(folder, centre, teller)
             with teller.working("Prefect starts"):
                 prefect = engine.wait()
@@ -59,9 +50,24 @@ def installed_tour(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[T
         )
 
 
-def _centre(
+def create_installation(folder: Path) -> Path:
+    """Create an installation as `init` does; return its configuration."""
+    source = folder / "centre" / "recordings"
+    source.mkdir(parents=True)
+    set_up(
+        folder,
+        source,
+        organisation="Northlight Contact Centre",
+        contact_line="020 7946 0100",
+        now=system_clock(),
+    )
+    return folder / "standfast.toml"
+
+
+def create_centre(
     folder: Path, scale: Scale, teller: TourOutput
 ) -> tuple[CallCentre, server_processes.Accounts]:
+    """Create the centre, start its servers, write the configuration."""
     server_processes.make_token(folder)
     directory_port, mail_port = server_processes.ports()
     server_processes.start(folder, directory_port=directory_port, mail_port=mail_port)
@@ -82,7 +88,8 @@ def _centre(
     return centre, accounts
 
 
-def _enrol(config_file: Path) -> None:
+def enrol_people(config_file: Path) -> None:
+    """Enrol the operator and the approver."""
     with open_installation(config_file, env={}) as installation:
         for name, role in ((OPERATOR, "operator"), (MANAGER, "duty-manager")):
             enrol_person(
