@@ -10,7 +10,7 @@ import pytest
 
 from standfast.cli.app import app
 from standfast.cli.terminal.invocation import PROGRAM, Call
-from tests.project.test_tree import ROOT, tracked
+from tests.pages.blocks import pages
 
 _BLOCK = re.compile(r"^ *```(?:sh|console)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(
@@ -18,16 +18,6 @@ _COMMAND = re.compile(
 )
 _IN_TEXT = re.compile(r"`standfast (?!help |--)([^`…<>]+)(?<! v1)`")
 _ENDS_COMMAND = {"|", "&&", ";", ">", "<", "2>"}
-
-
-def pages() -> dict[str, str]:
-    """Return the text of each page for readers by its name."""
-    names = (path.relative_to(ROOT) for path in tracked() if path.suffix == ".md")
-    return {
-        name.as_posix(): (ROOT / name).read_text(encoding="utf-8")
-        for name in names
-        if name.parts[0] in ("README.md", "docs", "deploy") and "decisions" not in name.parts
-    }
 
 
 IN_BLOCKS = [

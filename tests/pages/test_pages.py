@@ -1,0 +1,78 @@
+"""Every command of the pages for readers runs, as the page shows it."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.desk import Desk
+from tests.memory_disk import memory_folder, tmp_path
+from tests.pages.blocks import blocks, pages_with_commands
+from tests.pages.courses import COURSES, follow
+from tests.pages.demo_place import demo_template
+from tests.pages.not_run import NOT_RUN, NotRun
+from tests.pages.typist import Typist, steps
+from tests.project.test_tree import ROOT
+from tests.servers import need
+
+__all__ = ["tmp_path"]
+pytestmark = pytest.mark.xdist_group("pages")  # one process makes the demo's installation
+
+
+def _in_order() -> list[list[str]]:
+    """Return the pages; those that follow each other are one list."""
+    after = {course.after: page for page, course in COURSES.items() if course.after}
+    found = []
+    for page in pages_with_commands():
+        if page not in after.values():
+            pages = [page]
+            while pages[-1] in after:
+                pages.append(after[pages[-1]])
+            found.append(pages)
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Path]:
+    need("scim2-server", "it is the directory of the demo")
+    need("aiosmtpd", "it is the mail server of the demo")
+    with demo_template(memory_folder()) as folder:
+        yield folder
+
+
+@pytest.fixture
+def typist(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Typist:
+    for name in [name for name in os.environ if name.startswith("STANDFAST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    desk = Desk(folder=tmp_path, capture=capsys, monkeypatch=monkeypatch)
+    return Typist(desk=desk, folder=tmp_path, demo=demo)
+
+
+@pytest.mark.parametrize("pages", _in_order(), ids=" ".join)
+def test_commands_do_what_the_page_shows(pages: list[str], typist: Typist) -> None:
+    for page in pages:
+        follow(typist, page)
+
+
+@pytest.mark.parametrize(("entry", "reason"), NOT_RUN.items(), ids=lambda part: str(part[1]))
+def test_block_that_is_not_run_needs_its_program(entry: tuple[str, str], reason: NotRun) -> None:
+    page, beginning = entry
+    found = [block for block in blocks(page) if block.begins.startswith(beginning)]
+    assert found, "the block is gone: remove or correct the entry"
+    program = re.compile(rf"(?:^|[\s/]){re.escape(reason.program)}\s")
+    assert all(program.search(block.text) for block in found), "it can run now: remove the entry"
+    if reason.tested_by:
+        assert Path(page).name in (ROOT / reason.tested_by).read_text()
+
+
+def test_each_course_is_of_its_page() -> None:
+    for page, course in COURSES.items():
+        commands = [step for block in blocks(page) if block.has_commands for step in steps(block)]
+        lines = "\n".join(step.line for step in commands)
+        used = {*course.before, *course.by_hand, *course.instead}
+        assert {text for text in used if text not in lines} == set(), page
