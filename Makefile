@@ -83,8 +83,14 @@ sbom: .venv/installed-dev ## a bill of materials (CycloneDX) for each lock, in d
 	done
 
 audit: .venv/installed-dev ## list known vulnerabilities of the locked versions; needs the network
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
-	  $(foreach lock,$(INSTALLED),--requirement requirements/$(lock).txt)
+	@mkdir -p dist
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  $(foreach lock,$(INSTALLED),--requirement requirements/$(lock).txt) \
+	  >dist/audit.txt 2>&1 && cat dist/audit.txt || { \
+	  if grep -q '^Found [0-9]* known vulnerabilit' dist/audit.txt; then cat dist/audit.txt; else \
+	    tail -n 1 dist/audit.txt; \
+	    echo 'audit: incomplete: the versions were not checked. It needs the network; see dist/audit.txt.'; \
+	  fi >&2; exit 1; }
 
 bench: .venv/installed-dev ## measure Standfast and other tools side by side
 	$(BIN)/python -m benchmarks
