@@ -7,9 +7,9 @@
 Rules
 - An act adds one version: the restored object, or a delete marker. Its reversal removes this
   version, so that the version below it is current again. No other version is removed.
-- An act is recorded as begun before its call, and as done when its answer arrives. Both records are
-  durable. A free call waits for the receipts of the answered ones, so that a crash leaves at most
-  `CALLS_AT_ONCE` acts without a receipt.
+- Acts are done in batches. Before the first call of a batch, its acts are recorded as begun; after
+  the last call, as done. Both records are durable. A batch of delete markers is small, because a
+  crash may leave each of them without a receipt.
 - After a crash, the versions of the begun acts are looked up, and again at the end: the bucket may
   store an object after the process that sent it has died.
 - A delete marker without a receipt may be of another program, such as a legitimate deletion. It is
@@ -19,11 +19,10 @@ Rules
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,9 @@ from standfast.usecases.recovery.version_record import ActState, ObjectAct, Vers
 if TYPE_CHECKING:
     from backup.targets.s3 import BucketTarget
 
-CALLS_AT_ONCE = 16
-_BATCH = 256  # acts between two calls of `observe`
+HIDES_AT_ONCE = 16  # delete markers without a receipt after a crash
+_BATCH = 256  # acts that are looked up after a crash
+_CALLS_AT_ONCE = 16
 
 
 def put_objects(
@@ -52,10 +52,20 @@ def put_objects(
     _look_up_begun(target, record, folder)
     while acts := record.acts(ActState.PLANNED, batch):
         observe()
-        begin = partial(record.mark, state=ActState.BEGUN)
-        _call_all(acts, partial(_do, target, folder), record.added, begin)
-        _look_up_begun(target, record, folder)  # acts with a lost answer
+        for part in _parts(acts):
+            record.mark(part, ActState.BEGUN)
+            _do_all(record.added, part, partial(_do, target, folder))
+            _look_up_begun(target, record, folder)  # acts with a lost answer
     _look_up_again(target, record, folder)
+
+
+def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
+    """Yield all puts, then some hides at a time."""
+    if puts := [act for act in acts if act.path is not None]:
+        yield puts
+    hides = [act for act in acts if act.path is None]
+    for start in range(0, len(hides), HIDES_AT_ONCE):
+        yield hides[start : start + HIDES_AT_ONCE]
 
 
 def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
@@ -77,7 +87,7 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Record what the begun acts of an interrupted try have added."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
-        _call_all(acts, partial(_look_up, target, folder), record.found)
+        _do_all(record.found, acts, partial(_look_up, target, folder))
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
@@ -87,43 +97,21 @@ def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) 
     the folder no longer contains the file.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
-    _call_all(acts, partial(_look_up, target, folder), record.found)
+    _do_all(record.found, acts, partial(_look_up, target, folder))
 
 
-def _call_all(
-    acts: Iterable[ObjectAct],
+def _do_all(
+    record_results: Callable[[Iterator[tuple[ObjectAct, Sequence[str]]]], None],
+    acts: Sequence[ObjectAct],
     make_call: Callable[[ObjectAct], Sequence[str]],
-    record_results: Callable[[Sequence[tuple[ObjectAct, Sequence[str]]]], None],
-    begin: Callable[[Sequence[ObjectAct]], None] = lambda _: None,
 ) -> None:
-    """Make one call per act; after an error, begin no other one and raise it.
-
-    `begin` is called with acts before their calls. `record_results` is called with the acts whose
-    call returned, before calls take their places.
-    """
-    waiting = iter(acts)
-    running: dict[Future[Sequence[str]], ObjectAct] = {}
-    errors: list[BaseException] = []
-    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-        while True:
-            free = 0 if errors else CALLS_AT_ONCE - len(running)
-            if begun := list(islice(waiting, free)):
-                begin(begun)
-                running |= {pool.submit(make_call, act): act for act in begun}
-            if not running:
-                break
-            ended = [(call, running.pop(call)) for call in _first_ended(running)]
-            record_results(
-                [(act, call.result()) for call, act in ended if call.exception() is None]
-            )
-            errors += [error for call, _ in ended if (error := call.exception()) is not None]
+    """Make one call per act, record the results, then raise the first error."""
+    with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
+        running = [(act, pool.submit(make_call, act)) for act in acts]
+    errors = [error for _, future in running if (error := future.exception()) is not None]
+    record_results((act, future.result()) for act, future in running if future.exception() is None)
     if errors:
         raise errors[0]
-
-
-def _first_ended(running: Iterable[Future[Sequence[str]]]) -> set[Future[Sequence[str]]]:
-    """Wait until at least one call has ended; return all that have."""
-    return wait(running, return_when=FIRST_COMPLETED).done
 
 
 def _do(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
@@ -168,7 +156,7 @@ def _remove_all(target: "BucketTarget", record: VersionRecord, state: ActState) 
     while acts := record.acts(state, _BATCH):
         record.mark(acts, ActState.REMOVING)
         versions = [(act.key, version) for act in acts for version in record.added_versions(act)]
-        with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
             for removed in [pool.submit(target.remove, *version) for version in versions]:
                 removed.result()
         record.mark(acts, ActState.REMOVED)
