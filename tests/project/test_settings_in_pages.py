@@ -53,6 +53,11 @@ name = "calls"
 bucket = "example-recordings"
 access_key_id = "file:keys/id"
 secret_access_key = "file:keys/secret"
+
+[[backup.sets.crm-base.sources]]
+kind = "postgresql_base"
+name = "crm-base"
+host = "/var/run/postgresql"
 """
 
 
