@@ -47,6 +47,12 @@ kind = "postgresql"
 name = "crm-server"
 host = "/var/run/postgresql"
 
+[[backup.sets.crm-base.sources]]
+kind = "postgresql_base"
+name = "crm-base"
+host = "/var/run/postgresql"
+wal = "/srv/crm-wal"
+
 [[backup.sets.crm.sources]]
 kind = "s3"
 name = "calls"
