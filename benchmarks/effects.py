@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
 from standfast.adapters.accounts import Connector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
 from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
@@ -233,10 +233,10 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
         expansion = Expansion(drafts=drafts[start : start + 1000])
         ledger.steps.expand(case_id, _STEP, round_, expansion, "dana", clock())
     planned = watch.seconds()
-    outside = _Pausing(installation, case_id, case)
+    adapters = _Pausing(installation, case_id, case)
     runner = ledger.runners.register(case_id, "direct", clock())
     queues = EffectQueues(
-        ledger=ledger, outside=outside, incident=case_id, runner=runner, clock=clock
+        ledger=ledger, adapters=adapters, incident=case_id, runner=runner, clock=clock
     )
     watch = Stopwatch()
     try:
@@ -252,12 +252,12 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
         done = connection.scalar(query)
     expect(done == case.count, f"{case.count} effects are done once, not {done}")
     # Claims that skip each other's locked rows (PostgreSQL) may take less than a batch, never more.
-    expect(max(outside.calls) <= case.batch, "no call carried more than a batch")
-    expect(sum(outside.calls) == case.count, "each effect was in one call")
+    expect(max(adapters.calls) <= case.batch, "no call carried more than a batch")
+    expect(sum(adapters.calls) == case.count, "each effect was in one call")
     return planned, carried
 
 
-class _Pausing(Outside):
+class _Pausing(Adapters):
     """An adapter; each of its calls takes the same time and succeeds."""
 
     mode = Mode.LIVE

@@ -87,7 +87,7 @@ class _Served:
         case = answer.raise_for_status().json()["incident"]
         with installation_at(self.config_file, token=self.tenant.token) as installation:
             _wait_until(
-                lambda: look(installation, case).standing.is_over, "the incident is over", 60
+                lambda: look(installation, case).summary.is_over, "the incident is over", 60
             )
         return {_ANSWER: seconds}
 

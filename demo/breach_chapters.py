@@ -234,4 +234,4 @@ def _locked_after(breach: Breach) -> str:
 
 def _next(breach: Breach) -> str:
     with breach.tour.installation() as installation:
-        return look(installation, breach.incident).standing.next_step
+        return look(installation, breach.incident).summary.next_step

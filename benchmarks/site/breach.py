@@ -253,8 +253,8 @@ class Breach:
             for host in self.hosts:
                 host.expect_running()
             if time.monotonic() > deadline:
-                standing = look(self.installation, self.incident).standing
-                raise Wrong(f"{expectation} within {seconds:g} s: {self._counts()}, {standing}")
+                summary = look(self.installation, self.incident).summary
+                raise Wrong(f"{expectation} within {seconds:g} s: {self._counts()}, {summary}")
             time.sleep(_LOOK_SECONDS)
 
 

@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 0.5
 def main(config_file: Path, incident: str) -> None:
     """Run an incident again and again until it is over."""
     with open_installation(config_file, env=os.environ, actor="os:benchmark") as installation:
-        while not advance(installation, incident, "direct").standing.is_over:
+        while not advance(installation, incident, "direct").summary.is_over:
             time.sleep(_PAUSE_SECONDS)
 
 

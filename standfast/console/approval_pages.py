@@ -267,7 +267,7 @@ class ApprovalPages:
         lines.sort(key=lambda line: (not line.asks, line.incident.severity))
         return first_page(
             ConsoleReport(heading=heading(self.installation), lines=tuple(lines)),
-            self.door.seat(session),
+            self.door.reader(session),
         )
 
     def _asking(
@@ -296,7 +296,7 @@ class ApprovalPages:
         return asking_page(
             report,
             asked,
-            self.door.seat(session),
+            self.door.reader(session),
             account_lists=account_lists(self.installation, incident) if may_grow else (),
             is_paging=any(found.state is CallOutState.OPEN for found in call_outs),
             is_unanswered=any(found.state is CallOutState.UNANSWERED for found in call_outs),

@@ -147,7 +147,7 @@ class ReviewPages:
             reason=reason if is_in_clear else "",
             challenge=self.door.challenge(_purpose(incident)),
         )
-        return console_review_page(report, self.door.seat(session), problem="")
+        return console_review_page(report, self.door.reader(session), problem="")
 
     def _empty(self, session: Session, incident: str, given: Fields, problem: str = "") -> str:
         self.pages.refuse_hidden(session, incident)
@@ -164,7 +164,7 @@ class ReviewPages:
             obstacle=obstacle,
         )
         return console_review_page(
-            report, self.door.seat(session), problem="" if obstacle else problem
+            report, self.door.reader(session), problem="" if obstacle else problem
         )
 
     def _heading(self) -> Heading:

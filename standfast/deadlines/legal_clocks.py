@@ -39,7 +39,7 @@ from standfast.deadlines.period_end import Reading, end_of, end_of_year
 from standfast.deadlines.working_days import WorkingDays, time_zones_of, working_days
 
 
-class Standing(StrEnum):
+class ClockState(StrEnum):
     """The state of an obligation, in the order of display."""
 
     MISSED = "missed"  # the strict date has passed without a notification
@@ -88,7 +88,7 @@ class Clock:
     """One obligation in one incident."""
 
     obligation: Obligation
-    standing: Standing
+    state: ClockState
     started_at: datetime | None = None
     started_by: str = ""  # the fact or notice that started it
     due: Reading | None = None
@@ -146,10 +146,10 @@ class _Run:
         receipt = self._receipt_of_notice(obligation, facts)
         if not obligation.is_law:
             because = f"{obligation.status.replace('_', ' ')}; not applied"
-            return Clock(obligation=obligation, standing=Standing.NOT_LAW, because=because)
+            return Clock(obligation=obligation, state=ClockState.NOT_LAW, because=because)
         if not_owed := _why_not_owed(obligation, facts) or self._superseded(obligation, facts):
             return Clock(
-                obligation=obligation, standing=Standing.NOT_OWED, because=not_owed, receipt=receipt
+                obligation=obligation, state=ClockState.NOT_OWED, because=not_owed, receipt=receipt
             )
         start = start_of(obligation, self.by_id)
         begun = _begun(start, facts)
@@ -159,10 +159,10 @@ class _Run:
         if due is not None and delays:
             is_hold = obligation.limit.kind is Kind.NOT_BEFORE
             due = put_off(due, delays, is_hold=is_hold)
-        standing, because = self._standing(obligation, begun, due, delay, receipt)
+        state, because = self._state(obligation, begun, due, delay, receipt)
         return Clock(
             obligation=obligation,
-            standing=standing,
+            state=state,
             started_at=None if begun is None else begun.at,
             started_by="" if begun is None else begun.by,
             due=due,
@@ -172,34 +172,36 @@ class _Run:
             blocks=tuple(self._blocks(obligation, facts, due, delay)) if receipt is None else (),
             receipt=receipt,
             open_delay=delay
-            if standing is Standing.HELD and delay is not None and delay.at is None
+            if state is ClockState.HELD and delay is not None and delay.at is None
             else None,
         )
 
-    def _standing(
+    def _state(
         self,
         obligation: Obligation,
         begun: "_Begun | None",
         due: Reading | None,
         delay: Fact | None,
         receipt: Fact | None,
-    ) -> tuple[Standing, str]:
+    ) -> tuple[ClockState, str]:
         is_hold = obligation.limit.kind is Kind.NOT_BEFORE
         if receipt is not None and receipt.at is not None:
             if due is None:
-                return Standing.MET, receipt.reference
+                return ClockState.MET, receipt.reference
             if is_hold:
                 return (
-                    Standing.EARLY if receipt.at < due.strict else Standing.MET
+                    ClockState.EARLY if receipt.at < due.strict else ClockState.MET
                 ), receipt.reference
-            return (Standing.LATE if receipt.at > due.strict else Standing.MET), receipt.reference
+            return (
+                ClockState.LATE if receipt.at > due.strict else ClockState.MET
+            ), receipt.reference
         if begun is None:
-            return Standing.NOT_STARTED, ""
+            return ClockState.NOT_STARTED, ""
         if delay is not None and (delay.at is None or delay.at > self.now):
-            return Standing.HELD, delay.reference
+            return ClockState.HELD, delay.reference
         if due is not None and not is_hold and self.now > due.strict:
-            return Standing.MISSED, ""
-        return Standing.RUNNING, ""
+            return ClockState.MISSED, ""
+        return ClockState.RUNNING, ""
 
     def _receipt_of_notice(self, obligation: Obligation, facts: Facts) -> Fact | None:
         """Return the fact that the notice was given.

@@ -46,7 +46,7 @@ _OF_STAMP = "time stamp copied to "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Elsewhere:
+class CopyDestination:
     """A destination of copies: its name, and the function that opens it."""
 
     where: str

@@ -61,7 +61,7 @@ class IncidentOverview:
     held: int = 0  # the part of `not_notified` that a person must decide about
     kept: int = 0  # targets that an undo has not restored
     joined: int = 0  # triggers that added targets
-    is_carried: bool = True  # a runner executes the incident, or a live `serve` will
+    has_runner: bool = True  # a runner executes the incident, or a live `serve` will
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -321,7 +321,7 @@ def _open_incidents(
             held=held,
             kept=kept.get(id_, 0),
             joined=joined,
-            is_carried=None in runners or id_ in runners,
+            has_runner=None in runners or id_ in runners,
         )
 
 

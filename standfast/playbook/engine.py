@@ -192,7 +192,7 @@ def namespace(state: State) -> JsonObject:
         view = state.steps.get(step.name)
         counts = view.counts if view else Counts()
         steps[step.name] = {
-            "state": str(standing_state(view)) if view else "pending",
+            "state": str(current_state(view)) if view else "pending",
             "done": counts.done,
             "failed": counts.failed,
             "unknown": counts.unknown,
@@ -252,7 +252,7 @@ def is_met(step: Step, needed: Step, view: StepView) -> bool:
         return False
     if view.is_accepted:
         return True
-    reached = standing_state(view)
+    reached = current_state(view)
     if waits_for_lock(step, needed):
         return reached in (StepState.DONE, StepState.SKIPPED)
     if needed.name in step.after:
@@ -268,7 +268,7 @@ def waits_for_lock(step: Step, needed: Step) -> bool:
     return is_notice and needed.action == LOCK
 
 
-def standing_state(view: StepView) -> StepState:
+def current_state(view: StepView) -> StepState:
     """Return the state of a step, recomputed from the present effects."""
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state

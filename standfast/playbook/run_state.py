@@ -121,7 +121,7 @@ class State:
     is_closed: bool = False
     joined: int = 0  # number of triggers that added targets
     kept: int = 0  # after an undo: targets that are not restored
-    is_carried: bool = True  # a runner works on the incident, or a `serve` will
+    has_runner: bool = True  # a runner works on the incident, or a `serve` will
     incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes
     time_zone: str = "UTC"  # time zone of the people that read the texts of `status`
 

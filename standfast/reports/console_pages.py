@@ -67,7 +67,7 @@ class DecisionLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
+class SignedInReader:
     """The reader of a page, with the token of its forms and the passkeys."""
 
     person: str
@@ -130,27 +130,29 @@ def sign_in_page(report: SignInReport) -> str:
     return render("console_sign_in.html", Clock(report.heading.time_zone), report=report)
 
 
-def passkeys_page(report: PasskeysReport, seat: Seat, *, result: str, problem: str) -> str:
+def passkeys_page(
+    report: PasskeysReport, reader: SignedInReader, *, result: str, problem: str
+) -> str:
     """Return the page with a person's passkeys; `result` is that of a form."""
     return render(
         "console_passkeys.html",
         Clock(report.heading.time_zone),
         report=report,
-        seat=seat,
+        reader=reader,
         result=result,
         problem=problem,
     )
 
 
-def first_page(report: ConsoleReport, seat: Seat) -> str:
+def first_page(report: ConsoleReport, reader: SignedInReader) -> str:
     """Return the page with the open incidents."""
-    return render("console.html", Clock(report.heading.time_zone), report=report, seat=seat)
+    return render("console.html", Clock(report.heading.time_zone), report=report, reader=reader)
 
 
 def asking_page(
     report: IncidentReport,
     asked: tuple[DecisionLine, ...],
-    seat: Seat,
+    reader: SignedInReader,
     *,
     account_lists: Sequence[str],
     is_paging: bool,
@@ -169,7 +171,7 @@ def asking_page(
         clock,
         **incident_values(report, clock),
         asked=asked,
-        seat=seat,
+        reader=reader,
         account_lists=account_lists,
         is_paging=is_paging,
         is_unanswered=is_unanswered,

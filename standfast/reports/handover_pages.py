@@ -58,7 +58,7 @@ class HandoverReport:
     clocks: tuple[ClockLine, ...]  # next first
     unknowns: tuple[Unknown, ...]
     people: tuple[str, ...]  # everybody who has acted
-    is_carried: bool = True  # a runner lives, so scheduled actions continue automatically
+    has_runner: bool = True  # a runner lives, so scheduled actions continue automatically
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -75,7 +75,7 @@ class HandoverReport:
                 }
                 for step in self.open_steps
             ],
-            "is_carried": self.is_carried,
+            "has_runner": self.has_runner,
             "clocks": [{"what": clock.event, "at": timestamp(clock.at)} for clock in self.clocks],
             "obligations": _obligations(self.report.obligations),
             "unknown": [
@@ -172,7 +172,7 @@ def _obligations(owed: IncidentObligations | None) -> Json:
             {
                 "to": line.to,
                 "rule": line.rule,
-                "standing": line.standing,
+                "state": line.state,
                 "due": timestamp(line.due) if line.due else None,
                 "is_earliest": line.is_earliest,
             }

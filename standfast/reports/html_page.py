@@ -166,7 +166,7 @@ def _environment(time_zone: str) -> Environment:
         "sentence": sentence,
         "counts": report_sentences.counts_words,
         "state": report_sentences.state_words,
-        "standing": report_sentences.standing_words,
+        "step_state": report_sentences.step_state_words,
         "proof": report_sentences.proof_words,
         "first": _first,
         "grouped": lambda rows: list(Counter(rows).items()),

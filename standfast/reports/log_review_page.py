@@ -7,7 +7,7 @@ from itertools import chain
 
 from standfast.records import Json, JsonObject
 from standfast.reports.chart_layout import PLOT_HEIGHT
-from standfast.reports.console_pages import Seat
+from standfast.reports.console_pages import SignedInReader
 from standfast.reports.html_page import Clock, render
 from standfast.reports.report_records import Heading
 
@@ -94,10 +94,14 @@ def log_review_page(report: LogReviewReport) -> str:
     return render("log_review.html", clock, report=report, **_parts(report))
 
 
-def console_review_page(report: ConsoleReviewReport, seat: Seat, *, problem: str) -> str:
+def console_review_page(
+    report: ConsoleReviewReport, reader: SignedInReader, *, problem: str
+) -> str:
     """Return the page of the console as HTML."""
     clock, parts = Clock(report.heading.time_zone), _parts(report.found)
-    return render("console_review.html", clock, report=report, seat=seat, problem=problem, **parts)
+    return render(
+        "console_review.html", clock, report=report, reader=reader, problem=problem, **parts
+    )
 
 
 def _parts(report: LogReviewReport | None) -> dict[str, object]:

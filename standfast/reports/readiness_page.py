@@ -47,7 +47,7 @@ class ChecklistLine:
     """One point of the checklist."""
 
     title: str
-    standing: str  # "measured", "attested", "risk", "open" or "failed"
+    state: str  # "measured", "attested", "risk", "open" or "failed"
     measured: str
     attested: str
     what_to_do: str

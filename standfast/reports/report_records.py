@@ -275,7 +275,7 @@ class ObligationLine:
 
     to: str
     rule: str  # its citation
-    standing: str  # "missed", "running", "held"
+    state: str  # "missed", "running", "held"
     due: datetime | None  # the strict date; None: at once, without a fixed period
     is_earliest: bool = False  # `due` is the earliest time instead of the latest
 
@@ -291,12 +291,12 @@ class IncidentObligations:
 
     @property
     def missed(self) -> int:
-        return sum(line.standing == "missed" for line in self.lines)
+        return sum(line.state == "missed" for line in self.lines)
 
     @property
     def due_now(self) -> int:
         """The number of running obligations that are due without a period."""
-        return sum(line.standing == "running" and line.due is None for line in self.lines)
+        return sum(line.state == "running" and line.due is None for line in self.lines)
 
     @property
     def next_due(self) -> datetime | None:
@@ -305,7 +305,7 @@ class IncidentObligations:
             (
                 line.due
                 for line in self.lines
-                if line.standing == "running" and line.due and not line.is_earliest
+                if line.state == "running" and line.due and not line.is_earliest
             ),
             default=None,
         )

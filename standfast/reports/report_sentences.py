@@ -23,7 +23,7 @@ from standfast.reports.report_records import (
 
 _DONE = EffectState.DONE
 _STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not started"}
-_STANDING: Mapping[str, str] = {
+_STEP_STATES: Mapping[str, str] = {
     StepState.PROMPTED: "waits for a person",
     StepState.ASKING: "waits for approval",
     StepState.WAITING: "waits for its time",
@@ -144,9 +144,9 @@ def state_words(state: EffectState) -> str:
     return _STATES.get(state, state.value)
 
 
-def standing_words(state: str | None) -> str:
+def step_state_words(state: str | None) -> str:
     """Return the state of a step in words; None means not reached."""
-    return "not reached" if state is None else _STANDING.get(state, state)
+    return "not reached" if state is None else _STEP_STATES.get(state, state)
 
 
 def counts_words(counts: Mapping[EffectState, int]) -> str:

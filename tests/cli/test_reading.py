@@ -223,10 +223,10 @@ def test_missing_or_resealed_evidence_is_not_complete(desk: Desk, live_installat
         live_installation / "standfast.toml", env={}, actor="os:test"
     ) as installation:
         (row,) = installation.ledger.effects.frozen(incident_id)
-        outside = installation.outside(installation.ledger.incidents.get(incident_id))
+        adapters = installation.adapters_for(installation.ledger.incidents.get(incident_id))
         folder = live_installation / "evidence" / incident_id
         custody = Custody(incident=incident_id, collector="x", reason="x", folder=folder)
-        outside.source(row.connector).collect(row.as_order(), custody)
+        adapters.source(row.connector).collect(row.as_order(), custody)
     answer = desk.run("evidence", "verify", incident_id)
     assert (answer.status, "not the folder that the ledger records" in answer.out) == (6, True)
     (live_installation / "ledger.db").unlink()

@@ -68,7 +68,7 @@ def send(url: str, user: str) -> str:
 
 
 def is_over(installation: Installation, case: str) -> bool:
-    return look(installation, case).standing.is_over
+    return look(installation, case).summary.is_over
 
 
 @pytest.mark.long

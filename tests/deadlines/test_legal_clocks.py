@@ -10,7 +10,7 @@ import pytest
 from standfast.deadlines.applicability import Part, Sector
 from standfast.deadlines.contract_clocks import contract
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
-from standfast.deadlines.legal_clocks import Clock, Reach, Standing, clocks
+from standfast.deadlines.legal_clocks import Clock, ClockState, Reach, clocks
 from standfast.deadlines.obligations import Obligation, Unit, read
 from standfast.deadlines.working_days import time_zones_of
 
@@ -75,9 +75,9 @@ def all_clocks(
 
 def test_clocks_wait_for_and_ask_for_facts() -> None:
     found = all_clocks()
-    assert {clock.standing for clock in found.values()} == {Standing.NOT_STARTED, Standing.NOT_LAW}
+    assert {clock.state for clock in found.values()} == {ClockState.NOT_STARTED, ClockState.NOT_LAW}
     for clock in found.values():
-        assert bool(clock.questions) == (clock.standing is Standing.NOT_STARTED)
+        assert bool(clock.questions) == (clock.state is ClockState.NOT_STARTED)
     asked = {question.name for question in found["us-me-residents"].questions}
     assert {"awareness", "scope"} <= asked
 
@@ -94,33 +94,33 @@ def test_processor_of_one_state_sees_own_obligations() -> None:
 def test_hard_clock_is_missed_at_strict_end() -> None:
     aware = time_of("awareness")
     clock = all_clocks(aware)["eu-gdpr-33-authority"]
-    assert clock.standing is Standing.RUNNING
+    assert clock.state is ClockState.RUNNING
     assert clock.due is not None
     assert (clock.due.strict, clock.due.lenient) == (at(3), at(3, hours=0.5))
     assert clock.share_gone(at(1.5)) == 0.5
-    assert all_clocks(aware, now=at(3))["eu-gdpr-33-authority"].standing is Standing.RUNNING
+    assert all_clocks(aware, now=at(3))["eu-gdpr-33-authority"].state is ClockState.RUNNING
     late = all_clocks(aware, now=at(3) + timedelta(seconds=1))["eu-gdpr-33-authority"]
-    assert late.standing is Standing.MISSED
+    assert late.state is ClockState.MISSED
 
 
 def test_receipt_ends_a_clock_in_time_or_late() -> None:
     aware = time_of("awareness")
-    for moment, standing in ((at(3), Standing.MET), (at(3, hours=1), Standing.LATE)):
+    for moment, state in ((at(3), ClockState.MET), (at(3, hours=1), ClockState.LATE)):
         clock = all_clocks(aware, told("eu-gdpr-33-authority", moment), now=at(9))
-        assert clock["eu-gdpr-33-authority"].standing is standing
+        assert clock["eu-gdpr-33-authority"].state is state
         assert clock["eu-gdpr-33-authority"].because == "receipt 7"
 
 
 def test_soft_obligation_is_due_at_its_start() -> None:
     clock = all_clocks(time_of("awareness"))["eu-gdpr-33-2-processor"]
-    assert (clock.standing, clock.due) == (Standing.RUNNING, None)
+    assert (clock.state, clock.due) == (ClockState.RUNNING, None)
     assert clock.share_gone(NOW) is None
 
 
 def test_a_proposed_law_is_shown_and_never_applied() -> None:
     clock = all_clocks(time_of("awareness"))["eu-gdpr-33-omnibus"]
-    assert (clock.standing, clock.due, clock.because) == (
-        Standing.NOT_LAW, None, "proposed; not applied",
+    assert (clock.state, clock.due, clock.because) == (
+        ClockState.NOT_LAW, None, "proposed; not applied",
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_earlier_of_two_starts_counts() -> None:
 
 
 def test_later_of_two_required_facts_counts() -> None:
-    assert all_clocks(time_of("awareness"))["us-me-residents"].standing is Standing.NOT_STARTED
+    assert all_clocks(time_of("awareness"))["us-me-residents"].state is ClockState.NOT_STARTED
     clock = all_clocks(time_of("awareness"), time_of("scope", at(4)))["us-me-residents"]
     assert (clock.started_at, clock.started_by) == (at(4), "scope")
 
@@ -160,38 +160,38 @@ def test_one_report_meets_both_limits() -> None:
         at(hours=6), at(hours=24),
     ]  # fmt: skip
     found = all_clocks(*facts, told(both[0], at(hours=5)), now=at(2))
-    assert [found[name].standing for name in both] == [Standing.MET, Standing.MET]
+    assert [found[name].state for name in both] == [ClockState.MET, ClockState.MET]
     twice = (told(both[0], at(hours=5)), told(both[1], at(hours=30)))
     found = all_clocks(*facts, *twice, now=at(2))
-    assert [found[name].standing for name in both] == [Standing.MET, Standing.MET], "the first"
+    assert [found[name].state for name in both] == [ClockState.MET, ClockState.MET], "the first"
 
 
 def test_later_classification_replaces_an_outer_limit() -> None:
     facts = (time_of("awareness"), time_of("classification", at(hours=30)))
     found = all_clocks(*facts, now=at(hours=31))
-    assert found["eu-dora-19-initial-backstop"].standing is Standing.NOT_OWED
-    assert found["eu-dora-19-initial-classification"].standing is Standing.RUNNING
+    assert found["eu-dora-19-initial-backstop"].state is ClockState.NOT_OWED
+    assert found["eu-dora-19-initial-classification"].state is ClockState.RUNNING
 
 
 def test_too_few_people_end_an_obligation() -> None:
     name = "us-hipaa-406-media"
-    assert all_clocks(time_of("discovery"))[name].standing is Standing.RUNNING
+    assert all_clocks(time_of("discovery"))[name].state is ClockState.RUNNING
     clock = all_clocks(time_of("discovery"), affected("US federal", 500))[name]
-    assert clock.standing is Standing.NOT_OWED
+    assert clock.state is ClockState.NOT_OWED
     assert "ada stated 500 affected people" in clock.because
     assert "more than 500 residents of one State" in clock.because
     clock = all_clocks(time_of("discovery"), affected("US federal", 501))[name]
-    assert clock.standing is Standing.RUNNING
+    assert clock.state is ClockState.RUNNING
 
 
 def test_judgement_can_add_an_obligation() -> None:
     name, few = "jp-appi-preliminary", affected("Japan", 3)
     aware = time_of("awareness")
-    assert all_clocks(aware, few)[name].standing is Standing.RUNNING  # not judged yet: owed
+    assert all_clocks(aware, few)[name].state is ClockState.RUNNING  # not judged yet: owed
     no = judged(FactKind.THRESHOLD, name, is_so=False)
-    assert all_clocks(aware, few, no)[name].standing is Standing.NOT_OWED
+    assert all_clocks(aware, few, no)[name].state is ClockState.NOT_OWED
     yes = judged(FactKind.THRESHOLD, name, is_so=True)
-    assert all_clocks(aware, few, no, yes)[name].standing is Standing.RUNNING
+    assert all_clocks(aware, few, no, yes)[name].state is ClockState.RUNNING
 
 
 def test_risk_answer_no_ends_an_obligation() -> None:
@@ -200,7 +200,7 @@ def test_risk_answer_no_ends_an_obligation() -> None:
     questions = all_clocks(aware)[name].questions
     assert [question.kind for question in questions] == [FactKind.ANSWER]
     clock = all_clocks(aware, judged(FactKind.ANSWER, name, is_so=False))[name]
-    assert clock.standing is Standing.NOT_OWED
+    assert clock.state is ClockState.NOT_OWED
     assert "ada judged" in clock.because
 
 
@@ -209,7 +209,7 @@ def test_risk_answer_yes_restores_an_obligation() -> None:
     yes, no = (judged(FactKind.ANSWER, name, is_so=is_so) for is_so in (True, False))
     for answers in ((yes,), (no, yes)):
         clock = all_clocks(aware, *answers)[name]
-        assert (clock.standing, clock.questions) == (Standing.RUNNING, ())
+        assert (clock.state, clock.questions) == (ClockState.RUNNING, ())
 
 
 def test_only_deciding_questions_are_asked() -> None:
@@ -242,15 +242,15 @@ def test_changed_fact_moves_the_date_visibly() -> None:
 def test_law_enforcement_delay_ends_with_its_letter() -> None:
     name, found_out = "us-fl-residents", time_of("determination")
     held = all_clocks(found_out, delay(name, at(40)), now=at(31))[name]
-    assert held.standing is Standing.HELD
+    assert held.state is ClockState.HELD
     assert held.because == "letter of 2 March"
     assert held.due is not None
     assert held.due.strict == at(40)
-    assert all_clocks(found_out, delay(name, at(40)), now=at(41))[name].standing is Standing.MISSED
+    assert all_clocks(found_out, delay(name, at(40)), now=at(41))[name].state is ClockState.MISSED
     short, clock = all_clocks(found_out, delay(name, at(2)))[name], all_clocks(found_out)[name]
     assert short.due == clock.due, "a letter shortens nothing"
-    assert all_clocks(found_out, delay("US-FL", None), now=at(99))[name].standing is Standing.HELD
-    assert all_clocks(found_out, delay("US-GA", None), now=at(99))[name].standing is Standing.MISSED
+    assert all_clocks(found_out, delay("US-FL", None), now=at(99))[name].state is ClockState.HELD
+    assert all_clocks(found_out, delay("US-GA", None), now=at(99))[name].state is ClockState.MISSED
 
 
 def test_a_delay_without_its_document_is_refused() -> None:
@@ -270,7 +270,7 @@ def test_customers_are_not_told_while_the_hold_runs() -> None:
     assert [block.until for block in clock.blocks] == [ends]
     assert all_clocks(agencies, now=at(12))[name].blocks == ()
     early = all_clocks(agencies, told(name, at(3)), now=at(12))[name]
-    assert early.standing is Standing.EARLY
+    assert early.state is ClockState.EARLY
 
 
 def test_people_wait_for_the_first_recipient() -> None:
@@ -284,7 +284,7 @@ def test_people_wait_for_the_first_recipient() -> None:
 
 def test_unnecessary_notice_blocks_nobody() -> None:
     concluded, none = time_of("investigation_concluded"), affected("US-MD", 0)
-    assert all_clocks(concluded, none)["us-md-ag"].standing is Standing.NOT_OWED
+    assert all_clocks(concluded, none)["us-md-ag"].state is ClockState.NOT_OWED
     assert all_clocks(concluded, none)["us-md-residents"].blocks == ()
 
 
@@ -301,9 +301,9 @@ def test_obligation_beside_a_notice_is_due_with_it() -> None:
 def test_only_own_place_starts_a_dependent_obligation() -> None:
     for other in ("us-me-residents", "eu-gdpr-34-individuals", "eu-gdpr-33-authority"):
         clock = all_clocks(told(other))["us-ct-ag"]
-        assert (clock.standing, clock.due) == (Standing.NOT_STARTED, None)
+        assert (clock.state, clock.due) == (ClockState.NOT_STARTED, None)
     beside = all_clocks(told("us-me-cra"))["us-me-ag"]
-    assert beside.standing is Standing.NOT_STARTED, "that one does not go to the people either"
+    assert beside.state is ClockState.NOT_STARTED, "that one does not go to the people either"
 
 
 def test_a_clients_agreement_runs_beside_the_law() -> None:
@@ -358,12 +358,12 @@ def test_delay_stops_only_clocks_that_permit_it() -> None:
     asked = [delay("US federal", None), delay("EU/EEA", None), delay("US-CA", None)]
     found = all_clocks(*facts, *asked, now=at(hours=1))
     for name in ("us-hipaa-404-individuals", "us-ca-residents"):
-        assert found[name].standing is Standing.HELD
+        assert found[name].state is ClockState.HELD
     for name in ("eu-gdpr-33-authority", "us-sec-8k-105", "us-bank-36h"):
-        assert found[name].standing is Standing.RUNNING
+        assert found[name].state is ClockState.RUNNING
     # A statement that names the obligation itself also names the document as its reason.
     found = all_clocks(*facts, delay("us-sec-8k-105", at(30)), now=at(9))
-    assert found["us-sec-8k-105"].standing is Standing.HELD
+    assert found["us-sec-8k-105"].state is ClockState.HELD
 
 
 def test_delay_of_a_place_extends_its_hold() -> None:
@@ -382,7 +382,7 @@ def test_delay_of_a_place_extends_its_hold() -> None:
 def test_affected_place_counts_without_configuration() -> None:
     facts = [time_of("discovery"), affected("US-NY", 12), affected("US-WA", 0)]
     found = all_clocks(*facts, jurisdictions=frozenset({"EU/EEA"}))
-    assert found["us-ny-residents"].standing is Standing.RUNNING
+    assert found["us-ny-residents"].state is ClockState.RUNNING
     assert not [name for name in found if name.startswith("us-wa")]
     corrected = all_clocks(
         affected("US-NY", 5), affected("US-NY", 0), jurisdictions=frozenset({"EU/EEA"})
@@ -396,7 +396,7 @@ def test_mistaken_receipt_ends_nothing() -> None:
         author="ada", recorded_at=at(1),
     )  # fmt: skip
     facts = [time_of("discovery"), told("us-md-ag")]
-    assert all_clocks(*facts)["us-md-ag"].standing is Standing.MET
+    assert all_clocks(*facts)["us-md-ag"].state is ClockState.MET
     found = all_clocks(*facts, mistaken, now=at(1))
     assert found["us-md-ag"].receipt is None
     assert "must be notified first" in found["us-md-residents"].blocks[0].reason
@@ -432,8 +432,8 @@ def test_late_delay_excuses_nothing_in_strict_reading() -> None:
         author="ada", recorded_at=at(40),
     )  # fmt: skip
     facts = [time_of("discovery"), late]
-    assert all_clocks(*facts, now=at(45))["us-ca-residents"].standing is Standing.HELD
+    assert all_clocks(*facts, now=at(45))["us-ca-residents"].state is ClockState.HELD
     clock = all_clocks(*facts, told("us-ca-residents", at(49)), now=at(49))["us-ca-residents"]
     assert clock.due is not None
-    assert (clock.standing, clock.due.lenient) == (Standing.LATE, at(50))
-    assert all_clocks(*facts, now=at(51))["us-ca-residents"].standing is Standing.MISSED
+    assert (clock.state, clock.due.lenient) == (ClockState.LATE, at(50))
+    assert all_clocks(*facts, now=at(51))["us-ca-residents"].state is ClockState.MISSED

@@ -48,7 +48,7 @@ def open_exercise(installation: Installation, *accounts: str) -> str:
 
 
 def is_over(installation: Installation, incident_id: str) -> bool:
-    return lifecycle.look(installation, incident_id).standing.is_over
+    return lifecycle.look(installation, incident_id).summary.is_over
 
 
 def ways(installation: Installation, incident_id: str) -> list[str]:

@@ -139,24 +139,24 @@ def wrap_ledger(tracer: Tracer) -> None:
 
 def wrap_outside(tracer: Tracer) -> None:
     """Make every call to another system a point, named by its verb."""
-    from standfast.adapters.factory import Outside
+    from standfast.adapters.factory import Adapters
     from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
     from standfast.records import Observed, Result
 
-    call, observe = Outside.call, Outside.observe
+    call, observe = Adapters.call, Adapters.observe
 
-    def traced_call(self: Outside, batch: Batch) -> list[Result]:
+    def traced_call(self: Adapters, batch: Batch) -> list[Result]:
         act = functools.partial(call, self, batch)
         results: list[Result] = tracer.reach(f"call {batch.queue.verb}", act)
         return results
 
-    def traced_observe(self: Outside, queue: EffectQueue, rows: list[EffectRow]) -> list[Observed]:
+    def traced_observe(self: Adapters, queue: EffectQueue, rows: list[EffectRow]) -> list[Observed]:
         act = functools.partial(observe, self, queue, rows)
         seen: list[Observed] = tracer.reach(f"observe {queue.verb}", act)
         return seen
 
-    Outside.call = traced_call
-    Outside.observe = traced_observe  # type: ignore[assignment]
+    Adapters.call = traced_call
+    Adapters.observe = traced_observe  # type: ignore[assignment]
 
 
 def wrap_files(tracer: Tracer) -> None:

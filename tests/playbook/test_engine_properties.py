@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, Wake, is_wanted, next_moves
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
 from standfast.playbook.run_state import Counts, State, StepView
-from standfast.playbook.status.next_step import standing
+from standfast.playbook.status.next_step import summarise_status
 from standfast.playbook.status.obstacles import blocked
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of
@@ -210,7 +210,7 @@ def test_playbooks_end_when_people_answer(playbook: Playbook, chance: random.Ran
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=True)
     drive(ledger)
     assert all(ledger.views[step.name].state.is_final for step in playbook.steps)
-    found = standing(ledger.state())
+    found = summarise_status(ledger.state())
     assert (found.is_over, found.is_busy, found.waits_for_people) == (True, False, False)
     assert blocked(ledger.state()) == []
 
@@ -223,7 +223,7 @@ def test_corrected_answers_reach_a_consistent_end(
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=True, corrections=3)
     drive(ledger)
     state = ledger.state()
-    assert standing(state).is_over
+    assert summarise_status(state).is_over
     for step in playbook.steps:
         view = ledger.views[step.name]
         assert view.state.is_final
@@ -238,7 +238,7 @@ def test_playbooks_without_people_name_who_is_missing(
 ) -> None:
     ledger = MemoryLedger(playbook=playbook, chance=chance, people_help=False)
     drive(ledger)
-    found = standing(ledger.state())
+    found = summarise_status(ledger.state())
     assert not found.is_busy
     assert found.is_over is not found.waits_for_people
     if found.waits_for_people:

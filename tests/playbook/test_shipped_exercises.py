@@ -117,8 +117,8 @@ def rehearse(
     ).incident
     for _ in range(3 * len(playbook.steps)):
         outcome = lifecycle.advance(installation, case, "direct")
-        if outcome.standing.is_over:
-            assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+        if outcome.summary.is_over:
+            assert outcome.exit_status is ExitStatus.DONE, outcome.summary
             return outcome.state
         for view in outcome.state.steps.values():
             step = playbook.step(view.step)
@@ -129,7 +129,7 @@ def rehearse(
                 _sign(installation, case, step.name)
             elif view.due_at and view.state is StepState.WAITING:
                 hours.now = max(hours.now, view.due_at)
-    raise AssertionError(f"{playbook.name} does not end: {outcome.standing.next_step}")
+    raise AssertionError(f"{playbook.name} does not end: {outcome.summary.next_step}")
 
 
 @cache

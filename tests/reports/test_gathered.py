@@ -186,6 +186,6 @@ def test_installation_page_names_incidents_with_next_step(
         (incident, True),
     ]
     text = Page(write_installation_page(installation, tmp_path / "place.html").read_text()).text
-    assert look(installation, incident).standing.next_step.replace("`", "") in text.replace(
+    assert look(installation, incident).summary.next_step.replace("`", "") in text.replace(
         " .", "."
     )

@@ -19,7 +19,7 @@ from standfast.reports.report_records import (
     NotNotified,
     OpenIncident,
 )
-from standfast.reports.report_sentences import standing_words
+from standfast.reports.report_sentences import step_state_words
 from tests.reports.build import (
     OPENED,
     Page,
@@ -183,8 +183,8 @@ def test_every_effect_state_has_number_and_bar(state: EffectState) -> None:
 @pytest.mark.parametrize("state", [*StepState, None])
 def test_every_state_of_a_step_is_shown(state: StepState | None) -> None:
     page = Page(incident_page(empty(steps=(step(state=state),))))
-    assert standing_words(state) in page.text
-    assert standing_words(None) == "not reached"
+    assert step_state_words(state) in page.text
+    assert step_state_words(None) == "not reached"
 
 
 @pytest.mark.parametrize("mode", list(Mode))

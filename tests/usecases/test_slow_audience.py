@@ -10,7 +10,7 @@ from standfast.config.schema import PlaybooksConfig
 from standfast.errors import ExitStatus
 from standfast.notices.audience import Audience
 from tests.servers import wait_until
-from tests.usecases.twins import SimulatedInstallation, TwinOutside, simulated_installation
+from tests.usecases.twins import SimulatedInstallation, TwinAdapters, simulated_installation
 
 _PLAYBOOK = """
 playbook: tell-and-lock
@@ -49,12 +49,12 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 def test_accounts_lock_while_an_audience_is_read(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = TwinOutside.audience
+    read = TwinAdapters.audience
 
-    def slowly(outside: TwinOutside, name: str) -> Audience:
+    def slowly(adapters: TwinAdapters, name: str) -> Audience:
         wait_until(lambda: not installation.is_enabled("agent01"), "the account to be locked")
-        return read(outside, name)
+        return read(adapters, name)
 
-    monkeypatch.setattr(TwinOutside, "audience", slowly)
+    monkeypatch.setattr(TwinAdapters, "audience", slowly)
     case = installation.open("tell-and-lock")
     assert installation.advance(case).exit_status is ExitStatus.DONE

@@ -19,7 +19,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
-from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory import Adapters, NoticeOf
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.adapters.senders import Sender
@@ -65,7 +65,7 @@ class Twins:
         return sum(message.address == address for message in self.mail.messages)
 
 
-class TwinOutside(Outside):
+class TwinAdapters(Adapters):
     """The adapters of a live incident, all of them simulators."""
 
     def __init__(
@@ -105,14 +105,14 @@ class SimulatedInstallation(Installation):
 
     twins: Twins
 
-    def outside(self, incident: IncidentRow) -> Outside:
+    def adapters_for(self, incident: IncidentRow) -> Adapters:
         if incident.mode is Mode.EXERCISE:
-            return super().outside(incident)
+            return super().adapters_for(incident)
         custody = Custody(
             incident=incident.id, collector="test", reason="test", folder=Path("unused")
         )
         notice_of = self.ledger.incidents.notice
-        return TwinOutside(self.config, custody, notice_of, incident.mode, self.twins)
+        return TwinAdapters(self.config, custody, notice_of, incident.mode, self.twins)
 
     def open(
         self,

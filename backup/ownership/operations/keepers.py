@@ -77,7 +77,7 @@ def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> Oper
         result = {
             "keys": [grant.key.hex() for grant in trusted],
             "trusted_through": trusted_through,
-            "no_longer_believed": sum(
+            "no_longer_trusted": sum(
                 trusted_through is None or link.number > trusted_through for link in log.links
             ),
             "root": record.number,

@@ -90,7 +90,7 @@ def new_epoch(
             "key": public.hex(),
             "host_file": str(create.path),
             "trusted_through": trusted_through,
-            "no_longer_believed": untrusted,
+            "no_longer_trusted": untrusted,
             "root": record.number,
         }
         return Plan(operation="new-epoch", request=request, result=result, steps=(create, put))
@@ -117,7 +117,7 @@ def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -
             "writer": writer,
             "epoch": old.epoch,
             "trusted_through": trusted_through,
-            "no_longer_believed": untrusted,
+            "no_longer_trusted": untrusted,
             "root": record.number,
         }
         return Plan(operation="remove-writer", request=request, result=result, steps=(put,))

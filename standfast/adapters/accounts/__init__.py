@@ -70,7 +70,7 @@ class SecondFactors:
 
     without: tuple[WithoutFactor, ...]
     looked_at: int | None = None  # None: the directory lists only the accounts without a factor
-    unsaid: int = 0  # accounts whose factors the directory does not report
+    unreported: int = 0  # accounts whose factors the directory does not report
     is_whole: bool = True  # False: there are more accounts, which were not queried
 
 

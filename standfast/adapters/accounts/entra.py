@@ -81,7 +81,7 @@ class Entra(HttpConnector):
     def _second_factors(self) -> SecondFactors:
         until = second_factor_deadline(self.limits)
         without: list[WithoutFactor] = []
-        unsaid, query = 0, {"$filter": "isMfaRegistered eq false"}
+        unreported, query = 0, {"$filter": "isMfaRegistered eq false"}
         while True:
             page = self._get(_REPORT, until, query)
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
@@ -90,14 +90,16 @@ class Entra(HttpConnector):
                 if user["isMfaRegistered"] is not False:
                     continue  # Graph may ignore the filter
                 if user.get("userType") == "guest":
-                    unsaid += 1
+                    unreported += 1
                     continue
                 name, is_admin = str(user["userPrincipalName"]), user.get("isAdmin") is True
                 without.append(WithoutFactor(name=name, is_privileged=is_admin))
             mark = next_page_mark(page)
             is_whole = not mark
             if is_whole or len(without) >= MOST_LISTED or mark.items() <= query.items():
-                return SecondFactors(without=tuple(without), unsaid=unsaid, is_whole=is_whole)
+                return SecondFactors(
+                    without=tuple(without), unreported=unreported, is_whole=is_whole
+                )
             query |= mark
 
     # Requests to Graph.

@@ -42,7 +42,7 @@ from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.config.base_section import Section
 from standfast.config.sections.accounts import AccountsConfig
 from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
-from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
+from standfast.evidence.bucket_copy import CopyDestination, copy_folder, is_copied
 from standfast.evidence.custody import Act, append_custody, read_custody
 from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.item_encryption import new_key
@@ -78,7 +78,7 @@ class SourceContext:
     clock: Now
     reveal: Reveal
     host_clock: Callable[[], HostClock] = read_host_clock
-    elsewhere: Elsewhere | None = None  # the store for copies of sealed folders
+    copy_destination: CopyDestination | None = None  # the store for copies of sealed folders
     custodians: tuple[str, ...] = ()  # public keys; without any, items are not encrypted
     key_copies: tuple[Path, ...] = ()  # folders that receive a copy of each wrapped data key
     accounts: Mapping[str, AccountsConfig] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class SealedSource(EvidenceSource):
         self._public_key = context.signing_key.public_key()
         self._clock = context.clock
         self._host_clock = context.host_clock
-        self._elsewhere = context.elsewhere
+        self._copy_destination = context.copy_destination
         self._custodians, self._key_copies = context.custodians, context.key_copies
 
     @abstractmethod
@@ -137,7 +137,7 @@ class SealedSource(EvidenceSource):
 
     def describe(self) -> str:
         """Return the scope of the collection and the destination of the copy."""
-        then = f"; then copy it to {self._elsewhere.where}" if self._elsewhere else ""
+        then = f"; then copy it to {self._elsewhere.where}" if self._copy_destination else ""
         return f"{self._scope()}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:
@@ -146,7 +146,7 @@ class SealedSource(EvidenceSource):
         if not is_sealed(place, self._public_key) or not is_key_copied(place, self._key_copies):
             return False
         try:
-            return self._elsewhere is None or is_copied(place, self._elsewhere.where)
+            return self._copy_destination is None or is_copied(place, self._copy_destination.where)
         except Damaged:
             return False
 
@@ -187,7 +187,7 @@ class SealedSource(EvidenceSource):
             why = f"frozen, but its key is not copied: {cause}. The copy is tried again"
             return _failed(order, why, COPY_STORE_SECONDS)
         result = _result(order, place.name, read_sealed(place, self._public_key))
-        if self._elsewhere:
+        if self._copy_destination:
             result = self._copied(result, place, custody)
         with suppress(Damaged):  # a verification reports the damage
             last = read_custody(place)[-1:]
@@ -197,12 +197,12 @@ class SealedSource(EvidenceSource):
 
     def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
         """Copy a sealed folder to the store unless it was copied before."""
-        assert self._elsewhere is not None  # noqa: S101  # for the type checker
-        where = self._elsewhere.where
+        assert self._copy_destination is not None  # noqa: S101  # for the type checker
+        where = self._copy_destination.where
         name = f"{custody.incident}/{self.name}/{place.name}"
         try:
             if not is_copied(place, where):
-                store = self._elsewhere.open()
+                store = self._copy_destination.open()
                 copy_folder(place, name, store, where, custody.collector, self._clock)
         except (BackupError, StandfastError, OSError) as error:
             may_pass = isinstance(error, StoreUnavailable | Unavailable)

@@ -47,7 +47,7 @@ Adapter = TypeVar("Adapter")
 NoticeOf = Callable[[str, str, int], FrozenNotice]
 
 
-class Outside(ABC):
+class Adapters(ABC):
     """The adapters of one mode; safe for many threads."""
 
     mode: Mode

@@ -15,7 +15,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
-from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory import Adapters, NoticeOf
 from standfast.adapters.factory.exercise_defaults import with_exercise_defaults
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.simulator import SimulatedProcedure
@@ -32,7 +32,7 @@ _PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
 _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 
-class Exercise(Outside):
+class Exercise(Adapters):
     """Simulators for all configured adapters, and stand-ins for missing ones.
 
     `accounts` are the accounts that the incident's inputs name, and `locked` those that the

@@ -13,7 +13,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
-from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory import Adapters, NoticeOf
 from standfast.adapters.factory.adapter_by_kind import build_adapter
 from standfast.adapters.factory.audiences import Restored, read_audience
 from standfast.adapters.factory.password_rotation import new_secrets
@@ -23,14 +23,14 @@ from standfast.adapters.senders import Sender
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config import Config, SecretReference
 from standfast.errors import ConfigurationError
-from standfast.evidence.bucket_copy import Elsewhere
+from standfast.evidence.bucket_copy import CopyDestination
 from standfast.local_time import day
 from standfast.notices.audience import Audience
 from standfast.records import Mode, Now
 from standfast.secrets import Resolver
 
 
-class Live(Outside):
+class Live(Adapters):
     """All configured adapters; with mode PLAN they only read."""
 
     def __init__(
@@ -45,18 +45,18 @@ class Live(Outside):
         restored: Restored | None = None,
         own: Mapping[str, Callable[[], Procedure]] | None = None,
         configured: Config | None = None,
-        elsewhere: Elsewhere | None = None,
+        copy_destination: CopyDestination | None = None,
         affected: Callable[[], Audience] | None = None,
     ) -> None:
         """Set the configuration and the services of the installation.
 
         `own` has the built-in procedures. `restored` returns a file of a backup set as it was
-        before the incident. `elsewhere` is the store for copies of frozen folders.
+        before the incident. `copy_destination` is the store for copies of frozen folders.
         """
         super().__init__(config, custody, notice_of, configured=configured, affected=affected)
         self.mode = mode
         self._own = own or {}
-        self._elsewhere = elsewhere
+        self._copy_destination = copy_destination
         self._restored = restored or _not_restored
         self._resolver = resolver
         self._clock = clock
@@ -71,7 +71,7 @@ class Live(Outside):
             signing_key=read_signing_key(self.config.custody.key),
             clock=self._clock,
             reveal=self._reveal,
-            elsewhere=self._elsewhere,
+            copy_destination=self._copy_destination,
             custodians=self.config.custody.custodians,
             key_copies=self.config.custody.key_copies,
             accounts=self.config.accounts,

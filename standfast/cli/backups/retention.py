@@ -115,17 +115,19 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
     elif retention_holds.exists(installation, name):
         retention_holds.release_hold(installation, name)
     else:
-        standing = [hold.name for hold in retention_holds.all_holds(installation)]
-        raise UsageError(f"hold {name}: unknown; {known_names_hint(name, standing)}")
-    standing = [hold.name for hold in retention_holds.all_holds(installation)]
-    state = f"Held for {', '.join(standing)}: nothing expires." if standing else "No hold is left."
+        hold_names = [hold.name for hold in retention_holds.all_holds(installation)]
+        raise UsageError(f"hold {name}: unknown; {known_names_hint(name, hold_names)}")
+    hold_names = [hold.name for hold in retention_holds.all_holds(installation)]
+    state = (
+        f"Held for {', '.join(hold_names)}: nothing expires." if hold_names else "No hold is left."
+    )
     lines: list[Line] = [state]
     if action == _RELEASE and name in elsewhere:
         lines.append(
             f"The hold was created on {elsewhere[name]}: release it there as well, or the next run "
             "of the keeper there creates it again."
         )
-    return call.say({"holds": list(standing)}, lines)
+    return call.say({"holds": list(hold_names)}, lines)
 
 
 def _lines(outcome: "KeepOutcome") -> list[Line]:

@@ -35,14 +35,14 @@ def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
             ["confidence", f"{obligation.confidence}; {obligation.notes or 'see its sources'}"]
         )
     return [
-        f"{standing_words(clock)}: notify {obligation.recipient_name} [{obligation.id}]",
+        f"{state_words(clock)}: notify {obligation.recipient_name} [{obligation.id}]",
         Table(rows=rows, indent=2),
     ]
 
 
-def standing_words(clock: "Clock") -> str:
+def state_words(clock: "Clock") -> str:
     """Return the state of a clock."""
-    return clock.standing.value.replace("_", " ")
+    return clock.state.value.replace("_", " ")
 
 
 def limit_text(obligation: "Obligation") -> str:
@@ -88,7 +88,7 @@ def clock_document(clock: "Clock") -> JsonObject:
         due = {"strict": timestamp(clock.due.strict), "lenient": timestamp(clock.due.lenient)}
     return {
         "id": obligation.id,
-        "standing": clock.standing.value,
+        "state": clock.state.value,
         "to": obligation.recipient_name,
         "kind": obligation.limit.kind.value,
         "due": due,

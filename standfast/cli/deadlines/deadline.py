@@ -51,7 +51,7 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     lenient date, the latest that the rules of counting allow, follows.
     """
     from standfast.deadlines import NOT_ADVICE
-    from standfast.deadlines.legal_clocks import Standing
+    from standfast.deadlines.legal_clocks import ClockState
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
     with open_incident(call, incident) as (installation, incident_id, _):
@@ -70,7 +70,7 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
     if hidden:
         verb = "is" if hidden == 1 else "are"
         lines.append(f"{hidden} more {verb} done, not owed or not in force; show them with --all.")
-    is_missed = any(clock.standing is Standing.MISSED for clock in clocks)
+    is_missed = any(clock.state is ClockState.MISSED for clock in clocks)
     status = ExitStatus.PARTIAL if is_missed else ExitStatus.DONE
     document: JsonObject = {
         "incident": incident_id,

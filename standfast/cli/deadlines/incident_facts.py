@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from standfast.cli.deadlines.clock_text import clock_document, due_text, standing_words
+from standfast.cli.deadlines.clock_text import clock_document, due_text, state_words
 from standfast.cli.incidents.incident_arguments import (
     incident_argument,
     open_incident,
@@ -263,7 +263,7 @@ def _state(
         was = before.get(clock.obligation.id)
         later += bool(was and clock.due and clock.due.strict > was.strict)
     rows = [
-        [standing_words(clock), due_text(clock, now, zone), clock.obligation.id] for clock in clocks
+        [state_words(clock), due_text(clock, now, zone), clock.obligation.id] for clock in clocks
     ]
     lines: list[Line] = [
         "Recorded." if is_news else "Already recorded; nothing changed.",

@@ -99,5 +99,5 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
 def _rows(point: "ChecklistRow") -> list[list[str]]:
     """Return the lines of one point of the checklist."""
     found = f"measured: {point.measured}; attested: {point.attested}"
-    rows = [[f"  {point.standing.value}", point.point, found]]
+    rows = [[f"  {point.state.value}", point.point, found]]
     return [*rows, ["", "", f"→ {point.what_to_do}"]] if point.what_to_do else rows

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from standfast.ledger.status_overview import LastRun
     from standfast.usecases.health.incident_overview import IncidentStatus
     from standfast.usecases.health.status_record import SetStatus, Status
-    from standfast.usecases.key_ceremonies.custodian_answers import Standing
+    from standfast.usecases.key_ceremonies.custodian_answers import CustodianStatus
 
 
 _NOTHING = "Nothing to do now."
@@ -193,7 +193,7 @@ def _ago(run: "LastRun | None", now: datetime) -> str:
     return f"{age(now - run.started_at)} ago{partly}"
 
 
-def _sign(custodian: "Standing", now: datetime) -> str:
+def _sign(custodian: "CustodianStatus", now: datetime) -> str:
     who = custodian.name or custodian.fingerprint
     if custodian.lacks:
         return f"Custodian {who} cannot open {', '.join(custodian.lacks)}."

@@ -40,7 +40,7 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
         triggers = triggers_of(installation.config)
         done = call_outs.acknowledge(installation, triggers, incident_id, by)
         zone = installation.config.organisation.time_zone
-        next_step = look(installation, incident_id).standing.next_step
+        next_step = look(installation, incident_id).summary.next_step
     if done.ended and done.ended == done.late:
         line = f"{incident_id}: acknowledged late. Its pages had ended without an answer."
     elif done.ended:

@@ -62,8 +62,8 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     clocks = [
         obligation
         for obligation in (obligations.lines if obligations else ())
-        if obligation.standing == "missed"
-        or (obligation.standing == "running" and not obligation.is_earliest)
+        if obligation.state == "missed"
+        or (obligation.state == "running" and not obligation.is_earliest)
     ]
     lines: list[Line] = [f"{incident_id} is closed; {_RESULT[mode]}."]
     if short:
@@ -94,7 +94,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     running: list[Json] = [
         {
             "to": obligation.to,
-            "standing": obligation.standing,
+            "state": obligation.state,
             "due": timestamp(obligation.due) if obligation.due else None,
         }
         for obligation in clocks
@@ -132,7 +132,7 @@ def reopen(call: Call, incident: str) -> ExitStatus:
 
     with call.installation() as installation:
         lifecycle.reopen(installation, incident, by=signed_in(call, installation))
-        next_step = lifecycle.look(installation, incident).standing.next_step
+        next_step = lifecycle.look(installation, incident).summary.next_step
     undo = f"standfast incident undo {incident}"
     lines = [
         f"{incident} is open again, in its former state.",
@@ -144,4 +144,4 @@ def reopen(call: Call, incident: str) -> ExitStatus:
 
 def _clock(obligation: "ObligationLine", zone: str) -> str:
     due = f"due {minute(obligation.due, zone)}" if obligation.due else "due now"
-    return f"{obligation.to} {'missed, ' if obligation.standing == 'missed' else ''}{due}"
+    return f"{obligation.to} {'missed, ' if obligation.state == 'missed' else ''}{due}"

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from standfast.cli.incidents.call_out_text import call_out_line
 from standfast.cli.terminal.output import Line, Table
 from standfast.local_time import minute
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.playbook.model import StepKind
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.headline import INTERRUPTED
-from standfast.playbook.status.next_step import Standing
+from standfast.playbook.status.next_step import StatusSummary
 from standfast.playbook.status.progress import interrupted, step_of
 from standfast.plurals import counted
 from standfast.records import EffectState, StepState
@@ -24,7 +24,7 @@ _REASONS = {EffectState.SUBMITTING: "it may already have happened"}
 
 def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     """Return the lines of the status: steps, problems and the next step."""
-    incident, state, position = status.outcome.incident, status.state, status.outcome.standing
+    incident, state, position = status.outcome.incident, status.state, status.outcome.summary
     lines: list[Line] = [
         f"{incident}: {state.playbook.title} ({_mode_words(state)})",
         f"State: {position.headline}.",
@@ -108,7 +108,7 @@ def _mode_words(state: State) -> str:
 
 def _state_words(state: State, view: StepView) -> str:
     """Return the state of a step, such as `stopped` or `interrupted`."""
-    reached = standing_state(view)
+    reached = current_state(view)
     if view in interrupted(state):
         return INTERRUPTED
     goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
@@ -139,7 +139,7 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
     return rows
 
 
-def _to_be_done(position: Standing) -> list[Line]:
+def _to_be_done(position: StatusSummary) -> list[Line]:
     """Return the instructions or facts for the person that decides next."""
     step = position.asked
     if step is None or not (step.instructions or step.facts):

@@ -71,7 +71,7 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
                     )
                 lifecycle.wait_until_still(installation, incident_id)
                 left = _left_by_a_stop(installation, incident_id)
-            next_step = lifecycle.look(installation, incident_id).standing.next_step
+            next_step = lifecycle.look(installation, incident_id).summary.next_step
             documents.append({"incident": incident_id, "is_stopped": True, **left})
             lines.append(f"{incident_id} is stopped; {_counts(left)}.")
     if len(stopped) > 1:

@@ -60,12 +60,12 @@ def list_copies(call: Call) -> ExitStatus:
     """List the copies of the key records, with their missing records."""
     from backup.trust.root_chain import load_root_chain
     from standfast.usecases.core.backup_repository import translated_errors
-    from standfast.usecases.key_ceremonies.key_record_copies import standings
+    from standfast.usecases.key_ceremonies.key_record_copies import key_copy_statuses
 
     stores = call.stores()
     with translated_errors("listing the copies of the key records"):
         root = load_root_chain(stores.vault, owner=stores.known_owner).root
-        found = standings(stores.config.backup, root)
+        found = key_copy_statuses(stores.config.backup, root)
     rows = [[copy.name, f"seen {copy.seen:%Y-%m-%d}", _state(copy)] for copy in found]
     lines: list[Line] = [
         Table(rows=rows),

@@ -226,7 +226,7 @@ def retire_keeper(
     if (trusted_through is None) != trust_none:
         raise UsageError("keeper: give either --trusted-through N or --trust-none")
     result = retire_keeper_as_owner(owner_session(call, owner_key), trusted_through)
-    untrusted = counted(result["no_longer_believed"], "record")
+    untrusted = counted(result["no_longer_trusted"], "record")
     return print_ceremony_result(
         call,
         result,
@@ -265,7 +265,7 @@ def _trusted_through(
 
 def _trust_lines(result: Any) -> list[Line]:
     """Return the lines on points that the old keys signed."""
-    through, untrusted = result["trusted_through"], result["no_longer_believed"]
+    through, untrusted = result["trusted_through"], result["no_longer_trusted"]
     known = f"Its points through {through} are" if through else "None of its points is"
     lines: list[Line] = [f"{known} trusted under the old keys."]
     if untrusted:

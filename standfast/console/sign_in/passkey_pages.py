@@ -127,7 +127,7 @@ class PasskeyPages:
             handle=encoded(bytes.fromhex(handle)),
             algorithms=" ".join(map(str, ALGORITHMS)),
         )
-        return passkeys_page(report, self.door.seat(session), result=result, problem=problem)
+        return passkeys_page(report, self.door.reader(session), result=result, problem=problem)
 
 
 def _purpose(session: Session) -> str:

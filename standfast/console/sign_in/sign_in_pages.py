@@ -36,7 +36,7 @@ from standfast.console.sign_in.passkey_challenges import Challenges
 from standfast.console.sign_in.sessions import LONGEST_SECONDS, Session, Sessions
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.people.passphrase_keys import simulate_sign_in
-from standfast.reports.console_pages import Seat, SignInReport, sign_in_page
+from standfast.reports.console_pages import SignedInReader, SignInReport, sign_in_page
 from standfast.triggers.suricata import Network
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
@@ -242,11 +242,11 @@ class SignInPages:
         if found.person != session.person:
             raise ApprovalRefused(f"passkey: it belongs to somebody other than {session.person!r}")
 
-    def seat(self, session: Session) -> Seat:
+    def reader(self, session: Session) -> SignedInReader:
         """Return the data of the session for the header of a page."""
         origin = console_origin(self.installation)
         passkeys = self.installation.ledger.passkeys.of_person(session.person)
-        return Seat(
+        return SignedInReader(
             person=session.person,
             form_word=session.form_word,
             site=site_of(origin),

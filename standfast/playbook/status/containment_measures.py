@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.playbook.run_state import State, StepView
 from standfast.records import Proof, StepState
 
@@ -42,7 +42,7 @@ def measures_taken(state: State) -> list[str]:
 def _are_done(state: State, action: str) -> bool:
     views = list(_begun(state, action))
     return bool(views) and all(
-        standing_state(view) is StepState.DONE and view.counts.done for view in views
+        current_state(view) is StepState.DONE and view.counts.done for view in views
     )
 
 

@@ -84,7 +84,7 @@ def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[st
         return text, Severity.INTERRUPTED if is_left else Severity.WAITING
     if is_over:
         return "finished", Severity.FINISHED
-    if interrupted(state) or (not state.is_carried and any(can_begin(state, causes))):
+    if interrupted(state) or (not state.has_runner and any(can_begin(state, causes))):
         return nobody, Severity.INTERRUPTED
     if waits := _waits(state):
         return f"waits for {waits}", Severity.WAITING

@@ -1,6 +1,7 @@
 """Status of an incident in words, with exactly one next step.
 
-    standing(state).next_step   # "`ask` … Answer: `standfast incident answer inc-2026-0001 …`"
+    summarise_status(state).next_step
+    # "`ask` … Answer: `standfast incident answer inc-2026-0001 …`"
 
 `engine` has the rules of progress; this module writes the sentence that an operator reads.
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.local_time import minute
-from standfast.playbook.engine import is_approved, is_behind, is_pending, standing_state, tally
+from standfast.playbook.engine import current_state, is_approved, is_behind, is_pending, tally
 from standfast.playbook.model import Step
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.headline import Severity, headline
@@ -51,7 +52,7 @@ from standfast.records import Mode, StepState
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class StatusSummary:
     """The status of an incident, for people."""
 
     is_over: bool  # every step is final and no effect is in progress
@@ -89,7 +90,7 @@ class LegalClocks:
 _NO_CLOCKS = LegalClocks()
 
 
-def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
+def summarise_status(state: State, clocks: LegalClocks = _NO_CLOCKS) -> StatusSummary:
     """Describe the status of the incident; needs no clock.
 
     `is_busy` and `waits_for_people` are both true if one branch runs and another waits. `clocks`
@@ -97,7 +98,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
     the incident.
     """
     views = every_view(state)
-    reached = [standing_state(view) for view in views]
+    reached = [current_state(view) for view in views]
     causes = blocked(state)
     is_over = (
         not any(is_pending(step, state) for step in state.playbook.steps)
@@ -115,7 +116,7 @@ def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
         else any(_is_moving(state, view) for view in views) or any(can_begin(state, causes))
     )
     head = headline(state, causes, is_over=is_over)
-    return Standing(
+    return StatusSummary(
         is_over=is_over,
         is_busy=is_busy,
         waits_for_people=not is_over and bool(waits or causes or is_still),
@@ -188,7 +189,7 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
             so_far = f"has not started: {counts.total:,} to do"
         return f"`{view.step}` {so_far}. {how_to_continue(state)}{looks}"
     is_asking = any(view.state is StepState.ASKING for view in state.extra)
-    if state.is_carried or state.is_halted or is_asking:
+    if state.has_runner or state.is_halted or is_asking:
         return ""
     for step in can_begin(state, causes):
         begun = (
@@ -232,7 +233,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     short = [
         view
         for view in views
-        if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
+        if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
         if kept := _kept_by_an_undo(state):
@@ -240,7 +241,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         if owed:
             return f"Every step is done, but: {owed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
-    worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
+    worst = min(short, key=lambda view: current_state(view) is StepState.PARTIAL)
     show = f"`standfast incident status {state.incident} --targets`"
     speaker = as_whom(state, worst.step)
     again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
@@ -276,7 +277,7 @@ def _is_worth_another_try(view: StepView) -> bool:
 
     Targets that a rule refused are ignored: a retry would refuse them again.
     """
-    could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
+    could_not_begin = current_state(view) is StepState.FAILED and not view.counts.total
     return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
 
 
@@ -292,7 +293,7 @@ def _while_busy(state: State) -> str:
         if view.state is StepState.WAITING and view.due_at:
             until = minute(view.due_at, state.time_zone)
             waits = f"Nothing to do now: `{view.step}` waits until {until}."
-            return waits if state.is_carried else f"{waits} {how_to_continue(state)}"
+            return waits if state.has_runner else f"{waits} {how_to_continue(state)}"
     return f"Nothing to do now: the next step of {state.incident} begins in a moment."
 
 
@@ -300,7 +301,7 @@ def _while_canary(state: State, view: StepView) -> str:
     return (
         f"`{view.step}`: the first {view.counts.done:,} messages are sent; the other "
         f"{view.after_canary:,} follow when the first are delivered and the pause is over. "
-        + ("" if state.is_carried else f"{how_to_continue(state)} ")
+        + ("" if state.has_runner else f"{how_to_continue(state)} ")
         + f"Show it: `standfast notice status {state.incident}`; send now: `standfast notice go "
         f"{state.incident} {view.step}`."
     )
@@ -308,7 +309,7 @@ def _while_canary(state: State, view: StepView) -> str:
 
 def _looked_up(state: State, view: StepView) -> str:
     """Describe how unknown outcomes are looked up, and how to continue."""
-    when = "automatically" if state.is_carried else "then"
+    when = "automatically" if state.has_runner else "then"
     looked_up = f"Unknown outcomes are looked up again {when}"
     if view.state is not StepState.RUNNING:
         return f"{looked_up}."

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import (
     are_needs_met,
+    current_state,
     is_behind,
     is_met,
     is_pending,
     is_wanted,
-    standing_state,
     tally,
 )
 from standfast.playbook.model import Step
@@ -76,7 +76,7 @@ def _is_to_begin(step: Step, state: State) -> bool:
 
 def describe_state(view: StepView) -> str:
     """Return the result of a step: `partial: 487 of 500 done, 13 failed`."""
-    state = standing_state(view)
+    state = current_state(view)
     if state is StepState.REFUSED:
         return "refused by an approver"
     return f"{state}: {tally(view.counts)}" if view.counts.total else str(state)

@@ -37,7 +37,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
     who = " or ".join(step.approval.roles) if step and step.approval else ""
     if view.asked:
         paged = _who_is_next(state, view)
-    elif state.is_carried:
+    elif state.has_runner:
         paged = ", who is paged now"
     else:
         paged = f" (not paged yet: `standfast incident resume {state.incident}` pages them)"
@@ -46,7 +46,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         return (
             f"`{view.step}` starts at {at} after a break-glass approval, unless somebody refuses: "
             f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
-            + ("" if state.is_carried else f" {how_to_continue(state)}")
+            + ("" if state.has_runner else f" {how_to_continue(state)}")
         )
     exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
     approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"

@@ -66,7 +66,7 @@ def can_begin(state: State, causes: list[Blocked]) -> Iterator[Step]:
 
 def interrupted(state: State) -> list[StepView]:
     """Return the steps that no runner continues; notices last."""
-    if state.is_carried or state.is_closed or state.mode is Mode.PLAN:
+    if state.has_runner or state.is_closed or state.mode is Mode.PLAN:
         return []
     found = [
         view

@@ -133,10 +133,10 @@ def _is_containment(installation: Installation, state: State, asked: Question) -
         asked.incident, asked.step, asked.round, step.action
     )
     with closing(
-        installation.outside(installation.ledger.incidents.get(asked.incident))
-    ) as outside:
+        installation.adapters_for(installation.ledger.incidents.get(asked.incident))
+    ) as adapters:
         connectors = {row.connector for row in rows}
-        return not any(outside.procedure(name).is_irreversible for name in connectors)
+        return not any(adapters.procedure(name).is_irreversible for name in connectors)
 
 
 def _notify_approvers(

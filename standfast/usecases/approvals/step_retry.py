@@ -52,7 +52,9 @@ def retry(
         refuse_unknown_step(step, step_names(state), incident_id)
     count, not_allowed, corrected = 0, list[str](), list[str]()
     replaced = _replaced_messages(installation, incident_id)
-    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
+    with closing(
+        installation.adapters_for(installation.ledger.incidents.get(incident_id))
+    ) as adapters:
         for name, view in _retryable(state):
             if step not in (None, name):
                 continue
@@ -85,7 +87,7 @@ def retry(
             )
             has_nothing = view.state is StepState.FAILED and not view.counts.total
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
-                expand_step(installation, state, outside, name, view.round + 1)
+                expand_step(installation, state, adapters, name, view.round + 1)
                 count += 1
     return RetryResult(
         count=count,

@@ -15,7 +15,7 @@ from standfast.records import JsonObject, Now
 from standfast.secrets import Resolver
 
 if TYPE_CHECKING:
-    from standfast.adapters.factory import Outside
+    from standfast.adapters.factory import Adapters
     from standfast.ledger import Ledger
     from standfast.ledger.incidents.incident_store import IncidentRow
 
@@ -36,15 +36,15 @@ def os_user() -> str:
 class AdapterFactory(Protocol):
     """A factory of adapters by mode; `setup` implements it."""
 
-    def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Outside":
+    def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Adapters":
         """Return the adapters of an incident, chosen by its mode alone."""
         ...
 
-    def for_reading(self, installation: "Installation") -> "Outside":
+    def for_reading(self, installation: "Installation") -> "Adapters":
         """Return all adapters, because a plan may read from each of them."""
         ...
 
-    def for_notifying(self, installation: "Installation") -> "Outside":
+    def for_notifying(self, installation: "Installation") -> "Adapters":
         """Return the channels to people, for an alarm that belongs to no incident."""
         ...
 
@@ -57,7 +57,7 @@ class Installation:
     opened: LazyLedger
     resolver: Resolver
     clock: Now
-    adapters: AdapterFactory
+    adapter_factory: AdapterFactory
     actor: str  # recorded in the timeline: "os:root@host" or a person's name
 
     @property
@@ -70,13 +70,13 @@ class Installation:
         """The runs of the ledger, if possible without loading its other tables."""
         return self.opened.runs
 
-    def outside(self, incident: "IncidentRow") -> "Outside":
+    def adapters_for(self, incident: "IncidentRow") -> "Adapters":
         """Return the adapters that this incident may use, by its mode alone."""
-        return self.adapters.for_incident(self, incident)
+        return self.adapter_factory.for_incident(self, incident)
 
-    def reader(self) -> "Outside":
+    def reading_adapters(self) -> "Adapters":
         """Return all adapters, because a plan may read from each of them."""
-        return self.adapters.for_reading(self)
+        return self.adapter_factory.for_reading(self)
 
     def record_event(
         self, subject: str, action: str, detail: JsonObject, *, by: str | None = None
@@ -90,9 +90,9 @@ class Installation:
         ):
             pass
 
-    def alarm_channels(self) -> "Outside":
+    def alarm_channels(self) -> "Adapters":
         """Return the channels to people, for an alarm that belongs to no incident."""
-        return self.adapters.for_notifying(self)
+        return self.adapter_factory.for_notifying(self)
 
 
 def ledger_url(config: Config, resolver: Resolver) -> str:

@@ -35,10 +35,10 @@ def notify_each(
         return (Counter(), "nobody enrolled can be reached. Enrol with `standfast people add`.")
     organisation = installation.config.organisation
     try:
-        with closing(installation.alarm_channels()) as outside:
-            sender = outside.sender(sender_name or outside.default_sender())
+        with closing(installation.alarm_channels()) as adapters:
+            sender = adapters.sender(sender_name or adapters.default_sender())
             prepared = prepare(
-                outside.templates[template],
+                adapters.templates[template],
                 {
                     "organisation": organisation.name,
                     "contact_line": organisation.contact_line,

@@ -20,7 +20,7 @@ from standfast.deadlines.applicability import threshold_of
 from standfast.deadlines.authority_forms import TOPICS, Form, form_of
 from standfast.deadlines.clock_starts import QUESTIONS
 from standfast.deadlines.incident_facts import FactKind, Facts
-from standfast.deadlines.legal_clocks import Clock, Standing, clocks
+from standfast.deadlines.legal_clocks import Clock, ClockState, clocks
 from standfast.deadlines.obligations import Obligation, Recipient
 from standfast.errors import Refused, UsageError
 from standfast.ledger.incidents.incident_facts import Statement
@@ -30,7 +30,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.obligations import obligations, reach
 
 _ENDED = frozenset(
-    {Standing.MET, Standing.LATE, Standing.EARLY, Standing.NOT_OWED, Standing.NOT_LAW}
+    {ClockState.MET, ClockState.LATE, ClockState.EARLY, ClockState.NOT_OWED, ClockState.NOT_LAW}
 )
 
 
@@ -46,7 +46,7 @@ def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock
 
 def is_open(clock: Clock) -> bool:
     """Return whether an act or an answer is still needed."""
-    return clock.standing not in _ENDED
+    return clock.state not in _ENDED
 
 
 def state(
@@ -102,7 +102,7 @@ def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime
     for clock in clocks(obligations(config), facts, reach(config), now):
         if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
             continue
-        if clock.standing in (Standing.NOT_OWED, Standing.NOT_LAW):
+        if clock.state in (ClockState.NOT_OWED, ClockState.NOT_LAW):
             continue
         for block in clock.blocks:
             zone = config.organisation.time_zone
@@ -117,9 +117,9 @@ def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime
 
 
 def _order(clock: Clock) -> tuple[int, str, str]:
-    standings = list(Standing)
+    states = list(ClockState)
     due = clock.due.strict.isoformat() if clock.due else ""
-    return standings.index(clock.standing), due, clock.obligation.id
+    return states.index(clock.state), due, clock.obligation.id
 
 
 def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:

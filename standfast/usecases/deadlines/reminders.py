@@ -19,7 +19,7 @@ Rules
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from standfast.deadlines.legal_clocks import Clock, Standing
+from standfast.deadlines.legal_clocks import Clock, ClockState
 from standfast.deadlines.obligations import Kind
 from standfast.local_time import minute
 from standfast.records import Mode
@@ -47,12 +47,12 @@ def reminders(installation: Installation) -> Iterator[Alarm]:
 
 def mark_of(clock: Clock, now: datetime) -> str:
     """Return the newest mark that a clock has passed; "" before the first."""
-    if clock.standing is Standing.MISSED:
+    if clock.state is ClockState.MISSED:
         return str(MISSED)
     if clock.open_delay is not None:
         weeks = (now - clock.open_delay.recorded_at) // ASK_AGAIN_EVERY
         return f"{_ASK} {weeks}" if weeks else ""
-    if clock.standing is not Standing.RUNNING or clock.obligation.limit.kind is Kind.NOT_BEFORE:
+    if clock.state is not ClockState.RUNNING or clock.obligation.limit.kind is Kind.NOT_BEFORE:
         return ""
     gone = clock.share_gone(now)
     if gone is None:

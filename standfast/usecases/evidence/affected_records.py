@@ -113,7 +113,7 @@ def _people(installation: Installation, incident_id: str, kind: str, used: set[s
     left = {key.casefold() for key in used}
     if name is not None:
         row = installation.ledger.incidents.get(incident_id)
-        audience = installation.outside(row).audience(name)
+        audience = installation.adapters_for(row).audience(name)
         for spool, people in ((recipients, audience.recipients), (held, audience.held)):
             for person in people:
                 if person.key.casefold() in left:

@@ -15,7 +15,7 @@ from standfast.config import Config
 from standfast.errors import StandfastError, UsageError
 from standfast.evidence.bucket_copy import (
     Copy,
-    Elsewhere,
+    CopyDestination,
     copy_folder,
     inspect_copy,
     is_copied,
@@ -37,7 +37,7 @@ class Copied:
     problem: str = ""  # why the copy is missing or incomplete
 
 
-def second_location(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | None:
+def second_location(config: Config, resolver: Resolver, clock: Now) -> CopyDestination | None:
     """Return the second location of frozen folders, or None."""
     settings = config.custody.s3
     if settings is None:
@@ -47,10 +47,10 @@ def second_location(config: Config, resolver: Resolver, clock: Now) -> Elsewhere
     def opened() -> Store:
         return open_store(config.custody.folder, settings, resolver, clock)
 
-    return Elsewhere(where=f"bucket {settings.bucket}{below}", open=opened)
+    return CopyDestination(where=f"bucket {settings.bucket}{below}", open=opened)
 
 
-def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> Elsewhere:
+def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> CopyDestination:
     """Return the second location; raise UsageError if none is configured."""
     found = second_location(config, resolver, clock)
     if found is None:
@@ -59,7 +59,7 @@ def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> 
 
 
 def copy_each(
-    config: Config, to: Elsewhere, folders: list[Path], who: str, clock: Now
+    config: Config, to: CopyDestination, folders: list[Path], who: str, clock: Now
 ) -> Iterator[Copied]:
     """Copy the missing parts of each folder; an error stops no other folder.
 
@@ -87,7 +87,7 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
         return inspect_copy(folder, name_of(config, folder), store, clock())
 
 
-def uncopied_folders(to: Elsewhere, folders: list[Path]) -> list[Path]:
+def uncopied_folders(to: CopyDestination, folders: list[Path]) -> list[Path]:
     """Return the folders that have no full copy.
 
     A full copy includes the time stamp, if the folder has one. The answer comes from the chains of

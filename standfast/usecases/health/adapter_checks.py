@@ -19,7 +19,7 @@ from standfast.config.schema import Config, OrganisationConfig
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
-from standfast.evidence.bucket_copy import Elsewhere
+from standfast.evidence.bucket_copy import CopyDestination
 from standfast.evidence.wrapped_key import read_custodians
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
@@ -29,7 +29,15 @@ from standfast.suggestions import known_names_hint
 from standfast.usecases.evidence.bucket_copies import second_location, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    lacking,
+    ok,
+    warn,
+)
 from standfast.usecases.notices.staged_sending import describe_ineffective_entries
 from standfast.usecases.playbooks import library
 
@@ -43,18 +51,18 @@ _DOES = {
 }
 
 
-def _accounts(ground: Ground) -> Iterator[Check]:
-    names = ground.config.accounts
+def _accounts(inputs: CheckInputs) -> Iterator[Check]:
+    names = inputs.config.accounts
     if not names:
         yield lacking(
             "accounts",
             "no directory is configured: no account can be locked",
             "add [accounts.NAME]",
         )
-    yield from _each("accounts", names, lambda name: _directory(ground, name))
-    if ground.config.rotation is not None:
-        yield from _rotation(ground.config.rotation)
-    if names and not ground.config.protected.accounts:
+    yield from _each("accounts", names, lambda name: _directory(inputs, name))
+    if inputs.config.rotation is not None:
+        yield from _rotation(inputs.config.rotation)
+    if names and not inputs.config.protected.accounts:
         yield warn(
             "accounts",
             "no account is protected: a mistake could lock the responders out",
@@ -62,9 +70,9 @@ def _accounts(ground: Ground) -> Iterator[Check]:
         )
 
 
-def _stronger_proof(ground: Ground, name: str, level: Proof) -> str:
+def _stronger_proof(inputs: CheckInputs, name: str, level: Proof) -> str:
     """Return the step that would prove a lock at a higher level, or ""."""
-    settings = ground.config.accounts[name]
+    settings = inputs.config.accounts[name]
     probe = getattr(settings, "probe", settings)
     if probe is None:
         return f"; [accounts.{name}.probe] would prove that a sign-in is refused"
@@ -72,7 +80,7 @@ def _stronger_proof(ground: Ground, name: str, level: Proof) -> str:
         return f"; only with known tokens of the holders: set tokens in [accounts.{name}.probe]"
     if getattr(settings, "monitor", None) is False:
         return "; `monitor` would prove that no connection is open"
-    if level is not Proof.REFUSED and ground.ledger and not ground.ledger.effects.has_locked(name):
+    if level is not Proof.REFUSED and inputs.ledger and not inputs.ledger.effects.has_locked(name):
         return "; no lock was tried yet: lock a test account, and sign in with its password"
     return ""
 
@@ -86,11 +94,11 @@ def _rotation(settings: RotationConfig) -> Iterator[Check]:
     yield ok("accounts", f"new passwords are encrypted to {counted(len(keys), 'key')}")
 
 
-def _directory(ground: Ground, name: str) -> Iterator[Check]:
-    connector = ground.outside.connector(name)
+def _directory(inputs: CheckInputs, name: str) -> Iterator[Check]:
+    connector = inputs.adapters.connector(name)
     connector.observe([_NOBODY])
     found = f"{name}: responds; proof level of a lock: `{connector.proof.value}`"
-    found += _stronger_proof(ground, name, connector.proof)
+    found += _stronger_proof(inputs, name, connector.proof)
     if missing := {"lock", "undo", "revoke", "prove"} - connector.verbs:
         yield warn(
             "accounts",
@@ -112,13 +120,13 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
             f"{name}: contract-tested: tested against the published interface, not the provider",
             "lock, prove and undo a test account at the provider before you rely on it",
         )
-    yield from _protected(ground, name, connector)
+    yield from _protected(inputs, name, connector)
 
 
-def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Check]:
+def _protected(inputs: CheckInputs, name: str, connector: Connector) -> Iterator[Check]:
     inner = [
         account.partition(":")[2]
-        for account in ground.config.protected.accounts
+        for account in inputs.config.protected.accounts
         if account.partition(":")[0] == name
     ]
     if not inner:
@@ -145,40 +153,40 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
         yield ok("accounts", f"{name}: {found} {exist} in that directory")
 
 
-def _senders(ground: Ground) -> Iterator[Check]:
-    names = ground.config.senders
+def _senders(inputs: CheckInputs) -> Iterator[Check]:
+    names = inputs.config.senders
     if not names:
         yield lacking(
             "senders", "no sender is configured: no message can be sent", "add [senders.NAME]"
         )
-    yield from _each("senders", names, lambda name: _sender(ground, name))
+    yield from _each("senders", names, lambda name: _sender(inputs, name))
 
 
-def _sender(ground: Ground, name: str) -> Iterator[Check]:
-    ground.outside.sender(name).reach()
-    settings = ground.config.senders[name]
+def _sender(inputs: CheckInputs, name: str) -> Iterator[Check]:
+    inputs.adapters.sender(name).reach()
+    settings = inputs.config.senders[name]
     if settings.kind == "letters":
         yield ok("senders", f"{name}: {settings.folder} can be written; nothing was written")
         return
     yield ok("senders", f"{name}: connects and signs in; nothing was sent")
 
 
-def _audiences(ground: Ground) -> Iterator[Check]:
-    if not ground.config.audiences:
+def _audiences(inputs: CheckInputs) -> Iterator[Check]:
+    if not inputs.config.audiences:
         yield lacking(
             "audiences",
             "no audience is configured: no notice has recipients",
             "add [audiences.NAME]",
         )
-    yield from _each("audiences", ground.config.audiences, lambda name: _audience(ground, name))
+    yield from _each("audiences", inputs.config.audiences, lambda name: _audience(inputs, name))
 
 
-def _audience(ground: Ground, name: str) -> Iterator[Check]:
-    settings = ground.config.audiences[name]
+def _audience(inputs: CheckInputs, name: str) -> Iterator[Check]:
+    settings = inputs.config.audiences[name]
     if settings.kind == "backup":
         yield ok("audiences", f"{name}: in recovery points; a drill of {settings.set} tests it")
         return
-    audience = ground.outside.audience(name)
+    audience = inputs.adapters.audience(name)
     people = counted(len(audience.recipients), "person", "people")
     if audience.held:
         yield ok(
@@ -206,22 +214,22 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
         yield ok("audiences", f"{name}: {people} can be reached")
 
 
-def _evidence(ground: Ground) -> Iterator[Check]:
-    names = ground.config.evidence
+def _evidence(inputs: CheckInputs) -> Iterator[Check]:
+    names = inputs.config.evidence
     if not names:
         yield lacking(
             "evidence",
             "no evidence source is configured: no log is preserved in a breach",
             "add [evidence.NAME]",
         )
-    yield from _each("evidence", names, lambda name: _source(ground, name))
+    yield from _each("evidence", names, lambda name: _source(inputs, name))
     if names:
-        yield from _each("custody", ["custodians"], lambda _: _custodians(ground.config))
-    to = second_location(ground.config, ground.resolver, ground.clock)
+        yield from _each("custody", ["custodians"], lambda _: _custodians(inputs.config))
+    to = second_location(inputs.config, inputs.resolver, inputs.clock)
     if to is not None:
-        yield from _each("custody", ["s3"], lambda _: _evidence_copies(ground, to))
-    if ground.config.custody.timestamp is not None:
-        yield from _each("custody", ["timestamp"], lambda _: _stamps(ground))
+        yield from _each("custody", ["s3"], lambda _: _evidence_copies(inputs, to))
+    if inputs.config.custody.timestamp is not None:
+        yield from _each("custody", ["timestamp"], lambda _: _stamps(inputs))
 
 
 def _custodians(config: Config) -> Iterator[Check]:
@@ -246,13 +254,13 @@ def _custodians(config: Config) -> Iterator[Check]:
         )
 
 
-def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
+def _evidence_copies(inputs: CheckInputs, to: CopyDestination) -> Iterator[Check]:
     traits = to.open().describe()
     if traits.is_write_only:
         yield ok("evidence", f"second copy: {traits.why}")
     else:
         yield warn("evidence", f"second copy: {traits.why}", "lock it in COMPLIANCE mode")
-    found = [evidence for evidence in frozen(ground.config) if not evidence.disposed_at]
+    found = [evidence for evidence in frozen(inputs.config) if not evidence.disposed_at]
     folders = [evidence.folder for evidence in found]
     for folder in uncopied_folders(to, folders):
         incident = folder.parent.parent.name
@@ -263,20 +271,20 @@ def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
         )
 
 
-def _stamps(ground: Ground) -> Iterator[Check]:
-    for folder in unstamped(ground.config):
+def _stamps(inputs: CheckInputs) -> Iterator[Check]:
+    for folder in unstamped(inputs.config):
         incident = folder.parent.parent.name
         yield warn(
             "evidence",
             f"{incident}: {folder.parent.name}/{folder.name} is not time-stamped",
             f"standfast evidence stamp {incident}",
         )
-    authority = authority_of(ground.config)
+    authority = authority_of(inputs.config)
     try:
         _, stamp = authority.stamp(os.urandom(32))
     finally:
         authority.close()
-    off = abs((ground.clock() - stamp.at).total_seconds())
+    off = abs((inputs.clock() - stamp.at).total_seconds())
     found = f"time stamps: {stamp.authority} stamps, and its certificate leads to the given roots"
     if off <= _CLOCK_SECONDS:
         yield ok("evidence", found)
@@ -288,9 +296,9 @@ def _stamps(ground: Ground) -> Iterator[Check]:
         )
 
 
-def _source(ground: Ground, name: str) -> Iterator[Check]:
-    found = f"{name}: {ground.outside.source(name).describe()}"
-    settings = ground.config.evidence[name]
+def _source(inputs: CheckInputs, name: str) -> Iterator[Check]:
+    found = f"{name}: {inputs.outside.source(name).describe()}"
+    settings = inputs.config.evidence[name]
     paths = settings.paths if isinstance(settings, FilesEvidenceConfig) else ()
     if all(path.exists() for path in paths):
         yield ok("evidence", found)
@@ -298,12 +306,12 @@ def _source(ground: Ground, name: str) -> Iterator[Check]:
         yield warn("evidence", found, "correct the paths: missing files are not preserved")
 
 
-def _notices(ground: Ground) -> Iterator[Check]:
+def _notices(inputs: CheckInputs) -> Iterator[Check]:
     # Reading a template renders it in every language, with the example values of the template.
-    templates = dict(ground.outside.templates)
+    templates = dict(inputs.adapters.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
-    yield from _check_organisation_texts(ground.config.organisation)
-    languages = ground.config.organisation.languages
+    yield from _check_organisation_texts(inputs.config.organisation)
+    languages = inputs.config.organisation.languages
     for name, template in templates.items():
         for missing in sorted(set(languages) - set(template.languages)):
             given = pick_language(missing, template.languages, languages[0]).language
@@ -338,13 +346,13 @@ def _check_organisation_texts(organisation: OrganisationConfig) -> Iterator[Chec
         )
 
 
-def _playbooks(ground: Ground) -> Iterator[Check]:
-    files = library.files(ground.config)
+def _playbooks(inputs: CheckInputs) -> Iterator[Check]:
+    files = library.files(inputs.config)
     sound: list[Playbook] = []
     lacking: dict[tuple[str, str], list[str]] = {}
     for name, file in files.items():
         try:
-            sound.append(library.find(ground.config, name))
+            sound.append(library.find(inputs.config, name))
         except PlaybookInvalid as error:
             if file.parent != library.SHIPPED:
                 yield fail("playbooks", str(error), f"correct {file.name}")
@@ -359,7 +367,7 @@ def _playbooks(ground: Ground) -> Iterator[Check]:
             f"{', '.join(names)} cannot run here: {problem}",
             f"{hint}; see `standfast playbook check {names[0]}`",
         )
-    for name, entry in ground.config.continuity.calendar.items():
+    for name, entry in inputs.config.continuity.calendar.items():
         if entry.kind == "exercise" and entry.subject not in files:
             yield fail(
                 "playbooks",
@@ -386,7 +394,7 @@ def _each(
             yield fail(part, f"{name}: {error}")
 
 
-LOOKS: Mapping[str, Look] = {
+CHECKS: Mapping[str, CheckFunction] = {
     "accounts": _accounts,
     "senders": _senders,
     "audiences": _audiences,

@@ -33,8 +33,8 @@ from standfast.usecases.drills.database_load import missing_programs
 from standfast.usecases.health import shared_host_checks
 from standfast.usecases.health.check_results import (
     Check,
-    Ground,
-    Look,
+    CheckFunction,
+    CheckInputs,
     Verdict,
     fail,
     lacking,
@@ -42,14 +42,18 @@ from standfast.usecases.health.check_results import (
     warn,
 )
 from standfast.usecases.health.disk_space import LITTLE_BYTES, free_at, nearest_existing_folder
-from standfast.usecases.key_ceremonies.custodian_answers import FRESH_FOR, folder_of, standings
+from standfast.usecases.key_ceremonies.custodian_answers import (
+    FRESH_FOR,
+    custodian_statuses,
+    folder_of,
+)
 
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def _vault(ground: Ground) -> Iterator[Check]:
-    config = ground.config.backup
-    store = open_vault(ground.config, ground.resolver, ground.clock)
+def _vault(inputs: CheckInputs) -> Iterator[Check]:
+    config = inputs.config.backup
+    store = open_vault(inputs.config, inputs.resolver, inputs.clock)
     try:
         host = local_host_keys(config)
         trust = authorize_writer(store, host).trust  # the same check that a backup makes
@@ -126,8 +130,8 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     return ok("backup", f"bucket {bucket} answers, and this identity may add objects")
 
 
-def _sets(ground: Ground) -> Iterator[Check]:
-    sets = ground.config.backup.sets
+def _sets(inputs: CheckInputs) -> Iterator[Check]:
+    sets = inputs.config.backup.sets
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
     elif INSTALLATION_SET not in sets:
@@ -136,11 +140,11 @@ def _sets(ground: Ground) -> Iterator[Check]:
             "the installation itself is not backed up: it would be lost with this machine",
             "add [backup.installation]; docs/recover-installation.md explains it",
         )
-    yield from shared_host_checks.cloned_host(ground)
-    yield from shared_host_checks.other_keepers(ground)
+    yield from shared_host_checks.cloned_host(inputs)
+    yield from shared_host_checks.other_keepers(inputs)
     for name, settings in sets.items():
-        zone = settings.time_zone or ground.config.organisation.time_zone
-        last_due(settings.schedule, zone, ground.clock())  # raises if it never comes
+        zone = settings.time_zone or inputs.config.organisation.time_zone
+        last_due(settings.schedule, zone, inputs.clock())  # raises if it never comes
         missing = _missing(settings)
         if missing:
             yield fail(
@@ -148,19 +152,19 @@ def _sets(ground: Ground) -> Iterator[Check]:
                 f"{name}: {', '.join(missing)} does not exist or cannot be read",
                 "correct the path, or run as a user that may read it",
             )
-        obstacles = list(_obstacles(ground, settings))
+        obstacles = list(_obstacles(inputs, settings))
         yield from obstacles
         if name != INSTALLATION_SET:
-            yield from _own_files_in(settings, ground.config)
-        yield from shared_host_checks.other_hosts_of(ground, name)
+            yield from _own_files_in(settings, inputs.config)
+        yield from shared_host_checks.other_hosts_of(inputs, name)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
             yield ok("backup sets", f"{name}: {counted(len(settings.sources), 'source')}, readable")
-    config = ground.config
+    config = inputs.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
         _try_to_write(nearest_existing_folder(folder))
     yield ok("folders", "upload cache, drills and evidence can be written")
     if config.drills.identity is not None:
-        ground.resolver.resolve(config.drills.identity)
+        inputs.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for unattended drills is present")
         if config.drills.loads_databases:
             for source, reason in missing_programs(config).items():
@@ -178,11 +182,11 @@ def _missing(settings: BackupSetConfig) -> list[str]:
     ]
 
 
-def _obstacles(ground: Ground, settings: BackupSetConfig) -> Iterator[Check]:
+def _obstacles(inputs: CheckInputs, settings: BackupSetConfig) -> Iterator[Check]:
     """Check each source: the client program, the server, the read permissions."""
     for source_settings in settings.sources:
-        own = own_files(ground.config.backup)
-        source = source_of(source_settings, ground.resolver, settings.exclude, own)
+        own = own_files(inputs.config.backup)
+        source = source_of(source_settings, inputs.resolver, settings.exclude, own)
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 found = source.obstacles(Path(scratch))
@@ -221,8 +225,8 @@ def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
     return False
 
 
-def _keys(ground: Ground) -> Iterator[Check]:
-    config = ground.config
+def _keys(inputs: CheckInputs) -> Iterator[Check]:
+    config = inputs.config
     try:
         read_signing_key(config.custody.key)
     except ConfigurationError as error:
@@ -246,16 +250,16 @@ def _keys(ground: Ground) -> Iterator[Check]:
         yield ok("keys", f"readable by their user only: {counted(len(private), 'path')}")
 
 
-def _custodians(ground: Ground) -> Iterator[Check]:
-    now, ask = ground.clock(), "`standfast backup custodian challenge new --to FILE`"
-    found = standings(folder_of(ground.config.backup.send_log))
+def _custodians(inputs: CheckInputs) -> Iterator[Check]:
+    now, ask = inputs.clock(), "`standfast backup custodian challenge new --to FILE`"
+    found = custodian_statuses(folder_of(inputs.config.backup.send_log))
     if not found:
-        store = open_vault(ground.config, ground.resolver, ground.clock)
+        store = open_vault(inputs.config, inputs.resolver, inputs.clock)
         made = load_root_chain(store).roots[0].created
         if now - made > FRESH_FOR:
             yield warn("custodians", "no custodian was ever asked to prove that a key works", ask)
         return
-    openers = _openers(ground)
+    openers = _openers(inputs)
     for custodian in found:
         name = custodian.name or custodian.fingerprint
         if openers and custodian.fingerprint not in openers:
@@ -279,11 +283,11 @@ def _custodians(ground: Ground) -> Iterator[Check]:
         yield warn("custodians", f"{openers[fingerprint]} is new and was never asked", ask)
 
 
-def _openers(ground: Ground) -> dict[str, str]:
+def _openers(inputs: CheckInputs) -> dict[str, str]:
     """Return the custodians that open new data, by fingerprint, if readable."""
     try:
-        vault = open_vault(ground.config, ground.resolver, ground.clock)
-        roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))
+        vault = open_vault(inputs.config, inputs.resolver, inputs.clock)
+        roster = read_roster(vault, DirectoryStore(inputs.config.backup.keys))
     except (BackupError, StandfastError):
         return {}  # the check of the vault reports it
     return {custodian.fingerprint: custodian.title for custodian in roster.custodians}
@@ -299,7 +303,7 @@ def _try_to_write(folder: Path) -> None:
         file.write(b"standfast check")
 
 
-LOOKS: Mapping[str, Look] = {
+CHECKS: Mapping[str, CheckFunction] = {
     "backup": _vault,
     "backup sets": _sets,
     "keys": _keys,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.config import Config
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
@@ -76,17 +76,17 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class CheckInputs:
     """The inputs of the checks; `ledger` is None if it could not be opened."""
 
     config: Config
     resolver: Resolver
     clock: Now
     ledger: Ledger | None
-    outside: Outside  # adapters that only read
+    adapters: Adapters  # adapters that only read
 
 
-Look = Callable[[Ground], Iterator[Check]]
+CheckFunction = Callable[[CheckInputs], Iterator[Check]]
 
 
 def ok(part: str, found: str) -> Check:

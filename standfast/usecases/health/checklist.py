@@ -20,7 +20,7 @@ from standfast.usecases.health import recency_checks
 from standfast.usecases.health.check_results import Check, Verdict
 
 
-class Standing(StrEnum):
+class PointState(StrEnum):
     """The states of a point of the checklist, best first."""
 
     MEASURED = "measured"
@@ -64,15 +64,15 @@ class ChecklistRow:
         return CHECKLIST[self.point]
 
     @property
-    def standing(self) -> Standing:
+    def state(self) -> PointState:
         if any(check.verdict is Verdict.FAIL for check in self.checks):
-            return Standing.FAILED
+            return PointState.FAILED
         gaps = [check for check in self.checks if check.verdict is Verdict.WARN]
         if any(not check.is_lacking and not check.is_unmeasured for check in gaps):
-            return Standing.RISK
+            return PointState.RISK
         if self._measure.is_whole and self.checks and not gaps:
-            return Standing.MEASURED
-        return Standing.ATTESTED if self._is_attested else Standing.OPEN
+            return PointState.MEASURED
+        return PointState.ATTESTED if self._is_attested else PointState.OPEN
 
     @property
     def measured(self) -> str:
@@ -93,7 +93,7 @@ class ChecklistRow:
     @property
     def what_to_do(self) -> str:
         """The action that improves this point, or an empty text."""
-        if self.standing in (Standing.MEASURED, Standing.ATTESTED):
+        if self.state in (PointState.MEASURED, PointState.ATTESTED):
             return ""
         gaps = [check.what_to_do for check in self._deciding if check.verdict is not Verdict.OK]
         attest = f"`standfast continuity attest {self.point} --as PERSON --file FILE`"
@@ -105,7 +105,7 @@ class ChecklistRow:
         return {
             "point": self.point,
             "title": self.title,
-            "standing": self.standing.value,
+            "state": self.state.value,
             "measured": self.measured,
             "attestation": found.as_json(self.today) if found else None,
             "what_to_do": self.what_to_do,

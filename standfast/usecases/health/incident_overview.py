@@ -20,7 +20,7 @@ from typing import Any
 
 from standfast.config import Config, load
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
-from standfast.deadlines.legal_clocks import Standing, clocks
+from standfast.deadlines.legal_clocks import StatusSummary, clocks
 from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.ledger.status_overview import (
@@ -32,7 +32,7 @@ from standfast.ledger.status_overview import (
 from standfast.playbook.parser.playbook_file import load as load_playbook
 from standfast.playbook.run_state import State, StepView, merged
 from standfast.playbook.status.headline import Severity
-from standfast.playbook.status.next_step import LegalClocks, standing, when_closed
+from standfast.playbook.status.next_step import LegalClocks, summarise_status, when_closed
 from standfast.records import Json, JsonObject, Mode, timestamp
 from standfast.usecases.deadlines.obligations import obligations, reach
 
@@ -148,14 +148,14 @@ def count_clocks(
     except ConfigurationError:
         return None
     found = clocks(known, Facts(map(_fact, facts)), reached, now)
-    running = [clock for clock in found if clock.standing is Standing.RUNNING]
+    running = [clock for clock in found if clock.state is StatusSummary.RUNNING]
     ends = [
         clock.due.strict
         for clock in running
         if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
     ]
     return ClockSummary(
-        missed=sum(clock.standing is Standing.MISSED for clock in found),
+        missed=sum(clock.state is StatusSummary.MISSED for clock in found),
         due_now=sum(clock.due is None for clock in running),
         running=len(ends),
         next_due=min(ends, default=None),
@@ -212,11 +212,11 @@ def _incident_status(
         is_halted=seen.is_halted,
         kept=seen.kept,
         joined=seen.joined,
-        is_carried=seen.is_carried,
+        has_runner=seen.has_runner,
         incident=seen.id,
         time_zone=zone,
     )
-    found = standing(state) if clocks is None else standing(state, clocks.legal)
+    found = summarise_status(state) if clocks is None else summarise_status(state, clocks.legal)
     return IncidentStatus(
         id=seen.id,
         scenario=seen.scenario,

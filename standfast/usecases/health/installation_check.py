@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from standfast.adapters.evidence_sources import Custody
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.adapters.factory.live_adapters import Live
 from standfast.config import Config, load
 from standfast.errors import Damaged, StandfastError
@@ -34,7 +34,7 @@ from standfast.usecases.health import (
     role_and_deadline_checks,
     trigger_checks,
 )
-from standfast.usecases.health.check_results import Check, Ground, Report, Verdict, ok
+from standfast.usecases.health.check_results import Check, CheckInputs, Report, Verdict, ok
 
 
 def check_installation(
@@ -63,31 +63,31 @@ def check_installation(
             )
         except StandfastError as error:
             checks.append(_failed("ledger", error))
-        ground = Ground(
+        inputs = CheckInputs(
             config=config,
             resolver=resolver,
             clock=server,
             ledger=ledger,
-            outside=stack.enter_context(closing(_reader(config, resolver, server))),
+            adapters=stack.enter_context(closing(_reader(config, resolver, server))),
         )
         looks = {
-            **local_checks.LOOKS,
-            **backup_checks.LOOKS,
-            **recovery_checks.LOOKS,
-            **adapter_checks.LOOKS,
-            **role_and_deadline_checks.LOOKS,
-            **trigger_checks.LOOKS,
-            **on_call_checks.LOOKS,
-            **monitoring_checks.LOOKS,
+            **local_checks.CHECKS,
+            **backup_checks.CHECKS,
+            **recovery_checks.CHECKS,
+            **adapter_checks.CHECKS,
+            **role_and_deadline_checks.CHECKS,
+            **trigger_checks.CHECKS,
+            **on_call_checks.CHECKS,
+            **monitoring_checks.CHECKS,
         }
         for done, (part, look) in enumerate(looks.items()):
             if progress:
                 progress(done, len(looks))
-            checks += check_part(part, partial(look, ground))
+            checks += check_part(part, partial(look, inputs))
     return Report(checks=tuple(checks))
 
 
-def _reader(config: Config, resolver: Resolver, clock: Now) -> Outside:
+def _reader(config: Config, resolver: Resolver, clock: Now) -> Adapters:
     custody = Custody(
         incident="check",
         collector=os_user(),

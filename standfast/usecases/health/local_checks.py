@@ -17,8 +17,8 @@ from standfast.plurals import counted
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.health.check_results import (
     Check,
-    Ground,
-    Look,
+    CheckFunction,
+    CheckInputs,
     fail,
     lacking,
     ok,
@@ -31,8 +31,8 @@ _CLOCKS_AGREE = timedelta(seconds=5)
 _SQLITE = "sqlite:///"
 
 
-def _user(ground: Ground) -> Iterator[Check]:
-    user = other_user_of(ground.config)
+def _user(inputs: CheckInputs) -> Iterator[Check]:
+    user = other_user_of(inputs.config)
     if user is not None:
         yield warn(
             "user",
@@ -41,19 +41,19 @@ def _user(ground: Ground) -> Iterator[Check]:
         )
 
 
-def _ledger(ground: Ground) -> Iterator[Check]:
-    if ground.ledger is None:
+def _ledger(inputs: CheckInputs) -> Iterator[Check]:
+    if inputs.ledger is None:
         return  # reported already
-    sequence = ground.ledger.audit.sign_head(ground.clock())
+    sequence = inputs.ledger.audit.sign_head(inputs.clock())
     yield ok(
         "ledger",
         f"opens; {counted(sequence, 'event')}, the newest are valid, and the head is signed",
     )
-    yield from _keys_of_incidents(ground.config, ground.ledger)
-    if isinstance(ground.clock, ServerClock):
-        yield from _clock(ground.clock)
-    witness = ground.config.ledger.witness
-    if witness.is_relative_to(ground.config.folder):
+    yield from _keys_of_incidents(inputs.config, inputs.ledger)
+    if isinstance(inputs.clock, ServerClock):
+        yield from _clock(inputs.clock)
+    witness = inputs.config.ledger.witness
+    if witness.is_relative_to(inputs.config.folder):
         yield warn(
             "ledger",
             f"its witness {witness.name} is in the folder of the installation: an intruder could "
@@ -86,8 +86,8 @@ def _clock(clock: ServerClock) -> Iterator[Check]:
         )
 
 
-def _services(ground: Ground) -> Iterator[Check]:
-    services = ground.config.services
+def _services(inputs: CheckInputs) -> Iterator[Check]:
+    services = inputs.config.services
     waves = recovery_order(services)  # raises an error for a cycle or an impossible objective
     if not waves:
         yield warn(
@@ -100,10 +100,10 @@ def _services(ground: Ground) -> Iterator[Check]:
             yield warn("services", f"{name} is restored from no backup set", "name its `sets`")
 
 
-def _people(ground: Ground) -> Iterator[Check]:
-    if ground.ledger is None:
+def _people(inputs: CheckInputs) -> Iterator[Check]:
+    if inputs.ledger is None:
         return
-    people = ground.ledger.people
+    people = inputs.ledger.people
     enrolled = people.all()
     for first, second, attribute in people.duplicates():
         yield warn(
@@ -134,8 +134,8 @@ def _people(ground: Ground) -> Iterator[Check]:
         yield ok("people", f"{len(enrolled)} people may be asked to approve{together}")
 
 
-def _serve(ground: Ground) -> Iterator[Check]:
-    settings = ground.config.serve
+def _serve(inputs: CheckInputs) -> Iterator[Check]:
+    settings = inputs.config.serve
     if importlib.util.find_spec("prefect") is None:
         yield fail("serve", "prefect is not installed", "install standfast with its dependencies")
     elif settings.prefect is None:
@@ -149,7 +149,7 @@ def _serve(ground: Ground) -> Iterator[Check]:
             "run without it",
             "start it, or remove serve.prefect so that a server is started here",
         )
-    if settings.prefect is not None and ground.config.drills.identity is not None:
+    if settings.prefect is not None and inputs.config.drills.identity is not None:
         yield warn(
             "serve",
             "this machine has drills.identity and uses a shared Prefect: root of any host that "
@@ -165,9 +165,9 @@ def _serve(ground: Ground) -> Iterator[Check]:
         )
     else:
         yield ok("serve", f"people see status, answer and sign at {settings.console}/console")
-    if ground.ledger is None:
+    if inputs.ledger is None:
         return
-    hosts = ground.ledger.runners.serve_hosts(ground.clock())
+    hosts = inputs.ledger.runners.serve_hosts(inputs.clock())
     machine = host_name()
     if machine not in hosts:
         where = " on this host" if hosts else ""
@@ -191,8 +191,8 @@ def _answers(api: str) -> bool:
         return False
 
 
-def _disks(ground: Ground) -> Iterator[Check]:
-    for space in disk_spaces(_written(ground.config)):
+def _disks(inputs: CheckInputs) -> Iterator[Check]:
+    for space in disk_spaces(_written(inputs.config)):
         if space.is_full:
             yield fail("disks", space.sentence, "free space now")
         elif space.is_little:
@@ -215,7 +215,7 @@ def _written(config: Config) -> Mapping[str, Path]:
     return found
 
 
-LOOKS: Mapping[str, Look] = {
+CHECKS: Mapping[str, CheckFunction] = {
     "disks": _disks,
     "user": _user,
     "ledger": _ledger,

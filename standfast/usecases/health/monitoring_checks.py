@@ -7,28 +7,35 @@ from standfast.config.sections.monitoring import EventKind
 from standfast.errors import StandfastError
 from standfast.plurals import counted
 from standfast.usecases.core.heartbeats import heartbeat_url
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    ok,
+    warn,
+)
 from standfast.usecases.health.trigger_checks import broken_tokens
 from standfast.usecases.triggers.incident_events import unsent_events
 
 
-def _metrics(ground: Ground) -> Iterator[Check]:
-    tokens = ground.config.serve.metrics_tokens
-    found = [*broken_tokens(ground, tokens)]
+def _metrics(inputs: CheckInputs) -> Iterator[Check]:
+    tokens = inputs.config.serve.metrics_tokens
+    found = [*broken_tokens(inputs, tokens)]
     for problem, remedy in found:
         yield fail("metrics", problem, remedy)
     if tokens and not found:
         yield ok("metrics", "Prometheus can read /metrics of the address of `serve`")
 
 
-def _heartbeats(ground: Ground) -> Iterator[Check]:
-    urls = ground.config.heartbeats
+def _heartbeats(inputs: CheckInputs) -> Iterator[Check]:
+    urls = inputs.config.heartbeats
     named = [(f"backup {name}", reference) for name, reference in urls.backup.items()]
     named += [(f"drill {name}", reference) for name, reference in urls.drill.items()]
     broken = 0
     for name, reference in named:
         try:
-            heartbeat_url(ground.resolver, reference)
+            heartbeat_url(inputs.resolver, reference)
         except (StandfastError, ValueError) as error:
             broken += 1
             yield fail("heartbeats", f"{name}: {reference}: {error}", "correct that URL")
@@ -36,27 +43,31 @@ def _heartbeats(ground: Ground) -> Iterator[Check]:
         yield ok("heartbeats", f"{counted(len(named), 'URL')} readable; nothing was sent to them")
 
 
-def _events(ground: Ground) -> Iterator[Check]:
-    receivers = ground.config.incident_events
+def _events(inputs: CheckInputs) -> Iterator[Check]:
+    receivers = inputs.config.incident_events
     broken = 0
     for name, settings in receivers.items():
         for request in {settings.request_of(kind) for kind in EventKind} - {None}:
             try:
                 build_procedure(
-                    ground.config,
+                    inputs.config,
                     f"requests.{request}",
-                    lambda reference: ground.resolver.resolve(reference).reveal(),
-                    ground.clock,
+                    lambda reference: inputs.resolver.resolve(reference).reveal(),
+                    inputs.clock,
                 ).close()
             except StandfastError as error:
                 broken += 1
                 yield fail("events", f"{name}: {error}")
-    if ground.ledger:
-        for event, problem in unsent_events(ground.config, ground.ledger, ground.clock()).items():
+    if inputs.ledger:
+        for event, problem in unsent_events(inputs.config, inputs.ledger, inputs.clock()).items():
             broken += 1
             yield warn("events", f"{event} was not accepted: {problem}", "correct its request")
     if receivers and not broken:
         yield ok("events", f"{counted(len(receivers), 'system')} receive events of incidents")
 
 
-LOOKS: dict[str, Look] = {"metrics": _metrics, "heartbeats": _heartbeats, "events": _events}
+CHECKS: dict[str, CheckFunction] = {
+    "metrics": _metrics,
+    "heartbeats": _heartbeats,
+    "events": _events,
+}

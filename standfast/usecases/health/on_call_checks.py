@@ -7,7 +7,14 @@ from standfast.continuity.on_call_rota import Duty
 from standfast.ledger import Ledger
 from standfast.ledger.runs.call_outs import CallOutState
 from standfast.local_time import minute
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    ok,
+    warn,
+)
 from standfast.usecases.on_call.people_on_duty import duties, time_zone
 
 _PART = "on call"
@@ -15,28 +22,28 @@ _CHECKED = timedelta(days=14)
 _REPORTED = timedelta(days=7)
 
 
-def _on_call(ground: Ground) -> Iterator[Check]:
-    rota = ground.config.on_call
+def _on_call(inputs: CheckInputs) -> Iterator[Check]:
+    rota = inputs.config.on_call
     if not rota.is_used:
         return
-    now = ground.clock()
-    found = duties(ground.config, now, now + _CHECKED)
-    problems = [*_gaps(ground, found)]
-    if ground.ledger is not None:
-        problems += _people(ground, ground.ledger, found)
-        problems += _unanswered(ground, ground.ledger)
+    now = inputs.clock()
+    found = duties(inputs.config, now, now + _CHECKED)
+    problems = [*_gaps(inputs, found)]
+    if inputs.ledger is not None:
+        problems += _people(inputs, inputs.ledger, found)
+        problems += _unanswered(inputs, inputs.ledger)
     yield from problems
     if not problems:
         people = ", then ".join(found[0].people)
-        until = minute(found[0].end, time_zone(ground.config))
+        until = minute(found[0].end, time_zone(inputs.config))
         yield ok(_PART, f"{people} until {until if len(found) > 1 else 'further notice'}")
 
 
-def _unanswered(ground: Ground, ledger: Ledger) -> Iterator[Check]:
+def _unanswered(inputs: CheckInputs, ledger: Ledger) -> Iterator[Check]:
     """Report recent call-outs that nobody acknowledged."""
-    zone = time_zone(ground.config)
+    zone = time_zone(inputs.config)
     for call_out in ledger.call_outs.recent():
-        is_recent = ground.clock() - call_out.started_at <= _REPORTED
+        is_recent = inputs.clock() - call_out.started_at <= _REPORTED
         if call_out.state is CallOutState.UNANSWERED and is_recent:
             yield warn(
                 _PART,
@@ -47,9 +54,9 @@ def _unanswered(ground: Ground, ledger: Ledger) -> Iterator[Check]:
             )
 
 
-def _gaps(ground: Ground, found: Sequence[Duty]) -> Iterator[Check]:
+def _gaps(inputs: CheckInputs, found: Sequence[Duty]) -> Iterator[Check]:
     """Report the first time in which nobody is on duty."""
-    config = ground.config
+    config = inputs.config
     gap = next((duty for duty in found if not duty.people), None)
     if gap is None or not (config.on_call.shifts or config.on_call.calendar):
         return
@@ -61,9 +68,9 @@ def _gaps(ground: Ground, found: Sequence[Duty]) -> Iterator[Check]:
         yield fail(_PART, f"{text}, and there is no fallback", "set on_call.fallback")
 
 
-def _people(ground: Ground, ledger: Ledger, found: Sequence[Duty]) -> Iterator[Check]:
+def _people(inputs: CheckInputs, ledger: Ledger, found: Sequence[Duty]) -> Iterator[Check]:
     """Report people of the rota that cannot be paged, or only by mail."""
-    rota = ground.config.on_call
+    rota = inputs.config.on_call
     on_duty = [name for duty in found for name in duty.people]
     named = [*on_duty, *(name for override in rota.overrides for name in override.people)]
     enrolled = {person.name for person in ledger.people.all()}
@@ -89,4 +96,4 @@ def _people(ground: Ground, ledger: Ledger, found: Sequence[Duty]) -> Iterator[C
             )
 
 
-LOOKS: dict[str, Look] = {_PART: _on_call}
+CHECKS: dict[str, CheckFunction] = {_PART: _on_call}

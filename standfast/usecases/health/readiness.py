@@ -95,17 +95,17 @@ class Readiness:
             return f"No: {summary}."
         return f"Yes, with {summary}." if risks else "Yes."
 
-    def count(self, standing: str) -> int:
+    def count(self, state: str) -> int:
         """Return the number of parts in this state."""
-        return sum(_readiness(check) == standing for check in self.checks.checks)
+        return sum(_readiness(check) == state for check in self.checks.checks)
 
     @property
     def next_step(self) -> str:
         """The first action."""
-        for standing in (NOT_READY, NOT_THERE, RISK):
+        for state in (NOT_READY, NOT_THERE, RISK):
             for parts in self.by_question.values():
                 for check in parts:
-                    if _readiness(check) == standing:
+                    if _readiness(check) == state:
                         about = f"{check.part}: {check.found}"
                         return f"{check.what_to_do} ({about})" if check.what_to_do else about
         return "Nothing to do now."
@@ -189,7 +189,7 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
         checklist=tuple(
             ChecklistLine(
                 title=row.title,
-                standing=row.standing.value,
+                state=row.state.value,
                 measured=row.measured,
                 attested=row.attested,
                 what_to_do=row.what_to_do,

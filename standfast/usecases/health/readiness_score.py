@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from standfast.records import JsonObject
 from standfast.reports.readiness_page import NOT_READY, NOT_THERE, READY, RISK
-from standfast.usecases.health.checklist import ChecklistRow, Standing
+from standfast.usecases.health.checklist import ChecklistRow, PointState
 
 _QUESTION_WEIGHT = 5
 _POINT_WEIGHT = 3
@@ -23,14 +23,14 @@ _MAIN_POINT_WEIGHT = 6
 
 _PERCENT: Mapping[str, int] = {
     READY: 100,
-    Standing.MEASURED: 100,
-    Standing.ATTESTED: 75,
+    PointState.MEASURED: 100,
+    PointState.ATTESTED: 75,
     RISK: 50,
-    Standing.RISK: 50,
+    PointState.RISK: 50,
     NOT_THERE: 0,
     NOT_READY: 0,
-    Standing.OPEN: 0,
-    Standing.FAILED: 0,
+    PointState.OPEN: 0,
+    PointState.FAILED: 0,
 }
 
 
@@ -76,7 +76,7 @@ def score_rows(
     ]
     for point in checklist:
         weight = _MAIN_POINT_WEIGHT if point.point in _MAIN_POINTS else _POINT_WEIGHT
-        rows.append(ScoreRow(name=point.point, weight=weight, state=point.standing.value))
+        rows.append(ScoreRow(name=point.point, weight=weight, state=point.state.value))
     return tuple(sorted(rows, key=lambda row: -row.gain))
 
 

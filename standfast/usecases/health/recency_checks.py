@@ -45,7 +45,7 @@ LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 def practice(installation: Installation) -> Iterator[Check]:
     """Yield all checks, in this order; a failure of one part hides no other."""
-    for part, look in _LOOKS.items():
+    for part, look in _CHECKS.items():
         yield from check_part(part, partial(look, installation))
 
 
@@ -239,7 +239,7 @@ def _logs(installation: Installation) -> Iterator[Check]:
             )
 
 
-_LOOKS = {
+_CHECKS = {
     RECOVERY_POINTS: _recovery_points,
     DRILLS: _drills,
     EXERCISES: _exercises,

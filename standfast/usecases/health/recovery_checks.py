@@ -16,11 +16,18 @@ from backup.trust.root_chain import load_root_chain
 from standfast.config.sections.backup import BackupConfig
 from standfast.errors import StandfastError
 from standfast.usecases.core.backup_repository import open_vault
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    ok,
+    warn,
+)
 from standfast.usecases.key_ceremonies.key_record_copies import (
     KeyCopyStatus,
+    key_copy_statuses,
     key_store_name,
-    standings,
 )
 from standfast.usecases.setup.new_installation import OFFLINE
 
@@ -29,13 +36,13 @@ _ENOUGH_COPIES = 2
 _COPY = "`standfast backup keys copy FOLDER`"
 
 
-def _recovery(ground: Ground) -> Iterator[Check]:
-    backup = ground.config.backup
+def _recovery(inputs: CheckInputs) -> Iterator[Check]:
+    backup = inputs.config.backup
     try:
-        root = load_root_chain(open_vault(ground.config, ground.resolver, ground.clock)).root
+        root = load_root_chain(open_vault(inputs.config, inputs.resolver, inputs.clock)).root
     except (BackupError, StandfastError):
         return  # the check of the vault reports it
-    copies = standings(backup, root)
+    copies = key_copy_statuses(backup, root)
     yield from _key_records(backup, root, copies)
     whole = [copy.name for copy in copies if not copy.lacks]
     if len(whole) < _ENOUGH_COPIES:
@@ -49,13 +56,13 @@ def _recovery(ground: Ground) -> Iterator[Check]:
         )
     for copy in copies:
         yield from _copy(copy, is_key_store=copy.name == key_store_name(backup))
-        if ground.clock() - copy.seen > _SEEN_WITHIN and copy.name != key_store_name(backup):
+        if inputs.clock() - copy.seen > _SEEN_WITHIN and copy.name != key_store_name(backup):
             yield warn(
                 "recovery",
                 f"copy {copy.name} of the key records was last seen on {copy.seen:%Y-%m-%d}",
                 f"bring it here and run {_COPY}",
             )
-    offline = ground.config.folder / OFFLINE
+    offline = inputs.config.folder / OFFLINE
     if offline.exists():
         yield warn(
             "recovery",
@@ -111,4 +118,4 @@ def _copy(copy: KeyCopyStatus, *, is_key_store: bool) -> Iterator[Check]:
         )
 
 
-LOOKS: Mapping[str, Look] = {"recovery": _recovery}
+CHECKS: Mapping[str, CheckFunction] = {"recovery": _recovery}

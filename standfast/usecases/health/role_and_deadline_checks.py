@@ -19,15 +19,23 @@ from standfast.ledger.people.enrolment import Person
 from standfast.playbook.model import Playbook, StepKind
 from standfast.plurals import counted
 from standfast.usecases.deadlines.obligations import obligations, reach
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    lacking,
+    ok,
+    warn,
+)
 from standfast.usecases.playbooks import library
 
 _SHOWN = 3  # number of playbooks that are named; the others are counted
 _CLIENTS = "processor"
 
 
-def _deadlines(ground: Ground) -> Iterator[Check]:
-    config, part = ground.config, "deadlines"
+def _deadlines(inputs: CheckInputs) -> Iterator[Check]:
+    config, part = inputs.config, "deadlines"
     laws, agreements = config.deadlines.jurisdictions, config.contracts
     try:
         bound = reach(config)
@@ -60,7 +68,7 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
             "set it to your own time zone",
         )
     roles = config.deadlines.reminder_roles
-    if (laws or agreements) and ground.ledger and not ground.ledger.people.all(roles):
+    if (laws or agreements) and inputs.ledger and not inputs.ledger.people.all(roles):
         group = f"with the role {' or '.join(roles)} " if roles else ""
         yield warn(part, f"nobody {group}is enrolled to be reminded of legal clocks", _add(roles))
 
@@ -83,16 +91,16 @@ def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
         )
 
 
-def _roles(ground: Ground) -> Iterator[Check]:
+def _roles(inputs: CheckInputs) -> Iterator[Check]:
     """Check that each role has a person, and each approving role a second one."""
-    if ground.ledger is None:
+    if inputs.ledger is None:
         return
-    everybody = ground.ledger.people.all()
-    now = ground.clock()
-    wanted, approving = _wanted(_readable(ground))
+    everybody = inputs.ledger.people.all()
+    now = inputs.clock()
+    wanted, approving = _wanted(_readable(inputs))
     for roles, names in wanted.items():
         role = " or ".join(roles)
-        holders = ground.ledger.people.all(roles)
+        holders = inputs.ledger.people.all(roles)
         does = "approves or answers" if roles in approving else "answers"
         if not holders:
             yield warn(
@@ -118,8 +126,8 @@ def _roles(ground: Ground) -> Iterator[Check]:
             )
         else:
             yield ok("roles", f"{role}: {counted(len(holders), 'person', 'people')}")
-    for named in ground.config.approvals.ladder:
-        if everybody and not ground.ledger.people.all([named]):
+    for named in inputs.config.approvals.ladder:
+        if everybody and not inputs.ledger.people.all([named]):
             yield warn(
                 "roles",
                 f"approvals.ladder names {named}, and nobody has that role: this escalation level "
@@ -128,10 +136,10 @@ def _roles(ground: Ground) -> Iterator[Check]:
             )
 
 
-def _readable(ground: Ground) -> Iterator[Playbook]:
-    for name in library.files(ground.config):
+def _readable(inputs: CheckInputs) -> Iterator[Playbook]:
+    for name in library.files(inputs.config):
         try:
-            yield library.find(ground.config, name, is_rehearsed=True)
+            yield library.find(inputs.config, name, is_rehearsed=True)
         except StandfastError:
             continue  # the check of playbooks reports it
 
@@ -170,4 +178,4 @@ def _add(roles: Sequence[str]) -> str:
     return f"`standfast people add NAME --role {roles[0]}`" if roles else "`standfast people add`"
 
 
-LOOKS: Mapping[str, Look] = {"deadlines": _deadlines, "roles": _roles}
+CHECKS: Mapping[str, CheckFunction] = {"deadlines": _deadlines, "roles": _roles}

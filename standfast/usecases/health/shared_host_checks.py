@@ -10,17 +10,17 @@ from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.usecases.backups.cloned_hosts import APART, find_cloned_host, forked_at
 from standfast.usecases.core.run_origins import origin_of, runs_of_vault
-from standfast.usecases.health.check_results import Check, Ground, fail, warn
+from standfast.usecases.health.check_results import Check, CheckInputs, fail, warn
 
 _LATELY = timedelta(days=31)
 
 
-def other_keepers(ground: Ground) -> Iterator[Check]:
+def other_keepers(inputs: CheckInputs) -> Iterator[Check]:
     """Check that the keeper is not scheduled on several machines."""
-    if ground.ledger is None or ground.config.backup.keeping.schedule is None:
+    if inputs.ledger is None or inputs.config.backup.keeping.schedule is None:
         return
-    since = ground.clock() - _LATELY
-    runs = runs_of_vault(ground.config, ground.ledger.runs.all("keep"))
+    since = inputs.clock() - _LATELY
+    runs = runs_of_vault(inputs.config, inputs.ledger.runs.all("keep"))
     lately = {Origin.of(run.summary).machine for run in runs if run.started_at >= since}
     if others := lately - {"", host_name()}:
         yield warn(
@@ -32,12 +32,12 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
         )
 
 
-def cloned_host(ground: Ground) -> Iterator[Check]:
+def cloned_host(inputs: CheckInputs) -> Iterator[Check]:
     """Check that no other machine backs up under this host's name."""
-    if ground.ledger is None:
+    if inputs.ledger is None:
         return  # reported already
-    runs, now = ground.ledger.runs.all("backup"), ground.clock()
-    own = origin_of(ground.config)
+    runs, now = inputs.ledger.runs.all("backup"), inputs.clock()
+    own = origin_of(inputs.config)
     yield from _namesakes(runs, own, now)
     clone = find_cloned_host(runs, own, now)
     if clone is not None:
@@ -52,17 +52,17 @@ def cloned_host(ground: Ground) -> Iterator[Check]:
         )
 
 
-def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
+def other_hosts_of(inputs: CheckInputs, name: str) -> Iterator[Check]:
     """Check that no other host has a set of this name: drills mix such sets."""
-    if ground.ledger is None:
+    if inputs.ledger is None:
         return
-    since = ground.clock() - _LATELY
+    since = inputs.clock() - _LATELY
     points = [
         run.summary["point"]
-        for run in runs_of_vault(ground.config, ground.ledger.runs.all("backup", name))
+        for run in runs_of_vault(inputs.config, inputs.ledger.runs.all("backup", name))
         if run.started_at >= since and run.summary.get("point")
     ]
-    others = {point.partition("/")[0] for point in points} - {ground.config.backup.writer}
+    others = {point.partition("/")[0] for point in points} - {inputs.config.backup.writer}
     if others:
         yield warn(
             "backup sets",

@@ -39,7 +39,11 @@ from standfast.usecases.health.status_record import (
     UnnotifiedTrigger,
     UnstampedEvidence,
 )
-from standfast.usecases.key_ceremonies.custodian_answers import Standing, folder_of, standings
+from standfast.usecases.key_ceremonies.custodian_answers import (
+    CustodianStatus,
+    custodian_statuses,
+    folder_of,
+)
 
 _GOOD = ("done", "partial")
 _Runs: TypeAlias = dict[str, LastRun]  # by state
@@ -183,9 +187,9 @@ def _verify_failed(seen: LedgerOverview) -> datetime | None:
     return failed.started_at if failed and _is_newer(failed, good) else None
 
 
-def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
+def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[CustodianStatus, ...]:
     send_log = _send_log(raw, folder)
-    found = standings(folder_of(send_log)) if send_log else ()
+    found = custodian_statuses(folder_of(send_log)) if send_log else ()
     return tuple(custodian for custodian in found if custodian.is_overdue(now))
 
 

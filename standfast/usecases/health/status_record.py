@@ -9,7 +9,7 @@ from standfast.records import Json, JsonObject, timestamp
 from standfast.usecases.alarms.alarm_status import AlarmStatus
 from standfast.usecases.backups.cloned_hosts import ClonedHost
 from standfast.usecases.health.disk_space import DiskSpace
-from standfast.usecases.key_ceremonies.custodian_answers import Standing
+from standfast.usecases.key_ceremonies.custodian_answers import CustodianStatus
 
 if TYPE_CHECKING:
     from standfast.usecases.health.incident_overview import IncidentStatus
@@ -89,7 +89,7 @@ class Status:
     has_serve: bool
     serves_here: bool  # a `serve` runs on this machine; only then are backups scheduled here
     verify_failed: datetime | None = None  # None after a newer verification without errors
-    custodians: tuple[Standing, ...] = ()  # custodians whose proof is overdue
+    custodians: tuple[CustodianStatus, ...] = ()  # custodians whose proof is overdue
     alarms: tuple[AlarmStatus, ...] = ()
     unnotified_triggers: tuple[UnnotifiedTrigger, ...] = ()
     dead_letters: tuple[DeadLetters, ...] = ()

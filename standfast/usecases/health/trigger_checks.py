@@ -7,7 +7,15 @@ from standfast.errors import StandfastError
 from standfast.plurals import counted
 from standfast.records import Mode
 from standfast.triggers.standard_webhooks import read_secret
-from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
+from standfast.usecases.health.check_results import (
+    Check,
+    CheckFunction,
+    CheckInputs,
+    fail,
+    lacking,
+    ok,
+    warn,
+)
 from standfast.usecases.triggers.dead_letters import folder_of, recent
 from standfast.usecases.triggers.message_intake import (
     SHORTEST_TOKEN,
@@ -22,13 +30,13 @@ from standfast.usecases.triggers.message_intake import (
 from standfast.usecases.triggers.on_call_pages import notification_obstacle
 
 
-def _triggers(ground: Ground) -> Iterator[Check]:
-    if not triggers_of(ground.config):
+def _triggers(inputs: CheckInputs) -> Iterator[Check]:
+    if not triggers_of(inputs.config):
         yield lacking(
             "triggers", "no trigger is set up: no alert opens an incident", "add [triggers.NAME]"
         )
-    for name, trigger in triggers_of(ground.config).items():
-        found = [*_broken(ground, trigger)]
+    for name, trigger in triggers_of(inputs.config).items():
+        found = [*_broken(inputs, trigger)]
         for problem, remedy in found:
             yield fail("triggers", f"{name}: {problem}", remedy)
         if isinstance(trigger, EveTrigger) and not trigger.file.exists():
@@ -37,7 +45,9 @@ def _triggers(ground: Ground) -> Iterator[Check]:
                 f"{name}: {trigger.file} does not exist yet",
                 "check that Suricata writes it",
             )
-        why = notification_obstacle(ground.ledger, ground.outside, trigger) if ground.ledger else ""
+        why = (
+            notification_obstacle(inputs.ledger, inputs.adapters, trigger) if inputs.ledger else ""
+        )
         if why:
             yield warn(
                 "triggers",
@@ -45,8 +55,8 @@ def _triggers(ground: Ground) -> Iterator[Check]:
                 "`standfast people add`, and [senders.NAME]: otherwise only `standfast status` "
                 "shows its incidents",
             )
-        if ground.ledger and (dead_letters := recent(ground.ledger, name, ground.clock())):
-            why, where = str(dead_letters[0].summary.get("why")), folder_of(ground.config)
+        if inputs.ledger and (dead_letters := recent(inputs.ledger, name, inputs.clock())):
+            why, where = str(dead_letters[0].summary.get("why")), folder_of(inputs.config)
             read = f"read them in {where}, handle them by hand, and"
             yield warn(
                 "triggers",
@@ -58,19 +68,19 @@ def _triggers(ground: Ground) -> Iterator[Check]:
         if not found:
             acts = "acts by itself" if trigger.mode is Mode.LIVE else "plans and pages"
             yield ok("triggers", f"{name}: {acts}, with {trigger.scenario}")
-    if any(isinstance(trigger, FormTrigger) for trigger in triggers_of(ground.config).values()):
+    if any(isinstance(trigger, FormTrigger) for trigger in triggers_of(inputs.config).values()):
         yield ok("triggers", "the form for staff is at /report of the address of `serve`")
 
 
-def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
+def _broken(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
     """Yield each fault of a trigger and its remedy."""
-    for obstacle in obstacles(ground.config, trigger):
+    for obstacle in obstacles(inputs.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
     if isinstance(trigger, AlertTrigger):
-        yield from broken_tokens(ground, trigger.tokens)
+        yield from broken_tokens(inputs, trigger.tokens)
     for reference in trigger.secrets if isinstance(trigger, SignedTrigger) else ():
         try:
-            read_secret(ground.resolver.resolve(reference).reveal())
+            read_secret(inputs.resolver.resolve(reference).reveal())
         except ValueError as error:
             yield f"{reference}: {error}", "create a new one"
         except StandfastError as error:
@@ -78,15 +88,15 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
 
 
 def broken_tokens(
-    ground: Ground, references: Iterable[SecretReference]
+    inputs: CheckInputs, references: Iterable[SecretReference]
 ) -> Iterator[tuple[str, str]]:
     """Yield each fault of bearer tokens and its remedy."""
     for reference in references:
         try:
-            if len(ground.resolver.resolve(reference).reveal()) < SHORTEST_TOKEN:
+            if len(inputs.resolver.resolve(reference).reveal()) < SHORTEST_TOKEN:
                 yield f"{reference} is shorter than {SHORTEST_TOKEN} characters", "create a new one"
         except StandfastError as error:
             yield str(error), ""  # the message names the action
 
 
-LOOKS: dict[str, Look] = {"triggers": _triggers}
+CHECKS: dict[str, CheckFunction] = {"triggers": _triggers}

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import cast
 
 from standfast.adapters.accounts.base.results import ABSENT
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, Unavailable, Unsupported
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Mode
@@ -21,26 +21,26 @@ _UNKNOWN = "no directory knows this account"
 
 
 def account_effects(
-    verb: str, arguments: JsonObject, outside: Outside, *, shows_obstacles: bool
+    verb: str, arguments: JsonObject, adapters: Adapters, *, shows_obstacles: bool
 ) -> Expansion:
     """Plan one effect for each account, in each directory that knows it."""
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
-    resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), outside)
-    protected = protected_accounts(outside, {directory for directory, _ in resolved})
+    resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
+    protected = protected_accounts(adapters, {directory for directory, _ in resolved})
     # A live run skips this: the lock itself would be refused for the same reason.
-    is_read = shows_obstacles and outside.mode is Mode.PLAN
-    obstacles, unread = _obstacles(resolved, outside) if is_read else ({}, ())
+    is_read = shows_obstacles and adapters.mode is Mode.PLAN
+    obstacles, unread = _obstacles(resolved, adapters) if is_read else ({}, ())
     for connector, name in resolved:
         target = f"{connector}:{name}"
         refusal = ""
         if not connector:
-            refusal = _reason_without_directory(name, outside)
+            refusal = _reason_without_directory(name, adapters)
         elif why := protected.get(target.casefold()):
             refusal = f"protected: {why}"
         else:
             try:
-                outside.refuse_unsupported(verb, connector)
+                adapters.refuse_unsupported(verb, connector)
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
@@ -59,12 +59,12 @@ def account_effects(
     return Expansion(drafts=tuple(drafts), reason="; ".join(unread))
 
 
-def _reason_without_directory(name: str, outside: Outside) -> str:
+def _reason_without_directory(name: str, adapters: Adapters) -> str:
     """Return why no directory was found for an account."""
-    added = outside.added_since("accounts")
-    if not outside.config.accounts:
+    added = adapters.added_since("accounts")
+    if not adapters.config.accounts:
         return added or "no directory is configured: add [accounts.NAME]"
-    return "; ".join(filter(None, [_reason_if_unknown(name, outside.config.accounts), added]))
+    return "; ".join(filter(None, [_reason_if_unknown(name, adapters.config.accounts), added]))
 
 
 def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
@@ -80,7 +80,7 @@ def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
 
 
 def _obstacles(
-    accounts: Sequence[tuple[str, str]], outside: Outside
+    accounts: Sequence[tuple[str, str]], adapters: Adapters
 ) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
     """Return why accounts cannot be locked, and the unreadable directories.
 
@@ -91,7 +91,7 @@ def _obstacles(
     for directory in dict.fromkeys(directory for directory, _ in accounts if directory):
         names = [name for where, name in accounts if where == directory]
         try:
-            states = outside.connector(directory).observe(names)
+            states = adapters.connector(directory).observe(names)
         except (Unavailable, ConfigurationError) as error:
             unread.append(f"{directory}: unreadable now, read again before each lock: {error}")
             continue

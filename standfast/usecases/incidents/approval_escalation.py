@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.people.enrolment import Person
@@ -42,7 +42,7 @@ class EscalationLevel:
     why: str = ""  # the request in words
 
 
-def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
+def ask(installation: Installation, state: State, adapters: Adapters, move: Ask) -> None:
     """Page the approvers of a step; if it has none, the next level is due now."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
@@ -50,7 +50,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
         return  # somebody decided after the state was read
     roles = asked.roles or _roles_of_quiet(state)
     first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
-    found = _pages(installation, state, outside, asked, EscalationLevel(people=first))
+    found = _pages(installation, state, adapters, asked, EscalationLevel(people=first))
     now = installation.clock()
     reached = {target_of(person) for person in first} | _paged(installation, asked)
     after = _patience(state, move.step) if found else timedelta()
@@ -65,7 +65,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
     )
 
 
-def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
+def escalate(installation: Installation, state: State, adapters: Adapters, move: Escalate) -> None:
     """Page the next level that has a person not paged yet."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
@@ -75,7 +75,7 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     after = _paged(installation, asked)
     for level in _levels(installation, state, asked, after):
         after |= {target_of(person) for person in level.people}
-        if pages := _pages(installation, state, outside, asked, level):
+        if pages := _pages(installation, state, adapters, asked, level):
             break  # nobody on this level can be reached: try the next one
     is_last = next(_levels(installation, state, asked, after), None) is None
     now = installation.clock()
@@ -154,7 +154,7 @@ def _paged(installation: Installation, asked: Question) -> set[str]:
 def _pages(
     installation: Installation,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     asked: Question,
     level: EscalationLevel,
 ) -> list[Draft]:
@@ -165,7 +165,7 @@ def _pages(
         # paged, and the next run pages.
         with suppress(ConfigurationError, Refused):
             found.append(
-                page(installation, state, outside, asked, person, count=count, why=level.why)
+                page(installation, state, adapters, asked, person, count=count, why=level.why)
             )
     return found
 

@@ -1,6 +1,6 @@
 """Message that asks one person for an approval, sent as an effect."""
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.people.enrolment import Person
 from standfast.notices.prepared_notice import pick_language
@@ -25,7 +25,7 @@ def target_of(person: Person) -> str:
 def page(
     installation: Installation,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     asked: Question,
     person: Person,
     *,
@@ -40,7 +40,7 @@ def page(
     request = step.title if step else "Restore the accounts to their prior state"
     organisation = installation.config.organisation
     prepared = prepare(
-        outside.templates[_TEMPLATE],
+        adapters.templates[_TEMPLATE],
         {
             "organisation": organisation.name,
             "contact_line": organisation.contact_line,
@@ -55,13 +55,13 @@ def page(
             "has_console": installation.config.serve.console is not None,
             "is_irreversible": bool(step and is_irreversible(step)),
         },
-        banner=outside.mode is Mode.EXERCISE,
+        banner=adapters.mode is Mode.EXERCISE,
     )
     language = pick_language("", prepared.languages, organisation.languages[0]).language
     filled = prepared.fill(language, {"name": person.full_name}, "", address=person.mail)
     return Draft(
         verb=PAGE,
-        connector=outside.default_sender(),
+        connector=adapters.default_sender(),
         target=target_of(person),
         details={
             "subject": filled.subject,

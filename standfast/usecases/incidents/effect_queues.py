@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
@@ -114,7 +114,7 @@ class EffectQueues:
     """The workers of one run on one incident."""
 
     ledger: Ledger
-    outside: Outside
+    adapters: Adapters
     incident: str
     runner: str
     clock: Now
@@ -167,7 +167,7 @@ class EffectQueues:
     def _drive(self, queue: EffectQueue, due: int) -> None:
         self._look(queue)
         try:
-            limits = self.outside.limits(queue)
+            limits = self.adapters.limits(queue)
         except StandfastError as error:
             self._fail_all(queue, error)
             return
@@ -212,10 +212,10 @@ class EffectQueues:
                 self.incident,
                 queue,
                 self.runner,
-                self.outside.mode,
+                self.adapters.mode,
                 limits,
                 self.clock(),
-                settings=self.outside.settings,
+                settings=self.adapters.settings,
             )
         except ApprovalRefused:
             return None  # the step requests approval again; other steps may have work in this queue
@@ -227,7 +227,7 @@ class EffectQueues:
             batch,
             results,
             self.runner,
-            hand_on=self.outside.takes_over(batch.queue),
+            hand_on=self.adapters.takes_over(batch.queue),
         )
         for pause_seconds in RECEIPT_PAUSES_SECONDS:
             try:
@@ -241,7 +241,7 @@ class EffectQueues:
     def _call(self, batch: Batch) -> list[Result]:
         """Call the adapter; an error becomes an unknown result of each effect."""
         try:
-            return self.outside.call(batch)
+            return self.adapters.call(batch)
         except StandfastError as error:
             state, reason = EffectState.UNKNOWN, str(error)
         except Exception as error:
@@ -263,7 +263,7 @@ class EffectQueues:
 
     def _observe(self, queue: EffectQueue, rows: list[EffectRow]) -> list[Observed]:
         try:
-            return self.outside.observe(queue, rows)
+            return self.adapters.observe(queue, rows)
         except StandfastError as error:
             reason = str(error)
         except Exception as error:

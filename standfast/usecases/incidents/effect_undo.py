@@ -22,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals.named_accounts import folded
@@ -160,18 +160,18 @@ def _planned(
     kept: list[str] = []
     lacking: list[ConfigurationError] = []
     unproven = 0
-    with closing(installation.outside(incident)) as outside:
+    with closing(installation.adapters_for(incident)) as adapters:
         for row in acts:
             reason = _reason_to_keep(row, holders.get(row.handle))
             try:
-                reason = reason or _no_way_back(row, outside)
+                reason = reason or _no_way_back(row, adapters)
             except ConfigurationError as error:
                 lacking.append(error)
                 reason = f"{row.connector} cannot be used now: {error}"
             if reason:
                 kept.append(reason)
                 continue
-            unproven += _is_unproven(row, proven, outside)
+            unproven += _is_unproven(row, proven, adapters)
             drafts.append(
                 Draft(
                     verb=_UNDO_OF[row.verb],
@@ -182,7 +182,7 @@ def _planned(
                     prior=row.prior,
                 )
             )
-        stays = tuple(_what_stays(drafts, outside))
+        stays = tuple(_what_stays(drafts, adapters))
     if lacking and not drafts:
         raise lacking[0]
     is_live = incident.mode is Mode.LIVE
@@ -281,23 +281,23 @@ def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     return f"incident {holder} locks it too; close this incident, then undo {holder} to restore it"
 
 
-def _no_way_back(row: EffectRow, outside: Outside) -> str:
+def _no_way_back(row: EffectRow, adapters: Adapters) -> str:
     """Return why a call cannot be undone, or "".
 
     Raise ConfigurationError if its adapter is no longer configured.
     """
     if row.verb == LOCK:
-        outside.connector(row.connector)
-    elif not outside.procedure(row.connector).can_undo:
+        adapters.connector(row.connector)
+    elif not adapters.procedure(row.connector).can_undo:
         return f"{row.connector} has no undo; restore it by hand"
     return ""
 
 
-def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:
+def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters) -> bool:
     """Return whether the account's lock was never proven as far as possible."""
     if row.verb != LOCK:
         return False
-    return not proven.get(row.handle, Proof.NONE).reaches(outside.connector(row.connector).proof)
+    return not proven.get(row.handle, Proof.NONE).reaches(adapters.connector(row.connector).proof)
 
 
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
@@ -315,12 +315,12 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     return found
 
 
-def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
+def _what_stays(drafts: Sequence[Draft], adapters: Adapters) -> list[str]:
     """Return the changes made by locks that no unlock reverts."""
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:
-            found += [f"{name}: {action}" for action in outside.connector(name).irreversible]
+            found += [f"{name}: {action}" for action in adapters.connector(name).irreversible]
         except ConfigurationError:
             continue  # the undo itself reports this for each account
     return found

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects.effect_store import Work
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
@@ -36,7 +36,7 @@ from standfast.playbook.model import InputType, Playbook
 from standfast.playbook.parser.input_values import load_inputs
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.run_state import State
-from standfast.playbook.status.next_step import standing
+from standfast.playbook.status.next_step import summarise_status
 from standfast.records import Mode, StepState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_escalation import ask, escalate
@@ -232,9 +232,9 @@ def look(installation: Installation, incident_id: str, *, is_verified: bool = Tr
     state = replace(
         installation.ledger.incidents.state(incident_id, is_verified=is_verified),
         time_zone=installation.config.organisation.time_zone,
-        is_carried=bool(runners.live(incident_id, now) or runners.live(None, now)),
+        has_runner=bool(runners.live(incident_id, now) or runners.live(None, now)),
     )
-    return Outcome(incident=incident_id, state=state, standing=standing(state))
+    return Outcome(incident=incident_id, state=state, summary=summarise_status(state))
 
 
 def has_work(installation: Installation, incident_id: str) -> bool:
@@ -268,10 +268,10 @@ def advance(
     `way` is the caller's kind: prefect, serve or direct. `progress` is called with each state.
     """
     ledger, clock = installation.ledger, installation.clock
-    outside = installation.outside(ledger.incidents.get(incident_id))
+    adapters = installation.adapters_for(ledger.incidents.get(incident_id))
     with _runner(installation, incident_id, way) as runner:
         queues = EffectQueues(
-            ledger=ledger, outside=outside, incident=incident_id, runner=runner, clock=clock
+            ledger=ledger, adapters=adapters, incident=incident_id, runner=runner, clock=clock
         )
         try:
             while True:
@@ -282,14 +282,14 @@ def advance(
                 state = ledger.incidents.state(incident_id)
                 if progress:
                     progress(state)
-                if _make(installation, state, outside, now) or release_due(
+                if _make(installation, state, adapters, now) or release_due(
                     installation, state, now
                 ):
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
                 # Long moves come last: a lock must not wait until a whole audience is read.
-                if _make(installation, state, outside, now, is_long=True):
+                if _make(installation, state, adapters, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
                 if not (
@@ -301,7 +301,7 @@ def advance(
                 queues.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
         finally:
             queues.close()
-            outside.close()
+            adapters.close()
     troubles = list(queues.troubles.values())
     try:
         ledger.audit.sign_head(clock())
@@ -312,7 +312,7 @@ def advance(
     return Outcome(
         incident=incident_id,
         state=outcome.state,
-        standing=outcome.standing,
+        summary=outcome.summary,
         troubles=tuple(dict.fromkeys(str(error) for error in troubles)),
         trouble_status=most_serious_status(error.exit_status for error in troubles),
     )
@@ -321,7 +321,7 @@ def advance(
 def _make(
     installation: Installation,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     now: datetime,
     *,
     is_long: bool = False,
@@ -332,7 +332,7 @@ def _make(
     """
     moves = [move for move in next_moves(state, now) if _is_long(state, move) is is_long]
     for move in moves[:1] if is_long else moves:
-        _make_one(installation, state, outside, move)
+        _make_one(installation, state, adapters, move)
     return bool(moves)
 
 
@@ -344,15 +344,15 @@ def _is_long(state: State, move: Move) -> bool:
     return action is not None and action.is_notice
 
 
-def _make_one(installation: Installation, state: State, outside: Outside, move: Move) -> None:
+def _make_one(installation: Installation, state: State, adapters: Adapters, move: Move) -> None:
     steps, incident_id, now = installation.ledger.steps, state.incident, installation.clock()
     match move:
         case Expand():
-            expand_step(installation, state, outside, move.step, move.round)
+            expand_step(installation, state, adapters, move.step, move.round)
         case Ask():
-            ask(installation, state, outside, move)
+            ask(installation, state, adapters, move)
         case Escalate():
-            escalate(installation, state, outside, move)
+            escalate(installation, state, adapters, move)
         case Open():
             installation.ledger.decisions.start_after_delay(incident_id, move.step, move.round, now)
         case Prompt():

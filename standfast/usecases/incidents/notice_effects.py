@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import cast
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.notices.audience import Audience
 from standfast.notices.audience_rows import Recipient
@@ -35,15 +35,15 @@ DECIDES = "a person decides; nothing is sent automatically"
 
 
 def notice_effects(
-    step: Step, arguments: JsonObject, state: State, outside: Outside, token_of: TokenOf
+    step: Step, arguments: JsonObject, state: State, adapters: Adapters, token_of: TokenOf
 ) -> Expansion:
     """Plan one message for each recipient of an audience."""
-    sender = cast("str | None", arguments.get("sender")) or outside.default_sender()
+    sender = cast("str | None", arguments.get("sender")) or adapters.default_sender()
     audience_name = cast("str", arguments["audience"])
-    prepared = render_step_notice(step, arguments, state, outside)
-    if audience_name == AFFECTED and outside.mode is Mode.PLAN:
+    prepared = render_step_notice(step, arguments, state, adapters)
+    if audience_name == AFFECTED and adapters.mode is Mode.PLAN:
         return Expansion(drafts=(), reason="its recipients are listed while the incident is open")
-    audience = outside.audience(audience_name)
+    audience = adapters.audience(audience_name)
     if not audience.rows:
         # Without this error, a notice with a wrong query would count as sent to everybody.
         raise ConfigurationError(
@@ -51,10 +51,10 @@ def notice_effects(
         )
 
     def drafts() -> Iterable[Draft]:
-        found = _recipients(prepared, audience, sender, outside, token_of)
-        if outside.mode is Mode.EXERCISE or outside.prints(sender):
+        found = _recipients(prepared, audience, sender, adapters, token_of)
+        if adapters.mode is Mode.EXERCISE or adapters.prints(sender):
             return found  # no canary: letters have no outcome until they are posted
-        return with_canary(found, outside.config.notices, len(audience.recipients))
+        return with_canary(found, adapters.config.notices, len(audience.recipients))
 
     return Expansion(
         streamed_notice=NoticePlan(
@@ -71,20 +71,20 @@ def render_step_notice(
     step: Step,
     arguments: JsonObject,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     *,
     otherwise: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Render the notice of a step; values of `otherwise` take precedence."""
     template_name = cast("str", arguments["template"])
-    template = outside.templates.get(template_name)
+    template = adapters.templates.get(template_name)
     if template is None:
         raise UsageError(
             f"step {step.name!r}: notice {template_name!r} does not exist; "
-            f"{known_names_hint(template_name, outside.templates)}"
+            f"{known_names_hint(template_name, adapters.templates)}"
         )
-    organisation = outside.config.organisation
-    refuse_placeholders(template, organisation, outside.mode)
+    organisation = adapters.config.organisation
+    refuse_placeholders(template, organisation, adapters.mode)
     known: dict[str, Json] = {
         "organisation": organisation.name,
         "contact_line": organisation.contact_by_language,
@@ -98,7 +98,7 @@ def render_step_notice(
     }
     context |= cast("JsonObject", arguments.get("context") or {})
     context |= otherwise or {}
-    return prepare(template, context, banner=outside.mode is Mode.EXERCISE)
+    return prepare(template, context, banner=adapters.mode is Mode.EXERCISE)
 
 
 def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
@@ -121,12 +121,12 @@ def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
 
 
 def _recipients(
-    prepared: Prepared, audience: Audience, sender: str, outside: Outside, token_of: TokenOf
+    prepared: Prepared, audience: Audience, sender: str, adapters: Adapters, token_of: TokenOf
 ) -> Iterator[Draft]:
-    default = outside.config.organisation.languages[0]
+    default = adapters.config.organisation.languages[0]
     languages: dict[str, str] = {}  # by requested language
     for person in audience.recipients:
-        channel, target, refusal = _way(person, sender, outside)
+        channel, target, refusal = _way(person, sender, adapters)
         if refusal:
             yield _refused_recipient(sender, target, refusal)
             continue
@@ -154,9 +154,9 @@ def _recipients(
         yield _refused_recipient(sender, f"{MAIL}row {row.row_number}", row.reason)
 
 
-def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, str]:
+def _way(person: Recipient, sender: str, adapters: Adapters) -> tuple[str, str, str]:
     """Return a person's channel and target, and the obstacle or ""."""
-    prints = outside.prints(sender)
+    prints = adapters.prints(sender)
     if person.address and not prints:
         return sender, MAIL + person.address, ""
     post = POST + "\n".join(person.postal)
@@ -164,7 +164,7 @@ def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, st
         if person.postal:
             return sender, post, ""
         return sender, MAIL + person.address, "no postal address, which a letter needs"
-    letters = outside.letters()
+    letters = adapters.letters()
     if letters is None:
         why = "no e-mail address, and no sender of kind `letters` is configured; add one"
         return sender, post, why

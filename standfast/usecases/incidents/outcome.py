@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from standfast.errors import ExitStatus
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.playbook.run_state import State
-from standfast.playbook.status.next_step import Standing
+from standfast.playbook.status.next_step import StatusSummary
 from standfast.playbook.status.unstarted_work import is_restored
 from standfast.records import Mode, StepState
 
@@ -25,7 +25,7 @@ class Outcome:
 
     incident: str
     state: State
-    standing: Standing
+    summary: StatusSummary
     troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
     trouble_status: ExitStatus = ExitStatus.REFUSED  # status of the most serious reason
     # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
@@ -42,14 +42,14 @@ class Outcome:
     def unsuccessful_steps(self) -> dict[str, StepState]:
         """The failed, partial or refused steps and their state, in order."""
         views = (*self.state.steps.values(), *self.state.extra)
-        ends = {view.step: standing_state(view) for view in views}
+        ends = {view.step: current_state(view) for view in views}
         return {name: end for name, end in ends.items() if end in _SHORT}
 
     @property
     def _has_failed(self) -> bool:
         """Return whether a step or the last undo failed and nobody accepted it."""
         return self.undo_result is StepState.FAILED or any(
-            standing_state(view) is StepState.FAILED and not view.is_accepted
+            current_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
         )
 
@@ -63,12 +63,12 @@ class Outcome:
         """The exit status; failures come before waiting for people."""
         if self.troubles:
             return self.trouble_status
-        if not (self.standing.is_over or self._is_at_rest):
+        if not (self.summary.is_over or self._is_at_rest):
             # A failed containment must not look like an open question.
             return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
-        if self.standing.is_failed or self.undo_result is StepState.FAILED:
+        if self.summary.is_failed or self.undo_result is StepState.FAILED:
             return ExitStatus.FAILED
-        is_partial = self.standing.is_partial or self.undo_result is StepState.PARTIAL
+        is_partial = self.summary.is_partial or self.undo_result is StepState.PARTIAL
         is_partial |= (
             self.state.is_closed and self.state.mode is not Mode.PLAN and bool(self.unfinished)
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from standfast.adapters.factory import SECTIONS, Outside
+from standfast.adapters.factory import SECTIONS, Adapters
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.approvals.objections import Opener
 from standfast.ledger.effects.effect_rows import EffectQueue
@@ -140,12 +140,12 @@ def plan_incident(
     today = locked_today(installation.ledger, Mode.LIVE, installation.clock(), installation.config)
     locked = by_directory(today, installation.ledger, installation.config)
     ordered, planned = in_order(playbook), []
-    with closing(installation.reader()) as outside:
+    with closing(installation.reading_adapters()) as adapters:
         for number, step in enumerate(ordered):
             if progress:
                 progress(number, len(ordered))
             step_plan, drafts = _planned(
-                step, state, outside, is_signed=is_signed, locked=locked, people=people
+                step, state, adapters, is_signed=is_signed, locked=locked, people=people
             )
             planned.append(step_plan)
             if not step_plan.approvals:  # a live run counts the locks of earlier steps too
@@ -179,7 +179,7 @@ def plan_incident(
 def _planned(
     step: Step,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     *,
     is_signed: bool,
     locked: LockedAccounts,
@@ -197,7 +197,7 @@ def _planned(
             expansion = expand(
                 step,
                 state,
-                outside,
+                adapters,
                 is_signed=is_signed,
                 token_of=lambda target: target,
                 locked_today=locked,
@@ -214,8 +214,8 @@ def _planned(
     notes: tuple[str, ...] = ()
     seconds = 0
     try:
-        notes = (*_notes(StepPlanner(step=step, state=state, outside=outside), by_adapter),)
-        seconds = _seconds(step, by_adapter, outside)
+        notes = (*_notes(StepPlanner(step=step, state=state, adapters=adapters), by_adapter),)
+        seconds = _seconds(step, by_adapter, adapters)
     except StandfastError as error:
         impossible = str(error)  # such as an adapter whose secret is missing
     if tally.refused and not by_adapter and not impossible:
@@ -236,7 +236,7 @@ def _planned(
         is_irreversible=is_irreversible(step),
         undo=step.undo or "",
         seconds=seconds,
-        own=tuple(blast_radius.owners_of(drafts, people, outside.config)),
+        own=tuple(blast_radius.owners_of(drafts, people, adapters.config)),
         impossible=impossible,
     )
     return planned, drafts
@@ -251,19 +251,19 @@ def _is_left_out(step: Step, state: State) -> bool:
 
 def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
     """Return what each adapter can and cannot do, for the plan."""
-    outside = planner.outside
+    adapters = planner.adapters
     notes: list[str] = []
     for name in by_adapter:
         action = ACTIONS[planner.step.action or ""]
-        if action.carrier is Carrier.ACCOUNTS and outside.connector(name).is_contract_tested:
+        if action.carrier is Carrier.ACCOUNTS and adapters.connector(name).is_contract_tested:
             notes.append(f"{name}: contract-tested, not tried on the provider itself")
         if name.partition(".")[0] in SECTIONS:
-            notes += outside.procedure(name).notes()
+            notes += adapters.procedure(name).notes()
         notes += action.notes(name, planner)
     return notes
 
 
-def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
+def _seconds(step: Step, by_adapter: Mapping[str, int], adapters: Adapters) -> int:
     """Return the shortest duration by the providers' limits, in seconds."""
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
@@ -271,7 +271,7 @@ def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int
     for name, count in by_adapter.items():
         verb = step.action or ""
         if ACTIONS[verb].carrier is not Carrier.EVIDENCE:
-            limits = outside.limits(EffectQueue(verb=verb, connector=name))
+            limits = adapters.limits(EffectQueue(verb=verb, connector=name))
             if limits.per_second:
                 slowest = max(slowest, (count - limits.burst) / limits.per_second)
     return max(0, round(slowest))

@@ -12,7 +12,7 @@ Rules
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from standfast.adapters.factory import SECTIONS, Outside
+from standfast.adapters.factory import SECTIONS, Adapters
 from standfast.adapters.procedures.parameters import parameters_of
 from standfast.errors import Refused, UsageError
 from standfast.playbook.model import Step
@@ -25,7 +25,7 @@ _LONGEST_LABEL = 200
 
 
 def call_effects(
-    step: Step, verb: str, procedure: str, arguments: JsonObject, outside: Outside
+    step: Step, verb: str, procedure: str, arguments: JsonObject, adapters: Adapters
 ) -> tuple[Draft, ...]:
     """Plan one call for each of the `targets`, or one call without a target."""
     given = cast("Mapping[str, Json]", arguments.get("parameters") or {})
@@ -37,7 +37,7 @@ def call_effects(
             procedure,
             f"{procedure}:{_label(target, given)}",
             {"parameters": dict(given) if target is None else {**given, "target": target}},
-            outside,
+            adapters,
         )
         for target in ([None] if targets is None else dict.fromkeys(targets))
     )
@@ -49,7 +49,7 @@ def call_effect(
     procedure: str,
     target: str,
     details: JsonObject,
-    outside: Outside,
+    adapters: Adapters,
     *,
     refusal: str = "",
 ) -> Draft:
@@ -58,9 +58,9 @@ def call_effect(
     Raise Refused if the call has no undo, and the step neither needs an approval nor states why it
     needs none.
     """
-    _refuse_unapproved(step, procedure, outside)
-    refusal = refusal or _misfit(procedure, details, outside)
-    refusal = refusal or _protected(procedure, details, outside)
+    _refuse_unapproved(step, procedure, adapters)
+    refusal = refusal or _misfit(procedure, details, adapters)
+    refusal = refusal or _protected(procedure, details, adapters)
     return Draft(
         verb=verb,
         connector=procedure,
@@ -71,26 +71,26 @@ def call_effect(
     )
 
 
-def _protected(procedure: str, details: JsonObject, outside: Outside) -> str:
+def _protected(procedure: str, details: JsonObject, adapters: Adapters) -> str:
     """Return why an account that the call names is protected, or ""."""
     if procedure.partition(".")[0] not in SECTIONS:
         return ""
-    named = accounts_of(outside.config, procedure, parameters_of(details))
-    protected = protected_accounts(outside, {account.partition(":")[0] for account in named})
-    reasons = (protected.get(key_of(account, outside)) for account in named)
+    named = accounts_of(adapters.config, procedure, parameters_of(details))
+    protected = protected_accounts(adapters, {account.partition(":")[0] for account in named})
+    reasons = (protected.get(key_of(account, adapters)) for account in named)
     return next((f"protected: {why}" for why in reasons if why), "")
 
 
-def _misfit(procedure: str, details: JsonObject, outside: Outside) -> str:
+def _misfit(procedure: str, details: JsonObject, adapters: Adapters) -> str:
     try:
-        outside.procedure(procedure).fit(details)
+        adapters.procedure(procedure).fit(details)
     except UsageError as error:
         return str(error)
     return ""
 
 
-def _refuse_unapproved(step: Step, procedure: str, outside: Outside) -> None:
-    if not outside.procedure(procedure).is_irreversible:
+def _refuse_unapproved(step: Step, procedure: str, adapters: Adapters) -> None:
+    if not adapters.procedure(procedure).is_irreversible:
         return
     if step.approval is None and not step.no_approval_because:
         raise Refused(

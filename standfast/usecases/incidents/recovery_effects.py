@@ -9,7 +9,7 @@ Rules
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import StandfastError
 from standfast.playbook.actions.service_recover import RECOVER, RECOVERY
 from standfast.playbook.model import Step
@@ -20,26 +20,26 @@ from standfast.usecases.incidents.procedure_effects import call_effect
 from standfast.usecases.recovery.recovery_scope import sets_in_order
 
 
-def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Expansion:
+def recovery_effects(step: Step, arguments: JsonObject, adapters: Adapters) -> Expansion:
     """Plan the recovery of each set of the named services."""
     drafts = []
-    for set_name, services in _sets(outside, str(arguments["services"])).items():
+    for set_name, services in _sets(adapters, str(arguments["services"])).items():
         details: JsonObject = {
             "point": arguments["point"],
             "services": list(services),
-            "is_preview": outside.mode is Mode.PLAN,
+            "is_preview": adapters.mode is Mode.PLAN,
         }
         refusal = ""
         try:
-            details = outside.procedure(RECOVERY).prepare(set_name, details)
+            details = adapters.procedure(RECOVERY).prepare(set_name, details)
         except StandfastError as error:
             refusal = str(error)
         target = f"{RECOVERY}:{set_name}"
         drafts.append(
-            call_effect(step, RECOVER, RECOVERY, target, details, outside, refusal=refusal)
+            call_effect(step, RECOVER, RECOVERY, target, details, adapters, refusal=refusal)
         )
     replaced = sum(_replaced(draft) for draft in drafts)
-    is_exercise = outside.mode is Mode.EXERCISE
+    is_exercise = adapters.mode is Mode.EXERCISE
     return Expansion(
         drafts=tuple(drafts),
         needs_approvals=1 if replaced or is_exercise else 0,
@@ -47,11 +47,11 @@ def recovery_effects(step: Step, arguments: JsonObject, outside: Outside) -> Exp
     )
 
 
-def _sets(outside: Outside, names: str) -> Mapping[str, list[str]]:
+def _sets(adapters: Adapters, names: str) -> Mapping[str, list[str]]:
     """Return the sets with their services; an exercise may use stand-ins."""
-    if outside.mode is Mode.EXERCISE and not outside.config.services:
+    if adapters.mode is Mode.EXERCISE and not adapters.config.services:
         return {name.strip(): [name.strip()] for name in names.split(",")}
-    return sets_in_order(outside.config, names)
+    return sets_in_order(adapters.config, names)
 
 
 def _replaced(draft: Draft) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from standfast import retry_rules
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State
-from standfast.playbook.status.next_step import standing
+from standfast.playbook.status.next_step import summarise_status
 from standfast.records import StepState
 from standfast.usecases.core.additional_steps import additional_step_verb
 
@@ -32,7 +32,7 @@ def waits_only_for_notices(state: State) -> bool:
         for action, view in acts
         if view.state is StepState.RUNNING
     )
-    return only_tells and standing(state).waits_for_people
+    return only_tells and summarise_status(state).waits_for_people
 
 
 def is_worth_waiting(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.config import Config
 from standfast.deadlines.incident_facts import Facts
 from standfast.errors import StandfastError, UsageError
@@ -57,16 +57,16 @@ class StepPlanner:
 
     step: Step
     state: State
-    outside: Outside
+    adapters: Adapters
     token_of: TokenOf = str
 
     @property
     def config(self) -> Config:
-        return self.outside.config
+        return self.adapters.config
 
     @property
     def mode(self) -> Mode:
-        return self.outside.mode
+        return self.adapters.mode
 
     @property
     def incident(self) -> str:
@@ -77,15 +77,15 @@ class StepPlanner:
         return is_keeper_machine(self.config)
 
     def directory(self, name: str) -> Connector:
-        return self.outside.connector(name)
+        return self.adapters.connector(name)
 
     def accounts(
         self, verb: str, arguments: JsonObject, *, shows_obstacles: bool = False
     ) -> Expansion:
-        return account_effects(verb, arguments, self.outside, shows_obstacles=shows_obstacles)
+        return account_effects(verb, arguments, self.adapters, shows_obstacles=shows_obstacles)
 
     def notice(self, arguments: JsonObject) -> Expansion:
-        return notice_effects(self.step, arguments, self.state, self.outside, self.token_of)
+        return notice_effects(self.step, arguments, self.state, self.adapters, self.token_of)
 
     def notice_preview(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
         return notice_preview(self.notice(arguments), verb, procedure)
@@ -94,23 +94,23 @@ class StepPlanner:
         self, verb: str, procedure: str, target: str, details: JsonObject, *, refusal: str = ""
     ) -> Draft:
         return call_effect(
-            self.step, verb, procedure, target, details, self.outside, refusal=refusal
+            self.step, verb, procedure, target, details, self.adapters, refusal=refusal
         )
 
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
-        return Expansion(drafts=call_effects(self.step, verb, procedure, arguments, self.outside))
+        return Expansion(drafts=call_effects(self.step, verb, procedure, arguments, self.adapters))
 
     def recoveries(self, arguments: JsonObject) -> Expansion:
-        return recovery_effects(self.step, arguments, self.outside)
+        return recovery_effects(self.step, arguments, self.adapters)
 
     def validate(self, procedure: str, details: JsonObject) -> None:
-        self.outside.procedure(procedure).fit(details)
+        self.adapters.procedure(procedure).fit(details)
 
 
 def expand(
     step: Step,
     state: State,
-    outside: Outside,
+    adapters: Adapters,
     *,
     is_signed: bool,
     token_of: TokenOf,
@@ -124,16 +124,16 @@ def expand(
     plan = ACTIONS[step.action or ""].plan
     if plan is None:
         raise UsageError(f"step {step.name!r}: {step.action!r} cannot be a step of its own")
-    planner = StepPlanner(step=step, state=state, outside=outside, token_of=token_of)
+    planner = StepPlanner(step=step, state=state, adapters=adapters, token_of=token_of)
     return add_required_approvals(
-        step, plan(arguments, planner), outside, is_signed=is_signed, locked_today=locked_today
+        step, plan(arguments, planner), adapters, is_signed=is_signed, locked_today=locked_today
     )
 
 
 def add_required_approvals(
     step: Step,
     expansion: Expansion,
-    outside: Outside,
+    adapters: Adapters,
     *,
     is_signed: bool,
     locked_today: LockedAccounts,
@@ -141,9 +141,9 @@ def add_required_approvals(
     """Return the plan of a step with its approvals and abort window."""
     needed = max(step.approval.count if step.approval else 0, expansion.needs_approvals)
     roles = step.approval.roles if step.approval else ()
-    over = over_limit(expansion.drafts, locked_today, outside.config)
+    over = over_limit(expansion.drafts, locked_today, adapters.config)
     action = ACTIONS[step.action or ""]
-    if over or action.approval_reason(step.arguments, library.staff_audiences(outside.config)):
+    if over or action.approval_reason(step.arguments, library.staff_audiences(adapters.config)):
         needed = max(needed, 1)
     if needed and not is_signed:
         needed += 1
@@ -152,9 +152,9 @@ def add_required_approvals(
         reason="; ".join(filter(None, (expansion.reason, over))),
         needs_approvals=needed,
         roles=roles,
-        settings=outside.settings,
-        hold_seconds=outside.config.notices.abort_window_seconds
-        if needed and action.carrier is Carrier.SENDERS and outside.mode is not Mode.EXERCISE
+        settings=adapters.settings,
+        hold_seconds=adapters.config.notices.abort_window_seconds
+        if needed and action.carrier is Carrier.SENDERS and adapters.mode is not Mode.EXERCISE
         else 0,
     )
 
@@ -166,19 +166,19 @@ def is_irreversible(step: Step) -> bool:
 
 
 def expand_step(
-    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+    installation: Installation, state: State, adapters: Adapters, step_name: str, round_: int
 ) -> None:
     """Plan the effects of a step; an impossible step fails with the cause."""
     while True:
         try:
-            _expand_once(installation, state, outside, step_name, round_)
+            _expand_once(installation, state, adapters, step_name, round_)
         except RecentLocksChanged:
             continue  # another step began to lock accounts: count them too
         return
 
 
 def _expand_once(
-    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+    installation: Installation, state: State, adapters: Adapters, step_name: str, round_: int
 ) -> None:
     ledger, incident_id = installation.ledger, state.incident
     step = state.playbook.step(step_name)
@@ -202,7 +202,7 @@ def _expand_once(
         expansion = expand(
             step,
             state,
-            outside,
+            adapters,
             is_signed=is_signed,
             token_of=token_of,
             locked_today=by_directory(locked, ledger, installation.config),

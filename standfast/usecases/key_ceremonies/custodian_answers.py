@@ -27,7 +27,7 @@ _CHALLENGES = "custodian-challenges"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class CustodianStatus:
     """The times at which a custodian was asked for a proof and gave it."""
 
     fingerprint: str
@@ -94,7 +94,7 @@ def note_answered(
     )
 
 
-def standings(folder: Path) -> tuple[Standing, ...]:
+def custodian_statuses(folder: Path) -> tuple[CustodianStatus, ...]:
     """Return the state of each custodian of the newest challenge, if any."""
     people: dict[str, str] = {}
     asked: dict[str, datetime] = {}
@@ -119,7 +119,7 @@ def standings(folder: Path) -> tuple[Standing, ...]:
                 "copy, or remove it and send a new challenge."
             ) from None
     return tuple(
-        Standing(
+        CustodianStatus(
             fingerprint=fingerprint,
             name=name,
             asked_at=asked[fingerprint],

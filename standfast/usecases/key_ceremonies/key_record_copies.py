@@ -165,7 +165,7 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
         record_destroyed(folders, name, now)
 
 
-def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
+def key_copy_statuses(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
     """Compare all known copies with the needs of a restore; write nothing.
 
     Reachable copies are read; others count as they were last seen.

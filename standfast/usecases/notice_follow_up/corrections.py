@@ -84,7 +84,7 @@ def correct(
         if not is_another:
             _refuse_twice(installation, incident_id, step_name)
         _refuse_unfinished(installation, incident_id, step_name)
-        outside = installation.outside(incident)
+        adapters = installation.adapters_for(incident)
         prepared = _prepared(installation, incident_id, context, incident.mode)
         plan = NoticePlan(
             template=CORRECTION,
@@ -98,7 +98,7 @@ def correct(
                 streamed_notice=plan,
                 reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
             ),
-            outside,
+            adapters,
             is_signed=incident.is_signed and requested_by == incident.opened_by,
             locked_today=NOBODY,
         )
@@ -194,8 +194,8 @@ def _drafts(
 def _prepared(
     installation: Installation, incident_id: str, given: Mapping[str, str], mode: Mode
 ) -> Prepared:
-    outside = installation.reader()
-    template, organisation = outside.templates[CORRECTION], installation.config.organisation
+    adapters = installation.reading_adapters()
+    template, organisation = adapters.templates[CORRECTION], installation.config.organisation
     refuse_placeholders(template, organisation, mode)
     known: dict[str, Json] = {
         "organisation": organisation.name,

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import cast
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
@@ -94,10 +94,12 @@ def plan_individual_notice(
         installation.clock(),
     )
     step_name = _step_name(installation, row)
-    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
-        notice = _valid_notice(installation, row, outside, values or {})
+    with closing(
+        installation.adapters_for(installation.ledger.incidents.get(incident_id))
+    ) as adapters:
+        notice = _valid_notice(installation, row, adapters, values or {})
         expansion = _expansion(
-            installation, row, step_name, outside, notice, to=to, name=name, by=by
+            installation, row, step_name, adapters, notice, to=to, name=name, by=by
         )
     now = installation.clock()
     is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
@@ -126,7 +128,7 @@ def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
 
 
 def _valid_notice(
-    installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
+    installation: Installation, row: EffectRow, adapters: Adapters, values: Mapping[str, str]
 ) -> FrozenNotice:
     """Return the notice with its valid text; raise UsageError or Refused."""
     frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
@@ -170,7 +172,9 @@ def _valid_notice(
         )
     if not corrected and not is_answer_corrected:
         return frozen
-    prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)
+    prepared = render_step_notice(
+        step, arguments_of(step, state), state, adapters, otherwise=values
+    )
     return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
 
 
@@ -178,7 +182,7 @@ def _expansion(
     installation: Installation,
     row: EffectRow,
     step_name: str,
-    outside: Outside,
+    adapters: Adapters,
     notice: FrozenNotice,
     *,
     to: Sequence[str],
@@ -192,12 +196,12 @@ def _expansion(
     prepared = Prepared.from_json(notice.body)
     target = _target(row, to)
     connector = row.connector
-    if target.startswith(POST) and not outside.prints(connector):
-        letters = outside.letters()
+    if target.startswith(POST) and not adapters.prints(connector):
+        letters = adapters.letters()
         if letters is None:
             raise UsageError("letter: no sender of kind `letters` is configured. Add one.")
         connector = letters
-    elif target.startswith(MAIL) and outside.prints(connector):
+    elif target.startswith(MAIL) and adapters.prints(connector):
         raise UsageError("this notice is sent by letter. Give the lines of a postal address.")
     known = cast("Mapping[str, str]", row.details["values"])
     values = {slot: known.get(slot, "") for slot in prepared.slots}
@@ -228,7 +232,7 @@ def _expansion(
             ),
             reason=f"{hold_kind(row)} in {row.step}: {hold_reason(row)}",
         ),
-        outside,
+        adapters,
         is_signed=incident.is_signed and by == incident.opened_by,
         locked_today=NOBODY,
     )

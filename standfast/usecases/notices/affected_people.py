@@ -244,7 +244,7 @@ def _read(installation: Installation, incident_id: str, listing: Listing) -> Aud
             raise Refused(
                 f"incident {incident_id}: an exercise reads no customers. Add a list with --csv."
             )
-        return installation.outside(row).audience(listing.audience)
+        return installation.adapters_for(row).audience(listing.audience)
     return _read_csv(installation, listing)
 
 

@@ -147,7 +147,7 @@ def look_at_audience(
 
     If a reason is stated, they are unmasked, and the access is recorded first.
     """
-    audience = installation.reader().audience(name)
+    audience = installation.reading_adapters().audience(name)
     default = installation.config.organisation.languages[0]
     choices = [
         pick_language(person.language, drafted.prepared.languages, default)

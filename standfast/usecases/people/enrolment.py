@@ -229,7 +229,7 @@ def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]
     up yet, keep both spellings that it may have.
     """
     found: list[str] = []
-    with closing(installation.reader()) as reader:
+    with closing(installation.reading_adapters()) as reader:
         for account in accounts:
             directory, _, name = account.partition(":")
             try:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from standfast.adapters.accounts import SecondFactors
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ExitStatus, StandfastError, Unsupported
 from standfast.plurals import counted
 from standfast.records import JsonObject
@@ -39,7 +39,7 @@ class Factors:
     def is_open(self) -> bool:
         """True unless every account certainly has a second factor."""
         found = self.found
-        return found is None or bool(found.without or found.unsaid or not found.is_whole)
+        return found is None or bool(found.without or found.unreported or not found.is_whole)
 
     @property
     def sentence(self) -> str:
@@ -56,8 +56,8 @@ class Factors:
             parts = [f"{accounts} {verb} no second factor: {', '.join(self._first())}"]
         if privileged := sum(account.is_privileged for account in found.without):
             parts.append(f"{privileged:,} of them privileged, named first")
-        if found.unsaid:
-            parts.append(f"{found.unsaid:,} unknown")
+        if found.unreported:
+            parts.append(f"{found.unreported:,} unknown")
         if not found.is_whole:
             parts.append("the directory has more accounts, which were not examined")
         return "; ".join(parts)
@@ -76,7 +76,7 @@ class Factors:
             "cannot_say": self.cannot_say,
             "problem": self.problem,
             "looked_at": found.looked_at if found else None,
-            "unsaid": found.unsaid if found else None,
+            "unreported": found.unreported if found else None,
             "is_whole": found.is_whole if found else None,
             "without": [
                 {
@@ -90,8 +90,8 @@ class Factors:
 
 def second_factors(installation: Installation) -> list[Factors]:
     """Ask every directory, in the order of the configuration."""
-    with closing(installation.reader()) as outside:
-        return [_asked(outside, name) for name in outside.config.accounts]
+    with closing(installation.reading_adapters()) as adapters:
+        return [_asked(adapters, name) for name in adapters.config.accounts]
 
 
 def exit_status(everywhere: list[Factors]) -> ExitStatus:
@@ -99,9 +99,9 @@ def exit_status(everywhere: list[Factors]) -> ExitStatus:
     return ExitStatus.PARTIAL if any(factors.is_open for factors in everywhere) else ExitStatus.DONE
 
 
-def _asked(outside: Outside, name: str) -> Factors:
+def _asked(adapters: Adapters, name: str) -> Factors:
     try:
-        return Factors(directory=name, found=outside.connector(name).second_factors())
+        return Factors(directory=name, found=adapters.connector(name).second_factors())
     except Unsupported:
         return Factors(directory=name)
     except StandfastError as error:

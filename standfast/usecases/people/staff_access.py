@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ExitStatus, Refused, StandfastError
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.staff_list import Member, StaffChanges, StaffRow
@@ -137,13 +137,13 @@ def leavers(installation: Installation, *, source: str | None = None) -> Leavers
     now = installation.clock()
     gone = [row for row in installation.ledger.staff.all(source) if row.has_left(now)]
     states: dict[str, AccountState | str] = {}
-    with closing(installation.reader()) as outside:
-        names = {id(row): _names(row.member, outside) for row in gone}
-        for directory in outside.config.accounts:
+    with closing(installation.reading_adapters()) as adapters:
+        names = {id(row): _names(row.member, adapters) for row in gone}
+        for directory in adapters.config.accounts:
             wanted = dict.fromkeys(
                 name for row in gone for name in names[id(row)].get(directory, ())
             )
-            for name, state in _observed(directory, list(wanted), outside).items():
+            for name, state in _observed(directory, list(wanted), adapters).items():
                 states[f"{directory}:{name}"] = state
     return Leavers(
         everybody=tuple(
@@ -198,15 +198,15 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
     return planned
 
 
-def _names(member: Member, outside: Outside) -> dict[str, list[str]]:
+def _names(member: Member, adapters: Adapters) -> dict[str, list[str]]:
     """Return the listed and guessed names to query in each directory."""
     inner = [account.partition(":")[2] for account in member.accounts]
     guesses = [*inner, *([member.mail] if member.mail else [])]
     found: dict[str, list[str]] = {}
-    for directory in outside.config.accounts:
+    for directory in adapters.config.accounts:
         canonical: Callable[[str], str] = str.casefold
         with suppress(StandfastError):  # the query itself reports a missing secret
-            canonical = outside.connector(directory).canonical
+            canonical = adapters.connector(directory).canonical
         found[directory] = list(
             dict.fromkeys(map(canonical, [*_listed(member, directory), *guesses]))
         )
@@ -219,13 +219,13 @@ def _listed(member: Member, directory: str) -> list[str]:
 
 
 def _observed(
-    directory: str, names: Sequence[str], outside: Outside
+    directory: str, names: Sequence[str], adapters: Adapters
 ) -> dict[str, AccountState | str]:
     """Return the state of each account, or the reason why it is unknown."""
     if not names:
         return {}
     try:
-        states = outside.connector(directory).observe(names)
+        states = adapters.connector(directory).observe(names)
     except StandfastError as error:
         return dict.fromkeys(names, str(error))
     return {

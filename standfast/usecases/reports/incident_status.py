@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from standfast.ledger.runs.call_outs import CallOut, CallOutState
 from standfast.playbook.actions.notices_send import SEND
-from standfast.playbook.engine import is_pending, standing_state
+from standfast.playbook.engine import current_state, is_pending
 from standfast.playbook.model import Step
 from standfast.playbook.run_state import State, StepView
-from standfast.playbook.status.next_step import LegalClocks, standing
+from standfast.playbook.status.next_step import LegalClocks, summarise_status
 from standfast.records import Json, JsonObject, Mode, StepState, timestamp
 from standfast.reports.report_records import IncidentObligations
 from standfast.usecases.approvals.exercise_roles import missing_parts
@@ -71,7 +71,7 @@ class IncidentStatus:
 
     def as_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        state, position, obligations = self.state, self.outcome.standing, self.obligations
+        state, position, obligations = self.state, self.outcome.summary, self.obligations
         clocks: Json = None
         if obligations is not None and not obligations.trouble:
             clocks = {
@@ -107,7 +107,7 @@ class IncidentStatus:
         return {
             "step": view.step,
             "round": view.round,
-            "state": standing_state(view).value,
+            "state": current_state(view).value,
             "reason": self.reasons.get(view.step) or view.why,
             "targets": counts.total,
             "done": counts.done,
@@ -134,7 +134,7 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
     with_letters = include_waiting_letters(installation, state, found)
     is_exercise = state.mode is Mode.EXERCISE
     return IncidentStatus(
-        outcome=replace(outcome, standing=standing(with_letters, clocks)),
+        outcome=replace(outcome, summary=summarise_status(with_letters, clocks)),
         tallies=tuple(found),
         reasons=step_reasons(installation, outcome.incident),
         missing_approvers=tuple(missing_approvers(installation, outcome.incident, state)),

@@ -10,7 +10,7 @@ Rules
 
 from collections.abc import Iterator
 
-from standfast.deadlines.legal_clocks import Clock, Standing
+from standfast.deadlines.legal_clocks import Clock, ClockState
 from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.records import Mode
@@ -18,7 +18,7 @@ from standfast.reports.report_records import IncidentObligations, ObligationLine
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
-_TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
+_TO_ACT_ON = frozenset({ClockState.MISSED, ClockState.RUNNING, ClockState.HELD})
 
 
 def incident_obligations(
@@ -39,17 +39,17 @@ def incident_obligations(
                 question.text for clock in clocks if is_open(clock) for question in clock.questions
             )
         ),
-        not_started=sum(clock.standing is Standing.NOT_STARTED for clock in clocks),
+        not_started=sum(clock.state is ClockState.NOT_STARTED for clock in clocks),
     )
 
 
 def _lines(clocks: tuple[Clock, ...]) -> Iterator[ObligationLine]:
     for clock in clocks:
-        if clock.standing in _TO_ACT_ON:
+        if clock.state in _TO_ACT_ON:
             yield ObligationLine(
                 to=clock.obligation.recipient_name,
                 rule=clock.obligation.citation,
-                standing=clock.standing.value,
+                state=clock.state.value,
                 due=clock.due.strict if clock.due else None,
                 is_earliest=clock.obligation.limit.kind is Kind.NOT_BEFORE,
             )

@@ -104,7 +104,7 @@ def incident_report(
         opened_at=row.opened_at,
         opened_by=row.opened_by,
         closed_at=row.closed_at,
-        next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
+        next_step=outcome.summary.next_step if row.is_open else "None: the incident is closed.",
         steps=tuple(_steps(outcome.state, effects, events, refused)),
         obligations=incident_obligations(installation, incident_id, row.mode),
         affected=affected_lines(installation, incident_id),
@@ -160,16 +160,16 @@ def heading(installation: Installation) -> Heading:
 
 def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
     """Return an incident as a list shows it."""
-    standing = look(installation, row.id, is_verified=False).standing if row.is_open else None
+    summary = look(installation, row.id, is_verified=False).summary if row.is_open else None
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,
         mode=row.mode,
         opened_at=row.opened_at,
         is_open=row.is_open,
-        next_step=standing.next_step if standing else "",
-        headline=standing.headline if standing else "",
-        severity=standing.severity if standing else 0,
+        next_step=summary.next_step if summary else "",
+        headline=summary.headline if summary else "",
+        severity=summary.severity if summary else 0,
     )
 
 

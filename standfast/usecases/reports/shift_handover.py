@@ -16,7 +16,7 @@ from standfast.ledger.audit.auditor import AuditEvent
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.notices_send import SEND
-from standfast.playbook.engine import is_pending, standing_state, tally
+from standfast.playbook.engine import current_state, is_pending, tally
 from standfast.playbook.run_state import State
 from standfast.playbook.status.obstacles import blocked, describe_state
 from standfast.playbook.status.person_tasks import asked_of_a_person
@@ -78,7 +78,7 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
             for effect in unknown
         ),
         people=tuple(_people(installation.ledger.timeline(incident_id))),
-        is_carried=state.is_carried,
+        has_runner=state.has_runner,
     )
 
 
@@ -198,7 +198,7 @@ def _deviations(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
     """Yield the deviations from a run without faults, as the ledger shows."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
-        if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):
+        if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):
             yield f"“{titles[view.step]}” is {describe_state(view)}"
         elif not view.state.is_final:
             yield f"“{titles[view.step]}” is not finished ({view.state})"

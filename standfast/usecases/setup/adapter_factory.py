@@ -16,7 +16,7 @@ from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 
 if TYPE_CHECKING:
-    from standfast.adapters.factory import Outside
+    from standfast.adapters.factory import Adapters
     from standfast.adapters.factory.audiences import Restored
     from standfast.ledger.incidents.incident_store import IncidentRow
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ConfiguredAdapters:
     """The default adapter factory of an opened installation."""
 
-    def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Outside":
+    def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Adapters":
         """Return the adapters that this incident may use, by its mode alone."""
         config = _as_frozen(installation.config, incident.connectors)
         custody = _custody(
@@ -49,12 +49,12 @@ class ConfiguredAdapters:
             locked=installation.ledger.effects.locked_targets(incident.id),
         )
 
-    def for_reading(self, installation: Installation) -> "Outside":
+    def for_reading(self, installation: Installation) -> "Adapters":
         """Return the adapters that a plan may read from: all of them."""
         custody = _custody(installation, "plan", "plan")
         return _live(installation, installation.config, custody, Mode.PLAN)
 
-    def for_notifying(self, installation: Installation) -> "Outside":
+    def for_notifying(self, installation: Installation) -> "Adapters":
         """Return the channels to people, for an alarm that belongs to no incident."""
         custody = _custody(installation, "alarm", "alarm")
         return _live(installation, installation.config, custody, Mode.LIVE)
@@ -77,7 +77,7 @@ def _live(
     *,
     author: str = "",
     incident_id: str | None = None,
-) -> "Outside":
+) -> "Adapters":
     # Imported here: they load templates and mail, which a backup does not need.
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import second_location
@@ -94,7 +94,9 @@ def _live(
         restored=_restored(installation, incident_id),
         own=built_in_procedures(installation, custody.incident, author or installation.actor),
         configured=installation.config,
-        elsewhere=second_location(installation.config, installation.resolver, installation.clock),
+        copy_destination=second_location(
+            installation.config, installation.resolver, installation.clock
+        ),
         affected=None
         if incident_id is None
         else partial(affected_audience, installation, incident_id),

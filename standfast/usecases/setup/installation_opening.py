@@ -59,6 +59,6 @@ def open_installation(
             opened=opened,
             resolver=resolver,
             clock=clock or server or system_clock,
-            adapters=adapters or ConfiguredAdapters(),
+            adapter_factory=adapters or ConfiguredAdapters(),
             actor=actor or os_user(),
         )

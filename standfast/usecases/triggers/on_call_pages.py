@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, StandfastError, UnderWay
 from standfast.ledger import Ledger
 from standfast.ledger.incidents.incident_store import IncidentRow
@@ -145,16 +145,16 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
     return f"{reached} notified of {subject}" + (f"; {problem}" if problem else "")
 
 
-def notification_obstacle(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
+def notification_obstacle(ledger: Ledger, adapters: Adapters, trigger: Trigger) -> str:
     """Return what prevents pages from reaching anybody, or "".
 
-    Only known causes are checked. `outside` is used to look up a sender, without a connection.
+    Only known causes are checked. `adapters` is used to look up a sender, without a connection.
     """
     if not ledger.people.all(trigger.page_roles):
         group = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
         return f"nobody{group} is enrolled to be paged"
     try:
-        outside.default_sender()
+        adapters.default_sender()
     except ConfigurationError as error:
         return f"no page can be sent: {error}"
     has_failed = _has_failed(ledger.runs.all(KIND, trigger.name))

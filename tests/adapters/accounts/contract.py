@@ -135,7 +135,7 @@ class ConnectorContract:
         assert [house.stamp(name) for name in (alice, other, leaver)] == before
         assert alice in [one.name for one in found.without]
         assert not {other, leaver} & {one.name for one in found.without}
-        assert (found.unsaid, found.is_whole) == (0, True)
+        assert (found.unreported, found.is_whole) == (0, True)
         house.give_factor(alice)
         assert alice not in [one.name for one in house.connector.second_factors().without]
 

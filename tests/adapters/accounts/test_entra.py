@@ -187,7 +187,7 @@ def test_administrators_without_factor_come_first(house: EntraHouse, alice: str)
         (alice, False),
         ("bob@example.com", False),
     ]
-    assert (found.looked_at, found.unsaid, found.is_whole) == (None, 1, True)
+    assert (found.looked_at, found.unreported, found.is_whole) == (None, 1, True)
 
 
 def test_missing_report_names_the_missing_right(house: EntraHouse, alice: str) -> None:

@@ -304,7 +304,7 @@ def test_administrators_come_first_without_archived_users(house: GoogleHouse, al
         ("root@example.com", True),
         (alice, False),
     ]
-    assert (found.looked_at, found.unsaid, found.is_whole) == (5, 1, True)
+    assert (found.looked_at, found.unreported, found.is_whole) == (5, 1, True)
 
 
 def test_too_long_list_is_marked_incomplete(

@@ -49,11 +49,11 @@ def test_two_lanes_that_begin_together_share_one_adapter(
 ) -> None:
     config = load(furnish(tmp_path))
     custody = Custody(incident="inc-1", collector="test", reason="test", folder=tmp_path)
-    outside = Slow(config, custody, no_notice, accounts=[], locked=[])
-    adapter = getattr(outside, want)(name)
-    outside.other.join()
-    assert outside.built == [name]
-    assert getattr(outside, want)(name) is adapter
+    adapters = Slow(config, custody, no_notice, accounts=[], locked=[])
+    adapter = getattr(adapters, want)(name)
+    adapters.other.join()
+    assert adapters.built == [name]
+    assert getattr(adapters, want)(name) is adapter
 
 
 def no_notice(incident: str, step: str, round_: int) -> FrozenNotice:

@@ -75,7 +75,7 @@ def test_a_retired_keeper_is_believed_through_one_record(owned: OwnedSite, tmp_p
     let_expire(owned, "keeper.json", 2)
     assert expired(owned) == {1, 2}
     told = retire_keeper(owned.office, trusted_through=0)
-    assert told["no_longer_believed"] == 1
+    assert told["no_longer_trusted"] == 1
     assert expired(owned) == {1}
     assert owned.restore("2", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(tmp_path / "source")

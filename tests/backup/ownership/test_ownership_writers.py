@@ -91,7 +91,7 @@ def test_new_epoch_refuses_old_host_and_resends_everything(
     told = new_epoch(
         owned.office, writer=WRITER, trusted_through=1, host_dir=owned.folder / "rebuilt"
     )
-    assert told["no_longer_believed"] == []
+    assert told["no_longer_trusted"] == []
     with pytest.raises(UsageError, match="root record"):
         owned.back_up(source, host=old)
     new = owned.host_of("rebuilt")
@@ -150,7 +150,7 @@ def test_later_signatures_of_old_keys_are_named(owned: OwnedSite, tmp_path: Path
     forged = owned.back_up(source, host=stolen, send_log=log)
     assert forged.sequence == 2
     told = new_epoch(owned.office, writer=WRITER, trusted_through=1, host_dir=owned.folder / "new")
-    assert [one["point"] for one in told["no_longer_believed"]] == ["desk-1/0000000002"]
+    assert [one["point"] for one in told["no_longer_trusted"]] == ["desk-1/0000000002"]
     assert [point.sequence for point in owned.repository().points()] == [1]
     named = {f.object for f in verify(owned.vault).findings if f.severity == "error"}
     assert named == {"w/desk-1/s/0000000002"}

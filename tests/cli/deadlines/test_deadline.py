@@ -26,7 +26,7 @@ def incident(desk: Desk, quiet_installation: Path) -> str:
 
 def test_obligations_follow_from_stated_facts(desk: Desk, incident: str) -> None:
     before = desk.json("deadline", "list", incident)["clocks"]
-    assert [clock["standing"] for clock in before] == ["not_started"]
+    assert [clock["state"] for clock in before] == ["not_started"]
     assert before[0]["questions"][0]["name"] == "awareness"
     stated = desk.json("deadline", "fact", incident, "awareness", "--at", "2026-03-02T12:30Z")
     assert stated["is_news"] is True
@@ -161,7 +161,7 @@ def test_incident_is_optional_while_one_is_open(desk: Desk, incident: str) -> No
     obligation = "eu-gdpr-33-2-processor"
     said = desk.json("deadline", "fact", "awareness", "--at", "2026-03-02T12:30Z")
     assert (said["incident"], said["is_news"]) == (incident, True)
-    assert desk.json("deadline", "list")["clocks"][0]["standing"] == "running"
+    assert desk.json("deadline", "list")["clocks"][0]["state"] == "running"
     assert desk.json("deadline", "affected", "EU/EEA", "12")["is_news"]
     assert desk.json("deadline", "content", "what_happened", "A laptop was stolen.")["is_news"]
     refused = desk.run("deadline", "delay", obligation, "--document", "letter 7")

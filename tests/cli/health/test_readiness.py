@@ -55,4 +55,4 @@ def test_each_point_of_the_checklist_has_a_row(desk: Desk, installation: Path) -
         "training",
         "updates",
     }
-    assert all(row["what_to_do"] for row in rows.values() if row["standing"] == "open")
+    assert all(row["what_to_do"] for row in rows.values() if row["state"] == "open")

@@ -33,7 +33,7 @@ def compare(installation: Installation, seen: LedgerOverview) -> None:
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
         assert (one.kept, one.joined) == (state.kept, state.joined)
-        assert one.is_carried == lifecycle.look(installation, one.id).state.is_carried
+        assert one.has_runner == lifecycle.look(installation, one.id).state.has_runner
         facts = installation.ledger.facts.of_incident(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}

@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.config import load
 from standfast.secrets import SystemResolver
 from standfast.usecases.core.installation import system_clock
-from standfast.usecases.health.check_results import Ground
-from standfast.usecases.health.recovery_checks import LOOKS
+from standfast.usecases.health.check_results import CheckInputs
+from standfast.usecases.health.recovery_checks import CHECKS
 from tests.backup.owner_site import new_person
 from tests.backup.trees import describe
 from tests.cli.desk import Desk
@@ -52,14 +52,14 @@ def recovery(desk: Desk) -> list[tuple[str, str]]:
     A whole check would take two seconds more.
     """
     config = load(desk.folder / "place/standfast.toml")
-    ground = Ground(
+    inputs = CheckInputs(
         config=config,
         resolver=SystemResolver(env={}, base_dir=config.folder),
         clock=system_clock,
         ledger=None,
-        outside=cast("Outside", None),
+        adapters=cast("Adapters", None),
     )
-    return [(one.verdict.value, one.found) for one in LOOKS["recovery"](ground)]
+    return [(one.verdict.value, one.found) for one in CHECKS["recovery"](inputs)]
 
 
 def stick(desk: Desk, name: str) -> Path:

@@ -83,9 +83,9 @@ def test_pager_is_no_default_sender(quiet_installation: Path, rota: None) -> Non
     )
     with (
         open_installation(config_file, env={}, actor="os:test") as opened,
-        closing(opened.reader()) as outside,
+        closing(opened.reading_adapters()) as adapters,
     ):
-        assert outside.default_sender() == "mail"
+        assert adapters.default_sender() == "mail"
 
 
 def test_pager_needs_its_sender(desk: Desk, quiet_installation: Path) -> None:

@@ -40,8 +40,10 @@ class Pages:
         return story.NOTICE
 
 
-def planned(ledger: Ledger, incident: str, telling: Pages) -> bool:
-    return ledger.steps.expand(incident, *KEY, Expansion(streamed_notice=telling), "olga", NOW)
+def planned(ledger: Ledger, incident: str, streamed_notice: Pages) -> bool:
+    return ledger.steps.expand(
+        incident, *KEY, Expansion(streamed_notice=streamed_notice), "olga", NOW
+    )
 
 
 def test_pages_are_written_singly_and_begin_together(ledger: Ledger) -> None:

@@ -124,7 +124,7 @@ def test_refusal_in_time_prevents_the_lock(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = asking(centre)
     broken(centre, case)
-    next_step = lifecycle.look(centre.installation, case).standing.next_step
+    next_step = lifecycle.look(centre.installation, case).summary.next_step
     assert f"`standfast incident approve {case} lock --refuse --as PERSON`" in next_step
     (line,) = pending_requests(centre.installation, case, "lee")
     assert "by break-glass, unless somebody refuses it" in line.text[0], "in the console, too"
@@ -138,7 +138,7 @@ def test_refusal_in_time_prevents_the_lock(centre: Centre) -> None:
 def test_broken_glass_needs_review_before_closing(centre: Centre) -> None:
     case = ran_alone(centre)
     look = f"Another person reviews it: `standfast incident approve {case} lock"
-    assert look in lifecycle.look(centre.installation, case).standing.next_step
+    assert look in lifecycle.look(centre.installation, case).summary.next_step
     assert look in glanced(centre, case)
     with pytest.raises(Refused, match="dana"):
         lifecycle.close(centre.installation, case, by="dana")
@@ -147,7 +147,7 @@ def test_broken_glass_needs_review_before_closing(centre: Centre) -> None:
     step_decisions.decide(
         centre.installation, case, "lock", "lee", PASSPHRASES["lee"], approves=False
     )
-    assert look not in lifecycle.look(centre.installation, case).standing.next_step + glanced(
+    assert look not in lifecycle.look(centre.installation, case).summary.next_step + glanced(
         centre, case
     )
     lifecycle.close(centre.installation, case, by="dana")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.records import EffectState, StepState
 from standfast.usecases.approvals.step_retry import retry
 from standfast.usecases.incidents.result_summary import step_reasons
@@ -18,7 +18,7 @@ def test_notice_to_nobody_waits_for_recipients(
         installation.twins.audiences["staff"] = 0
         case = installation.run("account-takeover")
         state = installation.ledger.incidents.state(case)
-        assert standing_state(state.steps["tell_staff"]) is StepState.FAILED
+        assert current_state(state.steps["tell_staff"]) is StepState.FAILED
         assert step_reasons(installation, case)["tell_staff"].startswith(SAID)
         assert state.uncounted == ("tell_staff",)
         assert not installation.is_enabled("agent01"), "nobody stays in for it"

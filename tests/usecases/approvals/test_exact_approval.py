@@ -40,9 +40,9 @@ def plan_digest(centre: Centre, case: str) -> str:
         handle = ledger.cipher.handle(scope_of("notices.send", case), target)
         return effect_token(case, TOLD, 1, "notices.send", handle)
 
-    outside = centre.installation.outside(ledger.incidents.get(case))
+    adapters = centre.installation.adapters_for(ledger.incidents.get(case))
     step = state.playbook.step(TOLD)
-    expansion = expand(step, state, outside, is_signed=True, token_of=token_of)
+    expansion = expand(step, state, adapters, is_signed=True, token_of=token_of)
     assert expansion.streamed_notice is not None
     plan = Plan(case, TOLD, 1)
     for page in expansion.streamed_notice.pages():
@@ -128,8 +128,8 @@ def test_only_the_changed_message_is_withheld(
     first, second, *others = customers(installation, case)
     values = {"name": "Mallory"}
     another = replace(second, details={**second.details, "values": values})
-    outside = installation.outside(installation.ledger.incidents.get(case))
-    results = outside.call(batch_of(case, first, another, *others))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
+    results = adapters.call(batch_of(case, first, another, *others))
     assert [(one.target, one.state) for one in results] == [
         ("customers1@example.net", EffectState.DONE),
         ("customers2@example.net", EffectState.REFUSED),
@@ -157,10 +157,10 @@ def test_second_round_is_sent_with_its_own_text(
     )
     second = replace(first, round=2, details={**details, "digest": filled.digest})
     rounds = {1: before, 2: replace(before, body=prepared.as_json(), digest=prepared.digest)}
-    outside = installation.outside(installation.ledger.incidents.get(case))
-    outside._notice_of = lambda incident, step, round_: rounds[round_]
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
+    adapters._notice_of = lambda incident, step, round_: rounds[round_]
     for row in (first, second):
-        (result,) = outside.call(batch_of(case, row))
+        (result,) = adapters.call(batch_of(case, row))
         assert result.state is EffectState.DONE
     one, other = installation.twins.mail.messages[-2:]
     assert "0909" not in one.text
@@ -173,7 +173,7 @@ def test_plan_submits_no_message(installation: SimulatedInstallation) -> None:
     planned = replace(installation.ledger.incidents.get(case), mode=Mode.PLAN)
     told = len(installation.twins.mail.messages)
     with pytest.raises(Refused, match="a plan changes nothing"):
-        installation.outside(planned).call(batch_of(case, row))
+        installation.adapters_for(planned).call(batch_of(case, row))
     assert len(installation.twins.mail.messages) == told
 
 

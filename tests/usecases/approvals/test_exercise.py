@@ -11,7 +11,7 @@ from standfast.config import SecretReference
 from standfast.config.sections.senders import SenderConfig
 from standfast.config.validation import kinds_of, sections_in
 from standfast.errors import ApprovalRefused, ExitStatus, PlaybookInvalid
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.records import Mode, StepState
 from standfast.secrets import Secret
 from standfast.usecases.approvals import step_decisions
@@ -70,10 +70,10 @@ def test_exercise_needs_no_network_and_no_secret(
         lifecycle.advance(installation, case, "direct")
         step_decisions.answer(installation, case, "close", "rehearsed")
         outcome = lifecycle.advance(installation, case, "direct")
-        assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+        assert outcome.exit_status is ExitStatus.DONE, outcome.summary
         effect_undo.undo(installation, case, requested_by="dana")
         outcome = lifecycle.advance(installation, case, "direct")
-        assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+        assert outcome.exit_status is ExitStatus.DONE, outcome.summary
         assert installation.ledger.effects.locked_targets(case) == []
         assert installation.ledger.audit.verify().is_whole
     assert not (tmp_path / "evidence").exists()
@@ -138,10 +138,10 @@ def test_exercise_simulates_every_channel(
             kind for section in sections_in(SenderConfig) for kind in kinds_of(section)
         }
         case = lifecycle.open_incident(installation, "by-any", {}, mode=Mode.EXERCISE).incident
-        outside = installation.outside(installation.ledger.incidents.get(case))
-        assert {type(outside.sender(name)) for name in names} == {SimulatedSender}
+        adapters = installation.adapters_for(installation.ledger.incidents.get(case))
+        assert {type(adapters.sender(name)) for name in names} == {SimulatedSender}
         outcome = lifecycle.advance(installation, case, "direct")
-        assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+        assert outcome.exit_status is ExitStatus.DONE, outcome.summary
         told = {step: view.counts.done for step, view in outcome.state.steps.items()}
         assert told == {f"by_{name}": 3 for name in names}
     assert not (tmp_path / "letters").exists()
@@ -169,7 +169,7 @@ def test_exercise_states_what_live_lacks(tmp_path: Path, scenario: str) -> None:
             lifecycle.open_incident(installation, scenario, inputs, mode=Mode.LIVE)
         case = lifecycle.open_incident(installation, scenario, inputs, mode=Mode.EXERCISE).incident
         outcome = lifecycle.advance(installation, case, "direct")
-        assert standing_state(outcome.state.steps["lock"]) is StepState.DONE
+        assert current_state(outcome.state.steps["lock"]) is StepState.DONE
         assert not outcome.troubles
         lacking = missing_parts(installation, outcome.state.playbook)
     assert "a directory of accounts: add [accounts.NAME]" in lacking

@@ -137,6 +137,6 @@ def test_command_names_the_required_roles(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.run("account-takeover")
-    next_step = installation.advance(case).standing.next_step
+    next_step = installation.advance(case).summary.next_step
     assert f"answer {case} {STEP} yes | no --as PERSON`" in next_step
     assert "(duty-manager)" in next_step

@@ -11,7 +11,7 @@ import pytest
 from icalendar import Calendar
 
 from standfast.deadlines.incident_facts import FactKind
-from standfast.deadlines.legal_clocks import Clock, Standing
+from standfast.deadlines.legal_clocks import Clock, ClockState
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import DeliveryEvent, DeliveryState, Mode, StepState
@@ -144,7 +144,7 @@ def office(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Office]:
 
 def test_fact_starts_and_receipt_ends_a_clock(office: Office) -> None:
     incident = office.open_incident()
-    assert office.clock(incident, AUTHORITY).standing is Standing.NOT_STARTED
+    assert office.clock(incident, AUTHORITY).state is ClockState.NOT_STARTED
     assert office.state(incident, FactKind.TIME, "awareness")
     clock = office.clock(incident, AUTHORITY)
     assert clock.due is not None
@@ -152,7 +152,7 @@ def test_fact_starts_and_receipt_ends_a_clock(office: Office) -> None:
     office.forward(hours=70)
     assert office.state(incident, FactKind.NOTIFIED, AUTHORITY, reference="case 4711")
     clock = office.clock(incident, AUTHORITY)
-    assert (clock.standing, clock.because) == (Standing.MET, "case 4711")
+    assert (clock.state, clock.because) == (ClockState.MET, "case 4711")
     assert not is_open(clock)
     assert office.installation.ledger.audit.verify().is_whole
 
@@ -261,7 +261,7 @@ def test_endless_delay_reminds_weekly(office: Office) -> None:
     residents = "us-md-residents"
     office.state(incident, FactKind.TIME, "investigation_concluded")
     office.state(incident, FactKind.DELAY, residents, reference="letter of 2 March")
-    assert office.clock(incident, residents).standing is Standing.HELD
+    assert office.clock(incident, residents).state is ClockState.HELD
     name = office.clock(incident, residents).obligation.recipient_name
 
     def asks() -> list[str]:
@@ -292,15 +292,15 @@ def test_delay_without_legal_basis_needs_a_reason(
     with pytest.raises(UsageError, match="EU/EEA"):
         office.state(incident, FactKind.DELAY, "EU/EEA", reference="letter 7", is_so=True)
     clock = office.clock(incident, AUTHORITY)
-    assert (clock.standing, clock.due) == (Standing.RUNNING, due)
+    assert (clock.state, clock.due) == (ClockState.RUNNING, due)
     said = {"reference": "letter 7; counsel: § 4 of our law", "at": until, "is_so": True}
     office.state(incident, FactKind.DELAY, AUTHORITY, **said)
     clock = office.clock(incident, AUTHORITY)
-    assert (clock.standing, clock.because) == (Standing.HELD, said["reference"])
+    assert (clock.state, clock.because) == (ClockState.HELD, said["reference"])
     mistaken = {"reference": "it was about another incident", "is_so": False}
     office.state(incident, FactKind.DELAY, AUTHORITY, **mistaken)
     clock = office.clock(incident, AUTHORITY)
-    assert (clock.standing, clock.due) == (Standing.RUNNING, due)
+    assert (clock.state, clock.due) == (ClockState.RUNNING, due)
     for kind in (FactKind.DELAY, FactKind.NOTIFIED):
         with pytest.raises(UsageError, match=r"contract-acme was .*nothing is withdrawn"):
             office.state(incident, kind, "contract-acme", **mistaken)
@@ -312,10 +312,10 @@ def test_receipt_before_the_event_ends_nothing(office: Office) -> None:
     receipt = {"reference": "case 4711", "at": NOW - timedelta(hours=3)}
     with pytest.raises(UsageError, match="2026-03-02 09:30 UTC"):
         office.state(incident, FactKind.NOTIFIED, AUTHORITY, **receipt)
-    assert office.clock(incident, AUTHORITY).standing is Standing.RUNNING
+    assert office.clock(incident, AUTHORITY).state is ClockState.RUNNING
     office.state(incident, FactKind.TIME, "occurrence", at=NOW - timedelta(hours=4))
     office.state(incident, FactKind.NOTIFIED, AUTHORITY, **receipt)
-    assert office.clock(incident, AUTHORITY).standing is Standing.MET
+    assert office.clock(incident, AUTHORITY).state is ClockState.MET
 
 
 def test_past_delay_only_ends_a_running_one(
@@ -327,17 +327,17 @@ def test_past_delay_only_ends_a_running_one(
     year_ago = NOW - timedelta(days=365)
     with pytest.raises(UsageError, match="2025-03-02 12:30 UTC"):
         office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
-    assert office.clock(incident, residents).standing is Standing.RUNNING
+    assert office.clock(incident, residents).state is ClockState.RUNNING
     office.state(incident, FactKind.DELAY, residents, **letter)
     office.forward(days=60)
     with pytest.raises(UsageError, match="2026-03-02 12:30 UTC"):
         office.state(incident, FactKind.DELAY, residents, **letter, at=year_ago)
-    assert office.clock(incident, residents).standing is Standing.HELD
+    assert office.clock(incident, residents).state is ClockState.HELD
     yesterday = office.now[0] - timedelta(days=1)
     office.state(incident, FactKind.DELAY, residents, reference="they called", at=yesterday)
     clock = office.clock(incident, residents)
     assert clock.due is not None
-    assert (clock.standing, clock.due.strict) == (Standing.MISSED, yesterday)
+    assert (clock.state, clock.due.strict) == (ClockState.MISSED, yesterday)
 
 
 @pytest.mark.parametrize("is_so", [True, False])
@@ -348,7 +348,7 @@ def test_obligation_without_test_cannot_be_judged_away(office: Office, is_so: bo
         office.state(incident, FactKind.ANSWER, "contract-acme", is_so=is_so)
     with pytest.raises(UsageError, match="answer its legal test, without --threshold"):
         office.state(incident, FactKind.THRESHOLD, AUTHORITY, is_so=is_so)
-    assert office.clock(incident, "contract-acme").standing is Standing.RUNNING
+    assert office.clock(incident, "contract-acme").state is ClockState.RUNNING
 
 
 def test_an_exercise_reminds_nobody(office: Office) -> None:

@@ -165,7 +165,7 @@ def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
         SourceContext(
             signing_key=read_signing_key(installation.config.custody.key),
             clock=installation.clock,
-            elsewhere=second_location(
+            copy_destination=second_location(
                 installation.config, installation.resolver, installation.clock
             ),
             reveal=reveal,

@@ -10,8 +10,8 @@ from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.records import Proof
-from standfast.usecases.health.adapter_checks import LOOKS
-from standfast.usecases.health.check_results import Check, Ground, Verdict
+from standfast.usecases.health.adapter_checks import CHECKS
+from standfast.usecases.health.check_results import Check, CheckInputs, Verdict
 
 
 class Narrow(SimulatedConnector):
@@ -33,10 +33,10 @@ def said_of(
         protected=SimpleNamespace(accounts={"staff:root": "why"}),
         rotation=rotation,
     )
-    outside = SimpleNamespace(connector=lambda name: connector)
+    adapters = SimpleNamespace(connector=lambda name: connector)
     ledger = SimpleNamespace(effects=SimpleNamespace(has_locked=lambda name: has_locked))
-    ground = cast("Ground", SimpleNamespace(config=config, outside=outside, ledger=ledger))
-    return list(LOOKS["accounts"](ground))
+    inputs = cast("CheckInputs", SimpleNamespace(config=config, adapters=adapters, ledger=ledger))
+    return list(CHECKS["accounts"](inputs))
 
 
 def test_directory_is_named_with_its_proof_level() -> None:

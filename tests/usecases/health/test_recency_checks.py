@@ -152,7 +152,7 @@ def test_trouble_with_one_part_hides_no_other(
 def test_every_part_that_is_tried_answers_a_question(host: WatchedHost) -> None:
     answered = {part for parts in QUESTIONS.values() for part in parts}
     tried = check_installation(host.folder / "standfast.toml", env={})
-    looked_at = {*local_checks.LOOKS, *backup_checks.LOOKS, *adapter_checks.LOOKS}
+    looked_at = {*local_checks.CHECKS, *backup_checks.CHECKS, *adapter_checks.CHECKS}
     assert {
         one.part for one in (*tried.checks, *practice(host.installation))
     } | looked_at <= answered

@@ -85,8 +85,8 @@ def test_levels_and_then_everybody_are_paged_once(
     assert told(laddered, "lee", "kim", "erin", "max", "dana") == [1, 1, 1, 1, 0]
     outcome = after(laddered, 3000).advance(case)
     assert outcome.state.steps[STEP].state is StepState.ASKING, "it stays open"
-    assert outcome.standing.waits_for_people
-    assert "everybody was paged" in outcome.standing.next_step
+    assert outcome.summary.waits_for_people
+    assert "everybody was paged" in outcome.summary.next_step
 
 
 def test_page_contains_the_command_to_sign(

@@ -252,7 +252,10 @@ def test_late_finish_keeps_a_planned_retry(
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = installation.ledger.incidents.state(case)
     lifecycle._make_one(
-        installation, state, installation.outside(installation.ledger.incidents.get(case)), stale
+        installation,
+        state,
+        installation.adapters_for(installation.ledger.incidents.get(case)),
+        stale,
     )
     installation.advance(case)
     assert not installation.is_enabled("agent01")

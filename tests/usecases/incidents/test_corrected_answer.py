@@ -93,7 +93,7 @@ def test_interrupted_correction_is_not_over(
     state = installation.ledger.incidents.state(case)
     assert is_pending(state.playbook.step(TELL), state)
     assert lifecycle.has_work(installation, case)
-    assert lifecycle.look(installation, case).standing.is_busy
+    assert lifecycle.look(installation, case).summary.is_busy
 
 
 def test_correction_needs_the_role_and_another_answer(

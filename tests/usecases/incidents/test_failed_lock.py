@@ -9,7 +9,7 @@ import pytest
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.adapters.senders.simulator import Answer, SimulatedSender
 from standfast.errors import ExitStatus, Refused, UsageError
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.records import EffectState, Limits, StepState
 from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.incidents.lifecycle import close, look
@@ -29,7 +29,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 
 def state_after(outcome: Outcome, step: str) -> StepState | None:
     view = outcome.state.steps.get(step)
-    return standing_state(view) if view else None
+    return current_state(view) if view else None
 
 
 @pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
@@ -67,7 +67,7 @@ def test_failed_lock_shows_in_exit_status(
 ) -> None:
     case = installation.open("account-takeover")
     outcome = installation.advance(case)
-    assert outcome.standing.waits_for_people
+    assert outcome.summary.waits_for_people
     assert outcome.exit_status is ExitStatus.FAILED
     assert isinstance(installation.twins.directory, SimulatedConnector)
     # An operator locked the account by hand.
@@ -81,9 +81,9 @@ def test_failed_lock_is_next_and_retryable(
 ) -> None:
     case = installation.open("account-takeover")
     outcome = installation.advance(case)
-    assert outcome.standing.next_step.startswith("`lock` blocks `prove`")
-    assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
-    assert "or do it by hand and continue without it" in outcome.standing.next_step
+    assert outcome.summary.next_step.startswith("`lock` blocks `prove`")
+    assert f"`standfast incident retry {case} lock`" in outcome.summary.next_step
+    assert "or do it by hand and continue without it" in outcome.summary.next_step
     assert state_after(outcome, "prove") is None
     step_retry.retry(installation, case, "lock")
     outcome = installation.advance(case)
@@ -102,7 +102,7 @@ def test_absent_relay_does_not_block_the_terminal(
         outcome = installation.advance(installation.open("account-takeover"))
         assert time.monotonic() - began < 110  # the relay requests a wait of two minutes four times
     assert state_after(outcome, "tell_staff") is StepState.RUNNING
-    assert "Are customers affected" in str(outcome.standing.asked)
+    assert "Are customers affected" in str(outcome.summary.asked)
 
 
 def test_closed_incident_reports_no_failed_lock(installation: SimulatedInstallation) -> None:
@@ -116,7 +116,7 @@ def test_closed_incident_reports_no_failed_lock(installation: SimulatedInstallat
     ):
         with pytest.raises(Refused, match="closed"):
             say()
-    assert look(installation, case).standing.next_step.startswith("Closed. Timeline:")
+    assert look(installation, case).summary.next_step.startswith("Closed. Timeline:")
 
 
 def test_unknown_step_lists_the_existing_ones(

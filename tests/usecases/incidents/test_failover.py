@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.errors import ExitStatus, Unavailable
 from standfast.playbook.actions.people_page import PAGE
 from standfast.records import EffectState, Mode
@@ -134,7 +134,7 @@ def test_broken_call_is_not_handed_on(
     def break_off(*_: object) -> None:
         raise error("the channel broke off")
 
-    monkeypatch.setattr(Outside, "call", break_off)
+    monkeypatch.setattr(Adapters, "call", break_off)
     _, told = tell(installation)
     assert set(told.values()) == {("grid", EffectState.UNKNOWN)}
     assert smtp_server.delivered == ()

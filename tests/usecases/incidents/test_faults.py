@@ -20,7 +20,7 @@ from standfast.adapters.senders.smtp import sender
 from standfast.errors import ExitStatus, Refused, StandfastError, Unavailable, UsageError
 from standfast.ledger.effects import attempts
 from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
 from standfast.usecases.approvals import effect_settlement, step_decisions
@@ -112,10 +112,10 @@ def test_silent_directory_costs_one_timeout(
     directory.go_away()
     names = [f"n{number}" for number in range(2_000)]
     case = installation.open("lock", names)
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     state: State = installation.ledger.incidents.state(case)
     step = state.playbook.step("lock")
-    expansion = expand(step, state, outside, is_signed=True, token_of=str)
+    expansion = expand(step, state, adapters, is_signed=True, token_of=str)
     assert len(expansion.drafts) == 2_000
     assert [len(call.targets) for call in directory.calls] == [16]
 
@@ -209,12 +209,12 @@ def test_decision_before_page_stops_no_runner(
 ) -> None:
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     state = installation.ledger.incidents.state(case)
-    step_expansion.expand_step(installation, state, outside, "tell_customers", 1)
+    step_expansion.expand_step(installation, state, adapters, "tell_customers", 1)
     stale = installation.ledger.incidents.state(case)
     step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    lifecycle._make(installation, stale, outside, installation.clock())
+    lifecycle._make(installation, stale, adapters, installation.clock())
     installation.advance(case)
     assert installation.twins.told("customers1@example.net") == 1
     assert installation.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
@@ -253,7 +253,7 @@ def test_person_settles_a_whole_step(
     installation.advance(case)
     assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [told, told]
     assert (
-        standing_state(installation.ledger.incidents.state(case).steps["tell_staff"])
+        current_state(installation.ledger.incidents.state(case).steps["tell_staff"])
         is StepState.DONE
     )
     with pytest.raises(UsageError, match="no unknown effect"):

@@ -95,10 +95,10 @@ def test_stopped_incident_notes_new_targets(
     installation.advance(case)
     lifecycle.stop(installation, case, by="dana")
     assert trigger(installation, "alert 1", "agent01").is_stopped
-    assert lifecycle.look(installation, case).standing.next_step.startswith("Stopped. ")
+    assert lifecycle.look(installation, case).summary.next_step.startswith("Stopped. ")
     again = trigger(installation, "alert 1", "agent02")
     assert again == lifecycle.Opened(incident=case, has_joined=True, is_stopped=True)
-    told = installation.advance(case).standing.next_step
+    told = installation.advance(case).summary.next_step
     assert enabled(installation, ["agent01", "agent02"]) == [False, True]
     assert "Targets were added" in told
     assert f"`standfast incident status {case} --targets`" in told

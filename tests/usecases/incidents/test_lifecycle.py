@@ -62,7 +62,7 @@ def test_takeover_is_contained_proven_notified_and_undone(centre: Centre) -> Non
         lifecycle.advance(later, case, "direct")
         step_decisions.answer(later, case, "close", "handed over to lee")
         outcome = lifecycle.advance(later, case, "direct")
-    assert outcome.exit_status is ExitStatus.DONE, outcome.standing
+    assert outcome.exit_status is ExitStatus.DONE, outcome.summary
     again = outcome.state.steps["still_shut"].counts
     assert (again.done, again.failed) == (1, 0), "the two that were given back are left out"
     assert {name: centre.scim.is_active(id_) for name, id_ in ids.items()} == {

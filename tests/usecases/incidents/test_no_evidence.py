@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.playbook.engine import standing_state
+from standfast.playbook.engine import current_state
 from standfast.records import StepState
 from standfast.usecases.incidents.plan import as_lines, plan_incident
 from standfast.usecases.incidents.result_summary import tallies
@@ -36,7 +36,7 @@ def test_missing_evidence_does_not_prevent_the_lock(
 ) -> None:
     case = installation.run("account-takeover")
     steps = installation.ledger.incidents.state(case).steps
-    assert standing_state(steps["freeze_logs"]) is StepState.FAILED
+    assert current_state(steps["freeze_logs"]) is StepState.FAILED
     (told,) = [one for one in tallies(installation, case) if one.step == "freeze_logs"]
     assert [(one.count, one.reason) for one in told.missed] == [(1, SAID)]
     assert not installation.is_enabled("agent01")

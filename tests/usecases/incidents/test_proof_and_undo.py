@@ -55,8 +55,8 @@ def test_planned_lock_is_not_undone(
     """The runner died before the lock; the runner of the undo also locks."""
     case = installation.open("shut")
     state = installation.ledger.incidents.state(case)
-    with closing(installation.outside(installation.ledger.incidents.get(case))) as outside:
-        step_expansion.expand_step(installation, state, outside, "lock", 1)
+    with closing(installation.adapters_for(installation.ledger.incidents.get(case))) as adapters:
+        step_expansion.expand_step(installation, state, adapters, "lock", 1)
     plan = effect_undo.undo(installation, case, requested_by="dana")
     assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
     (kept,) = plan.kept

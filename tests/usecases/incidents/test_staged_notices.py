@@ -188,7 +188,7 @@ def test_unaccepted_canary_holds_others(
     )
     case = approved(centre)
     centre.installation = installation = later(centre.installation, 2)
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
     batch = installation.ledger.attempts.claim(
@@ -196,9 +196,9 @@ def test_unaccepted_canary_holds_others(
         queue,
         runner,
         Mode.LIVE,
-        outside.limits(queue),
+        adapters.limits(queue),
         installation.clock(),
-        settings=outside.settings,
+        settings=adapters.settings,
     )
     assert batch is not None
     results = [
@@ -221,19 +221,19 @@ def test_unfinished_canary_holds_others(centre: Centre, is_claimed: bool) -> Non
     )
     case = approved(centre)
     installation = later(centre.installation, 2)
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
-    limits = replace(outside.limits(queue), batch=9)
+    limits = replace(adapters.limits(queue), batch=9)
     told = installation.ledger.attempts.claim(
-        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=adapters.settings
     )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     installation.ledger.attempts.receipt(told, results, runner, installation.clock())
     if is_claimed:
         assert installation.ledger.attempts.claim(
-            case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+            case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=adapters.settings
         )
     installation = later(installation, 16)
     state = lifecycle.look(installation, case).state

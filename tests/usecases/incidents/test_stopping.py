@@ -118,15 +118,18 @@ def test_stopped_incident_looks_up_only(
 def claim_one_and_die(installation: Installation, case: str) -> str:
     """Claim one lock as a runner that then dies; return its target."""
     ledger, now = installation.ledger, installation.clock()
-    state, outside = ledger.incidents.state(case), installation.outside(ledger.incidents.get(case))
-    step_expansion.expand_step(installation, state, outside, "lock", 1)
+    state, adapters = (
+        ledger.incidents.state(case),
+        installation.adapters_for(ledger.incidents.get(case)),
+    )
+    step_expansion.expand_step(installation, state, adapters, "lock", 1)
     runner = ledger.runners.register(case, "direct", now)
     rows = ledger.effects.without_prior(case, QUEUE, now, 10)
-    seen = list(zip(rows, outside.observe(QUEUE, rows), strict=True))
+    seen = list(zip(rows, adapters.observe(QUEUE, rows), strict=True))
     ledger.prior_states.keep(case, seen, runner, now)
     limits = Limits(batch=1, timeout_seconds=0.05)
     batch = ledger.attempts.claim(
-        case, QUEUE, runner, Mode.LIVE, limits, now, settings=outside.settings
+        case, QUEUE, runner, Mode.LIVE, limits, now, settings=adapters.settings
     )
     ledger.runners.retire(runner, case, now)
     assert batch is not None

@@ -21,7 +21,7 @@ from tests.servers import wait_until
 from tests.usecases.twins import (
     ACCOUNTS,
     SimulatedInstallation,
-    TwinOutside,
+    TwinAdapters,
     Twins,
     simulated_installation,
     twin_directory,
@@ -89,7 +89,7 @@ def test_lock_in_one_directory_ignores_another(
     monkeypatch.setattr(account_resolution, "SILENT_SECONDS", 0.2)
     silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
     directories = {"agents": twin_directory(), "old": silent}
-    monkeypatch.setattr(TwinOutside, "connector", lambda self, name: directories[name])
+    monkeypatch.setattr(TwinAdapters, "connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
         both = installation.config.model_copy(
@@ -138,7 +138,7 @@ def test_proof_may_continue_without_stuck_lock(
     monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(hours=1))
     old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
     directories = {"agents": twin_directory(), "old": old}
-    monkeypatch.setattr(TwinOutside, "connector", lambda self, name: directories[name])
+    monkeypatch.setattr(TwinAdapters, "connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
         both = installation.config.model_copy(
@@ -150,7 +150,7 @@ def test_proof_may_continue_without_stuck_lock(
         )
         with pytest.raises(UsageError, match="has not ended"):
             step_decisions.accept(installation, case, "lock", by="lee")  # the step has not begun
-        said = installation.advance(case).standing.next_step
+        said = installation.advance(case).summary.next_step
         assert "1 of 2 done, 1 unknown" in said
         assert f"continue without them: `standfast incident accept {case} lock`" in said
         assert "prove" not in steps(installation, case)
@@ -159,7 +159,7 @@ def test_proof_may_continue_without_stuck_lock(
         assert steps(installation, case)["lock"] is StepState.PARTIAL
         # Only the account in the directory that answers is proven.
         assert steps(installation, case)["prove"] is StepState.PARTIAL
-        assert not outcome.standing.is_over
+        assert not outcome.summary.is_over
 
         monkeypatch.setattr(Swallowing, "_lock", SimulatedConnector._lock)
         old.is_well = True

@@ -56,7 +56,7 @@ def test_lost_undo_is_abandoned_and_retryable(
     undo_approved(installation, case)
     directory.script("undo", Fault.LOST_REQUEST, target="agent01", times=5)
     outcome = installation.advance(case)
-    assert outcome.standing.is_partial
+    assert outcome.summary.is_partial
     assert outcome.exit_status is ExitStatus.WAITS_FOR_PEOPLE, "the playbook's question is open"
     assert unlocks(installation, case) == {TWO[0]: EffectState.FAILED, TWO[1]: EffectState.DONE}
     assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (False, True)
@@ -79,10 +79,10 @@ def test_superseded_undo_is_not_retried(
             step_decisions.decide(installation, case, name, person, PASSPHRASES[person])
         outcome = installation.advance(case)
         if name == "undo-1":
-            assert f"retry {case} undo-1`" in outcome.standing.next_step
+            assert f"retry {case} undo-1`" in outcome.summary.next_step
             assert outcome.exit_status is (ExitStatus.FAILED if lost[1:] else ExitStatus.PARTIAL)
     assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (True, True)
-    assert outcome.standing.next_step.startswith("Everything is done.")
+    assert outcome.summary.next_step.startswith("Everything is done.")
     assert outcome.exit_status is ExitStatus.DONE
     told = {one.step: one.sentence for one in result_summary.tallies(installation, case)}
     assert told["undo-1"] == "2 restored"

@@ -88,14 +88,14 @@ def test_removed_directory_does_not_block_undo(
     assert "no [accounts.old]" in plan.kept[0]
     after = installation.advance(case)
     assert [installation.is_enabled(name) for name in ("agent01", "agent02")] == [True, False]
-    assert after.standing.is_over
-    left = after.standing.next_step
+    assert after.summary.is_over
+    left = after.summary.next_step
     assert left.startswith("Every step is done, but 1 target is not restored.")
     assert f"`standfast incident undo {case} --all --plan`" in left
     with pytest.raises(ConfigurationError, match=r"no \[accounts\.old\]"):
         effect_undo.undo(installation, case, requested_by="dana")
     assert undo_approved(both, case).restores == 1
-    whole = both.advance(case).standing.next_step
+    whole = both.advance(case).summary.next_step
     assert installation.is_enabled("agent02")
     assert whole.startswith("Everything is done.")
 

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import StandfastError
-from standfast.usecases.key_ceremonies.custodian_answers import note_answered, note_asked, standings
+from standfast.usecases.key_ceremonies.custodian_answers import (
+    custodian_statuses,
+    note_answered,
+    note_asked,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PEOPLE = [("age1dana", "Dana"), ("age1lee", "Lee")]
@@ -17,11 +21,11 @@ def answered(folder: Path, who: str, challenge: str, now: datetime, *lacks: str)
 
 
 def overdue(folder: Path, now: datetime) -> set[str]:
-    return {one.name for one in standings(folder) if one.is_overdue(now)}
+    return {one.name for one in custodian_statuses(folder) if one.is_overdue(now)}
 
 
 def test_custodian_without_challenge_is_not_overdue(tmp_path: Path) -> None:
-    assert standings(tmp_path) == ()
+    assert custodian_statuses(tmp_path) == ()
 
 
 def test_silent_custodian_is_overdue_after_hundred_days(tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_failed_key_is_overdue_until_it_opens(tmp_path: Path) -> None:
 def test_former_custodian_is_not_awaited(tmp_path: Path) -> None:
     note_asked(tmp_path, "a", PEOPLE, NOW)
     note_asked(tmp_path, "b", PEOPLE[1:], NOW + timedelta(days=90))
-    assert [one.name for one in standings(tmp_path)] == ["Lee"]
+    assert [one.name for one in custodian_statuses(tmp_path)] == ["Lee"]
 
 
 def test_line_cut_off_by_a_crash_never_counts(tmp_path: Path) -> None:
@@ -62,9 +66,9 @@ def test_line_cut_off_by_a_crash_never_counts(tmp_path: Path) -> None:
     file = tmp_path / "custodians.jsonl"
     with file.open("ab") as end:
         end.write(b'{"event":"answ')
-    assert len(standings(tmp_path)) == 2
+    assert len(custodian_statuses(tmp_path)) == 2
     answered(tmp_path, "age1lee", "a", NOW)
-    assert [one.answered_at for one in standings(tmp_path)] == [None, NOW]
+    assert [one.answered_at for one in custodian_statuses(tmp_path)] == [None, NOW]
     file.write_bytes(b"{}\n")
     with pytest.raises(StandfastError, match="neither a challenge nor an answer"):
-        standings(tmp_path)
+        custodian_statuses(tmp_path)

@@ -73,18 +73,18 @@ def test_running_message_delays_the_correction(
     )
     case = approved(centre)
     centre.installation = installation = later(centre.installation, 2)
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
-    limits = replace(outside.limits(queue), batch=9)
+    limits = replace(adapters.limits(queue), batch=9)
     told = installation.ledger.attempts.claim(
-        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=adapters.settings
     )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     installation.ledger.attempts.receipt(told, results, runner, installation.clock())
     last = installation.ledger.attempts.claim(
-        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=adapters.settings
     )
     assert last is not None
     assert len(last.effects) == 1

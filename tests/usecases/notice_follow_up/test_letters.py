@@ -189,9 +189,9 @@ def test_letters_wait_for_the_canary(centre: Centre) -> None:
 def test_letter_sender_is_no_mail_sender(centre: Centre) -> None:
     furnish_letters(centre)
     with_notices(centre, sender=None)
-    outside = centre.installation.reader()
-    assert (outside.default_sender(), outside.letters()) == ("mail", "post")
-    people = outside.audience("customers").recipients
+    adapters = centre.installation.reading_adapters()
+    assert (adapters.default_sender(), adapters.letters()) == ("mail", "post")
+    people = adapters.audience("customers").recipients
     assert [person.postal for person in people[:3]] == [
         ("Customer 1", "1 High Street", "Leeds"),
         ("Customer 2", "2 High Street", "Leeds"),
@@ -230,15 +230,15 @@ def test_crash_leaves_each_letter_written_once(centre: Centre, is_written: bool)
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
     installation, queue = centre.installation, EffectQueue(verb="notices.send", connector="post")
-    outside = installation.outside(installation.ledger.incidents.get(case))
+    adapters = installation.adapters_for(installation.ledger.incidents.get(case))
     later = installation.clock() + timedelta(seconds=3601)
     runner = installation.ledger.runners.register(case, "direct", later)
     batch = installation.ledger.attempts.claim(
-        case, queue, runner, Mode.LIVE, outside.limits(queue), later, settings=outside.settings
+        case, queue, runner, Mode.LIVE, adapters.limits(queue), later, settings=adapters.settings
     )
     assert batch is not None
     if is_written:
-        outside.call(batch)
+        adapters.call(batch)
     installation.ledger.unknown_outcomes.expire_calls(case, lambda _: True, later)
     centre.installation = replace(installation, clock=lambda: later + timedelta(seconds=1))
     centre.advance(case)

@@ -17,7 +17,7 @@ from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_staged_notices import TOLD, approved, with_notices
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.notice_follow_up.test_held_recipients import WHY, counted, holding
-from tests.usecases.twins import TwinOutside, simulated_installation
+from tests.usecases.twins import TwinAdapters, simulated_installation
 
 WRONG = {"what_happened": "wrong-facts", "what_is_right": "Only names were seen."}
 RIGHT = {"what_happened": "A stranger saw your name and nothing else."}
@@ -208,7 +208,7 @@ def test_corrected_answer_names_unnotified_people(
 def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = Recipient(key="child", address="child@example.net", name="A Child", held="a minor")
     monkeypatch.setattr(
-        TwinOutside,
+        TwinAdapters,
         "_read_audience",
         lambda self, name: Audience(
             recipients=(Recipient(key="1", address="one@example.net", name="One"),),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from standfast.deadlines.legal_clocks import Standing
+from standfast.deadlines.legal_clocks import ClockState
 from standfast.errors import Damaged, Refused, UsageError
 from standfast.ledger.database.connections import writing
 from standfast.records import Mode, StepState
@@ -150,11 +150,9 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     assert report.fields == {"iban": 2, "name": 3}
     assert report.places == {"Atlantis": 1, "US-CA": 3}
     assert added.places_without_obligation == {"Atlantis": 1}
-    standings = {
-        clock.obligation.id: clock.standing for clock in incident_clocks(installation, incident)
-    }
+    states = {clock.obligation.id: clock.state for clock in incident_clocks(installation, incident)}
     # The notice is owed from 500 affected people on.
-    assert standings["us-ca-ag"] is Standing.NOT_OWED
+    assert states["us-ca-ag"] is ClockState.NOT_OWED
 
 
 def test_report_has_numbers_and_seals(installation: Installation, people: Path) -> None:

@@ -48,7 +48,7 @@ def ready(folder: Path) -> Path:
 
 
 def names(installation: Installation) -> set[str]:
-    return {one.address for one in installation.reader().audience("then").recipients}
+    return {one.address for one in installation.reading_adapters().audience("then").recipients}
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -70,7 +70,7 @@ def test_snapshot_reads_earlier_customers_and_cleans_up(tmp_path: Path) -> None:
             assert file.parent.parent.parent.stat().st_mode & 0o77 == 0
             assert not list(file.parent.parent.glob("recordings/**/*.wav"))
         assert not left_behind(tmp_path)
-        assert installation.reader().audience("notes").rows == 0
+        assert installation.reading_adapters().audience("notes").rows == 0
         assert not left_behind(tmp_path)
 
 
@@ -224,13 +224,13 @@ def test_disabled_users_are_not_notified(centre: Centre) -> None:
         text + '\n[audiences.everybody]\nkind = "scim"\ndirectory = "agents"\nwhy = "works here"\n'
     )
     with installation_at(centre.config_file, token=centre.scim.token) as installation:
-        found = installation.reader().audience("everybody")
+        found = installation.reading_adapters().audience("everybody")
     assert [(one.address, one.name) for one in found.recipients] == [("ana@example.com", "Ana")]
     assert [one.reason for one in found.rejected] == ["the account is disabled in the directory"]
     with centre.config_file.open("a") as file:
         file.write("includes_disabled = true\n")
     with installation_at(centre.config_file, token=centre.scim.token) as installation:
-        found = installation.reader().audience("everybody")
+        found = installation.reading_adapters().audience("everybody")
     assert [one.name for one in found.recipients] == ["Ana", "Ben"]
     ben = found.recipients[1].key
     (centre.config_file.parent / "never.csv").write_text(
@@ -239,5 +239,5 @@ def test_disabled_users_are_not_notified(centre: Centre) -> None:
     with centre.config_file.open("a") as file:
         file.write('suppress = "never.csv"\n')
     with installation_at(centre.config_file, token=centre.scim.token) as installation:
-        found = installation.reader().audience("everybody")
+        found = installation.reading_adapters().audience("everybody")
     assert (len(found.recipients), len(found.suppressed), found.ineffective_entries) == (0, 2, 0)

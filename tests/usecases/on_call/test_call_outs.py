@@ -14,8 +14,8 @@ from standfast.ledger.runs.call_outs import CallOut, CallOuts, CallOutState
 from standfast.records import EffectState
 from standfast.triggers.input_mapping import parse
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.health.check_results import Ground
-from standfast.usecases.health.on_call_checks import LOOKS
+from standfast.usecases.health.check_results import CheckInputs
+from standfast.usecases.health.on_call_checks import CHECKS
 from standfast.usecases.incidents.lifecycle import close, stop
 from standfast.usecases.on_call.call_outs import acknowledge, attend
 from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, receive
@@ -165,15 +165,15 @@ def test_check_names_an_unanswered_call_out(centre: Centre) -> None:
 def warned(centre: Centre, case: str) -> bool:
     """Return whether the check warns of the call-out about an incident."""
     installation = centre.installation
-    with closing(installation.reader()) as outside:
-        ground = Ground(
+    with closing(installation.reading_adapters()) as adapters:
+        inputs = CheckInputs(
             config=installation.config,
             resolver=installation.resolver,
             clock=installation.clock,
             ledger=installation.ledger,
-            outside=outside,
+            adapters=adapters,
         )
-        return any(f"about {case}" in check.found for check in LOOKS["on call"](ground))
+        return any(f"about {case}" in check.found for check in CHECKS["on call"](inputs))
 
 
 def test_acknowledgement_ends_the_pages(centre: Centre) -> None:

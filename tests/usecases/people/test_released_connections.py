@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
-from standfast.adapters.factory import Outside
+from standfast.adapters.factory import Adapters
 from standfast.ledger.people.staff_list import Member
 from standfast.records import EffectState
 from standfast.usecases.approvals import step_retry
@@ -109,26 +109,26 @@ def test_no_session_and_no_thread_is_left_behind(
 
 
 @pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
+def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Adapters]:
     """Return the adapters that were not released yet."""
-    there: dict[int, Outside] = {}
-    build, close = Outside.__init__, Outside.close
+    there: dict[int, Adapters] = {}
+    build, close = Adapters.__init__, Adapters.close
 
-    def built(self: Outside, *given: Any, **named: Any) -> None:
+    def built(self: Adapters, *given: Any, **named: Any) -> None:
         there[id(self)] = self
         build(self, *given, **named)
 
-    def closed(self: Outside) -> None:
+    def closed(self: Adapters) -> None:
         there.pop(id(self), None)
         close(self)
 
-    monkeypatch.setattr(Outside, "__init__", built)
-    monkeypatch.setattr(Outside, "close", closed)
+    monkeypatch.setattr(Adapters, "__init__", built)
+    monkeypatch.setattr(Adapters, "close", closed)
     return there
 
 
 def test_retry_undo_and_enrolment_close_connections(
-    tmp_path: Path, left: dict[int, Outside]
+    tmp_path: Path, left: dict[int, Adapters]
 ) -> None:
     with simulated_installation(tmp_path) as installation:
         directory = installation.twins.directory

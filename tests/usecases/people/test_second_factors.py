@@ -27,8 +27,8 @@ def directories(monkeypatch: pytest.MonkeyPatch, *connectors: Connector) -> None
     """Configure these directories, each under its own name."""
     known = {one.name: one for one in connectors}
     config = SimpleNamespace(accounts=known)
-    outside = SimpleNamespace(config=config, connector=known.__getitem__, close=lambda: None)
-    monkeypatch.setattr(Installation, "reader", lambda self: outside)
+    adapters = SimpleNamespace(config=config, connector=known.__getitem__, close=lambda: None)
+    monkeypatch.setattr(Installation, "reading_adapters", lambda self: adapters)
 
 
 def said(installation: Installation) -> list[Check]:
@@ -77,7 +77,7 @@ def everybody(**more: Any) -> Factors:
         (everybody(looked_at=7), False, "accounts without a second factor: 0 of 7 accounts"),
         (everybody(), False, "accounts without a second factor: 0"),
         (
-            everybody(looked_at=7, unsaid=2),
+            everybody(looked_at=7, unreported=2),
             True,
             "accounts without a second factor: 0 of 7 accounts; 2 unknown",
         ),

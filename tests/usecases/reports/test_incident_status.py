@@ -35,5 +35,5 @@ def test_status_as_json_holds_the_same(installation: SimulatedInstallation) -> N
     status = incident_status(installation, look(installation, case))
     document = status.as_json()
     assert document["incident"] == case
-    assert document["next_step"] == status.outcome.standing.next_step
+    assert document["next_step"] == status.outcome.summary.next_step
     assert document["pending"] == [step.name for step in status.pending]

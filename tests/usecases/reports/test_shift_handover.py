@@ -71,11 +71,11 @@ def test_handover_states_whether_a_process_works(
 ) -> None:
     case = asking(installation)
     handed = shift_handover.hand_over(installation, case)
-    assert not handed.is_carried
+    assert not handed.has_runner
     page = shift_handover.write_handover(handed, tmp_path / "handover.html").read_text()
     assert "No process works on this incident" in page
     assert "waits for a person" in page
-    carried = replace(handed, is_carried=True)
+    carried = replace(handed, has_runner=True)
     again = shift_handover.write_handover(carried, tmp_path / "handover.html").read_text()
     assert "No process works on" not in again
 
@@ -187,14 +187,14 @@ def test_missed_clocks_come_first_on_every_page(
     begun = bound_by_law(installation)
     aware = Statement(kind=FactKind.TIME, name="awareness", at=begun.clock())
     assert legal_clocks.state(begun, case, aware, "lee")
-    for later, standing, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
+    for later, state, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
         there = bound_by_law(installation, later)
         owed = incident_report(there, case, is_verified=False).obligations
         assert owed is not None
         authority = next(line for line in owed.lines if "33(1)" in line.rule)
-        assert (authority.standing, owed.missed) == (standing, missed)
+        assert (authority.state, owed.missed) == (state, missed)
         assert authority.due is not None
-        assert (owed.next_due == authority.due) is (standing == "running")
+        assert (owed.next_due == authority.due) is (state == "running")
         assert owed.questions
         pages = (
             shift_handover.write_handover(shift_handover.hand_over(there, case), tmp_path / "a"),
@@ -209,7 +209,7 @@ def test_missed_clocks_come_first_on_every_page(
             assert authority.rule in text
             assert authority.due.isoformat(timespec="seconds") in html
             assert owed.questions[0] in text
-            assert ("missed." in text) is (standing == "missed")
+            assert ("missed." in text) is (state == "missed")
     document = shift_handover.hand_over(there, case).as_json()["obligations"]
     assert isinstance(document, dict)
     assert document["missed"] == 1

@@ -187,9 +187,9 @@ def test_left_page_hides_no_failure(
     clock.pass_by(seconds=1)
     left = installation.ledger.runs.start("page", "siem", "serve", "os:test", installation.clock())
     installation.ledger.runs.finish(left, "page", "done", {}, "os:test", installation.clock())
-    with closing(installation.alarm_channels()) as outside:
+    with closing(installation.alarm_channels()) as adapters:
         assert (
-            notification_obstacle(installation.ledger, outside, SIEM)
+            notification_obstacle(installation.ledger, adapters, SIEM)
             == "its last page reached nobody"
         )
     clock.pass_by(minutes=2)

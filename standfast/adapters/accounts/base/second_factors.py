@@ -56,7 +56,7 @@ def query_second_factors(
             if answer is False
         ),
         looked_at=len(asked) - len(errors),
-        unsaid=answers.count(None),
+        unreported=answers.count(None),
         is_whole=len(listed) <= MOST_ASKED and not errors,
     )
 
@@ -72,6 +72,6 @@ def count_second_factors(
             if has_factor is False
         ),
         looked_at=len(accounts),
-        unsaid=sum(has_factor is None for _, has_factor, _ in accounts),
+        unreported=sum(has_factor is None for _, has_factor, _ in accounts),
         is_whole=is_whole,
     )
