@@ -30,9 +30,9 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.control_socket_client import (
     SOURCE,
     address,
-    line_of,
+    parse_request,
+    read_line,
     socket_of,
-    wanted_of,
 )
 from standfast.usecases.incidents.repeated_opening import open_or_continue
 
@@ -137,7 +137,7 @@ class ControlSocketServer:
 
     def _opened(self, connection: socket.socket) -> bytes:
         _refuse_strangers(connection)
-        wanted = wanted_of(line_of(connection, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
+        wanted = parse_request(read_line(connection, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
         if wanted.configuration != self.installation.config.fingerprint:
             raise ValueError("not the configuration of this server")
         opened = open_or_continue(

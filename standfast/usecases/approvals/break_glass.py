@@ -3,15 +3,16 @@
 `ledger.approvals` decides who may approve alone, and when the step begins.
 
 Rules
-- Only steps are allowed that can be undone and that lock somebody out or preserve something: a
-  later refusal cannot take back a sent notice or an unlocked account.
+- Only containment that can be undone is allowed: steps that lock somebody out or preserve
+  something. A later refusal could not take back a sent notice or an unlocked account.
 - Everybody who may know of the incident, including the targets, is notified before the approval
-  takes effect. If the process dies in between, the notification is a false alarm and nothing has
-  begun. The mail server must accept at least one message to another human: otherwise nobody could
-  refuse the step, and the approval is not allowed.
+  takes effect. If the process dies before the approval is recorded, the notification is a false
+  alarm and no step begins.
+- The mail server must accept at least one message to another human. Otherwise nobody could refuse
+  the step, and the approval is not allowed.
 - In an exercise nobody is notified.
-- Another person signs for or against the approval afterwards. Until then the incident cannot be
-  closed.
+- After the step, another person signs for or against the approval. Until then the incident cannot
+  be closed.
 """
 
 from contextlib import closing
@@ -57,9 +58,8 @@ def break_glass(
 ) -> Broken:
     """Notify everybody; begin a step in ten minutes unless it is refused.
 
-    Raise ApprovalRefused for a step or a person that is not allowed, for a step that has a
-    break-glass approval already, and if nobody else was notified; raise UsageError without a
-    reason.
+    Raise ApprovalRefused if the step or the person is not allowed, if the step has a break-glass
+    approval already, or if nobody else was notified. Raise UsageError if the reason is empty.
     """
     if not because.strip():
         raise UsageError(
@@ -121,12 +121,12 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
 
 
 def _is_containment(installation: Installation, state: State, asked: Question) -> bool:
-    """Return whether the step is only containment and can be undone fully."""
+    """Return whether every effect of the step is containment and has an undo."""
     step = next(
         (candidate for candidate in state.playbook.steps if candidate.name == asked.step), None
     )
     if step is None or step.action is None or is_irreversible(step):
-        return False  # additional steps unlock accounts or notify somebody
+        return False  # a step that is not in the playbook unlocks accounts or notifies people
     if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(
@@ -142,7 +142,7 @@ def _is_containment(installation: Installation, state: State, asked: Question) -
 def _notify_approvers(
     installation: Installation, state: State, asked: Question, person: str, because: str
 ) -> str:
-    """Notify everybody else; return the number of notified people in words.
+    """Notify everybody except `person`; return the number notified, in words.
 
     Raise ApprovalRefused if no message to another human was accepted.
     """

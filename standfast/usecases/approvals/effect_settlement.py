@@ -1,10 +1,10 @@
 """Settlement of unknown outcomes by a person.
 
 Rules
-- The person needs a role of the step, as for every decision about it
+- The person needs a role of the step, as for every decision about the step
   (`step_decisions.decision_actor`).
-- While an effect is still looked up automatically, it may yet happen. Until the lookups end, a
-  person may only record that it happened.
+- While an effect is still looked up automatically, it may yet happen. Until the look-ups end, a
+  person may record that the effect happened, but not that it did not happen.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,10 @@ def settle(
     happened: bool,
     by: str | None = None,
 ) -> None:
-    """Record a person's statement whether an unknown effect happened."""
+    """Record a person's statement whether an unknown effect happened.
+
+    `token` is the token of the effect, or its first characters.
+    """
     rows = unknown_outcomes_with_prefix(installation.ledger.effects, incident_id, token)
     if len(rows) != 1:
         raise UsageError(
@@ -76,7 +79,10 @@ def settle_step(
     happened: bool,
     by: str | None = None,
 ) -> Settled:
-    """Record whether all unknown effects of a step happened."""
+    """Record that all unknown effects of a step happened, or did not.
+
+    "Did not happen" is recorded only for effects that are no longer looked up automatically.
+    """
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, step_names(state), incident_id)
     unknown = unknown_outcomes_of_step(installation.ledger.effects, incident_id, step)

@@ -1,8 +1,8 @@
-"""Roles and parts that the installation lacks and an exercise replaces.
+"""Roles and parts of a playbook that the installation lacks.
 
 Rules
-- If nobody in this installation has a role, the person that runs the exercise plays that role. An
-  approval is not replaced: the exercise shows that nobody can approve.
+- If nobody in this installation has a role, the person that runs an exercise plays that role and
+  answers its questions. That person does not approve: the exercise shows that nobody can approve.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ _NEEDED = {
 
 
 def is_role_played(installation: Installation, mode: Mode, roles: Sequence[str]) -> bool:
-    """Return whether nobody has these roles and an exercise plays them."""
+    """Return whether nobody has these roles, so that an exercise plays them."""
     return mode is Mode.EXERCISE and bool(roles) and not installation.ledger.people.all(roles)
 
 
 def missing_parts(installation: Installation, playbook: Playbook) -> list[str]:
-    """Return the missing parts of a playbook, each with its remedy."""
+    """Return the parts and roles that a playbook lacks, each with its remedy."""
     config = installation.config
     used = {(step.action or "").partition(".")[0] for step in playbook.steps}
     lacking = [

@@ -35,7 +35,10 @@ MOST_NAMES = 200
 def pending_requests(
     installation: Installation, incident_id: str, person: str
 ) -> tuple[DecisionLine, ...]:
-    """Return the incident's requests as `person` sees them; none for a plan."""
+    """Return the requests of an incident, as the console shows `person`.
+
+    A plan, and a closed incident, have no requests.
+    """
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
@@ -45,7 +48,7 @@ def pending_requests(
 
 
 def is_report(installation: Installation, incident_id: str, step: str) -> bool:
-    """Return whether the step is manual work, not a question."""
+    """Return whether the step is manual work, which a person reports as done."""
     steps = installation.ledger.incidents.state(incident_id).playbook.steps
     return any(candidate.name == step and candidate.kind is StepKind.MANUAL for candidate in steps)
 
@@ -55,7 +58,8 @@ def with_target_names(
 ) -> DecisionLine:
     """Name the targets of a waiting step, and record the access.
 
-    For a notice nobody is named: its text and its number of recipients show what is signed.
+    The recipients of a notice are not named: the person signs its text and its number of
+    recipients.
     """
     if line.does != APPROVE or line.tells:
         return line

@@ -4,13 +4,14 @@
 `incidents/effect_undo.py` undoes them.
 
 Rules
-- An approver signs in here: the key is derived from the passphrase, and it signs the digest of the
-  plan.
-- A signature covers the plan that was shown: if the plan has changed since, nothing is signed.
-- A decision changes the ledger only; a runner executes the consequences.
-- If a step names roles, only a signed-in person with one of them decides about it; a rejected
-  attempt is in the timeline. If it names none, or if an exercise plays a role that nobody has, the
-  user of this command may decide, and the timeline records that user.
+- An approver signs in here: the key is derived from the passphrase, and the key signs the digest of
+  the plan.
+- A signature covers the plan that was shown. If the plan has changed since, nothing is signed.
+- A decision changes only the ledger; a runner executes the consequences.
+- If a step names roles, only a signed-in person with one of these roles decides about the step. The
+  timeline records a rejected attempt.
+- If a step names no roles, or if an exercise plays a role that nobody has, the user of the command
+  may decide, and the timeline records that user.
 - `by` is the name of a person that signed in (`authenticated_person`).
 """
 
@@ -60,7 +61,7 @@ class SignableDecision:
     title: str
     digest: str
     planned: int  # number of targets that the step reaches
-    left_out: int  # number of named targets that it would not reach, each with a reason
+    left_out: int  # number of targets that the step would refuse, each with a reason
     tells: str  # name of the notice and of its audience; "" for other steps
     is_irreversible: bool
     details: tuple[str, ...] = ()  # of a recovery: each recovery point, and the data at each target
@@ -73,8 +74,11 @@ def signing_key(installation: Installation, name: str, passphrase: str) -> Ed255
 
 
 def authenticated_person(installation: Installation, name: str, passphrase: str) -> str:
-    """Return the name of a person that signs in; ApprovalRefused otherwise."""
-    # Derive the key first: the response time must not reveal who was removed.
+    """Return the name of a person that signs in.
+
+    Raise ApprovalRefused for a wrong passphrase and for a person that was removed.
+    """
+    # Derive the key first: the response time must not reveal that a person was removed.
     signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
         # The person was removed, or somebody wrote the key into the database.
@@ -95,9 +99,10 @@ def decide(
 ) -> Question:
     """Sign an approval or a refusal of a step, or of the only waiting step.
 
-    Sign with the passphrase, or by `passkey`: the assertion of one of the person's passkeys for
-    exactly this request. `as_shown` is the digest that the person saw, or a prefix of it. Raise
-    ApprovalRefused if the plan has changed since, UsageError for a prefix that is too short.
+    The signature is made with the passphrase. Instead of it, `passkey` can be the assertion of one
+    of the person's passkeys for exactly this request. `as_shown` is the digest that the person saw,
+    or its first characters. Raise ApprovalRefused if the plan has changed since, and UsageError if
+    `as_shown` is too short.
     """
     decision = APPROVE if approves else REFUSE
     signed = signed_decision(
@@ -134,9 +139,10 @@ def signed_decision(
     as_shown: str,
     passkey: str = "",
 ) -> SignedDecision:
-    """Sign a decision about a step without recording it; errors as `decide`.
+    """Sign a decision about a step without recording it.
 
-    A passkey's assertion is verified when the decision is recorded.
+    The parameters and errors are those of `decide`. The assertion of a passkey is verified later,
+    when the decision is recorded.
     """
     refuse_closed(installation, incident_id)
     if 0 < len(as_shown) < _FEWEST_SHOWN:
@@ -160,7 +166,7 @@ def signed_decision(
 def signable_decisions(
     installation: Installation, incident_id: str, step: str | None
 ) -> SignableDecision:
-    """Return the data to be signed for a step, or for the only waiting one."""
+    """Return the data to be signed for a step, or for the only waiting step."""
     refuse_closed(installation, incident_id)
     name = _waiting_step(installation, incident_id, step)
     asked = installation.ledger.decisions.question(incident_id, name)
@@ -219,9 +225,9 @@ def answer(
 ) -> tuple[StepView, ...]:
     """Answer a question or report manual work; `again` corrects an answer.
 
-    Return the steps that began because of the answer that is now corrected, and are not undone.
-    Raise ApprovalRefused if the step names roles, and nobody signed in or the person has none of
-    these roles.
+    If an answer is corrected, return the steps that had begun because of the former answer; they
+    are not undone. Otherwise return nothing. Raise ApprovalRefused if the step names roles, and
+    nobody signed in or the person has none of these roles.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -235,7 +241,7 @@ def answer(
     if step in state.steps and state.steps[step].answer == text_answer:
         raise UsageError(f"step {step!r} of {incident_id}: it has this answer already.")
     decisions.answer_again(incident_id, step, text_answer, actor, installation.clock())
-    # Read the state after the answer: steps that began meanwhile are included.
+    # Read the state only now, so that steps that began before the correction are all included.
     after = installation.ledger.incidents.state(incident_id)
     dependent = [
         candidate.name
@@ -250,7 +256,7 @@ def answer(
 def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Return unfinished individual notices that replace messages of a notice."""
+    """Yield unfinished individual notices that replace messages of `steps`."""
     effects = installation.ledger.effects
     names = {
         row.step
@@ -263,7 +269,7 @@ def _individual_notices(
 def accept(
     installation: Installation, incident_id: str, step: str, *, by: str | None = None
 ) -> None:
-    """Accept an incomplete step, so that the steps that need it continue."""
+    """Accept an incomplete step, so that its dependent steps continue."""
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, step_names(state), incident_id)
@@ -284,7 +290,11 @@ def refuse_unknown_step(step: str, known: Sequence[str], incident_id: str) -> No
 
 
 def decision_actor(installation: Installation, state: State, step_name: str, by: str | None) -> str:
-    """Return the actor of a decision; ApprovalRefused without a required role."""
+    """Return the actor of a decision about a step.
+
+    Raise ApprovalRefused if the step names roles, and nobody signed in or the person has none of
+    these roles.
+    """
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     roles = step.roles if step else ()
     if not roles:
@@ -313,7 +323,7 @@ def decision_actor(installation: Installation, state: State, step_name: str, by:
 
 
 def _waiting_step(installation: Installation, incident_id: str, step: str | None) -> str:
-    """Return the named step, or else the only one that waits for approval."""
+    """Return the named step, or the only step that waits for approval."""
     state: State = installation.ledger.incidents.state(incident_id)
     if step is not None:
         refuse_unknown_step(step, step_names(state), incident_id)

@@ -1,10 +1,9 @@
 """Retry of failed steps: their failed effects are planned again.
 
 Rules
-- A failed message of a notice that was corrected since is not retried, because its text is wrong;
-  nor is a message that an individual message replaced.
-- A step that an approver refused is planned again as a new round, which needs signatures of its
-  own.
+- If a notice was corrected after it was sent, its failed messages are not retried, because their
+  text is wrong. A message that an individual notice replaced is not retried either.
+- A step that an approver refused is planned again as a new round, which needs new signatures.
 """
 
 from collections.abc import Iterator
@@ -31,10 +30,10 @@ from standfast.usecases.notices.correction_history import newest_correction
 class RetryResult:
     """The result of a retry."""
 
-    count: int  # number of effects, and of steps without an effect
+    count: int  # number of retried effects, plus that of steps that are planned again
     left: tuple[str, ...]  # steps that only other people may retry
     corrected: tuple[str, ...]  # steps whose notices were corrected and are not sent again
-    not_begun: tuple[UnstartedStep, ...] = ()  # steps that did not fail and are still to run
+    not_begun: tuple[UnstartedStep, ...] = ()  # steps that have not begun, and did not fail
     is_stopped: bool = False
 
 
@@ -43,8 +42,9 @@ def retry(
 ) -> RetryResult:
     """Plan failed effects again, and steps that were refused or had no effect.
 
-    Without a step's name, retry all steps that `by` may decide about; the result names the others.
-    Raise Refused for a notice that was corrected since; without a name, skip it and name it.
+    Without `step`, retry all steps that `by` may decide about. The result names the steps that `by`
+    may not decide about, and the corrected notices, which are skipped. If `step` is such a notice,
+    raise Refused.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -109,7 +109,7 @@ def _replaced_messages(installation: Installation, incident_id: str) -> list[str
 
 
 def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
-    """Yield each step with work to retry or requests that may have failed."""
+    """Yield each failed or refused step, and each step with failed messages."""
     for view in (*state.steps.values(), *state.extra):
         is_over = view.state in (StepState.FAILED, StepState.REFUSED)
         if is_over or view.counts.failed or view.state is StepState.ASKING:

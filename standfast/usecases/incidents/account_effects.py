@@ -28,7 +28,7 @@ def account_effects(
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
     protected = protected_accounts(adapters, {directory for directory, _ in resolved})
-    # A live run skips this: the lock itself would be refused for the same reason.
+    # A live run does not read the accounts here: a lock that has an obstacle is refused anyway.
     is_read = shows_obstacles and adapters.mode is Mode.PLAN
     obstacles, unread = _obstacles(resolved, adapters) if is_read else ({}, ())
     for connector, name in resolved:
@@ -44,7 +44,7 @@ def account_effects(
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
-                pass  # this directory's error is reported before the lock; the others are used
+                pass  # the error of this directory is reported before its lock
             refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(
@@ -68,7 +68,7 @@ def _reason_without_directory(name: str, adapters: Adapters) -> str:
 
 
 def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
-    """Return the reason for an unknown account, with a hint, without its name."""
+    """Return why an account is unknown, with a hint; omit the account's name."""
     prefix, colon, _ = name.partition(":")
     if colon:
         return (
@@ -82,7 +82,7 @@ def _reason_if_unknown(name: str, directories: Collection[str]) -> str:
 def _obstacles(
     accounts: Sequence[tuple[str, str]], adapters: Adapters
 ) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
-    """Return why accounts cannot be locked, and the unreadable directories.
+    """Return why accounts cannot be locked; name the unreadable directories.
 
     An account cannot be locked if its directory does not know it or would refuse the lock.
     """
@@ -96,7 +96,7 @@ def _obstacles(
             unread.append(f"{directory}: unreadable now, read again before each lock: {error}")
             continue
         for state in states:
-            # An unreadable account has a reason; it is read again before its lock.
+            # `reason` is set only for an unreadable account, which is read again before its lock.
             is_absent = not state.exists and not state.reason
             found[directory, state.name] = ABSENT if is_absent else state.obstacle
     return found, unread

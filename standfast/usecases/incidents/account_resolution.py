@@ -1,13 +1,13 @@
-"""Directories of an account: the named directory, or all that know it.
+"""Directories of an account: the named one, or all that know the account.
 
 Rules
-- `directory:name` means one directory; a bare name means every directory that knows this name.
+- `directory:name` means one directory. A bare name means every directory that knows this name.
 - A directory that cannot be read now counts as if it knew the name. It is read again before the
   lock, and the lock is refused if the account is unknown.
 - Names are compared with protected accounts in the spelling of the directory. Otherwise a protected
   account could be locked under another spelling.
 - Directories are read in parallel. A directory that does not answer for a few seconds counts as
-  unreadable, so that it does not delay locks in the others.
+  unreadable, so that it does not delay locks in the other directories.
 """
 
 import time
@@ -27,7 +27,7 @@ def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple
     """Return (directory, name) for each account; "" if no directory knows it."""
     bare = [name for name in accounts if _directory(name, adapters) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
-    for directory, names in _asked(bare, adapters).items() if bare else ():
+    for directory, names in _names_by_directory(bare, adapters).items() if bare else ():
         for name in names:
             known[name].append(directory)
     found: list[tuple[str, str]] = []
@@ -41,10 +41,10 @@ def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple
 
 
 def protected_accounts(adapters: Adapters, directories: Collection[str]) -> Mapping[str, str]:
-    """Return the protected accounts of these directories and the reasons.
+    """Return the protected accounts of these directories, with the reasons.
 
-    Each key is the canonical form that `key_of` returns. Other directories are not opened, because
-    opening a directory can take longer than the lock.
+    Each key is the canonical form that `key_of` returns. The caller names the directories that it
+    needs, because opening another directory can take longer than the lock.
     """
     return {
         key_of(account, adapters): why
@@ -60,36 +60,41 @@ def key_of(account: str, adapters: Adapters) -> str:
     differs from a protected name only by case is refused too.
     """
     where, colon, name = account.partition(":")
-    if where in adapters.config.accounts:  # skip systems whose accounts only procedures lock
+    # Another prefix names a system whose accounts only procedures lock; no adapter can read it.
+    if where in adapters.config.accounts:
         name = _canonical(where, name, adapters)
     return f"{where}{colon}{name}".casefold()
 
 
-def _asked(names: Sequence[str], adapters: Adapters) -> dict[str, list[str]]:
+def _names_by_directory(names: Sequence[str], adapters: Adapters) -> dict[str, list[str]]:
     """Query all directories in parallel; return the names that each may know."""
     directories = list(adapters.config.accounts)
-    heard = dict.fromkeys(directories, time.monotonic())
+    last_answer_at = dict.fromkeys(directories, time.monotonic())
 
     def on_answer(directory: str) -> None:
-        heard[directory] = time.monotonic()
+        last_answer_at[directory] = time.monotonic()
 
     if not directories:
         return {}
     pool = ThreadPoolExecutor(len(directories), thread_name_prefix="resolve")
-    asked = {
+    directory_by_call = {
         pool.submit(
             _perhaps_known, names, directory, adapters, partial(on_answer, directory)
         ): directory
         for directory in directories
     }
-    left = set(asked)
+    left = set(directory_by_call)
     while left:
         _, left = wait(left, timeout=_TICK_SECONDS, return_when="FIRST_COMPLETED")
-        left = {call for call in left if time.monotonic() - heard[asked[call]] < SILENT_SECONDS}
+        left = {
+            call
+            for call in left
+            if time.monotonic() - last_answer_at[directory_by_call[call]] < SILENT_SECONDS
+        }
     pool.shutdown(wait=False)  # a call without an answer ends at its own time-out
     return {
         directory: call.result() if call.done() else list(names)
-        for call, directory in asked.items()
+        for call, directory in directory_by_call.items()
     }
 
 
@@ -98,14 +103,14 @@ def _perhaps_known(
 ) -> list[str]:
     """Return the names that a directory knows or cannot look up now.
 
-    Names are sent in batches, so that a directory that does not answer causes only one time-out.
-    `on_answer` is called after each answer.
+    The names are sent in batches. After the first time-out, the remaining names are not sent, and
+    count as known. `on_answer` is called after each answer.
     """
     found: list[str] = []
     try:
         connector = adapters.connector(directory)
     except ConfigurationError:
-        return list(names)  # such as a missing secret; the caller still uses the other directories
+        return list(names)  # for example, the secret of the directory is missing
     most = max(_FEWEST_NAMES, connector.limits.workers)
     for start in range(0, len(names), most):
         try:

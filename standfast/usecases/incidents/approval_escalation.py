@@ -2,15 +2,15 @@
 
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
-  names, the people of the next level of the configured ladder are paged, and so on. At last,
-  everybody else who is enrolled is paged. Nobody is paged twice about one plan.
-- A level is a role or `person:NAME`. Its people may approve once they are paged. The people who are
-  paged last may not approve; they are asked to reach an approver.
+  names, the people of the next level of the configured ladder are paged, and so on. After the last
+  level, all other enrolled people are paged. Nobody is paged twice about one plan.
+- A level is a role or `person:NAME`. Its people may approve as soon as they are paged. The people
+  who are paged after the last level may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
-  is among the targets (an insider must not be warned), a person who was enrolled today.
+  is among the targets (an insider must not be warned), and a person who was enrolled today.
 - A quiet playbook pages only the roles that its steps name, even if nobody answers.
-- After the last level the step stays open, and `incident status` shows who was reached.
-- Each page is a compare-and-swap on the level: of several runners, only one sends it.
+- When everybody is paged, the step stays open, and `incident status` shows who was reached.
+- The record of a page is a compare-and-swap on the level: of several runners, only one pages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,21 +39,23 @@ class EscalationLevel:
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
-    why: str = ""  # the request in words
+    why: str = ""  # the sentence about the level that its pages add to the request
 
 
 def ask(installation: Installation, state: State, adapters: Adapters, move: Ask) -> None:
-    """Page the approvers of a step; if it has none, the next level is due now."""
+    """Page the approvers of a step; if none can be paged, escalate at once."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
         return  # somebody decided after the state was read
     roles = asked.roles or _roles_of_quiet(state)
-    first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
+    first = _possible_approvers(
+        installation, state, asked, installation.ledger.people.all(roles), roles
+    )
     found = _pages(installation, state, adapters, asked, EscalationLevel(people=first))
     now = installation.clock()
     reached = {target_of(person) for person in first} | _paged(installation, asked)
-    after = _patience(state, move.step) if found else timedelta()
+    after = _escalation_interval(state, move.step) if found else timedelta()
     is_last = next(_levels(installation, state, asked, reached), None) is None
     installation.ledger.steps.ask(
         state.incident,
@@ -66,7 +68,7 @@ def ask(installation: Installation, state: State, adapters: Adapters, move: Ask)
 
 
 def escalate(installation: Installation, state: State, adapters: Adapters, move: Escalate) -> None:
-    """Page the next level that has a person not paged yet."""
+    """Page the next level that has a reachable person not paged yet."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -76,7 +78,7 @@ def escalate(installation: Installation, state: State, adapters: Adapters, move:
     for level in _levels(installation, state, asked, after):
         after |= {target_of(person) for person in level.people}
         if pages := _pages(installation, state, adapters, asked, level):
-            break  # nobody on this level can be reached: try the next one
+            break  # otherwise nobody on this level can be reached: try the next level
     is_last = next(_levels(installation, state, asked, after), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
@@ -87,7 +89,7 @@ def escalate(installation: Installation, state: State, adapters: Adapters, move:
         pages,
         now,
         may_also=level.may_also if pages else (),
-        escalates_at=None if is_last else now + _patience(state, move.step),
+        escalates_at=None if is_last else now + _escalation_interval(state, move.step),
     )
 
 
@@ -107,17 +109,19 @@ def people_to_notify(installation: Installation, state: State) -> tuple[Person, 
 def _levels(
     installation: Installation, state: State, asked: Question, reached: set[str]
 ) -> Iterator[EscalationLevel]:
-    """Yield the levels with people not yet `reached`, and only those people."""
+    """Yield each level that has people outside `reached`, with these people."""
     if state.playbook.is_quiet:
         return
     for name in installation.config.approvals.ladder:
-        people = _fit(installation, state, asked, installation.ledger.people.all([name]), [name])
+        people = _possible_approvers(
+            installation, state, asked, installation.ledger.people.all([name]), [name]
+        )
         if new := _new(people, reached):
             yield EscalationLevel(
                 people=new, may_also=(name,), why="Nobody has answered yet, so you may."
             )
     who = f" with the role {' or '.join(asked.roles)}" if asked.roles else ""
-    others = _fit(installation, state, asked, installation.ledger.people.all(), ())
+    others = _possible_approvers(installation, state, asked, installation.ledger.people.all(), ())
     if new := _new(others, reached):
         yield EscalationLevel(people=new, why=f"Nobody has answered. Please reach somebody{who}.")
 
@@ -126,7 +130,7 @@ def _new(people: Sequence[Person], reached: set[str]) -> tuple[Person, ...]:
     return tuple(person for person in people if target_of(person) not in reached)
 
 
-def _fit(
+def _possible_approvers(
     installation: Installation,
     state: State,
     asked: Question,
@@ -135,15 +139,16 @@ def _fit(
 ) -> tuple[Person, ...]:
     """Return the possible approvers, except targets of the incident.
 
-    Targets are excluded even before their lock is planned: a step that freezes evidence comes
-    first, and a request for its approval would warn them.
+    Targets are excluded even before their lock is planned: a step that freezes evidence runs
+    before the lock, and a request for the approval of that step would warn them.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
-    apart = [person for person in fit if not about & account_spellings(person.accounts)]
-    # If a trigger names every approver as a target, page them nevertheless.
-    return tuple(apart or ([] if state.playbook.is_quiet else fit))
+    not_targets = [person for person in fit if not about & account_spellings(person.accounts)]
+    # A trigger can name every approver as a target. Then page them nevertheless, except about a
+    # quiet incident.
+    return tuple(not_targets or ([] if state.playbook.is_quiet else fit))
 
 
 def _paged(installation: Installation, asked: Question) -> set[str]:
@@ -161,8 +166,8 @@ def _pages(
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
     for person in level.people:
-        # Skip an approver who cannot be reached. An error of the ledger is raised: nobody was
-        # paged, and the next run pages.
+        # Skip an approver who cannot be reached. An error of the ledger is not suppressed: nobody
+        # was paged then, and the next runner pages everybody.
         with suppress(ConfigurationError, Refused):
             found.append(
                 page(installation, state, adapters, asked, person, count=count, why=level.why)
@@ -178,7 +183,7 @@ def _roles_of_quiet(state: State) -> Sequence[str]:
     return list(dict.fromkeys(named))
 
 
-def _patience(state: State, step_name: str) -> timedelta:
+def _escalation_interval(state: State, step_name: str) -> timedelta:
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     approval = (step.approval if step else None) or _UNDO_APPROVAL
     return timedelta(minutes=approval.escalate_after_minutes)

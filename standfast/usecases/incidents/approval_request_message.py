@@ -34,7 +34,7 @@ def page(
 ) -> Draft:
     """Return the page that asks for an approval of `count` targets.
 
-    `why` is the reason for a page to a later escalation level.
+    `why` is a sentence about the escalation level, which follows the request.
     """
     step = next((step for step in state.playbook.steps if step.name == asked.step), None)
     request = step.title if step else "Restore the accounts to their prior state"

@@ -1,9 +1,10 @@
 """Limits of locks without a second person; owners of locked accounts.
 
 Rules
-- One limit applies to the whole installation, others to single directories. A step over a limit
-  needs a second person; its reason names the limit and the number.
-- A command or request with an account parameter (`account_of`) counts as a lock in that system.
+- One limit applies to the whole installation, other limits to single directories. A step over a
+  limit needs a second person. The reason of the step names the limit and the number of accounts.
+- A command or request with an account parameter counts as a lock in the system that `account_of` of
+  the parameter names.
 - New passwords and ended sessions count as locks: applied to everybody, they stop all work.
 - An account counts once, whatever is done to it.
 - Locks of the last day without an approval count too, including failed locks; otherwise many small
@@ -37,7 +38,7 @@ class LockedAccounts:
     handle_of: Callable[[str], str] = str  # returns the handle of a target
 
 
-NOBODY = LockedAccounts()
+NO_LOCKS = LockedAccounts()
 
 
 def locked_today(
@@ -93,7 +94,7 @@ def _systems(config: Config) -> dict[str, str]:
 
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
-    """Return the limit that these effects and `locked` exceed together, or ""."""
+    """Describe the limit that these effects and `locked` exceed; "" if none."""
     limits, new = config.limits, _locked_targets(drafts, config)
     if not new:
         return ""

@@ -1,11 +1,11 @@
 """Procedures of the program itself: holds, recoveries, reviews, facts.
 
-Their effects are planned, claimed, run and recorded like all others. The modules that the
-procedures call do the work.
+Their effects are planned, claimed, run and recorded like those of commands and requests. The work
+itself is in the modules that the procedures call.
 
 Rules
-- Each procedure runs in this process: after the process has died, the procedure has no further
-  effect, so an unfinished procedure is repeated.
+- Each procedure runs in this process and ends with it. An interrupted procedure is therefore
+  repeated without a look-up of its outcome.
 - An exercise uses simulators with the same names instead.
 """
 
@@ -44,7 +44,7 @@ def built_in_procedures(
 ) -> Mapping[str, Callable[[], Procedure]]:
     """Return the builder of each built-in procedure.
 
-    `author` is recorded as the author of facts.
+    `author` is recorded as the author of the stated facts.
     """
     return {
         KEEPER: lambda: _RetentionHold(installation, incident_id),
@@ -57,7 +57,7 @@ def built_in_procedures(
 
 
 class _BuiltInProcedure(Procedure):
-    """A procedure that may be repeated; its outcome is never looked up."""
+    """A procedure that may be repeated; a look-up reports it as not done."""
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -71,11 +71,11 @@ class _BuiltInProcedure(Procedure):
 
     def _run(self, order: Order) -> Result:
         try:
-            return self._done(order)
+            return self._execute(order)
         except StandfastError as error:
             return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         raise NotImplementedError
 
     def _undo(self, order: Order) -> Result:
@@ -96,7 +96,7 @@ class _RetentionHold(_BuiltInProcedure):
     def _is_in_effect(self, order: Order) -> bool:
         return exists(self._installation, self._incident)
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         create_hold(self._installation, self._incident)
         try:
             outcome = run_retention(self._installation)
@@ -122,7 +122,7 @@ class _RetentionHold(_BuiltInProcedure):
 
 
 class _EvidenceReview(_BuiltInProcedure):
-    """A search of the incident's frozen folders; it stores a timeline there."""
+    """A search of the incident's evidence folders; it stores a timeline there."""
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(REVIEWER)
@@ -132,7 +132,7 @@ class _EvidenceReview(_BuiltInProcedure):
     def fit(self, details: JsonObject) -> None:
         wanted_of(_texts(details, "indicators"), _texts(details, "accounts"))
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         reviewed = review_evidence(
             self._installation,
             self._incident,
@@ -161,7 +161,7 @@ class _CleanPointSearch(_BuiltInProcedure):
     def fit(self, details: JsonObject) -> None:
         read_indicators(_texts(details, "indicators"))
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         wanted = read_indicators(_texts(order.details, "indicators"))
         found = last_clean_point(self._installation, order.target, wanted, order.token)
         return Result(
@@ -175,7 +175,8 @@ class _CleanPointSearch(_BuiltInProcedure):
 class _SetRecovery(_BuiltInProcedure):
     """The recovery of a backup set; its undo puts the previous data back.
 
-    One set is recovered after the other, so that sets of dependencies come first.
+    The sets are recovered one after another. The sets of a service come after the sets of the
+    services on which it depends.
     """
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
@@ -199,10 +200,11 @@ class _SetRecovery(_BuiltInProcedure):
         ).as_json()
 
     def _is_in_effect(self, order: Order) -> bool:
-        # An interrupted call is repeated: recovery and undo continue where they ended.
+        # After an interruption, report a recovery as not in effect, and during an undo as still in
+        # effect. The call is then repeated and continues where it was interrupted.
         return order.verb == RETURN
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         try:
             recovered = recover_set(self._installation, self._incident, order)
         except Stopped as error:
@@ -229,12 +231,12 @@ class _SetRecovery(_BuiltInProcedure):
 
 
 class _NoticePreview(_BuiltInProcedure):
-    """The receipt of a rendered notice, which was stored with the plan."""
+    """The receipt for a notice that was rendered and stored with the plan."""
 
     def __init__(self) -> None:
         super().__init__(PREVIEW)
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         details = order.details
         return Result(
             target=order.target,
@@ -247,9 +249,9 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    Without a given time, the fact has the latest time at which a step that its own step needs was
-    answered or ended. If its step needs no other step, the fact has the time of the incident's
-    opening. The time at which a runner executes the statement does not matter.
+    If no time is given, the time is that of the steps that the statement's step needs: the latest
+    time at which one of them was answered or ended. If the step needs no other step, the time is
+    that of the incident's opening. The time at which a runner executes the statement is not used.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
@@ -262,7 +264,7 @@ class _FactStatement(_BuiltInProcedure):
         if details.get("fact") not in QUESTIONS:
             raise UsageError(f"fact: no legal clock starts with it. Use: {', '.join(QUESTIONS)}.")
 
-    def _done(self, order: Order) -> Result:
+    def _execute(self, order: Order) -> Result:
         now, details = self._installation.clock(), order.details
         name, given = str(details["fact"]), details.get("at")
         known = self._installation.ledger.facts.of_incident(self._incident).latest(
@@ -270,7 +272,7 @@ class _FactStatement(_BuiltInProcedure):
         )
         if known is not None and given is None:
             # A statement without a time does not move the start of a running legal clock.
-            return self._stated(order, known.at or now, is_news=False)
+            return self._fact_result(order, known.at or now, is_news=False)
         at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
         statement = Statement(
             kind=FactKind.TIME, name=name, at=at, reference=str(details.get("note") or "")
@@ -278,7 +280,7 @@ class _FactStatement(_BuiltInProcedure):
         is_news = self._installation.ledger.facts.state(
             self._incident, statement, self._author, now
         )
-        return self._stated(order, at, is_news=is_news)
+        return self._fact_result(order, at, is_news=is_news)
 
     def _known_since(self, steps: Sequence[str]) -> datetime:
         ledger = self._installation.ledger
@@ -289,7 +291,7 @@ class _FactStatement(_BuiltInProcedure):
         known = [at for name in steps if (at := answered.get(name) or ended.get(name))]
         return max(known, default=ledger.incidents.get(self._incident).opened_at)
 
-    def _stated(self, order: Order, at: datetime, *, is_news: bool) -> Result:
+    def _fact_result(self, order: Order, at: datetime, *, is_news: bool) -> Result:
         return Result(
             target=order.target,
             state=EffectState.DONE,

@@ -1,15 +1,15 @@
 """Client of the control socket of a running `standfast serve`.
 
-A command needs half a second of processor time to load the ledger; a running `serve` has loaded the
-ledger already. So a command asks `serve` to open its incident, and loads the ledger while `serve`
-works on the incident. The server is `standfast/console/control_socket_server.py`.
+A command needs half a second of processor time to load the ledger. A running `serve` has loaded the
+ledger already. Therefore a command asks `serve` to open its incident, and loads the ledger while
+`serve` works on the incident. The server is `standfast/console/control_socket_server.py`.
 
 Rules
 - `serve` opens an incident only if its configuration equals that of the command; otherwise the
   command opens the incident itself.
 - The command also opens the incident itself if `serve` refuses or does not answer in time.
-- Only one incident is opened: the request's id is committed with it, and the same id
-  returns the same incident. A request without an answer can therefore be repeated.
+- A repeated request opens no second incident: the id of the request is committed with the incident,
+  and the same id returns the same incident.
 - The socket is in a folder of `serve`'s user. Only that user has access to the folder, and that
   user may read the ledger and its keys anyway.
 """
@@ -63,7 +63,7 @@ class ServeAddress:
 
 
 def control_socket_of(config_file: Path) -> ServeAddress | None:
-    """Return the address of this installation's `serve`, or None without one."""
+    """Return the address of this installation's `serve`; None if none runs."""
     config = load(config_file)
     home = config.serve.prefect_home
     try:
@@ -105,13 +105,13 @@ def ask(
             connection.settimeout(seconds)
             connection.connect(where)
             connection.sendall(json.dumps(said).encode() + b"\n")
-            answer = json.loads(line_of(connection, deadline))
+            answer = json.loads(read_line(connection, deadline))
             return OpenResponse(incident=answer["incident"], has_joined=answer["has_joined"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def wanted_of(line: bytes) -> OpenRequest:
+def parse_request(line: bytes) -> OpenRequest:
     """Parse a request; raise ValueError if it is not valid."""
     try:
         said = json.loads(line)
@@ -130,7 +130,10 @@ def wanted_of(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Yield the socket's address; replace a long path by a descriptor's path."""
+    """Yield the socket's address; the kernel accepts no long paths.
+
+    A long path is replaced by a path through a descriptor of the folder.
+    """
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield path
@@ -142,7 +145,7 @@ def address(home: Path) -> Iterator[str]:
         os.close(folder)
 
 
-def line_of(connection: socket.socket, deadline: float) -> bytes:
+def read_line(connection: socket.socket, deadline: float) -> bytes:
     """Read one line before `deadline`, a time of the monotonic clock.
 
     Raise OSError if no line arrives in time, and ValueError if the line is too long.

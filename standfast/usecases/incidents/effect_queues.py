@@ -1,13 +1,14 @@
 """Parallel queues that run planned effects, within providers' limits.
 
 Rules
-- Before a queue is claimed, its unknown effects are looked up and prior states are recorded.
+- Before effects of a queue are claimed, its unknown effects are looked up, and the prior states of
+  its targets are recorded.
 - A call is always between two commits: the claim and the receipt.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
 - The runners of all live incidents, on any host, share the rate equally. Each runner counts all
   runners every second in the ledger; a dead runner counts until its lease ends.
-- An error in one queue does not stop the others; the result reports each error with its queue.
-- While the ledger is unavailable, a receipt is written again until it is stored.
+- An error in one queue does not stop other queues. The result reports each error with its queue.
+- While the ledger is unavailable, the commit of a receipt is retried a limited number of times.
 """
 
 import threading
@@ -90,10 +91,12 @@ class Bucket:
 class Pace:
     """The pace of calls to one provider.
 
-    Tokens are taken twice: before the claim and at the call. Claims are slow under load; without
-    tokens at the call, several calls could then arrive together. A tenth of the burst stays unused,
-    because the first calls are still in progress when the provider's bucket is full. No call needs
-    more tokens than the remaining burst.
+    Tokens are taken twice: `turns` limits the claims, `calls` the calls. Under load, claims can
+    wait and end together. Without the second limit, their calls would then arrive together.
+
+    A tenth of the burst stays unused. The provider's bucket is still full while the first calls are
+    on their way, but `calls` refills already; the unused tenth covers this difference. A call has
+    at most as many effects as the remaining burst.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -121,8 +124,8 @@ class EffectQueues:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
     _running: dict[Future[None], EffectQueue] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
-    _stumbles: Counter[EffectQueue] = field(default_factory=Counter)
-    _counting: threading.Lock = field(default_factory=threading.Lock)
+    _ledger_failures: Counter[EffectQueue] = field(default_factory=Counter)
+    _count_lock: threading.Lock = field(default_factory=threading.Lock)
     _counted_at: float = float("-inf")
     _runners: int = 1
     troubles: dict[EffectQueue, StandfastError] = field(default_factory=dict)
@@ -148,11 +151,11 @@ class EffectQueues:
             self._end(self._running.pop(future), future.exception())
 
     def _end(self, queue: EffectQueue, error: BaseException | None) -> None:
-        """Record why a queue stopped; the others continue."""
+        """Record why a queue stopped; other queues continue."""
         if error is None:
             return
-        if isinstance(error, Unavailable) and self._stumbles[queue] < MOST_LEDGER_FAILURES:
-            self._stumbles[queue] += 1  # the ledger was unavailable; the queue starts again
+        if isinstance(error, Unavailable) and self._ledger_failures[queue] < MOST_LEDGER_FAILURES:
+            self._ledger_failures[queue] += 1  # the ledger was unavailable; the queue starts again
             return
         if not isinstance(error, StandfastError):
             # Report only the class: the text of the error may contain an account or a token.
@@ -165,7 +168,7 @@ class EffectQueues:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _drive(self, queue: EffectQueue, due: int) -> None:
-        self._look(queue)
+        self._look_up(queue)
         try:
             limits = self.adapters.limits(queue)
         except StandfastError as error:
@@ -194,11 +197,11 @@ class EffectQueues:
             if batch is None:
                 return
             pace.calls.take(len(batch.effects))
-            self._keep_receipt(batch, self._call(batch))
+            self._store_receipt(batch, self._call(batch))
 
     def _count_runners(self) -> int:
         """Return the number of runners that share a rate, at most a second old."""
-        with self._counting:
+        with self._count_lock:
             if time.monotonic() - self._counted_at >= _COUNT_SECONDS:
                 # While the ledger does not answer, no effect is claimed either.
                 with suppress(StandfastError):
@@ -220,8 +223,11 @@ class EffectQueues:
         except ApprovalRefused:
             return None  # the step requests approval again; other steps may have work in this queue
 
-    def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
-        """Record the result of a call; repeating it changes nothing."""
+    def _store_receipt(self, batch: Batch, results: list[Result]) -> None:
+        """Record the results of a call; retry while the ledger is unavailable.
+
+        Recording the same results again changes nothing.
+        """
         write = partial(
             self.ledger.attempts.receipt,
             batch,
@@ -249,14 +255,14 @@ class EffectQueues:
             state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
         return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
 
-    def _look(self, queue: EffectQueue) -> None:
+    def _look_up(self, queue: EffectQueue) -> None:
         effects = self.ledger.effects
         while rows := effects.to_settle(self.incident, queue, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # Observe one batch only, so that it is locked before the next one is observed. The queue
-        # then starts again.
+        # Observe only one batch, so that its accounts are locked before the next batch is observed.
+        # The queue starts again for the next batch.
         if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
@@ -278,4 +284,4 @@ class EffectQueues:
                 Result(target=order.target, state=EffectState.FAILED, reason=str(error))
                 for order in batch.orders
             ]
-            self._keep_receipt(batch, failed)
+            self._store_receipt(batch, failed)

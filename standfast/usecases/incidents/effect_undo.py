@@ -9,10 +9,12 @@ Rules
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
 - If an undo needs approvals, it needs two, because the person who requests the undo may give one of
-  them. One approval is enough if the requester of the incident requests the undo, signed in to open
-  the incident, and no trigger joined it: this person may not approve in the incident.
-- In a stopped incident only undos run. A new undo takes over the effects that a paused undo has not
-  begun. Effects that were planned and never begun are not undone.
+  them. One approval is enough if the person who opened the incident requests the undo, signed in to
+  open it, and no trigger joined the incident. That person may not approve in the incident, so the
+  one approval comes from another person.
+- In a stopped incident only undos run. If an earlier undo is paused, a new undo takes over the
+  effects that the paused undo has not begun. Effects that were planned and never begun are not
+  undone.
 - `plan_undo` changes nothing. `undo` computes the plan again before it records it.
 """
 
@@ -48,7 +50,7 @@ _UNDO_OF: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class UndoPlan:
-    """The targets that an undo restores and keeps, and its approvals."""
+    """The targets that an undo restores or leaves, and its approvals."""
 
     step: str  # the name of the undo's step; "" if nothing is undone
     restores: int
@@ -61,7 +63,7 @@ class UndoPlan:
 
     @property
     def keeps(self) -> StepState | None:
-        """PARTIAL if some requested effects stay, FAILED if no effect is undone."""
+        """The result if effects stay: FAILED if all of them do, else PARTIAL."""
         if not self.kept:
             return None
         return StepState.PARTIAL if self.restores else StepState.FAILED
@@ -100,9 +102,10 @@ def undo(
     targets: Sequence[str] = (),
     requested_by: str | None = None,
 ) -> UndoPlan:
-    """Plan an undo of everything, of one step, or of named targets.
+    """Record an undo of everything, of one step, or of named targets.
 
-    `requested_by` is the name of a person who signed in. Concurrent calls undo each effect once.
+    Runners execute the recorded undo. `requested_by` is the name of a person who signed in.
+    Concurrent calls undo each effect once.
     """
     refuse_closed(installation, incident_id, then="undo what it did")
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
@@ -125,7 +128,7 @@ def undo(
         now = installation.clock()
         why = f"stopped; {name} was requested instead"
         if paused and not take_over_paused_undo(core, incident_id, paused, why, who, now):
-            continue  # the incident was resumed, and a paused effect has begun
+            continue  # a paused effect has begun, because the incident was resumed
         if installation.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
             return plan
 
@@ -138,7 +141,7 @@ def _planned(
     targets: Sequence[str],
     requested_by: str | None,
 ) -> tuple[UndoPlan, tuple[Draft, ...], list[EffectRow]]:
-    """Return the plan, its effects, and paused effects that it replaces."""
+    """Return the plan, its effects, and the paused effects that it takes over."""
     incident = installation.ledger.incidents.get(incident_id)
     refuse_closed(installation, incident_id, then="undo what it did")
     rows = installation.ledger.effects.of_incident(incident_id)
@@ -150,23 +153,25 @@ def _planned(
         if view.state is StepState.RUNNING and not state.is_halted
     }
     paused = {view.step for view in state.extra if view.is_undo and view.is_paused}
-    waits = [row for row in rows if row.step in paused and row.state is EffectState.PLANNED]
-    waiting = {row.token for row in waits}
+    paused_effects = [
+        row for row in rows if row.step in paused and row.state is EffectState.PLANNED
+    ]
+    waiting = {row.token for row in paused_effects}
     others = [row for row in rows if row.token not in waiting]
-    acts = _undoable(others, refused, running, step, targets)
-    holders = installation.ledger.effects.holders(acts)
+    effects = _undoable(others, refused, running, step, targets)
+    holders = installation.ledger.effects.holders(effects)
     proven = _proof_by_handle(rows)
     drafts: list[Draft] = []
     kept: list[str] = []
-    lacking: list[ConfigurationError] = []
+    configuration_errors: list[ConfigurationError] = []
     unproven = 0
     with closing(installation.adapters_for(incident)) as adapters:
-        for row in acts:
+        for row in effects:
             reason = _reason_to_keep(row, holders.get(row.handle))
             try:
-                reason = reason or _no_way_back(row, adapters)
+                reason = reason or _undo_obstacle(row, adapters)
             except ConfigurationError as error:
-                lacking.append(error)
+                configuration_errors.append(error)
                 reason = f"{row.connector} cannot be used now: {error}"
             if reason:
                 kept.append(reason)
@@ -182,9 +187,9 @@ def _planned(
                     prior=row.prior,
                 )
             )
-        stays = tuple(_what_stays(drafts, adapters))
-    if lacking and not drafts:
-        raise lacking[0]
+        stays = tuple(_irreversible_changes(drafts, adapters))
+    if configuration_errors and not drafts:
+        raise configuration_errors[0]
     is_live = incident.mode is Mode.LIVE
     lets_in = is_live and any(draft.verb == UNLOCK for draft in drafts)
     replaces = is_live and any(draft.verb == RETURN for draft in drafts)
@@ -193,24 +198,26 @@ def _planned(
         step=name if drafts else "",
         restores=len(drafts),
         kept=tuple(kept),
-        needs_approvals=_needs(incident, requested_by) if unproven or lets_in or replaces else 0,
+        needs_approvals=_needed_approvals(incident, requested_by)
+        if unproven or lets_in or replaces
+        else 0,
         where=dict(where),
         replaces_data=replaces,
         unproven=unproven,
         stays=stays,
     )
-    meant = {draft.undoes for draft in drafts}
-    return plan, tuple(drafts), [row for row in waits if row.undoes in meant]
+    selected = {draft.undoes for draft in drafts}
+    return plan, tuple(drafts), [row for row in paused_effects if row.undoes in selected]
 
 
-def _needs(incident: IncidentRow, requested_by: str | None) -> int:
+def _needed_approvals(incident: IncidentRow, requested_by: str | None) -> int:
     is_signed = incident.is_signed and not incident.joined  # a trigger does not sign in
     return 1 if is_signed and requested_by == incident.opened_by else 2
 
 
 def _why_approved(plan: UndoPlan) -> str:
     if plan.unproven:
-        return "the lock was not proven for all of them"
+        return "some of these accounts were not proven locked"
     if plan.replaces_data:
         return "data that is in use is replaced by the data from before the recovery"
     return "the holders of these accounts can sign in again" if plan.needs_approvals else ""
@@ -236,7 +243,7 @@ def _undoable(
         and row.step not in refused
         and row.state not in (EffectState.FAILED, EffectState.REFUSED)
     }
-    acts = [
+    effects = [
         row
         for row in rows
         if row.verb in _UNDO_OF
@@ -251,9 +258,9 @@ def _undoable(
         known = known_names_hint(step, {row.step for row in rows if row.verb in _UNDO_OF})
         raise UsageError(f"step {step!r}: it has nothing that can be undone; {known}")
     if not targets:
-        return acts
+        return effects
     by_name: dict[str, list[EffectRow]] = {}
-    for row in acts:
+    for row in effects:
         for name in {row.target, row.target.partition(":")[2]}:
             for spelling in {name, folded(name)}:
                 by_name.setdefault(spelling, []).append(row)
@@ -263,10 +270,10 @@ def _undoable(
             f"{counted(len(missing), 'account')}: not locked by this incident, or unlocked "
             f"already, such as {missing[0]}. `standfast incident status --targets` lists them."
         )
-    meant = {
+    selected = {
         row.token for name in targets for row in by_name.get(name, by_name.get(folded(name), []))
     }
-    return [row for row in acts if row.token in meant]
+    return [row for row in effects if row.token in selected]
 
 
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
@@ -281,7 +288,7 @@ def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     return f"incident {holder} locks it too; close this incident, then undo {holder} to restore it"
 
 
-def _no_way_back(row: EffectRow, adapters: Adapters) -> str:
+def _undo_obstacle(row: EffectRow, adapters: Adapters) -> str:
     """Return why a call cannot be undone, or "".
 
     Raise ConfigurationError if its adapter is no longer configured.
@@ -294,7 +301,7 @@ def _no_way_back(row: EffectRow, adapters: Adapters) -> str:
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters) -> bool:
-    """Return whether the account's lock was never proven as far as possible."""
+    """Return whether no proof of a lock reached the connector's proof level."""
     if row.verb != LOCK:
         return False
     return not proven.get(row.handle, Proof.NONE).reaches(adapters.connector(row.connector).proof)
@@ -303,7 +310,7 @@ def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     """Return the strongest proof of each account's lock.
 
-    Omit accounts that were unlocked and locked again: the proof may be of the earlier lock.
+    Omit accounts that this incident has unlocked: the proof may be of the lock before.
     """
     unlocked = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}
@@ -315,12 +322,12 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     return found
 
 
-def _what_stays(drafts: Sequence[Draft], adapters: Adapters) -> list[str]:
+def _irreversible_changes(drafts: Sequence[Draft], adapters: Adapters) -> list[str]:
     """Return the changes made by locks that no unlock reverts."""
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:
             found += [f"{name}: {action}" for action in adapters.connector(name).irreversible]
         except ConfigurationError:
-            continue  # the undo itself reports this for each account
+            continue  # the undo itself reports this error for each account
     return found

@@ -4,7 +4,8 @@ Rules
 - Opening is one commit to the ledger; no other system needs to be up.
 - Any number of runners may call `advance` at the same time and repeatedly: it keeps no state
   between two reads of the ledger.
-- `advance` returns when the incident waits for a person, or for a time that is too far away.
+- `advance` returns when the incident waits for a person, or for a time beyond the longest wait of a
+  runner (`runner_waiting`).
 - `by` is the name of a person who signed in.
 """
 
@@ -51,7 +52,7 @@ from standfast.usecases.playbooks import library
 _TICK_SECONDS = 0.1
 # Between two reads of the ledger, wait for this multiple of the duration of the last read. A read
 # takes half a second with 100,000 recipients.
-_WAIT_PER_LOOK = 9
+_WAIT_FACTOR = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,9 @@ class Opened:
     """The result of opening an incident."""
 
     incident: str
-    has_joined: bool  # it was open before: its trigger was repeated or names the same accounts
+    has_joined: bool  # the incident was open: the trigger was repeated or names its accounts
     lacking: int = 0  # items of the trigger's message without an account
-    is_stopped: bool = False  # it was open and a person had stopped it: nothing runs for now
+    is_stopped: bool = False  # the incident was open, and a person had stopped it: nothing runs
 
 
 def open_incident(
@@ -123,9 +124,10 @@ def add_to_incident(
 ) -> int:
     """Add accounts to an open incident; return how many are new.
 
-    The steps begin a further round for the new accounts. Each step that needs approvals needs one
-    more approval, as for accounts that a trigger adds, because the earlier signatures cover another
-    plan. Raise UsageError if the input is not a list of accounts.
+    The steps begin a further round for the new accounts. In that round, each step that needs
+    approvals needs one more approval, as for accounts that a trigger adds: the person who opened
+    the incident did not sign for these accounts. Raise UsageError if the input is not a list of
+    accounts.
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
@@ -158,7 +160,7 @@ def _account_lists(playbook: Playbook) -> list[str]:
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
     """Stop an incident; effects in progress end and are recorded.
 
-    A runner then looks up unknown outcomes; `wait_until_still` does it in this process.
+    A runner then looks up unknown outcomes; `wait_until_still` looks them up in this process.
     """
     refuse_closed(installation, incident_id)
     who = authorise_lifecycle_change(installation, incident_id, by, needs_role=False)
@@ -171,7 +173,7 @@ def wait_until_still(installation: Installation, incident_id: str) -> Outcome:
 
 
 def resume(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Resume a stopped incident; do nothing for any other."""
+    """Resume an incident; do nothing if it is not stopped."""
     refuse_closed(installation, incident_id)
     if installation.ledger.incidents.is_stopped(incident_id):
         who = authorise_lifecycle_change(installation, incident_id, by)
@@ -179,7 +181,10 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
-    """Raise Refused for a closed incident; `then` is the act after reopening."""
+    """Raise Refused for a closed incident.
+
+    `then` is the act of the caller in words; the message advises it after the reopening.
+    """
     row = installation.ledger.incidents.get(incident_id)
     if row.is_open:
         return
@@ -204,7 +209,7 @@ def close(
     """Close an incident.
 
     Raise Refused while an effect is in progress, while a break-glass approval is not reviewed, and
-    if more than `joined` triggers have joined it.
+    if more than `joined` triggers have joined the incident.
     """
     who_closes = authorise_lifecycle_change(installation, incident_id, by)
     for step, who in installation.ledger.decisions.unreviewed(incident_id).items():
@@ -227,7 +232,7 @@ def reopen(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def look(installation: Installation, incident_id: str, *, is_verified: bool = True) -> Outcome:
-    """Return the state of an incident and its position in the playbook."""
+    """Return the state of an incident and the summary of its status."""
     runners, now = installation.ledger.runners, installation.clock()
     state = replace(
         installation.ledger.incidents.state(incident_id, is_verified=is_verified),
@@ -250,7 +255,7 @@ def has_work(installation: Installation, incident_id: str) -> bool:
 def open_work(installation: Installation, state: State, now: datetime) -> Work:
     """Return the effects that a runner may process now.
 
-    In a stopped incident these are undos and look-ups, in a closed one only look-ups.
+    In a stopped incident these are undos and look-ups, in a closed incident only look-ups.
     """
     return installation.ledger.effects.open_work(
         state.incident, now, only_undos=state.is_halted, only_looks=state.is_closed
@@ -265,7 +270,7 @@ def advance(
 ) -> Outcome:
     """Run an incident until it ends or needs a person or a later time.
 
-    `way` is the caller's kind: prefect, serve or direct. `progress` is called with each state.
+    `way` is the kind of runner: prefect, serve or direct. `progress` is called with each state.
     """
     ledger, clock = installation.ledger, installation.clock
     adapters = installation.adapters_for(ledger.incidents.get(incident_id))
@@ -282,14 +287,14 @@ def advance(
                 state = ledger.incidents.state(incident_id)
                 if progress:
                     progress(state)
-                if _make(installation, state, adapters, now) or release_due(
+                if _apply_moves(installation, state, adapters, now) or release_due(
                     installation, state, now
                 ):
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
                 # Long moves come last: a lock must not wait until a whole audience is read.
-                if _make(installation, state, adapters, now, is_long=True):
+                if _apply_moves(installation, state, adapters, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
                 if not (
@@ -298,7 +303,7 @@ def advance(
                     or is_worth_waiting(state, work.next_due, now, longest)
                 ):
                     break
-                queues.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
+                queues.wait(max(_TICK_SECONDS, _WAIT_FACTOR * (time.monotonic() - began)))
         finally:
             queues.close()
             adapters.close()
@@ -318,7 +323,7 @@ def advance(
     )
 
 
-def _make(
+def _apply_moves(
     installation: Installation,
     state: State,
     adapters: Adapters,
@@ -326,13 +331,13 @@ def _make(
     *,
     is_long: bool = False,
 ) -> bool:
-    """Carry out all quick moves, or one long one; return whether any was made.
+    """Carry out all quick moves or one long move; return whether one exists.
 
     A move is a transition of a step, as `next_moves` returns it.
     """
     moves = [move for move in next_moves(state, now) if _is_long(state, move) is is_long]
     for move in moves[:1] if is_long else moves:
-        _make_one(installation, state, adapters, move)
+        _apply_move(installation, state, adapters, move)
     return bool(moves)
 
 
@@ -344,7 +349,7 @@ def _is_long(state: State, move: Move) -> bool:
     return action is not None and action.is_notice
 
 
-def _make_one(installation: Installation, state: State, adapters: Adapters, move: Move) -> None:
+def _apply_move(installation: Installation, state: State, adapters: Adapters, move: Move) -> None:
     steps, incident_id, now = installation.ledger.steps, state.incident, installation.clock()
     match move:
         case Expand():

@@ -29,7 +29,8 @@ from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placehol
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 from standfast.usecases.notices.staged_sending import exclusion_summary, with_canary
 
-# A function that returns the token of a target's later effect; a plan has no tokens.
+# A function that returns the token that the effect of a target will have. A plan records no effects
+# and uses a function that returns the target itself.
 TokenOf = Callable[[str], str]
 DECIDES = "a person decides; nothing is sent automatically"
 
@@ -53,7 +54,7 @@ def notice_effects(
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, adapters, token_of)
         if adapters.mode is Mode.EXERCISE or adapters.prints(sender):
-            return found  # no canary: letters have no outcome until they are posted
+            return found  # no canary: an exercise has none, and a letter is posted by people
         return with_canary(found, adapters.config.notices, len(audience.recipients))
 
     return Expansion(
@@ -73,9 +74,9 @@ def render_step_notice(
     state: State,
     adapters: Adapters,
     *,
-    otherwise: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
 ) -> Prepared:
-    """Render the notice of a step; values of `otherwise` take precedence."""
+    """Render the notice of a step; `overrides` replace values of its context."""
     template_name = cast("str", arguments["template"])
     template = adapters.templates.get(template_name)
     if template is None:
@@ -97,7 +98,7 @@ def render_step_notice(
         if name in template.variables and not template.variables[name].problem_of(value)
     }
     context |= cast("JsonObject", arguments.get("context") or {})
-    context |= otherwise or {}
+    context |= overrides or {}
     return prepare(template, context, banner=adapters.mode is Mode.EXERCISE)
 
 
@@ -126,7 +127,7 @@ def _recipients(
     default = adapters.config.organisation.languages[0]
     languages: dict[str, str] = {}  # by requested language
     for person in audience.recipients:
-        channel, target, refusal = _way(person, sender, adapters)
+        channel, target, refusal = _channel_and_target(person, sender, adapters)
         if refusal:
             yield _refused_recipient(sender, target, refusal)
             continue
@@ -154,8 +155,8 @@ def _recipients(
         yield _refused_recipient(sender, f"{MAIL}row {row.row_number}", row.reason)
 
 
-def _way(person: Recipient, sender: str, adapters: Adapters) -> tuple[str, str, str]:
-    """Return a person's channel and target, and the obstacle or ""."""
+def _channel_and_target(person: Recipient, sender: str, adapters: Adapters) -> tuple[str, str, str]:
+    """Return the channel and target for a recipient, and the obstacle or ""."""
     prints = adapters.prints(sender)
     if person.address and not prints:
         return sender, MAIL + person.address, ""

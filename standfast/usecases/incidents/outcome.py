@@ -3,7 +3,7 @@
 Rules
 - The exit status shows what the caller must do next: damage and errors come first, then missing
   containment, then waiting for people.
-- An incident that is closed, or stopped with every account unlocked, waits for nobody.
+- An incident waits for nobody if it is closed, or if it is stopped and everything is restored.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from standfast.playbook.status.next_step import StatusSummary
 from standfast.playbook.status.unstarted_work import is_restored
 from standfast.records import Mode, StepState
 
-_SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
+_UNSUCCESSFUL = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Outcome:
         """The failed, partial or refused steps and their state, in order."""
         views = (*self.state.steps.values(), *self.state.extra)
         ends = {view.step: current_state(view) for view in views}
-        return {name: end for name, end in ends.items() if end in _SHORT}
+        return {name: end for name, end in ends.items() if end in _UNSUCCESSFUL}
 
     @property
     def _has_failed(self) -> bool:
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def _is_at_rest(self) -> bool:
-        """Return whether a person ended the incident and nothing waits for people."""
+        """Return whether the incident is closed, or stopped and fully restored."""
         return self.state.is_closed or (self.state.is_halted and is_restored(self.state))
 
     @property

@@ -2,10 +2,11 @@
 
 Rules
 - A plan uses the same expansion as a live run, with adapters that refuse every change.
-- A step whose condition depends on an open question is planned as if the answer were yes, and is
-  marked: the plan shows the most that may happen.
+- If the condition of a step depends on an open question, the step is planned as if the answer were
+  yes, and the plan states the condition. The plan therefore shows the most that may happen.
 - Effects that would be refused are listed with the reason.
-- The digest identifies the plan; equal inputs and equal systems give an equal digest.
+- The digest identifies the plan. Equal inputs and an equal state of the systems result in an equal
+  digest.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,7 @@ class PlannedStep:
     roles: tuple[str, ...]
     is_irreversible: bool
     undo: str
-    seconds: int  # the shortest duration by the providers' limits
+    seconds: int  # the shortest duration that the providers' limits allow
     own: tuple[str, ...]  # enrolled people whose own accounts the step would lock
     impossible: str  # why the step cannot run now, or ""
 
@@ -185,7 +186,7 @@ def _planned(
     locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
-    """Return a step of the plan and its effects, without notices."""
+    """Return a step of the plan and its effects; messages are only counted."""
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
     approvals, roles, impossible, reason = 0, step.roles, "", ""
@@ -264,7 +265,7 @@ def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], adapters: Adapters) -> int:
-    """Return the shortest duration by the providers' limits, in seconds."""
+    """Return the shortest duration that the limits allow, in seconds."""
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
     slowest = 0.0
@@ -283,7 +284,7 @@ def _warnings(
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
     opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
-    own = {name for step in steps for name in step.own}  # these people get a warning of their own
+    own = {name for step in steps for name in step.own}  # `blast_radius.warnings` names them
     if asking and not opener.is_signed:
         warnings.append(
             "nobody signed in, so steps with approvals need one more approval; add --as NAME"

@@ -3,10 +3,11 @@
 Rules
 - An impossible call becomes a refused effect in the plan; every target is named.
 - A call without an undo needs an approval, or a stated reason why it needs no approval. The check
-  is made here, because only the configuration states which calls can be undone.
-- The name of a target contains the procedure and all parameters, so two calls that differ in a
-  parameter are two effects: for example, blocking port 22 and blocking port 80 of one host. Two
-  incidents share an effect only if all parameters are equal.
+  is made here and not in the playbook's validation, because only the configuration states which
+  calls can be undone.
+- The name of a target contains the procedure and all parameters. Two calls that differ in one
+  parameter are therefore two effects: for example, blocking port 22 and blocking port 80 of a host.
+  Two incidents share an effect only if all parameters are equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ def call_effect(
     needs none.
     """
     _refuse_unapproved(step, procedure, adapters)
-    refusal = refusal or _misfit(procedure, details, adapters)
+    refusal = refusal or _parameter_problem(procedure, details, adapters)
     refusal = refusal or _protected(procedure, details, adapters)
     return Draft(
         verb=verb,
@@ -81,7 +82,7 @@ def _protected(procedure: str, details: JsonObject, adapters: Adapters) -> str:
     return next((f"protected: {why}" for why in reasons if why), "")
 
 
-def _misfit(procedure: str, details: JsonObject, adapters: Adapters) -> str:
+def _parameter_problem(procedure: str, details: JsonObject, adapters: Adapters) -> str:
     try:
         adapters.procedure(procedure).fit(details)
     except UsageError as error:

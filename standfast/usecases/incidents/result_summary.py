@@ -1,8 +1,8 @@
 """Summaries of results: causes, targets, people.
 
 Rules
-- Causes and counts have no personal data. The first targets that are not done are shown masked, so
-  that the person who typed the names recognises them.
+- Causes and counts contain no personal data. The first targets that are not done are shown masked;
+  the person who typed their names recognises them.
 - Full names of targets and contacts of people are shown on request; each access is an event of the
   timeline with its actor and the number of names.
 """
@@ -38,7 +38,7 @@ MORE_PEOPLE = (
 
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
 _MOST_NAMED = 5  # shown targets for each reason
-_MOST_OPENED = 200  # limit for one step, because a notice may have a million failed messages
+_MOST_OPENED = 200  # decrypted targets of one step: a notice may have a million failed messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Missed:
 
     @property
     def named(self) -> str:
-        """Return the first name and the number of others, or "" without names."""
+        """Return the first names and the number of further targets, or ""."""
         more = self.count - len(self.who)
         others = [f"{more:,} more"] if more > 0 else []
         return ", ".join((*self.who, *others)) if self.who else ""
@@ -109,7 +109,7 @@ class Tally:
 
 
 def tallies(installation: Installation, incident_id: str) -> list[Tally]:
-    """Count each step's effects, with the reasons of those not done.
+    """Count each step's effects, with reasons for effects that are not done.
 
     A refused round counts until a later round replaces it.
     """
@@ -143,7 +143,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
 
 
 def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the cause of each ended step's result, except of repeated steps."""
+    """Return the cause of each ended step's result; omit steps that run again."""
     reasons: dict[str, str] = {}
     for event in installation.ledger.timeline(incident_id):
         if event.action in ("step.begun", "step.prompted", "step.waits"):
@@ -220,7 +220,7 @@ def _masked_targets(
         shown = mask_target(row.target) if ACTIONS[verb].names_people else row.target
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:
-            names.append(shown.removeprefix(":"))  # no directory knows it
+            names.append(shown.removeprefix(":"))  # ":" begins a target that no directory knows
     return found
 
 

@@ -13,26 +13,29 @@ DIRECT = "direct"  # the runner is part of a command, and a person waits for its
 
 
 def longest_wait(state: State, way: str) -> timedelta:
-    """Return the longest wait; it is short while a step waits for a person."""
-    is_kept = way == DIRECT and waits_only_for_notices(state)
-    return retry_rules.LONGEST_WHILE_ASKED if is_kept else retry_rules.LONGEST_WAIT
+    """Return a runner's longest wait; it is shorter if people must act first.
+
+    The wait of a direct runner is shorter if `waits_only_for_notices`.
+    """
+    is_short = way == DIRECT and waits_only_for_notices(state)
+    return retry_rules.LONGEST_WHILE_ASKED if is_short else retry_rules.LONGEST_WAIT
 
 
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    Then a direct runner waits only briefly: `serve` or the next command retries the messages, which
-    were certainly not sent. While a lock, an unlock or the look-up of a message remains, the result
-    is False.
+    A direct runner then waits only briefly: `serve` or the next command retries the messages, which
+    were certainly not sent. The result is False while a lock, an unlock or the look-up of a message
+    remains.
     """
-    acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
-    acts += [(additional_step_verb(view.step), view) for view in state.extra]
-    only_tells = all(
+    actions = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
+    actions += [(additional_step_verb(view.step), view) for view in state.extra]
+    is_only_notices = all(
         action == SEND and not view.settling and not view.counts.submitting
-        for action, view in acts
+        for action, view in actions
         if view.state is StepState.RUNNING
     )
-    return only_tells and summarise_status(state).waits_for_people
+    return is_only_notices and summarise_status(state).waits_for_people
 
 
 def is_worth_waiting(

@@ -4,8 +4,8 @@ Rules
 - Planning reads and changes nothing.
 - Every target is named: an impossible act becomes a refused effect with its reason.
 - A message to anybody outside the staff needs an approval, whatever the playbook says.
-- One more approval is needed if the requester did not sign in. At least one approval is needed if
-  more accounts would be locked than one person may lock (`blast_radius`).
+- If the requester did not sign in, a step that needs approvals needs one more approval.
+- A step needs an approval if it would lock more accounts than one person may lock (`blast_radius`).
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.account_effects import account_effects
 from standfast.usecases.incidents.blast_radius import (
-    NOBODY,
+    NO_LOCKS,
     LockedAccounts,
     by_directory,
     locked_today,
@@ -114,7 +114,7 @@ def expand(
     *,
     is_signed: bool,
     token_of: TokenOf,
-    locked_today: LockedAccounts = NOBODY,
+    locked_today: LockedAccounts = NO_LOCKS,
 ) -> Expansion:
     """Return the effects of a step.
 
@@ -173,7 +173,7 @@ def expand_step(
         try:
             _expand_once(installation, state, adapters, step_name, round_)
         except RecentLocksChanged:
-            continue  # another step began to lock accounts: count them too
+            continue  # another step began to lock accounts: plan again and count its locks
         return
 
 
@@ -253,7 +253,7 @@ def _fail(
 def _refuse_early_notice(
     installation: Installation, step: Step, state: State, facts: Facts
 ) -> None:
-    """Raise Refused if a legal rule forbids a notice now, except to staff."""
+    """Raise Refused if a legal rule forbids the notice now; staff are exempt."""
     if step.action != SEND:
         return
     audience = arguments_of(step, state)["audience"]

@@ -1,13 +1,13 @@
 """Corrections of a wrong notice, sent to exactly the same recipients.
 
 Rules
-- A correction goes to everybody who received, or may have received, the wrong notice: messages with
-  the result done or unknown, including individual ones. A message that bounced or was dropped was
-  not received.
-- No message of the wrong notice may be in progress or still planned, because the correction would
-  miss its recipient. The notice must be stopped first.
-- The wrong text is never sent again: a failed message is not retried with it, and its recipient
-  is notified individually with the valid text.
+- A correction goes to everybody who received, or may have received, the wrong notice: the result of
+  the message is done or unknown. Individual messages count too. A message that bounced or was
+  dropped was not received.
+- A notice is corrected only if none of its messages is in progress or planned, because the
+  correction would miss the recipient of such a message. The notice must be stopped first.
+- The wrong text is never sent again. A failed message is not retried; its recipient is notified
+  individually with the valid text.
 - A correction is a separate step, with the approvals, roles and abort window of the wrong notice.
 """
 
@@ -35,8 +35,8 @@ from standfast.usecases.notices.correction_history import correction_audience, v
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 
 CORRECTION = "wrong-notice-correction"
-_GOT = (EffectState.DONE, EffectState.UNKNOWN)
-_STILL = (EffectState.PLANNED, EffectState.SUBMITTING)
+_MAY_BE_RECEIVED = (EffectState.DONE, EffectState.UNKNOWN)
+_UNFINISHED = (EffectState.PLANNED, EffectState.SUBMITTING)
 _LOST = (DeliveryState.BOUNCED, DeliveryState.DROPPED)
 
 
@@ -62,9 +62,9 @@ def correct(
 ) -> Correction:
     """Plan the correction of a notice for exactly its recipients.
 
-    `context` has the wrong and the correct facts for the template. Raise Refused while messages of
-    the notice are in progress or planned, and if it is corrected already unless `is_another`; raise
-    UsageError if nobody received it.
+    `context` contains the wrong and the correct facts for the template. Raise Refused while
+    messages of the notice are in progress or planned. Raise Refused also for a notice that is
+    corrected already, unless `is_another` is set. Raise UsageError if nobody received the notice.
     """
     incident = installation.ledger.incidents.get(incident_id)
     refuse_closed(installation, incident_id, then="correct the notice")
@@ -78,8 +78,8 @@ def correct(
             f"{known_names_hint(step_name, known)}"
         ) from None
     while True:
-        # Choose the name first: a correction that is planned during the checks then collides with
-        # it.
+        # Choose the name before the checks: a correction that another process plans during the
+        # checks then has the same name, and `expand` returns False.
         name = installation.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
             _refuse_twice(installation, incident_id, step_name)
@@ -115,7 +115,7 @@ def correct(
 
 
 def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused for a second correction: recipients would get both."""
+    """Raise Refused if a correction exists: recipients would receive two."""
     for name in valid_corrections(installation, incident_id, step_name):
         raise Refused(
             f"{step_name}: {name} corrects it already; its recipients would get two corrections. "
@@ -125,14 +125,17 @@ def _refuse_twice(installation: Installation, incident_id: str, step_name: str) 
 
 
 def _refuse_unfinished(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused while messages may be sent, UsageError without receivers."""
-    still: Counter[str] = Counter()
+    """Raise Refused while a message may still be sent.
+
+    Raise UsageError if nobody received the notice.
+    """
+    unfinished: Counter[str] = Counter()
     is_received = False
     for message in _messages(installation, incident_id, step_name):
-        if message.row.state in _STILL:
-            still[message.row.step] += 1
+        if message.row.state in _UNFINISHED:
+            unfinished[message.row.step] += 1
         is_received = is_received or _may_be_received(message)
-    for step, number in still.items():
+    for step, number in unfinished.items():
         raise Refused(
             f"{step}: {number} messages are in progress or planned. Run "
             f"`standfast notice stop {incident_id} {step}`, then correct the notice."
@@ -173,7 +176,7 @@ def _messages(
 
 def _may_be_received(message: SentMessage) -> bool:
     is_lost = message.delivery is not None and message.delivery.state in _LOST
-    return message.row.state in _GOT and not is_lost
+    return message.row.state in _MAY_BE_RECEIVED and not is_lost
 
 
 def _drafts(

@@ -1,11 +1,12 @@
 """Held recipients (minors, the deceased) and decisions about them.
 
-`notices/audience` selects them.
+`notices/audience` determines which recipients are held.
 
 Rules
-- A person decides about each recipient: notification by an individual notice
+- A person decides about each held recipient: notification by an individual notice
   (`individual_notices`), or exclusion with a reason. Actor, time and reason are recorded with the
-  recipient and in the timeline. If the step names roles, only a person with one of them decides.
+  recipient and in the timeline. If the step of the notice names roles, only a person with one of
+  these roles decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
   decision to notify is void if an approver refuses the notice.
 """
@@ -36,7 +37,7 @@ _MARK_LENGTH = 8  # minimum length of a shown prefix
 class Held:
     """One recipient that is held or was not reached."""
 
-    mark: str  # an identifier for people, without personal data
+    mark: str  # the beginning of the effect's token; people name the recipient by it
     step: str
     why: str
     decision: str  # "" before a decision
@@ -54,17 +55,17 @@ class Held:
 
 
 def held(installation: Installation, incident_id: str) -> list[Held]:
-    """Return all held recipients of an incident, undecided ones first."""
+    """Return all held recipients of an incident, undecided recipients first."""
     installation.ledger.incidents.get(incident_id)
     rows = held_effects(installation, incident_id)
-    apart = individual_notice_steps(installation, incident_id)
+    replacing_steps = individual_notice_steps(installation, incident_id)
     marks = marks_of([*rows, *(recipient.row for recipient in returned(installation, incident_id))])
-    found = [_shown(row, apart, marks[row.token]) for row in rows]
+    found = [_shown(row, replacing_steps, marks[row.token]) for row in rows]
     return sorted(found, key=lambda recipient: bool(recipient.decision))
 
 
 def unreached(installation: Installation, incident_id: str) -> list[Held]:
-    """Return the unreached recipients, undecided ones first."""
+    """Return the recipients of undelivered messages, undecided ones first."""
     installation.ledger.incidents.get(incident_id)
     lost = returned(installation, incident_id)
     marks = marks_of([*held_effects(installation, incident_id), *(message.row for message in lost)])
@@ -89,48 +90,52 @@ def leave_out(
     *,
     by: str | None = None,
 ) -> int:
-    """Exclude recipients, with the reason; return their number. Idempotent."""
+    """Exclude held recipients, with the reason; return how many.
+
+    A repeated call changes nothing. Raise UsageError if a step notifies one of the recipients.
+    """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("reason: missing. Add --because TEXT; it is kept with each recipient.")
     rows = find_by_mark(incident_id, held_effects(installation, incident_id), marks)
-    apart = individual_notice_steps(installation, incident_id)
+    replacing_steps = individual_notice_steps(installation, incident_id)
     for row in rows:
-        _refuse_notified(row, apart)
+        _refuse_notified(row, replacing_steps)
     for row in rows:
         actor = decider(installation, row, by)
-        if not _decision(row, apart):
+        if not _decision(row, replacing_steps):
             facts = {"decision": LEFT_OUT, "by": actor, "because": because}
             reason = f"{LEFT_OUT} by {actor}: {because} ({hold_reason(row)})"
             if not installation.ledger.notices.decide_held(
                 row, facts, reason, actor, installation.clock()
             ):
-                # Another decision was recorded first.
+                # Another process recorded a decision first: raise if it notifies the recipient.
                 _refuse_notified(row, individual_notice_steps(installation, incident_id))
     return len(rows)
 
 
-def _refuse_notified(row: EffectRow, apart: Mapping[str, str]) -> None:
-    """Raise UsageError for a recipient that a step notifies."""
-    if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
+def _refuse_notified(row: EffectRow, replacing_steps: Mapping[str, str]) -> None:
+    """Raise UsageError if an individual notice was planned for the recipient."""
+    if (decision := _decision(row, replacing_steps)) not in ("", LEFT_OUT):
         raise UsageError(
             f"{short_mark(row)}: {decision} already. The decision cannot be changed here."
         )
 
 
 def held_effects(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Return the held effects, except those of refused rounds before the last."""
+    """Return the effects of held recipients, one for each recipient."""
     messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
-def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
+def _decision(row: EffectRow, replacing_steps: Mapping[str, str]) -> str:
     """Return the valid decision about a recipient.
 
-    A planned step counts even if its reason was not stored.
+    A planned individual notice counts as a decision even if the process died before it stored the
+    reason.
     """
-    if step := apart.get(row.token):
+    if step := replacing_steps.get(row.token):
         return f"{NOTIFIED_BY_STEP} {step}"
     return LEFT_OUT if row.facts.get("decision") == LEFT_OUT else ""
 
@@ -160,8 +165,8 @@ def decider(installation: Installation, row: EffectRow, by: str | None) -> str:
     )
 
 
-def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:
-    decision = _decision(row, apart)
+def _shown(row: EffectRow, replacing_steps: Mapping[str, str], mark: str) -> Held:
+    decision = _decision(row, replacing_steps)
     return Held(
         mark=mark,
         step=row.step,
@@ -172,7 +177,7 @@ def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:
 
 
 def marks_of(rows: Iterable[EffectRow]) -> dict[str, str]:
-    """Return the shortest unique prefix of each token, at least 8 characters."""
+    """Return the shortest unique prefix of each token, 8 characters or longer."""
     tokens = sorted({row.token for row in rows})
     shared = [sum(takewhile(bool, map(eq, *pair))) for pair in pairwise(tokens)]  # characters
     longest = map(max, [0, *shared], [*shared, 0])
@@ -191,5 +196,5 @@ def hold_kind(row: EffectRow) -> str:
 
 
 def hold_reason(row: EffectRow) -> str:
-    """Return the reason of the hold; a decision does not change it."""
+    """Return why the recipient is held or was not reached."""
     return str(row.details.get("held") or row.reason or "the message did not arrive")

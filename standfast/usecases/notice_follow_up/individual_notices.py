@@ -2,13 +2,16 @@
 
 Rules
 - An individual notice is a separate step, with the approvals, the abort window and the exact text
-  of the original notice. Each person has one step, so that nobody is notified twice.
-- If the notice was corrected, neither text is sent: the original is wrong, and the correction
-  refers to a message that this person did not receive. The notice is rendered again with the valid
-  facts. If the corrected answer to a question excludes everybody, nothing is sent.
-- A recipient of an unapproved notice is refused: the next plan of the notice holds the same
-  recipient again.
-- A person whose message did not arrive is notified in the same way, by letter or another address.
+  of the original notice. Each recipient has one such step, so that nobody is notified twice.
+- If the original notice was corrected, neither text is sent: the original is wrong, and the
+  correction refers to a message that this recipient did not receive. The notice is rendered again
+  with the valid facts.
+- If the answer to a question was corrected, and the notice is no longer needed after that answer,
+  nothing is sent.
+- While the original notice is not approved, an individual notice is refused: if the notice is
+  planned again, the same recipient is held again.
+- A person whose message did not arrive is notified in the same way, by letter or at another
+  address.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,9 +76,10 @@ def plan_individual_notice(
     """Plan an individual notice; it is sent after its approval.
 
     `to` is one mail address, the lines of a postal address, or empty for the recipient's own
-    address. `name` is the name in the greeting, if it is another person's. `values` are the valid
-    values of a notice that was corrected. Raise UsageError for an invalid address, and Refused
-    while the law forbids notification or if a corrected answer excludes everybody.
+    address. `name` replaces the recipient's name in the greeting, for example by a guardian's.
+    `values` are the valid facts of a notice that was corrected. Raise UsageError for an invalid
+    address. Raise Refused while the law forbids the notice, and if the notice is no longer needed
+    after a corrected answer.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
@@ -117,7 +121,7 @@ def plan_individual_notice(
 
 
 def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
-    """Raise UsageError before approval: a new plan would repeat the hold."""
+    """Raise UsageError while the original notice is not approved."""
     for notice in installation.ledger.notices.of_incident(row.incident):
         is_theirs = (notice.step, notice.round) == (row.step, row.round)
         if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
@@ -130,7 +134,11 @@ def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
 def _valid_notice(
     installation: Installation, row: EffectRow, adapters: Adapters, values: Mapping[str, str]
 ) -> FrozenNotice:
-    """Return the notice with its valid text; raise UsageError or Refused."""
+    """Return the notice with its valid text.
+
+    Raise UsageError if `values` are missing or not wanted, and Refused if a corrected answer is not
+    processed yet or makes the notice unnecessary.
+    """
     frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
@@ -173,7 +181,7 @@ def _valid_notice(
     if not corrected and not is_answer_corrected:
         return frozen
     prepared = render_step_notice(
-        step, arguments_of(step, state), state, adapters, otherwise=values
+        step, arguments_of(step, state), state, adapters, overrides=values
     )
     return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
 
@@ -239,7 +247,7 @@ def _expansion(
 
 
 def _target(row: EffectRow, to: Sequence[str]) -> str:
-    """Return the target of an address; without an address, the person's own."""
+    """Return the target for `to`, or for the recipient's own address."""
     if not to:
         own = str(row.details.get("address") or "")
         postal = cast("Sequence[str]", row.details.get("postal") or ())
@@ -247,7 +255,7 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
         to = (own,) if own else postal or sent_to
         if not to:
             raise UsageError(f"{short_mark(row)}: no address is known. Name an address.")
-    # Without this check, the lines would be posted as a letter.
+    # Without this check, a mail address among the lines would be printed on a letter.
     if len(to) > 1 and any("@" in line for line in to):
         raise UsageError(
             "address: mail and postal lines are mixed. Name one mail address, or the lines of a "

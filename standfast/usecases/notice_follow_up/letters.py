@@ -1,13 +1,14 @@
-"""Written letters: reported as posted, discarded or returned.
+"""Reports of people about letters: posted, discarded or returned.
 
-`adapters/senders` writes them.
+A sender of kind `letters` writes the letters to files, which people print.
 
 Rules
-- A written letter waits until a person posts it and reports the day. The timeline records who
-  reported it. If the step names roles, only a person with one of them may report.
-- Repeating a report changes nothing. Of two concurrent reports the first counts; the second returns
-  the number of letters that remained.
-- A returned letter counts as a bounced mail: its recipient was not notified.
+- A written letter waits until a person posts it and reports the day. The timeline records the
+  person that reported it. If the step of the notice names roles, only a person with one of these
+  roles may report.
+- Repeating a report changes nothing. Of two concurrent reports on a letter, the first counts. The
+  second report returns the number of letters that it changed itself.
+- A returned letter counts like a bounced mail: its recipient was not notified.
 """
 
 from collections.abc import Sequence
@@ -41,10 +42,11 @@ def record_posted(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Record that all waiting letters, or those of `marks`, were posted.
+    """Record that the waiting letters were posted; return their number.
 
-    Return their number. Raise UsageError if there are none, for an unknown mark, and for a day in
-    the future or before the incident.
+    `marks` selects letters; without marks, all waiting letters of the step were posted. Raise
+    UsageError if no letter waits, for an unknown mark, and for a time in the future or before the
+    incident.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     at = at or now
@@ -62,11 +64,11 @@ def record_posted(
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        heard = installation.ledger.deliveries.store_reports(
+        stored = installation.ledger.deliveries.store_reports(
             events, actor, now, reason=f"posted, says {actor}"
         )
-        number += heard.settled
-    return _some(number, incident_id, step)
+        number += stored.settled
+    return _require_letters(number, incident_id, step)
 
 
 def record_discarded(
@@ -78,10 +80,10 @@ def record_discarded(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Record that all waiting letters, or those of `marks`, were discarded.
+    """Record that the waiting letters were discarded; return their number.
 
-    Return the number of letters; their recipients are not notified. Raise UsageError as
-    `record_posted` does.
+    The recipients of discarded letters are not notified. `marks` selects letters as in
+    `record_posted`. Raise UsageError if no letter waits, and for an unknown mark.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     if not because.strip():
@@ -92,7 +94,7 @@ def record_discarded(
         part = rows[start : start + _A_TRANSACTION]
         reason = f"{THROWN_AWAY}, says {actor}: {because}"
         number += installation.ledger.notices.discard(part, reason, actor, now)
-    return _some(number, incident_id, step)
+    return _require_letters(number, incident_id, step)
 
 
 def record_returned(
@@ -105,18 +107,18 @@ def record_returned(
 ) -> int:
     """Record that posted letters were returned; return their number.
 
-    Raise UsageError for an unknown mark. A repeated report keeps the first time.
+    Raise UsageError for an unknown mark. A repeated report does not change the recorded time.
     """
     actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     sent_letters = [
         row for row in _letters(installation, incident_id, step) if row.state is EffectState.DONE
     ]
-    rows = _meant(sent_letters, marks, "was posted")
-    heard = installation.ledger.deliveries.of_incident(incident_id)
+    rows = _select_by_mark(sent_letters, marks, "was posted")
+    stored = installation.ledger.deliveries.of_incident(incident_id)
     events = [
         DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
         for row in rows
-        if row.token not in heard or heard[row.token].state is not DeliveryState.BOUNCED
+        if row.token not in stored or stored[row.token].state is not DeliveryState.BOUNCED
     ]
     installation.ledger.deliveries.store_reports(events, actor, now)
     return len(rows)
@@ -170,13 +172,13 @@ def _waiting(
     installation: Installation, incident_id: str, step: str, marks: Sequence[str]
 ) -> list[EffectRow]:
     waiting = [row for row in waiting_letters(installation, incident_id) if row.step == step]
-    rows = _meant(waiting, marks, "waits to be posted")
-    _some(len(rows), incident_id, step)
+    rows = _select_by_mark(waiting, marks, "waits to be posted")
+    _require_letters(len(rows), incident_id, step)
     return rows
 
 
-def _some(number: int, incident_id: str, step: str) -> int:
-    """Return the number; raise UsageError if another report left no letter."""
+def _require_letters(number: int, incident_id: str, step: str) -> int:
+    """Return the number of letters; raise UsageError if it is 0."""
     if not number:
         raise UsageError(f"step {step!r} of {incident_id}: no letter waits to be posted.")
     return number
@@ -191,7 +193,9 @@ def _all_letters(installation: Installation, incident_id: str) -> list[EffectRow
     return [message.row for message in messages if message.row.target.startswith(POST)]
 
 
-def _meant(rows: Sequence[EffectRow], marks: Sequence[str], condition: str) -> list[EffectRow]:
+def _select_by_mark(
+    rows: Sequence[EffectRow], marks: Sequence[str], condition: str
+) -> list[EffectRow]:
     if not marks:
         return list(rows)
     found: dict[str, EffectRow] = {}  # by token, because a letter may be named twice

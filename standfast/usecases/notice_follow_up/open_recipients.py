@@ -1,6 +1,6 @@
-"""Recipients that an incident leaves open: held, not posted, not approved.
+"""Open recipients of an incident: held, not posted, or not approved.
 
-An incident with open recipients can be closed: a person decides about the close.
+Open recipients do not prevent the closing of an incident; the person that closes it sees them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from standfast.usecases.notice_follow_up.letters import waiting_letters
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRecipients:
-    """The number of recipients and notices that are still open."""
+    """The numbers of recipients and notices that are still open."""
 
     held: int  # recipients without a decision
     letters: int  # letters that were written, but not reported as posted

@@ -1,11 +1,12 @@
 """Undelivered messages, to be replaced by a letter or another address.
 
 Rules
-- A message is undelivered if its mail bounced, was not tried or was refused by its channel, or if
-  its letter was returned. A deferred message is still on its way.
-- A failed message is undelivered if its text was corrected: a wrong text is never sent again.
-- A stopped or discarded message is not undelivered, unless it is an individual message that
-  replaced another message: otherwise its recipient would get neither message.
+- A mail is undelivered if it bounced, if the provider did not try to deliver it, or if the channel
+  refused it. A letter is undelivered if it was returned. A deferred mail may still arrive.
+- A failed message is undelivered if its text was corrected, because a wrong text is never sent
+  again.
+- A stopped or discarded message does not count as undelivered, with one exception: an individual
+  message, which replaces another message. Otherwise its recipient would receive neither message.
 - No second message is sent automatically: a person names the address, as for held recipients.
 """
 
@@ -63,9 +64,10 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
 
 
 def _is_refused(row: EffectRow) -> bool:
-    """Return whether a channel refused the message.
+    """Return whether the recipient of a refused message needs another one.
 
-    An effect without a channel is not a message.
+    That is the case if a channel refused the message, and if an individual message was stopped or
+    discarded. An effect that was refused before any call is not a message.
     """
     if row.state is not EffectState.REFUSED:
         return False
@@ -74,7 +76,10 @@ def _is_refused(row: EffectRow) -> bool:
 
 
 def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the individual notices by replaced message, except refused ones."""
+    """Return the step that replaces each message, by the message's token.
+
+    Individual notices that an approver refused are omitted.
+    """
     refused = installation.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step

@@ -3,11 +3,11 @@
 Rules
 - The file has one line for each person: the handle, the language and the reason.
   Addresses are included only if somebody stated a reason to see them.
-- The digest of the file is in the timeline before the file exists, so that the two can be compared.
-  An existing file is never overwritten.
-- The file is written and synced under a temporary name: an interrupted export leaves no partial
-  file under the final name.
-- A million lines are written as they are read; they are never all in memory.
+- The digest of the file is recorded in the timeline before the file has its final name, so that
+  the file can be compared with the timeline. An existing file is never overwritten.
+- The file is written and synced under a temporary name. An interrupted export therefore leaves no
+  partial file under the final name.
+- Each line is written as soon as it is read, so that a million lines are never all in memory.
 """
 
 import csv
@@ -45,10 +45,9 @@ def export(
 ) -> tuple[list[Account], str]:
     """Write every line to a `.csv` or `.json` file.
 
-    Return the accounts and the SHA-256 of the file.
-
-    Further arguments are those of `account`. Raise UsageError for another file extension,
-    StandfastError if the file exists or cannot be written.
+    Return the account of each notice, and the SHA-256 of the file. `unmasked_because` and `each`
+    are those of `account`. Raise UsageError for another file extension, and StandfastError if the
+    file exists or cannot be written.
     """
     if file.suffix not in _KINDS:
         raise UsageError(f"{file.name}: not a .csv or .json file. Use one of these extensions.")
@@ -79,7 +78,7 @@ def export(
                 "is_masked": not unmasked_because,
             },
         ):
-            pass  # recorded before the file exists, so that a failed write is recorded too
+            pass  # only the event is written
     return accounts, found
 
 
@@ -111,7 +110,7 @@ class _Csv:
         self._write(_row([_cell(line.get(name)) for name in self._names]))
 
     def end(self, accounts: Sequence[Account]) -> None:
-        """Write nothing: totals follow from the lines."""
+        """Write nothing: a reader of the CSV can count the lines."""
 
 
 class _Json:
@@ -170,7 +169,7 @@ def _publish(draft: Path, file: Path) -> None:
 
 
 def _remove_dead_draft(draft: Path) -> None:
-    """Delete the draft of an interrupted export; it may contain addresses."""
+    """Delete the draft of a dead export: the draft may contain addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
     if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)
@@ -190,7 +189,7 @@ def _cell(value: Json) -> Json:
     """Protect a cell's text from evaluation as a formula in a spreadsheet."""
     if not isinstance(value, str):
         return value
-    # Some programs treat full-width signs as ASCII signs, and skip any space before them.
+    # Some programs treat full-width signs as ASCII signs, and skip spaces before the first sign.
     begins = unicodedata.normalize("NFKC", value).lstrip()[:1]
     is_formula = begins in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
     return f"'{value}" if is_formula else value

@@ -7,12 +7,13 @@ Rules
 - The source of a list is a CSV file, an audience of the configuration, or frozen logs
   (`usecases.evidence.affected_records`). The list is frozen when it is added, and a notice never
   reads the source again.
-- The column `exposed` names the data of a person that was exposed, and `place` the jurisdiction in
-  which the person lives. Each of these two columns has a default value for rows without a value.
+- The column `exposed` names the exposed data of a person, and `place` the jurisdiction in which the
+  person lives. The caller gives a default for the rows in which one of these columns is empty.
 - Every affected person counts, even if a notice cannot reach that person. A row that repeats a
   mailbox or a person does not count again. A person on an earlier list does not count again either.
 - The number of people of each place becomes a fact of the incident, which the legal clocks use.
-- The same source, unchanged, adds nothing: an interrupted command can be repeated.
+- If a source is added again without a change, nothing is added: an interrupted command can be
+  repeated.
 """
 
 import re
@@ -48,7 +49,7 @@ UNKNOWN = "unknown"
 _EXPOSED, _PLACE = "exposed", "place"
 _COLUMNS = {name: name for name in ("name", "language", _EXPOSED, _PLACE)} | {"address": "email"}
 _REACHED, _HELD, _EXCLUDED = range(3)  # kinds of entries
-_MOST_KINDS = 100  # fields or places of one list; more values mean a wrong column
+_MOST_KINDS = 100  # different values in a column of one list; more mean that the column is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Listing:
     """The source of a list, and default values for incomplete rows."""
 
     csv: Path | None = None
-    columns: Mapping[str, str] | None = None  # Standfast's column name to the heading in the file
+    columns: Mapping[str, str] | None = None  # the heading in the file, by Standfast's column name
     audience: str | None = None  # an audience of the configuration, instead of a file
     review: Audience | None = None  # people whose records a review found
     exposed: str = ""
@@ -86,7 +87,7 @@ class AffectedReport:
 class Added:
     """The result of adding a list."""
 
-    listed: AffectedList | None  # None: everybody is on an earlier list
+    listed: AffectedList | None  # None if everybody is on an earlier list
     repeated: int  # rows of people that are listed already
     places_without_obligation: Mapping[str, int]
     report: AffectedReport
@@ -113,7 +114,7 @@ def add_affected(
     source = digest(entries)
     earlier = ledger.affected.lists(incident_id)
     if source in {listed.summary["source_sha256"] for listed in earlier}:
-        entries = []  # the command was repeated
+        entries = []  # the command was repeated: add nothing
     fields, places = Counter[str](), Counter[str]()
     kept: list[list[Any]] = []
     for entry in entries:
@@ -211,7 +212,7 @@ def list_entries(installation: Installation, incident_id: str) -> Iterator[list[
 
 
 def listed_people(installation: Installation, incident_id: str) -> list[Recipient]:
-    """Return the listed people by name; the access is recorded first."""
+    """Return the listed people in clear; record the access first."""
     lists = installation.ledger.affected.lists(incident_id)
     people = sum(listed.people for listed in lists)
     installation.record_event(incident_id, "affected.viewed", {"people": people})
@@ -266,7 +267,10 @@ def _known(installation: Installation, incident_id: str) -> set[str]:
 
 
 def _marks(entry: list[Any]) -> set[str]:
-    """Return the key and the address of a person; none for an unreadable row."""
+    """Return the key and the address of a person, to recognise a repetition.
+
+    An excluded row has neither.
+    """
     if entry[0] == _EXCLUDED:
         return set()
     return {str(mark).casefold() for mark in entry[1:3] if mark}
@@ -296,7 +300,10 @@ def _pages(entries: Iterable[list[Any]]) -> Iterator[Page]:
 def _state_counts(
     installation: Installation, incident_id: str, report: AffectedReport, author: str
 ) -> Mapping[str, int]:
-    """State the numbers as facts; return those of places without obligation."""
+    """State the number of people of each place as a fact.
+
+    Return the number of people by place for places without an obligation; no fact is stated there.
+    """
     known = {obligation.jurisdiction for obligation in obligations(installation.config)}
     reference = "lists of affected people, SHA-256 " + ", ".join(
         listed.digest[:16] for listed in report.lists

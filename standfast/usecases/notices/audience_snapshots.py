@@ -1,18 +1,16 @@
-"""A file of a backup set from before an incident.
+"""Audience files restored from a backup that is older than the incident.
 
-The file is restored, read and destroyed.
-
-The file shows who was a customer at the time of the incident: the intruder may have changed or
-emptied the database since.
+A file is restored, read and deleted. It shows the customers at the time of the incident. The
+intruder may have changed or emptied the database since that time.
 
 Rules
 - The time of the incident is the earliest of its stated times (occurrence, detection, suspicion)
   and of its opening in Standfast.
-- The newest complete recovery point committed before that time is used. If no such point exists, an
+- The newest complete recovery point from before that time is used. If no such point exists, an
   error is raised; a later point is never used.
 - Only the named file is restored, into a private folder next to the folders of the drills. The
-  folder is deleted at the end of the block, even after an error. Remains of a dead process are
-  deleted first.
+  folder is deleted after use, even after an error. Folders that a dead process left are deleted
+  before a restore.
 """
 
 import glob
@@ -56,10 +54,11 @@ def incident_time(installation: Installation, incident_id: str) -> datetime:
 def file_before(
     installation: Installation, moment: datetime, set_name: str, path: str
 ) -> Iterator[Path]:
-    """Yield `SOURCE/PATH` from the set's newest point before the moment.
+    """Yield a file from the set's newest complete point before the moment.
 
-    Raise ConfigurationError for an unknown set, point or file, UsageError without an identity that
-    opens the point, Damaged if the file cannot be restored completely.
+    `path` is `SOURCE/PATH`. Raise ConfigurationError if the set, the point or the file does not
+    exist, UsageError without an identity that opens the point, and Damaged if the file cannot be
+    restored completely.
     """
     try:
         set_of(installation, set_name)
@@ -97,10 +96,7 @@ def file_before(
 
 @contextmanager
 def _own_folder(installation: Installation, set_name: str) -> Iterator[Path]:
-    """Yield a folder for this use alone.
-
-    Folders of dead processes are deleted first.
-    """
+    """Yield a folder for one restore; first delete folders of dead processes."""
     machine = hashlib.sha256(host_name().encode()).hexdigest()[:12]
     for folder_of_other in installation.config.drills.folder.glob(
         f".{set_name}.audience-*-{machine}-*"

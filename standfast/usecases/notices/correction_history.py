@@ -22,7 +22,11 @@ def valid_corrections(installation: Installation, incident_id: str, step_name: s
 
 
 def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
-    """Return the newest correction that is later than a step, or ""."""
+    """Return the newest correction of the text that a step sent, or "".
+
+    The step is a notice, a correction of a notice, or an individual notice. Only corrections that
+    are later than the step count.
+    """
     effects = installation.ledger.effects
     rows = installation.ledger.notices.of_incident(incident_id)
     began = {row.step: number for number, row in enumerate(rows)}

@@ -2,15 +2,15 @@
 
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the
-  audience. A refused round does not count if a newer round was planned.
+  audience. A round that an approver refused does not count if a newer round was planned.
 - The provider reports the result of a submitted message: delivered, deferred, bounced or dropped. A
   letter counts as submitted when somebody reports it as posted; until then it is only printed.
 - A recipient about whom a person decided counts by that decision: notified by a separate step, or
   excluded with a reason.
 - A line names the person by the handle, not by the address. Addresses are shown only for a stated
-  reason, and then the access is an event in the timeline.
-- All lines describe one moment: a later decision does not change them.
-- A million recipients are streamed, never all in memory: callers get the lines one by one.
+  reason, and the timeline then records the access.
+- All lines describe the same moment, even if the ledger changes while they are read.
+- Callers receive the lines one by one, so that a million recipients are never all in memory.
 """
 
 from collections import Counter
@@ -31,7 +31,8 @@ from standfast.usecases.notices.recipient_targets import HELD, POST
 # Values of a person's decision about a held recipient, in the effect's facts and reason.
 LEFT_OUT, NOTIFIED_BY_STEP = "left out", "notified by step"
 OLD_NOTIFIED_BY_STEP = "told by step"  # the value of NOTIFIED_BY_STEP in older ledgers
-LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # not notified
+# Results of a provider that leave the recipient without the message, at least for now.
+LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)
 
 
 class End(StrEnum):
@@ -39,18 +40,18 @@ class End(StrEnum):
 
     PLANNED = "planned"  # not started: waits for an approval, the abort window or the canary
     UNDER_WAY = "under way"
-    HANDED_OVER = "handed over"  # the channel accepted it and has reported nothing else
+    HANDED_OVER = "handed over"  # the channel accepted the message and has reported nothing else
     DELIVERED = "delivered"
-    DEFERRED = "deferred"  # the mailbox delays it; the provider tries again
+    DEFERRED = "deferred"  # the mailbox delays the message; the provider tries again
     BOUNCED = "bounced"  # of a letter: it was returned
     DROPPED = "dropped"  # the provider did not try
     PRINTED = "printed"  # a letter that nobody has reported as posted
     UNKNOWN = "unknown"  # the message may have been sent
     FAILED = "failed"  # the message was not sent; `standfast incident retry` may send it
-    REFUSED = "refused"  # not sent, with the reason
-    HELD = "held"  # a person must decide
-    LEFT_OUT = "left out"  # excluded by a person, with the reason
-    NOT_APPROVED = "not approved"  # an approver refused it
+    REFUSED = "refused"  # not sent; the reason is stated
+    HELD = "held"  # a person must decide about the recipient
+    LEFT_OUT = "left out"  # a person excluded the recipient; the reason is stated
+    NOT_APPROVED = "not approved"  # an approver refused the notice
 
     @property
     def is_notified(self) -> bool:
@@ -75,7 +76,7 @@ class Line:
     reason: str
     submitted_at: datetime | None  # the last submission to the channel
     ended_at: datetime | None  # the response of the channel, or the result of the provider
-    complained_at: datetime | None  # when the recipient first reported it as spam
+    complained_at: datetime | None  # when the recipient first reported the message as spam
 
     def as_json(self) -> JsonObject:
         """Return the JSON form of the line."""
@@ -133,8 +134,8 @@ def account(
 ) -> list[Account]:
     """Return the account of each notice; pass each line to `each`, in order.
 
-    With a reason, lines have clear addresses, and the access is recorded. Raise UsageError for a
-    blank reason.
+    If `unmasked_because` states a reason, the lines have addresses, and the access is recorded.
+    Raise UsageError for a blank reason.
     """
     if unmasked_because and not unmasked_because.strip():
         raise UsageError(
@@ -153,7 +154,7 @@ def account(
                 detail={"count": view.number, "reason": unmasked_because},
             ):
                 pass  # the statement writes the event only
-        once = _Once(view.latest, view.refused, view.individual)
+        once = _FirstCount(view.latest, view.refused, view.individual)
         for message in view.messages:
             row = message.row
             if not once.counts(row):
@@ -182,27 +183,30 @@ def account(
 def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> list[EffectRow]:
     """Return the rows that count, so that each person counts once.
 
-    Rounds that an approver refused are omitted if a later round exists. Held recipients that a
-    separate step notifies are omitted too.
+    A round that an approver refused is omitted if a later round exists. A message that an
+    individual notice replaces is omitted too.
     """
     latest: dict[str, int] = {}
     for row in rows:
         latest[row.step] = max(latest.get(row.step, 0), row.round)
-    once = _Once(latest, refused, rows)
+    once = _FirstCount(latest, refused, rows)
     return [row for row in rows if once.counts(row)]
 
 
-class _Once:
+class _FirstCount:
     """A filter that counts each person once."""
 
     def __init__(
-        self, latest: Mapping[str, int], refused: Set[tuple[str, int]], apart: Iterable[EffectRow]
+        self,
+        latest: Mapping[str, int],
+        refused: Set[tuple[str, int]],
+        individual: Iterable[EffectRow],
     ) -> None:
-        """Each message in `apart` is individual and replaces another message."""
+        """`individual` are the messages that replace other messages."""
         self._latest, self._refused = latest, refused
         self._settled = {
             row.details["settles"]
-            for row in apart
+            for row in individual
             if "settles" in row.details and (row.step, row.round) not in refused
         }
 

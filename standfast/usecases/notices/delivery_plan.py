@@ -1,8 +1,8 @@
 """Plan of one notice: its effects in pages, with their counts.
 
 Rules
-- A million recipients are streamed, never all in memory. Only counts are kept, such
-  as those by language and by reason, each for at most a few hundred different values.
+- The effects are streamed, so that a million recipients are never all in memory. Only counts are
+  kept, for example by language and by reason, each for at most `_MOST_KINDS` different values.
 - The Merkle root covers the digests of all messages to be sent, in order.
 """
 
@@ -27,7 +27,7 @@ class Tally:
     """The counts of effects."""
 
     def __init__(self, drafts: Iterable[Draft] = ()) -> None:
-        self.acts = 0
+        self.acts = 0  # planned effects, without the refused ones
         self.waiting = 0  # effects that wait for the canary
         self.by_adapter: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()  # by reason
@@ -55,7 +55,7 @@ class Tally:
             return []
         lines = []
         for heading, counts in (("by language", self.languages), ("by reason", self.whys)):
-            # Omit reasons that apply to one person only: such a reason may identify the person.
+            # Omit a value that applies to one person only: it may identify the person.
             common = [(name, number) for name, number in counts.most_common(8) if number > 1]
             few = [f"{name} ({number:,})" for name, number in common if name != OTHERS]
             if rest := people - sum(number for name, number in common if name != OTHERS):
@@ -123,7 +123,7 @@ class NoticePlan:
 def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
     """Raise ConfigurationError if a notice would show a placeholder of `init`.
 
-    Exercises are exempt, because their notices reach nobody.
+    The notice of an exercise may show placeholders, because it reaches nobody.
     """
     unset = [key for name, key in organisation.placeholders.items() if name in template.variables]
     if unset and mode is not Mode.EXERCISE:

@@ -2,9 +2,9 @@
 
 Rules
 - Nothing is sent, and nothing is recorded except an access to personal data.
-- People are masked before their message is created, so that a masked preview contains no name. An
-  unmasked preview is one event of the audit chain: actor, number of people, reason.
-- Warnings cover the whole audience, not only the rows shown.
+- The data of a person are masked before the message is created, so that a masked preview contains
+  no name. An unmasked preview is one audit event: actor, number of people, reason.
+- Warnings cover the whole audience, not only the rows that are shown.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ from standfast.usecases.notices.staged_sending import describe_ineffective_entri
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A notice with the given values, and examples for the others."""
+    """A notice with the given values, and examples for the missing values."""
 
     template: Template
     prepared: Prepared
@@ -62,12 +62,11 @@ class AudienceLook:
 def draft(
     template: Template, organisation: OrganisationConfig | None, given: Mapping[str, str]
 ) -> Draft:
-    """Prepare a notice with text values.
+    """Prepare a notice with the values in `given`.
 
-    Raise UsageError for an invalid number or flag.
-
-    Missing values come from the installation, else from the examples; a warning names the values
-    from the examples. Raise TemplateInvalid for an unknown or invalid value.
+    A missing value comes from the configuration, or else from the examples of the template; a
+    warning names the values from the examples. Raise UsageError for an invalid number or flag, and
+    TemplateInvalid for another unknown or invalid value.
     """
     context: dict[str, Json] = {**template.example_context()}
     known: dict[str, Json] = (
@@ -79,7 +78,7 @@ def draft(
     context |= {name: _typed(template, name, text) for name, text in given.items()}
     for name, variable in template.variables.items():
         if variable.follows in given and name not in given:
-            del context[name]  # the flag belongs to the given value, not to the example
+            del context[name]  # an example must not accompany the given value that it follows
     prepared = prepare(template, context)
     made_up = [name for name in template.variables if name in context.keys() - {*known, *given}]
     warnings = [f"Example values: {', '.join(made_up)}"] if made_up else []
@@ -102,7 +101,7 @@ class Planned:
     template: str
     audience: str
     digest: str
-    messages: tuple[ShownMessage, ...]  # one for each language; `[name]` marks a slot
+    messages: tuple[ShownMessage, ...]  # one for each language, with a slot as `[SLOT]`
 
 
 def planned_words(installation: Installation, incident_id: str, step: str) -> Planned:
@@ -145,7 +144,7 @@ def look_at_audience(
 ) -> AudienceLook:
     """Return the messages to the first `rows` recipients of an audience.
 
-    If a reason is stated, they are unmasked, and the access is recorded first.
+    If a reason is stated, the messages are unmasked, and the access is recorded first.
     """
     audience = installation.reading_adapters().audience(name)
     default = installation.config.organisation.languages[0]
@@ -188,7 +187,7 @@ def write_preview(
     *,
     now: datetime,
 ) -> Path:
-    """Write the preview: the languages next to each other, then the rows."""
+    """Write the preview page: the message in each language, then the rows."""
     page = notice_page(
         Heading(
             organisation=organisation.name if organisation else "A shipped notice",

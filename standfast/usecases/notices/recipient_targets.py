@@ -1,7 +1,7 @@
 """Prefixes of notice targets: a mailbox, a letter or a held recipient.
 
 Rules
-- A target names a channel and a person, so two channels to one person are two targets.
+- A target names a channel and a person. Two channels to one person are therefore two targets.
 """
 
 MAIL = "mail:"

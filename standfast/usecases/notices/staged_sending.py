@@ -1,4 +1,4 @@
-"""Staged sending of a notice: a canary first, the others later.
+"""Staged sending of a notice: a canary first, the other messages later.
 
     with_canary(drafts, settings, people)          # while planning
     release_due(installation, state, now)          # called by every runner
@@ -6,11 +6,11 @@
 `ledger.notices` enforces a pause, a release or a stop.
 
 Rules
-- The canary is spread evenly over the audience, so it contains every language and kind of row.
-  Letters are never part of the canary: their outcome is unknown until somebody posts them.
-- The remaining recipients are released automatically when every canary message has a known outcome,
-  at most 10 % of them were rejected or bounced, and `canary_minutes` have passed. Otherwise an
-  operator releases them with `standfast notice go`.
+- The canary is spread evenly over the audience, so that it contains many languages and kinds of
+  rows. A letter is never part of the canary: its outcome is unknown until somebody posts it.
+- The remaining messages are released automatically on three conditions: every canary message has a
+  known outcome, at most 10 % of the canary were rejected or bounced, and `canary_minutes` have
+  passed. Otherwise an operator releases the remaining messages with `standfast notice go`.
 - One approval covers the whole audience. A stage only delays messages: it changes neither the
   recipients nor the text.
 """
@@ -34,7 +34,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
 STOPPED = "stopped by"  # prefix of the reason of a message that was stopped before sending
-_MESSAGES_PER_LOSS = 10  # one lost message is allowed for this many canary messages
+_MESSAGES_PER_LOSS = 10  # one lost message is tolerated for each 10 messages of the canary
 
 
 def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -> Iterator[Draft]:
@@ -99,9 +99,9 @@ def due_notices(installation: Installation, state: State, now: datetime) -> list
 
 
 def release_due(installation: Installation, state: State, now: datetime) -> bool:
-    """Release the remaining recipients where allowed.
+    """Release the remaining messages of each due notice.
 
-    Return whether any were released.
+    Return whether a notice was due.
     """
     due = due_notices(installation, state, now)
     for step in dict.fromkeys(due):
@@ -125,7 +125,8 @@ def _may_release(
         return False
     deliveries = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
     lost = deliveries.get(DeliveryState.BOUNCED, 0) + deliveries.get(DeliveryState.DROPPED, 0)
-    # Count rejections as bounces: some relays reject an unknown mailbox at once, others later.
+    # Count rejections as bounces: some relays reject an unknown mailbox at once, other relays
+    # accept the message and return it later.
     return (lost + row.turned_away) * _MESSAGES_PER_LOSS <= done + row.turned_away
 
 
@@ -133,7 +134,7 @@ def _may_release(
 
 
 def pause(installation: Installation, incident_id: str, step: str) -> None:
-    """Pause one notice; the rest of the incident continues."""
+    """Pause one notice; the other steps of the incident continue."""
     notice_rounds(installation, incident_id, step)
     installation.ledger.notices.pause(incident_id, step, installation.actor, installation.clock())
 

@@ -251,7 +251,7 @@ def test_late_finish_keeps_a_planned_retry(
     # A runner that read the state before the retry still tries to write this result.
     stale = Finish(step="lock", round=1, state=StepState.FAILED, reason="0 of 1 done")
     state = installation.ledger.incidents.state(case)
-    lifecycle._make_one(
+    lifecycle._apply_move(
         installation,
         state,
         installation.adapters_for(installation.ledger.incidents.get(case)),

@@ -214,7 +214,7 @@ def test_decision_before_page_stops_no_runner(
     step_expansion.expand_step(installation, state, adapters, "tell_customers", 1)
     stale = installation.ledger.incidents.state(case)
     step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    lifecycle._make(installation, stale, adapters, installation.clock())
+    lifecycle._apply_moves(installation, stale, adapters, installation.clock())
     installation.advance(case)
     assert installation.twins.told("customers1@example.net") == 1
     assert installation.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
