@@ -1,4 +1,4 @@
 """Alarms: their recipients, their end, and their display in `status`.
 
-The package that measures a value also detects the fault.
+A fault is detected by the package that measures the value, such as `backups` or `health`.
 """

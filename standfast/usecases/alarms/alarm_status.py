@@ -1,6 +1,6 @@
 """Open alarms for `status`, with the command that examines each.
 
-`notification` raises them and notifies people.
+The module `notification` raises the alarms and notifies people.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ class AlarmStatus:
     set_name: str  # "" for the vault; INCIDENT.OBLIGATION for a legal clock
     since: datetime
     is_notified: bool  # a notification reached somebody
-    host: str = ""  # another host: run the command there; "" for this host
+    host: str = ""  # the other host on which to run the command; "" for this host
 
     @property
     def sentence(self) -> str:
@@ -84,7 +84,7 @@ class AlarmStatus:
 
 
 def alarms_of(seen: LedgerOverview, own: Origin, now: datetime) -> tuple[AlarmStatus, ...]:
-    """Return the open alarms by host (this one first) and subject."""
+    """Return the open alarms in order of host (this host first) and subject."""
     return tuple(_alarms(seen, own, now))
 
 
@@ -105,8 +105,8 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         if shown_for is not None and now - max(raised) > shown_for:
             continue
         if kind == "deadline":
-            # The incident shows the clock itself. Here only a reminder that reached nobody is an
-            # alarm.
+            # The status of the incident shows the clock itself. Here a clock is an alarm only if
+            # its last reminder reached nobody.
             raised = [max(raised)]
             if times.get("failed") not in raised:
                 continue
@@ -120,7 +120,10 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
 
 
 def _other_origin(subject: str, origin: Origin, own: Origin) -> str:
-    """Return the other host or vault; "" for own and shared alarms."""
+    """Return the host or vault of an alarm that does not concern this host.
+
+    Return "" for an alarm of this host, of its vault, or of the whole ledger.
+    """
     scope = scope_of(subject)
     vault = origin.vault if own.vault and origin.vault != own.vault else ""
     host = origin.host if own.host and origin.host != own.host else ""

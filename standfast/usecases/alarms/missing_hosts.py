@@ -1,12 +1,14 @@
 """Alarms about machines of `serve.hosts` without `standfast serve`.
 
 Rules
-- A role of a machine is missing if no `serve` with it has lived for `LIMIT`. Its lease lasts five
-  minutes, so people are notified within 20 minutes after a machine dies.
-- A machine that never appeared is missing from the start of the ledger, so that a machine that was
-  forgotten is noticed as well.
-- Each machine with the role `watch`, `worker` or `all` checks all machines; one of them notifies.
-- If another role of the machine stops, people are notified again.
+- A role of a machine is missing if no `serve` with this role has lived for `LIMIT`. The lease of a
+  dead `serve` lasts up to five minutes longer. People are therefore notified within 20 minutes
+  after a machine dies.
+- A machine that never appeared counts as missing since the start of the ledger, so that a machine
+  that nobody set up is noticed as well.
+- Each machine with the role `watch`, `worker` or `all` checks all machines. Only one of these
+  machines notifies people.
+- If a further role of a missing machine stops, people are notified again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ HOST = "host"  # the kind of these alarms
 LIMIT = timedelta(minutes=10)  # after the end of the lease
 _MINUTE = timedelta(minutes=1)
 
-Seen = Mapping[tuple[str, str], datetime]  # the last time, by machine and way
+Seen = Mapping[tuple[str, str], datetime]  # the last time that a runner lived, by machine and way
 
 
 def missing_host_alarms(installation: Installation) -> Iterator[Alarm]:

@@ -3,8 +3,9 @@
 Rules
 - A notification is recorded in the ledger as a run of kind `alarm` before the first message is
   sent. Any number of watchdogs on any number of hosts may check at once; one of them notifies.
-- An alarm is about this host's sets, about its vault, or about a fact that all hosts of the ledger
-  share. An alarm of another host with the same name is a separate alarm with its own end.
+- An alarm is about a set of this host, about the vault of this host, or about a fact that all hosts
+  of the ledger share. If another host has a set with the same name, its alarm is a separate one and
+  ends separately.
 - An alarm that reached nobody is sent again after an hour; meanwhile `status` shows it.
 - The alarm about a backup that changed far more than usual is sent once and never ends: the next
   backup is normal even if ransomware encrypted the files.
@@ -47,7 +48,7 @@ class Alarm:
     shown: str  # the name of the set or the vault, for people
     is_raised: bool
     values: JsonObject  # for the template
-    about: str = ""  # identifies the event: the same subject with another value is another alarm
+    about: str = ""  # the event in the subject: another value makes another alarm
     template: str = "backup-alarm"
     roles: tuple[str, ...] | None = None  # the recipients; None means backup.alarm_roles
     incident: str = ""  # only people who may see this incident are notified
@@ -109,16 +110,16 @@ def lock_alarm(*, is_unlocked: bool) -> Alarm:
 
 
 def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
-    """Notify people of a new alarm or its end; return whether this call did.
+    """Notify people of a new alarm or of its end; return whether it did.
 
-    If another watchdog is notifying of the same alarm, do nothing.
+    Do nothing if people were notified already, or if another watchdog is notifying them now.
     """
     if not _is_news(installation, alarm, _earlier_notifications(installation, alarm)):
         return False
     try:
         with recorded(installation, _KIND, alarm.subject, way) as run:
-            # Check in this order: an earlier watchdog may have finished between the two checks, and
-            # then its notification is recorded.
+            # Read the notifications again after `is_first`: another watchdog may have recorded its
+            # notification meanwhile.
             is_ours = is_first(installation, run, _KIND, alarm.subject, _AGAIN_AFTER)
             if not (
                 is_ours
@@ -145,10 +146,11 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
 
 
 def end_removed(installation: Installation, kind: str, kept: Collection[str], way: str) -> None:
-    """Record the end of the alarms of a kind with a removed subject.
+    """End the alarms about subjects that were removed from the configuration.
 
-    `kept` are the subjects that still exist. Nobody is notified, since nothing was repaired. Only
-    alarms of this host end: another host may still have the subject in its configuration.
+    `kind` selects the alarms; `kept` are the subjects that still exist. Nobody is notified, because
+    nothing was repaired. Only alarms of this host end: another host may still have the subject in
+    its configuration.
     """
     rows = installation.ledger.runs.all(_KIND, states=(RAISED, OVER, FAILED))
     own = newest_first(runs_of_host(installation.config, rows), installation.clock())

@@ -2,12 +2,13 @@
 
 Rules
 - The age counts from the moment whose data the newest complete recovery point contains, not from
-  the creation of that point. A point without a file does not count: an unmounted disk makes such
-  points.
-- The limit is `max_age_hours` of the set; else the shortest RPO of the services that need it; else
-  two intervals of its schedule. A pause of the schedule, as at night, is part of an interval.
+  the creation of that point. A point without a file does not count: the backup of an unmounted disk
+  creates such a point.
+- The limit is `max_age_hours` of the set. Without this setting, it is the shortest RPO of the
+  services that need the set. Without such a service, it is two intervals of the set's schedule. A
+  pause of the schedule, for example at night, is part of an interval.
 - A set belongs to this host: backups of another host's set with the same name do not count.
-- A set without any attempt is not too old; a missed run is reported elsewhere.
+- A set without any attempt is not too old. A missed run has an alarm of its own.
 - A point with a time in the future does not count.
 """
 
@@ -28,7 +29,7 @@ class Freshness:
 
     set_name: str
     complete_at: datetime | None  # the moment whose data the point contains
-    age: timedelta | None  # without a complete point, the time since the first attempt
+    age: timedelta | None  # without a complete point: the time since the first attempt
     limit: timedelta
 
     @property

@@ -1,11 +1,11 @@
 """Rota from a local file in iCalendar format (RFC 5545).
 
 Rules
-- The title of an event is the sign-in name of the person on duty. Repetitions, their exceptions and
-  moved occurrences count. A cancelled event does not count.
+- The title of an event is the sign-in name of the person on duty. Repetitions of an event are read,
+  with their exceptions and moved occurrences. A cancelled event is ignored.
 - An event without a time zone, and an event of whole days, is in the time zone of the rota.
-- The file may come from another system. Its size and the time to read it are limited, and only
-  enrolled people can be paged.
+- Another system may write the file. Its size and the time to read it are therefore limited, and
+  only enrolled people can be paged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from standfast.time_limit import Deadline, within
 _LARGEST_BYTES = 1024 * 1024
 _LONGEST_SECONDS = 10.0
 _LONGEST_NAME = 64
-_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # others repeat more than once a day
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # at most one repetition a day
 _TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # with several values, an event repeats within a day
 
 
@@ -34,9 +34,9 @@ def calendar_duties(
     *,
     longest_seconds: float = _LONGEST_SECONDS,
 ) -> list[Duty]:
-    """Return the duty of each event that overlaps the given time.
+    """Return the duty of each event that is between `since` and `until`.
 
-    Raise ConfigurationError for a file that cannot be read.
+    Raise ConfigurationError for a file that cannot be read within `longest_seconds`.
     """
     zone, deadline = ZoneInfo(time_zone), Deadline(longest_seconds)
     try:
@@ -74,7 +74,7 @@ def _duties(
 
 
 class _Event:
-    """One event; its times are local in the zone of its start."""
+    """One event; its local times are in the time zone of its start."""
 
     def __init__(self, event: Mapping[str, Any], rota_zone: ZoneInfo) -> None:
         self.zone: tzinfo = getattr(event["DTSTART"].dt, "tzinfo", None) or rota_zone
@@ -99,7 +99,7 @@ class _Event:
     def starts(self, until: datetime, deadline: Deadline) -> Iterator[datetime]:
         """Yield the local start of each occurrence before `until`.
 
-        Raise TimeoutError at the deadline: nobody waits for the result any more.
+        Raise TimeoutError at the deadline, because the caller has stopped waiting then.
         """
         found = {self.start, *self._more}
         if self._rule is not None:
@@ -118,7 +118,7 @@ class _Event:
             len(rule.get(part, ())) > 1 for part in _TIMES
         ):
             raise ValueError("an event repeats more than once a day")
-        # `UNTIL` may be a day, or a time in UTC; the other times here are local.
+        # `UNTIL` may be a day, or a time in UTC; all other times of the rule are local.
         ends = [self._last(value) for value in rule.pop("UNTIL", ())]
         text = type(self._rule)(rule).to_ical().decode()
         last = min([until, *ends])

@@ -1,18 +1,21 @@
 """Call-outs: rounds of pages until somebody acknowledges, and pauses.
 
 Rules
-- A call-out is about one matter (`matters`). It is separate from the mail about the same matter.
-- Each person is paged by the pagers of the configuration, one after another, and a person without a
-  pager by mail. Everything is computed again for each page, so a change of shift applies at once.
-- A page that failed is followed by the next at once. A page whose outcome is unknown is not sent
-  again in the same round. A round in which every page failed does not count, and the next round
-  waits: an outage of the network must not use up the pages.
-- A trigger has at most one open call-out, however many incidents it opens meanwhile. The next one
-  begins ten minutes after the last: a flood of alerts pages as one alert does.
+- A call-out is about one matter (`matters`). The mail about the same matter is sent separately.
+- A person is paged by each of the pagers that the configuration names for the person, one after
+  another. A person without a pager is paged by mail. The order is computed again before each page,
+  so that a change of shift applies at once.
+- If a page failed, the next page follows at once. A page whose outcome is unknown is not sent again
+  in the same round.
+- A round in which every page failed does not count towards the number of rounds, and the next round
+  begins after a pause: an outage of the network must not use up the rounds.
+- A trigger has at most one open call-out, however many incidents it opens meanwhile. The next
+  call-out begins ten minutes after the last one ended at the earliest. A flood of alerts therefore
+  causes as many pages as one alert.
 - An acknowledgement does not cover incidents in which an account of the person is a target, or that
   are hidden from the person. Another call-out begins for these incidents.
-- An unanswered call-out can be acknowledged late. It then covers only what it covered when it
-  ended. Another call-out begins for everything newer.
+- An unanswered call-out can be acknowledged after its end. The acknowledgement then covers only the
+  incidents that the call-out covered when it ended. Another call-out begins for later incidents.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +39,7 @@ from standfast.usecases.on_call.matters import Matter, matters, uncovered
 from standfast.usecases.triggers.message_intake import Trigger
 
 _TEMPLATE = "call-out"
-_APART = timedelta(minutes=10)
+_APART = timedelta(minutes=10)  # from the end of a call-out to the beginning of the next
 _LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
 _NOT_SENT = (EffectState.FAILED, EffectState.REFUSED)
 _MOST_PAGES = 500
@@ -58,13 +61,13 @@ class Acknowledgement:
     """The result of an acknowledgement."""
 
     incident: str
-    ended: int  # call-outs that it acknowledged
-    late: int  # of these, the ones that had ended unanswered
-    earlier: CallOut | None  # the newest call-out, if it acknowledged none
+    ended: int  # number of acknowledged call-outs
+    late: int  # number of acknowledged call-outs that had ended unanswered
+    earlier: CallOut | None  # the newest call-out of the incident, if `ended` is 0
 
 
 def attend(installation: Installation, triggers: Mapping[str, Trigger]) -> Iterator[str]:
-    """Begin, continue and end all call-outs; yield a line for a log each."""
+    """Begin, continue and end all call-outs; yield a log line for each change."""
     if not installation.config.on_call.is_used:
         return
     by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
@@ -93,10 +96,8 @@ def acknowledge(
 ) -> Acknowledgement:
     """Acknowledge the call-outs about an incident, also unanswered ones.
 
-    `by` is the person that signed in.
-
-    Raise ApprovalRefused if nobody signed in, and for a person that may not see the incident or
-    has an account among its targets.
+    `by` is the name of the person that signed in. Raise ApprovalRefused if nobody signed in, if the
+    person may not see the incident, and if an account of the person is among its targets.
     """
     row = installation.ledger.incidents.get(incident_id)
     if by is None:
@@ -130,7 +131,8 @@ def unacknowledged_call_outs(
 ) -> list[tuple[CallOut, tuple[str, ...]]]:
     """Return the call-outs that an acknowledgement of an incident would end.
 
-    These are open ones, with what they cover now, and unanswered ones.
+    These are open and unanswered call-outs. Each has the names of the incidents, alerts or steps
+    that the acknowledgement would cover.
     """
     calls = installation.ledger.call_outs
     late = [(call_out, call_out.covers) for call_out in calls.unanswered(incident_id)]
@@ -179,7 +181,10 @@ def _pagers(rota: OnCallConfig, person: Person) -> list[tuple[str, int]]:
 
 
 def _pause(call_out: CallOut, pause: timedelta) -> timedelta:
-    """Return the time between the last page and the next of its round."""
+    """Return the time between the last page and the next of the same round.
+
+    `pause` is the time that the configuration sets.
+    """
     if not call_out.pages or call_out.pages[-1].state in _NOT_SENT:
         return timedelta()
     is_open = call_out.pages[-1].state is EffectState.SUBMITTING
@@ -239,7 +244,8 @@ def _is_new(installation: Installation, matter: Matter) -> bool:
     newest = installation.ledger.call_outs.newest(matter.subject)
     if newest is None or not matter.people:
         return bool(matter.people)
-    # A matter that was over needs a person again if it returns, such as a resumed incident.
+    # A matter that was over can return, for example with a resumed incident. It then needs a person
+    # again, even if the last call-out covers it.
     is_known = newest.state is not CallOutState.OVER and not uncovered(newest, matter.covers)
     if newest.state is CallOutState.OPEN or is_known:
         return False

@@ -1,15 +1,18 @@
 """Matters that need a person now, from the state of the ledger.
 
 Rules
-- There are two kinds of matters. One is the incidents that a trigger opened, with the alerts that
-  it added to stopped incidents. The other is the steps of live incidents that wait for approval,
-  grouped by trigger, or by incident if no trigger opened it or if it is quiet. Exercises have no
-  matters (decision 0045).
-- For a trigger, the people on duty are paged first, then the fallback; `page_roles` applies to the
-  people on duty. For approvals, only people that were asked for the approval are paged: an insider
-  must not be warned.
-- A page about a trigger names an incident that its person may see. A page about approvals names an
-  incident that its person was asked about.
+- A matter of the first kind is about one trigger: the incidents that it opened, and the alerts that
+  it added to stopped incidents.
+- A matter of the second kind is about steps of live incidents that wait for approval. Incidents
+  that the same trigger opened have one matter. An incident that no trigger opened, and a quiet
+  incident, has a matter of its own.
+- Exercises have no matters (decision 0045).
+- For a trigger, the people on duty are paged first, then the people of `on_call.fallback`. A person
+  on duty is paged only with one of the `page_roles` of the trigger, if it has any.
+- For approvals, only people that were asked for the approval are paged: an insider must not be
+  warned.
+- A page about a trigger names an incident that the paged person may see. A page about approvals
+  names an incident about which the paged person was asked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +35,11 @@ _TRIGGER, _APPROVALS = "trigger", "approvals"
 class Matter:
     """A subject that needs the decision or help of a person now."""
 
-    subject: str  # `trigger.NAME`, or `approvals.` and a trigger or an incident
+    subject: str  # `trigger.TRIGGER`, `approvals.TRIGGER` or `approvals.INCIDENT`
     incident: str  # the incident that pages name
-    covers: tuple[str, ...]  # incidents, alerts or steps
+    covers: tuple[str, ...]  # names of the incidents, alerts or steps of the matter
     people: tuple[Person, ...]  # in the order of paging
-    incident_by_person: Mapping[str, str] = field(default_factory=dict)  # instead of `incident`
+    incident_by_person: Mapping[str, str] = field(default_factory=dict)  # replaces `incident`
 
     def incident_of(self, person: Person) -> str:
         """Return the incident that a page to this person names."""
@@ -55,7 +58,7 @@ def matters(installation: Installation, triggers: Mapping[str, Trigger]) -> Iter
     try:
         duty = on_duty(installation.config, installation.clock())
     except ConfigurationError:
-        duty = ()  # the fallback is paged; `standfast check` reports the calendar
+        duty = ()  # the fallback is paged; `standfast check` reports the error of the calendar
     for page in pages:
         yield _trigger_matter(installation, page, triggers.get(page.trigger), duty)
     yield from _approval_matters(installation, steps, duty)
@@ -83,7 +86,7 @@ def _trigger_matter(
 def _approval_matters(
     installation: Installation, waiting: Sequence[AskedStep], duty: Sequence[str]
 ) -> Iterator[Matter]:
-    """Yield the steps that wait for approval, grouped by trigger."""
+    """Yield the matters of the steps that wait for approval."""
     steps: dict[str, list[AskedStep]] = {}
     for step in waiting:
         row = installation.ledger.incidents.get(step[0])
@@ -116,14 +119,17 @@ def _approval_matters(
 
 
 def _incident_to_name(installation: Installation, subject: str, covers: Sequence[str]) -> str:
-    """Return the newest incident that no earlier call-out covered."""
+    """Return the newest incident that the last call-out did not cover.
+
+    If it covered all of them, return the newest incident.
+    """
     newest = installation.ledger.call_outs.newest(subject)
     news = uncovered(newest, covers) if newest else covers
     return incident_of((news or covers)[-1])
 
 
 def uncovered(call_out: CallOut, covers: Sequence[str]) -> list[str]:
-    """Return the names that a call-out does not cover."""
+    """Return those of the names in `covers` that a call-out does not cover."""
     return [name for name in covers if name not in set(call_out.covers)]
 
 

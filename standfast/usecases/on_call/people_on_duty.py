@@ -10,9 +10,9 @@ _MOMENT = timedelta(microseconds=1)
 
 
 def duties(config: Config, since: datetime, until: datetime) -> list[Duty]:
-    """Return the duties of a time, in order and without gaps.
+    """Return the duties from `since` to `until`, in order and without gaps.
 
-    A time in which nobody is on duty has a duty without people. Raise ConfigurationError if the
+    While nobody is on duty, there is a duty without people. Raise ConfigurationError if the
     calendar cannot be read.
     """
     rota, zone = config.on_call, time_zone(config)
@@ -23,7 +23,7 @@ def duties(config: Config, since: datetime, until: datetime) -> list[Duty]:
 
 
 def on_duty(config: Config, at: datetime) -> tuple[str, ...]:
-    """Return the sign-in names of the people on duty, first to be paged first."""
+    """Return the sign-in names of the people on duty, in the order of paging."""
     return duties(config, at, at + _MOMENT)[0].people
 
 

@@ -1,15 +1,15 @@
 """Dead letters: alerts that could not be processed, and their retries.
 
-An alert that causes a program error, or whose playbook is invalid, must not block later alerts.
+An alert must not block later alerts, even if it causes a program error or its playbook is invalid.
 
 Rules
-- The line of the alert is kept unchanged in a separate private file next to the upload cache. Then
-  the ledger records the alert as a run of kind `alert` with the id of the line. Repeating these two
-  steps changes nothing.
+- An alert is one line of text. The line is kept unchanged in a private file next to the upload
+  cache. Then the ledger records the alert as a run of kind `alert` with the id of the line.
+  Repeating these two acts changes nothing.
 - Of an unexpected error only the class is shown, because its text may contain the line.
-- After an error that a person can correct (a playbook, an incident that does not open), the alert
-  waits in a folder of its trigger. After the correction, the alert opens its incident; then its
-  file is deleted and its run is done.
+- Some errors can be corrected by a person: an invalid playbook, or an incident that cannot be
+  opened. After such an error, the alert waits in a folder of its trigger. After the correction, the
+  alert opens its incident, its run is recorded as done, and its file is deleted.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ KIND = "alert"
 _LACKING = "its playbook cannot be opened"
 _FAILED = "failed"
 _DONE = "done"
-_SHOWN_FOR = timedelta(days=7)  # no event ends a dead letter, so it is shown for a week
+_SHOWN_FOR = timedelta(days=7)  # an alert with a program error never ends: show it for a week
 
 
 def store_dead_letter(
@@ -51,7 +51,7 @@ def store_dead_letter(
 
 
 def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
-    """Yield a trigger's waiting alerts and their files, oldest attempt first."""
+    """Yield the file and the line of each waiting alert, oldest attempt first."""
     files = _waiting_in(config, trigger).glob("*.json")
     for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         yield path, path.read_bytes()
@@ -60,7 +60,7 @@ def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
 def delete_dead_letter(
     installation: Installation, trigger: Trigger, path: Path, line: bytes, result: str
 ) -> None:
-    """Record the result of a waiting alert, and delete its file."""
+    """Record the result of a waiting alert, then delete its file."""
     summary = {"line": line_id(line), "result": result}
     run, now = _run_of(trigger, line), installation.clock()
     installation.ledger.runs.finish(run, KIND, _DONE, summary, trigger.actor, now)
@@ -86,7 +86,7 @@ def _waiting_in(config: Config, trigger: Trigger) -> Path:
 
 
 def _run_of(trigger: Trigger, line: bytes) -> str:
-    """Return the constant run id of a line, so that repeats need no search."""
+    """Return the run id of a line; a repeated line has the same id."""
     return hashlib.sha256(f"{KIND} {trigger.name} {line_id(line)}".encode()).hexdigest()[:32]
 
 

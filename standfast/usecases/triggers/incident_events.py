@@ -1,6 +1,7 @@
 """Events of incidents, sent to other systems: opened, contained, closed.
 
-Each event is sent as a request of `[requests]`: a signed webhook, or the call that opens a ticket.
+A receiver is one section of `incident_events`. Each event is sent as a request of `[requests]`,
+such as a signed webhook or the call that opens a ticket.
 
 Rules
 - Only live incidents that are not quiet are reported. An event names the incident and its playbook,
@@ -8,8 +9,8 @@ Rules
 - An event is sent at least once: a run of kind `event` is recorded before the request, and the
   event is sent again until the response has an expected status. Each attempt has the same
   idempotency key and the same parameters.
-- A failed event is sent again for a week, at first after half a minute, later after at most an
-  hour. After the week, the event is never sent, so that a new setting does not report old
+- A failed event is sent again, at first after half a minute, later after at most an hour.
+- An event that is older than a week is not sent: a new receiver must not be sent the events of old
   incidents.
 - An incident is contained when each step that locks accounts has ended and left no account open.
 - If several hosts find an event at once, the host that is first in the ledger sends it.
@@ -43,7 +44,7 @@ _LONGEST_SENDING = timedelta(minutes=6)  # after this time the sender of an atte
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentEvent:
-    """One event for one receiver, which was not sent yet."""
+    """One event that is still to be sent to one receiver."""
 
     receiver: str
     kind: EventKind
@@ -90,8 +91,8 @@ def send_event(installation: Installation, event: IncidentEvent, way: str) -> st
     """Send an event, unless another process does; return the result for a log."""
     try:
         with recorded(installation, KIND, event.receiver, way) as run:
-            # Check in this order: another sender may have finished between the two checks, and then
-            # its run is recorded.
+            # Read the attempts after `is_first`: another sender may have recorded its attempt
+            # meanwhile.
             is_ours = is_first(installation, run, KIND, event.receiver, _LONGEST_SENDING)
             attempts = _attempts(installation.ledger, event.receiver).get(event.key, [])
             if not is_ours or any(attempt.state == _SENT for attempt in attempts):
@@ -108,7 +109,7 @@ def send_event(installation: Installation, event: IncidentEvent, way: str) -> st
 
 
 def unsent_events(config: Config, ledger: Ledger, now: datetime) -> dict[str, str]:
-    """Return why the last attempt failed, for each event of the last week."""
+    """Return each event that failed in the last week, and why."""
     since = now - _GIVEN_UP_AFTER
     return {
         f"{name}: {key}": str(attempts[0].summary.get("problem", ""))
@@ -121,7 +122,7 @@ def unsent_events(config: Config, ledger: Ledger, now: datetime) -> dict[str, st
 def _attempts(ledger: Ledger, receiver: str) -> dict[str, list[RunRecord]]:
     """Return the attempts for a receiver by event, the newest first.
 
-    An attempt whose process died names no event, so it does not count as sent.
+    An attempt of a process that died names no event and is omitted: it does not count as sent.
     """
     found: dict[str, list[RunRecord]] = {}
     for run in ledger.runs.all(KIND, receiver, states=(_SENT, _FAILED)):

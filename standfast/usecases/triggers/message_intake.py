@@ -1,17 +1,17 @@
-"""Intake of trigger messages: each opens or joins one incident, once.
+"""Intake of trigger messages: each message opens or joins one incident.
 
 `standfast/console` authenticates senders, `standfast/triggers` parses messages, and `on_call_pages`
 notifies people.
 
 Rules
-- The message and the incident that it opens or joins are committed together. The committed row is
-  the queue; no slow service is called before the commit.
+- A message opens or joins its incident once. The message and the incident are committed together,
+  and no slow service is called before the commit. Runners find their work in the committed rows.
 - A trigger without signatures opens only plans: its class has no other mode.
 - A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
-- If a value is missing, the error names its key in the configuration. If the playbook does not need
-  that input, the input is omitted: an alert without details is still an alert.
-- If some alerts of a list lack a value for an input, the others are processed; the timeline and the
-  response contain the number of the lacking alerts.
+- If a required input has no value in the message, the error names the input. An input that the
+  playbook does not require is omitted then: an alert without details is still an alert.
+- A message may contain a list of alerts. If some of the alerts lack a value for an input, the other
+  alerts are processed. The timeline and the response contain the number of incomplete alerts.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ SHORTEST_TOKEN = 24  # minimum characters of a bearer token, so that it cannot b
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """The settings that all triggers share; this class opens plans only."""
+    """The settings that all triggers share; without a subclass, plans only."""
 
     name: str
     scenario: str
     inputs: Mapping[str, Expression] = field(default_factory=dict)
-    key: Expression | None = None  # the subject of a message; None: decided by the kind
-    page_roles: tuple[str, ...] = ()  # the people to notify; empty: everybody enrolled
-    per_minute: int = 60  # number of messages accepted; further ones get a Retry-After
+    key: Expression | None = None  # reads the subject of a message; None: the kind determines it
+    page_roles: tuple[str, ...] = ()  # roles of the people to page; empty means everybody enrolled
+    per_minute: int = 60  # messages accepted; further messages are answered with Retry-After
 
     @property
     def mode(self) -> Mode:
@@ -68,7 +68,7 @@ class Trigger:
 
 @dataclass(frozen=True, kw_only=True)
 class SignedTrigger(Trigger):
-    """Standard Webhooks: the only kind that may open live incidents."""
+    """A trigger with Standard Webhooks; only this kind may open live incidents."""
 
     secrets: tuple[SecretReference, ...]
     acts: bool = False
@@ -80,7 +80,10 @@ class SignedTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class AlertTrigger(Trigger):
-    """Alertmanager, authenticated by a token or a proxy's client certificate."""
+    """A trigger for Alertmanager.
+
+    The sender is authenticated by a token, or by a proxy that checks its client certificate.
+    """
 
     tokens: tuple[SecretReference, ...] = ()
     client_header: str = ""  # header that the proxy sets, in lower case
@@ -89,7 +92,7 @@ class AlertTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class EveTrigger(Trigger):
-    """Suricata: the alerts of a file that match a rule."""
+    """A trigger for Suricata: the alerts in a file that match a rule."""
 
     file: Path
     rule: EveRule
@@ -97,13 +100,13 @@ class EveTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class FormTrigger(Trigger):
-    """The form for staff, available within these networks."""
+    """The report form for staff, available from the given networks."""
 
     networks: tuple[Network, ...]
 
 
 class PlaybookNotFound(Unavailable):
-    """The playbook of a trigger cannot be opened, whatever the message."""
+    """A playbook of a trigger that cannot be opened, whatever the message."""
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
@@ -117,7 +120,10 @@ def trusted_proxies(config: Config) -> tuple[Network, ...]:
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Return why a trigger's scenario could not be opened; nothing is opened."""
+    """Return why messages of a trigger could not open its scenario.
+
+    Nothing is opened.
+    """
     try:
         playbook = library.find(config, trigger.scenario)
     except StandfastError as error:
@@ -143,12 +149,13 @@ def receive(
     message_id: str,
     key: str = "",
 ) -> Opened:
-    """Open or join the trigger's incident; a repeat returns the same incident.
+    """Open or join the incident of a message; a repeat returns the same one.
 
-    A message is a repeat if its id and the values of the inputs are equal. `key` is the subject of
-    the message if the trigger has no key; "" means its inputs. Raise UsageError if the message does
-    not fit the scenario, PlaybookNotFound if no message can open the scenario now, Unavailable if
-    no incident can be opened.
+    A message repeats an earlier message if its id and the values of its inputs are equal. A message
+    joins the open incident of the same subject. `key` is the subject if the trigger has no key; if
+    `key` is empty too, the inputs are the subject. Raise UsageError if the message does not fit the
+    scenario, PlaybookNotFound if no message can open the scenario now, and Unavailable if no
+    incident can be opened.
     """
     try:
         playbook = library.find(installation.config, trigger.scenario)
@@ -186,7 +193,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
 
 def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
-    """Return an incident's inputs as a message would state them."""
+    """Return an incident's inputs in the form in which a message states them."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
         if isinstance(value, bool):
@@ -266,7 +273,7 @@ def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:
     try:
         found = trigger.key.read(payload)
     except Missing:
-        return ""  # the kind decides
+        return ""  # the kind of trigger determines the subject
     except ValueError as error:
         raise UsageError(f"key: {error}") from None
     return found if isinstance(found, str) else "\n".join(found)
@@ -278,9 +285,10 @@ def _message(installation: Installation, trigger: Trigger, message_id: str) -> T
 
 
 def _key(installation: Installation, trigger: Trigger, text: str) -> str:
-    """Return a handle of the message's subject, which may be an account.
+    """Return the key under which messages of one subject join one incident.
 
-    The mode is part of it: a message that only plans must not join a live incident.
+    The key contains a handle of the subject, because the subject may be an account. The handle
+    covers the mode: a message that opens only plans must not join a live incident.
     """
     about = f"key {trigger.name} {trigger.mode.value} {text}"
     return f"{trigger.name}:{installation.ledger.cipher.handle(INSTALLATION, about)}"

@@ -1,18 +1,21 @@
-"""One message to people on call about incidents that triggers opened.
+"""Pages to people on call about incidents that triggers opened.
 
 A page is also sent when a trigger adds alerts to a stopped incident.
 
 Rules
-- The ledger records each page as a run of kind `page`, before the first message is sent. Any
-  `serve` finds unsent pages again, so no page is lost when a process dies. If several hosts find
-  the same page, the host that is first in the ledger sends it.
-- A trigger that opens many incidents sends one message about all of them, at most one a minute.
-- The plan is computed in parallel; the page does not wait for a directory that does not answer.
-- Alerts that wait in a stopped incident are paged first, in one message: new incidents may continue
-  to arrive without end.
+- The ledger records each page as a run of kind `page`, before the first message is sent. Every
+  `serve` looks for unsent pages, so no page is lost when a process dies. If several hosts find the
+  same page, the host that is first in the ledger sends it.
+- If a trigger opens many incidents, one page is about all of them. A trigger has at most one page a
+  minute.
+- If the incident is a plan, the page contains the number of its targets. The plan is computed in a
+  thread: the page waits `_PLAN_SECONDS` for it, and not longer for a directory that does not
+  answer.
+- Alerts that wait in a stopped incident are paged before new incidents, in a separate page: new
+  incidents may continue to arrive without end.
 - A page that reached nobody is sent again after five minutes, even if somebody may then receive it
   twice.
-- A page names no account, because others may read the mail.
+- A page names no account, because people other than the recipient may read the mail.
 """
 
 import threading
@@ -62,8 +65,8 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Letter:
-    """The content of a page, and the part that its run stores."""
+class _PageContent:
+    """The content of a page, and the summary that its run stores."""
 
     template: str
     incident: str  # the newest of its incidents
@@ -72,7 +75,7 @@ class _Letter:
 
 
 def all_pages(installation: Installation) -> list[Page]:
-    """Return what each trigger pages about, sent or not."""
+    """Return the page of each trigger, with sent and unsent subjects."""
     opened: dict[str, list[IncidentRow]] = {}
     for row in installation.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
@@ -109,19 +112,18 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
     trigger = triggers.get(page.trigger)
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
-            # Check in this order: another sender may have finished between the two checks, and then
-            # its page is recorded.
+            # Read the pages after `is_first`: another sender may have recorded its page meanwhile.
             is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_SENDING)
             unsent = _without_sent(page, installation.ledger.runs.all(KIND, page.trigger))
             if unsent is None or not is_ours:
                 run.ends(LEFT, {})
                 return "another host sends the page, or has sent it"
-            letter = (
-                _waiting_letter(installation, unsent)
+            content = (
+                _waiting_content(installation, unsent)
                 if unsent.waiting
-                else _opened_letter(installation, unsent)
+                else _opened_content(installation, unsent)
             )
-            row = installation.ledger.incidents.get(letter.incident)
+            row = installation.ledger.incidents.get(content.incident)
             roles = trigger.page_roles if trigger else ()
             people = [
                 person
@@ -129,10 +131,10 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
                 if is_visible(row, person)
             ]
             counts, problem = notify_each(
-                installation, letter.template, letter.values, people, run.token
+                installation, content.template, content.values, people, run.token
             )
             summary: dict[str, Json] = {
-                **letter.summary,
+                **content.summary,
                 "people": len(people),
                 **{outcome.value: count for outcome, count in sorted(counts.items())},
                 **({"problem": problem} if problem else {}),
@@ -141,14 +143,15 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
     except UnderWay:
         return "another process is sending the page"
     reached = counted(counts[EffectState.DONE], "person was", "people were")
-    subject = f"alerts that wait in {letter.incident}" if unsent.waiting else letter.incident
+    subject = f"alerts that wait in {content.incident}" if unsent.waiting else content.incident
     return f"{reached} notified of {subject}" + (f"; {problem}" if problem else "")
 
 
 def notification_obstacle(ledger: Ledger, adapters: Adapters, trigger: Trigger) -> str:
-    """Return what prevents pages from reaching anybody, or "".
+    """Return why the pages of a trigger cannot reach anybody, or "".
 
-    Only known causes are checked. `adapters` is used to look up a sender, without a connection.
+    The causes are: nobody is enrolled for the pages, no sender is configured, or the last page
+    failed. `adapters` is used to look up a sender, without a connection.
     """
     if not ledger.people.all(trigger.page_roles):
         group = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
@@ -167,7 +170,7 @@ def _has_failed(runs: Sequence[RunRecord]) -> bool:
 
 
 def _without_sent(page: Page, runs: Sequence[RunRecord]) -> Page | None:
-    """Return the unsent part of a page: waiting alerts first, separately."""
+    """Return the unsent part of a page; waiting alerts come before incidents."""
     sent: set[Json] = set()
     for run in runs:
         if run.state == NOTIFIED:
@@ -183,9 +186,9 @@ def _name(alert: IgnoredTrigger) -> str:
     return f"{alert.incident} since {alert.stop}"
 
 
-def _opened_letter(installation: Installation, page: Page) -> _Letter:
+def _opened_content(installation: Installation, page: Page) -> _PageContent:
     plan = _plan(installation, page.incidents[-1])
-    return _Letter(
+    return _PageContent(
         template=_OPENED,
         incident=page.incidents[-1].id,
         values=_values(installation, page.trigger, page.incidents, plan),
@@ -196,9 +199,9 @@ def _opened_letter(installation: Installation, page: Page) -> _Letter:
     )
 
 
-def _waiting_letter(installation: Installation, page: Page) -> _Letter:
+def _waiting_content(installation: Installation, page: Page) -> _PageContent:
     newest = page.waiting[-1]
-    return _Letter(
+    return _PageContent(
         template=_WAITS,
         incident=newest.incident,
         values={
@@ -214,7 +217,7 @@ def _waiting_letter(installation: Installation, page: Page) -> _Letter:
 
 
 def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | None:
-    """Return the plan if it is ready in time, else None."""
+    """Return the plan of an incident if it is ready in time, else None."""
     if incident.mode is not Mode.PLAN:
         return None
     made: list[PlanReport] = []

@@ -1,13 +1,13 @@
 """Promotion of a plan to a live incident, exactly as it was shown.
 
 Rules
-- A plan is identified by the digest of the playbook, as it would run now, and of its inputs. After
-  a trigger added accounts or the playbook's file was edited, the plan is another one, which nobody
-  has seen.
-- A changed plan is promoted only with its current digest, even after somebody closed the plan. An
-  unchanged plan needs no digest.
-- Accounts that join during a promotion are not lost: the plan then stays open with them.
-- Repeating a promotion returns the incident of the first one.
+- A plan is identified by the digest of its inputs and of the playbook as it would run now. If a
+  trigger adds accounts, or if the playbook's file is edited, the digest changes: nobody has seen
+  this plan.
+- A changed plan is promoted only if the person gives its current digest, even after somebody closed
+  the plan. An unchanged plan needs no digest.
+- If accounts join the plan during its promotion, the plan stays open and keeps these accounts.
+- A repeated promotion returns the incident of the first promotion.
 """
 
 from collections.abc import Mapping
@@ -32,18 +32,18 @@ class PlanShown:
     incident: str
     digest: str
     joined: int  # the number of later messages that added accounts
-    given: Mapping[str, int]  # by input: the number of accounts, or 1
+    given: Mapping[str, int]  # by input: the number of items in a list, or 1
     scenario: str
     playbook: str  # text of the playbook
     is_edited: bool  # True if the playbook's file has changed since the plan was made
 
 
 class PlanChanged(Refused):
-    """A plan that differs, or may differ, from the one that the person saw."""
+    """A plan that differs, or may differ, from the plan that the person saw."""
 
 
 def shown(installation: Installation, plan_id: str) -> PlanShown:
-    """Return the data of a plan; raise UsageError for another mode."""
+    """Return the data of a plan; raise UsageError if the incident is no plan."""
     return _shown(installation, _plan(installation, plan_id))
 
 
@@ -52,9 +52,9 @@ def carry_out(
 ) -> Opened:
     """Open a plan live, with the same inputs and facts, and close the plan.
 
-    `as_shown` is the digest that the person has read, or a prefix. Raise PlanChanged for another
-    digest, or without one for a plan that was extended or edited; raise UsageError for an incident
-    that is not a plan.
+    `as_shown` is the digest that the person has read, or its first characters. Raise PlanChanged if
+    the digest differs. Raise PlanChanged also without a digest, if accounts were added to the plan
+    or its playbook was edited. Raise UsageError for an incident that is not a plan.
     """
     plan = _plan(installation, plan_id)
     planned = _digest(
@@ -101,7 +101,7 @@ def _close(installation: Installation, plan: IncidentRow) -> None:
     try:
         close(installation, plan.id, joined=plan.joined)
     except UsageError:
-        # A concurrent promotion closed it first: that is the wanted state.
+        # If a concurrent promotion closed the plan first, the plan is in the wanted state.
         if _plan(installation, plan.id).is_open:
             raise
 
@@ -138,7 +138,7 @@ def _digest(plan: IncidentRow, playbook: str) -> str:
 def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> None:
     """State the facts of the plan again, because legal clocks start with them.
 
-    Facts that were stated about the live incident meanwhile are not replaced.
+    A fact that was stated about the live incident meanwhile is not replaced.
     """
     stated, facts = installation.ledger.facts.of_incident(plan_id), installation.ledger.facts
     known = {(fact.kind, fact.name) for fact in facts.of_incident(incident_id)}

@@ -1,15 +1,16 @@
-"""Position in Suricata's event file: each line is read once.
+"""Reader of Suricata's event file, and its position in the file.
 
-A line is read once even after rotations, truncations and restarts. `standfast/triggers/suricata.py`
-parses a line; the ledger stores the id of each line, so that it counts once.
+Each line is processed once, also after rotations, truncations and restarts.
+`standfast/triggers/suricata.py` parses a line.
 
 Rules
-- The position is stored after the lines before it were processed. After a crash some lines are read
-  again, and the ledger ignores them; none is skipped.
-- A renamed file is read to its end before its successor. Files that were created in between, while
-  no process read, are read in their order. A file that was compressed meanwhile cannot be read; the
-  log has a warning.
-- An incomplete last line is read later. A line longer than a megabyte is not an event.
+- The position is stored after the lines before it were processed. After a crash, lines behind the
+  stored position are read again. The ledger stores the id of each line and ignores the repetition.
+- After a rotation, the renamed file is read to its end before the new file. If the file was rotated
+  several times while no process read it, all files are read in the order of their modification. A
+  compressed file is not read. If the position was in this file, the log has a warning.
+- An incomplete last line is read when it is complete. A line longer than a megabyte is not an
+  event.
 - The first read starts at the end of the file: earlier events are not new alerts.
 """
 
@@ -40,7 +41,7 @@ class FilePosition:
     offset: int
     head: str  # digest of the first bytes, because names change and inodes are reused
     head_bytes: int
-    since: float  # the time of the position; until the first read, only this time selects files
+    since: float  # the time of the position; at offset 0 it selects the files to read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +59,20 @@ class Batch:
 
 
 class SuricataTail:
-    """One file as `follower` reads it; its position is stored in `kept_in`."""
+    """A reader of one event file, with a stored position."""
 
     def __init__(self, file: Path, kept_in: Path, follower: str) -> None:
+        """Read the position that `follower` has stored in the folder `kept_in`."""
         self._file = file
         name = hashlib.sha256(f"{follower} {file}".encode()).hexdigest()[:16]
-        self._note = kept_in / f"eve-{name}.json"
-        self._spot = self._read_note()
+        self._position_file = kept_in / f"eve-{name}.json"
+        self._spot = self._read_position()
 
     def read(self, most_bytes: int = _READ_BYTES) -> Batch | None:
-        """Return the next lines, or None; call `keep` after their processing."""
+        """Return the next lines, or None if there are none.
+
+        The caller processes the lines, and then calls `keep`.
+        """
         if self._spot is None:
             return self._first()
         for path, offset in self._files(self._spot):
@@ -82,9 +87,9 @@ class SuricataTail:
         return None
 
     def keep(self, batch: Batch) -> None:
-        """Store that everything before the end of this batch was processed."""
+        """Store the end of this batch as the position: its lines were processed."""
         self._spot = batch.spot
-        draft = self._note.with_suffix(".draft")
+        draft = self._position_file.with_suffix(".draft")
         text = json.dumps(
             {
                 "file": str(self._file),
@@ -95,12 +100,12 @@ class SuricataTail:
             }
         )
         try:
-            self._note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._position_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with draft.open("w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self._note)
+            draft.replace(self._position_file)
         except OSError as error:
             raise ConfigurationError(
                 f"position in {self._file.name}: cannot be written to {self._note.parent}: "
@@ -108,7 +113,7 @@ class SuricataTail:
             ) from None
 
     def _first(self) -> Batch:
-        """Start at the end of an existing file, or at the start of a later one."""
+        """Return an empty batch with the position at the end of the file."""
         try:
             with self._file.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -120,7 +125,7 @@ class SuricataTail:
         return Batch(lines=(), ends=(), spot=spot)
 
     def _files(self, spot: FilePosition) -> list[tuple[Path, int]]:
-        """Return the files from the last read one to the newest, with offsets."""
+        """Return the files to read, oldest first, each with its offset."""
         if not self._file.exists():
             return []
         if spot.offset and _is_at(self._file, spot):
@@ -142,9 +147,9 @@ class SuricataTail:
         newer = [*moved[1:], self._file]
         return [(moved[0], spot.offset), *((path, 0) for path in newer)]
 
-    def _read_note(self) -> FilePosition | None:
+    def _read_position(self) -> FilePosition | None:
         try:
-            found = json.loads(self._note.read_bytes())
+            found = json.loads(self._position_file.read_bytes())
             return FilePosition(
                 offset=int(found["offset"]),
                 head=str(found["head"]),
@@ -181,7 +186,7 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
 
 
 def _is_at(path: Path, spot: FilePosition) -> bool:
-    """Return whether the path is the file of that position, and not shorter."""
+    """Return whether the path is the file of the position and contains it."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
