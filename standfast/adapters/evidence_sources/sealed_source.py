@@ -137,7 +137,7 @@ class SealedSource(EvidenceSource):
 
     def describe(self) -> str:
         """Return the scope of the collection and the destination of the copy."""
-        then = f"; then copy it to {self._elsewhere.where}" if self._copy_destination else ""
+        then = f"; then copy it to {self._copy_destination.where}" if self._copy_destination else ""
         return f"{self._scope()}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:

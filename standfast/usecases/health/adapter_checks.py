@@ -2,15 +2,15 @@
 
 Rules
 - A directory is queried for an account that does not exist: any response shows that it works. If it
-  reports the permissions of the credential, missing permissions are named.
+  reports the permissions of its credential, the check names the missing permissions.
 - The check connects to a sender and disconnects; it submits no message.
 - The time stamp authority stamps a random value, and its response is verified.
-- If a playbook of the organisation cannot run, that is a failure. If a shipped playbook cannot run,
-  that is a warning, because an installation need not have everything that each of them names.
+- A playbook of the organisation that cannot run is a failure. A shipped playbook that cannot run is
+  a warning, because an installation does not need everything that the shipped playbooks name.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
@@ -29,15 +29,7 @@ from standfast.suggestions import known_names_hint
 from standfast.usecases.evidence.bucket_copies import second_location, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
-from standfast.usecases.health.check_results import (
-    Check,
-    CheckFunction,
-    CheckInputs,
-    fail,
-    lacking,
-    ok,
-    warn,
-)
+from standfast.usecases.health.check_results import Check, CheckInputs, fail, lacking, ok, warn
 from standfast.usecases.notices.staged_sending import describe_ineffective_entries
 from standfast.usecases.playbooks import library
 
@@ -297,7 +289,7 @@ def _stamps(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _source(inputs: CheckInputs, name: str) -> Iterator[Check]:
-    found = f"{name}: {inputs.outside.source(name).describe()}"
+    found = f"{name}: {inputs.adapters.source(name).describe()}"
     settings = inputs.config.evidence[name]
     paths = settings.paths if isinstance(settings, FilesEvidenceConfig) else ()
     if all(path.exists() for path in paths):
@@ -382,19 +374,19 @@ def _playbooks(inputs: CheckInputs) -> Iterator[Check]:
 def _each(
     part: str, names: Iterable[str], look: Callable[[str], Iterator[Check]]
 ) -> Iterator[Check]:
-    """Check each name; a failure stops none of the others."""
+    """Check each name; a failure does not stop the checks of other names."""
     for name in names:
         try:
             yield from look(name)
         except Unavailable as error:
-            # The service may be down or its address wrong; this check cannot distinguish them.
+            # The service may be down, or its address may be wrong; the error does not show which.
             what_to_do = f"check that [{part}.{name}] is correct, running, and reachable from here"
             yield fail(part, f"{name}: {error}", what_to_do)
         except StandfastError as error:
             yield fail(part, f"{name}: {error}")
 
 
-CHECKS: Mapping[str, CheckFunction] = {
+CHECKS = {
     "accounts": _accounts,
     "senders": _senders,
     "audiences": _audiences,

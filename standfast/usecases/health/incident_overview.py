@@ -20,7 +20,7 @@ from typing import Any
 
 from standfast.config import Config, load
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
-from standfast.deadlines.legal_clocks import StatusSummary, clocks
+from standfast.deadlines.legal_clocks import ClockState, clocks
 from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.ledger.status_overview import (
@@ -148,14 +148,14 @@ def count_clocks(
     except ConfigurationError:
         return None
     found = clocks(known, Facts(map(_fact, facts)), reached, now)
-    running = [clock for clock in found if clock.state is StatusSummary.RUNNING]
+    running = [clock for clock in found if clock.state is ClockState.RUNNING]
     ends = [
         clock.due.strict
         for clock in running
         if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
     ]
     return ClockSummary(
-        missed=sum(clock.state is StatusSummary.MISSED for clock in found),
+        missed=sum(clock.state is ClockState.MISSED for clock in found),
         due_now=sum(clock.due is None for clock in running),
         running=len(ends),
         next_due=min(ends, default=None),

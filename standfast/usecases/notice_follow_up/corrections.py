@@ -28,7 +28,7 @@ from standfast.records import DeliveryState, EffectState, Json, Mode
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.additional_steps import CORRECTS
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.incidents.blast_radius import NOBODY
+from standfast.usecases.incidents.blast_radius import NO_LOCKS
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.step_expansion import add_required_approvals
 from standfast.usecases.notices.correction_history import correction_audience, valid_corrections
@@ -100,7 +100,7 @@ def correct(
             ),
             adapters,
             is_signed=incident.is_signed and requested_by == incident.opened_by,
-            locked_today=NOBODY,
+            locked_today=NO_LOCKS,
         )
         now = installation.clock()
         actor = requested_by or installation.actor

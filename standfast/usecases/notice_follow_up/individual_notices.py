@@ -35,7 +35,7 @@ from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.records import Json, StepState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
-from standfast.usecases.incidents.blast_radius import NOBODY
+from standfast.usecases.incidents.blast_radius import NO_LOCKS
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.notice_effects import render_step_notice
 from standfast.usecases.incidents.step_expansion import add_required_approvals
@@ -242,7 +242,7 @@ def _expansion(
         ),
         adapters,
         is_signed=incident.is_signed and by == incident.opened_by,
-        locked_today=NOBODY,
+        locked_today=NO_LOCKS,
     )
 
 

@@ -1,12 +1,15 @@
 """Recovery of the objects of a bucket, with its events and its record.
 
+An act adds one version to an object of the bucket (`object_recovery`).
+
 Rules
-- The record of a bucket is written after the restore, before anything in the bucket changes. It
-  stays in its private folder until a person deletes it, because an undo needs it.
-- The bucket is listed before the first act. An object that appeared after a plan without data is
-  not covered.
-- After the last act, the bucket is listed again. If another program has changed an object since its
-  act, the recovery fails, and everything is taken back.
+- The record of a bucket is a file with its objects and the added versions (`version_record`). It is
+  written after the restore, before anything in the bucket changes. It stays in its private folder
+  until a person deletes it, because an undo needs it.
+- The bucket is listed before the first act. If the plan showed no data, and the listing contains an
+  object that the recovery would cover, the recovery is refused.
+- After the last act, the bucket is listed again. If another program has changed an object during
+  the recovery, the recovery fails, and all added versions are removed.
 """
 
 import os
@@ -54,7 +57,10 @@ def record_objects(
     repository: Repository,
     point: RecoveryPoint,
 ) -> None:
-    """Write the objects of a recovery point into the bucket's record."""
+    """Write the objects of a recovery point into the bucket's record.
+
+    Versions that an earlier try added are removed first.
+    """
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
     with _opened(bucket, "recording") as record:
@@ -111,7 +117,7 @@ def replace_objects(
 def _observer(
     journal: RecoveryJournal, bucket: PlannedBucket, record: VersionRecord
 ) -> Callable[[], None]:
-    """Return a function that ends a stopped recovery and records progress."""
+    """Return a function that records progress and ends a stopped recovery."""
     recorded_at = time.monotonic()
 
     def observe() -> None:
@@ -130,7 +136,10 @@ def _observer(
 def take_bucket_back(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
-    """Remove all versions that a failed or interrupted try added; repeatable."""
+    """Remove all versions that a failed or interrupted try added.
+
+    The call may be repeated.
+    """
     if not bucket.record_file.exists():
         return
     with _opened(bucket, "returning") as record:
@@ -147,10 +156,11 @@ def take_bucket_back(
 def return_objects(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
-    """Remove the versions that the recovery added; the undo, repeatable.
+    """Remove the versions that the recovery added, to undo it.
 
-    Raise StandfastError at the end if another program has changed objects since the recovery, or if
-    objects are hidden by markers of unknown origin: these keep their present state.
+    The call may be repeated. An object keeps its present state if another program has changed it
+    since the recovery, or if a delete marker of unknown origin hides it. If there are such objects,
+    raise StandfastError after all other versions were removed.
     """
     replaced = journal.find_replaced(bucket.source)
     if replaced is None or not bucket.record_file.exists():
@@ -194,7 +204,7 @@ def return_objects(
 
 @contextmanager
 def _opened(bucket: PlannedBucket, action: str) -> Iterator[VersionRecord]:
-    """Open the record; refuse a folder that another user may write to."""
+    """Open the record; raise Refused if its folder is not private."""
     with translated_errors(f"{action} objects of {bucket.name}"):
         folder = bucket.record_folder
         found = folder.lstat()

@@ -1,9 +1,9 @@
 """Load of a recovery's dumps into their production servers.
 
 Rules
-- A loaded database is not loaded again by a repeated try, unless the return of its
-  earlier content was begun.
-- If the load of one database fails, all databases of the set get their earlier content back.
+- A repeated try does not load a database again that is already loaded, unless the return of its
+  previous content was begun.
+- If the load of one database fails, all databases of the set get their previous content back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -75,7 +75,10 @@ class _LivePostgresql:
 def live_databases(
     installation: Installation, set_name: str, plan: SetPlan
 ) -> Iterator[LiveDatabases]:
-    """Open the servers of a plan; name the first of each kind for probes."""
+    """Open the servers of a plan, for the checks of its services.
+
+    The environment variables for commands contain the first server of each kind.
+    """
     servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
     with translated_errors("reading the loaded databases"), ExitStack() as stack:
@@ -117,9 +120,9 @@ def load_databases(
     journal: RecoveryJournal,
     observe: Callable[[], None],
 ) -> int:
-    """Load every database of a plan; return the bytes that were loaded now.
+    """Load the databases of a plan that are not loaded; return the bytes.
 
-    `observe` is called before each piece, and may raise to end the load.
+    `observe` is called before each piece of a dump; an error that it raises ends the load.
     """
     if not plan.databases:
         return 0
@@ -134,7 +137,7 @@ def load_databases(
 def give_databases_back(
     installation: Installation, plan: SetPlan, journal: RecoveryJournal
 ) -> None:
-    """Restore the names of the previous databases after a failed try."""
+    """Put the previous databases back under their names after a failed try."""
     for database in reversed(plan.databases):
         name = database.replacement.database
         if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
@@ -145,7 +148,7 @@ def give_databases_back(
 
 
 def return_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
-    """Put the previous databases back, and keep the restored ones."""
+    """Put the previous databases back; keep the restored databases renamed."""
     for database in reversed(plan.databases):
         name, withdrawn = database.replacement.database, database.replacement.withdrawn
         journal.write(RETURNING, source=database.source, database=name)

@@ -1,6 +1,7 @@
-"""Server of a recovered database, and the names that one incident uses.
+"""Server of a recovered database, and the names of its copies.
 
-`postgresql_recovery.py` and `mariadb_recovery.py` replace the database.
+The names contain the id of the incident. `postgresql_recovery.py` and `mariadb_recovery.py` replace
+the database.
 """
 
 import tempfile
@@ -29,7 +30,10 @@ class NamedDatabases(Protocol):
 
 @contextmanager
 def open_server(installation: Installation, into: str, set_name: str) -> Iterator[Target]:
-    """Open the server of a recovery target; UsageError for a single database."""
+    """Open the server of a recovery target.
+
+    Raise UsageError if the target names a single database of a server.
+    """
     address = find_address(installation, into, set_name)
     if address.database is not None:
         raise UsageError(f"{into}: it names one database. Use an address without a database.")
@@ -40,16 +44,16 @@ def open_server(installation: Installation, into: str, set_name: str) -> Iterato
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseReplacement:
-    """A database on a server, and the names that one incident uses."""
+    """A database on a server, and the names of its copies in one incident."""
 
     database: str
     incident: str
-    database_id: str  # of the existing database in the plan; "" if there was none
+    database_id: str  # the id of the database that the plan found; "" if it found none
     has_data: bool
 
     @property
     def existed(self) -> bool:
-        """Return whether the plan found a database, perhaps an empty one."""
+        """Return whether the plan found a database, even if it was empty."""
         return self.database_id != ""
 
     @property
@@ -64,11 +68,11 @@ class DatabaseReplacement:
 
     @property
     def names_aside(self) -> tuple[str, ...]:
-        """The names of databases that keep data of this incident."""
+        """The names under which copies of this incident may exist."""
         return (self.set_aside, self.withdrawn, self._name("incomplete_1"))
 
     def obstacle(self, server: NamedDatabases) -> str:
-        """Return which needed name is in use, or ""."""
+        """Return an error text if a needed name is in use, else ""."""
         for name in (self.set_aside, self.withdrawn):
             if server.database_id(name):
                 return f"database {name}: it exists, and the recovery needs this name. Rename it."

@@ -1,18 +1,21 @@
 """Replacement of a MariaDB database in a recovery, and its reversal.
 
 Rules
-- A dump is loaded under the name of an incomplete database, on which no account has rights. The
-  existing database serves until the load is complete.
-- MariaDB cannot rename a database, so its content is moved. Each move is recorded before and after
-  it, with the content, sealed under the key of the incident. A recovery does not read its state
-  from a database, because the users of the database could change that state.
-- A try that was interrupted is reversed before the next one: the previous content gets its name
-  back, and the content that was loaded is kept under the name of an incomplete database.
-- Only the content that the plan showed is set aside, recognised by the names of its parts.
-- If another program creates a table under the name meanwhile, the table is kept in an incomplete
-  database. It cannot prevent the return of the previous content.
-- No database is dropped, except one that the recovery created, as long as it is empty and its
-  character set is unchanged. So an undo leaves no database under a name that was free before.
+- A dump is loaded into an incomplete database: a database with another name, on which no account
+  has rights. The existing database stays in use until the load is complete.
+- MariaDB cannot rename a database. Therefore its content is moved: its tables and stored code. The
+  journal records each move before and after it, with the names of the content, sealed under the key
+  of the incident.
+- The state of a recovery is read from the journal and not from a database, because the users of a
+  database could change a state in it.
+- An interrupted try is reversed before the next try: the previous content gets its name back, and
+  the loaded content is kept in an incomplete database.
+- Content is set aside only if it is the content that the plan showed, recognised by the names of
+  its parts.
+- If another program creates a table in the database during the recovery, the return of the previous
+  content moves that table to an incomplete database.
+- Only a database that the recovery created is dropped, if it is empty and its character set is
+  unchanged. An undo therefore leaves no database under a name that was free before.
 """
 
 import base64
@@ -35,7 +38,7 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 
 _CONTEXT = "database move"
-_PREVIOUS, _LOADED = "previous", "loaded"  # the content that a move concerns
+_PREVIOUS, _LOADED = "previous", "loaded"  # kinds of moved content: from before, from the dump
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class MariadbRecovery:
         return self.replacement.database
 
     def is_away(self) -> bool:
-        """Return whether a failed try left the database under another name."""
+        """Return whether a failed try left the previous content renamed."""
         moves = self.journal.moves(self.source, self._name)
         is_interrupted = bool(moves) and moves[-1].action == MOVING
         return is_interrupted or self._place(_PREVIOUS) != self._name
@@ -60,7 +63,7 @@ class MariadbRecovery:
     def load(self, stream: Stream) -> int:
         """Replace the database with a dump; return the bytes that were loaded.
 
-        Raise Refused if the database changed since the plan.
+        Raise Refused if the database has changed since it was planned.
         """
         aside = self.replacement.set_aside if self.replacement.has_data else None
         with translated_errors(f"loading database {self._name}"):
@@ -82,13 +85,14 @@ class MariadbRecovery:
         return size
 
     def undo(self) -> None:
-        """Move the previous content back to its name; keep the restored one."""
+        """Move the previous content back to its name; keep the restored content."""
         self.bring_back(self.replacement.withdrawn)
 
     def bring_back(self, withdrawn: str = "") -> None:
         """Move the previous content back to its name after a failed try.
 
-        The content that has the name then is kept as `withdrawn`, or as an incomplete database.
+        Content that has this name now is moved to the database `withdrawn` if this name is given
+        and free, else to an incomplete database.
         """
         with translated_errors(f"returning database {self._name}"):
             self._finish()
@@ -139,7 +143,7 @@ class MariadbRecovery:
         self._write(MOVED, moved=moved, old=old, new=new)
 
     def _drop_created(self) -> None:
-        """Drop the database if its last load created it, and nothing is in it."""
+        """Drop the database if it is empty and the last move created it."""
         for event in reversed(self.journal.moves(self.source, self._name)):
             if (event.action, event.detail["new"]) == (MOVING, self._name):
                 if event.detail.get("creates"):
@@ -155,7 +159,7 @@ class MariadbRecovery:
             self._carry_out(str(detail["moved"]), str(detail["old"]), str(detail["new"]), content)
 
     def _place(self, moved: str) -> str:
-        """Return the name that a content has now."""
+        """Return the database that contains the content of a kind now; "" if none."""
         place = self._name if moved == _PREVIOUS else ""
         for event in self.journal.moves(self.source, self._name):
             if event.action == MOVED and event.detail["moved"] == moved:
@@ -163,7 +167,7 @@ class MariadbRecovery:
         return place
 
     def _recorded(self, moved: str) -> DatabaseContent:
-        """Return the content that the newest move of its kind recorded."""
+        """Return the content that the newest move of this kind recorded."""
         found = [
             event.detail
             for event in self.journal.moves(self.source, self._name)

@@ -1,10 +1,13 @@
-"""Reconciliation list of a recovery: entries on paper, and their owners.
+"""Paper list of a recovery: items to enter into the recovered service.
+
+During an outage, people write on paper. Each item has an owner, who enters it after the recovery.
 
     add_items(installation, incident_id, Path("paper.csv"), by="dana")
     enter_item(installation, incident_id, 3, by="kim")
 
 Rules
-- A further list adds items, and the numbers continue. An item is never removed and is entered once.
+- A further list adds items, and the numbers continue. An item is never removed. The first report
+  that an item was entered counts.
 - Items and owners are sealed under the key of the incident, because they may name people. Events
   contain only the number of an item.
 """
@@ -85,7 +88,7 @@ def add_items(
 def enter_item(
     installation: Installation, incident_id: str, number: int, *, by: str | None = None
 ) -> PaperItem:
-    """Record that an item was entered; keep an earlier record."""
+    """Record that an item was entered, unless that is recorded already."""
     _refuse_closed(installation, incident_id)
     items = paper_items(installation, incident_id)
     if not 1 <= number <= len(items):
@@ -113,7 +116,7 @@ def _refuse_closed(installation: Installation, incident_id: str) -> None:
 
 
 def _read(file: Path) -> list[list[str]]:
-    """Read owner and item of each row; messages name the row only."""
+    """Read owner and item of each row; an error names only the row's number."""
     try:
         content = io.BytesIO(file.read_bytes())
         header, *rows = [[field.strip() for field in row] for row in CsvRows(content)] or [[]]

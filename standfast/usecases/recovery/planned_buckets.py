@@ -1,4 +1,4 @@
-"""Buckets of a recovery: restored objects, and present ones."""
+"""Planned buckets of a recovery, with counts of their objects."""
 
 import tempfile
 from collections.abc import Iterator
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBucket:
-    """One source, its bucket, and the objects in the bucket."""
+    """One source, the bucket of its objects, and the counts of the objects."""
 
     source: str
     bucket: str
     prefix: str
     endpoint_url: str | None
-    replacement: Replacement  # its path is unused; its staging folder has the restored files
-    hides_others: bool
+    replacement: Replacement  # only for names: the staging folder of the restored files
+    hides_others: bool  # a delete marker hides each object that the recovery point lacks
     counts: ObjectCounts
 
     @property
@@ -48,7 +48,7 @@ class PlannedBucket:
 
     @property
     def covered(self) -> int:
-        """The number of present objects that get a version above them."""
+        """The number of present objects that a new version covers."""
         return self.counts.replaced + (self.counts.others if self.hides_others else 0)
 
     @property
@@ -64,7 +64,7 @@ class PlannedBucket:
 
     @property
     def place(self) -> str:
-        """The target and the acts in words."""
+        """The bucket and the planned changes in words."""
         counts = self.counts
         fate = "hidden" if self.hides_others else "kept"
         return (
@@ -75,7 +75,7 @@ class PlannedBucket:
 
     @property
     def later_name(self) -> str:
-        """The previous data after it is covered."""
+        """The previous data in words, after the recovery."""
         return f"earlier versions of {counted(self.covered, 'object')}"
 
     @property
@@ -131,9 +131,10 @@ def plan_bucket(
     repository: Repository,
     point: RecoveryPoint,
 ) -> PlannedBucket:
-    """Count the objects of a source, and those in its bucket; change nothing.
+    """Count the objects of a source and of its bucket; change nothing.
 
-    Raise Refused for a bucket whose objects cannot be recovered and returned.
+    Raise Refused if the objects of the bucket cannot be recovered, or if an undo could not return
+    them.
     """
     settings = _target_settings(installation, set_name, source)
     _refuse_own_buckets(installation, settings)
@@ -206,7 +207,7 @@ def restored_objects(
     point: RecoveryPoint,
     prefix: str,
 ) -> Iterator[RestoredObject]:
-    """Yield the objects of a source, with their keys below a prefix."""
+    """Yield the objects of a source, with their keys below `prefix`."""
     source_prefix = next(
         config.prefix
         for config in _set(installation, set_name).sources
@@ -244,7 +245,7 @@ def _target_settings(
 
 
 def _refuse_own_buckets(installation: Installation, settings: RecoveryBucketConfig) -> None:
-    """Refuse buckets of backups and evidence, and overlapping targets."""
+    """Refuse a bucket of backups or evidence, and overlapping targets."""
     config = installation.config
     stores = [config.backup.s3, config.custody.s3]
     stores += [copy.s3 for copy in config.backup.copies.values()]

@@ -1,4 +1,4 @@
-"""Databases of a recovery: dumps of a point, and existing databases."""
+"""Planned databases of a recovery: dumps, and the databases they replace."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from standfast.usecases.recovery.recovery_journal import RecoveryJournal
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedDatabase:
-    """One dump, its server, and the existing database."""
+    """One dump, its server, and the existing database that it replaces."""
 
     source: str
     into: str  # the server, as the configuration names it
@@ -84,8 +84,8 @@ def plan_databases(
 ) -> Iterator[PlannedDatabase]:
     """Yield the databases of a source; change nothing.
 
-    Raise UsageError for a point without a dump of the source, Refused for a database that cannot
-    be replaced.
+    Raise UsageError if the point contains no dump of the source, and Refused for a database that
+    cannot be replaced.
     """
     with (
         open_server(installation, into, point.set_name) as server,
@@ -148,7 +148,7 @@ def _on_mariadb(
     recovery = MariadbRecovery(
         server=server, journal=journal, source=source, replacement=replacement
     )
-    if recovery.is_away():  # a failed try of this incident is reversed before the next one
+    if recovery.is_away():  # a failed try of this incident is reversed before the next try
         size_bytes = max(size_bytes, server.size_bytes(replacement.set_aside))
         replacement = replace(replacement, database_id="", has_data=True)
     elif reason := replacement.obstacle(server):

@@ -1,13 +1,14 @@
 """Replacement of a PostgreSQL database in a recovery, and its reversal.
 
 Rules
-- A dump restores the settings of a database only if the new database has the original name. So the
-  existing database is set aside first. The existing database gets its name back if the load or a
-  check fails.
-- A database is recognised by the server's id, which a rename keeps. Only the database that the plan
-  showed is set aside, also if it was empty, so that an undo returns its owner and its settings.
-- A statement that the server refused fails the load: a table may be missing. The usual cause is a
-  role that does not exist, and the message says how to restore roles.
+- A dump restores the settings of a database only if the new database has the original name.
+  Therefore the existing database is set aside before the load. It gets its name back if the load or
+  a check fails.
+- A database is recognised by the id that the server gave it, which a rename does not change. Only
+  the database that the plan showed is set aside. It is set aside even if it is empty, so that an
+  undo returns its owner and its settings.
+- If the server refuses a statement of the dump, the load fails, because a table may be missing. The
+  usual cause is a role that does not exist; the message states how to restore roles.
 - No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
   person decides about it.
 """
@@ -46,7 +47,7 @@ class PostgresqlRecovery:
     def load(self, stream: Stream) -> int:
         """Replace the database with a dump; return the bytes that were loaded.
 
-        Raise Refused if another database has appeared since the plan.
+        Raise Refused if the database has data that the plan did not show.
         """
         last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
         if last == RETURNING:  # an earlier try could not complete the return
@@ -54,8 +55,8 @@ class PostgresqlRecovery:
         aside = self.replacement.set_aside if self.replacement.existed else None
         self._write(REPLACING, set_aside=aside)
         self._make_room(was_loading=last == LOADING)
-        # Record the load only now: before the rename, a database of this name may be somebody
-        # else's.
+        # Record LOADING after the rename: it states that a database with this name is of this
+        # recovery.
         self._write(LOADING)
         with translated_errors(f"loading database {self._name}"):
             result = self.server.restore(self._name, self._name, stream)
@@ -69,7 +70,7 @@ class PostgresqlRecovery:
         return result.bytes
 
     def bring_back(self) -> None:
-        """Restore the name of the previous database after a failed try."""
+        """Put the previous database back under its name after a failed try."""
         planned = self.replacement
         with translated_errors(f"returning database {self._name}"):
             now = self.server.database_id(self._name)
@@ -79,7 +80,7 @@ class PostgresqlRecovery:
                 self.server.rename(planned.set_aside, self._name)
 
     def undo(self) -> None:
-        """Rename the restored database away, and the previous one back."""
+        """Rename the restored database, and give the previous one its name back."""
         planned = self.replacement
         with translated_errors(f"returning database {self._name}"):
             now = self.server.database_id(self._name)

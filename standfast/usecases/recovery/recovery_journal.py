@@ -1,9 +1,9 @@
 """Journal of a recovery: events in the timeline of its incident.
 
 Rules
-- An event is written before and after each restore and each rename. The events are chained and
-  signed with the rest of the ledger.
-- A repeated try reads the events of the earlier ones, by the token of the effect.
+- An event is written before and after each restore and each rename. The events are part of the
+  audit chain.
+- A repeated try reads the events of earlier tries, which have the same effect token.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class RecoveryJournal:
     set_name: str
 
     def write(self, action: str, **detail: Json) -> None:
-        """Append an event; its detail has no personal data."""
+        """Append an event; `detail` may contain no personal data."""
         known: dict[str, Json] = {"set": self.set_name, "effect": self.effect}
         self.installation.record_event(self.incident, action, {**known, **detail})
 
@@ -51,7 +51,7 @@ class RecoveryJournal:
         return found[-1].detail if found else None
 
     def is_replaced(self, source: str) -> bool:
-        """Return whether a source is replaced, and was not returned since."""
+        """Return whether a source is replaced and was not returned afterwards."""
         found = self._events(REPLACED, RETURNED, effect=self.effect, source=source)
         return bool(found) and found[-1].action == REPLACED
 
@@ -66,7 +66,7 @@ class RecoveryJournal:
         return found[-1].action if found else None
 
     def moves(self, source: str, database: str) -> list[AuditEvent]:
-        """Return the moves of a database in this incident, also by other effects."""
+        """Return the moves of a database in this incident, by any effect."""
         return self._events(MOVING, MOVED, set=self.set_name, source=source, database=database)
 
     def _events(self, *actions: str, **detail: str) -> list[AuditEvent]:

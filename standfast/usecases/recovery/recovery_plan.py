@@ -18,7 +18,7 @@ class RecoveryPlan:
 
     sets: Mapping[str, SetPlan]
     refused: Mapping[str, str]  # by set: why it cannot be recovered
-    omitted: Mapping[str, list[str]]  # by service not recovered: its dependent services
+    omitted: Mapping[str, list[str]]  # by service that is not recovered: its dependent services
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

@@ -1,9 +1,9 @@
 """Scope of a recovery: the backup sets of the named services, in order.
 
 Rules
-- Only the named services are recovered. A service on which they depend may be intact, so it is
-  recovered only if it is named too.
-- The sets of a service come after those of the services on which it depends.
+- Only the named services are recovered. A service on which they depend may be intact. Therefore it
+  is recovered only if it is named too.
+- The sets of a service come after the sets of the services on which it depends.
 """
 
 from standfast.config import Config
@@ -32,7 +32,7 @@ def sets_in_order(config: Config, names: str) -> dict[str, list[str]]:
 
 
 def named_services(config: Config, names: str) -> list[str]:
-    """Return the named services; raise UsageError for an unknown one."""
+    """Return the named services; raise UsageError for an unknown name."""
     services = config.services
     if names.strip() == ALL:
         return list(services)
@@ -46,7 +46,10 @@ def named_services(config: Config, names: str) -> list[str]:
 
 
 def omitted_dependencies(config: Config, names: str) -> dict[str, list[str]]:
-    """Return the services that are not named, and those that depend on them."""
+    """Return each service that is needed and not named, with its dependents.
+
+    A dependent is a named service that depends on it directly.
+    """
     chosen = named_services(config, names)
     omitted: dict[str, list[str]] = {}
     for name in chosen:

@@ -1,10 +1,11 @@
 """Status of a recovery: milestones of sets, RTO and RPO of services.
 
 Rules
-- Everything is read from the effects of the incident, so every machine reports the same status.
-- A service is usable when all its recovered sets are usable. The services on which it depends must
-  be usable too, if this incident recovers them. The RTO of a service is measured only if a check of
-  this service passed.
+- The status is read from the effects of the incident, so that every machine reports the same
+  status.
+- A service is usable when all its sets are usable. If this incident recovers services on which it
+  depends, these must be usable too.
+- The RTO of a service is measured only if a check of this service passed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,7 +59,7 @@ class RecoveryStatus:
     """The recovery of all sets and services of an incident."""
 
     sets: tuple[SetStatus, ...]
-    services: tuple[ObjectiveResult, ...]  # services with all their sets recovered
+    services: tuple[ObjectiveResult, ...]  # only services whose sets are all recovered
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""

@@ -4,8 +4,8 @@ Rules
 - Every rename may be repeated: a completed rename is not done again.
 - Data is never renamed to a name that is in use. The error states that name.
 - A PostgreSQL data directory is not renamed while a server may use it.
-- A SQLite database moves with its write-ahead log and its journal: next to another database, an
-  old log would damage it.
+- A SQLite database is renamed together with its write-ahead log and its journal. If the old log
+  stayed, it would damage the new database.
 """
 
 import os
@@ -22,7 +22,7 @@ _SQLITE_PARTS = ("", "-wal", "-shm", "-journal")
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """A target, and the names next to it that one incident uses."""
+    """A target path, and the names of its copies in one incident."""
 
     path: Path
     incident: str
@@ -73,7 +73,7 @@ class Replacement:
         return directory_obstacle(path) if self.is_data_directory else ""
 
     def refuse_new_data(self, *, had_data: bool) -> None:
-        """Raise Refused if data appeared since a plan that showed none."""
+        """Raise Refused if there is data, and the plan showed none."""
         if self.has_data and not had_data:
             raise Refused(
                 f"{self.path}: data appeared there after the plan was made. Move it away, then "
@@ -83,10 +83,12 @@ class Replacement:
     def put_in_place(self, restored: Path, *, had_data: bool) -> None:
         """Set the data at the target aside, then rename `restored` to it.
 
-        `had_data` is True if the plan showed data. Raise Refused if data appeared since.
+        `had_data` is True if the plan showed data. Raise Refused if it showed none, and there is
+        data now.
         """
         if os.path.lexists(restored):
-            if not _is_same_file(restored, self.path):  # the same: an earlier try was interrupted
+            # The two names are links to one file if an earlier try was interrupted.
+            if not _is_same_file(restored, self.path):
                 self._refuse_running()
                 self._set_aside(had_data=had_data)
             _move(restored, self.path)
@@ -97,7 +99,10 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def take_back(self, restored: Path, *, had_data: bool) -> None:
-        """Reverse `put_in_place`, even if it was interrupted; repeatable."""
+        """Reverse `put_in_place`, even if it was interrupted.
+
+        The call may be repeated.
+        """
         if _is_same_file(restored, self.path):  # `put_in_place` was interrupted
             self.path.unlink()
         elif not os.path.lexists(restored) and (self._has_set_aside or not had_data):
@@ -145,7 +150,8 @@ class Replacement:
         self._move_parts([*self._parts(source, destination)])
 
     def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
-        # Rename the database file last: while it has its old name, the move is unfinished.
+        # Rename the database file after its logs: while it has its old name, the move is
+        # unfinished.
         for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)
@@ -159,14 +165,14 @@ class Replacement:
 
 
 def _move(old: Path, new: Path) -> None:
-    """Rename to a name that is not in use."""
+    """Rename a file or folder; raise Refused if the new name is in use."""
     if _is_another_file(old, new):
         raise Refused(f"{new}: it exists, and nothing is overwritten. Move it away, then retry.")
     try:
         if old.is_dir():
             old.rename(new)
             return
-        # Unlike a rename, a hard link never replaces a file of that name.
+        # A rename would replace a file with the new name; a hard link never does.
         if not os.path.lexists(new):
             new.hardlink_to(old)
         old.unlink()
@@ -181,5 +187,5 @@ def _is_another_file(path: Path, other: Path) -> bool:
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
-    """Return whether two names are hard links to one file."""
+    """Return whether two names are hard links to the same file."""
     return path.is_file() and other.exists() and path.samefile(other)

@@ -1,11 +1,11 @@
 """Plan of the recovery of one backup set: its point and its targets.
 
 Rules
-- The plan is part of the effect, so that an approval covers the point, each target, and whether a
+- The plan is part of the effect. Therefore an approval covers the point, each target, and whether a
   target has data.
-- All sources of a set are recovered: each must have a target. If a target cannot be replaced, or
-  lacks space, the set is refused before anything is restored.
-- Targets are on this machine; no other machine executes the plan.
+- All sources of a set are recovered: each source must have a target. If a target cannot be
+  replaced, or its disk lacks space, the set is refused before anything is restored.
+- Target paths are on this machine; no other machine may execute the plan.
 """
 
 import os
@@ -84,12 +84,12 @@ class SetPlan:
     point: str
     point_time: datetime
     consistent_at: datetime
-    is_complete: bool  # the backup of the point read everything
+    is_complete: bool  # True if the backup has read all sources completely
     evidence: str  # why the point was chosen
     services: tuple[str, ...]
     machine: str
     size_bytes: int  # size of the recovery point
-    targets: tuple[PlannedTarget, ...]  # paths
+    targets: tuple[PlannedTarget, ...]  # targets that are paths
     databases: tuple[PlannedDatabase, ...]
     buckets: tuple[PlannedBucket, ...]
 
@@ -100,7 +100,7 @@ class SetPlan:
 
     @property
     def staged(self) -> tuple[PlannedTarget | PlannedBucket, ...]:
-        """The targets that are restored to a folder first."""
+        """The targets that use a staging folder: paths and buckets."""
         return (*self.targets, *self.buckets)
 
     @property
@@ -110,7 +110,7 @@ class SetPlan:
 
     @property
     def replaces(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
-        """The targets with data, which is set aside."""
+        """The targets that have data, which the recovery sets aside."""
         return tuple(target for target in self.everything if target.has_data)
 
     def as_json(self) -> JsonObject:
@@ -131,7 +131,7 @@ class SetPlan:
 
     @staticmethod
     def of_effect(details: JsonObject, incident: str) -> "SetPlan | None":
-        """Return the plan; None in an exercise or for a refused set."""
+        """Return the plan of an effect; None in an exercise or for a refused set."""
         return SetPlan.from_json(details, incident) if "targets" in details else None
 
     @staticmethod
@@ -184,8 +184,8 @@ def plan_set(
     """Choose the recovery point, and read the targets; change nothing.
 
     `point` is "newest", "clean" or a time. A preview of "clean" shows the newest point, because the
-    clean point is searched later. Raise UsageError for a set without targets or without such a
-    point, Refused for a target that cannot be replaced.
+    clean point is searched later. Raise UsageError if a source has no target or if no point
+    matches, and Refused for a target that cannot be replaced.
     """
     settings = set_of(installation, set_name)
     replacements = dict(_replacements(installation, settings, set_name, incident))
@@ -274,7 +274,7 @@ def _replacements(
 
 
 def _shared_with(installation: Installation, path: Path) -> str:
-    """Return why a target overlaps with another one, or ""."""
+    """Return why a target overlaps with another target, or ""."""
     paths = [
         target.path
         for settings in installation.config.backup.sets.values()
@@ -318,7 +318,7 @@ def _time(point: str) -> datetime | None:
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:
-    """Return the point that this incident found to be clean, and the finding."""
+    """Return the clean point that this incident found, and the reason."""
     for row in reversed(installation.ledger.effects.of_incident(incident)):
         is_found = row.verb == FIND and row.state is EffectState.DONE
         if is_found and row.as_order().target == set_name:
@@ -330,7 +330,7 @@ def _clean_point(installation: Installation, incident: str, set_name: str) -> tu
 
 
 def _refuse_full_disks(replacements: Mapping[str, Replacement], sizes: Mapping[str, int]) -> None:
-    """Raise Refused if a file system lacks space for its restored sources."""
+    """Raise Refused if a disk lacks space for the sources restored to it."""
     needed: dict[int, int] = {}
     for source, replacement in replacements.items():
         folder = replacement.path.parent

@@ -1,16 +1,18 @@
 """Recovery of one backup set: restore next to the targets, check, replace.
 
 Rules
-- A call may be repeated after a crash at any point: steps that the journal and the names on disk
+- A call may be repeated after a crash at any point. Acts that the journal or the names on the disk
   show as done are not repeated.
 - Nothing is replaced if content is missing or damaged, or if a check of a service failed. The
   restored data stays next to the target for a person.
 - If a replacement fails, all targets get their previous data back, because a failed effect has no
-  undo. The restored data is then next to the targets again, so a retry needs no second restore.
-- A stopped incident ends the call at the next file and before the replacement. The effect is then
-  planned again, and the recovery continues after the incident is resumed.
-- All times count from the opening of the incident. The time until usable is measured only if a
-  check of the service passed.
+  undo. The restored files are then next to the targets again, and a retry does not restore them
+  again.
+- If the incident is stopped, the call ends: within a few seconds while files are restored, and
+  always before the replacement. The effect is then planned again, and the recovery continues after
+  the incident is resumed.
+- All times count from the opening of the incident. The RTO is measured only if a check of a service
+  passed.
 """
 
 import os
@@ -75,12 +77,12 @@ from standfast.usecases.recovery.recovery_journal import (
 from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
 
 WAY = "incident"
-_LOOK_SECONDS = 2.0  # between two checks whether the incident was stopped
+_LOOK_SECONDS = 2.0  # between two reads of whether the incident was stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveredSet:
-    """The result of the recovery of a set, as its receipt has it."""
+    """The result of the recovery of a set, as the receipt contains it."""
 
     point: str
     clocks: Mapping[DrillClock, datetime]
@@ -107,8 +109,8 @@ class RecoveredSet:
 def recover_set(installation: Installation, incident: str, order: Order) -> RecoveredSet:
     """Recover a set as it was planned; continue an earlier try.
 
-    Raise `Stopped` if the incident is stopped, Refused or another StandfastError if nothing was
-    replaced.
+    Raise `Stopped` if the incident is stopped. Raise another StandfastError if the recovery failed;
+    its message states whether the previous data is back at all targets.
     """
     plan = SetPlan.from_json(order.details, incident)
     _refuse_other_machine(plan)
@@ -121,7 +123,7 @@ def recover_set(installation: Installation, incident: str, order: Order) -> Reco
 
 
 def return_set(installation: Installation, incident: str, order: Order) -> None:
-    """Put the previous data back; keep the restored data next to it."""
+    """Undo a recovery: put the previous data back, keep the restored data."""
     plan = SetPlan.from_json(order.details, incident)
     _refuse_other_machine(plan)
     journal = RecoveryJournal(
@@ -167,7 +169,7 @@ def _staged(target: PlannedTarget) -> Path:
 
 
 class _SetRecovery:
-    """One call of a recovery, which continues the calls in the journal."""
+    """One call of a recovery; it continues the earlier calls in the journal."""
 
     def __init__(
         self, installation: Installation, incident: str, order: Order, plan: SetPlan
@@ -219,7 +221,7 @@ class _SetRecovery:
         return recovered
 
     def _earlier_restore(self) -> JsonObject | None:
-        """Return the event of an earlier restore, unless its databases are gone."""
+        """Return the event of an earlier restore, unless databases were returned."""
         names = [
             (database.source, database.replacement.database) for database in self._plan.databases
         ]
@@ -232,7 +234,7 @@ class _SetRecovery:
 
     def _restored(self) -> JsonObject:
         """Restore and check the point next to the targets; return the event."""
-        for target in self._plan.targets:  # nothing is replaced yet: unplanned data is new
+        for target in self._plan.targets:  # before any replacement: unplanned data is new
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._opened()
         self._journal.write(RESTORING, point=self._plan.point)
@@ -280,7 +282,7 @@ class _SetRecovery:
     ) -> RestoreResult:
         staging = target.replacement.staging
         if staging.exists() and not (staging / os.fsdecode(JOURNAL)).exists():
-            remove_tree(staging)  # an earlier try failed its checks, or ended before its event
+            remove_tree(staging)  # an earlier try was restored, but did not pass its checks
         make_private_folder(staging)
         self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
         with translated_errors(f"restoring {self._plan.point}"):

@@ -6,15 +6,15 @@
     record.added([(act, versions)])             # the receipt
 
 Rules
-- A million objects must fit, so the rows are in an SQLite file and never in memory.
-- An act is durable as begun before its call. After a crash, only the acts that are begun are
+- The rows are in an SQLite file, because a bucket may have a million objects.
+- An act is recorded as begun, on the disk, before its call. After a crash, only the begun acts are
   looked up in the bucket.
 - An interrupted act is looked up twice, because the bucket may store its object after the first
-  look.
-- A delete marker that a look-up finds is unknown: another program may have added it. It is never
-  among the added versions, and the act counts as not done.
-- The digest covers all added versions. The ledger has the digest, so that an undo removes exactly
-  what the recovery added.
+  look-up.
+- If a look-up finds a delete marker, the origin of the marker is unknown: another program may have
+  added it. The marker is not recorded as an added version, and the act counts as not done.
+- The digest covers all added versions. The ledger contains the digest, so that an undo removes
+  exactly the versions that the recovery added.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS unknown_markers (key TEXT, version TEXT, PRIMARY KEY 
 class ActState(StrEnum):
     """State of the act on one object."""
 
-    NONE = "none"  # nothing to do
+    NONE = "none"  # the object needs no act, or the origin of its delete marker is unknown
     PLANNED = "planned"
     BEGUN = "begun"
     DONE = "done"
@@ -66,7 +66,10 @@ class ActState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectAct:
-    """The act on one object: put it if the point has it, otherwise hide it."""
+    """The act on one object: put it if the point contains it, else hide it.
+
+    `newest_version` and `newest_marker` are those of the last listing.
+    """
 
     key: str
     path: bytes | None
@@ -91,10 +94,10 @@ class RestoredObject:
 class ObjectCounts:
     """Numbers of objects, and sizes in bytes."""
 
-    new: int = 0  # of the point; no object is present
-    replaced: int = 0  # of the point; another version is present
-    unchanged: int = 0  # of the point; the version that the backup read is present
-    others: int = 0  # present, and not in the point
+    new: int = 0  # in the point, and not in the bucket
+    replaced: int = 0  # in the point; the bucket has another version
+    unchanged: int = 0  # in the point; the bucket has the version that the backup read
+    others: int = 0  # in the bucket, and not in the point
     restored_bytes: int = 0
     replaced_bytes: int = 0  # of the present versions
     other_bytes: int = 0
@@ -107,7 +110,7 @@ class VersionRecord:
         self._database = database
 
     def restored(self, rows: Iterable[RestoredObject]) -> None:
-        """Replace everything by the objects of a recovery point."""
+        """Replace the whole record by the objects of a recovery point."""
         with self._database as database:
             database.execute("DELETE FROM objects")
             database.execute("DELETE FROM added")
@@ -124,7 +127,7 @@ class VersionRecord:
                 raise Refused("recovery point: two of its objects have the same key.") from error
 
     def listed(self, rows: Iterable["VersionRow"], *, hides_others: bool) -> None:
-        """Replace the listing, and plan the acts; forget the earlier ones."""
+        """Replace the listing of the bucket, and plan the acts again."""
         with self._database as database:
             database.execute("DELETE FROM objects WHERE path IS NULL")
             database.execute("DELETE FROM added")
@@ -177,7 +180,7 @@ class VersionRecord:
         return self._acts("state = ? ORDER BY key LIMIT ?", state, limit)
 
     def interrupted_acts(self) -> list[ObjectAct]:
-        """Return the acts that `found` was called for."""
+        """Return the acts that were looked up after an interruption."""
         return self._acts("is_interrupted ORDER BY key")
 
     def _acts(self, condition: str, *values: object) -> list[ObjectAct]:
@@ -206,14 +209,14 @@ class VersionRecord:
         return int(self._database.execute(select, (state,)).fetchone()[0])
 
     def mark(self, acts: Iterable[ObjectAct], state: ActState) -> None:
-        """Set the state of acts; durable when the call returns."""
+        """Set the state of acts; it is on the disk when the call returns."""
         with self._database as database:
             database.executemany(
                 "UPDATE objects SET state = ? WHERE key = ?", ((state, act.key) for act in acts)
             )
 
     def added(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record added versions; an act without one stays begun."""
+        """Record added versions; an act without a version stays begun."""
         with self._database as database:
             for act, versions in found:
                 database.executemany(
@@ -224,7 +227,7 @@ class VersionRecord:
                 database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
 
     def found(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record versions of interrupted acts, as far as a look-up found them."""
+        """Record the versions that a look-up of interrupted acts found."""
         with self._database as database:
             for act, versions in found:
                 table = "unknown_markers" if act.path is None else "added"
@@ -247,10 +250,10 @@ class VersionRecord:
         return [version for (version,) in self._database.execute(select, (act.key,))]
 
     def compare(self, rows: Iterable["VersionRow"]) -> None:
-        """Compare with a listing; mark done acts if another program acted too.
+        """Compare with a new listing; mark objects that another program changed.
 
-        The other version may be above or below the added one: in both cases, the earlier listing
-        does not contain it.
+        A done act becomes changed if the added version is no longer current, or if the listing has
+        a version that is neither an added version nor in the earlier listing.
         """
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
@@ -259,7 +262,7 @@ class VersionRecord:
                     f"CREATE TEMP TABLE IF NOT EXISTS {table} (key TEXT, version TEXT)"
                 )
                 database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
-            known = ("", "")  # the key and kind of which the newest earlier version was passed
+            known = ("", "")  # the key and kind whose further rows are in the earlier listing
             for row in rows:
                 version = (row.key, row.version_id)
                 if row.is_current:
@@ -277,16 +280,16 @@ class VersionRecord:
             )
 
     def _is_known(self, kind: str, key: str, version: str) -> bool:
-        """Return whether a version was the newest one in the earlier listing.
+        """Return whether a version was the newest version in the earlier listing.
 
-        Each version of an object that the recovery does not change counts as known.
+        Every version counts as known if the recovery does not change the object.
         """
         select = f"SELECT {kind} FROM objects WHERE key = ? AND state != 'none'"  # noqa: S608
         found = self._database.execute(select, (key,)).fetchone()
         return found is None or found[0] == version
 
     def count_lost(self) -> int:
-        """Count unchanged objects with a version that `compare` did not find."""
+        """Count unchanged objects that `compare` did not find as current."""
         select = (
             "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
             "AND (key, present) NOT IN (SELECT key, version FROM current)"

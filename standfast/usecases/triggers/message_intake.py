@@ -68,7 +68,7 @@ class Trigger:
 
 @dataclass(frozen=True, kw_only=True)
 class SignedTrigger(Trigger):
-    """A trigger with Standard Webhooks; only this kind may open live incidents."""
+    """A trigger for Standard Webhooks; only this kind opens live incidents."""
 
     secrets: tuple[SecretReference, ...]
     acts: bool = False

@@ -44,7 +44,7 @@ from standfast.usecases.triggers.message_intake import ACTOR, Trigger, reread_in
 KIND = "page"
 NOTIFIED, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent the page
 _OPENED, _WAITS = "incident-opened", "incident-waits"
-_APART = timedelta(minutes=1)
+_APART = timedelta(minutes=1)  # between the pages of a trigger
 _AGAIN_AFTER = timedelta(minutes=5)
 _LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
 _PLAN_SECONDS = 15.0

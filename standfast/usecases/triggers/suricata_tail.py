@@ -108,7 +108,8 @@ class SuricataTail:
             draft.replace(self._position_file)
         except OSError as error:
             raise ConfigurationError(
-                f"position in {self._file.name}: cannot be written to {self._note.parent}: "
+                f"position in {self._file.name}: cannot be written to "
+                f"{self._position_file.parent}: "
                 f"{error.strerror}. Make the folder writable."
             ) from None
 

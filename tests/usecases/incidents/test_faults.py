@@ -299,14 +299,14 @@ def _nobody_can_tell_of_the_staff(
 def test_unforeseen_fault_stops_one_queue(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = effect_queues.EffectQueues._look
+    look = effect_queues.EffectQueues._look_up
 
     def fall_over(self: effect_queues.EffectQueues, queue: EffectQueue) -> None:
         if queue.verb == "evidence.snapshot":
             raise RuntimeError("agent01 is in this text")
         look(self, queue)
 
-    monkeypatch.setattr(effect_queues.EffectQueues, "_look", fall_over)
+    monkeypatch.setattr(effect_queues.EffectQueues, "_look_up", fall_over)
     outcome = installation.advance(installation.open("account-takeover"))
     assert not installation.is_enabled("agent01")
     assert installation.twins.told("staff1@example.net") == 1
