@@ -1,4 +1,4 @@
 """Restore drills, their checks and reports, and clean points.
 
-Restores for use are in `backups`.
+Restores whose data is kept for use are in `backups`.
 """

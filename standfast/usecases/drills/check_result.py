@@ -41,7 +41,7 @@ class CheckResult:
     last_change: datetime | None = None  # the newest change in the checked data
     output: str = ""  # messages of a failed command; they may be personal data
     rows: Mapping[str, int] = field(default_factory=dict)  # by source/database/table
-    is_elsewhere: bool = False  # the check belongs to another set of the service
+    is_elsewhere: bool = False  # skipped here: the check belongs to another set of the service
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -66,9 +66,9 @@ class CheckFinding:
 
 
 def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
-    """Write the output of failed commands; return whether there was any.
+    """Write the output of failed commands to a new private file.
 
-    The new file is private.
+    Return whether the file was written.
     """
     printed = [
         f"{check.name}: {check.reason}\n{check.output}\n" for check in checks if check.output

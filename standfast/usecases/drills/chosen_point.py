@@ -31,8 +31,9 @@ def find_named_point(
 ) -> tuple[Repository, RecoveryPoint] | None:
     """Return a named point; raise `UsageError` if it does not exist.
 
-    A request with a wrong name is not recorded as a drill. Return None for any other error: the
-    drill has the same error again and records it.
+    The call comes before the record of the drill, so that a drill with a wrong name is not
+    recorded. Return None for any other error: the drill opens the point again, has the same error,
+    and records it.
     """
     try:
         with translated_errors("opening the repository"):

@@ -1,14 +1,17 @@
-"""Search for the newest recovery point without an indicator.
+"""Search for the newest clean recovery point, which contains no indicator.
 
-Each examined point is restored into the drills' folder, scanned, and destroyed.
+An indicator is a trace of an intruder, such as the hash of a file. Each examined point is restored
+into the folder of the drills, scanned, and deleted.
 
 Rules
-- An intruder's traces usually stay in later points, so a binary search finds the point with few
-  restores. To test that assumption, the point before the result is scanned as well. If that point
-  has an indicator, the finding is intermittent: the result reports that, and the search continues
-  back, point by point, until two points in a row are clean.
-- A point that cannot be restored, or has a file that cannot be read, is never called clean.
-- The search knows the given indicators only; a point without them is not proven to be clean.
+- The traces of an intruder usually stay in all later points. Therefore a binary search finds the
+  point with few restores.
+- To test this assumption, the search also scans the point before the result. If that point has an
+  indicator, the result reports that findings are not monotone. The search then goes back, point by
+  point, until two consecutive points are clean.
+- A point that cannot be restored, or that contains a file that cannot be read, is never called
+  clean.
+- Only the given indicators are searched. A clean point may contain other traces.
 """
 
 from collections.abc import Callable
@@ -29,8 +32,8 @@ from standfast.usecases.core.backup_repository import (
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_folders import drill_folder
 
-MOST_POINTS = 500  # the newest points; older ones are not examined
-_MOST_FINDS = 20  # one match decides the result; more matches show where to look
+MOST_POINTS = 500  # the newest points; older points are not examined
+_MOST_FINDS = 20  # one finding decides; further findings show where to look
 
 
 @dataclass(kw_only=True)
@@ -38,7 +41,7 @@ class CleanPoint:
     """The result of a search; `point` is None if no clean point was found."""
 
     point: RecoveryPoint | None = None
-    is_monotone: bool = True  # no examined point before a clean point had an indicator
+    is_monotone: bool = True  # False if a point before a clean point had an indicator
     looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
     points: int = 0
 
@@ -70,10 +73,10 @@ class CleanPoint:
 def last_clean_point(
     installation: Installation, set_name: str, wanted: Indicators, token: str
 ) -> CleanPoint:
-    """Search a set's points for the newest clean one.
+    """Search a set's points for the newest clean point.
 
-    Raise UsageError without an identity that opens the points. `token` names the folder into which
-    they are restored, one after the other.
+    `token` names the folder into which the points are restored, one after another. Raise UsageError
+    without an identity that opens the points.
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
@@ -98,11 +101,13 @@ def last_clean_point(
 def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint) -> int | None:
     """Return the index of the newest clean point (0 is the newest), or None.
 
-    Set `found.is_monotone` to False if findings are intermittent.
+    `is_clean` restores and scans the point at an index. Set `found.is_monotone` to False if a point
+    before a clean point has an indicator.
     """
     if not count:
         return None
-    # Points before `low` have an indicator; the point at `high` is clean, or `high` is `count`.
+    # All points with an index below `low` have an indicator. The point at `high` is clean, unless
+    # `high` is `count`.
     low, high = 0, count
     while low < high:
         # Try the newest point first.

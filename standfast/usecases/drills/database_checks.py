@@ -1,9 +1,10 @@
 """Checks of a loaded database, as the configuration defines them.
 
 Rules
-- A reason contains counts and names of tables, because the result of a query may be personal data.
-- Rows are compared with those of the last good drill. The load compares them with the dump, and
-  only an earlier drill shows that the dump lacked rows when it was made.
+- The reason of a failed check contains only counts and names of tables, because the result of a
+  query may be personal data.
+- The number of rows is compared with that of the last good drill. The load compares the rows with
+  the dump. Only an earlier drill shows that rows were missing when the dump was made.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,12 +37,12 @@ def check_database(
 ) -> CheckFinding:
     """Check the rows, the assertions and the newest change of a database.
 
-    `earlier` has the rows of the last good drill, by source, database and table.
+    `earlier` has the row counts of the last good drill, by `source/database/table`.
     """
     database = check.database
     try:
         server.value("SELECT 1", database)
-        if isinstance(server, ThrowawayServer):  # settings of a production server stay unchanged
+        if isinstance(server, ThrowawayServer):  # not a production server: its settings stay
             server.limit_statements(check.timeout_seconds, database)
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))
@@ -64,7 +65,7 @@ def _missing_rows(
     earlier: Mapping[str, int],
     rows: dict[str, int],
 ) -> Iterator[str]:
-    """Yield the problems; add the counted rows to `rows`."""
+    """Yield the tables with too few rows; add all counts to `rows`."""
     for table, minimum in check.minimum_rows.items():
         try:
             count = server.row_count(table, check.database)

@@ -2,14 +2,16 @@
 
 Rules
 - The database programs and their versions are searched before anything is restored. If programs are
-  missing, or older than a dump, the databases of that source are not checked, and the report has
-  the reason.
-- A server is reached only through its folder next to the drill's target: this module never reads
-  the address or the password of a source.
-- Each source has a server of its own, because two sources may have databases of one name.
-- The rows of each table are compared with those in the text of the dump. The dump is authenticated,
-  so a count that the backup recorded would add nothing.
-- The servers are ended when the block ends, even with `keep`, which leaves files only.
+  missing, or older than the server of a dump, the databases of that source are not checked. The
+  report states the reason.
+- A server is reached only through a socket in its folder next to the drill's target. This module
+  never reads the address or the password of a source.
+- Each source has a throwaway server of its own, because two sources may have databases with the
+  same name.
+- The number of rows of each table is compared with that in the text of the dump. The dump is
+  authenticated, so a number that the backup recorded would add nothing.
+- The servers are ended when the block of `started_servers` ends. A drill with `keep` keeps the
+  restored files, but no server.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,8 +74,8 @@ class LoadedDatabases:
     def environment(self) -> Mapping[str, str]:
         """Return the variables by which probes find the servers.
 
-        Clients of one kind find the first server of that kind without further settings. The
-        variables `STANDFAST_DRILL_SOURCE_…` have the values of each source.
+        The usual variables of a client, such as PGHOST, name the first server of its kind. The
+        variables `STANDFAST_DRILL_SOURCE_…` name the server of each source.
         """
         common: dict[str, str] = {}
         named: dict[str, str] = {}
@@ -109,7 +111,10 @@ def started_servers(
     folder: Path,
     identity_file: Path | None,
 ) -> Iterator[LoadedDatabases]:
-    """Start an empty server for each source of the point that has dumps."""
+    """Start a throwaway server for each database source of the point.
+
+    A server whose start fails is in `missing` with the reason.
+    """
     config = installation.config
     databases = LoadedDatabases(earlier_rows=_earlier_rows(installation, point))
     in_point = {source.name for source in (point.details.sources if point.details else ())}
@@ -139,7 +144,10 @@ def started_servers(
 
 
 def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
-    """Return row counts of the newest point, up to `point`, with a good drill."""
+    """Return the row counts of the last good drill of this host's points.
+
+    Of the points up to `point` with a good drill, the newest point counts.
+    """
     runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
     found: dict[str, Mapping[str, int]] = {}
     for run in runs_of_vault(installation.config, runs):
@@ -157,7 +165,7 @@ def _new_server(
     folder: Path,
     hidden: tuple[Path, ...],
 ) -> ThrowawayServer:
-    """Return a server for the dumps; `ProgramFailed` if none can load them."""
+    """Return a server for a source; `ProgramFailed` if it cannot be loaded."""
     match source:
         case PostgresqlSourceConfig():
             dumps = _stored_dumps(source, repository, point, PostgresqlTarget.suffix)
@@ -194,9 +202,9 @@ def load_databases(
     folder: Path,
     until: datetime | None,
 ) -> list[CheckResult]:
-    """Load the dumps, replay the logs of base backups; return the checks.
+    """Load the dumps, and replay the logs of base backups; return the checks.
 
-    `folder` is the target of the drill; logs are replayed up to `until`.
+    `folder` is the target folder of the drill. Logs are replayed up to `until`, or to their end.
     """
     results = [
         CheckResult(
@@ -248,7 +256,7 @@ class _Loader:
         self._clock = clock
 
     def load(self) -> Iterator[CheckResult]:
-        """Load roles, then dumps, then roles again: a grant may need a table."""
+        """Load roles, dumps, then roles again, because a grant may need a table."""
         target = self._server.target
         roles = self._folder / target.globals_name
         if roles.is_file():

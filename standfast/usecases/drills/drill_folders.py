@@ -1,11 +1,11 @@
-"""Folders that drills and scans restore into, and their destruction.
+"""Folders that drills and scans restore into, and their deletion.
 
 Rules
-- A target is a new private folder. It is destroyed however the drill ends; afterwards a check
-  confirms that the folder is gone.
-- The remains of a dead drill are deleted before the next drill of its set. The ledger decides which
-  drills are alive, because drills of another machine may be in the same folder.
-- Only `keep_target` leaves a target.
+- A target is a new private folder. It is deleted however the drill ends, and a check then confirms
+  that it is gone.
+- The folders of a dead drill are deleted before the next drill of the same set. The ledger shows
+  which drills are alive, because drills of another machine may use the same parent folder.
+- Only `keep_target` keeps a target.
 """
 
 import os
@@ -54,11 +54,10 @@ def new_target(installation: Installation, set_name: str, run: str) -> Iterator[
 
 @contextmanager
 def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
-    """Create a private folder for a scan, and destroy it afterwards.
+    """Create a private folder for a scan, and delete it afterwards.
 
-    The folder is next to the folders of the drills.
-
-    Remains of a dead scan with the same name are deleted first.
+    The folder is next to the folders of the drills. If a dead scan left a folder with the same
+    name, that folder is deleted first.
     """
     set_name = f".{set_name}"  # the dot keeps `destroy_leftovers` of drills from deleting it
     destroy(installation.config.drills.folder / f"{set_name}.{name}")
@@ -68,22 +67,21 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
 
 
 def keep_target(folder: Path) -> Target:
-    """Leave a target for a person."""
-    # Renamed, so that `destroy_leftovers` does not delete it.
+    """Keep a target for a person, under a name that no drill deletes."""
     kept = folder.with_name(folder.name + _KEPT)
     folder.rename(kept)
     return Target(folder=kept, is_kept=True, is_gone=False)
 
 
 def destroy(folder: Path) -> Target:
-    """Delete a target, without overwriting it, and check that it is gone.
+    """Delete a target without overwriting its bytes; check that it is gone.
 
     Database servers that a killed drill left are killed first.
     """
     servers = server_folder(folder)
     end_processes(servers)
-    # Delete the servers first: after a crash, their path can still be derived from the target's
-    # name.
+    # Delete the folder of the servers before the target. After a crash in between, its path can be
+    # derived from the name of the target, which still exists.
     remove_tree(servers)
     remove_tree(folder)
     is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)
@@ -99,10 +97,10 @@ def server_folder(target: Path) -> Path:
 
 
 def destroy_leftovers(installation: Installation, subject: str) -> int:
-    """Delete the remains of dead drills of a subject; return their number.
+    """Delete what dead drills of a subject left; return the number of paths.
 
-    The caller holds the lock of these drills. Drills of another machine in the same folder are
-    not under that lock, so the ledger decides which drills are alive.
+    The caller holds the lock of this machine's drills of the subject. The lock does not cover
+    drills of another machine in the same folder, so the ledger shows which drills are alive.
     """
     folder = installation.config.drills.folder
     alive = {row.id for row in installation.ledger.runs.all("drill", subject, states=["running"])}

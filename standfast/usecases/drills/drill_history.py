@@ -17,7 +17,7 @@ REPORTED = "recovery.reported"  # the event that records the report of a recover
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """All drills (newest first), problems of reports, and predictions."""
+    """The drills, newest first, with problems of reports and predictions."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
@@ -52,11 +52,10 @@ class DrillList:
 
 
 def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
-    """List the drills and check each signed report.
+    """List the drills, and check the signed reports of drills and recoveries.
 
-    A report of a drill or a recovery must exist, have a valid signature and fit into its chain.
-
-    Reports of another machine are checked on that machine. Raise `UsageError` for an unknown set.
+    Each report must exist, have a valid signature and fit into its chain. Reports of another
+    machine are checked on that machine. Raise `UsageError` for an unknown set.
     """
     every = installation.ledger.runs.all("drill")
     subjects = (set_name, f"{SAMPLE_SUBJECT}{set_name}")

@@ -1,10 +1,11 @@
 """Drill of a random sample of a set's files.
 
 Rules
-- The seed and the recovery point decide which files are restored: the same seed repeats a sample.
-- A sample proves the sampled files only. It loads no database, runs no check of a service, and
-  measures no RTO. In the ledger the subject of such a drill is not the set, so it never counts as a
-  drill of the set.
+- The seed and the recovery point determine which files are restored. With the same seed, the drill
+  of a point restores the same files again.
+- The drill proves only the sampled files. It loads no database, runs no check of a service, and
+  measures no RTO. In the ledger, the subject of such a drill is `sample.SET` instead of the set.
+  Therefore it never counts as a drill of the set.
 """
 
 import secrets
@@ -26,7 +27,7 @@ def new_sample(percent: float, seed: int | None) -> PathSample:
 
 
 def skipped_checks(services: Iterable[str]) -> list[CheckResult]:
-    """Return the checks that a sample omits, by service."""
+    """Return a skipped check for each service, which a sample does not check."""
     return [
         CheckResult(
             name="checks",

@@ -1,9 +1,10 @@
 """Replay of the log of a PostgreSQL base backup in a drill.
 
 Rules
-- The newest log of each source that reads the same folder of log files (`wal`) is replayed, also if
-  the source is in another set.
-- The report has the time of the last replayed commit: newer data is not recovered.
+- A log source belongs to a base backup if both read the same folder of log files (`wal`). The
+  newest log of each such source is replayed, even if the source is in another set.
+- The report contains the time of the last replayed commit. Changes after that time are not
+  recovered.
 """
 
 from datetime import datetime
@@ -30,9 +31,9 @@ def replay(
     folder: Path,
     until: datetime | None,
 ) -> CheckResult:
-    """Restore the log that follows a base, and replay it up to a time.
+    """Restore the log that follows a base backup, and replay it up to a time.
 
-    `folder` is the target of the drill; its `tree` has the restored base.
+    `folder` is the target folder of the drill; its folder `tree` contains the restored base backup.
     """
     started = installation.clock()
     base = folder / "tree" / source.name

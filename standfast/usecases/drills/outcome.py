@@ -1,9 +1,9 @@
 """Outcome of a drill: measurements, checks and judgement.
 
 Rules
-- Damage outweighs a failure, and a failure outweighs a missed objective. A skipped check is named
-  and does not change the result.
-- The ledger and the report contain counts, times and names of checks, no file names.
+- If several results apply, damage comes before failure, and failure before a missed objective. A
+  skipped check is named, and does not change the result.
+- The ledger and the report contain counts, times and names of checks, but no file names.
 """
 
 from collections.abc import Mapping
@@ -54,9 +54,9 @@ class DrillOutcome:
     rpo_ms: int | None  # None if the time of the data is in the future
     rpo_basis: RpoBasis
     target: Target
-    clocks: Mapping[DrillClock, datetime]  # the steps that were reached
-    superseded_at: datetime | None = None  # the time of the next point, until which the RPO counts
-    sample: PathSample | None = None  # the part that was restored; None if the drill restored all
+    clocks: Mapping[DrillClock, datetime]  # the milestones that were reached
+    superseded_at: datetime | None = None  # of the next newer point: the RPO counts until this time
+    sample: PathSample | None = None  # the restored part; None if everything was restored
     output: Path | None = None  # the file with the output of failed commands
     report: Path | None = None
     report_digest: str = ""
@@ -77,12 +77,15 @@ class DrillOutcome:
 
     @property
     def printing(self) -> tuple[CheckResult, ...]:
-        """The failed checks with an output of the command."""
+        """The checks with an output, which a failed command wrote."""
         return tuple(check for check in self.checks if check.output)
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """The limits of the proof, except missing paths and missed objectives."""
+        """The reasons why the drill proves less than a complete recovery.
+
+        Missing paths and missed objectives are not included.
+        """
         found = []
         if not self.point.complete:
             found.append("the point itself is incomplete: its backup could not read everything")
@@ -103,14 +106,14 @@ class DrillOutcome:
 
     @property
     def clocks_ms(self) -> dict[str, Json]:
-        """The milliseconds from the declaration to each step."""
+        """The milliseconds from the declaration to each milestone."""
         return {
             clock.value: milliseconds(at - self.declared_at) for clock, at in self.clocks.items()
         }
 
     @property
     def sampled(self) -> dict[str, Json] | None:
-        """The sampled share of the recovery point; None if all was drilled."""
+        """The sampled share of the recovery point; None without a sample."""
         return share(self.sample, self.point, self.restored)
 
     @property
@@ -167,7 +170,7 @@ class DrillOutcome:
         }
 
     def summary(self) -> dict[str, Json]:
-        """Return the part for the ledger."""
+        """Return the part of the outcome that the ledger stores."""
         passed = [check.name for check in self.checks if check.state is CheckState.PASSED]
         failed = [check.name for check in self.checks if check.state is CheckState.FAILED]
         return {

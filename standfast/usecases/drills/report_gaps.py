@@ -2,10 +2,10 @@
 
 Rules
 - The owner of a gap is the owner of its service, or of the services that use its set.
-- A gap is due `drills.gap_days` after the report that found it first. The dates of a gap do not
-  change while consecutive reports on one subject contain the gap, so a new drill does not postpone
-  its due date.
-- A check that was not requested, or that a sample skips by design, is not a gap.
+- A gap is due `drills.gap_days` after the first report that contains it. While consecutive reports
+  about a subject contain the gap, its dates do not change. A new drill therefore does not postpone
+  the due date.
+- A skipped check is not a gap if it was not requested, or if the drill restored only a sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ class Gap:
     key: str  # the identity of the gap, equal in consecutive reports
     text: str
     set_name: str = ""
-    service: str = ""  # "" for a gap of the set, which all its services share
+    service: str = ""  # "" for a gap that concerns all services of the set
 
 
 def drill_gaps(outcome: DrillOutcome) -> Iterator[Gap]:

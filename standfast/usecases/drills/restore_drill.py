@@ -1,16 +1,16 @@
-"""Restore drills: restore, check, measure, destroy, sign a report.
+"""Restore drills: restore, check, measure, delete, sign a report.
 
 Rules
-- The recovery time counts from the declaration of the drill until every check has passed: a person
-  would wait that long. If no check of a service ran, the recovery time is not measured, because it
-  is unknown whether the service is usable.
+- The recovery time counts from the declaration of the drill until every check has passed. If no
+  check of a service ran, the recovery time is not measured, because it is unknown whether the
+  service is usable.
 - The output of a failed command of a check is shown to the person who drills, and kept in a private
-  file until the next drill of the set. It may be personal data, so neither the report nor the
-  ledger contains it.
-- All restored files are deleted at the end of the drill, except with `keep`; the report states
+  file until the next drill of the set. The output may be personal data, so neither the report nor
+  the ledger contains it.
+- All restored files are deleted at the end of the drill, except with `keep`. The report states
   whether they were deleted.
-- A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
-  that opens nothing) ends without a report.
+- A failed drill has a report too. Only a drill with an invalid request has none: an unknown set or
+  point, or an identity that opens nothing.
 """
 
 from collections.abc import Callable
@@ -86,7 +86,7 @@ COMPARISON = "comparison with the live source"
 
 @dataclass(kw_only=True)
 class _Seen:
-    """The results so far, which a later failure does not discard."""
+    """The results of a drill so far; a later failure does not discard them."""
 
     lost_until: datetime
     result: RestoreResult | None = None
@@ -117,17 +117,19 @@ def run_drill(
     declared_at: datetime | None = None,
     superseded_at: datetime | None = None,
 ) -> DrillOutcome:
-    """Drill a set: restore and check it in isolation, then destroy it.
+    """Drill a set: restore, check and measure it, then delete the copy.
 
-    The drill is measured, and its report is signed.
+    - Without an identity file, use `drills.identity`.
+    - `compares`: compare the restored tree with the live source, which must not change meanwhile.
+    - `until`: replay the log of a base backup up to this time; `latest` is then the newest point
+      before this time.
+    - `sample`: restore only the files of the sample, and check no service.
+    - `declared_at`: the beginning of all times, by default now.
+    - `superseded_at`: the end of the lost work, by default `declared_at`. It is the time of the
+      next newer point, because that point contains the later changes.
 
-    Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
-    the live source, which must not change meanwhile. `until` is the time up to which the log of a
-    base backup is replayed; `latest` is then the newest point before it. With a `sample`, only its
-    files are restored, and no service is checked. Times count from `declared_at`, by default from
-    now. Lost work counts until `superseded_at`, since a newer point contains later changes; by
-    default it counts until `declared_at`. Raise `UsageError` for an unknown set, point or identity,
-    `Refused` while another drill of this set runs.
+    Raise `UsageError` for an unknown set, point or identity, and `Refused` while another drill of
+    this set runs.
     """
     declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)
@@ -265,7 +267,7 @@ def _check(
     declared_at: datetime,
     seen: _Seen,
 ) -> None:
-    """Check and judge each service, in the order of recovery."""
+    """Run the checks of each service, and measure its RTO and RPO."""
     sources = frozenset(source.name for source in settings.sources)
     seen.has_failed = seen.is_damaged or any(
         result.state is CheckState.FAILED for result in seen.checks
@@ -282,7 +284,7 @@ def _check(
         is_checked &= has_passed
         back_at = installation.clock() if has_passed and not has_failed else None
         changes = [result.last_change for result in results if result.last_change is not None]
-        # The RPO of a service is the largest of its databases.
+        # The RPO of a service is the largest RPO of its databases.
         lost_since = min(changes, default=_consistent_at(point))
         seen.services.append(
             replace(
@@ -301,7 +303,7 @@ def _check(
 
 
 def _judge_unreached(services: dict[str, ServiceConfig], seen: _Seen) -> None:
-    """Count the services that a failed drill did not reach as not recovered."""
+    """Record services as not recovered if the drill did not reach them."""
     judged = {service.service for service in seen.services}
     seen.services += [
         not_recovered(name, service) for name, service in services.items() if name not in judged
@@ -355,7 +357,7 @@ def _outcome(
     seen: _Seen,
     target: Target,
 ) -> DrillOutcome:
-    """Assemble the outcome; its RPO is the largest of all services."""
+    """Return the outcome of a drill, with the largest RPO of its services."""
     worst = max(
         seen.services,
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),

@@ -2,12 +2,13 @@
 
 Rules
 - A restored database is opened read-only and without locks: a check changes nothing in the tree.
-- A probe runs without a shell, in the restored tree, with a minimal environment: it gets the
-  addresses of the throwaway servers and no secret of this process. At its time-out it is killed
-  together with everything that it started.
-- A check that belongs to another set is skipped, and the result names that set.
-- A reason contains counts and classes only, because the output of a query or a probe may be
-  personal data. The end of a failed probe's output is stored separately, for the person who drills.
+- A probe is a command of a check. It runs without a shell, in the restored tree, with a minimal
+  environment: the addresses of the throwaway servers, and no secret of this process. If it does not
+  end in time, it is killed together with the processes that it started.
+- A check of another set of the service is skipped.
+- The reason of a failed check contains only counts and classes of errors, because the output of a
+  query or a probe may be personal data. The end of a failed probe's output is stored separately,
+  for the person who drills.
 """
 
 import os
@@ -61,7 +62,7 @@ def run_checks(
     databases: CheckedDatabases,
     clock: Now,
 ) -> tuple[CheckResult, ...]:
-    """Run the checks of a service in order; a failure stops no other."""
+    """Run the checks of a service in order, also after a check has failed."""
     return tuple(_run(check, name, tree, sources, databases, clock) for check in service.checks)
 
 
@@ -107,9 +108,10 @@ def _level(check: CheckConfig) -> CheckLevel:
 
 
 def read_only(path: Path) -> str:
-    """Return the SQLite address that reads a file without creating files.
+    """Return the SQLite address that opens a database read-only.
 
-    SQLite creates an index file only if a write-ahead log was restored with the database.
+    SQLite creates no file next to the database, except an index file if a write-ahead log was
+    restored with the database.
     """
     wal = path.with_name(path.name + "-wal")
     way = "mode=ro" if wal.exists() else "mode=ro&immutable=1"
@@ -126,7 +128,7 @@ def _title(check: CheckConfig) -> str:
         return f"sqlite {check.path}"
     if isinstance(check, DatabaseCheckConfig):
         return f"database {check.source}/{check.database}"
-    # Show the program only: its arguments may contain personal data.
+    # Show only the program: its arguments may contain personal data.
     return f"command {PurePosixPath(check.command[0]).name}"
 
 
@@ -221,7 +223,7 @@ class _Output:
 
 
 def _end_all(probe: subprocess.Popen[bytes]) -> None:
-    """Kill the probe's process group, which might hold the restored data open."""
+    """Kill all processes of the probe: they could keep restored files open."""
     with suppress(ProcessLookupError):
         os.killpg(probe.pid, signal.SIGKILL)
     probe.wait()

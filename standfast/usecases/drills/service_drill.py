@@ -1,13 +1,16 @@
 """Drills of whole services, with the services on which they depend.
 
 Rules
-- The sets of a service are drilled after those of its dependencies. Sets of services that do not
-  depend on each other are drilled in parallel; a set of several services is drilled once.
-- All times count from the declaration of the whole drill. A service is usable when all its sets and
-  all its dependencies are. A dependency without a backup set takes no time: somebody else restores
-  it.
-- A set that fails stops no other set: the drill finds as many problems as it can.
-- Each set has its own signed report; the report of the whole drill contains their digests.
+- The sets of a service are drilled after the sets of the services on which it depends. Sets of
+  services that do not depend on each other are drilled in parallel. A set of several services is
+  drilled once.
+- All times count from the declaration of the whole drill. A service is usable when all its sets,
+  and all services on which it depends, are usable. A service without a backup set counts as usable
+  at once, because somebody else restores it.
+- If the drill of one set fails, the other sets are drilled too, to find as many problems as
+  possible.
+- Each set has its own signed report. The report of the whole drill contains the digests of these
+  reports.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +58,7 @@ class ServiceDrillOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """Return the worst status of a set, or PARTIAL for a missed objective."""
+        """The worst status of a set; at least PARTIAL if an objective was missed."""
         found = {drill.exit_status for drill in self.drills.values()}
         for status in (ExitStatus.DAMAGED, ExitStatus.FAILED):
             if status in found:
@@ -72,7 +75,7 @@ class ServiceDrillOutcome:
 
     @property
     def rto_ms(self) -> int | None:
-        """Return the time until all services are usable; None if any is not."""
+        """The time until all services are usable; None if it is not known of one."""
         times = [service.rto_actual_ms for service in self.services]
         return (
             None if None in times else max((time for time in times if time is not None), default=0)
@@ -108,7 +111,7 @@ class ServiceDrillOutcome:
         }
 
     def summary(self) -> dict[str, Json]:
-        """Return the part for the ledger."""
+        """Return the part of the outcome that the ledger stores."""
         drills = self.drills.values()
         states = {
             state: [
@@ -151,8 +154,9 @@ def drill_services(
 ) -> ServiceDrillOutcome:
     """Drill services and their dependencies; without names, all services.
 
-    Without an identity file, use `drills.identity`. `drawn` draws the recovery points instead of
-    using the newest. Raise `UsageError` for an unknown service or identity.
+    Without an identity file, use `drills.identity`. With `drawn`, the recovery points are drawn
+    from its seed; otherwise the newest points are used. Raise `UsageError` for an unknown service
+    or identity.
     """
     declared_at = installation.clock()
     chosen = tuple(names)
@@ -227,7 +231,11 @@ def _drill_waves(
     declared_at: datetime,
     drawn: Draw | None,
 ) -> tuple[dict[str, DrillOutcome], dict[str, str]]:
-    """Drill the sets of each wave in parallel, one wave after the other."""
+    """Drill the sets of each wave in parallel, one wave after another.
+
+    A wave is a group of services that do not depend on each other. Return the outcomes, and the
+    problems of the sets that were not drilled.
+    """
     drills: dict[str, DrillOutcome] = {}
     problems: dict[str, str] = {}
 
@@ -262,7 +270,7 @@ def _judge(
     waves: Iterable[Iterable[str]],
     drills: Mapping[str, DrillOutcome],
 ) -> tuple[ObjectiveResult, ...]:
-    """Judge each service that has sets, in the order of recovery."""
+    """Return the result of each service with sets, in order of recovery."""
     usable_ms: dict[str, int | None] = {}
     results = []
     for name in (service for wave in waves for service in wave):
@@ -283,7 +291,8 @@ def _judge(
 def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> ObjectiveResult:
     """Return the result of a service in the drill of one of its sets.
 
-    If all its checks belong to other sets, the time counts until the data is restored.
+    If all checks of the service belong to other sets, its time in this set ends when the data is
+    restored and loaded.
     """
     found = None
     if drill is not None:

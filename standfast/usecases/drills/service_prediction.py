@@ -1,7 +1,7 @@
 """Predicted recovery times of the services, from the recorded drills.
 
-`standfast/continuity/recovery_prediction.py` has the model. The ledger has the milestones of each
-drill and the bytes of each backup, so no key is needed.
+`standfast/continuity/recovery_prediction.py` contains the model. The prediction needs no key,
+because the ledger contains the milestones of each drill and the bytes of each backup.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,8 +23,8 @@ from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 
 _GOOD = ("done", "partial")
-_MOST_DRILLS = 20  # number of newest drills of each set; older ones may be of another machine
-_SHORTEST_DIVIDED_MS = 1000
+_MOST_DRILLS = 20  # the newest drills of each set; older drills may be of another machine
+_SHORTEST_DIVIDED_MS = 1000  # a shorter restore has no separate time to its first byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,11 @@ class ServicePrediction:
 
     service: str
     rto_promised_ms: int
-    prediction: Prediction | None  # None if one of its sets was never drilled
+    prediction: Prediction | None  # None if a set of the service was never drilled
 
     @property
     def verdict(self) -> str:
-        """Return the outlook for the RTO: likely, at risk, unlikely or unknown."""
+        """The expectation for the RTO: likely, at risk, unlikely or unknown."""
         found = self.prediction
         if found is None or not found.has_rest:
             is_late = found is not None and found.shortest_ms > self.rto_promised_ms
@@ -102,7 +102,7 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
         return None
     if backups:
         size_bytes = int(backups[0].summary["bytes_total"])
-    else:  # the machine drills backups of other machines and has no runs of them
+    else:  # this machine drills the backups of other machines, whose runs are in another ledger
         sample = drills[0].summary.get("sample", {})
         size_bytes = int(sample.get("bytes_in_point") or drills[0].summary["bytes"])
     times = [found for run in drills if (found := drill_times(run.summary)) is not None]
@@ -112,9 +112,9 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
 def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None without milestones.
 
-    Times count from the moment when the key was obtained, because before that moment a set may wait
-    for other sets of the service. A restore of less than a second counts as proportional to the
-    data, without a fixed time to the first byte.
+    The times count from the moment when the key was obtained, because before that moment a set may
+    wait for other sets of the service. If the restore takes less than a second, all of it counts as
+    proportional to the data. Otherwise the time to the first byte counts as fixed.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

@@ -1,16 +1,16 @@
 """Signed and chained reports of drills and recoveries.
 
-A failed drill cannot be removed unnoticed.
+If somebody removes the report of a failed drill, a check of the chain finds it.
 
 Rules
 - A report is one line of canonical JSON, created once and never changed: `NNNNNN-<run>.json` with
   the report, the key, and an Ed25519 signature over a context and the report's canonical form.
-- Each report contains the SHA-256 of the preceding file. That reveals a changed, removed or
-  inserted report. The ledger stores the digests of all reports, and so reveals a report that is
-  missing at the end.
-- Each machine has its own chain, also when several share a ledger.
+- Each report contains the SHA-256 of the preceding file. A changed, removed or inserted report
+  breaks this chain. The ledger stores the digests of all reports, and so reveals a report that is
+  missing at the end of the chain.
+- Each machine has its own chain, even if several machines share a ledger.
 - A report can be written as an HTML page. The last line of the page contains the report and a
-  signature over page and report, so the page can be verified without other files.
+  signature over page and report. The page can therefore be verified without other files.
 """
 
 import base64
@@ -42,7 +42,7 @@ _NAME = re.compile(r"(\d{6})-[0-9a-f]+\.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Filed:
-    """A filed report."""
+    """The file of a report that was signed and chained."""
 
     path: Path
     digest: str  # SHA-256 of the file; the next report and the ledger store it
@@ -57,9 +57,9 @@ class ReportProblem:
 
 
 def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
-    """Sign a report, chain it to the last report, and write it durably.
+    """Sign a report, chain it to the last report, and write it to the disk.
 
-    A lock serializes concurrent reports.
+    A lock lets concurrent reports be chained one after another.
     """
     try:
         with _chain(folder):
@@ -101,10 +101,9 @@ def check_reports(
 ) -> tuple[ReportProblem, ...]:
     """Check every report and the chain.
 
-    `known` maps runs to the digests in the ledger.
-
-    Reports of the runs in `elsewhere` may be missing, because other machines have them in chains of
-    their own. If those machines use this folder too, their reports are checked here.
+    `known` maps runs to the digests in the ledger. The reports of the runs in `elsewhere` may be
+    missing here, because other machines have them in their own chains. If such a machine uses the
+    same folder, its reports are checked too.
     """
     problems: list[ReportProblem] = []
     previous, expected, seen = FIRST, 1, set()
@@ -138,7 +137,7 @@ def read_reports(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def signed_page(page: str, report: bytes, key: Ed25519PrivateKey) -> str:
-    """Append a line to a page: the report, and a signature over both."""
+    """Append a line to a page: the report, and a signature over the two."""
     page = page.rstrip("\n") + "\n"
     hashes: dict[str, Json] = {"page": _digest(page.encode()), "report": _digest(report)}
     proof = canonical(

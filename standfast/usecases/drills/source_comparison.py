@@ -1,15 +1,14 @@
 """Comparison of a restored tree with the live source.
 
-Content, mode, times, links and database rows are compared.
-
-The comparison is for rehearsals and tests, where the source does not change. A live source has
-changed since its backup, so a drill compares only on request.
+Content, mode, times, links and database rows are compared. The comparison is for rehearsals and
+tests, in which the source does not change. A drill compares only on request, because a live source
+has usually changed since its backup.
 
 Rules
-- Both sides are read by the reader that made the backup, so both omit what the set excludes.
-- A database is compared by rows: its copy need not have the same bytes.
-- Owners of files are not compared, because a restore sets them only on request.
-- A source of dumps or of a bucket has no local file to compare with: the result names such sources.
+- Both sides are read by the reader that made the backup, so that both omit the excluded files.
+- A SQLite database is compared by rows, because its restored copy may have other bytes.
+- Owners of files are not compared, because a restore sets owners only on request.
+- A source of dumps or of a bucket has no local file to compare with. The result names such sources.
 """
 
 import hashlib
@@ -94,7 +93,11 @@ class _Item:
 def compare(
     settings: BackupSetConfig, tree: Path, scratch: Path, clock: Now, own: OwnFiles = NONE
 ) -> Comparison:
-    """Compare a restored tree with its sources, except `own`; change neither."""
+    """Compare a restored tree with its sources; change neither.
+
+    `own` are the files of Standfast, which are not compared. `scratch` is a folder for temporary
+    files.
+    """
     tally = _Tally()
     named: list[str] = []
     left_out: list[str] = []
@@ -153,7 +156,7 @@ def _items(
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
             if isinstance(found, Unread):
-                continue  # the backup reported this file; the comparison reports it as missing
+                continue  # the file cannot be read; it counts as missing on this side
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
                 content = _hash(opened, found, side)
@@ -173,9 +176,9 @@ def _items(
 
 
 def _hash(opened: OpenSource, found: Found, side: str) -> str:
-    """Return the hash of a file, read through the open folder.
+    """Return the hash of a file, or a text if the file cannot be read.
 
-    Its path may be too long for the kernel.
+    The file is opened relative to its open folder, because its path may be too long for the kernel.
     """
     hashed = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))
@@ -228,7 +231,10 @@ def _schema(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def _rows(database: sqlite3.Connection, table: str) -> tuple[int, str]:
-    """Count and hash the rows in their order in the file, which a copy shares."""
+    """Count and hash the rows in the order in which the file contains them.
+
+    A restored copy contains the rows in the same order.
+    """
     count, hashed = 0, hashlib.sha256()
     for row in database.execute(f"SELECT * FROM {quoted(table)}"):  # noqa: S608 - a quoted name
         count += 1

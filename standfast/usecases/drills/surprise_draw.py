@@ -1,9 +1,10 @@
 """Draw of a surprise drill from a seed: service, moment, recovery points.
 
 Rules
-- The seed decides everything: the same seed, services and points result in the same draw.
-- There is one draw for each window. It is recorded before its drill, so a restart changes nothing.
-- A draw is not secret: a person who reads the ledger knows the time.
+- The draw follows from the seed: the same seed, services and points result in the same draw.
+- A window is the time in which one surprise drill takes place. Each window has one draw. The draw
+  is recorded before the drill, so that a restart does not change it.
+- A draw is not secret: a person who can read the ledger can read its time.
 """
 
 import hashlib
@@ -37,8 +38,8 @@ class Draw:
 
     seed: int
     service: str
-    window: datetime | None = None  # when the window began
-    at: datetime | None = None
+    window: datetime | None = None  # the time at which the window began
+    at: datetime | None = None  # the drawn time of the drill
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -69,11 +70,11 @@ def draw_service(services: Mapping[str, ServiceConfig], seed: int | None) -> Dra
 def draw_of_window(
     installation: Installation, window: datetime, length: timedelta, way: str
 ) -> Draw:
-    """Return the recorded draw of a window; if there is none, draw and record."""
+    """Return the draw of a window; draw and record it if there is none."""
     found = _recorded_draw(installation, window)
     if found is None:
         with recorded(installation, _DRAW, SURPRISE_SUBJECT, way) as run:
-            # Another process may have recorded its draw first.
+            # Read again: another process may have recorded a draw meanwhile.
             found = _recorded_draw(installation, window)
             if found is None:
                 drawn = draw_service(installation.config.services, None)

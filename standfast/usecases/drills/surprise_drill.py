@@ -1,9 +1,9 @@
 """Start of the surprise drills of `drills.schedule.surprise`.
 
 Rules
-- Each window has one drill, at a random moment. Callers check every `LOOK_MINUTES` whether that
-  moment has come.
-- A failed drill counts as done. A drill that could not start, or whose process died, is started
+- Each window has one drill, at a random moment. The caller calls `drill_by_surprise` every
+  `LOOK_MINUTES`, and the call drills if the moment has come.
+- A failed drill is not repeated. A drill that could not start, or whose process died, is started
   again in the same window.
 """
 

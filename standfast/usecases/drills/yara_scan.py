@@ -2,10 +2,10 @@
 
 Rules
 - If rules cannot be read or compiled, the drill does not start.
-- A file that matches fails the drill. So does a file that cannot be scanned in time, because its
-  content is unknown.
-- The reason has counts, names of rules and the hash of the rule set. A path may be personal data,
-  so the paths of matching files are only in the output for the person who drills.
+- A file that matches a rule fails the drill. A file that cannot be scanned in time fails the drill
+  too, because its content is unknown.
+- The reason contains counts, names of rules and the hash of the rule set. A path may be personal
+  data, so the paths of matching files are only in the output for the person who drills.
 """
 
 import os

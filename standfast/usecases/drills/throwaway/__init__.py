@@ -5,10 +5,10 @@
     result = server.target.restore("crm", "crm", stream)
     server.end()
 
-- This package creates, starts and ends each server. Its address is derived from its folder, so a
-  drill cannot load a dump into any other server.
-- A server listens only at a socket file in its own private folder, not at a port. `isolation_gap`
-  names the isolation that the kernel does not permit.
+- This package creates, starts and ends each server. The address of a server is derived from its
+  folder. Therefore a drill cannot load a dump into any other server.
+- A server listens only at a socket file in its own private folder, not at a port. It also runs in a
+  network of its own, if the kernel permits that; otherwise `isolation_gap` states the reason.
 - `end` kills every process of the server and deletes its folder, also after a failed start.
 
 To add a kind of server, write one module with these methods, a case in `database_load`, and a test
@@ -28,7 +28,7 @@ _COUNTED_AT_ONCE = 50  # tables in one query
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The problems of constraints, foreign keys and indexes; valid if empty."""
+    """The problems of constraints, foreign keys and indexes; "" means none."""
 
     problem: str = ""
     unproven: str = ""  # the parts that the server does not check
@@ -89,7 +89,7 @@ class ThrowawayServer(ABC):
 
     @abstractmethod
     def limit_statements(self, seconds: float, database: str) -> None:
-        """End later statements that run longer; raise `ProgramFailed` on an error."""
+        """Limit the duration of later statements; `ProgramFailed` on an error."""
 
     @abstractmethod
     def structure(self, database: str) -> Structure:

@@ -1,6 +1,6 @@
 """Throwaway MariaDB server, for dumps.
 
-- The server must not be older than the server of the dump. A dump of MySQL is not loaded.
+- The throwaway server must not be older than the server of the dump. A dump of MySQL is not loaded.
 - Durability, events and the binary log are off: the data is deleted after the drill.
 - The drill connects as its own user, because a dump of users may change `root`.
 - A dump is loaded without checks of foreign keys. Then a query checks each foreign key, and CHECK
@@ -100,9 +100,9 @@ def _dumped_from(dump: Stream) -> tuple[int, int]:
 
 
 class _DrillTarget(MariadbTarget):
-    """Target that loads users as root, databases as the user of the drill.
+    """Target that loads users as root, and databases as the user of the drill.
 
-    MariaDB accepts a grant of a role or of PROXY only from its administrator, which is root.
+    MariaDB accepts the grant of a role, or of PROXY, only from its administrator, which is root.
     """
 
     def __init__(self, server: MariadbServer, scratch: Path) -> None:

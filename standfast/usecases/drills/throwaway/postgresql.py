@@ -1,9 +1,9 @@
 """Throwaway PostgreSQL server, for dumps.
 
-- The programs are those of one version: the oldest installed one that is not older than the dump.
+- All programs are of one version: the oldest installed version that is not older than the dump.
 - Durability is off: the data is deleted after the drill.
-- The first superuser is `postgres`, as on most servers: PostgreSQL 16 and newer repeats grants of a
-  dump of roles only if the role that granted them is the first superuser too.
+- The first superuser is `postgres`, as on most servers. PostgreSQL 16 and newer accepts the grants
+  in a dump of roles only if the role that granted them is the first superuser here too.
 - `pg_restore` adds each foreign key and constraint after the rows, and the server then checks all
   rows. A constraint that is NOT VALID in the source is not checked.
 """
@@ -41,7 +41,7 @@ _PROGRAMS = ("initdb", "postgres", "pg_restore", "psql")
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 SETTINGS = {
     "listen_addresses": "",
-    "dynamic_shared_memory_type": "mmap",  # in its own folder, so that no file remains elsewhere
+    "dynamic_shared_memory_type": "mmap",  # uses the server's folder, so that no other file remains
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -81,7 +81,7 @@ def find_programs(named: Path | None, dumps: Iterable[Stream]) -> PostgresqlProg
 
 
 def installed_programs(named: Path | None) -> list[PostgresqlPrograms]:
-    """Return the programs of each installed version, those of `named` first.
+    """Return the programs of each installed version, first those in `named`.
 
     Raise `ProgramFailed` with the package to install if there are none.
     """

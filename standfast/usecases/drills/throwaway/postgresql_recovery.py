@@ -1,12 +1,13 @@
 """Throwaway PostgreSQL server, recovered from a base backup and its log.
 
-- The programs are of the major version of the base: a server of another version does not start on
-  that base.
-- The settings of the source are not used, because they name its folders and run its commands. So an
-  extension that must be preloaded does not work in a drill.
-- The log is replayed to a time, or to its end; then the server is promoted. PostgreSQL treats a
-  missing segment as the end of the log. So the recovery fails if a later segment exists.
-- A physical copy contains the rows and indexes of the source: no constraint is checked again.
+- The programs have the major version of the base backup: a server of another version cannot start
+  with its data.
+- The settings of the source are not used, because they name its folders and run its commands. An
+  extension that these settings preload therefore does not work in a drill.
+- The log is replayed to a time, or to its end. Then the server is promoted. PostgreSQL treats a
+  missing segment as the end of the log. If a segment after the end exists, the recovery fails.
+- A base backup is a physical copy of the rows and indexes of the source. No constraint is checked
+  again.
 """
 
 import shutil
@@ -64,11 +65,11 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         self._server = replace(self._server, user=user)
 
     def start(self) -> None:
-        """Create the folder; `recover` starts the server."""
+        """Create the folder; the server is started by `recover`."""
         self.process.create_folder()
 
     def recover(self, base: Path, logs: Iterable[Path], until: datetime | None) -> str:
-        """Replay the log up to `until`; return the time of the last commit.
+        """Replay the log up to `until`; return the time of the last commit in it.
 
         `logs` are folders of segments, in order of time. Raise `ProgramFailed` with the server's
         reason.
@@ -126,9 +127,10 @@ def log_files(logs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
-    """Raise `ProgramFailed` if segments follow that were not replayed.
+    """Raise `ProgramFailed` if a segment exists after the end of the replay.
 
-    The segment directly after the end may exist: PostgreSQL creates it before it writes to it.
+    The segment directly after the end may exist, because PostgreSQL creates a segment before it
+    writes to it.
     """
     high, _, low = replay_end.partition("/")
     last = ((int(high, 16) << 32) + int(low, 16) - 1) // segment_bytes

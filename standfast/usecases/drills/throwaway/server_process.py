@@ -2,10 +2,11 @@
 
 Rules
 - A process runs in a network namespace without any interface, if the kernel permits such a
-  namespace. Otherwise `gap` has the reason; the server still listens at no port.
-- A process never runs as root: root hands the folder to the user `nobody`.
-- A process cannot read the identity of a custodian or the keys of the host, if the kernel has
-  Landlock.
+  namespace. Otherwise `Isolation.gap` states the reason; the server still listens at no port.
+- A process never runs as root. If the drill runs as root, the server runs as the user `nobody`, to
+  whom its folder belongs.
+- If the kernel has Landlock, a process cannot read the identity of a custodian or the keys of the
+  host.
 - A process belongs to a server if its working folder is inside the server's folder. This rule also
   finds the processes of a killed drill. Processes are killed without a shutdown, because their data
   is deleted next.
@@ -80,9 +81,10 @@ class ServerProcess:
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def create_folder(self) -> None:
-        """Create the server's private folder, for the user that it runs as.
+        """Create the private folder of the server, for the user that runs it.
 
-        Raise `ProgramFailed` if its path is too long for a socket, or if that user cannot enter it.
+        Raise `ProgramFailed` if the path of the folder is too long for a socket, or if that user
+        cannot enter the folder.
         """
         socket = self.folder / self.socket
         if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
@@ -135,7 +137,7 @@ class ServerProcess:
         return False
 
     def end(self) -> None:
-        """Kill the server and everything that it started; delete its folder."""
+        """Kill the server and all processes in its folder; delete the folder."""
         end_processes(self.folder)
         if self._process is not None:
             self._process.kill()
@@ -190,7 +192,8 @@ def _processes_in(folder: Path) -> list[int]:
 def _is_inside(pid: int, folder: Path) -> bool:
     """Return whether a thread of a process works in a folder.
 
-    The first thread of a killed process may end before the others.
+    All threads are examined, because the first thread of a killed process may end before the
+    others.
     """
     with suppress(OSError):  # the process has ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
