@@ -1,10 +1,10 @@
-"""Backup of one set: a new recovery point, and the age of the newest.
+"""Backup of one set, and the age of a set's newest recovery point.
 
 Rules
-- Everything that could not be read is counted and named. The outcome is then partial, never done.
+- Each file that could not be read is counted and named. The outcome is then partial, never done.
 - The ledger stores counts, times and the name of the recovery point, but no file name.
-- A backup continues when the ledger is lost, damaged or unavailable. The outcome then names the
-  cause and is partial at best, because alarms are raised from the ledger alone.
+- A backup continues if the ledger is lost, damaged or unavailable. The outcome then names the
+  cause. It is partial at best, because alarms need the record of the backup in the ledger.
 """
 
 import dataclasses
@@ -47,10 +47,10 @@ Report = Callable[[Progress], None]
 # Sets of one host share the upload cache and run one after the other. The first backup of a set
 # may take hours.
 WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
-# A store that is unavailable for longer than an hour needs a person.
+# The pauses last 50 minutes in total: a store that is unavailable for longer needs a person.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-_LAST_BACKUPS = 100  # number of runs to search for another machine; `standfast check` searches all
+_LAST_BACKUPS = 100  # runs in which a clone is searched; `standfast check` searches all runs
 
 
 def run_backup(
@@ -66,10 +66,11 @@ def run_backup(
 ) -> BackupOutcome:
     """Back up one set; `way` names the caller: prefect, serve or direct.
 
-    While the store does not answer, retry after each of `pauses`; data that was uploaded is kept.
-    Data in packs that the ledger records as damaged, or that `distrust` names, is uploaded again.
-    Safe to repeat after any error. Raise `UsageError` for an unknown set, `UnderWay` while another
-    backup of this set runs, `Unavailable` when the store does not answer.
+    While the store does not answer, retry after each of `pauses`; uploaded data is not uploaded
+    again. The content of damaged packs is uploaded again: packs that the ledger records as damaged,
+    and packs that `distrust` names. The call may be repeated after any error. Raise `UsageError`
+    for an unknown set, `UnderWay` while another backup of this set runs, and `Unavailable` if the
+    store does not answer.
     """
     settings = set_of(installation, set_name)
     with (
@@ -144,8 +145,8 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                # The ledger grows during an incident, whose operators need no alarm about that
-                # growth.
+                # The set of the installation contains the ledger, which grows during an incident.
+                # Its operators need no alarm about that growth.
                 jumps=()
                 if set_name == INSTALLATION_SET
                 else _jumps(
@@ -164,8 +165,8 @@ def run_backup(
         # Imported here: it loads the ledger's models, and most backups raise no alarm.
         from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
-        # A failure must not stop the run: the recovery point exists, and the watchdog notifies
-        # again.
+        # An error must not fail the backup: the recovery point exists, and the watchdog notifies
+        # people later.
         with suppress(StandfastError):
             if outcome.jumps:
                 notify(installation, anomaly_alarm(set_name, outcome.run, outcome.jumps), way)
@@ -175,7 +176,7 @@ def run_backup(
 
 
 def _find_clone(installation: Installation, run: Run) -> ClonedHost | None:
-    """Find a machine that used this host's name since the last backup here."""
+    """Find another machine that used this host's name since our last backup."""
     rows = installation.runs.all("backup", most=_LAST_BACKUPS)
     now = installation.clock()
     before = [row for row in rows if row.id != run.token]
@@ -194,12 +195,12 @@ def expected_files(installation: Installation, set_name: str) -> int:
     try:
         runs = _good_runs(installation, set_name, 1)
     except StandfastError:
-        return 0  # the backup continues without the ledger and reports the error itself
+        return 0  # the backup continues without the ledger, and reports the error
     return next((int(run.summary.get("files", 0)) for run in runs), 0)
 
 
 def good_run_since(installation: Installation, set_name: str, since: datetime) -> RunRecord | None:
-    """Return the set's newest run if it succeeded and began since then."""
+    """Return the set's newest good run if it began at `since` or later."""
     for run in _good_runs(installation, set_name, 1):
         if since <= run.started_at <= installation.clock():
             return run
@@ -236,8 +237,8 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
     states = ["done", "partial"]
     found = installation.runs.all("backup", set_name, states=states, most=most)
     runs, now = runs_of_host(installation.config, found), installation.clock()
-    # Read all runs when the limited list is not certain to hold the newest ones of this host:
-    # a clock that was ahead puts wrong runs first, and other hosts fill the list with theirs.
+    # The limited list may lack the newest runs of this host: runs of other hosts fill it, and a
+    # clock that was ahead puts wrong runs first. Then read all runs.
     if found and (len(runs) < len(found) or is_to_come(runs[0].started_at, now)):
         every = runs_of_host(
             installation.config, installation.runs.all("backup", set_name, states=states)
@@ -265,9 +266,9 @@ def set_age(
 ) -> BackupAge:
     """Return when a set is due, its newest good run, and if a run was missed.
 
-    A run is missed if no run that is good or in progress began since the due time. A failed run
-    does not count, nor does a run whose time is in the future. A run may begin up to `grace` after
-    it is due.
+    A run is missed if no good run and no run in progress began since the due time. A failed run
+    does not count, and a run whose time is in the future does not count. A run may begin up to
+    `grace` after the due time.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

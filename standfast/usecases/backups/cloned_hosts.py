@@ -2,16 +2,16 @@
 
 A copied configuration or virtual machine writes to the vault under the same name and key. No data
 is lost, because the vault accepts each sequence number once. But each machine finds recovery points
-of the other and then uploads everything again. In a shared ledger, a backup of one machine hides a
-missed backup of the other machine.
+of the other machine, and then uploads everything again. In a shared ledger, a backup of one machine
+hides a missed backup of the other machine.
 
 Rules
-- Clones are detected from the ledger, which names the machine of each run. From the vault alone,
-  this machine can only recognise a recovery point that it did not make. A lock in the vault is not
-  used, because no host could remove it again.
-- A clone is certain if the other machine backed up after this one did. If this machine never backed
-  up, it may have replaced the other machine, or have a new name; a program cannot know which is
-  true.
+- Clones are detected from the ledger, which names the machine of each run. In the vault, this
+  machine only sees that it did not make a recovery point. The vault has no lock for a host name,
+  because no host could remove the lock again.
+- A clone is certain if the other machine backed up after this machine had. If this machine never
+  backed up before, the two may be clones, or this machine may have replaced the other machine. The
+  program cannot know which of these is true.
 - A clone is reported until the other machine backs up under another name, or for a week after its
   last backup.
 """
@@ -90,16 +90,17 @@ def find_cloned_host(
     seen_at, machine = max(others)
     is_sure = bool(own) and min(own) < seen_at
     if own and not is_sure:
-        return None  # this machine has replaced the other
+        return None  # this machine has replaced the other machine
     return ClonedHost(host=local.host, machine=machine, seen_at=seen_at, is_sure=is_sure)
 
 
 def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> datetime | None:
     """Return the start of the newest backup that found a foreign point.
 
-    A foreign point is a recovery point of this host that this machine does not know. It shows that
-    a machine with another ledger uses this name, or that this machine was once rolled back.
-    Return None if the ledger names the other machine, because then `find_cloned_host` reports it.
+    A foreign point is a recovery point under the name of this host that this machine did not make.
+    The cause is a machine with another ledger that uses this name, or a rollback of this machine to
+    an earlier state. Return None if the ledger names another machine, because `find_cloned_host`
+    reports that machine.
     """
     found: datetime | None = None
     for run in backups:

@@ -1,7 +1,7 @@
-"""Readers of the configured sources, and the files of backups themselves.
+"""Readers of the configured sources, and files that are never backed up.
 
-Databases and buckets are in `service_sources.py`: the import of their clients takes longer than a
-small backup of files, which does not need them.
+Readers of databases and buckets are in `service_sources.py`. A backup of files does not import that
+module, because the import of its clients takes longer than a small backup.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from standfast.usecases.core.backup_repository import translated_errors
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFiles:
-    """Files of the backups themselves, which no backup may include."""
+    """Files that backups write themselves, and that no backup may include."""
 
     vaults: tuple[Path, ...] = ()  # folders that receive backups
     send_log: Path | None = None  # the upload cache, which changes with each backup
@@ -38,9 +38,9 @@ def source_of(
     exclude: Sequence[str] = (),
     own: OwnFiles = NONE,
 ) -> Source:
-    """Return the reader of a source, without a connection or a secret.
+    """Return the reader of a source; open no connection and read no secret.
 
-    `exclude` are the patterns that the whole set excludes; the files of `own` are excluded, too.
+    `exclude` are the patterns of the whole set. The files of `own` are excluded too.
     """
     match config:
         case FilesSourceConfig():
@@ -65,7 +65,7 @@ def own_files(config: BackupConfig) -> OwnFiles:
 def files_source(
     config: FilesSourceConfig, exclude: Sequence[str] = (), own: OwnFiles = NONE
 ) -> FilesSource:
-    """Return a file reader; raise `UsageError` for an impossible pattern."""
+    """Return the reader of a folder; `UsageError` for an invalid pattern."""
     with translated_errors(f"source {config.name}"):
         return FilesSource(
             config.name,
@@ -79,6 +79,6 @@ def files_source(
 
 
 def relative_path(folder: Path, path: Path) -> Path | None:
-    """Return the path relative to the folder; None if it is outside."""
+    """Return the path relative to the folder; None if the path is outside."""
     folder, path = resolve_path(folder), resolve_path(path)
     return path.relative_to(folder) if path.is_relative_to(folder) else None

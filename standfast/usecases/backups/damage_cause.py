@@ -1,7 +1,8 @@
-"""Cause of a failed restore: a damaged vault or a disk error.
+"""Cause of an incomplete restore, and doubts about the latest point.
 
-The cause decides what a person must do. The recovery point that is chosen as `latest` may be wrong
-for one of two reasons: a newer recovery point is damaged, or the clock of its host was ahead.
+A restore is incomplete because the vault is damaged, or because a file could not be written. The
+actions of a person differ. The point chosen as `latest` may be the wrong one if a newer recovery
+point is damaged, or if the clock of the backup host was ahead.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ def is_damage_behind(problems: Sequence[Problem]) -> bool:
 
 
 def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
-    """Return name and problem of each damaged point that a listing found."""
+    """Return the name and the problem of each damaged recovery point."""
     return tuple(
         (f"{writer}/{sequence:010d}", problem)
         for (writer, sequence), problem in sorted(repository.damaged.items())
@@ -26,7 +27,10 @@ def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
 
 
 def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
-    """Return the host's damaged points after `latest`; their set is unknown."""
+    """Return the damaged points of the host that are newer than `latest`.
+
+    A damaged point may belong to any set of the host. Return () if `latest` was not requested.
+    """
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)
@@ -35,7 +39,7 @@ def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> t
 
 
 def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
-    """Return whether `latest` was chosen by a time in the future."""
+    """Return whether the point chosen as `latest` has a time in the future."""
     return _is_latest(asked) and is_to_come(point.time, now)
 
 

@@ -1,15 +1,15 @@
 """Damaged packs with content that the next backup uploads again.
 
-Verifications, drills and restores find damaged packs. `backup/archiver/unusable_packs.py` makes a
-backup upload their content again.
+Verifications, drills and restores find damaged packs. In a backup,
+`backup/archiver/unusable_packs.py` uploads the content of these packs again.
 
 Rules
-- A pack that was damaged once is never used again, even if it was restored from a copy. Its content
-  is uploaded again.
-- If a pack is named by mistake, its content is uploaded unnecessarily. No pack is removed, and no
-  recovery point becomes unusable.
-- The ledger stores at most 1,000 names for each run; the report of a run has all names. A backup is
-  partial while the newest verification found more packs than the ledger names.
+- New recovery points never use a pack that was damaged once, even if the pack was repaired from a
+  copy of the vault.
+- If a sound pack is recorded by mistake, its content is uploaded unnecessarily. No pack is removed,
+  and no recovery point becomes unusable.
+- The ledger stores at most 1,000 pack names for each run; the report of the run contains all names.
+  If the newest verification found more damaged packs than the ledger names, backups are partial.
 """
 
 import json
@@ -24,7 +24,7 @@ from standfast.records import Json
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 
-_FINDERS = ("verify", "drill", "restore")  # kinds of runs
+_FINDERS = ("verify", "drill", "restore")  # kinds of runs that find damaged packs
 _MOST_KEPT = 1_000
 
 
@@ -33,7 +33,7 @@ class DamagedPacks:
     """Packs of a vault that new recovery points must not use."""
 
     packs: frozenset[PackId] = frozenset()
-    unnamed: int = 0  # packs of the newest verification that the ledger does not name
+    unnamed: int = 0  # damaged packs of the newest verification that the ledger does not name
 
 
 def damaged_packs(installation: Installation) -> DamagedPacks:
@@ -57,7 +57,7 @@ def damaged_packs(installation: Installation) -> DamagedPacks:
 
 
 def kept(names: Sequence[str]) -> dict[str, Json]:
-    """Return the pack names and their number for the summary of a run."""
+    """Return the first pack names, and the number of all, for a run's summary."""
     return {"damaged_packs": list(names[:_MOST_KEPT]), "damaged_packs_total": len(names)}
 
 

@@ -6,12 +6,12 @@ Rules
 - The server is named by a configured source or by a secret that contains its address.
 - Each dump is loaded into the database of the same name. If the address names a database, exactly
   one dump is allowed and is loaded into that database.
-- If one database fails, the others are still restored.
+- If the restore of one database fails, the other databases are still restored.
 - The client programs that load dumps cannot read the custodian's identity, because an intruder may
   have written the dumps.
-- Roles and users are restored only on request, because their old passwords become valid again. They
-  are those of the servers of the chosen dumps. They are restored before the dumps, which refer to
-  them. Statements that the server refused are repeated after the dumps.
+- Roles and users are restored only on request, because their old passwords become valid again. The
+  restored roles and users are those of the sources of the chosen dumps. They are loaded before the
+  dumps, which refer to them. If the server refused a statement, they are loaded again afterwards.
 """
 
 import tempfile
@@ -49,7 +49,7 @@ class DumpRestoreOutcome:
     """The result of one dump."""
 
     path: str
-    taken: TargetResult | None  # None after an error, which is in `error`
+    taken: TargetResult | None  # the result of the server; None after an error
     error: str = ""
     error_status: ExitStatus = ExitStatus.DONE
 
@@ -83,7 +83,7 @@ class DatabaseRestoreOutcome:
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
     lacking: IncompletePoint  # data that the recovery point lacks or contains only partly
-    newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
+    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
     is_confined: bool  # the kernel kept the client programs from reading the identity
     unrecorded: str = ""  # why the ledger has no record of this restore
@@ -92,9 +92,10 @@ class DatabaseRestoreOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """Status of all dumps if equal, else PARTIAL; DAMAGED for a damaged vault.
+        """DAMAGED for a damaged vault; else the status that all dumps share.
 
-        Data that the recovery point itself lacks counts as a dump that was not restored.
+        If the dumps have different statuses, the status is PARTIAL. Data that the recovery point
+        lacks counts as a partial dump.
         """
         found = {dump.exit_status for dump in self.dumps}
         if self.lacking.is_any:
@@ -106,7 +107,7 @@ class DatabaseRestoreOutcome:
         return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
-        """Return counts for the ledger, without database names and messages."""
+        """Return the counts for the ledger; omit database names and messages."""
         taken = [dump.taken for dump in self.dumps if dump.taken is not None]
         failed = len(self.dumps) - len(taken)
         return {
@@ -159,8 +160,8 @@ def restore_into(
 ) -> DatabaseRestoreOutcome:
     """Restore the dumps of a point into a server; return the result of each.
 
-    Raise `UsageError` for an unknown point, source or dump. Errors of a single database are in the
-    outcome: a database that is not empty counts as refused, unless the request replaces it.
+    Raise `UsageError` for an unknown point, source or dump. The error of a single database is in
+    the outcome. A database that is not empty is refused, unless the request replaces it.
     """
     with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
         with translated_errors("restoring"):
@@ -195,7 +196,7 @@ def restore_into(
 
 
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
-    """Return a server by its source's name, or by the secret of its address.
+    """Return a server by the name of a source, or by its secret address.
 
     A source of `set_name` is preferred, because several sets may use the same source name.
     """
@@ -243,7 +244,7 @@ def _paths(
     target: Target,
     request: Request,
 ) -> list[bytes]:
-    """Return the files to restore, with the files of the whole server first."""
+    """Return the files to restore: files of roles and users, then dumps."""
     first, dumps, chosen = [], [], set()
     for entry in repository.entries(point, request.patterns or sources) if sources else ():
         source, _, name = entry.text.partition("/")
@@ -282,7 +283,7 @@ def _globals(
 
 
 class _Restorer:
-    """A restorer of dumps, one after the other, and of roles and users."""
+    """A restorer of dumps, and of files of roles and users, one after another."""
 
     def __init__(
         self,
@@ -303,9 +304,9 @@ class _Restorer:
         self._bytes = 0
 
     def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
-        """Restore the files in order; repeat roles and users that had problems.
+        """Restore the files in order; repeat files of roles that had problems.
 
-        A statement of a role can fail at first because its table or role is created later.
+        A statement about a role can fail because the table or role that it names is created later.
         """
         outcomes = {path: self.restore(path) for path in paths}
         for path, outcome in outcomes.items():
@@ -317,7 +318,7 @@ class _Restorer:
         return path.partition(b"/")[2].decode() == self._target.globals_name
 
     def restore(self, path: bytes) -> DumpRestoreOutcome:
-        """Restore one dump; return an error as its result."""
+        """Restore one file; return an error as its result."""
         target = self._target
         name = path.partition(b"/")[2].decode()
 

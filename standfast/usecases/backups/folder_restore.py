@@ -3,10 +3,10 @@
 The module imports no code of sources, writers or alarms, so that a restore starts quickly.
 
 Rules
-- Everything that could not be restored is counted and named, and makes the outcome partial. The
-  same applies to requested data that the recovery point itself lacks.
+- Each path that could not be restored is counted and named, and makes the outcome partial. The same
+  applies to requested data that the recovery point lacks.
 - The ledger stores counts, times and the name of the recovery point, but no file name. A restore
-  continues when the ledger cannot be written.
+  continues if the ledger cannot be written.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,10 +43,10 @@ def restore(
 ) -> RestoreOutcome:
     """Restore a point, or a selection, to an empty folder as `to/<source>/…`.
 
-    `point` is "latest", "<writer>/<sequence>" or a sequence. An interrupted restore continues when
-    it is requested again. Raise `UsageError` for an unknown point, for the latest of several sets,
-    or for an identity that cannot open the vault; raise `Refused` if `to` contains other files or
-    is inside a store.
+    `point` is "latest", "<writer>/<sequence>" or a sequence number. An interrupted restore
+    continues when it is requested again. Raise `UsageError` for an unknown point, for "latest" if
+    the vault has several sets and `set_name` is None, and for an identity that cannot open the
+    vault. Raise `Refused` if `to` contains other files or is inside a store.
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):
@@ -76,7 +76,10 @@ def restore(
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` for a target in a store: replication would copy it."""
+    """Raise `Refused` for a target inside a store.
+
+    Replication would copy the restored files to the second site.
+    """
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]

@@ -3,18 +3,18 @@
 Rules
 - A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
   a time limit.
-- `before` hooks run after this run has locked the upload cache: an application that they stop does
-  not stay stopped while another set of this host is backed up. They run again if the store did not
-  answer and the backup is attempted again.
-- `after` hooks run whenever `before` hooks began, also after a failure. Their environment contains
-  the result of the backup.
-- A required `before` hook that fails stops the backup; a required `after` hook that fails makes the
-  run partial. A failed hook that is not required changes nothing. The record of the run has the
-  results of all hooks.
+- `before` hooks run after this run has locked the upload cache. The run waits for that lock while
+  another set of the host is backed up; an application that a hook stops is not stopped so long.
+- If the store does not answer, and the backup is attempted again, the `before` hooks run again.
+- If a `before` hook has begun, the `after` hooks run, also after a failure. Their environment
+  contains the result of the backup.
+- A required `before` hook that fails stops the backup. A required `after` hook that fails makes the
+  run partial. A failed hook that is not required changes nothing. The record of the run contains
+  the results of all hooks.
 - If a hook fails, the beginning of its output is logged, without secrets. The ledger stores no
   output.
-- If this process is killed, `after` hooks do not run. So a `before` hook must undo what it did in
-  an earlier run.
+- If this process is killed, `after` hooks do not run. A `before` hook must therefore work even if
+  the `after` hooks of an earlier run did not run.
 """
 
 import logging
@@ -60,7 +60,8 @@ class HookResult:
 class SetHooks:
     """The hooks of one run of a set, and their results so far.
 
-    The code inside `attempt` calls `before`, and sets `backup` if a recovery point was made.
+    The code in the block of `attempt` calls `before`, and sets `backup` after a recovery point was
+    made.
     """
 
     installation: Installation
@@ -72,7 +73,7 @@ class SetHooks:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Run `after` hooks at the end of the block if `before` hooks began."""
+        """Run the `after` hooks at the end of the block, if `before` hooks began."""
         self._has_begun = False
         try:
             yield
@@ -88,7 +89,7 @@ class SetHooks:
         Raise StandfastError if a required hook fails.
         """
         if self._has_begun:
-            return  # the backup begins again because its upload cache was damaged
+            return  # the backup begins again, because its upload cache was damaged
         self._has_begun = True
         self._run_all(BEFORE, set_of(self.installation, self.set_name).before)
 
@@ -141,7 +142,7 @@ class SetHooks:
         return problem
 
     def _outcome(self) -> dict[str, str]:
-        """Return the variables of the hooks after the backup."""
+        """Return the environment variables with the result, for `after` hooks."""
         if self.backup is None:
             return {"STANDFAST_RESULT": "failed"}
         result = "done" if self.backup.complete else "partial"

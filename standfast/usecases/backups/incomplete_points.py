@@ -5,11 +5,12 @@ partial, so every restore reports the gaps again.
 
 Rules
 - A recovery point without any file counts as a gap: the disk may not have been mounted.
-- A file that changed during the read counts as a gap: the point has neither the old nor the new
-  version of it.
-- A recovery point names at most 10,000 gaps. The paths of further gaps are unknown, so they count
-  for every selection. The same applies to files that a run had not read when it committed an
-  interim recovery point.
+- A file that changed during the read counts as a gap: the point contains neither its old nor its
+  new version.
+- A recovery point names at most 10,000 gaps. The paths of further gaps are unknown. Therefore these
+  gaps count for every selection of paths.
+- An interim recovery point lacks files that its run had not read yet. Their paths are unknown, and
+  they count for every selection too.
 """
 
 from collections.abc import Sequence
@@ -23,17 +24,17 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class IncompletePoint:
-    """The data that a point lacks or holds only partly."""
+    """The data that a point lacks or contains only partly."""
 
     named: tuple[Unread, ...]
     total: int
-    is_interim: bool  # an interim point: files that the run read later are not in it
+    is_interim: bool  # an interim recovery point: it lacks files that the run read later
     is_empty: bool = False  # the point contains no file
     emptied: tuple[str, ...] = ()  # sources without a file when the point was made
 
     @property
     def is_any(self) -> bool:
-        """True if data is missing. An empty source alone does not count."""
+        """True if data is missing; a source without files alone does not count."""
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:

@@ -1,8 +1,8 @@
-"""Keys of incidents that a copy of the installation contains.
+"""Keys of incidents in the backup of the installation.
 
-Deleting the key of an incident erases the data of its customers. A copy of the key in the vault
-would survive the deletion. The copy therefore contains only the keys of open incidents, which
-nobody could continue without their keys.
+The deletion of an incident's key erases the data of the customers in that incident. A copy of the
+key in the vault would survive the deletion. Therefore the backup contains only the keys of open
+incidents, which could not be continued without their keys.
 """
 
 from standfast.config.installation_set import LEDGER_KEYS
@@ -14,17 +14,20 @@ from standfast.usecases.core.installation import Installation
 def without_closed_incidents(
     installation: Installation, settings: BackupSetConfig
 ) -> BackupSetConfig:
-    """Return the set without the keys of closed incidents.
+    """Return the settings of a set that excludes the keys of closed incidents.
 
-    The key of an incident that is opened during the backup is included, because the ledger, which
-    is copied before the keys, may contain that incident.
+    The key of an incident that is opened during the backup is included. The ledger is backed up
+    before the keys, and may already contain that incident.
     """
     closed = [row.id for row in installation.ledger.incidents.all() if not row.is_open]
     return _excluding(settings, [f"/{incident}.key" for incident in closed])
 
 
 def without_incidents(settings: BackupSetConfig) -> BackupSetConfig:
-    """Return the set without any incident's key, for an unreadable ledger."""
+    """Return the settings of a set that excludes the keys of all incidents.
+
+    They are used if the ledger cannot be read.
+    """
     return _excluding(settings, ["*", f"!/{INSTALLATION}.key"])
 
 

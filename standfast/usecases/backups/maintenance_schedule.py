@@ -1,18 +1,18 @@
 """Schedules of maintenance other than backups; alarms for late tasks.
 
 Rules
-- Retention is scheduled only if `backup.keeping.schedule` is set, because it may run on another
-  machine, the keeper's.
-- Every vault is checked by `backup.verify_schedule`, by default daily if the vault is a folder.
-  Every byte of the vault is read by `backup.read_schedule`.
-- If `drills.identity` is set, sets and services are drilled by `drills.schedule`, by default each
-  set weekly. A surprise drill has a schedule for its window only.
+- Retention is scheduled only if `backup.keeping.schedule` is set, because the machine of the keeper
+  may be another machine.
+- The vault is verified by the schedule `backup.verify_schedule`. Its default is daily if the vault
+  is a folder. By the schedule `backup.read_schedule`, the verification reads every byte.
+- If `drills.identity` is set, sets and services are drilled by `drills.schedule`. By default, each
+  set is drilled weekly. A surprise drill has a schedule only for its window.
 - A task is late if its last end is more than two intervals of its schedule and an hour ago. A pause
   of the schedule, for example at night, counts as part of the interval. A task that never ran
   counts from the start of the ledger.
-- Runs of any host on the same vault count.
-- A check that found damage counts as done: the damage raises its own alarm. A failed drill or
-  retention run does not count.
+- The runs of all hosts with the same vault count.
+- A verification that found damage counts as done: the damage has an alarm of its own. A failed
+  drill or retention run does not count.
 """
 
 from collections.abc import Collection, Iterator
@@ -51,7 +51,7 @@ class ScheduledTask:
 
 
 def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
-    """Yield the tasks scheduled here besides the backups and the watchdog."""
+    """Yield this machine's scheduled retention, verifications and drills."""
     backup = config.backup
     if backup.keeping.schedule is not None:
         yield ScheduledTask(kind="keep", subject=VAULT, schedule=backup.keeping.schedule)
@@ -79,7 +79,10 @@ def _drills(config: Config) -> Iterator[ScheduledTask]:
 
 
 def lateness(installation: Installation, kinds: Collection[str] | None = None) -> Iterator[Alarm]:
-    """Yield an alarm for each task of these kinds; raise it for a late task."""
+    """Yield the alarm of each task; it is raised if the task is late.
+
+    `kinds` selects the tasks; None selects all.
+    """
     for task in scheduled_tasks(installation.config):
         if kinds is not None and task.kind not in kinds:
             continue

@@ -1,8 +1,9 @@
 """Outcomes of backups and restores, for people, `--json` and the ledger.
 
 Rules
-- `summary` is the part for the ledger: counts, times and the name of the point, no file name.
-- `as_json` is for the person that asked: it names each missing file and the reason.
+- `summary` is the part for the ledger. It contains counts, times and the name of the recovery
+  point, but no file name.
+- `as_json` is for the person that started the command. It names each missing file, with the reason.
 """
 
 from dataclasses import dataclass
@@ -35,20 +36,20 @@ class BackupOutcome:
     hooks: tuple[HookResult, ...] = ()
     jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
-    unrecorded: str = ""  # the reason why the ledger has no record or could not be read
-    is_ledger_damaged: bool = False  # damage of the ledger is that reason
+    unrecorded: str = ""  # why the ledger has no record of the backup, or could not be read; or ""
+    is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     undistrusted: int = 0  # number of damaged packs without a known name: the point may use them
 
     @property
     def is_empty(self) -> bool:
-        """True if no file was read, as with an unmounted disk."""
+        """True if no file was read, for example because a disk is not mounted."""
         return self.result.files == 0
 
     @property
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
-            return ExitStatus.DAMAGED  # older data is damaged; the new point exists
+            return ExitStatus.DAMAGED  # earlier data is damaged; the new recovery point exists
         has_clone = self.cloned_host is not None and self.cloned_host.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_clone)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
@@ -118,7 +119,10 @@ class BackupOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class PointList:
-    """Recovery points, newest last; sealed details only with an identity."""
+    """Recovery points, newest last.
+
+    The sealed details of a point are included only if an identity was given.
+    """
 
     points: tuple[RecoveryPoint, ...]
     damaged: tuple[tuple[str, str], ...] = ()  # name and problem of unreadable points
@@ -143,9 +147,9 @@ class RestoreOutcome:
     point: RecoveryPoint
     to: Path
     result: RestoreResult
-    is_damaged: bool  # something is missing because the vault is damaged
-    lacking: "IncompletePoint"  # the parts that the point lacks or holds only partly
-    newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
+    is_damaged: bool  # files are missing because the vault is damaged
+    lacking: "IncompletePoint"  # the data that the point lacks or contains only partly
+    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
     unrecorded: str = ""  # why the ledger has no record of this restore
 
@@ -204,10 +208,10 @@ class RestoreOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupAge:
-    """The age of a set's newest good backup, against its schedule."""
+    """The age of a set's newest good backup, compared with its schedule."""
 
     set_name: str
-    due_at: datetime  # the start of the newest run by the schedule
+    due_at: datetime  # the last time at which the schedule starts a run
     good_at: datetime | None  # the start of the newest run with a recovery point
     age_seconds: int | None
     is_missed: bool

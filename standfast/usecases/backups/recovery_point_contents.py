@@ -1,8 +1,8 @@
 """Contents of recovery points: lists, searches, comparisons, files.
 
 Rules
-- Nothing is written to a disk. File names and contents are returned to the caller only. The ledger
-  records that a file was read, without its name.
+- Nothing is written to a disk. File names and contents are returned only to the caller. The ledger
+  records that the content of a file was read, but not the name of the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -106,7 +106,10 @@ class RecoveryPointDiff:
 def list_points(
     installation: Installation, set_name: str | None = None, identity: Path | None = None
 ) -> PointList:
-    """List the recovery points of one set or all; `identity` is a custodian's."""
+    """List the recovery points of one set, or of all sets.
+
+    With the `identity` of a custodian, the points have their sealed details.
+    """
     with translated_errors("listing recovery points"):
         opened = None if identity is None else identity_of(installation, identity)
         repository = opened_repository(installation, opened)
@@ -122,7 +125,10 @@ def list_folder(
     identity_file: Path | None,
     set_name: str | None = None,
 ) -> Listing:
-    """List a folder of a point, or its sources for ""; UsageError if unknown."""
+    """List a folder of a point; for "", list the sources of the point.
+
+    Raise UsageError for an unknown point or folder.
+    """
     with translated_errors(f"looking into {point}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
@@ -137,7 +143,10 @@ def find_paths(
     *,
     in_all_points: bool = False,
 ) -> Findings:
-    """Find paths in the newest or in all points, of one set or of all sets."""
+    """Find paths in the newest point of each set, or in all points.
+
+    `set_name` limits the search to one set.
+    """
     with translated_errors("searching the recovery points"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)
@@ -160,7 +169,7 @@ def compare_points(
 ) -> RecoveryPointDiff:
     """Return the differences between two points of one host.
 
-    If only one point is "latest", it is the latest of the other point's set and host.
+    If one of the two is "latest", it means the latest point of the set and host of the other point.
     """
     with translated_errors(f"comparing {before} with {after}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -184,10 +193,10 @@ def write_file_to(
     write: Callable[[bytes], object],
     set_name: str | None = None,
 ) -> str:
-    """Pass a file's content to `write`, in pieces, each verified first.
+    """Pass the content of a file to `write`, in pieces.
 
-    Return why the ledger has no record of the read, or "". `Damaged` may be raised after a part was
-    written; this part is correct.
+    Each piece is verified before it is passed. Return why the ledger has no record of the read, or
+    "". `Damaged` may be raised after a part was passed; that part is correct.
     """
     with translated_errors("restoring"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -208,7 +217,7 @@ def write_file_to(
 
 
 def moment(nanoseconds: int) -> datetime:
-    """Return a file time, limited to microseconds and to years 1 to 9999."""
+    """Return a file time in whole microseconds, within the years 1 to 9999."""
     try:
         return datetime.fromtimestamp(nanoseconds // 1000 / 1_000_000, UTC)
     except (OverflowError, ValueError):

@@ -27,7 +27,7 @@ class CopyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED if an object differs; all other objects were copied."""
+        """DAMAGED if an object differs from its copy; all others were copied."""
         return ExitStatus.DONE if self.report.is_whole else ExitStatus.DAMAGED
 
     def as_json(self) -> JsonObject:
@@ -54,11 +54,11 @@ def replicate_to_second_site(
     with_keys: bool,
     progress: Callable[[Progress], None] | None = None,
 ) -> CopyOutcome:
-    """Copy new objects to a second site; repeat to complete a partial copy.
+    """Copy new objects of the vault to a second site.
 
-    The bandwidth limit of backups applies, because both use the same network line. Raise
-    `UsageError` for an unknown site, for a site with another repository, or for keys without a
-    configured folder.
+    A repeated call completes an interrupted copy. The bandwidth limit of backups applies, because
+    backups and copies use the same network line. Raise `UsageError` for an unknown site, for a site
+    with another repository, and for `with_keys` if the site has no folder for keys.
     """
     settings, site = stores.copy(name)
     to = throttled(site, stores.config, stores.clock)

@@ -1,12 +1,12 @@
-"""Retention runs, plans and status of the vault's storage.
+"""Retention runs, and plans of retention with a forecast of the storage.
 
-Every decision is in `backup/retention/retention_run.py`.
+`backup/retention/retention_run.py` decides what expires and what is deleted.
 
 Rules
 - The keeper's machine needs only the keeper's key and the keeper's credentials for the store.
-- A plan and a status change nothing and are not recorded as runs.
-- Actions that failed are named and make the run partial. An object that a lock protects is not a
-  failure: the next run tries it again.
+- A plan changes nothing, and is not recorded as a run.
+- Actions that failed are named and make the run partial. An object that an object lock protects is
+  not a failure: the next run tries to delete it again.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ VAULT = "vault"  # the subject of the run in the ledger
 class KeepOutcome:
     """The outcome of a retention run or a plan; only a plan has `stock`."""
 
-    run: str  # "" for a plan or a status
+    run: str  # "" for a plan
     result: RetentionResult
     stock: StorageForecast | None = None
 
@@ -106,10 +106,10 @@ def run_retention(
 ) -> KeepOutcome:
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
-    Safe to repeat after any error. `distrust` is an output of `backup verify --json`: its damaged
-    packs count like those that the ledger records as damaged. At most `most_percent` of the points
-    may expire, 20 % by default. Raise `Refused` if a clock or the number of expiring points forbids
-    the run or while another run is in progress; raise `UsageError` without the keeper's key.
+    The call may be repeated after any error. `distrust` is an output of `backup verify --json`. Its
+    damaged packs count like the packs that the ledger records as damaged. At most `most_percent` of
+    the points may expire, 20 % by default. Raise `Refused` if a clock is wrong, if too many points
+    would expire, or while another run is in progress. Raise `UsageError` without the keeper's key.
     """
     distrusted = _distrusted(installation, distrust)
     with recorded(installation, "keep", VAULT, way) as run, translated_errors("retention"):

@@ -1,14 +1,15 @@
 """Retention holds, during which no point expires and no pack is deleted.
 
 Each hold is a file next to the keeper's key, because only the keeper's machine can expire recovery
-points. The name of the hold is that of the incident that needs it.
+points. A hold has the name of the incident that needs it.
 
 Rules
 - A hold lasts until it is released by name; several may exist at once.
 - A file that cannot be read counts as a hold: nothing is deleted by mistake.
 - The object locks of all points are still extended during a hold.
-- Two machines may have the key of the same keeper. A hold of one machine then applies on the other
-  too, through the ledger. It ends when its name is released on either machine.
+- Two machines may have the key of the same keeper. The ledger then transmits a hold of one machine
+  to the other machine. It must be released on the machine that created it. If it is released only
+  on the other machine, the next retention run of the first machine records it again.
 """
 
 import hashlib
@@ -61,7 +62,7 @@ def holds(config: Config) -> list[Hold]:
 
 
 def create_hold(installation: Installation, name: str) -> None:
-    """Create a hold if it is new; UsageError without the keeper's key here."""
+    """Create a hold, unless it exists; UsageError without the keeper's key."""
     if not is_keeper_machine(installation.config):
         raise UsageError(
             f"hold {name}: this machine has no keeper's key. Run `standfast backup keep hold "
@@ -86,7 +87,7 @@ def release_hold(installation: Installation, name: str) -> None:
 
 
 def notify_other_hosts(installation: Installation) -> None:
-    """Record the local holds in the ledger, for other hosts."""
+    """Record the holds of this machine in the ledger, for other machines."""
     known = {run.subject for run in _in_ledger(installation)}
     for hold in holds(installation.config):
         if hold.name not in known:
@@ -106,7 +107,7 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
 
 
 def all_holds(installation: Installation) -> list[Hold]:
-    """Return the holds of this and, from the ledger, other machines, by name."""
+    """Return the holds of this machine, and those of others in the ledger."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
@@ -123,7 +124,7 @@ def exists(installation: Installation, name: str) -> bool:
 
 
 def hold_reason(installation: Installation) -> str | None:
-    """Return the reason for the holds and how to end them; None without holds."""
+    """Return the names of the holds and how to end them; None without holds."""
     active = all_holds(installation)
     if not active:
         return None

@@ -3,8 +3,9 @@
 The services themselves are in `backup/sources/` and `backup/targets/`.
 
 Rules
-- A password is read when its source is opened. If it is missing, only that source fails.
-- An address (`postgresql://USER:PASSWORD@HOST/DATABASE`) is secret as a whole and never shown.
+- The password of a source is read when the source is opened. If the password is missing, only this
+  source fails.
+- An address (`postgresql://USER:PASSWORD@HOST/DATABASE`) is secret as a whole, and is never shown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,7 @@ _TLS: Mapping[str, Sequence[str]] = {
 
 
 def service_source(config: ServiceSourceConfig, resolver: Resolver) -> Source:
-    """Return the reader of a service, without a connection or a secret."""
+    """Return the reader of a service; open no connection and read no secret."""
     match config:
         case PostgresqlSourceConfig():
             return PostgresqlSource(
@@ -114,7 +115,7 @@ class Address:
 
 
 def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None:
-    """Return the server of a source; None if the source takes no dumps."""
+    """Return the server of a source; None if dumps cannot be loaded into it."""
     match config:
         case PostgresqlSourceConfig():
             server = _postgresql(config, resolver)
@@ -128,10 +129,10 @@ def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None
 def address_from_secret(
     reference: SecretReference, resolver: Resolver, sources: Sequence[BackupSourceConfig]
 ) -> Address:
-    """Read an address from a secret; the `UsageError` does not repeat it.
+    """Read an address from a secret; raise `UsageError` if it is invalid.
 
-    Use the client programs that the first source of the same kind names, because the programs on
-    the PATH may be older.
+    The error does not quote the address. The client programs are those that the first source of the
+    same kind names, because the programs on the PATH may be older.
     """
     wrong = UsageError(f"{reference}: not the address of a server. Write {_SHAPES}.")
     try:

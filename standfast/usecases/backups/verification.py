@@ -3,15 +3,17 @@
 The checks themselves are in `backup/checker/verification.py`.
 
 Rules
-- After a verification with a sound history, the newest recovery points go to the witness outside
-  the vault. The next verification compares the vault with the witness, and so detects a rollback.
-- Damage stays open until a later check examines the damaged part and finds no damage. A check of
-  the object lists cannot clear damage in the bytes of a pack, and a sample cannot clear damage in
-  content that it did not draw.
-- If the last check of object locks found all of them right, the next one starts from the time of
-  that check; otherwise it checks all objects. This time comes from the ledger, not from the vault.
+- If a verification proves that all recovery points are genuine, their newest sequence numbers are
+  appended to the witness, a file outside the vault. The next verification compares the vault with
+  the witness, and so detects a rollback.
+- Damage stays open until a later verification examines the damaged part and finds no damage. A
+  verification of the object lists cannot clear damage in the bytes of a pack. A sample cannot clear
+  damage in content that it did not draw.
+- If the last check found all object locks right, the next check examines only objects that are
+  newer than that check. Otherwise it examines all objects. The time of the last check comes from
+  the ledger, not from the vault.
 - In a ledger with several vaults, findings of other vaults do not count.
-- Without a ledger the verification runs nevertheless and is partial at best: earlier findings are
+- Without a ledger, the verification runs and is partial at best, because earlier findings are
   unknown.
 """
 
@@ -51,10 +53,10 @@ _OF_A_PACK = re.compile(r"w/[^/]+/p/")
 
 @dataclass(frozen=True, kw_only=True)
 class OpenDamage:
-    """Damage that no later verification could have cleared."""
+    """Damage that no later verification has cleared."""
 
     found_at: datetime
-    depths: tuple[str, ...]
+    depths: tuple[str, ...]  # how the damage was found: "looking", "reading" or "opening"
     errors: int
 
     @property
@@ -82,22 +84,22 @@ class VerifyOutcome:
     run: str
     report: VerifyReport
     findings: tuple[Finding, ...]
-    open_damage: OpenDamage | None  # found by an earlier, deeper check
+    open_damage: OpenDamage | None  # damage that an earlier and deeper verification found
     is_read: bool  # every byte was read
     is_keyed: bool  # every byte was also opened with an identity
     is_write_only: bool  # this host can only add to the vault
     why_write_only: str
-    unrecorded: str = ""  # the reason why ledger or witness has no record or could not be read
-    is_ledger_damaged: bool = False  # damage of the ledger is that reason
+    unrecorded: str = ""  # why the ledger or the witness could not be written or read, or ""
+    is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
 
     @property
     def is_sound(self) -> bool:
-        """True if this check has no finding of severity `error`."""
+        """True if this verification has no finding of severity `error`."""
         return all(finding.severity != "error" for finding in self.findings)
 
     @property
     def is_history_sound(self) -> bool:
-        """True if only contents of packs may be damaged; all points are genuine."""
+        """True if all recovery points are genuine; packs may be damaged."""
         return not any(
             finding.severity == "error"
             and finding.depth == "looking"
@@ -192,11 +194,12 @@ def verify(
     sample: Sample | None = None,
     way: str = "direct",
 ) -> VerifyOutcome:
-    """Verify the repository; `read` reads every byte, an identity opens it.
+    """Verify the repository.
 
-    `sample` opens that many random chunks instead of all. It needs an identity, from the file or
-    from `drills.identity`. Problems are findings, not exceptions, but an identity of another
-    repository raises `UsageError`.
+    With `read`, every byte is read. With an identity, the content is also decrypted. With `sample`,
+    only the random chunks of the sample are decrypted; the identity then comes from the file or
+    from `drills.identity`. Problems are findings, not exceptions. An identity of another repository
+    raises `UsageError`.
     """
     is_keyed = identity_file is not None or sample is not None
     identity = identity_of(installation, identity_file) if is_keyed else None
@@ -239,14 +242,14 @@ def verify(
             is_write_only=traits.is_write_only,
             why_write_only=traits.why,
         )
-        # Advance the witness also when a pack is damaged: otherwise an attacker that damages a pack
-        # could then roll back the other points without detection.
+        # Append to the witness even if a pack is damaged. Otherwise an attacker could damage a
+        # pack, and then roll back recovery points without detection.
         if outcome.is_history_sound:
             try:
                 append_heads(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
-            except StandfastError as error:  # such as a full disk: still report the findings
+            except StandfastError as error:  # such as a full disk; the findings are still reported
                 run.record_unavailability(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
@@ -254,7 +257,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest lock check if it found all locks right.
+    """Return the start of the newest check of object locks, if all were right.
 
     `runs` are newest first.
     """
@@ -263,9 +266,10 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 
 
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
-    """Return whether the newest conclusive check of locks found a wrong one.
+    """Return whether the newest conclusive check of locks found a wrong lock.
 
-    A check with unknown locks and no wrong lock is not conclusive.
+    A check that found no wrong lock, but could not read some locks, is not conclusive. `runs` are
+    newest first.
     """
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
     return next(
@@ -297,7 +301,7 @@ def verifications(installation: Installation) -> list[RunRecord]:
 def open_damage(runs: Sequence[RunRecord], cleared: Sequence[str] = ()) -> OpenDamage | None:
     """Return the newest damage that no later verification cleared.
 
-    `runs` are newest first. `cleared` are the depths that the current check has covered.
+    `runs` are newest first. `cleared` are the depths that the current verification covers.
     """
     gone = set(cleared)
     for run in runs:
