@@ -9,9 +9,9 @@ Rules
 - Damage stays open until a later verification examines the damaged part and finds no damage. A
   verification of the object lists cannot clear damage in the bytes of a pack. A sample cannot clear
   damage in content that it did not draw.
-- If the last check found all object locks right, the next check examines only objects that are
-  newer than that check. Otherwise it examines all objects. The time of the last check comes from
-  the ledger, not from the vault.
+- If the last check found all object locks right, the next check examines the objects that are newer
+  than that check, and the objects whose turn it is (`backup/checker/lock_check.py`). Otherwise it
+  examines all objects. The time of the last check comes from the ledger, not from the vault.
 - In a ledger with several vaults, findings of other vaults do not count.
 - Without a ledger, the verification runs and is partial at best, because earlier findings are
   unknown.

@@ -1,15 +1,18 @@
-"""Affected people: owners of the records that frozen logs show as used.
+"""Affected people: owners of the customer records that accounts used.
+
+The use of a record is read from frozen logs.
 
 Rules
-- `[review.records.NAME]` defines how the logs name a record, which data it exposes, and which
-  audience contains its owner. Each kind of record becomes one frozen list, like an imported CSV
-  file.
-- Without accounts in the selection, the accounts that the incident locked are used.
+- `[review.records.NAME]` defines how the logs name a record, which data the record exposes, and
+  which audience contains its owner. Each kind of record becomes one frozen list, like an imported
+  CSV file.
+- If the selection names no accounts, it means the accounts that the incident locked.
 - A record whose owner is not in the audience counts as a person that cannot be notified.
-- The review in the result counts the lines that were cut and the folders that were left out: the
-  people in them may be missing.
-- Memory is bounded: more than MOST_RECORDS records, or keys of MOST_CHARACTERS, are refused. If
-  several lists cover parts of the time, each person counts once.
+- The result states how many log lines were cut, and which folders were left out: people in these
+  may be missing from the list.
+- The memory is limited: more than MOST_RECORDS records, or keys with more than MOST_CHARACTERS
+  characters, are refused. The caller then adds several lists, each for a part of the time. A person
+  on several lists counts once.
 """
 
 from collections import defaultdict
@@ -52,9 +55,9 @@ def add_affected_by_records(
 ) -> AffectedByRecords:
     """Freeze the owners of the records that accounts used in frozen logs.
 
-    `identity` is that of a custodian, if the evidence is encrypted. Raise UsageError without
-    configured records, accounts or results, or for too many records; StandfastError if the logs
-    cannot be read.
+    `identity` is the identity file of a custodian, for encrypted evidence. Raise UsageError if no
+    records are configured, if there are no accounts, if the accounts used no record, or too many
+    records. Raise StandfastError if the logs cannot be read.
     """
     finder = record_finder(installation)
     if finder is None:
@@ -107,7 +110,7 @@ def add_affected_by_records(
 
 
 def _people(installation: Installation, incident_id: str, kind: str, used: set[str]) -> Audience:
-    """Return the people of the used records of one kind."""
+    """Return the owners of the used records of one kind."""
     name = installation.config.review.records[kind].audience
     recipients, held = people_spool(), people_spool()
     left = {key.casefold() for key in used}

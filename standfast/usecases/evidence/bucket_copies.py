@@ -2,7 +2,8 @@
 
 Rules
 - A folder that differs from its seal is not copied: a court would not accept the copy.
-- A copy that is incomplete or cannot be examined is reported, but not as damage of the original.
+- An incomplete copy, and a copy that cannot be examined, is reported. It does not count as damage
+  of the original.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class Copied:
 
 
 def second_location(config: Config, resolver: Resolver, clock: Now) -> CopyDestination | None:
-    """Return the second location of frozen folders, or None."""
+    """Return the bucket for copies of frozen folders, if one is configured."""
     settings = config.custody.s3
     if settings is None:
         return None
@@ -51,7 +52,7 @@ def second_location(config: Config, resolver: Resolver, clock: Now) -> CopyDesti
 
 
 def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> CopyDestination:
-    """Return the second location; raise UsageError if none is configured."""
+    """Return the bucket for copies; raise UsageError if none is configured."""
     found = second_location(config, resolver, clock)
     if found is None:
         raise UsageError("custody.s3: not set. Add [custody.s3] to copy evidence to a bucket.")
@@ -61,9 +62,9 @@ def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> 
 def copy_each(
     config: Config, to: CopyDestination, folders: list[Path], who: str, clock: Now
 ) -> Iterator[Copied]:
-    """Copy the missing parts of each folder; an error stops no other folder.
+    """Copy the missing parts of each folder, also after an error in another.
 
-    Raise the error of a bucket that cannot be opened.
+    If the bucket cannot be opened, raise its error.
     """
     store = to.open()
     key = read_signing_key(config.custody.key).public_key()
@@ -88,10 +89,10 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
 
 
 def uncopied_folders(to: CopyDestination, folders: list[Path]) -> list[Path]:
-    """Return the folders that have no full copy.
+    """Return the folders that have no complete copy.
 
-    A full copy includes the time stamp, if the folder has one. The answer comes from the chains of
-    custody; the bucket is not queried.
+    A complete copy includes the time stamp, if the folder has one. The answer comes from the chains
+    of custody; the bucket is not queried.
     """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 

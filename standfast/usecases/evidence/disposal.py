@@ -1,16 +1,17 @@
 """Disposal of an incident's evidence, by the decision of two people.
 
 Rules
-- The incident must be closed for `custody.retention_days`, without a legal hold.
+- The incident must have been closed for `custody.retention_days`, and have no legal hold.
 - Two people count as one if an enrolment connects them.
-- The whole ledger is verified before each decision and each run: hold, request, approval and the
-  time of closing are read from it.
+- The whole ledger is verified before each decision and each disposal, because the hold, the
+  request, the approval and the time of closing are read from it.
 - A request names the folders by the hashes of their manifests. Its approval covers only these
   folders.
-- Each folder is verified completely, then the ledger records that its disposal begins, then
-  `folder_disposal` destroys it. A folder that differs from its seal, its chain of custody or the
+- The order for each folder is: verify it completely, record in the ledger that its disposal begins,
+  destroy it (`folder_disposal`). A folder that differs from its seal, its chain of custody or the
   ledger is not changed: a person must examine it first.
-- Each folder that remains is a named problem: unsound, on another host, or newer than the request.
+- Each folder that is not disposed of is reported with the reason: it is invalid, on another host,
+  or newer than the request.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -87,9 +88,9 @@ class Disposal:
 def request_disposal(
     installation: Installation, incident_id: str, reason: str, by: str | None
 ) -> Disposal:
-    """Request the disposal of all sound evidence of the incident on this host.
+    """Request the disposal of all valid evidence of an incident on this host.
 
-    Raise Refused if it may not be disposed of, or if it was requested already.
+    Raise Refused if the evidence must be kept, or if its disposal was requested already.
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
@@ -117,7 +118,7 @@ def request_disposal(
 
 
 def withdraw_disposal(installation: Installation, incident_id: str, by: str | None) -> str:
-    """Withdraw the request and return the name of the requester.
+    """Withdraw the request; return the name of the person that made it.
 
     Raise UsageError without a request, and Refused if a folder is partly destroyed.
     """
@@ -135,7 +136,9 @@ def withdraw_disposal(installation: Installation, incident_id: str, by: str | No
 
 
 def approve_disposal(installation: Installation, incident_id: str, by: str | None) -> Disposal:
-    """Approve a requested disposal and run it, or continue it.
+    """Approve a requested disposal, and dispose of the evidence.
+
+    A repeated call continues an interrupted disposal.
 
     Raise ApprovalRefused if the requester and the approver count as one person, Refused if the
     evidence must be kept, and Damaged if the ledger does not verify.
@@ -199,7 +202,7 @@ def _refuse_if_kept(installation: Installation, incident_id: str, state: Disposa
 def _not_disposed(
     installation: Installation, incident_id: str, state: DisposalState
 ) -> list[Frozen]:
-    """Return the folders here and on other hosts that are not disposed of."""
+    """Return the incident's folders, on any host, that are not disposed of."""
     listed = list_frozen(installation, incident_id).evidence
     return [evidence for evidence in listed if evidence.name not in state.disposed]
 

@@ -1,9 +1,9 @@
 """Legal hold and disposal request of an incident, read from its timeline.
 
 Rules
-- The events are the only record. They are read in order, and an invalid event is ignored, such as
-  an approval of another request or a disposal that began during a hold.
-- A hold cancels a request if no disposal has begun.
+- The events are the only record. They are read in order. An invalid event is ignored, such as the
+  approval of another request, or a disposal that began during a hold.
+- A hold cancels the request if no disposal of its folders has begun.
 - The event `evidence.disposal_begun` precedes the first destruction in a folder. A certificate of
   disposal counts only if such an event names the same folder, hash of the manifest, and two people.
 """
@@ -24,7 +24,7 @@ from standfast.usecases.core.installation import Installation
 HELD, RELEASED = "evidence.held", "evidence.hold_released"
 REQUESTED, APPROVED = "evidence.disposal_requested", "evidence.disposal_approved"
 WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
-DISPOSED = "evidence.disposed"  # for one folder; `custody` in its detail is the last line
+DISPOSED = "evidence.disposed"  # of one folder; its detail has the hash of the last custody line
 
 
 _NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
@@ -107,7 +107,10 @@ def disposal_state(events: Iterable[AuditEvent]) -> DisposalState:
 def problems_of_certificate(
     folder: Path, key: Ed25519PublicKey, authority: Authority | None
 ) -> list[str]:
-    """Return the problem of a valid certificate that lacks this permission."""
+    """Return a problem if a folder has a certificate that was not permitted.
+
+    `authority` is the permission that the ledger records for the folder.
+    """
     certificate = read_certificate(folder, key)
     if certificate is None or authority == Authority(
         manifest=manifest_hash(folder),
@@ -119,7 +122,7 @@ def problems_of_certificate(
 
 
 def verified_state(installation: Installation, incident_id: str) -> DisposalState:
-    """Verify the whole ledger and return the state of an incident.
+    """Verify the whole ledger, then return the state of an incident.
 
     Raise Damaged if an event, a row or a head of the ledger does not verify.
     """

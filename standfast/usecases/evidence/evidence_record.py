@@ -1,7 +1,8 @@
 """Ledger record of an incident's evidence: seals, custody, disposals.
 
-The record names the folders that must exist: an intruder who deletes a folder deletes its seal with
-it, and an intruder who has this host's key can make another seal.
+The record names the folders that must exist, and the hashes of their manifests. The seals alone do
+not suffice: an intruder who deletes a folder deletes its seal too, and an intruder who has this
+host's key can make another seal.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.disposal_state import DISPOSED, Authority, current_state
 
-# Events of the timeline; `custody` in their detail has the hashes of lines of custody.
+# Events of the timeline. `custody` in their detail contains hashes of lines in chains of custody.
 REVIEWED = "evidence.reviewed"
 EXPORTED = "evidence.exported"
 STAMPED = "evidence.stamped"
@@ -27,7 +28,7 @@ class Recorded:
 
     manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
     lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
-    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze it
+    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze the folder
     disposals: dict[Path, Authority] | None = None  # None without the ledger
 
 
@@ -67,6 +68,6 @@ def recorded_seals(installation: Installation, incident: str) -> Recorded:
 
 
 def note_seals(installation: Installation, incident: str) -> list[AuditEvent]:
-    """Return the events of an incident's notes with files, which seal them."""
+    """Return the events of an incident's notes that have sealed files."""
     events = installation.ledger.timeline(incident)
     return [event for event in events if event.action == NOTED and "manifest" in event.detail]

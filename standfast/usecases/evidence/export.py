@@ -1,18 +1,18 @@
 """Export of an incident's evidence: masked, or in clear with a reason.
 
 Rules
-- An export is masked unless somebody states a reason. Each export is one event of the timeline and
-  one line in each folder's chain of custody, written before the new folder gets its final name; an
-  unmasked export is recorded before a byte is copied.
-- Masked copies are not evidence; the sealed folders remain the evidence, unchanged. `masked.jsonl`
-  names each original by its hash, with the masked parts of its copy, or the reason why it has no
-  copy; the hash of this index is in the timeline.
-- Altered content is named and omitted: a folder that differs from its seal, its chain of custody or
-  the ledger, or a file that differs from its hash. An unmasked export copies such a folder as it
-  is, and names the differences.
-- Encrypted evidence is masked with the identity of a custodian, which must open each folder before
-  anything is written. An unmasked export copies it as it is, encrypted.
-- Nothing is overwritten; an interrupted export leaves a draft, recognizable by its name.
+- An export is masked unless somebody states a reason. Each export is one event of the timeline, and
+  one line in the chain of custody of each folder. They are written before the new folder gets its
+  final name. An unmasked export is recorded before a byte is copied.
+- Masked copies are not evidence; the sealed folders remain the evidence. The index `masked.jsonl`
+  names each original by its hash, with the number of masked values, or with the reason why it has
+  no copy. The hash of the index is in the timeline.
+- Altered content is named and omitted. It is a folder that differs from its seal, its chain of
+  custody or the ledger, or a file that differs from its hash. An unmasked export copies a folder
+  with an altered file as it is, and names the difference.
+- To mask encrypted evidence, the identity of a custodian must open each folder before anything is
+  written. An unmasked export copies encrypted evidence as it is.
+- Nothing is overwritten. An interrupted export leaves a draft, recognizable by its name.
 """
 
 import hashlib
@@ -102,14 +102,12 @@ def export_evidence(
     identity: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ExportedEvidence:
-    """Write an incident's evidence to a new folder.
+    """Write an incident's evidence to a new folder, masked without a reason.
 
-    It is masked unless a reason is given.
-
-    Raise UsageError for an unknown incident, without evidence, if the folder exists, or without an
-    identity for encrypted evidence; Refused if the identity does not open all of it; Damaged if all
-    of it is missing; StandfastError if none of it is valid or a file cannot be written. No folder
-    remains after an error.
+    Raise UsageError if the incident is unknown, if it has no evidence, if the folder exists, or if
+    encrypted evidence is masked without an identity. Raise Refused if the identity does not open
+    every folder, Damaged if all evidence is missing, and StandfastError if no folder is valid or a
+    file cannot be written. After an error, no new folder remains.
     """
     installation.ledger.incidents.get(incident_id)
     folders = frozen(installation.config, incident_id)
@@ -153,7 +151,7 @@ def export_evidence(
 
 
 def _is_sound(evidence: Frozen, known: Recorded) -> bool:
-    """Return whether seal, custody and ledger agree; copies are not read."""
+    """Return whether seal, custody and ledger agree; do not read the files."""
     manifest = known.manifests.get(evidence.folder, "")
     return not (
         evidence.problems
@@ -210,7 +208,7 @@ class _Export:
             for evidence in sound
             if exported.is_masked and not evidence.disposed_at
         }
-        # Reviews are not evidence but are exported with it; the ledger has their hashes.
+        # Files of reviews are not evidence, but are exported too. The ledger has their hashes.
         self._reviews = {
             installation.config.custody.folder / str(row.facts["timeline"]): str(
                 row.facts["sha256"]
@@ -241,7 +239,7 @@ class _Export:
         installation.record_event(self._incident, EXPORTED, detail)
 
     def copy_all(self) -> None:
-        """Copy the sealed folders as they are, and report the differences."""
+        """Copy the sealed folders as they are, and verify the copies."""
         for evidence in self._sound:
             copy = self._draft / _name_of(evidence)
             make_private(copy.parent)
@@ -391,7 +389,7 @@ def _file_name(number: int, location: str) -> str:
 
 
 def _specials(folder: str, names: Sequence[str]) -> list[str]:
-    """Return special files, which are never frozen and might block a reader."""
+    """Return the names of special files: they are never frozen, and may block."""
 
     def is_special(name: str) -> bool:
         mode = Path(folder, name).lstat().st_mode

@@ -1,10 +1,11 @@
 """Disposal of one folder: its keys, its items, its certificate.
 
 Rules
-- The caller has verified the folder and recorded that its disposal begins.
-- The copies of the key are removed first: encrypted copies in a bucket are then unreadable,
+- Before the call, the caller has verified the folder, and recorded that its disposal begins.
+- The copies of the data key are removed first. Encrypted copies in a bucket are then unreadable,
   although their object lock keeps the bytes. Then the items are removed, the certificate is
-  written, and the chain of custody gets its last line. After a crash, the same call continues.
+  written, and the chain of custody gets its last line.
+- After a crash, a repeated call continues the disposal.
 """
 
 import hashlib
@@ -84,7 +85,10 @@ def dispose_of(
 def _destroy_keys(
     installation: Installation, folder: Path, manifest: Manifest
 ) -> tuple[tuple[str, ...], tuple[RemainingCopy, ...]]:
-    """Remove each copy of the key; return removed and unconfirmed ones."""
+    """Remove each copy of the data key.
+
+    Return the places of removed copies, and the copies whose removal is not confirmed.
+    """
     if manifest.encryption is None:
         return (), ()
     own, *configured = key_places(folder, installation.config.custody.key_copies)
@@ -93,7 +97,7 @@ def _destroy_keys(
     sync_folder(folder)
     for place in dict.fromkeys([*recorded_copies(folder), *configured]):
         try:
-            place.unlink()  # a share that is not mounted shows no file
+            place.unlink()  # fails if the share with the copy is not mounted
             sync_folder(place.parent)
         except OSError as error:
             why = f"copy of the key: {error.strerror}"
@@ -106,7 +110,7 @@ def _destroy_keys(
 def _other_copies(
     installation: Installation, folder: Path, manifest: Manifest
 ) -> Iterator[RemainingCopy]:
-    """Yield the copies on other systems and those that other programs made."""
+    """Yield the copies that this disposal cannot destroy, with the reasons."""
     config, is_encrypted = installation.config, manifest.encryption is not None
     readable = "unreadable without the key" if is_encrypted else "READABLE: it was not encrypted"
     for where in (stores := recorded_stores(folder)):
@@ -131,7 +135,7 @@ def _other_copies(
 
 
 def _copies_in_clear(entries: list[Entry]) -> Iterator[RemainingCopy]:
-    """Yield the exports and openings in clear, including unfinished ones."""
+    """Yield the exports and openings in clear, also those without a receipt."""
     opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
     for entry in entries:
         by = f"by {entry.who} at {entry.at}"

@@ -1,9 +1,9 @@
 """List of frozen folders; verification by their seals and the ledger.
 
 Rules
-- The module only reads and needs no ledger: evidence must be verifiable when everything else is
-  lost. If there is a ledger, its record is compared too.
-- A folder with an invalid seal is listed nevertheless; verification reports the error.
+- Verification needs no ledger, because evidence must be verifiable if the ledger is lost. If there
+  is a ledger, the folders are compared with its record too.
+- A folder with an invalid seal is listed too; a verification reports the error.
 """
 
 import os
@@ -62,9 +62,9 @@ class Frozen:
     clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
     disposed_at: str = ""  # "" unless the folder was disposed of; then it has no items
-    stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
+    stamp: str = ""  # the state of the time stamp; "" if none exists and none is required
     stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
-    copy: str = ""  # the state of the second copy; "" if none is required or none was examined
+    copy: str = ""  # the state of the copy in the bucket; "" if it is not required or not examined
     copy_problems: tuple[str, ...] = ()
 
     @property
@@ -134,7 +134,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
 
 
 def _recorded_stamp(folder: Path, *, is_wanted: bool) -> str:
-    """Return the time stamp in the chain of custody, unverified."""
+    """Return the time stamp that the chain of custody records, unverified."""
     try:
         line = stamped_line(read_custody(folder))
     except Damaged:
@@ -144,17 +144,17 @@ def _recorded_stamp(folder: Path, *, is_wanted: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The evidence that was found here and in the ledger."""
+    """The frozen folders on this host, and the missing folders of the ledger."""
 
     evidence: tuple[Frozen, ...]
     unrecorded: str  # why the ledger could not name the required folders; "" if it did
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, else PARTIAL if anything is uncertain, else DONE.
+        """DAMAGED for damage, else PARTIAL if a fact is uncertain, else DONE.
 
-        PARTIAL if the ledger could not name the required folders, or if a second copy or a time
-        stamp is not verified.
+        A fact is uncertain if the ledger could not name the required folders, or if a copy in the
+        bucket or a time stamp is not verified.
         """
         if any(evidence.problems for evidence in self.evidence):
             return ExitStatus.DAMAGED
@@ -167,9 +167,9 @@ class Found:
 def list_frozen(installation: Installation, incident: str | None = None) -> Found:
     """List the frozen and the missing folders of one incident or of all.
 
-    Copies are not read. A certificate of disposal is a problem if the ledger did not permit it.
-    Raise the ledger's error if no folder is here and the ledger is unavailable, and UsageError for
-    an unknown incident.
+    The files in the folders are not read. A certificate of disposal is a problem if the ledger
+    records no permission for it. If no folder is here and the ledger is unavailable, raise the
+    ledger's error. Raise UsageError for an unknown incident.
     """
     found = frozen(installation.config, incident)
     gone: list[Frozen] = []
@@ -212,10 +212,10 @@ def no_evidence_found(installation: Installation, incident: str) -> StandfastErr
 
 
 def verify_frozen(installation: Installation, incident: str) -> Found:
-    """Read all copies of an incident's evidence; `problems` has differences.
+    """Verify an incident's evidence: read all files, here and in the bucket.
 
-    Raise UsageError if nothing was frozen for it, and the ledger's error if no folder is here and
-    the ledger is unavailable.
+    `problems` of each folder names the differences. Raise UsageError if nothing was frozen. If no
+    folder is here and the ledger is unavailable, raise the ledger's error.
     """
     config = installation.config
     no_ledger: StandfastError | None = None
@@ -243,7 +243,7 @@ def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
     roots, is_wanted = _roots(config), config.custody.timestamp is not None
     for evidence in found:
         if evidence.problems:
-            yield evidence  # the stamp does not cover the altered content
+            yield evidence  # a time stamp does not cover altered content
             continue
         manifest = read_manifest((evidence.folder / MANIFEST_FILE).read_bytes())
         seen = inspect_timestamp(evidence.folder, manifest, roots, is_wanted=is_wanted)
@@ -263,7 +263,7 @@ def _roots(config: Config) -> tuple[Certificate, ...] | str:
 
 
 def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Frozen]:
-    """Examine the second copy of each folder, if one is required."""
+    """Examine the copy of each folder in the bucket, if one is configured."""
     config, clock = installation.config, installation.clock
     to = second_location(config, installation.resolver, clock)
     if to is None:
@@ -293,8 +293,8 @@ def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Fr
 def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     """Copy the missing parts of an incident's evidence to the bucket.
 
-    Raise UsageError if no bucket is set or nothing was frozen; Damaged if all evidence is missing;
-    the bucket's error if it does not open.
+    Raise UsageError if no bucket is configured or nothing was frozen, and Damaged if all evidence
+    is missing. If the bucket cannot be opened, raise its error.
     """
     config = installation.config
     to = required_evidence_bucket(config, installation.resolver, installation.clock)
@@ -306,7 +306,7 @@ def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
 
 
 def _missing_folders(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
-    """Return the folders that the ledger records and that were not found."""
+    """Return the folders that the ledger records, and that were not found."""
     present = {evidence.folder for evidence in found}
     return [
         Frozen(folder=folder, problems=(_missing_problem(host),))
@@ -316,7 +316,7 @@ def _missing_folders(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
 
 
 def _missing_problem(host: str) -> str:
-    """Return the problem text for a missing folder; another host may hold it."""
+    """Return the problem of a missing folder, which another host may have."""
     if host in ("", host_name()):
         return _IS_GONE
     return (
@@ -339,7 +339,7 @@ def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
     """Yield the complete folders `INCIDENT/SOURCE/TOKEN`, by name.
 
     A folder without a seal is included, because it must be reported. Raise ConfigurationError for a
-    folder that this user may not read: `glob` would hide its content.
+    folder that this user may not read, because `glob` would omit its content without an error.
     """
     root = config.custody.folder
     for above in (root, *root.glob("*"), *root.glob("*/*")):

@@ -1,10 +1,10 @@
 """Notes of people about an incident: a text and sealed files.
 
 Rules
-- The files are frozen and sealed first, in the source `notes` of the incident's evidence; then the
-  note is committed with their seal. After a crash, the same command completes the same note.
-- The text is sealed in the ledger. The report shows it with numbers and mail addresses masked.
-- An exercise seals nothing, so its notes have no files.
+- The files of a note are frozen and sealed as evidence of the source `notes`. Then the note is
+  committed with their seal. After a crash, a repeated command completes the same note.
+- The text is encrypted in the ledger. The report shows it with numbers and mail addresses masked.
+- Only notes of a live incident have files, because other incidents freeze nothing.
 """
 
 import os
@@ -26,13 +26,13 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import copy_each, second_location
 
 SOURCE = "notes"
-LONGEST = 10_000  # characters of a note; a longer text is a file
+LONGEST = 10_000  # characters of a note; a longer text is added as a file
 _TOKEN_HEX = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddedNote:
-    """A note in the ledger, and what is incomplete about its files."""
+    """A note in the ledger, and the problems of its files."""
 
     note: Note
     problems: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def add_note(
 def _with_files(
     installation: Installation, incident_id: str, text: str, files: Sequence[Path], author: str
 ) -> AddedNote:
-    """Freeze the files, commit the note, and copy its folder to the bucket."""
+    """Freeze the files, commit the note, then copy its folder to the bucket."""
     config, clock = installation.config, installation.clock
     paths = [file.absolute() for file in files]
     token = _token(incident_id, author, text, paths)
@@ -121,7 +121,7 @@ def _with_files(
 
 
 def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> str:
-    """Return the name of the sealed folder, equal for a repeated command."""
+    """Return the name of the sealed folder; a repeated command has the same."""
     stats = [path.lstat() for path in paths]
     content: list[Json] = [
         f"{path} {found.st_size} {found.st_mtime_ns}"
@@ -137,7 +137,7 @@ def _newest_line(facts: JsonObject, folder: str) -> JsonObject:
 
 
 def _copy_problems(installation: Installation, custody: Custody, token: str) -> list[str]:
-    """Copy the folder to the bucket, if one is set; return the obstacles."""
+    """Copy the folder to the bucket, if configured; return the problems."""
     config = installation.config
     to = second_location(config, installation.resolver, installation.clock)
     if to is None:

@@ -1,10 +1,10 @@
 """Recorded opening of one item of the evidence by a person.
 
 Rules
-- The intent is in the chain of custody and in the timeline before a byte is read. The receipt
-  follows after the copy is complete. An intent without a receipt is an opening that failed or was
-  interrupted: parts of the content may have been read.
-- The records name the item by its number in the manifest, because paths may name people.
+- The intent is recorded in the chain of custody and in the timeline before a byte is read. The
+  receipt is recorded after the copy is complete. If an intent has no receipt, the opening failed or
+  was interrupted, and parts of the content may have been read.
+- Both records name the item by its number in the manifest, because its path may name people.
 - If the content differs from its seal, no file remains.
 """
 
@@ -65,7 +65,10 @@ class _Found:
 
 
 def person_with_role(installation: Installation, by: str | None) -> str:
-    """Return the signed-in person; ApprovalRefused without a person or role."""
+    """Return the person that signed in.
+
+    Raise ApprovalRefused if nobody signed in, and if the person has no role.
+    """
     if by is None:
         raise ApprovalRefused("evidence: nobody signed in. Add --as PERSON.")
     people = installation.ledger.people
@@ -81,7 +84,7 @@ def person_with_role(installation: Installation, by: str | None) -> str:
 
 
 def custodian_keys(identity: Path | None) -> tuple[object, ...]:
-    """Return the keys of an identity file; UsageError if it has none."""
+    """Return the keys of an identity file; UsageError if they cannot be read."""
     if identity is None:
         return ()
     try:
@@ -120,8 +123,8 @@ def open_evidence(
     """Write the content of one item to a new file in the folder `into`.
 
     `name` is the path of the item, alone or after SOURCE/TOKEN. Raise ApprovalRefused if `by` may
-    not open it, UsageError for an unknown item or identity, Refused for the identity of somebody
-    else, Damaged if the content differs from its seal.
+    not open evidence, UsageError for an unknown item or identity, Refused for the identity of a
+    person that is no custodian of it, and Damaged if the content differs from its seal.
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
@@ -157,7 +160,7 @@ def open_evidence(
 
 
 def _find(installation: Installation, incident_id: str, name: str) -> _Found:
-    """Return the one item of this name in a valid folder."""
+    """Return the item of this name; UsageError for none or several."""
     installation.ledger.incidents.get(incident_id)
     found = list(_named(installation, incident_id, name))
     if not found:
@@ -198,7 +201,7 @@ def _record(
     action: str,
     detail: JsonObject,
 ) -> None:
-    """Append a line to the chain of custody, and an event with its hash."""
+    """Append a line to the chain of custody; record an event with its hash."""
     entry = append_custody(
         found.folder, at=installation.clock(), who=by, act=Act.VIEWED, detail=line
     )
@@ -207,7 +210,7 @@ def _record(
 
 
 def _copy(found: _Found, key: bytes | None, file: Path) -> None:
-    """Write the content durably; leave no file if it differs from its seal."""
+    """Write the content to a file; leave no file if it differs from its seal."""
     draft = file.with_name(f".{file.name}.draft")
     draft.unlink(missing_ok=True)
     try:

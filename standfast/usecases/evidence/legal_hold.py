@@ -1,11 +1,11 @@
 """Legal hold of an incident: its evidence cannot be disposed of.
 
 Rules
-- An incident has at most one hold. A person with a role places it, and another person releases it.
-  People count as one if an enrolment connects them.
-- A hold is an event of the timeline, with its reason; the offline verifier reads that event.
-- The ledger is verified before a release: an intruder may have changed the name of the person that
-  placed the hold.
+- An incident has at most one hold. A person with a role places the hold, and another person
+  releases it. Two people count as one if an enrolment connects them.
+- A hold is an event of the timeline with a reason. The offline verifier reads this event.
+- The ledger is verified before a release, because an intruder may have changed the name of the
+  person that placed the hold.
 """
 
 from dataclasses import dataclass
@@ -58,9 +58,10 @@ def place_hold(
 
 
 def release_hold(installation: Installation, incident_id: str, reason: str, by: str | None) -> None:
-    """Release the hold; ApprovalRefused for the person that placed it.
+    """Release the hold of an incident.
 
-    People count as one if an enrolment connects them. Raise Damaged if the ledger does not verify.
+    Raise ApprovalRefused for the person that placed the hold, and for a person that counts as the
+    same. Raise Damaged if the ledger does not verify.
     """
     by = _person_with_reason(installation, incident_id, reason, by)
     found = verified_state(installation, incident_id).hold

@@ -4,13 +4,16 @@ Rules
 - Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an
   enrolled person with a role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
-  before a log is read, with the version of this program: another version may parse differently.
-- Detections examine every record. A finding is shown if one of its lines is selected.
+  before a log is read, with the version of this program, because another version may parse the
+  log differently.
+- A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
+  detections examine every record. A finding is shown if one of its lines is selected.
 - A search for a list of indicators first parses only the lines that may contain an indicator. If
-  none of these lines is selected, or if values are shown in clear, no other line is parsed and no
-  detection is applied. Otherwise all lines are parsed: the masking needs the accounts of all lines.
-- A folder or log that differs from its seal is named and left out, and so is a folder that was
-  disposed of or that the identity does not open. All others are reviewed.
+  none of these lines is selected, or if values are shown in clear, no other line is parsed, and no
+  detection is applied. Otherwise all lines are parsed, because the masking needs the accounts of
+  all lines.
+- A folder or a log that differs from its seal is named and left out. A folder that was disposed of,
+  or that the identity does not open, is left out too. All other folders are reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
@@ -75,8 +78,8 @@ class ReviewRequest:
 
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
-    skip: int = 0  # selected records before the first one that is shown
-    viewer: str = ""  # the signed-in person of a masked review; "": the user of the command
+    skip: int = 0  # number of selected records before the first record that is shown
+    viewer: str = ""  # the signed-in person of a masked review; "" means the user of the command
     limits: ReviewLimits | None = None
     in_clear: InClear | None = None
     identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
@@ -101,15 +104,15 @@ class LogReview:
     left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
-    records: int = 0  # of all logs; those of a log that was frozen again count once
-    rows: list[JsonObject] = field(default_factory=list)  # the first events, as they are shown
+    records: int = 0  # of all logs; if a log was frozen twice, equal records count once
+    rows: list[JsonObject] = field(default_factory=list)  # the shown part of the selected records
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
-    is_complete: bool = True  # whether detections could follow every account, address and event
-    has_detections: bool = True  # whether detections were applied
+    is_complete: bool = True  # False if there were too many accounts, addresses or events to follow
+    has_detections: bool = True  # False if detections were not applied
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
     indicators_sha256: str = ""  # of the list or rule set; "" if there is none
-    mask: Callable[[str], str] = mask_text  # masks a value that is not of a record
+    mask: Callable[[str], str] = mask_text  # masks a value that belongs to no record
 
     @property
     def cut(self) -> int:
@@ -157,9 +160,10 @@ class LogReview:
 def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
     """Review an incident's frozen logs.
 
-    Raise UsageError for an unknown incident, source or an existing CSV file, or without an identity
-    for encrypted evidence, Refused for a person without a role, StandfastError if no evidence is
-    valid, and the error of the last folder if none opens.
+    Raise UsageError for an unknown incident or source, for a CSV file that exists, and without an
+    identity for encrypted evidence. Raise ApprovalRefused for a person without a role, and
+    StandfastError if no evidence is valid. If no folder can be opened, raise the error of the last
+    folder.
     """
     installation.ledger.incidents.get(incident_id)
     if request.in_clear:
@@ -213,7 +217,10 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
 
 
 def record_finder(installation: Installation) -> Callable[[Record], Sequence[str]] | None:
-    """Return a function that finds records of customers, as "KIND KEY"."""
+    """Return a function that finds the customer records in a log record.
+
+    The function returns each customer record as "KIND KEY". Return None if no kind is configured.
+    """
     kinds = [
         (kind, re.compile(settings.pattern))
         for kind, settings in installation.config.review.records.items()
@@ -262,7 +269,10 @@ def _detector(installation: Installation, locks: Sequence[LockPeriod]) -> Detect
 def collected_logs(
     installation: Installation, incident_id: str, request: ReviewRequest, marks: Marks
 ) -> Iterator[tuple[LogReview, Callable[[], Iterator[Event]]]]:
-    """Record the review, read the logs, and yield a reader of their events."""
+    """Record the review, read the logs, and yield the review.
+
+    Also yield a function that returns the events of the logs again on each call.
+    """
     folders = frozen(installation.config, incident_id)
     if not folders:
         raise no_evidence_found(installation, incident_id)
@@ -314,7 +324,10 @@ def _recorded(
     request: ReviewRequest,
     left_out: list[LeftOut],
 ) -> list[Frozen]:
-    """Record the review; return valid folders, and add others to `left_out`."""
+    """Record the review; return the valid folders.
+
+    Add each other folder to `left_out`, with the reason.
+    """
     detail: dict[str, Json] = {"is_masked": request.in_clear is None, "version": __version__}
     act = "logs reviewed, masked"
     by = request.viewer or None

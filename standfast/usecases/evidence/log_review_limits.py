@@ -7,7 +7,8 @@
     for event in clock.checked(events): ...        # raises UsageError too
 
 Rules
-- A review that exceeds a limit shows nothing, because a part of a timeline looks like a whole one.
+- A review that exceeds a limit shows nothing, because a reader could take a part of a timeline for
+  the whole timeline.
 """
 
 import io
@@ -30,7 +31,7 @@ _COMMAND = "Run `standfast evidence review {incident} --html page.html` on this 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewLimits:
-    """The largest logs and the longest time of a review."""
+    """The largest total size of the logs, and the longest time of a review."""
 
     size_bytes: int
     seconds: float

@@ -1,4 +1,4 @@
-"""Content of the page of a review of frozen logs; the page as a file."""
+"""Page of a review of frozen logs: its content, and the page as a file."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ _MOST_NAMED = 20
 def write_review_page(
     installation: Installation, incident_id: str, review: LogReview, out: Path
 ) -> Path:
-    """Write the page of a masked review; UsageError for a review in clear."""
+    """Write the page of a masked review to a file; UsageError if in clear."""
     if not review.is_masked:
         raise UsageError("arguments: a page is always masked. Leave out --unmask or --html.")
     return write_page(log_review_page(review_report(installation, incident_id, review)), out)

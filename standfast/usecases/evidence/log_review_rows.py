@@ -2,7 +2,8 @@
 
 Rules
 - A value is masked before it is shortened.
-- A CSV file is new, only its owner may read it, and no cell is a formula or has control characters.
+- A CSV file is a new file that only its owner may read. No cell is a formula or contains control
+  characters.
 """
 
 import csv
@@ -28,7 +29,7 @@ COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators
 
 
 class Display:
-    """Events as rows that may be shown."""
+    """The display of events as masked rows."""
 
     def __init__(self, logs: Sequence[Log], mask: MaskRecord) -> None:
         self._logs, self._mask = logs, mask
@@ -50,10 +51,10 @@ class Display:
         }
 
     def may_show(self, event: Event, contains: str) -> bool:
-        """Return whether a casefolded text is visible in an event.
+        """Return whether the masked row of an event contains a casefolded text.
 
-        An event has only the beginning of a long text. For a long text, `contains` counts as
-        visible if masking does not change `contains`.
+        Otherwise a search would reveal masked values. An event contains only the beginning of a
+        long text. For a long text, `contains` counts as visible if masking does not change it.
         """
         if not contains:
             return True
@@ -65,7 +66,7 @@ class Display:
         return self._mask(event.text, event.account)
 
     def finding(self, found: Finding) -> JsonObject:
-        """Return a finding as it is shown."""
+        """Return a finding of a detection, masked."""
         return {
             "rule": found.rule,
             "threshold": found.threshold,

@@ -1,4 +1,4 @@
-"""Reading of a selection of records, as people write it."""
+"""Parser for a selection of records, as a command or a form states it."""
 
 import ipaddress
 from collections.abc import Iterable

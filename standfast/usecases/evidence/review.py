@@ -1,13 +1,13 @@
 """Review of an incident's evidence: custody lines, timeline file.
 
 Rules
-- A folder with an invalid seal or chain of custody is named and not scanned, and so is a copy that
-  differs from its seal. In both cases the review is FAILED, and its timeline covers the other
-  evidence.
-- Encrypted evidence is not scanned: a playbook has no identity of a custodian.
-- Each folder's chain of custody gets a line with the person and the reason before it is scanned.
-- The timeline is a separate file next to the evidence, with one entry a line. It names people, so
-  the ledger stores only its digest and its counts.
+- A folder with an invalid seal or chain of custody is named and not scanned. A file that differs
+  from its seal is named and not scanned either. In both cases the review is FAILED, and its
+  timeline covers the remaining evidence.
+- Encrypted evidence is not scanned, because a playbook has no identity of a custodian.
+- Before a folder is scanned, its chain of custody gets a line with the person and the reason.
+- The timeline of a review is a file next to the evidence, with one entry a line. Its entries name
+  people, so the ledger stores only the digest of the file and the counts.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen
 
 REVIEWS = "reviews"
-_NAMED = 5  # number of altered copies that are named
+_NAMED = 5  # number of altered files that are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class ReviewResult:
     result: Review
     folders: int
     unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
-    too_short: int  # accounts that were not searched, because their name is in every file
-    noted: Mapping[str, str]  # SOURCE/TOKEN to the hash of the line in its chain of custody
+    too_short: int  # accounts that were not searched, because their name is too short
+    noted: Mapping[str, str]  # by SOURCE/TOKEN: the hash of the line in the chain of custody
 
     @property
     def reason(self) -> str:
@@ -70,7 +70,7 @@ class ReviewResult:
 
     @property
     def is_whole(self) -> bool:
-        """True if all evidence was searched and matched its seals."""
+        """True if all evidence was valid, and was therefore searched."""
         return not (self.unsound or self.result.altered)
 
     def as_json(self) -> JsonObject:

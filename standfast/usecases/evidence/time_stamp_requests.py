@@ -1,13 +1,13 @@
 """Requests of pending time stamps, repeated until they are granted.
 
 Rules
-- Nothing waits for a stamp: sealed evidence counts as collected without a stamp. `serve` requests
-  stamps in a separate thread, a command requests them after it printed its answer. Missing stamps
-  are reported by `status`, `evidence list` and `evidence verify`; `standfast evidence stamp`
+- No action waits for a time stamp: sealed evidence counts as collected without a stamp. `serve`
+  requests stamps in a separate thread, and a command requests them after it printed its answer.
+- `status`, `evidence list` and `evidence verify` report missing stamps. `standfast evidence stamp`
   requests them.
 - After the first failure of the authority, the same call of `stamp_pending` sends no more requests.
 - Only valid seals of this installation are stamped. An exercise seals nothing.
-- If a folder has a second copy, its stamp is copied as well; the copying is also repeated until it
+- If a folder has a copy in the bucket, its stamp is copied to the bucket. This is repeated until it
   succeeds.
 """
 
@@ -33,12 +33,12 @@ from standfast.usecases.evidence.frozen_folders import NO_AUTHORITY, folders_of,
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped:
-    """The result for one folder without a stamp, or without its copy."""
+    """The result for one folder that lacked a stamp, or the copy of its stamp."""
 
     folder: Path
     stamp: Stamp | None = None
     problem: str = ""
-    may_pass: bool = False  # the authority or the bucket failed: try again later
+    may_pass: bool = False  # the problem is temporary: the authority or the bucket failed
 
     @property
     def sentence(self) -> str:
@@ -74,7 +74,7 @@ def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
 
 
 def unstamped(config: Config, incident: str | None = None) -> list[Path]:
-    """Return the folders that lack a stamp or its line of custody.
+    """Return the folders that lack a stamp, or the line of custody about it.
 
     No request is sent.
     """
@@ -84,12 +84,10 @@ def unstamped(config: Config, incident: str | None = None) -> list[Path]:
 def stamp_pending(
     installation: Installation, incident: str | None = None, *, seconds: float = ASK_SECONDS
 ) -> Iterator[Stamped]:
-    """Request missing stamps of an incident or of all, and copy them.
+    """Request the missing stamps of an incident or of all, and copy them.
 
-    The call is safe to repeat.
-
-    Return each folder that lacked a stamp or its copy. Send no request if no stamp is missing or no
-    authority is set.
+    Yield the result for each folder that lacked a stamp, or the copy of its stamp. Send no request
+    if no stamp is missing or no authority is configured. The call may be repeated.
     """
     config, clock = installation.config, installation.clock
     if config.custody.timestamp is None:
@@ -117,8 +115,8 @@ def stamp_pending(
 def stamp_frozen(installation: Installation, incident: str) -> list[Stamped]:
     """Request the missing stamps of an incident.
 
-    Raise UsageError if no authority is set or nothing was frozen, Damaged if all evidence is
-    missing.
+    Raise UsageError if no authority is configured or nothing was frozen, and Damaged if all
+    evidence is missing.
     """
     if installation.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)
@@ -161,9 +159,9 @@ def _stamp_each(
 
 
 def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None:
-    """Record the stamp and its line of custody in the timeline.
+    """Record the stamp, and its line in the chain of custody, in the timeline.
 
-    Without a ledger, do nothing.
+    If the ledger is unavailable, nothing is recorded.
     """
     if stamp is None or not stamp.line:
         return
@@ -173,7 +171,7 @@ def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None
         "stamped_at": timestamp(stamp.at),
         "authority": stamp.authority,
     }
-    with suppress(StandfastError):  # the chain of custody has the stamp as well
+    with suppress(StandfastError):  # the chain of custody contains the stamp anyway
         installation.record_event(folder.parent.parent.name, STAMPED, detail)
 
 
