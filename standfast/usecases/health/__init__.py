@@ -1,4 +1,4 @@
 """Installation checks, readiness, status and the watchdog.
 
-These modules repair nothing: each finding names a command.
+These modules repair nothing. Each finding names what a person can do.
 """

@@ -1,8 +1,8 @@
 """Checks of external services, notices and playbooks.
 
 Rules
-- A directory is queried for an account that does not exist: any response shows that it works. If it
-  reports the permissions of its credential, the check names the missing permissions.
+- A directory is queried for an account that does not exist: each response shows that it works. If
+  it reports the permissions of its credential, the check names the missing permissions.
 - The check connects to a sender and disconnects; it submits no message.
 - The time stamp authority stamps a random value, and its response is verified.
 - A playbook of the organisation that cannot run is a failure. A shipped playbook that cannot run is
@@ -189,7 +189,7 @@ def _audience(inputs: CheckInputs, name: str) -> Iterator[Check]:
         yield warn("audiences", f"{name}: {found}", "correct the first column of the list")
     rejected = len(audience.rejected)
     if rejected:
-        # Without a recipient the notice reaches nobody: that is a failure, not a risk.
+        # A notice that has no recipient reaches nobody: that is a failure, not a risk.
         verdict = warn if audience.recipients or audience.held else fail
         yield verdict(
             "audiences",

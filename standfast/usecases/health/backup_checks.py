@@ -1,7 +1,7 @@
 """Checks of backups: vault, sets, private keys and custodians.
 
 Rules
-- Write access is tested by writing, because every check of file modes succeeds for root.
+- Write access is tested by a write, because for root every check of file modes succeeds.
 """
 
 import os
@@ -100,8 +100,8 @@ def _folder(vault: Path) -> Iterator[Check]:
 def _bucket(bucket: str, store: Store, writer: str) -> Check:
     """Check that this identity may add objects, without adding a new one.
 
-    A new object could not be removed again. So the newest snapshot is uploaded again: the store
-    checks the permission first and then rejects the object because it exists.
+    A new object could not be removed again. Therefore the newest snapshot is uploaded again. The
+    store checks the permission, and then rejects the object because it exists.
     """
     over = {stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))}
     newest = max(over, default=None)
@@ -183,7 +183,7 @@ def _missing(settings: BackupSetConfig) -> list[str]:
 
 
 def _obstacles(inputs: CheckInputs, settings: BackupSetConfig) -> Iterator[Check]:
-    """Check each source: the client program, the server, the read permissions."""
+    """Check the client program, the server and the permissions of each source."""
     for source_settings in settings.sources:
         own = own_files(inputs.config.backup)
         source = source_of(source_settings, inputs.resolver, settings.exclude, own)
@@ -198,7 +198,7 @@ def _obstacles(inputs: CheckInputs, settings: BackupSetConfig) -> Iterator[Check
 
 
 def _own_files_in(settings: BackupSetConfig, config: Config) -> Iterator[Check]:
-    """Report the ledger's keys in the installation's own backups."""
+    """Warn if a configured set contains the ledger's keys."""
     path = config.ledger.keys
     for source in settings.sources:
         if not isinstance(source, FilesSourceConfig):
@@ -284,7 +284,10 @@ def _custodians(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _openers(inputs: CheckInputs) -> dict[str, str]:
-    """Return the custodians that open new data, by fingerprint, if readable."""
+    """Return the titles of custodians that can open new data, by fingerprint.
+
+    Return {} if they cannot be read.
+    """
     try:
         vault = open_vault(inputs.config, inputs.resolver, inputs.clock)
         roster = read_roster(vault, DirectoryStore(inputs.config.backup.keys))

@@ -1,11 +1,11 @@
 """Results of the installation check, and its inputs.
 
 Rules
-- A warning is an acceptable risk, such as a vault on this disk. A failure is a function that would
-  not work now. Each warning and each failure has an action.
-- A part that is not set up is a warning too, because an installation may be for backups alone. It
-  is marked as not set up, because the answer of `readiness` is then no.
-- No account, address or secret is named.
+- A warning is an acceptable risk, such as a vault on this disk. A failure is a part that would not
+  work now. Each warning and each failure names an action.
+- A part that is not set up is a warning, because an installation may be only for backups. It is
+  marked as not set up (`is_lacking`), because `readiness` then answers no.
+- No result names an account, an address or a secret.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ class Check:
     what_to_do: str = ""
     is_damage: bool = False
     is_lacking: bool = False  # the part is not set up
-    is_unmeasured: bool = False  # this program cannot measure it here
+    is_unmeasured: bool = False  # this program cannot measure the part here
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, USAGE for a failure, else DONE, even with warnings."""
+        """DAMAGED for damage, USAGE for a failure, else DONE, also for warnings."""
         if any(check.is_damage for check in self.checks):
             return ExitStatus.DAMAGED
         return ExitStatus.USAGE if self.count(Verdict.FAIL) else ExitStatus.DONE

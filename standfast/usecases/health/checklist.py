@@ -4,8 +4,8 @@ Rules
 - A point of the checklist is `measured` only if the checks of the program cover the whole point and
   found no fault.
 - A measured fault counts, even if an attestation states the contrary.
-- An attestation covers the parts that were not measured; such a point is `attested`, never
-  `measured`.
+- If a part of a point was not measured, a valid attestation covers it. The point is then
+  `attested`, never `measured`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ class PointState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class _Measure:
-    """The part of a point that the program measures itself."""
+    """The parts of a point that the program measures itself."""
 
     parts: tuple[str, ...] = ()  # names of the checks
     always: str = ""  # a property of the program, which needs no check
@@ -76,7 +76,7 @@ class ChecklistRow:
 
     @property
     def measured(self) -> str:
-        """The results of the checks that decide, in words."""
+        """The most serious results of the checks, in words."""
         results = [check.found for check in self._deciding]
         more = f", and {len(results) - 1} more" if len(results) > 1 else ""
         return f"{results[0]}{more}" if results else self._measure.always or "nothing"
@@ -113,7 +113,7 @@ class ChecklistRow:
 
     @property
     def _deciding(self) -> tuple[Check, ...]:
-        """The failures, else the gaps, else all results."""
+        """The failures; if there are none, the warnings; else all results."""
         for verdict in (Verdict.FAIL, Verdict.WARN):
             if found := tuple(check for check in self.checks if check.verdict is verdict):
                 return found

@@ -1,8 +1,8 @@
 """Free space on the disks that the installation writes to, and its limits.
 
 Rules
-- Each disk is measured once and reported with all written paths on it.
-- `standfast status` uses this module, so it imports nothing that loads slowly.
+- Each disk is measured once, and reported with all paths on it to which the installation writes.
+- The module imports nothing that loads slowly, because `standfast status` uses it.
 """
 
 import os
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LITTLE_BYTES = 1 << 30
-_LEAST_BYTES = 16 << 20  # a plan may write more than this at once
+_LEAST_BYTES = 16 << 20  # with less space, the plan of one step may not fit on the disk
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiskSpace:
     """The free space of one disk."""
 
-    names: tuple[str, ...]  # the written paths on the disk, in words for people
+    names: tuple[str, ...]  # the names of the paths on the disk, for people
     free_bytes: int
 
     @property
@@ -39,7 +39,7 @@ class DiskSpace:
 
 
 def disk_spaces(written: Mapping[str, Path]) -> Iterator[DiskSpace]:
-    """Yield the disks under the named paths; OSError if one is unreadable."""
+    """Yield the disk of each path, once; OSError if a disk is unreadable."""
     disks: dict[int, dict[str, Path]] = {}
     for name, path in written.items():
         folder = nearest_existing_folder(path)

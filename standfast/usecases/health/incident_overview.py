@@ -1,14 +1,14 @@
 """Overview of incidents: state, next step, first legal clock.
 
 Rules
-- Live incidents come first, then plans of triggers, then exercises. In each group the most severe
-  is first (`Severity`); a missed legal clock counts as waiting for a person.
+- Live incidents come first, then plans that triggers opened, then exercises. In each group, the
+  most severe incident is first (`Severity`). A missed legal clock counts as waiting for a person.
 - A closed incident is listed while one of its legal clocks is missed or running, because closing
-  ends no obligation. It is also listed while its clocks cannot be counted.
+  ends no obligation. It is also listed if its clocks cannot be counted.
 - The next step is the sentence of `standfast incident status`, without the number of letters to
-  post, because that number is sealed.
-- Clocks are counted for live incidents only, and only if a law or a contract is configured. The
-  reference of a fact is not decrypted: no clock depends on it.
+  post. That number would have to be decrypted.
+- Clocks are counted only for live incidents, and only if a law or a contract is configured. The
+  reference of a fact is not decrypted, because no clock depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,12 +38,12 @@ from standfast.usecases.deadlines.obligations import obligations, reach
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
 _ORDER = (LIVE, PLAN, EXERCISE)
-_SEALED = "sealed"  # stands for the sealed reference of a fact
+_SEALED = "sealed"  # replaces the encrypted reference of a fact
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockSummary:
-    """The legal clocks of an incident: missed, due now, and the next end."""
+    """The legal clocks of an incident in numbers, and the next due date."""
 
     missed: int
     due_now: int = 0  # running, due "without delay"
@@ -63,7 +63,7 @@ class ClockSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentStatus:
-    """One incident that is open or has a clock, and its next step."""
+    """One open incident, or a closed incident with a clock, and its next step."""
 
     id: str
     scenario: str
@@ -76,8 +76,9 @@ class IncidentStatus:
     severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    clocks: ClockSummary | None  # None: not live, no obligation configured, or `lacks_clocks`
-    lacks_clocks: bool = False  # clocks are configured but cannot be counted
+    # None for a drill, without configured obligations, and if not countable.
+    clocks: ClockSummary | None
+    lacks_clocks: bool = False  # True if clocks are configured, and cannot be counted
 
     @property
     def is_live(self) -> bool:

@@ -1,9 +1,9 @@
 """Check of all parts of an installation.
 
 Rules
-- Nothing is sent, locked, frozen or backed up. Only the tail of the audit chain is verified and its
-  head signed.
-- A failure of one part hides no other. Only an invalid configuration ends the check.
+- Nothing is sent, locked, frozen or backed up. Of the audit chain, only the newest events are
+  verified; the head of the chain is signed.
+- If one part fails, the other parts are checked too. Only an invalid configuration ends the check.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -102,7 +102,7 @@ def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
 
 
 def check_part(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """Return the results of one check; an error is a failure of that part."""
+    """Return the results of one check; an error becomes a failure of its part."""
     try:
         with translated_errors(f"checking {part}"):
             return list(look())

@@ -43,7 +43,7 @@ def _user(inputs: CheckInputs) -> Iterator[Check]:
 
 def _ledger(inputs: CheckInputs) -> Iterator[Check]:
     if inputs.ledger is None:
-        return  # reported already
+        return  # the error of the ledger is reported already
     sequence = inputs.ledger.audit.sign_head(inputs.clock())
     yield ok(
         "ledger",
@@ -204,7 +204,7 @@ def _disks(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _written(config: Config) -> Mapping[str, Path]:
-    """Return the written paths of this machine, by their names for people."""
+    """Return the paths to which the installation writes, by names for people."""
     found = {
         "upload cache": config.backup.send_log,
         "drills": config.drills.folder,

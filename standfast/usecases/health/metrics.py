@@ -1,10 +1,10 @@
 """Metrics of an installation for Prometheus.
 
 Rules
-- A metric is a count, a size, an age or a time. Its labels are names of the configuration and words
-  of this program: never a person, an account or an incident.
-- Counts of effects, notices and clocks are those of live incidents. Quiet incidents are left out of
-  every metric, because readers of a dashboard must not learn of them.
+- A metric is a count, a size, an age or a time. Its labels are names in the configuration and words
+  of this program, never a person, an account or an incident.
+- Only live incidents are included in the counts of effects, notices and clocks. Quiet incidents are
+  left out of every metric, because readers of a dashboard must not learn of them.
 - Every metric is exported, even without samples, so that an alert rule about it can be tested.
 - Times are in seconds since 1970, ages in seconds, sizes in bytes, as Prometheus recommends.
 """
@@ -38,9 +38,10 @@ _Labels = tuple[str, ...]
 
 
 def measure(installation: Installation) -> Iterator[Metric]:
-    """Yield all metrics of this moment.
+    """Yield all metrics with their present values.
 
-    Raise the errors of the ledger: a failed scrape causes an alert, a wrong number does not.
+    An error of the ledger is raised, because a failed scrape causes an alert of Prometheus. A wrong
+    number would not cause one.
     """
     config, now = installation.config, installation.clock()
     own = origin_of(config)

@@ -69,7 +69,7 @@ def _gaps(inputs: CheckInputs, found: Sequence[Duty]) -> Iterator[Check]:
 
 
 def _people(inputs: CheckInputs, ledger: Ledger, found: Sequence[Duty]) -> Iterator[Check]:
-    """Report people of the rota that cannot be paged, or only by mail."""
+    """Report people in the rota that cannot be paged, or only by mail."""
     rota = inputs.config.on_call
     on_duty = [name for duty in found for name in duty.people]
     named = [*on_duty, *(name for override in rota.overrides for name in override.people)]

@@ -121,13 +121,13 @@ class Readiness:
 
     @property
     def trend(self) -> tuple[DayScore, ...]:
-        """The scores of the recorded days and the present one, oldest first."""
+        """The recorded scores of earlier days and the present score, oldest first."""
         now = DayScore(day=self.today, score=total(self.score))
         return (*(DayScore(day=then.day, score=then.score) for then in self.earlier), now)
 
     @property
     def changes(self) -> dict[str, int]:
-        """The points that rows gained or lost since the last recorded day."""
+        """The points that each row gained or lost since the last recorded day."""
         return changed_rows(self.score, self.earlier[-1].points) if self.earlier else {}
 
     @property
@@ -171,7 +171,7 @@ def readiness(installation: Installation, checked: Report) -> Readiness:
 
 
 def write_readiness_page(installation: Installation, seen: Readiness, out: Path) -> Path:
-    """Write the readiness page; replace an earlier one."""
+    """Write the readiness page; replace an earlier page."""
     return write_page(readiness_page(_report(installation, seen)), out)
 
 

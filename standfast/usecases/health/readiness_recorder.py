@@ -1,11 +1,11 @@
 """Daily record of the readiness score, in a thread of `serve`.
 
 Rules
-- Only a process that resumes incidents records the score, because that process has all secrets of a
-  response.
-- The first check comes minutes after the start, so that a `serve` that restarts again and again
-  does not call every system each time.
-- A failure is logged once, and the check is repeated. Nothing else depends on this check.
+- Only a process that resumes incidents records the score, because the checks need all secrets, and
+  this process has them.
+- The first check comes `PAUSE_SECONDS` after the start. A `serve` that restarts again and again
+  therefore does not call every external system each time.
+- A failure is logged once, and the check is repeated.
 """
 
 import logging
@@ -50,7 +50,7 @@ class ReadinessRecorder:
             except StandfastError as error:
                 trouble = str(error)
             except Exception as error:
-                # Log only the class: the text of a foreign error may contain an account.
+                # Log only the class: the text of an error of a library may contain an account.
                 trouble = f"unexpected {type(error).__name__}"
             if trouble and trouble != self._trouble:
                 log.warning("readiness score: %s", trouble)

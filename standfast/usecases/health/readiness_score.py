@@ -1,11 +1,11 @@
 """Score of the readiness, from 0 to 100, and the gain of each row.
 
 Rules
-- The rows are the questions of `readiness` and the points of the checklist; their weights add up to
-  100. One fault can reduce both a question and a point.
-- A row that is ready or measured counts in full, an attested point three quarters, a risk one half,
-  and a failed, open or missing row zero. An attestation is worth less than a measurement. The score
-  of a row is a whole number, rounded down.
+- The rows are the questions of `readiness` and the points of the checklist. Their weights add up to
+  100. One fault can reduce the score of a question and of a point.
+- A row that is ready or measured has all points of its weight. An attested point has three quarters
+  of them, because an attestation proves less than a measurement. A risk has one half. A failed,
+  open or missing row has none. The points of a row are rounded down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from standfast.usecases.health.checklist import ChecklistRow, PointState
 
 _QUESTION_WEIGHT = 5
 _POINT_WEIGHT = 3
-# These points most often decide how a breach ends, so they have the greatest weights.
+# These points have the greatest weights, because they most often decide how a breach ends.
 _MAIN_POINTS = frozenset({"encryption", "access", "leavers", "backups", "mfa", "recovery"})
 _MAIN_POINT_WEIGHT = 6
 
@@ -49,7 +49,7 @@ class ScoreRow:
 
     @property
     def gain(self) -> int:
-        """The points that the row would gain if nothing was wrong."""
+        """The points that the row would gain without any fault."""
         return self.weight - self.points
 
     def as_json(self) -> JsonObject:
@@ -81,5 +81,5 @@ def score_rows(
 
 
 def total(rows: Iterable[ScoreRow]) -> int:
-    """Return the score."""
+    """Return the score: the sum of the points of all rows."""
     return sum(row.points for row in rows)

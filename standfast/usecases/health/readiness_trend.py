@@ -1,8 +1,9 @@
 """Trend of the readiness score: the last recorded score of each day.
 
 Rules
-- A score is an event of the audit chain, with the points of each row. It is recorded if it is the
-  first of its day or differs from the score before. The last score of a day counts.
+- A score is an event of the audit chain, with the points of each row. A score is recorded if it is
+  the first score of its day, or if it differs from the last score of the day. The last score of a
+  day counts.
 - An event that was forged or changed in the database does not count. `audit verify` names it.
 - A day is a day in the organisation's time zone.
 """
@@ -29,7 +30,7 @@ class RecordedScore:
 
     @property
     def score(self) -> int:
-        """The score, of 100."""
+        """The score, from 0 to 100."""
         return sum(self.points.values())
 
 
@@ -48,9 +49,9 @@ def has_score_of_today(installation: Installation) -> bool:
 
 
 def record_score(installation: Installation, rows: Iterable[ScoreRow]) -> str:
-    """Record the score if it differs from today's last one.
+    """Record the score if it differs from today's last score.
 
-    Return the reason if it was not recorded, else "".
+    Return the error if the score cannot be recorded, else "".
     """
     points = {row.name: row.points for row in rows}
     today = today_of(installation)
