@@ -1,4 +1,4 @@
-"""Continuity: services, their calendar of practice, and attestations.
+"""Continuity: services, the calendar of practice, and attestations.
 
-Recovery itself is in `recovery`; tests of recovery are in `drills`.
+Recovery is in `recovery`; tests of recovery are in `drills`.
 """

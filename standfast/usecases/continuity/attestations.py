@@ -1,13 +1,13 @@
-"""Attestations: signed statements of people about practice.
+"""Attestations: signed statements of people that work was done.
 
 Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
-- The person signs the attestation. It is an event of the audit chain, and no later event changes
-  it.
-- An attestation counts only if the event and the person's enrolment agree with the sealed audit
+- The person signs the attestation. It is stored as an event of the audit chain, and no later event
+  changes it.
+- An attestation counts only if its event, and the enrolment of the person, agree with the audit
   chain. An attestation that was forged or changed in the database is reported.
-- A later attestation replaces an earlier one of the same subject. A withdrawal ends all
+- A later attestation replaces an earlier attestation of the same subject. A withdrawal ends all
   attestations of the subject.
 - An attestation is a claim: it never counts as measured.
 """
@@ -29,7 +29,7 @@ from standfast.records import JsonObject, canonical, timestamp
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.installation import Installation
 
-VALID_DAYS = 365  # at most a year between two checks, as for plans (see `recency_checks`)
+VALID_DAYS = 365  # the same period as for the test of a plan (see `recency_checks`)
 
 _SUBJECT = "attestations"
 _ADDED, _WITHDRAWN = "attestation.added", "attestation.withdrawn"
@@ -68,7 +68,7 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Attestations:
-    """All attestations: those that agree with the audit chain, and the others."""
+    """Attestations that agree with the audit chain, and invalid events."""
 
     valid: tuple[Attestation, ...]  # newest first, including expired and withdrawn attestations
     problems: tuple[str, ...]  # events that do not count, with the reason
@@ -84,7 +84,10 @@ def attest(
     done_on: date | None = None,
     valid_days: int = VALID_DAYS,
 ) -> Attestation:
-    """Record an attestation of today or of an earlier day; return it."""
+    """Record and return an attestation of work on `done_on`, by default today.
+
+    Raise UsageError for a day in the future.
+    """
     refuse_unknown_subject(installation, subject)
     today = today_of(installation)
     done_on = done_on or today
@@ -113,7 +116,7 @@ def withdraw(installation: Installation, subject: str, signer: Signer) -> None:
 
 
 def attestations(installation: Installation) -> Attestations:
-    """Verify all attestations and return them, newest first."""
+    """Verify all attestations; return them, newest first."""
     key_of = cache(installation.ledger.people.verified_key)
     found: list[Attestation] = []
     withdrawn: set[str] = set()
@@ -144,7 +147,7 @@ def attestations(installation: Installation) -> Attestations:
 
 
 def current_attestations(installation: Installation) -> dict[str, Attestation]:
-    """Return the newest attestation of each subject, valid or expired."""
+    """Return the newest attestation of each subject, also if it has expired."""
     newest: dict[str, Attestation] = {}
     for found in attestations(installation).valid:
         if not found.is_withdrawn:
@@ -153,7 +156,7 @@ def current_attestations(installation: Installation) -> dict[str, Attestation]:
 
 
 def refuse_unknown_subject(installation: Installation, subject: str) -> None:
-    """Raise UsageError unless checklist or configuration has the subject."""
+    """Raise UsageError if neither checklist nor configuration has the subject."""
     known = installation.config.continuity.all_subjects
     if subject not in known:
         raise UsageError(

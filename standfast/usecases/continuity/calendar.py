@@ -1,13 +1,14 @@
 """Calendar of recurring practice: drills, exercises and attestations.
 
 Rules
-- An entry is due `every_days` after its practice was last done; an attestation is also due when its
-  validity ends. An entry whose practice was never done counts from the start of the ledger.
+- An entry is due `every_days` after its practice was last done. An attestation is due earlier if
+  its validity ends earlier. An entry whose practice was never done counts from the start of the
+  ledger.
 - A drill counts if it succeeded, even if it missed an objective. A live incident counts as an
-  exercise of its playbook. Only an unexpired, signed attestation counts.
-- The owner is notified on the day after the due date; the next person is notified
-  `escalates_after_days` later. Both are notified once when the practice was done. The alarm of an
-  entry that was removed ends without a notification.
+  exercise of its playbook. An attestation counts if it is signed and not withdrawn.
+- The owner of an entry is notified on the day after the due date. The person in `escalates_to` is
+  notified `escalates_after_days` later. When the practice was done, both are notified once.
+- If an entry is removed from the configuration, its alarm ends without a notification.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ PRACTICE = "practice"  # the kind of the calendar's alarms
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarEntry:
-    """One entry of the calendar, as of today."""
+    """One entry of the calendar, with its state of today."""
 
     name: str
     kind: str
@@ -87,7 +88,7 @@ def calendar(installation: Installation) -> tuple[CalendarEntry, ...]:
 
 
 def practice_alarms(installation: Installation) -> Iterator[Alarm]:
-    """Yield the alarm of each entry, raised if it is overdue."""
+    """Yield the alarm of each entry; it is raised if the entry is overdue."""
     for entry in calendar(installation):
         next_person = filter(None, (entry.escalates_to,))
         if entry.is_escalated:

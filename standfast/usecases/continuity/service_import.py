@@ -1,11 +1,11 @@
 """Import of services from a CSV file, as sections of the configuration.
 
 Rules
-- The columns are keys of `[services.NAME]` and `name`; `_COLUMNS` has them. Names in a list are
+- The columns are `name` and the keys of `[services.NAME]` in `_COLUMNS`. Names in a list are
   separated by spaces, commas or semicolons.
-- Each invalid row is reported with its line and its cause. If a row is invalid, nothing is
+- Each invalid row is reported with its line and its cause. If one row is invalid, nothing is
   imported.
-- Nothing is written: a person adds the text to the configuration.
+- No file is written: a person adds the returned text to the configuration.
 """
 
 import csv
@@ -76,7 +76,10 @@ def services_from_csv(config: Config, file: Path) -> str:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield line and values of each row; empty cells and rows are omitted."""
+    """Yield the line number and the values of each row.
+
+    Empty cells and rows are omitted.
+    """
     try:
         if file.stat().st_size > _LARGEST_FILE_BYTES:
             raise UsageError(f"{file}: larger than 16 MiB. Check that it is the right file.")

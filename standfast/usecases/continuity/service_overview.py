@@ -1,6 +1,7 @@
 """Overview of the services: dependencies, objectives, predictions, drills.
 
-The order is that of the recovery: each service comes after those on which it depends.
+The services are in the order of recovery: each service comes after the services on which it
+depends.
 """
 
 from datetime import timedelta
@@ -59,7 +60,7 @@ def service_overview(installation: Installation) -> tuple[ServiceLine, ...]:
 def write_continuity_page(
     installation: Installation, services: tuple[ServiceLine, ...], out: Path
 ) -> Path:
-    """Write the page of the services; replace an earlier one."""
+    """Write the page of the services; replace an earlier page."""
     report = ContinuityReport(heading=heading(installation), services=services)
     return write_page(continuity_page(report), out)
 

@@ -1,10 +1,11 @@
 """Append-only files of lines, durable against a crash.
 
 Rules
-- A lock lets one process append at a time: two verifications may end at the same moment.
-- A last line without a newline was cut by a crash. That line does not count, and the next append
+- A lock lets one process append at a time, because two verifications may end at the same moment.
+- If the last line has no newline, a crash cut it off. The line does not count, and the next append
   replaces it.
-- `action` is the action at the end of each error message, such as `Repair the disk`.
+- The parameter `action` is the sentence at the end of each error message, such as `Repair the
+  disk`.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from standfast.evidence.private_files import make_private, sync_folder
 
 
 def whole_lines(file: Path, action: str) -> list[bytes]:
-    """Return all complete lines, oldest first; none if there is no file."""
+    """Return all complete lines, oldest first; [] if there is no file."""
     try:
         return file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
@@ -27,7 +28,10 @@ def whole_lines(file: Path, action: str) -> list[bytes]:
 
 
 def append_lines(file: Path, lines: Iterable[bytes], action: str) -> None:
-    """Append lines durably; new files get mode 0600, new folders 0700."""
+    """Append lines, and write them to the disk before the return.
+
+    A new file gets the mode 0600, a new folder 0700.
+    """
     try:
         make_private(file.parent)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,8 +1,8 @@
 """Configured backup repository: its stores, keys and errors.
 
 Rules
-- Each error of `backup` becomes an error of Standfast with the same message. The translation
-  happens only in `translated_errors`.
+- Each error of the package `backup` becomes an error of Standfast with the same message. Only
+  `translated_errors` translates errors.
 - An identity is read when it is needed and is never kept.
 """
 
@@ -55,13 +55,16 @@ _ACTIONS = {
 
 @contextmanager
 def translated_errors(doing: str) -> Iterator[None]:
-    """Translate errors of `backup`, the disk and SQLite during `doing`."""
+    """Translate errors of `backup`, of the disk and of SQLite in the block.
+
+    `doing` is the action of the block in words, such as "opening the repository".
+    """
     try:
         yield
     except BackupError as error:
         raise _translate(error) from error
     except BrokenPipeError:
-        raise  # the reader of this program's output closed the pipe; no disk has failed
+        raise  # the program that reads our output has ended; no disk has failed
     except OSError as error:
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(
@@ -90,17 +93,17 @@ def _translate(error: BackupError) -> StandfastError:
 
 
 def vault_of(installation: Installation) -> Store:
-    """Return the store of the recovery points, as `open_vault` does."""
+    """Return the vault of an installation, as `open_vault` does."""
     return open_vault(installation.config, installation.resolver, installation.clock)
 
 
 def writing_vault_of(installation: Installation) -> Store:
-    """Return the recovery points' store, with uploads limited in bandwidth."""
+    """Return the vault of an installation, with limited upload bandwidth."""
     return throttled(vault_of(installation), installation.config, installation.clock)
 
 
 def throttled(store: Store, config: Config, clock: Now) -> Store:
-    """Return a store that limits uploads to the bandwidth set for the hour."""
+    """Return a store that limits uploads to the bandwidth of the present hour."""
     limits = config.backup.bandwidth
     if not limits:
         return store
@@ -115,11 +118,11 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
 
 
 def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
-    """Return the recovery points' store: the bucket if set, else the folder.
+    """Return the vault: the bucket if one is configured, else the folder.
 
-    For a bucket, read its protection: raise `UsageError` if it has no object lock although the
-    configuration requires one, or if it rejects the credentials; raise `Unavailable` if it does
-    not answer. A folder need not exist yet.
+    The protection of a bucket is read. Raise `UsageError` if the bucket has no object lock although
+    the configuration requires one, or if it rejects the credentials. Raise `Unavailable` if it does
+    not answer. A folder may not exist yet.
     """
     return open_store(config.backup.vault, config.backup.s3, resolver, clock)
 
@@ -169,10 +172,10 @@ def _host_of(installation: Installation) -> Host | None:
 
 
 def local_host_keys(config: BackupConfig) -> Host:
-    """Read the keys with which this host writes.
+    """Read the keys with which this host writes recovery points.
 
-    Raise `UsageError` if they belong to another domain than the configured one: data that is sealed
-    to a domain can never be moved, so it would remain when the configured domain is erased.
+    Raise `UsageError` if the keys belong to another domain than the configured domain. Sealed data
+    cannot be moved to another domain. It would remain when the configured domain is erased.
     """
     host = Host.load(config.host)
     if host.domain != config.domain:
@@ -201,7 +204,7 @@ def identity_of(installation: Installation, identity_file: Path | None) -> Ident
 
 
 def private_key_paths(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
-    """Return the paths that database programs must not read."""
+    """Return the paths of private keys, which database programs must not read."""
     found = [config.backup.host]
     if identity_file is not None:
         found.append(identity_file)
@@ -223,8 +226,8 @@ def _warn_of_readers(identity_file: Path) -> None:
 def check_identity(identity: Identity | None, known: bytes | None) -> None:
     """Raise `UsageError` for an identity of another repository.
 
-    `known` is the owner's key that this host knows. Without this check, `backup` would report a
-    vault that somebody else signed.
+    `known` is the owner's key that this host knows. Without this check, the package `backup` would
+    report that another person signed the vault.
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
@@ -234,7 +237,7 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
 
 
 def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
-    """Open the repository to list it; with an identity also to restore."""
+    """Open the repository for lists, and for restores if an identity is given."""
     from backup.repository import Repository  # imported here: a backup does not need it
 
     host = _host_of(installation)
@@ -250,8 +253,8 @@ def opened_repository(installation: Installation, identity: Identity | None) -> 
 def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
     """Raise `UsageError` if a set is not configured and nothing was found.
 
-    The name of such a set is probably a typing error. A set that was removed from the configuration
-    may still have recovery points and drills.
+    The name is then probably a typing error. A set that was removed from the configuration may
+    still have recovery points and drills.
     """
     if set_name is not None and not found:
         set_of(installation, set_name)

@@ -1,11 +1,12 @@
 """Backup witness: recovery points that earlier verifications saw.
 
-The witness is an append-only file with one line of canonical JSON for each head. The file is stored
-outside the vault, best on another machine: an attacker who rolls the vault back cannot roll back
-the witness.
+A head is the newest recovery point of a writer: its sequence number and hash. The witness is an
+append-only file with one line of canonical JSON for each head. The file is stored outside the
+vault, best on another machine. An attacker who rolls the vault back to an earlier state can then
+not roll back the witness.
 
 Rules
-- An invalid line is a finding, not an error: a damaged witness stops no verification.
+- An invalid line is a finding, not an error: a damaged witness must not prevent a verification.
 """
 
 import json
@@ -47,7 +48,7 @@ def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
 def append_heads(
     witness: Path, heads: Sequence[Head], known: Sequence[Head], now: datetime
 ) -> None:
-    """Append the heads that are not known yet, durably."""
+    """Append the heads that are not in `known`, and write them to the disk."""
     new_heads = [head for head in heads if head not in known]
     if not new_heads:
         return

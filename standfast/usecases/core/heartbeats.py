@@ -1,13 +1,15 @@
 """Heartbeats: requests to a monitor when a run starts and ends.
 
-The requests follow healthchecks.io: URL/start, then URL after a success, or URL/fail. The monitor
-raises an alarm if a heartbeat is missing, for example because this machine is off.
+The requests follow healthchecks.io: URL/start at the start, then URL after a success, or URL/fail
+after a failure. The monitor raises an alarm if a heartbeat is missing, for example because this
+machine is off.
 
 Rules
-- A heartbeat has a time limit and never fails a run. The log reports a heartbeat that does not
-  arrive; if it is the last heartbeat of a run, the record of the run reports it too.
-- Only a run that is done is a success. A partial run is a failure: somebody must look at it.
-- The URL is a secret: anybody who knows it can report a success. No message contains it.
+- A heartbeat has a time limit, and its failure never fails a run. If a heartbeat does not arrive,
+  the log reports it. If the heartbeat at the end does not arrive, the record of the run reports it.
+- Only a run with the result `done` is a success. A partial run is reported as a failure, because a
+  person must examine it.
+- The URL is a secret, because anybody who knows it can report a success. No message contains it.
 """
 
 import logging
@@ -31,7 +33,10 @@ log = logging.getLogger("standfast.backup")
 
 @contextmanager
 def heartbeat(installation: Installation, kind: str, subject: str, run: "Run") -> Iterator[None]:
-    """Send the heartbeats of a run if it has a URL; never raise their errors."""
+    """Send the heartbeats of a run, if a URL is configured for it.
+
+    An error of a heartbeat is not raised.
+    """
     reference = getattr(installation.config.heartbeats, kind, {}).get(subject)
     if reference is None:
         yield
@@ -56,7 +61,7 @@ def _send(
     resolver: Resolver, reference: SecretReference, suffix: str, name: str, *, attempts: int
 ) -> str:
     """Send one heartbeat; return why it did not arrive, or ""."""
-    # Imported here: most installations send no heartbeats, and their backups then start faster.
+    # Imported here: most installations send no heartbeats, and start faster without this import.
     from standfast.http_client import HttpClient
     from standfast.time_limit import Deadline
 

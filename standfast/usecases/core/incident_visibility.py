@@ -1,12 +1,12 @@
-"""Visibility of quiet incidents, hidden from the persons they concern.
+"""Visibility of quiet incidents, which are hidden from most people.
 
 Rules
 - An incident of a quiet playbook is visible to the person that opened it and to the roles that its
   steps name.
-- A quiet incident is hidden from a person whose account, sign-in name or mail address is among its
-  targets, whatever roles that person has.
-- Nobody else sees the incident: no page of the console, no mail about a trigger, no calendar entry
-  and no reminder shows the incident. Nobody else can stop it.
+- A quiet incident is hidden from its targets, whatever roles they have: from a person whose
+  account, sign-in name or mail address is among the accounts of the incident.
+- The incident is hidden from all other people too. No page of the console, no mail about a trigger,
+  no calendar entry and no reminder shows it to them, and they cannot stop it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,7 +42,7 @@ def is_quiet(playbook: str, scenario: str) -> bool:
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts in an incident's inputs, in each of their spellings."""
+    """Return the accounts in an incident's inputs, as `account_spellings`."""
     return account_spellings(
         name
         for given in playbook.inputs

@@ -26,7 +26,7 @@ def system_clock() -> datetime:
 
 
 def os_user() -> str:
-    """Return the operating-system user, the actor if nobody signs in."""
+    """Return the operating-system user, which is the actor if nobody signs in."""
     try:
         return f"os:{shown(getpass.getuser())}@{host_name()}"
     except (KeyError, OSError):
@@ -41,7 +41,7 @@ class AdapterFactory(Protocol):
         ...
 
     def for_reading(self, installation: "Installation") -> "Adapters":
-        """Return all adapters, because a plan may read from each of them."""
+        """Return all adapters, for reading: a plan may need each of them."""
         ...
 
     def for_notifying(self, installation: "Installation") -> "Adapters":
@@ -62,12 +62,12 @@ class Installation:
 
     @property
     def ledger(self) -> "Ledger":
-        """The whole ledger; use `runs` where runs are enough."""
+        """The whole ledger, which loads slowly; see `runs`."""
         return self.opened.whole
 
     @property
     def runs(self) -> Runs:
-        """The runs of the ledger, if possible without loading its other tables."""
+        """The runs of the ledger, loaded without its other tables if possible."""
         return self.opened.runs
 
     def adapters_for(self, incident: "IncidentRow") -> "Adapters":
@@ -75,15 +75,15 @@ class Installation:
         return self.adapter_factory.for_incident(self, incident)
 
     def reading_adapters(self) -> "Adapters":
-        """Return all adapters, because a plan may read from each of them."""
+        """Return all adapters, for reading: a plan may need each of them."""
         return self.adapter_factory.for_reading(self)
 
     def record_event(
         self, subject: str, action: str, detail: JsonObject, *, by: str | None = None
     ) -> None:
-        """Append to the timeline an event of this actor that changes no row.
+        """Append an event to the timeline; no row of the ledger is changed.
 
-        `by` is the name of a person who signed in.
+        `by` is the name of a person who signed in, and replaces the actor.
         """
         with self.ledger.database.write(
             actor=by or self.actor, subject=subject, action=action, now=self.clock(), detail=detail

@@ -1,11 +1,13 @@
 """Redaction of texts that leave this program: its log, a support bundle.
 
 Rules
-- Each secret that this process has resolved is replaced, as are mail addresses, card numbers and
-  social-security numbers. Redaction is a second protection: no message should contain any of them.
-- A secret of fewer than six characters is not replaced: it would hide parts of other words.
-- A line in JSON has the message without its values as `event`, so that equal events can be counted
-  and shown to outsiders.
+- Each secret that this process has resolved is replaced. Mail addresses, card numbers and
+  social-security numbers are replaced too. Redaction is a second protection: no message should
+  contain such values in the first place.
+- A secret of fewer than six characters is not replaced, because parts of other words would be
+  replaced with it.
+- A log line in JSON has the key `event`: the message without its values. Equal events can therefore
+  be counted, and shown to people outside the organisation.
 """
 
 import json
@@ -26,7 +28,7 @@ _SHORTEST = 6
 
 @dataclass(kw_only=True)
 class RedactingResolver:
-    """A resolver that remembers resolved secrets and removes them from texts."""
+    """A resolver that stores resolved secrets, and removes them from texts."""
 
     resolver: Resolver
     _values: set[str] = field(default_factory=set, repr=False)
@@ -39,13 +41,13 @@ class RedactingResolver:
         return secret
 
     def hide(self, values: Iterable[str]) -> None:
-        """Remember values, and each of their lines, that no text may contain."""
+        """Add values, and each line of them, to those that no text may contain."""
         lines = {line.strip() for value in values for line in (value, *value.splitlines())}
         with self._guard:
             self._values |= {line for line in lines if len(line) >= _SHORTEST}
 
     def redact(self, text: str) -> str:
-        """Return a text without the values, and with personal numbers masked."""
+        """Return a text without stored values, and with personal data masked."""
         with self._guard:
             values = sorted(self._values, key=len, reverse=True)
         for value in values:

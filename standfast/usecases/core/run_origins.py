@@ -1,13 +1,13 @@
 """Origin of a run, and the selection of runs by vault and by host.
 
 Several hosts may share one ledger, and several vaults may be recorded in it. A query about a backup
-set selects the runs of this backup host on this vault; a query about the vault selects the runs of
-all hosts on it.
+set selects the runs of this backup host with this vault. A query about the vault selects the runs
+of all hosts with this vault.
 
 Rules
-- A run without an origin counts as local: runs of earlier releases have none.
-- Without keys, as on a machine that only verifies, vaults cannot be distinguished, and all runs
-  count.
+- A run without an origin counts as a run of this host, because runs of earlier releases have no
+  origin.
+- A machine that only verifies has no keys. It cannot distinguish vaults, and all runs count there.
 """
 
 import json
@@ -19,7 +19,7 @@ from standfast.config import Config
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
 
-# The file name is that of `backup.keys`, whose import would load the cryptography package.
+# This name is also in the module `backup.keys`, whose import would load the cryptography package.
 _HOST_FILE = "host.json"
 _ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
 
@@ -46,13 +46,13 @@ def vault_id_of_keys(host: Path, keeper: Path) -> str:
 
 
 def runs_of_vault(config: Config, runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Return the runs on this installation's vault, of any host."""
+    """Return the runs with this installation's vault, of any host."""
     vault = vault_id_of_keys(config.backup.host, config.backup.keeping.key)
     return [run for run in runs if _is_same(Origin.of(run.summary).vault, vault)]
 
 
 def runs_of_host(config: Config, runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Return the runs of this backup host on its vault."""
+    """Return the runs of this backup host with its vault."""
     host = config.backup.writer
     return [
         run for run in runs_of_vault(config, runs) if _is_same(Origin.of(run.summary).host, host)

@@ -1,18 +1,21 @@
 """Ledger record of a run: backup, verification, restore or drill.
 
 Rules
-- A run is recorded as running before it changes anything, and as ended even after an error. A
-  restore, a backup and a verification continue when the ledger is unavailable and report that: the
-  ledger may have been lost together with the data, or the disk may be full.
-- Two runs of one kind on one set never overlap on a host. The kernel releases the lock when the
-  process dies, so that nobody has to remove a lock file by hand. Restores share their lock.
-- Root may not back up, verify or drill in another user's installation: that user could not open the
-  files and locks of root. Root may restore: a restore is never refused.
-- The holder of the lock marks earlier runs that are still `running` as died. Hosts that share a
-  ledger mark only their own runs. They recognise them by the names of the backup host
-  (`backup.writer`) and of the machine: a copied configuration has the same backup host.
+- A run is recorded as running before it changes anything, and as ended even after an error.
+- If the ledger is unavailable, a restore, a backup and a verification continue, and report that.
+  The ledger may have been lost together with the data, or the disk may be full.
+- Two runs of one kind on one set never overlap on a host, because a run locks a file. The kernel
+  releases the lock when the process dies, so nobody has to remove a lock file by hand. Restores
+  share their lock, and may overlap.
+- Root may not back up, verify or drill in another user's installation, because that user could not
+  open the files and locks of root. Root may restore: a restore is never refused.
+- The process that has the lock marks earlier runs that are still `running` as failed, because their
+  processes have died. If hosts share a ledger, each host marks only its own runs. It recognises
+  them by the name of the backup host (`backup.writer`) and of the machine. The first name alone
+  does not suffice, because a copied configuration has the same backup host.
 - The row of a run contains its origin from the start.
-- The heartbeat of a run is sent before its end is recorded, so that the record can report it.
+- The last heartbeat of a run is sent before its end is recorded, so that the record can report a
+  heartbeat that did not arrive.
 """
 
 import errno
@@ -43,7 +46,7 @@ _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process ended without a result"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
-# A search for dead runs holds the lock for a moment only, so this wait is long enough.
+# A search for dead runs holds the lock only for a moment, so this wait is long enough.
 _PATIENCE_SECONDS = 0.5
 
 
@@ -57,10 +60,13 @@ class Run:
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
     unrecorded: str = ""  # the reason why the ledger lacks this run or its end, or ""
-    is_ledger_damaged: bool = False  # True if that reason is damage
+    is_ledger_damaged: bool = False  # True if `unrecorded` is about a damaged ledger
 
     def ends(self, state: str, summary: JsonObject) -> None:
-        """Set the result: done, partial or failed; without personal data."""
+        """Set the result: done, partial or failed.
+
+        `summary` may contain no personal data.
+        """
         self.state, self.summary = state, dict(summary)
 
     def record_unavailability(self, error: StandfastError) -> None:
@@ -73,10 +79,10 @@ class Run:
 def recorded(
     installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """Hold the lock, record the run, and sign the head of the audit chain.
+    """Lock and record a run during the block, then sign the audit head.
 
-    Raise `UnderWay` before anything is written if the same run is in progress. An exception from
-    the block is recorded as the failure of the run and raised again.
+    If a run of the same kind and subject is in progress, raise `UnderWay` before anything is
+    written. An exception from the block is recorded as the failure of the run, and raised again.
     """
     with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
         died = _mark_dead(installation, kind, subject) if lock.is_alone else ()
@@ -95,7 +101,7 @@ def recorded(
             # personal data.
             is_ours = isinstance(error, StandfastError)
             problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
-            with suppress(StandfastError):  # report the block's error, not one of `_finish`
+            with suppress(StandfastError):  # raise the error of the block, not that of `_finish`
                 _finish(installation, run, kind, "failed", {**run.summary, "problem": problem})
             raise
         _finish(installation, run, kind, run.state, run.summary)
@@ -106,9 +112,10 @@ def recorded(
 def recorded_if_possible(
     installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """Record a run if possible; continue when the ledger is unavailable.
+    """Record a run if possible; continue if the ledger is unavailable.
 
-    Read `Run.unrecorded` after the block. A shared run continues without a lock as well.
+    After the block, `Run.unrecorded` states why the run is not recorded. A shared run also
+    continues without a lock.
     """
     with ExitStack() as record:
         try:
@@ -131,10 +138,10 @@ def recorded_if_possible(
 
 
 def other_user_of(config: Config) -> str | None:
-    """Return the user that runs the installation, if another user does.
+    """Return the user of the installation if it is another user, else None.
 
-    The owner of the host's key folder decides: only that user can read it. A machine without
-    host keys has no such user.
+    The user of the installation is the owner of the folder with the host's keys, because only this
+    user can read the keys. Return None on a machine without host keys.
     """
     try:
         owner = config.backup.host.stat().st_uid
@@ -151,16 +158,17 @@ def other_user_of(config: Config) -> str | None:
 def mark_dead_runs_failed(
     installation: Installation, clean: Mapping[str, Callable[[Installation, str], object]]
 ) -> tuple[tuple[str, str], ...]:
-    """Mark runs of dead processes as failed; return kind and set of each.
+    """Mark runs of dead processes as failed; return kind and subject of each.
 
-    `clean` maps a kind to a function that removes the remains of a dead run; the lock is held.
+    `clean` maps a kind to a function that deletes what a dead run left. The lock of the run is held
+    during its call.
     """
     marked: list[tuple[str, str]] = []
     for kind in KINDS:
         running = {row.subject for row in installation.runs.all(kind, states=["running"])}
         for subject in sorted(running):
             if not _lock_file(installation, kind, subject).exists():
-                continue  # a run of another host's set
+                continue  # the run is of another host
             with suppress(UnderWay), _hold_lock(installation, kind, subject, is_shared=False):
                 dead = _mark_dead(installation, kind, subject)
                 if dead and kind in clean:
@@ -172,11 +180,11 @@ def mark_dead_runs_failed(
 def is_first(
     installation: Installation, run: Run, kind: str, subject: str, within: timedelta
 ) -> bool:
-    """Return whether no other host began the same run earlier.
+    """Return whether no other host began the same kind of run earlier.
 
-    A lock on this machine cannot show that. Both runs are in the ledger before either host asks,
-    and the order of the ledger decides. A run that began longer than `within` ago, by the clock of
-    either host, counts as dead.
+    A lock on this machine does not exclude other hosts. Each host records its run before this call,
+    so that both runs are in the ledger, and their order there decides. A run whose start is further
+    from now than `within` counts as dead.
     """
     now = installation.clock()
     others = [
@@ -191,7 +199,7 @@ def is_first(
 
 
 def _start_sequence(installation: Installation, token: str) -> int:
-    """Return the audit sequence number of a run's start, free of clock errors."""
+    """Return the audit sequence number of a run's start; no clock affects it."""
     return installation.ledger.timeline(token)[0].sequence
 
 
@@ -219,10 +227,13 @@ def _finish(
 @dataclass(frozen=True, kw_only=True)
 class _Lock:
     descriptor: int
-    is_alone: bool  # no other process holds the lock; a shared one may have several holders
+    is_alone: bool  # no other process holds the lock; several processes may hold a shared lock
 
     def share(self) -> None:
-        """Share the lock; this waits only for a search for dead runs."""
+        """Turn the lock into a shared lock.
+
+        The call waits only while another process searches for dead runs.
+        """
         fcntl.flock(self.descriptor, fcntl.LOCK_SH)
 
 
@@ -262,7 +273,7 @@ def _hold_lock(
 
 
 def _lock_exclusively(descriptor: int) -> bool:
-    """Lock the file for this process alone; return False if a run holds it."""
+    """Lock the file for this process alone; return False if it is locked."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Legal clocks of incidents, their obligations, reminders, calendars.
+"""Legal clocks of incidents: obligations, reminders, calendars.
 
-The rules for counting time are in `standfast/deadlines`.
+The rules for counting periods are in `standfast/deadlines`.
 """

@@ -2,10 +2,12 @@
 
 Rules
 - Each obligation is one entry at its strict date, with a constant identity. A calendar program that
-  reads the feed again therefore moves the entry instead of adding one, and drops entries that are
-  no longer due.
-- The same facts produce the same text: the time stamp of an entry is that of the last statement.
-- An entry names the obligation and the rule, but no affected person and nothing about the incident.
+  reads the feed again therefore moves the entry instead of adding another entry. It removes entries
+  that are no longer in the feed.
+- The same facts produce the same text: the time stamp of an entry is the time of the last statement
+  of a fact.
+- An entry names the incident by its id, the obligation and the rule. It contains no affected person
+  and no details of the incident.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ _READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
 def due_calendar(installation: Installation, incident_id: str) -> tuple[str, int]:
-    """Return the calendar of one incident, and its number of due dates."""
+    """Return the calendar of one incident, and the number of its due dates."""
     return _written(installation, f"Due in {incident_id}", [incident_id])
 
 
@@ -56,7 +58,7 @@ def _written(installation: Installation, name: str, incidents: Sequence[str]) ->
     calendar.add("prodid", "-//Standfast//deadlines//EN")
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", name)
-    # RFC 7986 and the property that Outlook reads instead: the refresh interval.
+    # The refresh interval, as RFC 7986 defines it, and in the property that Outlook reads instead.
     calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT15M")
     events = [event for incident_id in incidents for event in _events(installation, incident_id)]
@@ -77,7 +79,7 @@ def _events(installation: Installation, incident_id: str) -> list[Event]:
 
 
 def _utc() -> Timezone:
-    """Return the UTC time zone, the only component while nothing is due."""
+    """Return the UTC time zone, which is the only component if nothing is due."""
     standard = TimezoneStandard()
     standard.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 - times of a zone have no zone
     standard.add("tzoffsetfrom", timedelta())

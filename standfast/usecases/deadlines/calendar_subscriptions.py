@@ -1,11 +1,12 @@
 """Subscriptions to the calendar, each by a secret address.
 
 Rules
-- An address is shown once, when it is created. The timeline stores a MAC of it, from which the
-  address cannot be derived. Access to the database alone is not enough to forge an address.
-- A replaced or revoked address is invalid from that moment; the others stay valid.
-- A calendar shows the due dates of live incidents and nothing else; see `due_calendar`. Quiet
-  incidents are included only if an enrolled person with the subscriber's name may see them.
+- An address is shown once, when it is created. The timeline stores a MAC of the address, from which
+  the address cannot be derived. A person with access only to the database cannot forge an address.
+- An address that is replaced or revoked is invalid from that moment. Addresses of other subscribers
+  stay valid.
+- A calendar contains only the due dates of live incidents (`calendar_feed`). A quiet incident is
+  included only if an enrolled person with the subscriber's name may see it.
 """
 
 import hmac
@@ -66,7 +67,7 @@ def subscriber_of(installation: Installation, token: str) -> str:
 
 
 def _known(installation: Installation) -> dict[str, tuple[datetime, str]]:
-    """Return creation time and MAC of the valid address, by subscriber."""
+    """Return creation time and MAC of each valid address, by subscriber."""
     found: dict[str, tuple[datetime, str]] = {}
     for event in installation.ledger.timeline(_SUBJECT):
         name = str(event.detail["subscriber"])

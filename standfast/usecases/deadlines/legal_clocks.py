@@ -1,14 +1,16 @@
 """Legal clocks of an incident: their state, open questions and blocks.
 
-The rules are in `standfast/deadlines`, the applicable obligations in `obligations`.
+The rules of the clocks are in `standfast/deadlines`. The module `obligations` selects the
+obligations that apply.
 
 Rules
 - Standfast sends nothing to an authority. A person submits the filled form, and states the receipt
   as a fact.
-- A fact is validated before it is stored: it must name a known obligation or place, and only an
-  obligation with a test can be declared as not owed.
-- A request of law enforcement stops a clock whose rule says so. For any other clock, a person must
-  give the reason: a wrong delay makes a notification late, and nothing corrects that afterwards.
+- A fact is validated before it is stored. It must name a known obligation or place. Only an
+  obligation with a legal test or a threshold can be declared as not owed.
+- A request of law enforcement stops a clock if the rule of the clock allows it. For any other
+  clock, a person must state the reason: if the delay is wrong, the notification is late, and that
+  cannot be corrected later.
 """
 
 from collections.abc import Sequence
@@ -35,7 +37,10 @@ _ENDED = frozenset(
 
 
 def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock, ...]:
-    """Return every clock of an incident, missed ones first, then by due date."""
+    """Return every clock of an incident, in order of state and due date.
+
+    Missed clocks come first.
+    """
     installation.ledger.incidents.get(incident_id)
     facts = installation.ledger.facts.of_incident(incident_id)
     found = clocks(
@@ -45,7 +50,7 @@ def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock
 
 
 def is_open(clock: Clock) -> bool:
-    """Return whether an act or an answer is still needed."""
+    """Return whether the clock still needs a notification or an answer."""
     return clock.state not in _ENDED
 
 
@@ -54,10 +59,9 @@ def state(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    Without `at`, the first statement of a time is dated now.
-
-    Raise UsageError for an unknown name, for a time stated again without `at`, and for a negative
-    judgement without a reason.
+    If the fact is a time and is stated first without `at`, its time is now. Raise UsageError for an
+    unknown name, for a time that is stated again without `at`, and for the answer "no" without a
+    reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)
@@ -83,7 +87,7 @@ def state(
 
 
 def filled_form(installation: Installation, incident_id: str, obligation_id: str) -> Form:
-    """Fill in the form of one obligation, as far as the facts are known."""
+    """Fill in the form of one obligation with the known facts."""
     found = incident_clocks(installation, incident_id)
     for clock in found:
         if clock.obligation.id == obligation_id:
@@ -98,7 +102,10 @@ def filled_form(installation: Installation, incident_id: str, obligation_id: str
 
 
 def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime) -> None:
-    """Raise Refused, with rule and end, while notification is forbidden."""
+    """Raise Refused while a rule forbids to notify people.
+
+    The message names the rule, and the end of the prohibition.
+    """
     for clock in clocks(obligations(config), facts, reach(config), now):
         if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
             continue
@@ -158,7 +165,7 @@ def _where_named(kind: FactKind) -> str:
 
 
 def _refuse_unreasoned(statement: Statement) -> None:
-    """Raise UsageError for a "no" without a reason: it hides an obligation."""
+    """Raise UsageError for the answer "no" without a reason."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
     if statement.is_so is False and not statement.reference.strip():
@@ -186,7 +193,10 @@ def _refuse_withdrawal_of_nothing(
 
 
 def _refuse_early_receipt(installation: Installation, incident_id: str, at: datetime) -> None:
-    """Raise UsageError for a receipt from before the incident: a typing error."""
+    """Raise UsageError if a receipt is older than the incident.
+
+    Its time is then a typing error.
+    """
     stated = [
         fact.at
         for fact in installation.ledger.facts.of_incident(incident_id)
@@ -203,7 +213,7 @@ def _refuse_early_receipt(installation: Installation, incident_id: str, at: date
 
 
 def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError for a delay that no rule and no stated reason allows."""
+    """Raise UsageError if neither the rule nor a stated reason allows a delay."""
     if statement.is_so is False:
         return
     obligation = next((obligation for obligation in known if obligation.id == statement.name), None)
@@ -232,7 +242,10 @@ def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation])
 def _refuse_past_delay(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> None:
-    """Raise UsageError for a past delay, unless it ends a current delay."""
+    """Raise UsageError if a delay ends in the past.
+
+    A statement that ends the current delay is allowed.
+    """
     if statement.at is None or statement.at > now:
         return
     current = installation.ledger.facts.of_incident(incident_id).latest(
@@ -260,7 +273,7 @@ def _refuse_past_delay(
 def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
-    """Return the statement dated now; UsageError if a time is stated already."""
+    """Return the statement with the time now; UsageError if stated before."""
     stated = installation.ledger.facts.of_incident(incident_id).latest(
         FactKind.TIME, statement.name
     )

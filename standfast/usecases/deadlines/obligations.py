@@ -1,7 +1,7 @@
 """Obligations of this installation, from laws and from contracts.
 
-The module loads neither clocks nor the ledger, so that `standfast status` can show the next due
-date without loading a database.
+The module imports neither the ledger nor the code of incidents, so that `standfast status` starts
+quickly.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ def shipped() -> tuple[Obligation, ...]:
 
 
 def obligations(config: Config) -> tuple[Obligation, ...]:
-    """Return the obligations of laws, then those of configured contracts."""
+    """Return the obligations of laws, then the obligations of contracts."""
     try:
         agreements = [
             contract(
@@ -44,7 +44,10 @@ def obligations(config: Config) -> tuple[Obligation, ...]:
 
 
 def reach(config: Config) -> Reach:
-    """Return the scope of obligations; ConfigurationError if unknown."""
+    """Return the jurisdictions, roles and sectors of the organisation.
+
+    Raise ConfigurationError for an unknown jurisdiction.
+    """
     known = {obligation.jurisdiction for obligation in obligations(config)}
     unknown = [name for name in config.deadlines.jurisdictions if name not in known]
     if unknown:

@@ -1,16 +1,16 @@
 """Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
 
 Rules
-- For each mark of each obligation, the first watchdog run after the mark sends one reminder. If no
-  watchdog ran for some time, only the newest mark is sent; earlier marks of that obligation are
-  skipped.
+- A mark is a share of the period, such as 75 %. After each mark of each obligation, the next run of
+  the watchdog sends one reminder. If several marks have passed since the last run, only the newest
+  mark is sent.
 - An obligation without a fixed period has one reminder, when its clock starts, because such an
   obligation is due immediately.
-- Closing an incident ends no legal clock: reminders continue until the obligation is done or not
-  owed.
-- If law enforcement asked to wait without an end, a weekly reminder asks whether the request is
-  still valid, because nothing else would start the clock again.
-- Reminders of an obligation end when it is done, not owed or held; one message reports the end.
+- The closing of an incident ends no legal clock: reminders continue until the obligation is done or
+  not owed.
+- If law enforcement asked to wait and named no end, a weekly reminder asks whether the request is
+  still valid. Without it, nobody would start the clock again.
+- The reminders of an obligation end when it is done, not owed or held. One message reports the end.
 - A quiet incident is named only to people who may see it (`incident_visibility`).
 - A message names the obligation and the incident, but no affected person and no details of the
   incident.
@@ -35,7 +35,10 @@ _ASK = "ask"
 
 
 def reminders(installation: Installation) -> Iterator[Alarm]:
-    """Yield an alarm for each obligation of live incidents, raised or not."""
+    """Yield an alarm for each obligation of live incidents.
+
+    The alarm is raised if a mark has passed.
+    """
     stated = installation.ledger.facts.incidents_with_facts()
     if not stated:
         return

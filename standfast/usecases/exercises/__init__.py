@@ -1,4 +1,5 @@
 """Tabletop exercises from start to report.
 
-An exercise is an incident in mode `exercise`; rules of incidents do not belong here.
+A tabletop exercise is an incident in mode `exercise`. Rules that apply to all incidents do not
+belong here.
 """

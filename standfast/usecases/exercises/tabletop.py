@@ -1,8 +1,11 @@
 """Tabletop exercises: incidents in exercise mode, from start to report.
 
+An inject is one development of the scenario, with a question for the participants.
+
 Rules
 - No external system is reached. A tabletop exercise uses no adapter, not even a simulator.
-- The ledger stores the answers with person and time; the score is computed from them each time.
+- The ledger stores each answer with its person and time. The score is computed from the answers
+  each time.
 - The facilitator may end an exercise at any moment. The report names the questions that were not
   asked.
 """
@@ -38,7 +41,7 @@ SCENARIO = TABLETOP_PREFIX
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """The state of an exercise: the current inject, or None at its end."""
+    """The state of an exercise; its inject is None at the end."""
 
     incident: str
     exercise: Exercise
@@ -85,7 +88,10 @@ def exercises() -> list[Exercise]:
 
 
 def find_exercise(name: str) -> Exercise:
-    """Return a shipped exercise by name, or read one by path; else UsageError."""
+    """Return a shipped exercise by name, or an exercise in a file by path.
+
+    Raise UsageError for an unknown name.
+    """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return load_exercise(library.text_of(Path(name)), name)
     shipped = {exercise.name: exercise for exercise in exercises()}
@@ -95,7 +101,7 @@ def find_exercise(name: str) -> Exercise:
 
 
 def start(installation: Installation, exercise: Exercise) -> Turn:
-    """Open the exercise and ask its first inject."""
+    """Open the exercise, and ask the question of its first inject."""
     incident_id, _ = installation.ledger.incidents.open(
         scenario=f"{SCENARIO}{exercise.name}",
         mode=Mode.EXERCISE,
@@ -111,7 +117,7 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
 
 
 def current_inject(installation: Installation, incident_id: str) -> Turn:
-    """Return the current inject; the next one is asked after an answer."""
+    """Return the current inject; after an answer, this is the next inject."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = frozen_exercise(row.playbook)
     if row.is_open:
@@ -240,6 +246,6 @@ def as_json(found: TabletopReport) -> JsonObject:
 
 
 def _best(inject: Inject) -> str:
-    """Return the best answer of a choice."""
+    """Return the option with the most points, and its reason; "" if none."""
     best = max(inject.options, key=lambda option: option.points, default=None)
     return f"{best.answer} {best.because}" if best else ""

@@ -8,7 +8,7 @@ from standfast.usecases.exercises.tabletop import SCENARIO, exercises
 
 
 def last_tested(installation: Installation) -> dict[str, datetime]:
-    """Return when each playbook last ran, live or in an exercise.
+    """Return the time of the last live incident or exercise of each playbook.
 
     A tabletop exercise without an answer does not count.
     """

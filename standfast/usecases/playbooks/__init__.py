@@ -1,4 +1,4 @@
-"""Playbooks of an installation: lookup, validation, pages, CACAO.
+"""Playbooks of an installation: lookup, validation, pages, CACAO files.
 
 The playbook model and engine are in `standfast/playbook`.
 """

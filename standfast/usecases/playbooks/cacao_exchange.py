@@ -1,9 +1,9 @@
-"""Import and export of CACAO files.
+"""Import and export of CACAO files, a standard format for playbooks.
 
 Rules
-- An existing file is never overwritten: an edited playbook would be lost.
+- An existing file is never overwritten, because an edited playbook would be lost.
 - An imported playbook is checked against this installation. The file is written even if there are
-  problems: a person corrects them in the file, and until then a plan refuses the step by name.
+  problems, and a person corrects them in the file. Until then, the playbook cannot be opened.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class ImportedPlaybook:
 
     playbook: Playbook
     file: Path
-    warnings: tuple[str, ...]  # steps to do by hand, or to allow first
-    problems: tuple[Problem, ...]  # missing parts of this installation, by line of the new file
+    warnings: tuple[str, ...]  # steps that people do, or whose calls must be configured
+    problems: tuple[Problem, ...]  # names that this installation lacks, by line of the new file
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
-    """Write a CACAO file as a playbook; PlaybookInvalid if impossible."""
+    """Convert a CACAO file to a playbook file; PlaybookInvalid if impossible."""
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))

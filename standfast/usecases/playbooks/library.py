@@ -1,4 +1,4 @@
-"""Playbooks of an installation: its own, and the shipped ones."""
+"""Library of playbooks: those of the installation, and shipped ones."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,9 +21,9 @@ _ENDINGS = (".yaml", ".yml", ".json")
 
 
 def files(config: Config | None) -> Mapping[str, Path]:
-    """Return all playbook files by name; own files replace shipped ones.
+    """Return all playbook files by name; own files replace shipped files.
 
-    Hidden files are ignored: editors store locks and copies in them.
+    Hidden files are ignored, because editors store locks and copies in them.
     """
     own = config.playbooks.folder if config else None
     if own is not None and not own.is_dir():
@@ -34,10 +34,10 @@ def files(config: Config | None) -> Mapping[str, Path]:
 
 
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
-    """Return a playbook that is valid here; PlaybookInvalid has all problems.
+    """Return a playbook that is valid in this installation.
 
-    A playbook for an exercise may name audiences, senders, commands and requests that are not
-    configured: they are simulated.
+    Raise PlaybookInvalid with all problems. A playbook for an exercise may name audiences, senders,
+    commands and requests that are not configured, because they are simulated.
     """
     known_files = files(config)
     if scenario not in known_files:
@@ -69,7 +69,7 @@ def _read(text: str, file: str) -> Playbook:
 
 
 def find_file(config: Config | None, name: str) -> Path:
-    """Return a playbook's file, by name or path; UsageError for neither."""
+    """Return the file of a playbook, by name or path; UsageError if unknown."""
     if name.endswith(_ENDINGS) or "/" in name:
         return Path(name)
     known_files = files(config)
@@ -82,7 +82,7 @@ def find_file(config: Config | None, name: str) -> Path:
 
 
 def text_of(path: Path) -> str:
-    """Read a UTF-8 text file; raise PlaybookInvalid if that is not possible."""
+    """Read a text file in UTF-8; raise PlaybookInvalid if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -93,7 +93,10 @@ def text_of(path: Path) -> str:
 
 
 def known(config: Config | None) -> Known:
-    """Return the names that playbooks may use; without a configuration, all."""
+    """Return the names that playbooks may use.
+
+    Without a configuration, all names are allowed.
+    """
     if config is None:
         return Known()
     return Known(
@@ -112,7 +115,7 @@ def known(config: Config | None) -> Known:
 
 
 def staff_audiences(config: Config) -> frozenset[str]:
-    """Return the audience names that mean the installation's own staff."""
+    """Return the names of the audiences that are the organisation's own staff."""
     return frozenset(filter(None, ("staff", config.notices.staff_audience)))
 
 
@@ -127,7 +130,7 @@ def _irreversible(config: Config) -> Iterator[str]:
 
 
 def adapters(config: Config) -> list[str]:
-    """Return the names of all adapters; an incident records them."""
+    """Return the names of all adapters, which an opened incident records."""
     return [
         f"{section}.{name}"
         for section in ("accounts", "evidence", "senders", "commands", "requests")

@@ -9,7 +9,7 @@ from standfast.reports.playbook_page import playbook_page
 
 
 def write_pages(playbooks: list[Playbook], folder: Path) -> list[Path]:
-    """Write a page for each playbook to the folder; replace earlier ones."""
+    """Write a page for each playbook to the folder; replace earlier pages."""
     return [
         write_page(playbook_page(playbook), folder / f"{playbook.name}.html")
         for playbook in playbooks

@@ -1,7 +1,7 @@
-"""Check of playbooks before an incident, including the texts of notices.
+"""Validation of playbooks before an incident, including notice texts.
 
-Notices are rendered here with the context of their step. A run renders them only when the step
-begins. `playbook.check` checks everything else, and also decides whether an incident may open.
+Notices are rendered here with the context of their step, because an incident renders them only when
+the step begins. `standfast.playbook` validates all other parts, also when an incident is opened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def _checked(
 
 
 def _check_notice_texts(playbook: Playbook, config: Config) -> list[Problem]:
-    """Return a problem for each notice that no incident could render."""
+    """Return the problems of notices that no incident could render."""
     templates = read_templates(config.notices.templates)
     problems: list[Problem] = []
     for step in playbook.steps:
