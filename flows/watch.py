@@ -28,7 +28,7 @@ def keep_watch(config: str) -> State[None]:
         stamped = [*stamp_pending(installation)]
         sent = [*outcome.notified, *_check_workers(installation)]
         return outcome.exit_status, (
-            f"{len(outcome.carried_on)} incidents resumed, {len(outcome.died)} dead runs, "
+            f"{len(outcome.resumed)} incidents resumed, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
             f"{len(sent)} alarms sent, {len(outcome.troubles)} troubles, "
             f"{sum(result.stamp is not None for result in stamped)} of {len(stamped)} seals "

@@ -38,7 +38,7 @@ def test_drill_machine_watches_only_drills(tmp_path: Path) -> None:
     with installation_at(furnish_with_incidents(tmp_path)) as installation:
         open_exercise(installation)
         outcome = keep_watch(installation, "serve", only_drills=True)
-        assert (outcome.carried_on, outcome.sets, outcome.fresh) == ((), (), ())
+        assert (outcome.resumed, outcome.sets, outcome.fresh) == ((), (), ())
 
 
 def test_drill_machine_is_no_responder(tmp_path: Path) -> None:

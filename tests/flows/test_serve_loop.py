@@ -27,7 +27,12 @@ from standfast.records import EffectState
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.verification import verify
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.health.watchdog import ResumeFunction, Tell, WatchOutcome, resume_incidents
+from standfast.usecases.health.watchdog import (
+    NotifyFunction,
+    ResumeFunction,
+    WatchOutcome,
+    resume_incidents,
+)
 from standfast.usecases.incidents import lifecycle
 from tests.flows.installations import (
     furnish_with_incidents,
@@ -392,12 +397,12 @@ def test_temporarily_failing_ledger_is_awaited(
     failures: list[str] = []
 
     def fail_at_first(
-        installation: Installation, way: str, carry_on: ResumeFunction
+        installation: Installation, way: str, resume: ResumeFunction
     ) -> tuple[list[str], list[str]]:
         if len(failures) < 3:
             failures.append("again")
             raise Unavailable("the ledger's PostgreSQL does not answer")
-        return resume_incidents(installation, way, carry_on)
+        return resume_incidents(installation, way, resume)
 
     monkeypatch.setattr(serve_module, "resume_incidents", fail_at_first)
     monkeypatch.setattr(serve_module, "keep_watch", _see_nothing)
@@ -409,9 +414,9 @@ def test_temporarily_failing_ledger_is_awaited(
 
 
 def _see_nothing(
-    installation: Installation, way: str, carry_on: ResumeFunction, on_alarm: Tell
+    installation: Installation, way: str, resume: ResumeFunction, on_alarm: NotifyFunction
 ) -> WatchOutcome:
-    return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
+    return WatchOutcome(resumed=(), died=(), sets=(), troubles=(), head=0)
 
 
 def test_stuck_incident_is_not_restarted_repeatedly(

@@ -1,9 +1,9 @@
 """Checks of recent practice: points, drills, exercises, accounts, logs.
 
 Rules
-- A failure is a state in which a recovery would fail now: a set without a recent point, or with a
-  failed last drill. With a set that was never drilled, the answer of `readiness` is no. A
-  function that was not tested, or not recently, is a risk.
+- A check fails if a recovery would fail now: a set has no recent recovery point, or its last drill
+  failed. If a set was never drilled, `readiness` answers no. A playbook without a recent test is
+  only a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
   11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
 - People are named only in masked form, and no number that was found in a log is shown.
@@ -36,7 +36,7 @@ from standfast.usecases.people.staff_access import leavers
 from standfast.usecases.playbooks import library
 
 _A_YEAR = timedelta(days=366)
-_HURRIED = "lock"  # a playbook with one step needs no practice
+_NEEDS_NO_TEST = "lock"  # the name of a playbook with a single step
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
 CALENDAR, ATTESTATIONS = "calendar", "attestations"
@@ -44,9 +44,9 @@ LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
 def practice(installation: Installation) -> Iterator[Check]:
-    """Yield all checks, in this order; a failure of one part hides no other."""
-    for part, look in _CHECKS.items():
-        yield from check_part(part, partial(look, installation))
+    """Yield the results of all checks; an error ends only its own check."""
+    for part, check in _CHECKS.items():
+        yield from check_part(part, partial(check, installation))
 
 
 def _recovery_points(installation: Installation) -> Iterator[Check]:
@@ -95,7 +95,7 @@ def _drills(installation: Installation) -> Iterator[Check]:
 
 
 def _newest(installation: Installation, set_name: str, *states: str) -> RunRecord | None:
-    """Return the newest run that is not dated in the future."""
+    """Return the newest drill in these states that is not dated in the future."""
     runs = runs_of_vault(
         installation.config, installation.ledger.runs.all("drill", set_name, states=states)
     )
@@ -122,15 +122,15 @@ def _exercises(installation: Installation) -> Iterator[Check]:
 
 
 def _runnable_playbooks(installation: Installation) -> list[str]:
-    """Return the playbooks that can run here; `check` reports the others."""
+    """Return the playbooks that can run here, except `lock`."""
     found = []
     for name in library.files(installation.config):
-        if name == _HURRIED:
+        if name == _NEEDS_NO_TEST:
             continue
         try:
             library.find(installation.config, name, is_rehearsed=True)
         except PlaybookInvalid:
-            continue
+            continue  # `standfast check` reports it
         found.append(name)
     return found
 

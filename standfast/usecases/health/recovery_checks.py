@@ -1,8 +1,8 @@
 """Checks of the vault, the key records and the identity for a restore.
 
 Rules
-- The check assumes that this machine is lost. A copy that is not reachable now counts in the state
-  in which it was last seen.
+- The check assumes that this machine is lost.
+- A copy of the key records that is not reachable now is judged by its state when it was last seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def _recovery(inputs: CheckInputs) -> Iterator[Check]:
     try:
         root = load_root_chain(open_vault(inputs.config, inputs.resolver, inputs.clock)).root
     except (BackupError, StandfastError):
-        return  # the check of the vault reports it
+        return  # the check of the vault reports this error
     copies = key_copy_statuses(backup, root)
     yield from _key_records(backup, root, copies)
     whole = [copy.name for copy in copies if not copy.lacks]

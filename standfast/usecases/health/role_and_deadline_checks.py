@@ -3,8 +3,8 @@
 Rules
 - Without `[deadlines]` no legal clock is counted, because the applicable places cannot be inferred.
   The check reports the consequence.
-- Roles are collected from every readable playbook, even if it cannot run yet: they are needed as
-  soon as the rest is set up. Each role is reported once, with all playbooks that need it.
+- Roles are collected from every readable playbook, even if it cannot run yet. Each role is reported
+  once, with all playbooks that need it.
 - The person that opens an incident cannot approve in it, so each role needs two people.
 """
 
@@ -30,7 +30,7 @@ from standfast.usecases.health.check_results import (
 )
 from standfast.usecases.playbooks import library
 
-_SHOWN = 3  # number of playbooks that are named; the others are counted
+_SHOWN = 3  # number of playbooks that a message names; it only counts the others
 _CLIENTS = "processor"
 
 
@@ -92,7 +92,7 @@ def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
 
 
 def _roles(inputs: CheckInputs) -> Iterator[Check]:
-    """Check that each role has a person, and each approving role a second one."""
+    """Check that each role has a person, and each approving role two people."""
     if inputs.ledger is None:
         return
     everybody = inputs.ledger.people.all()
@@ -141,13 +141,13 @@ def _readable(inputs: CheckInputs) -> Iterator[Playbook]:
         try:
             yield library.find(inputs.config, name, is_rehearsed=True)
         except StandfastError:
-            continue  # the check of playbooks reports it
+            continue  # the check of playbooks reports this error
 
 
 def _wanted(
     playbooks: Iterator[Playbook],
 ) -> tuple[Mapping[tuple[str, ...], Sequence[str]], set[tuple[str, ...]]]:
-    """Return the needed roles with their playbooks, and those that approve."""
+    """Return the needed roles with their playbooks, and the approving roles."""
     wanted: dict[tuple[str, ...], list[str]] = {}
     approving: set[tuple[str, ...]] = set()
     for playbook in playbooks:

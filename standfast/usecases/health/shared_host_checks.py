@@ -1,6 +1,7 @@
 """Checks for other machines with the same ledger, vault or host name.
 
-Only the last weeks in the ledger count, so that a removed machine soon disappears.
+Only runs of the last 31 days count, so that a machine is no longer reported a month after its
+removal.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def other_keepers(inputs: CheckInputs) -> Iterator[Check]:
 def cloned_host(inputs: CheckInputs) -> Iterator[Check]:
     """Check that no other machine backs up under this host's name."""
     if inputs.ledger is None:
-        return  # reported already
+        return  # the check of the ledger reports the error
     runs, now = inputs.ledger.runs.all("backup"), inputs.clock()
     own = origin_of(inputs.config)
     yield from _namesakes(runs, own, now)
@@ -53,7 +54,10 @@ def cloned_host(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def other_hosts_of(inputs: CheckInputs, name: str) -> Iterator[Check]:
-    """Check that no other host has a set of this name: drills mix such sets."""
+    """Check that no other host backs up a set of this name to the vault.
+
+    A drill does not distinguish sets of one name.
+    """
     if inputs.ledger is None:
         return
     since = inputs.clock() - _LATELY

@@ -136,7 +136,7 @@ def _written_path(backup: object, key: str, default: str) -> Path:
 
 
 def _misconfigured(config_file: Path) -> str:
-    """Return the first error of the configuration and the number of others."""
+    """Return the first configuration error, and the number of further errors."""
     try:
         load(config_file)
     except FileInvalid as error:
@@ -203,7 +203,7 @@ def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
 
 
 def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None:
-    """Return sealed folders without a time stamp; None if none or unknown."""
+    """Count the sealed folders without a time stamp; None if 0 or unreadable."""
     custody = raw.get("custody", {})
     if not isinstance(custody, dict) or "timestamp" not in custody:
         return None
@@ -218,7 +218,7 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
     try:
         since, first = min((seal.stat().st_mtime, seal) for seal in unstamped)
     except OSError:
-        return None  # only the user that owns the folder can list them
+        return None  # only the user that owns the evidence folder can read it
     return UnstampedEvidence(
         count=len(unstamped),
         incident=first.parents[2].name,

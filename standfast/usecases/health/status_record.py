@@ -20,11 +20,11 @@ class SetStatus:
     """The last backup and the last drill of one set."""
 
     name: str
-    last_backup: LastRun | None  # start of the newest backup with a recovery point
-    last_failed: datetime | None  # the time of a newer failure
+    last_backup: LastRun | None  # the newest backup with a recovery point
+    last_failed: datetime | None  # start of the newest failed backup, if newer than `last_backup`
     running_since: datetime | None
-    last_drill: LastRun | None  # start of the newest drill that restored data
-    drill_failed: datetime | None  # the time of a newer failure
+    last_drill: LastRun | None  # the newest drill that restored data
+    drill_failed: datetime | None  # start of the newest failed drill, if newer than `last_drill`
 
     def as_json(self, now: datetime) -> JsonObject:
         """Return the JSON form."""
@@ -144,8 +144,8 @@ class Status:
                     f"`standfast drill run {row.name} --identity FILE`: the set was never drilled."
                 )
         for alarm in self.alarms:
-            elsewhere = f" on {alarm.host}" if alarm.host else ""
-            return f"`{alarm.command}`{elsewhere}: {alarm.sentence}."
+            on_host = f" on {alarm.host}" if alarm.host else ""
+            return f"`{alarm.command}`{on_host}: {alarm.sentence}."
         if self.unstamped:
             return f"`standfast evidence stamp {self.unstamped.incident}`: a time stamp is missing."
         for row in self.sets:

@@ -1,12 +1,13 @@
-"""Support bundle: one JSON file about an installation, for outsiders.
+"""Support bundle: a JSON file about an installation, for external support.
 
-It contains only data that is known to be harmless, and each of its texts is also redacted.
+It contains only data of kinds that identify nobody, and each of its texts is also redacted.
 
 Rules
 - The part about the configuration has names of sections, numbers, choices, schedules and time
   zones. Every other text is replaced by its length.
 - The part about the ledger has counts, times, states, and the problems of the newest failed runs.
-- The part about a log has the events of JSON lines, without values. Other lines are counted.
+- The part about a log has the events of its JSON lines, without values. Other lines are only
+  counted.
 - Secrets, texts of the configuration, enrolled people, paths, mail addresses and card numbers are
   hidden in every text, including the results of the check.
 - An invalid configuration or a damaged ledger is reported in the bundle and does not prevent its
@@ -42,7 +43,7 @@ _SHOWN_KEYS = frozenset({"schedule", "verify_schedule", "read_schedule", "time_z
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _PATH = re.compile(r"(?<![\w/.])/[^\s:;,'\"`)]+")
 _SHOWN_RUNS = ("backup", "verify", "restore", "drill", "keep")
-_MOST_RUNS = 20  # number of failed runs of each kind
+_MOST_RUNS = 20  # largest number of failed and partial runs of each kind
 _MOST_LINES = 2000
 _SHORTEST_HIDDEN = 3
 
@@ -141,7 +142,7 @@ class _Hidden:
         return mask_text(_PATH.sub("[path]", text))
 
     def shape(self, value: Any, *, is_shown: bool = False) -> Json:
-        """Return a setting without its texts; hide these in all later texts."""
+        """Return a setting without its texts; `redact` then hides these texts."""
         match value:
             case Section():
                 return {

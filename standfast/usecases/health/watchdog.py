@@ -2,13 +2,13 @@
 
 Rules
 - Each open incident that has work and no live runner is resumed.
-- Runs whose process died are marked failed, and remains of dead drills are deleted.
+- Runs whose process died are marked failed. The folders of drills whose process died are deleted.
 - A set whose scheduled backup is missing is reported, with the age of its last good backup.
 - People are notified once when one of these faults appears, and once when it ends: a set whose
   newest complete point is too old, a backup that changed far more than usual, a damaged vault,
   objects without the required lock, missing retention runs, verifications or drills, and a missing
   machine. Legal clocks and overdue entries of the calendar send reminders.
-- An error in one incident is reported and stops nothing else.
+- An error in one incident is reported; the watchdog continues with the next incident.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,14 +49,14 @@ GRACE = timedelta(hours=1)
 _BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]
-Tell = Callable[[Installation, Alarm, str], bool]
+NotifyFunction = Callable[[Installation, Alarm, str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOutcome:
     """The results of one check by the watchdog."""
 
-    carried_on: tuple[str, ...]  # resumed incidents
+    resumed: tuple[str, ...]  # numbers of the resumed incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
     sets: tuple[BackupAge, ...]
     troubles: tuple[str, ...]
@@ -81,7 +81,7 @@ class WatchOutcome:
 
     def as_json(self) -> dict[str, Json]:
         return {
-            "carried_on": list(self.carried_on),
+            "resumed": list(self.resumed),
             "died": [{"kind": kind, "set": subject} for kind, subject in self.died],
             "sets": [age.as_json() for age in self.sets],
             "missed": list(self.missed),
@@ -97,23 +97,21 @@ class WatchOutcome:
 def keep_watch(
     installation: Installation,
     way: str,
-    carry_on: ResumeFunction = advance,
-    on_alarm: Tell | None = None,
+    resume: ResumeFunction = advance,
+    on_alarm: NotifyFunction | None = None,
     *,
     only_drills: bool = False,
 ) -> WatchOutcome:
-    """Check everything once; safe at any time, by any number of watchdogs.
+    """Check everything once. Several watchdogs may do so at the same time.
 
-    `carry_on` is called for each incident that needs a runner; by default `advance` runs it
+    `resume` is called for each incident that needs a runner; by default `advance` runs it
     immediately. `on_alarm` is called with each alarm, raised or not, and returns whether people
     were notified; by default they are notified immediately, and the call waits for the mail server.
-    With `only_drills`, only dead and late drills are searched: the ledger of a drill machine may
-    have no other run.
+    With `only_drills`, only dead and late drills are searched, because the ledger of a drill
+    machine may have no other runs.
     """
     on_alarm = on_alarm or notify
-    carried_on, troubles = (
-        ([], []) if only_drills else resume_incidents(installation, way, carry_on)
-    )
+    resumed, troubles = ([], []) if only_drills else resume_incidents(installation, way, resume)
     died = mark_dead_runs_failed(installation, {"drill": destroy_leftovers})
     sets: list[BackupAge] = []
     fresh: list[Freshness] = []
@@ -140,7 +138,7 @@ def keep_watch(
         hosts = installation.config.serve.hosts
         end_removed(installation, HOST, {f"{HOST}.{name}" for name in hosts}, way)
     return WatchOutcome(
-        carried_on=tuple(carried_on),
+        resumed=tuple(resumed),
         died=died,
         sets=tuple(sets),
         fresh=tuple(fresh),
@@ -164,22 +162,22 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
 
 
 def resume_incidents(
-    installation: Installation, way: str, carry_on: ResumeFunction = advance
+    installation: Installation, way: str, resume: ResumeFunction = advance
 ) -> tuple[list[str], list[str]]:
     """Resume open incidents without a runner; return them and the errors."""
-    carried_on: list[str] = []
+    resumed: list[str] = []
     troubles: list[str] = []
     for incident in installation.ledger.incidents.all(only_open=True):
         try:
             if needs_runner(installation, incident.id):
-                carry_on(installation, incident.id, way)
-                carried_on.append(incident.id)
+                resume(installation, incident.id, way)
+                resumed.append(incident.id)
         except StandfastError as error:
             troubles.append(f"{incident.id}: {error}")
         except Exception as error:
             # Record only the class: the text of another library's error may contain an account.
             troubles.append(f"{incident.id}: unexpected {type(error).__name__}")
-    return carried_on, troubles
+    return resumed, troubles
 
 
 def needs_runner(installation: Installation, incident_id: str) -> bool:

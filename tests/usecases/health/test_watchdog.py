@@ -20,10 +20,10 @@ def test_abandoned_incident_is_continued(tmp_path: Path) -> None:
     with installation_at(furnish_with_incidents(tmp_path)) as installation:
         case = open_exercise(installation)
         outcome = keep_watch(installation, "direct")
-        assert outcome.carried_on == (case,)
+        assert outcome.resumed == (case,)
         assert is_over(installation, case)
         assert ways(installation, case) == ["direct"]
-        assert keep_watch(installation, "direct").carried_on == ()
+        assert keep_watch(installation, "direct").resumed == ()
 
 
 def test_incident_with_live_runner_is_left(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_incident_with_live_runner_is_left(tmp_path: Path) -> None:
         case = open_exercise(installation)
         assert needs_runner(installation, case)
         runner = installation.ledger.runners.register(case, "direct", installation.clock())
-        assert keep_watch(installation, "direct").carried_on == ()
+        assert keep_watch(installation, "direct").resumed == ()
         installation.ledger.runners.retire(runner, case, installation.clock())
-        assert keep_watch(installation, "direct").carried_on == (case,)
+        assert keep_watch(installation, "direct").resumed == (case,)
 
 
 def test_a_stopped_or_closed_incident_is_left_alone(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_stopped_or_closed_incident_is_left_alone(tmp_path: Path) -> None:
         stopped, closed = open_exercise(installation), open_exercise(installation, "agents:agent02")
         lifecycle.stop(installation, stopped, by="dana")
         lifecycle.close(installation, closed, by="dana")
-        assert keep_watch(installation, "direct").carried_on == ()
+        assert keep_watch(installation, "direct").resumed == ()
 
 
 def test_failing_incident_stops_no_other(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_failing_incident_stops_no_other(tmp_path: Path) -> None:
     with installation_at(furnish_with_incidents(tmp_path)) as installation:
         first, second, third = (open_exercise(installation) for _ in range(3))
         outcome = keep_watch(installation, "direct", fail_for_the_first)
-    assert outcome.carried_on == (third,)
+    assert outcome.resumed == (third,)
     assert outcome.troubles == (
         f"{first}: the directory is gone",
         f"{second}: unexpected KeyError",

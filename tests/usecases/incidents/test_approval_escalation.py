@@ -100,7 +100,7 @@ def test_page_contains_the_command_to_sign(
 
 def test_the_watch_escalates_what_nobody_works_on(laddered: SimulatedInstallation) -> None:
     case = asking(laddered)
-    assert keep_watch(after(laddered, 16), "serve").carried_on == (case,)
+    assert keep_watch(after(laddered, 16), "serve").resumed == (case,)
     assert told(laddered, "erin") == [1]
 
 
