@@ -112,10 +112,10 @@ def erase(
     owner_key: Path,
 ) -> ExitStatus:
     """Erase a domain permanently by deleting its keys."""
-    from standfast.usecases.key_ceremonies.domain_erasure import erased
+    from standfast.usecases.key_ceremonies.domain_erasure import execute_erasure
 
     owner = owner_session(call, owner_key)
-    result = erased(
+    result = execute_erasure(
         owner, domain=domain, order=order, attestations=attestations, certificate=certificate
     )
     left = result.get("copies_to_destroy", ())

@@ -18,7 +18,7 @@ from standfast.suggestions import known_names_hint
 if TYPE_CHECKING:
     from standfast.config import SecretReference
     from standfast.usecases.core.installation import Installation
-    from standfast.usecases.people.staff_lists import Listed
+    from standfast.usecases.people.staff_lists import ListedPerson
 
 
 names_option = click.option("--names", is_flag=True, help="Show names; the view is recorded.")
@@ -73,7 +73,9 @@ def import_staff(
 
     with call.installation() as installation:
         source, listed = _listed(installation, file, scim, ldap, column)
-        taken = staff_access.import_list(installation, source, listed, is_dry=dry_run, is_meant=yes)
+        taken = staff_access.import_list(
+            installation, source, listed, is_dry_run=dry_run, is_confirmed=yes
+        )
         changes = taken.changes
         groups = {
             "added": changes.added,
@@ -221,7 +223,7 @@ def _listed(
     scim: str | None,
     ldap: str | None,
     columns: Sequence[str],
-) -> "tuple[str, list[Listed]]":
+) -> "tuple[str, list[ListedPerson]]":
     from standfast.usecases.people.staff_lists import COLUMNS, read_csv, read_ldap, read_scim
 
     if sum(source is not None for source in (file, scim, ldap)) != 1:

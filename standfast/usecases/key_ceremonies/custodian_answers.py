@@ -1,13 +1,15 @@
-"""Record of custodian challenges and answers, and how long each counts.
+"""Record of the challenges to custodians and of their answers.
 
-An append-only file next to the upload cache has one line of canonical JSON for each event: a
-challenge with its recipients, or an answer with the keys that it opened. The challenges are stored
-in a folder next to that file, so that answers can be compared with them.
+An answer to a challenge proves that a custodian can still open the keys of the backups. An
+append-only file next to the upload cache has one line of canonical JSON for each event: a challenge
+with its recipients, or an answer with the keys that it opened. The challenges are stored in a
+folder next to that file, so that answers can be compared with them.
 
 Rules
-- An answer is as old as its challenge: importing an old answer again proves nothing new.
-- The custodians of the newest challenge count; a retired custodian is not asked again.
-- `standfast status` reads the file, so this module imports nothing heavy.
+- An answer counts for `FRESH_FOR` from the creation of its challenge. So a second import of an old
+  answer does not extend that time.
+- Only the custodians of the newest challenge count, because it omits retired custodians.
+- `standfast status` reads the file and must be quick, so this module imports no large library.
 """
 
 import json
@@ -28,7 +30,7 @@ _CHALLENGES = "custodian-challenges"
 
 @dataclass(frozen=True, kw_only=True)
 class CustodianStatus:
-    """The times at which a custodian was asked for a proof and gave it."""
+    """The last proof of a custodian, or the time since it has been requested."""
 
     fingerprint: str
     name: str
@@ -52,7 +54,7 @@ class CustodianStatus:
 
 
 def folder_of(send_log: Path) -> Path:
-    """Return the folder of the record."""
+    """Return the folder of the file of challenges and answers."""
     return send_log.parent
 
 
@@ -95,7 +97,7 @@ def note_answered(
 
 
 def custodian_statuses(folder: Path) -> tuple[CustodianStatus, ...]:
-    """Return the state of each custodian of the newest challenge, if any."""
+    """Return the status of each custodian of the newest challenge, if any."""
     people: dict[str, str] = {}
     asked: dict[str, datetime] = {}
     made: dict[str, datetime] = {}
@@ -110,9 +112,9 @@ def custodian_statuses(folder: Path) -> tuple[CustodianStatus, ...]:
                 made[str(event["challenge"])] = at
             else:
                 custodian, lacks = str(event["custodian"]), tuple(map(str, event["lacks"]))
-                sign = (made.get(str(event["challenge"]), at), lacks)
-                if custodian not in answered or answered[custodian][0] <= sign[0]:
-                    answered[custodian] = sign
+                answer = (made.get(str(event["challenge"]), at), lacks)
+                if custodian not in answered or answered[custodian][0] <= answer[0]:
+                    answered[custodian] = answer
         except (ValueError, KeyError, TypeError):
             raise StandfastError(
                 f"{folder / _FILE}: a line is neither a challenge nor an answer. Restore it from a "

@@ -3,8 +3,8 @@
 Rules
 - A custodian needs no configuration, no store and no network: the command reads two files and
   writes one.
-- An answer is accepted only on the machine that made its challenge. This machine keeps a copy of
-  the challenge.
+- An answer is accepted only on the machine that made its challenge, because the answer is compared
+  with a copy of the challenge there.
 """
 
 import os
@@ -38,7 +38,7 @@ from standfast.usecases.key_ceremonies.owner_operations import Stores, check_new
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SentChallenge:
     """A new challenge and its recipients."""
 
     file: Path
@@ -46,7 +46,7 @@ class Asked:
     custodians: tuple[Custodian, ...]
 
 
-def ask_custodians(stores: Stores, to: Path) -> Asked:
+def ask_custodians(stores: Stores, to: Path) -> SentChallenge:
     """Write a challenge, one file for all custodians."""
     with translated_errors("making a challenge"):
         check_new_file(to)
@@ -58,7 +58,7 @@ def ask_custodians(stores: Stores, to: Path) -> Asked:
         create_file(to.absolute(), data)
         recipients = [(person.fingerprint, person.name) for person in people]
         note_asked(folder, sha256, recipients, stores.clock())
-    return Asked(file=to, challenge=sha256, custodians=people)
+    return SentChallenge(file=to, challenge=sha256, custodians=people)
 
 
 def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
@@ -73,7 +73,7 @@ def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tupl
 
 
 def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
-    """Compare answers with the kept challenge and record them."""
+    """Compare answers with the stored challenges and record them."""
     folder = folder_of(stores.config.backup.send_log)
     with translated_errors("accepting an answer"):
         answers = read_answers(read_file(file), str(file))

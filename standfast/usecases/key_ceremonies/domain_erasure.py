@@ -24,7 +24,7 @@ def write_erasure_order(
         return read_order(data, str(to))
 
 
-def erased(
+def execute_erasure(
     session: OwnerSession,
     *,
     domain: str,
@@ -32,7 +32,7 @@ def erased(
     attestations: Sequence[Path],
     certificate: Path,
 ) -> OperationResult:
-    """Execute an order; `domain` must match, in case files are mixed up."""
+    """Execute an order; UsageError if the order is for another domain."""
     with translated_errors("erasing the domain"):
         given = read_order(read_file(order), str(order), owner=session.owner.public)
         if given.domain != domain:

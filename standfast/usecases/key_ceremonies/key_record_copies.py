@@ -106,7 +106,7 @@ def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
 
 
 def unreachable_copies(folders: Mapping[str, Path]) -> list[KeyCopy]:
-    """Return the known copies outside these folders."""
+    """Return the listed copies that are in none of these folders."""
     copies = merge(read_copy_list(folder) for folder in folders.values())
     return [copy for copy in CopyList(copies=copies).known if copy.name not in folders]
 
@@ -157,7 +157,7 @@ def copy_keys(
 
 
 def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
-    """Remove a destroyed copy from the list; `NotFound` names the listed ones."""
+    """Remove a destroyed copy from the list; `NotFound` if it is not listed."""
     with translated_errors("removing a copy from the list"):
         folders = reachable(backup)
         if name in folders:
@@ -168,7 +168,8 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
 def key_copy_statuses(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
     """Compare all known copies with the needs of a restore; write nothing.
 
-    Reachable copies are read; others count as they were last seen.
+    Reachable copies are read. For each other copy, the list states the content when it was last
+    seen.
     """
     folders = reachable(backup)
     copies = {copy.name: copy for copy in unreachable_copies(folders)}

@@ -4,7 +4,7 @@ This module opens the stores, the owner's key and the custodian's identity of a 
 operations themselves are in `backup/ownership`.
 
 Rules
-- No ledger is opened: the owner's key is used on a machine that may have none.
+- No ledger is opened: the owner's key is used on a machine that may have no ledger.
 - A passphrase is requested only if a file is locked, and is not stored.
 - All output is public: names, public keys, numbers.
 """
@@ -231,7 +231,7 @@ def set_keeper_as_owner(
 
 
 def retire_keeper_as_owner(session: OwnerSession, trusted_through: int | None) -> OperationResult:
-    """Revoke the keeper from a sequence on."""
+    """Revoke the keeper; its records after `trusted_through` no longer count."""
     with translated_errors("retiring the keeper"):
         return retire_keeper(session, trusted_through=trusted_through)
 

@@ -4,10 +4,10 @@ Rules
 - The key pair of a person is derived here from the passphrase, which is not stored; the ledger
   stores the public key.
 - Once the installation is set up, an enrolled person signs each change. If no enrolled person can
-  sign, only the owner of the backups can, with the owner's key.
+  sign, the owner of the backups signs with the owner's key.
 - Everybody is notified of each change, and the head of the audit chain is signed immediately, so an
-  intruder with one passphrase cannot change anything silently. If a mail fails, the change stands
-  and the error is reported.
+  intruder with one passphrase cannot change anything silently. If a mail fails, the change remains
+  valid and the error is reported.
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
 - Names, roles and accounts are validated here, because approvals compare them exactly. Accounts get
   the canonical spelling of their directory.
@@ -49,7 +49,7 @@ _LONGEST_FULL_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changed:
+class ChangedPerson:
     """An enrolled or changed person, and the error if no mail was sent."""
 
     person: Person
@@ -91,7 +91,7 @@ def enrol_person(
     accounts: Sequence[str],
     passphrase: str,
     signer: Signer | None = None,
-) -> Changed:
+) -> ChangedPerson:
     """Enrol a person and notify everybody; without `signer`, record the user.
 
     Raise UsageError for a name that was used before and for invalid values, Refused if the change
@@ -119,12 +119,14 @@ def enrol_person(
         now=installation.clock(),
         signer=signer,
     )
-    return Changed(person=person, mail_problem=_notify(installation, person, person.enrolled_by))
+    return ChangedPerson(
+        person=person, mail_problem=_notify(installation, person, person.enrolled_by)
+    )
 
 
 def grant_roles(
     installation: Installation, name: str, roles: Sequence[str], signer: Signer
-) -> Changed:
+) -> ChangedPerson:
     """Add roles to a person and notify everybody.
 
     Raise ApprovalRefused for a role that the signer may not grant.
@@ -133,14 +135,14 @@ def grant_roles(
         raise UsageError("role: missing. Add --role ROLE.")
     _refuse_unknown_roles(installation, roles)
     person = installation.ledger.people.grant(name, roles, signer, installation.clock())
-    return Changed(
+    return ChangedPerson(
         person=person, mail_problem=_notify(installation, person, signer.name, is_granted=True)
     )
 
 
 def remove_person(
     installation: Installation, name: str, signer: Signer, second: Signer | None = None
-) -> Changed:
+) -> ChangedPerson:
     """Remove a person's right to approve; notify everybody, also that person.
 
     Earlier approvals stay readable. Raise ApprovalRefused for the last approver, and without a
@@ -148,7 +150,7 @@ def remove_person(
     """
     installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
-    return Changed(person=person, mail_problem=_notify(installation, person, signer.name))
+    return ChangedPerson(person=person, mail_problem=_notify(installation, person, signer.name))
 
 
 def _notify(
@@ -159,9 +161,11 @@ def _notify(
     installation.ledger.audit.sign_head(now)
     enrolled = installation.ledger.people.all()
     people = [*enrolled, *([changed] if changed.is_removed else [])]
-    # After an unexpected removal, somebody else may have the passphrase of its signer.
-    doubted = by if changed.is_removed else changed.name
-    is_enrolled = any(person.name == doubted for person in enrolled)
+    # If nobody expected the change, the mail names the command that revokes a person: the signer of
+    # a removal, because an intruder may have the signer's passphrase; else the new or changed
+    # person.
+    suspect = by if changed.is_removed else changed.name
+    is_enrolled = any(person.name == suspect for person in enrolled)
     with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
         counts, problem = notify_each(
             installation,
@@ -173,7 +177,7 @@ def _notify(
                 "roles": ", ".join(changed.roles) or "-",
                 "is_removed": changed.is_removed,
                 "is_granted": is_granted,
-                "command": f"standfast people remove {doubted} --as NAME"
+                "command": f"standfast people remove {suspect} --as NAME"
                 if is_enrolled
                 else "standfast people list",
             },
@@ -225,8 +229,9 @@ def known_roles(config: Config) -> frozenset[str]:
 def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]:
     """Return the accounts in the spelling that incidents use.
 
-    Otherwise the holder of `agents:LEE` could approve as `agents:lee`. If a directory cannot be set
-    up yet, keep both spellings that it may have.
+    Otherwise a person enrolled with the account `agents:LEE` could approve a step that affects
+    `agents:lee`. If the connector of a directory cannot be set up yet, return the account both as
+    given and in lower case.
     """
     found: list[str] = []
     with closing(installation.reading_adapters()) as reader:

@@ -25,7 +25,7 @@ _TEMPLATE = "passkey-added"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Added:
+class AddedPasskey:
     """A new passkey, and why the person was not notified, or ""."""
 
     passkey: Passkey
@@ -51,7 +51,7 @@ def refuse_other_console(installation: Installation, assertion: str) -> None:
 
 def add_passkey(
     installation: Installation, name: str, passphrase: str, registration: str, challenge: bytes
-) -> Added:
+) -> AddedPasskey:
     """Store a new passkey and notify its person.
 
     `challenge` is the value that the device had to sign. Raise ApprovalRefused for a wrong
@@ -62,7 +62,7 @@ def add_passkey(
     key = signing_key(installation, name, passphrase)
     signature = key.sign(signed_bytes(name, new, origin, now)).hex()
     added = installation.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
-    return Added(passkey=added, mail_problem=_notify_person(installation, added))
+    return AddedPasskey(passkey=added, mail_problem=_notify_person(installation, added))
 
 
 def _notify_person(installation: Installation, added: Passkey) -> str:

@@ -1,7 +1,8 @@
 """Accounts without a second factor, as far as the directories report them.
 
 Rules
-- Each directory is queried separately: an error in one hides no other.
+- Each directory is queried separately: after an error in one directory, the others are still
+  queried.
 - If a directory cannot answer, the result shows that. A missing answer never counts as "everybody
   has a second factor".
 - Names are masked; `people factors --names` shows them and records the access.
@@ -91,7 +92,7 @@ class Factors:
 def second_factors(installation: Installation) -> list[Factors]:
     """Ask every directory, in the order of the configuration."""
     with closing(installation.reading_adapters()) as adapters:
-        return [_asked(adapters, name) for name in adapters.config.accounts]
+        return [_query(adapters, name) for name in adapters.config.accounts]
 
 
 def exit_status(everywhere: list[Factors]) -> ExitStatus:
@@ -99,7 +100,7 @@ def exit_status(everywhere: list[Factors]) -> ExitStatus:
     return ExitStatus.PARTIAL if any(factors.is_open for factors in everywhere) else ExitStatus.DONE
 
 
-def _asked(adapters: Adapters, name: str) -> Factors:
+def _query(adapters: Adapters, name: str) -> Factors:
     try:
         return Factors(directory=name, found=adapters.connector(name).second_factors())
     except Unsupported:

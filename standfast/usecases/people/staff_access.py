@@ -8,7 +8,7 @@ Rules
 - Access is checked in every directory, also under names that the list does not contain: an account
   that nobody recorded is the most likely to stay open.
 - A directory that cannot be read is reported; a missing answer never counts as "no access".
-- Names are masked unless requested, and then the access is recorded.
+- Names are masked. If a user requests full names, the request is recorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,10 @@ from standfast.records import JsonObject, Mode, timestamp
 from standfast.reports.name_masking import mask_word
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import open_incident
-from standfast.usecases.people.staff_lists import Listed
+from standfast.usecases.people.staff_lists import ListedPerson
 
 LEAVER = "leaver"
-_FEW = 5  # a list that is not empty may remove this many people without confirmation
+_UNCONFIRMED_REMOVALS = 5  # a list that is not empty may always remove this many people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Access:
     account: str  # "directory:name"
     is_listed: bool  # False for an account that was found by its name alone
     is_open: bool  # somebody can sign in, as far as the directory shows
-    problem: str = ""  # why the answer is unknown
+    problem: str = ""  # why the state of the account is unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Leavers:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """PARTIAL while somebody has access or the answer is unknown."""
+        """PARTIAL while a leaver has access or may have it, else DONE."""
         is_over = not any(leaver.still_in or leaver.unclear for leaver in self.everybody)
         return ExitStatus.DONE if is_over else ExitStatus.PARTIAL
 
@@ -99,28 +99,32 @@ class StaffImport:
 def import_list(
     installation: Installation,
     source: str,
-    listed: Sequence[Listed],
+    listed: Sequence[ListedPerson],
     *,
-    is_dry: bool,
-    is_meant: bool,
+    is_dry_run: bool,
+    is_confirmed: bool,
 ) -> StaffImport:
     """Import a list, and plan `leaver` for leavers that still have access.
 
-    With `is_dry`, change and plan nothing. Raise Refused if most people would be gone and
-    `is_meant` is False.
+    With `is_dry_run`, return the changes without making them. Raise Refused if the list would make
+    most people leavers and `is_confirmed` is False.
     """
     now = installation.clock()
     known_rows = {row.member.key: row for row in installation.ledger.staff.all(source)}
-    members = [_settled(person, known_rows.get(person.member.key), now) for person in listed]
+    members = [
+        _with_leaving_time(person, known_rows.get(person.member.key), now) for person in listed
+    ]
     changes = installation.ledger.staff.compare(source, members)
     known = sum(row.gone_at is None for row in known_rows.values())
-    is_odd = len(changes.gone) > max(_FEW, known // 2) or (changes.gone and not listed)
-    if is_odd and not (is_meant or is_dry):
+    is_odd = len(changes.gone) > max(_UNCONFIRMED_REMOVALS, known // 2) or (
+        changes.gone and not listed
+    )
+    if is_odd and not (is_confirmed or is_dry_run):
         raise Refused(
             f"list {source}: {len(changes.gone)} of {known} people would be gone. Check that the "
             "file is complete with --dry-run; import it anyway with --yes."
         )
-    if not is_dry:
+    if not is_dry_run:
         changes = installation.ledger.staff.replace_list(source, members, installation.actor, now)
     were_gone = {key for key, row in known_rows.items() if row.has_left(now)}
     leaving = [
@@ -128,7 +132,7 @@ def import_list(
         for member in (*changes.gone, *members)
         if member.key not in were_gone and (member in changes.gone or _has_left(member, now))
     ]
-    planned = {} if is_dry else _plan_leavers(installation, source)
+    planned = {} if is_dry_run else _plan_leavers(installation, source)
     return StaffImport(source=source, changes=changes, leaving=tuple(leaving), planned=planned)
 
 
@@ -165,8 +169,8 @@ def record_personal_data_view(installation: Installation, number: int) -> None:
     installation.record_event("staff", "staff.viewed", {"count": number})
 
 
-def _settled(person: Listed, before: StaffRow | None, now: datetime) -> Member:
-    """Return the member; a leaver without a date gets the time of discovery."""
+def _with_leaving_time(person: ListedPerson, before: StaffRow | None, now: datetime) -> Member:
+    """Return the member; a leaver without a date is dated by its first import."""
     if not person.has_left:
         return person.member
     since = before.member.leaves_at if before else None
@@ -199,7 +203,11 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
 
 
 def _names(member: Member, adapters: Adapters) -> dict[str, list[str]]:
-    """Return the listed and guessed names to query in each directory."""
+    """Return the account names to query in each directory.
+
+    The names are those of the list for that directory, its names for other directories, and the
+    mail address.
+    """
     inner = [account.partition(":")[2] for account in member.accounts]
     guesses = [*inner, *([member.mail] if member.mail else [])]
     found: dict[str, list[str]] = {}
@@ -208,12 +216,12 @@ def _names(member: Member, adapters: Adapters) -> dict[str, list[str]]:
         with suppress(StandfastError):  # the query itself reports a missing secret
             canonical = adapters.connector(directory).canonical
         found[directory] = list(
-            dict.fromkeys(map(canonical, [*_listed(member, directory), *guesses]))
+            dict.fromkeys(map(canonical, [*_listed_names(member, directory), *guesses]))
         )
     return found
 
 
-def _listed(member: Member, directory: str) -> list[str]:
+def _listed_names(member: Member, directory: str) -> list[str]:
     pairs = (account.partition(":") for account in member.accounts)
     return [name for where, _, name in pairs if where == directory]
 
@@ -238,7 +246,7 @@ def _access(
 ) -> list[Access]:
     found: list[Access] = []
     for directory, asked in names.items():
-        listed = {name.casefold() for name in _listed(member, directory)}
+        listed = {name.casefold() for name in _listed_names(member, directory)}
         for number, name in enumerate(asked):
             account, state = f"{directory}:{name}", states.get(f"{directory}:{name}")
             is_listed = name.casefold() in listed

@@ -48,19 +48,20 @@ _ACCOUNT_DISABLED = 0x2  # Active Directory's userAccountControl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
-    """One person of a list; `has_left` is True if the list gives no date."""
+class ListedPerson:
+    """One person of a list; `has_left` is True for a leaver without a date."""
 
     member: Member
     has_left: bool = False
 
 
-def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Listed]:
-    """Read a CSV file with a header; `names` maps column names to the file's.
+def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[ListedPerson]:
+    """Read a CSV file with a header.
 
-    Encodings and separators are those of `spreadsheet_csv`. Several accounts or roles in one field
-    are separated by `;`, spaces or line ends. `left` is a day, which counts until its end in the
-    organisation's time zone, or a time with a zone. Raise FileInvalid with every invalid line.
+    `names` maps names of `COLUMNS` to the names in the file. Encodings and separators are those of
+    `spreadsheet_csv`. Several accounts or roles in one field are separated by `;`, spaces or line
+    ends. `left` is a day, which counts until its end in the organisation's time zone, or a time
+    with a zone. Raise FileInvalid with every invalid line.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
@@ -69,12 +70,12 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     problems: list[Problem] = []
-    found: list[Listed] = []
+    found: list[ListedPerson] = []
     seen: dict[str, int] = {}
     rows: CsvRows | None = None
     try:
         rows = CsvRows(io.BytesIO(content))
-        columns = _places(path, next(rows, []), names)
+        columns = _column_indexes(path, next(rows, []), names)
         before = rows.line
         for row in rows:
             line, before = before + 1, rows.line  # a field may contain line ends
@@ -109,7 +110,7 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
     return found
 
 
-def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
+def read_scim(name: str, config: Config, reveal: Reveal) -> list[ListedPerson]:
     """Read all users of the SCIM directory of this configured name, by page."""
     settings = config.accounts[name]
     if not isinstance(settings, ScimDirectoryConfig):
@@ -124,7 +125,7 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     return [_scim_member(name, user) for user in users]
 
 
-def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
+def read_ldap(name: str, config: Config, reveal: Reveal) -> list[ListedPerson]:
     """Read all people of an LDAP directory that match its `filter`."""
     settings = config.accounts[name]
     if not isinstance(settings, OpenldapDirectoryConfig | ActiveDirectoryConfig):
@@ -135,7 +136,7 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
         *("memberOf", "userAccountControl", "pwdAccountLockedTime"),
     ]
 
-    def person(entry: LdapEntry) -> Listed | None:
+    def person(entry: LdapEntry) -> ListedPerson | None:
         account = own_name(entry, server.attribute)
         if not account:
             return None
@@ -143,7 +144,7 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
         is_disabled = any(
             text.isdigit() and int(text) & _ACCOUNT_DISABLED for text in controls
         ) or _LOCKED_FOR_GOOD in entry.values("pwdAccountLockedTime")
-        return Listed(
+        return ListedPerson(
             member=Member(
                 key=account.casefold(),
                 full_name=_first(entry.texts("displayName"), entry.texts("cn"), [account]),
@@ -172,7 +173,7 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     return [listed for listed in found if listed is not None]
 
 
-def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict[str, int]:
+def _column_indexes(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict[str, int]:
     theirs = {names.get(ours, ours): ours for ours in COLUMNS}
     stripped = [column.strip() for column in header]
     problems = [
@@ -180,7 +181,8 @@ def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict
         for ours in _REQUIRED
         if names.get(ours, ours) not in stripped
     ]
-    # By number: without a header, the first line is a person's data.
+    # The message names columns by number: if the header is missing, the first line is a person's
+    # data.
     problems += [
         _problem(
             path,
@@ -200,7 +202,7 @@ def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict
     }
 
 
-def _member(given: Mapping[str, str], config: Config) -> Listed:
+def _member(given: Mapping[str, str], config: Config) -> ListedPerson:
     for column, value in given.items():
         if len(value) > _LONGEST * (10 if column in _LISTS else 1):
             raise ValueError(f"{column}: is too long")
@@ -226,7 +228,7 @@ def _member(given: Mapping[str, str], config: Config) -> Listed:
             raise ValueError(
                 f"accounts: write DIRECTORY:ACCOUNT; the directories here are: {known}"
             )
-    return Listed(
+    return ListedPerson(
         member=Member(
             key=given["key"],
             full_name=given["name"],
@@ -264,7 +266,7 @@ def _problem(path: Path, line: int, message: str) -> Problem:
     return Problem(file=str(path), line=line, message=message)
 
 
-def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
+def _scim_member(name: str, resource: Mapping[str, object]) -> ListedPerson:
     key, user = resource.get("id"), resource.get("userName")
     if not isinstance(key, str) or not isinstance(user, str) or not key or not user:
         raise Unavailable(f"directory {name!r}: it listed a user without a name")
@@ -274,7 +276,7 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
         str(parts[part]) for part in ("givenName", "familyName") if isinstance(parts.get(part), str)
     )
     texts = [resource.get("displayName"), parts.get("formatted"), whole, user]
-    return Listed(
+    return ListedPerson(
         member=Member(
             key=key,
             full_name=_first([str(text) for text in texts if isinstance(text, str) and text]),
@@ -288,7 +290,7 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
 
 
 def _roles(names: Iterable[str]) -> tuple[str, ...]:
-    """Return a directory's role names as roles; omit impossible names."""
+    """Return a directory's role names as roles; omit names not valid as roles."""
     written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
     return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
 
@@ -299,7 +301,7 @@ def _group(dn: str) -> str:
 
 
 def _scim_values(value: object) -> list[str]:
-    """Return the values of a multi-valued attribute, the primary one first."""
+    """Return the values of a multi-valued attribute, first the primary value."""
     found: list[tuple[bool, str]] = []
     for item in value if isinstance(value, list) else ():
         with suppress(AttributeError):

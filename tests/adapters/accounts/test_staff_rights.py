@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from standfast.config.value_types import SecretReference
-from standfast.usecases.people.staff_lists import Listed, read_ldap
+from standfast.usecases.people.staff_lists import ListedPerson, read_ldap
 from tests.adapters.accounts.conftest import with_account
 from tests.adapters.accounts.rights import block
 from tests.servers import need
@@ -44,7 +44,7 @@ def test_documented_right_suffices_for_staff_lists(tmp_path: Path) -> None:
         def reveal(reference: SecretReference) -> str:
             return account.password
 
-        def listed() -> Listed:
+        def listed() -> ListedPerson:
             with installation_at(config_file) as installation:
                 (found,) = read_ldap("staff", installation.config, reveal)
             return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.config.value_types import SecretReference
-from standfast.usecases.people.staff_lists import Listed, read_ldap
+from standfast.usecases.people.staff_lists import ListedPerson, read_ldap
 from tests.servers.samba import STAFF, Samba
 from tests.usecases.installations import furnish, installation_at
 
@@ -56,7 +56,7 @@ def people(samba_server: Samba) -> Iterator[Samba]:
     )
 
 
-def listed(folder: Path, samba: Samba) -> dict[str, Listed]:
+def listed(folder: Path, samba: Samba) -> dict[str, ListedPerson]:
     config_file = furnish(folder)
     with config_file.open("a") as file:
         file.write(SETTINGS.format(ca_file=samba.ca_file, staff=STAFF))
