@@ -76,13 +76,13 @@ def installation(
     """
     from backup.stores.directory import DirectoryStore
     from standfast.usecases.core.installation import system_clock
-    from standfast.usecases.setup.installation_recovery import Request, recover_installation
+    from standfast.usecases.setup.installation_recovery import RecoveryRequest, recover_installation
 
     if vault is None and call.config_if_any() is None:
         raise UsageError(
             "vault: none is named. Add --vault DIR, or name a configuration with [backup.s3] by -c."
         )
-    request = Request(
+    request = RecoveryRequest(
         vault=call.stores().vault if vault is None else DirectoryStore(vault),
         vault_folder=vault,
         identity=open_identity(call, identity, identity_passphrase_file),

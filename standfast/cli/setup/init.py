@@ -17,7 +17,7 @@ from standfast.config_file import DEFAULT_FILE
 from standfast.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
-    from standfast.usecases.setup.new_installation import SetUp
+    from standfast.usecases.setup.new_installation import NewInstallation
 
 
 @command(
@@ -91,7 +91,7 @@ def init(
     return ExitStatus.DONE
 
 
-def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
+def _lines(made: "NewInstallation", *, is_written: bool) -> list[Line]:
     offline = made.identity_file.parent
     unwritten: list[Line] = [
         "",
@@ -121,7 +121,7 @@ def _lines(made: "SetUp", *, is_written: bool) -> list[Line]:
     ]
 
 
-def _enrol_people(call: Call, made: "SetUp") -> None:
+def _enrol_people(call: Call, made: "NewInstallation") -> None:
     """Offer to enrol the first people, which may approve immediately."""
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 

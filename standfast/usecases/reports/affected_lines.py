@@ -1,7 +1,7 @@
 """Affected people of an incident in numbers, for its page.
 
-Names of fields and places come from a file of a person, so numbers and addresses in them are
-masked.
+A person wrote the names of fields and places in these lists, and they may contain personal data. So
+numbers and mail addresses in these names are masked.
 """
 
 from collections import Counter

@@ -1,12 +1,13 @@
 """Files of an exported timeline, with its verifier.
 
 Rules
-- The export contains the events of the chain, without personal data. Events of other incidents
-  between those of this incident are included, because the hashes of the chain cover them.
-- Its statement names the frozen evidence of the incident and the length of each chain of custody.
-  So an examiner without the ledger can detect a missing folder or a truncated chain.
-- A head is signed for the export. If the ledger is read-only, the newest head is used, and the
-  incident's events after it are counted, because they are not in the export.
+- The export contains the events of the audit chain, without personal data. Events of other
+  incidents that lie between two events of this incident are included, because the hashes of the
+  chain cover them.
+- A statement in the export names the frozen evidence of the incident and the length of each chain
+  of custody. So an examiner without the ledger can detect a missing folder or a truncated chain.
+- A head of the audit chain is signed for the export. If the ledger is read-only, the newest head is
+  used. The incident's events after that head are not exported, and their number is reported.
 - The export is signed with the ledger's key. The examiner must receive the public key by another
   way.
 """
@@ -32,22 +33,23 @@ TIMELINE_FILE = "timeline.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exported:
+class ExportedTimeline:
     """The written files, and the keys that verify them."""
 
     timeline: Path
     program: Path
     events: int
-    unsigned: int  # events of the incident that no head covers and that are not exported
+    unsigned: int  # number of events that are not exported, because no head covers them
     ledger_key: str  # Ed25519 public key, hex
     seal_key: str
 
 
-def export_timeline(installation: Installation, incident_id: str, folder: Path) -> Exported:
+def export_timeline(installation: Installation, incident_id: str, folder: Path) -> ExportedTimeline:
     """Write an incident's timeline and the verifier to a new folder.
 
-    Raise UsageError for an unknown incident or an existing folder; OnlyReadable if a head must be
-    signed first and cannot be; Damaged for an invalid chain. No timeline remains after an error.
+    Raise UsageError for an unknown incident or an existing folder; OnlyReadable if no event of the
+    incident is signed and the ledger is read-only; Damaged for an invalid chain. No timeline
+    remains after an error.
     """
     installation.ledger.incidents.get(incident_id)
     if os.path.lexists(folder):
@@ -83,7 +85,7 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
             draft.unlink(missing_ok=True)
             if not timeline.exists():
                 folder.rmdir()
-    return Exported(
+    return ExportedTimeline(
         timeline=timeline,
         program=program,
         events=events,
@@ -99,7 +101,7 @@ def _sign_head_or_count_unsigned(
     """Sign a head, or return the number of events that no head covers."""
     try:
         installation.ledger.audit.sign_head(now)
-    except (OnlyReadable, Unavailable):  # a replica is read-only, but readable
+    except (OnlyReadable, Unavailable):  # for example a replica, which can still be exported
         signed_to = installation.ledger.audit.newest_signed(now)
         own = installation.ledger.timeline(incident_id)
         unsigned = sum(event.sequence > signed_to for event in own)
@@ -110,7 +112,7 @@ def _sign_head_or_count_unsigned(
 
 
 def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObject]:
-    """Yield each sealed folder, with the current end of its chain of custody."""
+    """Yield each sealed folder, with the last entry of its chain of custody."""
     root = installation.config.custody.folder / incident_id
     frozen = [row.facts for row in installation.ledger.effects.frozen(incident_id)]
     frozen += [event.detail for event in note_seals(installation, incident_id)]

@@ -3,7 +3,7 @@
 Rules
 - A drill report is shown only if the ledger has the digest of its file.
 - Pages show counts, times and names of checks, no file names.
-- If a drill failed before it judged a service, each service of its set counts as not recovered.
+- If a drill failed before it measured any service, each service of its set counts as not recovered.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def prediction_lines(installation: Installation) -> tuple[PredictionLine, ...]:
 
 
 def filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return all reports by the digest of their file, without checking them."""
+    """Return all drill reports, unverified, by the digest of their file."""
     return {
         hashlib.sha256(path.read_bytes()).hexdigest(): report
         for path, report in read_reports(folder)
@@ -105,7 +105,7 @@ def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]
 
 
 def _not_recovered(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
-    """Return the measures of a failed drill without judged services."""
+    """Return "not recovered" for each service of a failed drill."""
     return tuple(
         Measure(
             service=name,

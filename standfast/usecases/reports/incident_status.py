@@ -35,7 +35,7 @@ class IncidentStatus:
     tallies: tuple[Tally, ...]
     reasons: Mapping[str, str]  # by step: the reason of its result
     missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
-    missing_parts: tuple[str, ...]  # of an exercise: problems that would stop a live run
+    missing_parts: tuple[str, ...]  # only in an exercise: problems that would stop a live run
     obligations: IncidentObligations | None
     call_outs: tuple[CallOut, ...]  # newest first
 
@@ -45,7 +45,7 @@ class IncidentStatus:
 
     @property
     def begun(self) -> list[StepView]:
-        """Return the started steps in playbook order, then those outside it."""
+        """Return the started steps in playbook order, then the added steps."""
         return begun_steps(self.state)
 
     @property
@@ -55,13 +55,13 @@ class IncidentStatus:
 
     @property
     def current_call_outs(self) -> list[CallOut]:
-        """Return the open call-outs; without one, the newest."""
+        """Return the open call-outs; if none is open, the newest call-out."""
         is_open = [found for found in self.call_outs if found.state is CallOutState.OPEN]
         return is_open or [*self.call_outs[:1]]
 
     @property
     def unsent(self) -> list[str]:
-        """Return the steps that send a message again later."""
+        """Return the steps that will send planned messages later."""
         sends = {step.name for step in self.state.playbook.steps if step.action == SEND}
         return [
             view.step
@@ -71,7 +71,7 @@ class IncidentStatus:
 
     def as_json(self) -> dict[str, Json]:
         """Return the JSON form."""
-        state, position, obligations = self.state, self.outcome.summary, self.obligations
+        state, summary, obligations = self.state, self.outcome.summary, self.obligations
         clocks: Json = None
         if obligations is not None and not obligations.trouble:
             clocks = {
@@ -83,16 +83,16 @@ class IncidentStatus:
             "incident": self.outcome.incident,
             "scenario": state.playbook.name,
             "mode": state.mode.value,
-            "is_over": position.is_over,
-            "is_busy": position.is_busy,
-            "waits_for_people": position.waits_for_people,
+            "is_over": summary.is_over,
+            "is_busy": summary.is_busy,
+            "waits_for_people": summary.waits_for_people,
             "is_stopped": state.is_halted,
             "is_closed": state.is_closed,
             "steps": [self._step_as_json(view) for view in self.begun],
             "pending": [step.name for step in self.pending],
             "troubles": list(self.outcome.troubles),
-            "headline": position.headline,
-            "next_step": position.next_step,
+            "headline": summary.headline,
+            "next_step": summary.next_step,
             "clocks": clocks,
             "warnings": [
                 *self.missing_approvers,
@@ -123,7 +123,7 @@ class IncidentStatus:
 
 
 def incident_status(installation: Installation, outcome: Outcome) -> IncidentStatus:
-    """Return the status of an incident, from its outcome after a runner."""
+    """Return the status of the incident with this outcome."""
     state, found = outcome.state, tallies(installation, outcome.incident)
     obligations = incident_obligations(installation, outcome.incident, state.mode)
     clocks = LegalClocks()
@@ -145,6 +145,6 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
 
 
 def begun_steps(state: State) -> list[StepView]:
-    """Return the started steps in playbook order, then those outside it."""
+    """Return the started steps in playbook order, then the added steps."""
     begun = [state.steps[s.name] for s in state.playbook.steps if not is_pending(s, state)]
     return [*begun, *state.extra]

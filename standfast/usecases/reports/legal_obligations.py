@@ -1,11 +1,12 @@
 """Legal obligations of an incident for its pages.
 
 Rules
-- Only obligations that need an action are listed: missed, then running and held ones by their
-  strict date. `standfast deadline list --all` shows the others.
+- Only obligations that need an action are listed: the missed ones first, then the running and held
+  ones by their strict date. `standfast deadline list --all` shows all obligations.
 - A question is shown once, for all obligations that depend on it.
 - A plan has no obligations, because nothing has happened.
-- An invalid law or contract in the configuration hides no other part of a page.
+- If a law or contract in the configuration is invalid, the page shows the error instead of the
+  obligations.
 """
 
 from collections.abc import Iterator

@@ -4,10 +4,11 @@
     write_recovery_report(installation, "inc-2026-0001", Path("recovery.html"))
 
 Rules
-- A page shows one signed report. A drill files its report when it ends. The report of a recovery is
-  filed in the same chain when its page is written; the timeline contains the hash of the report.
-- If the chain of reports has a problem, it is reported and no page is written, because a page would
-  hide the problem.
+- A page shows one signed report. Reports form a chain: each report contains the hash of the
+  previous report. A drill adds its report to the chain when the drill ends. A recovery adds its
+  report when its page is written. The timeline contains the hash of the report.
+- If the verification of the chain finds a problem, no page is written, because a page would hide
+  the problem.
 - A page names no file and no person from the data; owners are roles of the configuration.
 """
 
@@ -73,8 +74,9 @@ class WrittenReport:
 def write_drill_report(installation: Installation, name: str | None, out: Path) -> WrittenReport:
     """Write the page of the newest drill of a set or service.
 
-    `name` may also be the id of a drill's run, or a prefix of it. Without a name, use the newest
-    drill. Raise UsageError if there is none, Damaged if the chain of reports has a problem.
+    `name` may also be the id of a drill's run, or a prefix of that id. Without a name, use the
+    newest drill. Raise UsageError if there is no such drill, Damaged if the chain of reports has a
+    problem.
     """
     subjects = (name, f"{SERVICE_SUBJECT}{name}")
     for path, report in read_reports(_folder(installation)):
@@ -87,9 +89,9 @@ def write_drill_report(installation: Installation, name: str | None, out: Path) 
 
 
 def write_recovery_report(installation: Installation, incident_id: str, out: Path) -> WrittenReport:
-    """File the report of the recovery's present state, and write its page.
+    """Add a report of a recovery's current state to the chain; write its page.
 
-    Raise UsageError for an incident that recovers nothing.
+    Raise UsageError for an incident without a recovery.
     """
     status = recovery_status(installation, incident_id)
     if not status.sets:
@@ -246,7 +248,7 @@ def _write(
 def _parts(
     report: Mapping[str, Any], filed: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the report of each set; a drill of services names them by hash."""
+    """Yield the report of each set; a drill of services contains their hashes."""
     if "sets" not in report:
         yield report["set"], report
     for name, part in report.get("sets", {}).items():
@@ -312,7 +314,7 @@ def _statements(
     sets: tuple[SetLine, ...],
     checks: tuple[CheckLine, ...],
 ) -> dict[Statement, str]:
-    """Return the statements of a report; a kind without facts is missing."""
+    """Return the statements by kind; omit kinds without facts in the report."""
     found: dict[Statement, str] = {}
     restored = [f"{part.name} from {part.point}" for part in sets if part.steps and part.point]
     if restored:

@@ -1,12 +1,13 @@
 """Result pages, from the ledger and the drill reports, masked.
 
 Rules
-- If the ledger is writable, the head of the chain is signed, so that it covers the page. The whole
-  chain is verified, and findings are shown first in the section on the audit record.
+- If the ledger is writable, a head of the audit chain is signed, so that it covers all events on
+  the page. The whole chain is verified, and findings are shown first in the section on the audit
+  record.
 - Times come from the timeline, and states from the rows of the ledger. Times are not derived from
   states, nor states from times.
-- Affected people are masked here, before the page is rendered. Answers to manual steps stay in the
-  ledger. Notes are shown, with numbers and mail addresses masked.
+- Names of affected people are masked here, before the page is rendered. Answers to manual steps are
+  not shown. Notes are shown, with numbers and mail addresses masked.
 """
 
 import json
@@ -65,12 +66,12 @@ from standfast.usecases.reports.timeline import decisions, event_lines
 
 
 def write_incident_page(installation: Installation, incident_id: str, out: Path) -> Path:
-    """Write the page of one incident; replace an earlier one."""
+    """Write the page of one incident; replace an earlier page."""
     return write_page(incident_page(incident_report(installation, incident_id)), out)
 
 
 def write_installation_page(installation: Installation, out: Path) -> Path:
-    """Write the page of the installation: backups, drills, incidents, record."""
+    """Write the page of all backups, drills, incidents and the audit record."""
     return write_page(installation_page(installation_report(installation)), out)
 
 
@@ -79,12 +80,12 @@ def incident_report(
 ) -> IncidentReport:
     """Return the facts of one incident; raise UsageError for an unknown id.
 
-    With `is_verified=False`, skip the record and the backups: the report is then fast, whatever the
-    size of the ledger.
+    With `is_verified=False`, omit the audit record, the drills and the backups. The time then does
+    not depend on the size of the ledger.
     """
     row = installation.ledger.incidents.get(incident_id)
     chain = chain_line(installation) if is_verified else None
-    # Do not verify here: the section about the audit record has the findings.
+    # The outcome needs no verification: `chain` has the findings, if they are requested.
     outcome = look(installation, incident_id, is_verified=False)
     effects = [
         effect
@@ -149,7 +150,7 @@ def installation_report(installation: Installation) -> InstallationReport:
 
 
 def heading(installation: Installation) -> Heading:
-    """Return the heading of every page."""
+    """Return the heading that every page has."""
     organisation = installation.config.organisation
     return Heading(
         organisation=organisation.name,
@@ -174,7 +175,7 @@ def open_incident_line(installation: Installation, row: IncidentRow) -> OpenInci
 
 
 def chain_line(installation: Installation) -> ChainLine:
-    """Sign the head, so that it covers the page, and verify the chain."""
+    """Sign a head that covers all events if possible, and verify the chain."""
     try:
         signed_to = installation.ledger.audit.newest_signed(installation.clock())
     except Damaged:
@@ -224,7 +225,7 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Return the valid rounds: a refused round only if it is the last."""
+        """Return the rounds to show: a refused round only if it is the last."""
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 

@@ -1,10 +1,11 @@
 """Shift handover and after-action review, from the ledger at any moment.
 
 Rules
-- Both pages are created from the ledger at the time of the request, without notes of people, and no
-  external system is read.
-- Affected people are masked. An effect with an unknown outcome is named by its token, so that it
-  can be settled; `incident status --targets` shows the target and records the access.
+- Both pages are created from the ledger at the time of the request. No external system is read.
+  Notes of people are not shown.
+- Names of affected people are masked. An effect with an unknown outcome is named by its token, so
+  that a person can find out and record its outcome. `incident status --targets` shows the target
+  and records this access.
 """
 
 from collections import Counter
@@ -96,12 +97,12 @@ def after_action(installation: Installation, incident_id: str) -> AfterAction:
 
 
 def write_handover(handed: HandoverReport, out: Path) -> Path:
-    """Write the handover page; replace an earlier one."""
+    """Write the handover page; replace an earlier page."""
     return write_page(handover_page(handed), out)
 
 
 def write_after_action(draft: AfterAction, out: Path) -> Path:
-    """Write the draft of the review; replace an earlier one."""
+    """Write the draft of the review; replace an earlier draft."""
     return write_page(after_action_page(draft), out)
 
 
@@ -158,7 +159,7 @@ def _clocks(
 
 
 def _people(events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Return the actors in order of their first action."""
+    """Return the people that acted, in order of their first action."""
     actors = dict.fromkeys(event.actor for event in events)
     return (actor for actor in actors if not actor.startswith(("ledger", "runner:")))
 
@@ -195,7 +196,7 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
 
 
 def _deviations(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Yield the deviations from a run without faults, as the ledger shows."""
+    """Yield the deviations from a run in which every step succeeds at once."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):

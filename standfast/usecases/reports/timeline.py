@@ -2,7 +2,8 @@
 
 Rules
 - Single effects are omitted: `incident status --timeline` lists them.
-- Free text of people stays in the ledger; only a choice among options is shown.
+- The text of an answer is not shown, except a choice among options.
+- The reasons that people gave for a break-glass approval and for access to evidence are shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,11 @@ from standfast.reports.report_records import Decision, EventLine
 from standfast.reports.report_sentences import duration
 from standfast.usecases.core.additional_steps import additional_step_title
 
+_SUBJECTS = "incidents, alerts or steps"
+
 
 def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
-    """Yield the events for readers, in order."""
+    """Yield the events that a page shows, in order."""
     titles = titles_of(state)
     for event in events:
         text = _event_text(event, titles)
@@ -29,7 +32,7 @@ def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLin
 
 
 def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
-    """Return an event in words; "" for single effects."""
+    """Return an event in words; "" if a page does not show it."""
     detail = event.detail
     step = f"“{titles.get(str(detail.get('step')), str(detail.get('step')))}”"
     match event.action:
@@ -88,7 +91,8 @@ def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
         case "call-out.began":
-            return f"began a call-out about {counted(int(detail.get('covers', 0)), 'matter')}"
+            subjects = counted(int(detail.get("covers", 0)), "incident, alert or step", _SUBJECTS)
+            return f"began a call-out about {subjects}"
         case "call-out.paging":
             return f"began to page {detail.get('person')} by {detail.get('sender') or 'mail'}"
         case "call-out.paged":

@@ -1,7 +1,8 @@
 """Adapters of an installation by mode; an exercise gets simulators.
 
 This module imports the use-cases that built-in procedures, evidence copies and restored audiences
-run. So `core` cannot import this module, and uses only the protocol `AdapterFactory`.
+run. These use-cases import `core`. So `core` cannot import this module, and uses only the protocol
+`AdapterFactory`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class ConfiguredAdapters:
     """The default adapter factory of an opened installation."""
 
     def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Adapters":
-        """Return the adapters that this incident may use, by its mode alone."""
+        """Return the adapters that an incident of this mode may use."""
         config = _as_frozen(installation.config, incident.connectors)
         custody = _custody(
             installation, incident.id, f"incident {incident.id}, {incident.scenario}"
@@ -50,7 +51,7 @@ class ConfiguredAdapters:
         )
 
     def for_reading(self, installation: Installation) -> "Adapters":
-        """Return the adapters that a plan may read from: all of them."""
+        """Return all adapters in plan mode, in which they only read."""
         custody = _custody(installation, "plan", "plan")
         return _live(installation, installation.config, custody, Mode.PLAN)
 
@@ -104,7 +105,11 @@ def _live(
 
 
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
-    """Return a restorer of files as of the incident, or else as of now."""
+    """Return a function that restores a file of a set to a temporary folder.
+
+    The file has the content from before the incident. Without an incident, it has the newest
+    content.
+    """
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
         from standfast.usecases.notices.audience_snapshots import file_before, incident_time
@@ -123,7 +128,7 @@ def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
     """Remove adapters that were added after the incident opened.
 
     The plan and its approval covered the adapters that existed when the incident opened. A
-    directory that somebody adds later applies to the next incident.
+    directory that somebody adds later is used only in later incidents.
     """
     kept = {
         section: {

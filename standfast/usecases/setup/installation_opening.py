@@ -18,8 +18,8 @@ from standfast.usecases.core.installation import (
 )
 from standfast.usecases.setup.adapter_factory import ConfiguredAdapters
 
-# Thousands of rows are created, and hardly any reference cycles. With the default threshold of 700,
-# garbage collection takes an eighth of the processor time of a notice.
+# A notice creates thousands of rows, and hardly any reference cycles. With the default threshold of
+# 700, garbage collection takes an eighth of the processor time of a notice.
 _OBJECTS_TO_ONE_COLLECTION = 50_000
 
 
@@ -37,7 +37,7 @@ def open_installation(
     """Open the installation that a configuration file describes.
 
     Without `clock`, use the clock of the machine, or that of the ledger's server if several hosts
-    may share the ledger. With `needs_ledger=False`, a ledger that does not answer raises only when
+    may share the ledger. With `needs_ledger=False`, an unavailable ledger causes an error only when
     it is first used.
     """
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)

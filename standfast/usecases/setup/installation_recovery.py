@@ -4,15 +4,15 @@ A recovery needs the vault, the identity of a custodian and the key records, whi
 the folder of the identity. `standfast/config/installation_set.py` defines the content of a copy.
 
 Rules
-- The copy is restored to a folder inside the new one, and its parts are then moved to the paths
+- The copy is restored to a folder inside the new folder, and its parts are then moved to the paths
   that the configuration names. An existing part is not replaced, so every call may be repeated.
 - `standfast.toml` is written after all other parts. A folder without it is not an installation.
 - A path outside the old installation's folder becomes a path inside the new folder, and the setting
   is changed accordingly. Nothing outside the new folder is written.
 - The ledger lacks all events after the copy. Therefore each open live incident is stopped: a person
   compares it with the systems and resumes it. A run that was in progress counts as failed.
-- A ledger that is older than its witness is refused, as always. After the witness was renamed, the
-  same call completes the recovery.
+- A ledger that is older than its witness is refused, as every command does. After a person renamed
+  the witness file, the same call completes the recovery.
 """
 
 import fcntl
@@ -74,8 +74,8 @@ _RECOVERED = ("installation", "installation.recovered")  # subject and action of
 _LOST = "the machine was lost"
 _LEDGER_FILE = "ledger.db"
 _KEY_STORE = "keys/store"
-# Settings with paths that Standfast creates, and settings with paths of data that a person
-# restores.
+# Paths of these settings need not exist after a recovery: Standfast creates them, or a person
+# restores their data.
 _NOT_EXPECTED = (
     "backup.",
     "custody.folder",
@@ -86,8 +86,8 @@ _NOT_EXPECTED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """The parts of a recovery that a person names."""
+class RecoveryRequest:
+    """The arguments of a recovery."""
 
     vault: Store
     vault_folder: Path | None  # None for a bucket
@@ -95,8 +95,8 @@ class Request:
     keys: Path  # a folder with key records
     into: Path
     env: Mapping[str, str]
-    at: datetime | None = None
-    host: str | None = None
+    at: datetime | None = None  # use no later copy
+    host: str | None = None  # the lost host; needed if the vault has copies of several hosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class RecoveredInstallation:
     changed: tuple[str, ...]  # settings with a new value
     secrets: tuple[tuple[str, str], ...]  # setting and reference of each secret that is not set
     paths: tuple[tuple[str, str], ...]  # setting and path of each path that does not exist
-    stopped: tuple[str, ...]  # incidents
+    stopped: tuple[str, ...]  # ids of the stopped incidents
     is_on_server: bool  # the ledger is on PostgreSQL
 
     def as_json(self) -> JsonObject:
@@ -131,7 +131,7 @@ class RecoveredInstallation:
 
 
 def recover_installation(
-    request: Request, clock: Now, progress: Callable[[Progress], None] | None = None
+    request: RecoveryRequest, clock: Now, progress: Callable[[Progress], None] | None = None
 ) -> RecoveredInstallation:
     """Recover an installation into a new folder, or continue such a recovery.
 
@@ -205,8 +205,8 @@ def _locked(into: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _chosen_point(repository: Repository, request: Request) -> RecoveryPoint:
-    """Return the newest copy, or the newest one before a time."""
+def _chosen_point(repository: Repository, request: RecoveryRequest) -> RecoveryPoint:
+    """Return the newest copy of the host; with `request.at`, no later copy."""
     points = [
         point
         for point in repository.points(INSTALLATION_SET)
@@ -237,11 +237,11 @@ def _restored_copy(
     clock: Now,
     progress: Callable[[Progress], None] | None,
 ) -> Path:
-    """Restore a copy completely, or return the restored one."""
+    """Restore a copy completely unless this is done; return its folder."""
     staging, partial = into / _STAGING, into / _PARTIAL
     if not staging.exists():
         if partial.exists() and not (partial / os.fsdecode(JOURNAL)).exists():
-            remove_tree(partial)  # restored, but its process died before the rename
+            remove_tree(partial)  # the restore ended, but its process died before the rename
         result = repository.restore(point, partial, progress=progress, now=clock)
         if result.problems:
             problem = result.problems[0]
@@ -295,7 +295,7 @@ def _configuration(
 
 
 def _place_parts(config: Config, staging: Path, into: Path) -> tuple[str, ...]:
-    """Move the parts of a copy to their paths; return those that are in place.
+    """Move the parts of a copy to their paths; return the parts in place.
 
     A ledger on a server counts as in place if the copy contains its dump.
     """
@@ -318,7 +318,7 @@ def _place_parts(config: Config, staging: Path, into: Path) -> tuple[str, ...]:
 
 
 def _move_file(folder: Path, path: Path, into: Path) -> bool:
-    """Move the one file of a restored source; return whether it is in place."""
+    """Move the only file of a restored folder; return whether it is in place."""
     found = list(folder.iterdir()) if folder.is_dir() else []
     return _move(found[0], path, into) if found else path.exists()
 
@@ -335,7 +335,7 @@ def _move(source: Path, path: Path, into: Path) -> bool:
 
 
 def _bring_key_records(root: RootRecord, backup: BackupConfig, copy: Path, now: datetime) -> None:
-    """Fill the new key store, and add it and the copy to the list of copies."""
+    """Complete the new key store, and list it and the used copy as seen now."""
     synchronize(root, KeyFolder(backup.keys), KeyFolder(copy))
     folders = {key_store_name(backup): backup.keys}
     if own_name := read_copy_list(copy).own_name:
@@ -362,7 +362,8 @@ def _settle_ledger(
             installation.record_event(
                 subject, action, {"point": point.name, "made_at": timestamp(point.time)}
             )
-        # A rerun signs too: the process may have died before the witness had the head.
+        # A repeated call signs too: the first process may have died before it wrote the head to the
+        # witness.
         with suppress(ConfigurationError):  # the witness may not be mounted yet
             ledger.audit.sign_head(clock())
     return tuple(live)

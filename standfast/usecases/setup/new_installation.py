@@ -4,9 +4,9 @@ Rules
 - `standfast.toml` is written last and atomically: when it exists, everything that it names exists.
   Without it the folder is not an installation, and the same command completes the set-up.
 - A folder with a `standfast.toml` is never set up again. Only a missing ledger is still created,
-  for example after a change to PostgreSQL. If the witness knows of an earlier ledger, that ledger
-  was lost, and none is created, because an empty ledger would hide the loss. A ledger of an earlier
-  release is upgraded.
+  for example after a change to PostgreSQL. If the witness file records an earlier ledger, that
+  ledger was lost. Then no ledger is created, because an empty ledger would hide the loss. A ledger
+  of an earlier release is upgraded.
 - Everything that can open backups goes into one folder, so that it can be taken away as a whole.
 - The installation must not be inside the backed-up source: its own keys would be in the backup.
 """
@@ -78,8 +78,8 @@ is out of date. When a domain is erased, each copy must be updated in this way, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetUp:
-    """The parts of a new installation."""
+class NewInstallation:
+    """The paths and the public key of a new installation."""
 
     config_file: Path
     source: Path
@@ -135,9 +135,9 @@ def refuse_unfit(folder: Path, source: Path) -> None:
 def prepare_ledger(
     folder: Path, env: Mapping[str, str], now: datetime
 ) -> Literal["created", "upgraded"] | None:
-    """Create the ledger if none exists; upgrade one of an earlier release.
+    """Create the ledger if it is missing; upgrade that of an earlier release.
 
-    Return None if nothing was done. Raise Refused if the witness knows of an earlier ledger.
+    Return None if nothing was done. Raise Refused if the witness file records an earlier ledger.
     """
     config_file = folder / DEFAULT_FILE
     config = load(config_file)
@@ -157,11 +157,11 @@ def prepare_ledger(
 
 def set_up(
     folder: Path, source: Path, *, organisation: str, contact_line: str, now: datetime
-) -> SetUp:
-    """Create an installation in `folder`, or complete one after a crash.
+) -> NewInstallation:
+    """Create an installation in `folder`, or complete it after a crash.
 
-    Raise UsageError as `refuse_unfit` does, and StandfastError if something cannot be written;
-    the next call then continues with the parts that exist.
+    Raise UsageError as `refuse_unfit` does, and StandfastError if something cannot be written. The
+    next call then creates only the parts that are missing.
     """
     folder, source = folder.absolute(), source.absolute()
     refuse_unfit(folder, source)
@@ -186,7 +186,7 @@ def set_up(
         create(config.ledger.url, config.ledger.keys, config.ledger.witness, now)
         _make_evidence_key(config.custody.key)
         create_file(config_file, text)
-    return SetUp(
+    return NewInstallation(
         config_file=config_file,
         source=source,
         source_kind=kind,
@@ -198,7 +198,10 @@ def set_up(
 
 
 def _checked(text: bytes, config_file: Path) -> Config:
-    """Check the new configuration; name options, as no file exists yet."""
+    """Check the new configuration; an error names the option of the command.
+
+    No file exists yet that an error could name.
+    """
     try:
         return parse(text, config_file)
     except FileInvalid as error:
@@ -208,9 +211,10 @@ def _checked(text: bytes, config_file: Path) -> Config:
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
-    """Create or complete the repository; a complete one stays unchanged.
+    """Create or complete the repository; do not change a complete repository.
 
-    The plan next to the owner's file is removed last, so its absence means a complete repository.
+    The creation writes a plan next to the owner's file, and removes it as its last action. So the
+    owner's file without a plan means a complete repository.
     """
     owner_file = offline / OWNER_FILE
     is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()

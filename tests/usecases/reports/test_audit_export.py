@@ -26,7 +26,7 @@ from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import verify_frozen
 from standfast.usecases.incidents import lifecycle as incident
-from standfast.usecases.reports.audit_export import Exported, export_timeline
+from standfast.usecases.reports.audit_export import ExportedTimeline, export_timeline
 from tests.sampling import sample
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import running_smtp
@@ -41,7 +41,7 @@ class Handed:
 
     installation: Installation
     incident: str
-    exported: Exported
+    exported: ExportedTimeline
     capture: pytest.CaptureFixture[str]
 
     @property
