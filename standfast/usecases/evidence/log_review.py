@@ -4,8 +4,7 @@ Rules
 - Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an
   enrolled person with a role signs in with a reason.
 - The review is recorded in each folder's chain of custody and in the timeline of the incident
-  before a log is read, with the version of this program, because another version may parse the
-  log differently.
+  before a log is read, with the version of this program: another version may parse differently.
 - A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
   detections examine every record. A finding is shown if one of its lines is selected.
 - A search for a list of indicators first parses only the lines that may contain an indicator. If
