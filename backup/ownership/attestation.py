@@ -2,11 +2,11 @@
 
 An age key cannot sign, so a challenge is decrypted instead.
 
-- A challenge is a secret number, encrypted to one custodian together with the kind of document that
-  contains it and the text to agree to. Only the SHA-256 of the number is public.
-- Somebody who returns the number has opened the challenge, and therefore had the text.
-- The decrypted content is returned only if it is exactly such a number with exactly that text. So
-  nobody can make a custodian decrypt other content by placing that content in a document.
+- A challenge is a secret number (a nonce), encrypted to one custodian. The kind of the document and
+  the text to agree to are encrypted together with it. Only the SHA-256 of the number is public.
+- Somebody who returns the number has decrypted the challenge, and therefore also the text.
+- A decrypted number is returned only if the decrypted content also has the expected kind and text.
+  So nobody can make a custodian decrypt other content by placing it in a document.
 - Limit: the maker of a challenge knows the number. This program forgets it immediately; nothing
   prevents a modified program from keeping it and attesting instead of the custodian.
 """
@@ -39,8 +39,8 @@ class Challenge:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
-    """A challenge that was decrypted."""
+class OpenedChallenge:
+    """A custodian's decrypted challenge."""
 
     custodian: Custodian
     nonce: bytes = field(repr=False)
@@ -61,7 +61,7 @@ def new_challenge(
 
 def decrypt_challenges(
     challenges: Iterable[Challenge], identity: Identity, *, kind: str, text: str
-) -> tuple[Opened, ...]:
+) -> tuple[OpenedChallenge, ...]:
     """Decrypt the challenges of this identity.
 
     Raise `WrongKey` if no challenge is for this identity, or `Damaged` if a challenge was not made
@@ -78,7 +78,7 @@ def decrypt_challenges(
         nonce = _nonce(plain, kind, text)
         if not is_answered(challenge, nonce):
             raise Damaged("challenge: its number does not match its hash. Get the document again.")
-        opened.append(Opened(custodian=challenge.custodian, nonce=nonce))
+        opened.append(OpenedChallenge(custodian=challenge.custodian, nonce=nonce))
     if not opened:
         raise WrongKey(
             "document: nothing in it is encrypted to this identity. Use the identity of a"

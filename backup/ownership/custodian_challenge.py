@@ -1,10 +1,10 @@
-"""Quarterly challenge: whether each custodian still has a working key.
+"""Quarterly challenge: a test of each custodian's key.
 
 - A challenge contains a secret number for every custodian (see `attestation`) and the key records
   that the custodian should be able to open. So an answer needs no store and no network.
-- An answer says which number was found and which domains' keys could be opened. An answer contains
-  nothing that can decrypt anything.
-- The person that receives the answer compares it with the challenge that was kept.
+- An answer contains the custodian's number and the names of the domain keys that could be opened.
+  It contains nothing that can decrypt anything.
+- The receiver of the answer compares it with the stored challenge.
 """
 
 import base64
@@ -40,7 +40,7 @@ from backup.trust.root_chain import RootChain
 
 CHALLENGE = "custodian-challenge"
 ANSWER = "custodian-answer"
-_LONGEST_HEADER = 16 * 1024  # bytes of an age header: each custodian adds 100 or 700
+_LONGEST_HEADER = 16 * 1024  # bytes of an age header: a custodian adds 100, with an RSA key 700
 _CHALLENGE_FIELDS = ("repository", "owner", "created", "text", "challenges", "keys")
 _KEY_FIELDS = ("domain", "generation", "recipient", "wrapped")
 _ANSWER_FIELDS = ("challenge", "custodian", "nonce", "opens", "lacks", "answered_at")
@@ -63,7 +63,7 @@ class Answer:
 def make_challenge(
     trust: RootChain, keys: Store, *, now: datetime, random: Callable[[int], bytes]
 ) -> tuple[bytes, tuple[Custodian, ...]]:
-    """Create a challenge document; return it and the custodians to ask.
+    """Create a challenge document; return it and the challenged custodians.
 
     Raise `NotFound` if no domain has a key any more.
     """
@@ -151,7 +151,7 @@ def read_answers(data: bytes, where: str) -> tuple[Answer, ...]:
 
 
 def check_answer(challenge_data: bytes, answer: Answer, where: str) -> None:
-    """Raise `UsageError` unless the answer fits the challenge that was kept."""
+    """Raise `UsageError` unless the answer matches the stored challenge."""
     fields = read_owner_document(challenge_data, CHALLENGE, _CHALLENGE_FIELDS, where)
     for challenge in _challenges(fields, where):
         if challenge.custodian.recipient == answer.custodian.recipient and is_answered(

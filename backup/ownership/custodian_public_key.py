@@ -79,7 +79,7 @@ def parse_custodians(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
 
 
 def custodian_for_display(text: str) -> Custodian:
-    """Return a custodian for display; a text without a valid key unchanged."""
+    """Return a custodian for display, even if the public key is not valid."""
     try:
         return parse_custodian(text)
     except UsageError:

@@ -63,7 +63,7 @@ def read_copy_list(folder: Path) -> CopyList:
 
 
 def _from_json(name: str, value: Mapping[str, Any]) -> KeyCopy:
-    """Decode one copy; raise `ValueError` if it is not printable."""
+    """Decode one copy; raise `ValueError` if a text or the time is not valid."""
     seen = datetime.fromisoformat(value["seen"])
     keys = {str(key): int(number) for key, number in value["keys"].items()}
     if seen.tzinfo is None or not all(text.isprintable() for text in (name, *keys)):

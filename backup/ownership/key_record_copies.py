@@ -58,10 +58,10 @@ class Synchronized:
 
 
 def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synchronized:
-    """Make a copy equal to the key store, and restore the key store from it.
+    """Synchronize a copy with the key store, in both directions.
 
-    Raise `Damaged`, and replace nothing, if both have a valid record of the same name with
-    different bytes.
+    Raise `Damaged` if both have a valid record of the same name with different bytes; neither
+    record is replaced.
     """
     added: list[str] = []
     restored: list[str] = []
@@ -115,7 +115,7 @@ def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
 
 
 def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
-    """Record each folder's content in the list of every folder; return it.
+    """Record the content of each copy in the lists of all; return the list.
 
     `folders` maps the name of a copy to its folder.
     """

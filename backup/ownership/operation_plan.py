@@ -1,10 +1,10 @@
-"""Plan of an owner operation, fixed to the byte before its first step.
+"""Plan of an owner operation, stored completely before its first step.
 
-- The plan is written to a private file first. So an operation that was interrupted anywhere is
-  completed by requesting it again: each step is then already done, or does exactly what was
-  planned.
-- If a file cannot be created (a FAT stick, a mistyped folder), that is found before the plan is
-  fixed, and another path can be given.
+- The plan contains every byte that its steps write. It is written to a private file first. So an
+  interrupted operation is completed by requesting it again: each step is then already done, or does
+  exactly what was planned.
+- Before the plan is written, the path of each new file is checked. So if a file cannot be created
+  (a FAT stick, a mistyped folder), the operation can be requested again with another path.
 - A step creates an object or a file, or removes an object; it never replaces. An existing object
   that differs from the plan raises `AlreadyThere`.
 - The plan file is removed last. While it exists, no other operation of this owner's key starts.
@@ -79,13 +79,14 @@ def execute_plan(
 ) -> OperationResult:
     """Execute an operation, or complete it if it was interrupted.
 
-    `make` plans it. `forget_in` contains the key store and every copy of it. Raise `UsageError` if
-    another operation is unfinished.
+    `make` returns the plan of a new operation. `forget_in` contains the key store and every copy of
+    it. Raise `UsageError` if another operation is unfinished.
     """
     plan = read_plan(plan_file)
     if plan is None:
         plan = make()
-        for step in plan.steps:  # a step that can never succeed would block every other operation
+        # Check first: a stored plan with a step that can never succeed would block all operations.
+        for step in plan.steps:
             if isinstance(step, Create):
                 check_creatable(step.path, len(step.data))
         create_file(plan_file, to_json(_plan_to_json(plan)))

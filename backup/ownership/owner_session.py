@@ -3,8 +3,8 @@
 The operations are in `operations` and `erasure`.
 
 - An operation reads everything first, plans (see `operation_plan`), and only then writes.
-- A new root record follows the last root record that this key is known to have signed here
-  (`<owner's file>.seen`). So a vault that was rolled back is refused, not forked.
+- The file `<owner's file>.seen` has the last root record that this key signed here. If the vault
+  lacks this record, the vault was rolled back, and nothing is signed.
 - The owner's key file may be an age file with a passphrase.
 """
 
@@ -44,7 +44,7 @@ class Owner:
 
     @property
     def public(self) -> bytes:
-        """Return the public key that hosts and identities pin."""
+        """Return the public key that the files of hosts and custodians name."""
         return self.key.public_key().public_bytes_raw()
 
     def to_bytes(self) -> bytes:
@@ -82,14 +82,14 @@ def open_owner(path: Path, passphrase: str | None = None) -> Owner:
 
 
 def lock_owner_file(path: Path, to: Path, passphrase: str) -> None:
-    """Write the owner's key to a new, encrypted file; keep the open file."""
+    """Write the owner's key to a new, encrypted file; keep the old file."""
     open_owner(path)
     create_file(to, pyrage.passphrase.encrypt(_read_owner_file(path), passphrase))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnerSession:
-    """Key, stores and clock of an owner at work."""
+    """Key, stores and clock for the operations of an owner."""
 
     owner: Owner
     owner_file: Path
@@ -100,7 +100,7 @@ class OwnerSession:
     key_copies: Sequence[KeeperStore] = ()
     copies_away: Sequence[KeyCopy] = ()  # known copies that cannot be reached now
     copies_unseen: Sequence[str] = ()  # places of copies that were never inspected
-    on_done: Callable[[RootRecord], object] = lambda _: None
+    on_done: Callable[[RootRecord], object] = lambda _: None  # called after each operation
     random: Callable[[int], bytes] = os.urandom
 
     @property
@@ -122,8 +122,8 @@ class OwnerSession:
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # Ignore invalid objects of other people: otherwise one such object would prevent every
-        # revocation.
+        # Do not stop because of invalid objects that the owner did not sign: otherwise one of them
+        # would prevent every revocation.
         if trust.unlinked:
             raise Damaged(
                 f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"

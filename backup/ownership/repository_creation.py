@@ -1,4 +1,4 @@
-"""Creation of a repository, with owner, custodian and host at once.
+"""Creation of a repository, with its first owner, custodian and host.
 
 - Everything is generated first and written to a plan (`<owner_file>.unfinished`, see
   `operation_plan`), so a second call after a crash completes it.
@@ -190,7 +190,7 @@ def _plan(
 
 
 def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
-    # Check everything below pub/, not only the first root record: an incomplete repository counts.
+    # Check everything below pub/, not only the first root record: the repository may be incomplete.
     existing = [str(path) for path in files if path.exists() or path.is_symlink()]
     existing += [stat.name for stat in vault.list("pub/")][:1]
     existing += [stat.name for stat in keys.list(key_prefix(domain, 0))][:1]

@@ -44,7 +44,7 @@ class RosterWriter:
     key: bytes
     domains: tuple[str, ...]
     trusted_through: int | None
-    newest: Newest | None  # the writer's newest, in any epoch
+    newest: Newest | None  # the writer's newest recovery point, of any epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

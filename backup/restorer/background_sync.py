@@ -21,11 +21,11 @@ _CALLER_WAIT_SECONDS = 2.0
 def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
     """Start a process that syncs and completes a target; needs `may_fork`."""
     caller = os.getpid()
-    between = fork()
-    if between:
-        os.waitpid(between, 0)
+    child = fork()
+    if child:
+        os.waitpid(child, 0)
         return
-    # The caller's clean-up must not run here.
+    # The caller's clean-up handlers must not run in this process.
     try:
         os.setsid()
         if not fork():
@@ -38,7 +38,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 
 
 def _await_end(caller: int) -> None:
-    """Wait briefly for the caller to end; its syncs would wait for this sync."""
+    """Wait briefly for the caller to end: its own syncs would wait for ours."""
     with suppress(OSError):
         watched = os.pidfd_open(caller)
         select.select([watched], [], [], _CALLER_WAIT_SECONDS)

@@ -23,27 +23,30 @@ Owner = tuple[int, int]
 
 _NOTHING = (-1, -1)
 DEFAULT_RIGHTS = "system.posix_acl_default"  # changes the modes of new files in a folder
-_GRANTING = (b"security.capability", b"trusted.")  # no labels such as `security.selinux`
-_CANNOT = frozenset(
+_GRANTING = (b"security.capability", b"trusted.")  # a label such as `security.selinux` grants none
+_UNSUPPORTED = frozenset(
     (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
 )
 _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
 class Attributes:
-    """Sets attributes; adds those that could not be set to `problems`."""
+    """Setter of attributes; adds a problem for each that cannot be set."""
 
     def __init__(self, *, owner: bool, problems: list[Problem]) -> None:
         self._owner = owner
         self._problems = problems
 
     def match(self, owner: Owner, entry: Entry) -> bool:
-        """Return whether a new file has the entry's mode, and owner if requested."""
+        """Return whether a new file gets the entry's owner and mode.
+
+        `owner` is the output of `inherited_owner`. Without restored owners, only the mode counts.
+        """
         return owner == (entry.uid, entry.gid) if self._owner else owner != _NOTHING
 
     def set_all(self, descriptor: int, entry: Entry) -> None:
         """Set all attributes of an open file or folder."""
-        is_owned = self._owner and self._could(
+        is_owned = self._owner and self._try_to_set(
             entry, "its owner", lambda: os.fchown(descriptor, entry.uid, entry.gid)
         )
         for name, content in entry.xattrs:
@@ -66,36 +69,36 @@ class Attributes:
             self._problems.append(
                 Problem(path=entry.text, reason="without its set-id bits; they need the owner")
             )
-        self._could(entry, "its mode", lambda: os.fchmod(descriptor, mode))
+        self._try_to_set(entry, "its mode", lambda: os.fchmod(descriptor, mode))
         self.set_times(descriptor, entry)
 
     def set_times(self, descriptor: int, entry: Entry) -> None:
         """Set the times of an open file or folder."""
         times = (entry.modified_ns, entry.modified_ns)
-        self._could(entry, "its time", lambda: os.utime(descriptor, ns=times))
+        self._try_to_set(entry, "its time", lambda: os.utime(descriptor, ns=times))
 
     def set_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
         """Set the attributes of a path that cannot be opened."""
         times = (entry.modified_ns, entry.modified_ns)
         if self._owner:
-            self._could(
+            self._try_to_set(
                 entry,
                 "its owner",
                 lambda: os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False),
             )
         if entry.kind != "symlink":
-            self._could(entry, "its mode", lambda: os.chmod(name, entry.mode, dir_fd=folder))
-        self._could(
+            self._try_to_set(entry, "its mode", lambda: os.chmod(name, entry.mode, dir_fd=folder))
+        self._try_to_set(
             entry,
             "its time",
             lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False),
         )
 
-    def _could(self, entry: Entry, name: str, change: Callable[[], None]) -> bool:
+    def _try_to_set(self, entry: Entry, name: str, change: Callable[[], None]) -> bool:
         try:
             change()
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in _UNSUPPORTED:
                 raise
             reason = f"without {name}: {error.strerror}"
             self._problems.append(Problem(path=entry.text, reason=reason))

@@ -1,11 +1,12 @@
 """Plan of a restore by frame, so that a frame is decoded about once.
 
-- Small files share frames of about 1 MiB. In path order, a frame would be decoded again for each
-  folder with a copy of one of its files. A frame of one run would be decoded again for each
-  folder that changed before that run.
-- The home of a frame is the first unit of work, in path order, that needs it. A later file that
-  needs the frame is written early, by the home, unless the frame is still in a reader's memory.
-- The plan reads each leaf before anything is written, so each leaf is read twice. It stores a
+- Small files share frames of about 1 MiB. If files were restored in path order, a frame would be
+  decoded several times: a frame contains changed files of several folders, and a copy of a file in
+  another folder refers to the same frame.
+- A unit of work is a series of files that one worker restores. The home of a frame is the first
+  unit, in path order, that needs the frame. If a file of a later unit needs the frame, the home
+  unit writes this file early, unless the frame is still in a reader's memory.
+- The plan reads each leaf page before anything is written, so each leaf is read twice. It stores a
   number for each frame, and the entries of early files, on disk if they are many.
 - A leaf that cannot be read for the plan, or is invalid, is restored in path order. The worker that
   reads the leaf reports the problem.
@@ -45,7 +46,7 @@ _OFFSET_BITS = 24  # of a frame's offset in its pack
 
 @dataclass(slots=True, eq=False)
 class _PlannedUnit:
-    """A unit being planned, and where the spool has its early entries."""
+    """A unit being planned; `early` has positions of entries in the spool."""
 
     stretches: list[Stretch] = field(default_factory=list)
     early: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -66,7 +67,7 @@ class FramePlan:
         self._units: list[_PlannedUnit] = []
         self._early = Spool[Entry]()
         self._homes: dict[int, _PlannedUnit] = {}
-        self._kept: OrderedDict[int, int] = OrderedDict()  # frames in the memory of a reader: bytes
+        self._kept: OrderedDict[int, int] = OrderedDict()  # size of each frame in a reader's memory
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}
         self._page_bytes = 0
@@ -125,7 +126,7 @@ class FramePlan:
         return unit
 
     def _is_early(self, unit: _PlannedUnit, item: Any, packs: list[str], where: str) -> bool:
-        """Return whether a file is written early; note the frame that it needs."""
+        """Return whether a file is written early; record the frame it needs."""
         blobs = item["blobs"]
         if len(blobs) != 1 or item["lists"] or "holes" in item or "hard_link" in item:
             return False

@@ -51,7 +51,10 @@ def is_split(entry: Entry) -> bool:
 
 
 def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
-    """Cut a file's references into pieces; do not compare sum and file size."""
+    """Cut a file's references into pieces.
+
+    The caller compares the sum of the pieces with the size of the file.
+    """
     bare = replace(entry, blobs=(), lists=())
     start = end = 0
     taken: list[BlobRef] = []
@@ -66,8 +69,8 @@ def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
 
 
 @contextmanager
-def opened_again(root: int, entry: Entry) -> Iterator[int]:
-    """Open a file that a worker made; `OSError` if it is not the same kind."""
+def reopen_file(root: int, entry: Entry) -> Iterator[int]:
+    """Open a file that a worker created; `OSError` if it became a link."""
     with open_folder(root, entry.path) as (folder, name):
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
     try:

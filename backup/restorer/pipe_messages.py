@@ -1,7 +1,7 @@
 """Pipe messages: values between processes, received whole or not at all.
 
-Unlike pipes of `multiprocessing`, `post` never waits: the worker that receives a unit may itself be
-waiting until its report is read.
+`post` never waits, unlike the pipes of `multiprocessing`. If it waited for a worker that itself
+waits until its report is read, both processes would wait forever.
 """
 
 import fcntl

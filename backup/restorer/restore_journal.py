@@ -5,9 +5,9 @@
 - A target with content is resumed only if its journal names the same recovery point and the same
   request. The journal does not name complete files: every file is compared. Files that the point
   does not have remain, and are not reported.
-- A restore into a folder that ignores upper and lower case is not resumed (such a folder also finds
-  the journal's name in capitals): a file could be mistaken for an unfinished one of a similar name,
-  and replaced.
+- A restore is not resumed in a folder that ignores upper and lower case: a complete file could be
+  mistaken for an unfinished file of a similar name, and be replaced. Such a folder is recognized by
+  a test: it finds the journal also by its name in capitals.
 - The journal is locked during a restore, so two restores never write into one target.
 """
 
@@ -50,7 +50,7 @@ class Target:
 
 @contextmanager
 def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
-    """Open a target for a request, a JSON value; make missing folders.
+    """Open a target for a request, a JSON value; create missing folders.
 
     Raise `UnsafePath` if it is not a folder, is a symbolic link, or has other content than an
     earlier attempt of the same restore. Raise `Busy` while that attempt still runs, and
@@ -126,7 +126,8 @@ def _open_locked(path: Path, root: int) -> int:
         except BaseException:
             os.close(journal)
             raise
-        os.close(journal)  # another restore completed before we had the lock, and removed it
+        # Another restore completed before this process had the lock, and removed the journal.
+        os.close(journal)
 
 
 def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
@@ -160,7 +161,8 @@ def _lock(path: Path, journal: int) -> None:
 
 
 def _write(journal: int, content: bytes) -> None:
-    # A journal that a crash cut short names no restore, and the folder has no other content.
+    # If a crash truncates the journal, the folder has no other content yet: the next restore may
+    # write its own journal.
     os.ftruncate(journal, 0)
     os.pwrite(journal, content, 0)
     os.fsync(journal)

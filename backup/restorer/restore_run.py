@@ -1,10 +1,10 @@
 """Run of a restore: planned units in workers, then the remaining work.
 
-- The remaining work consists of large files, hard links between stretches, and the attributes of
-  folders into which several stretches wrote.
+- A stretch is a part of a leaf page. The remaining work consists of large files, hard links between
+  stretches, and the attributes of folders into which several stretches wrote.
 - The target is empty at first, or an interrupted restore is resumed: see `restore_journal`.
-- The journal is removed after the disk has everything. `syncs` selects whether the caller waits for
-  the disk: see `background_sync`.
+- The journal is removed after the disk has everything. With `syncs`, the caller waits for the disk;
+  without it, a background process does: see `background_sync`.
 """
 
 import ctypes
@@ -54,13 +54,13 @@ class Request:
     point: RecoveryPoint
     to: Path
     patterns: Sequence[str] | PathSample
-    owner: bool
-    syncs: bool
+    owner: bool  # whether to restore owners
+    syncs: bool  # whether to wait for the disk
     workers: int | None  # worker processes; None: one per processor, at most four
     forks: bool  # whether processes forked from this one may read the store
 
     def as_journal(self) -> dict[str, object]:
-        """Return the fields that the call which resumes this restore must repeat."""
+        """Return the fields that must be the same when the restore is resumed."""
         if isinstance(self.patterns, PathSample):
             selected = [f"sample {self.patterns.percent} {self.patterns.seed}"]
         else:
@@ -146,21 +146,22 @@ class Restore:
         started = self._now()
         with open_target(self._request.to, self._request.as_journal()) as target:
             links: Spool[tuple[bytes, bytes]] = Spool()
-            put_off: Spool[Entry] = Spool()
-            with closing(links), closing(put_off):
+            postponed: Spool[Entry] = Spool()
+            with closing(links), closing(postponed):
 
                 def add(report: Report) -> None:
                     self._add_report(report)
                     self._selection.note_matched(report.matched)
                     for link in report.links:
                         links.add(link)
-                    for entry in report.put_off:
-                        put_off.add(entry)
+                    for entry in report.postponed:
+                        postponed.add(entry)
 
                 self._work(target, self._units(target), add)
-                if not put_off.is_empty:  # each file has many pieces
-                    self._work(target, self._pieces(put_off), self._add_report, are_many=True)
-                self._finish(target, put_off, links)
+                if not postponed.is_empty:
+                    # Start several workers: each postponed file has many pieces.
+                    self._work(target, self._pieces(postponed), self._add_report, are_many=True)
+                self._finish(target, postponed, links)
             is_whole = not any(problem.is_missing for problem in self._totals.problems)
             syncs_later = is_whole and not self._request.syncs and may_fork()
             if syncs_later:
@@ -281,12 +282,12 @@ class Restore:
                     plan.add(page, None if isinstance(content, BackupError) else content)
             yield from plan.units()
 
-    def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
+    def _pieces(self, postponed: Iterable[Entry]) -> Iterator[Piece]:
         """Yield the pieces of postponed files, each when a worker asks for it."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
         lost = self._totals.lost
-        for entry in put_off:
+        for entry in postponed:
             end = 0
             try:
                 for piece in pieces_of(entry, blobs_of(reader, entry)):
@@ -302,12 +303,12 @@ class Restore:
                 lost[entry.text] = damaged(entry, str(error))
 
     def _finish(
-        self, target: Target, put_off: Iterable[Entry], links: Iterable[tuple[bytes, bytes]]
+        self, target: Target, postponed: Iterable[Entry], links: Iterable[tuple[bytes, bytes]]
     ) -> None:
         """Finish large files, make late links, then finish the folders."""
         reports: list[Report] = []
         with self._worker(target, reports.append, find=self._folder) as worker:
-            worker.finish_files(put_off, self._totals.lost)
+            worker.finish_files(postponed, self._totals.lost)
             for path, first in links:
                 worker.link_late(path, first, self._entry)
             worker.finish_folders(self._totals.made, self._totals.noted)

@@ -1,7 +1,7 @@
 """Comparison of files of an interrupted restore with the recovery point.
 
-- The id of each piece is compared, and the file system is asked whether each hole has no data. Size
-  and time prove nothing.
+The id of each blob is compared, and the file system is asked whether each hole has no data. Size
+and time prove nothing.
 """
 
 import errno
@@ -29,7 +29,7 @@ class Proof:
 
     @staticmethod
     def of(found: os.stat_result) -> "Proof":
-        """Return the proof of a file; it differs if anybody changes the file."""
+        """Return the proof of a file; a later change of the file changes it."""
         return Proof(device=found.st_dev, inode=found.st_ino, changed_ns=found.st_ctime_ns)
 
 

@@ -3,10 +3,11 @@
 - Each step is one name in an open folder and never follows a symbolic link. So no forged path leads
   out of the target, and no link that somebody creates meanwhile does.
 - A folder gets its times and mode when the writer leaves it. The writer hands over folders into
-  which other workers may still write; the end of the restore sets the attributes of these folders.
+  which other workers may still write; their attributes are set at the end of the restore.
 - Few folders are open at a time, however deep the path is.
 - A folder that may not be needed is only noted. It is created when something in it is written.
-- With `find`, used for late links, existing folders are complete: each keeps its attributes.
+- A late link is a hard link that is made after all units. The writer of late links has `find`; for
+  it, existing folders are complete and keep their attributes.
 """
 
 import os
@@ -30,7 +31,7 @@ class _Folder:
 
 
 class TargetFolders:
-    """Path of one writer; paths come in order, so each folder is entered once."""
+    """Open folders of one writer; paths in order enter each folder once."""
 
     def __init__(
         self,
@@ -76,7 +77,10 @@ class TargetFolders:
             self._leave()
 
     def enter(self, path: bytes) -> tuple[int, bytes]:
-        """Open the folder of a path, create it if missing; return it and the name."""
+        """Open the folder of a path; return it and the last component.
+
+        Create missing folders.
+        """
         above, _, name = path.rpartition(b"/")
         if above == self._here and not path.startswith(b"/"):
             check_name(name)
@@ -111,8 +115,9 @@ class TargetFolders:
             if not self._is_resumed:
                 raise
             descriptor = _reopen_unreadable(folder, name)
-        # Another worker may have created it already, for a path that comes later.
-        if is_there and not self._is_resumed and _is_other(folder, name):
+        # Another worker may have created the folder already, for a later path. Report only a name
+        # that exists in another case.
+        if is_there and not self._is_resumed and _exists_in_other_case(folder, name):
             self._report_merged(path)
         self._go_into(descriptor, _Folder(path=path, entry=entry), name)
         if self._is_resumed:
@@ -154,14 +159,14 @@ class TargetFolders:
 
     def postpone(self) -> None:
         """Postpone the attributes of all open folders until they are handed over."""
-        self._postponed += self._taken()
+        self._postponed += self._take_entries()
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
         """Return folders that may have paths after `last`: created, then noted.
 
         This writer does not set their attributes any more.
         """
-        made = self._taken() + self._postponed
+        made = self._take_entries() + self._postponed
         self._postponed = []
         made_paths = {entry.path for entry in made}
         noted = [
@@ -175,7 +180,7 @@ class TargetFolders:
         self._noted.clear()
         return made, noted
 
-    def _taken(self) -> list[Entry]:
+    def _take_entries(self) -> list[Entry]:
         taken = [folder.entry for folder in self._folders if folder.entry is not None]
         for folder in self._folders:
             folder.entry = None
@@ -198,20 +203,20 @@ class TargetFolders:
             if folder.entry is not None:
                 self._set_attributes(descriptor, folder.entry)
             if folder.found is not None:
-                _make_as_found(descriptor, folder.found)
+                _restore_attributes(descriptor, folder.found)
 
         with suppress(OSError):  # the next write reports that the folder was moved
             self._open.leave(finish)
 
 
-def _make_as_found(descriptor: int, found: os.stat_result) -> None:
+def _restore_attributes(descriptor: int, found: os.stat_result) -> None:
     with suppress(OSError):
         os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
         os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _is_other(folder: int, name: bytes) -> bool:
-    """Return whether a name exists only in another case."""
+def _exists_in_other_case(folder: int, name: bytes) -> bool:
+    """Return whether a name exists only with upper and lower case swapped."""
     swapped = name.swapcase()
     if swapped == name:  # the name has no ASCII letter
         swapped = os.fsencode(os.fsdecode(name).swapcase())

@@ -1,4 +1,4 @@
-"""Writer of restored paths into a folder, and never outside of it.
+"""Writer of restored paths below a target folder.
 
 - Paths of the manifest are not trusted: `TargetFolders` checks each component.
 - A file of an interrupted restore is continued only if it is a regular file with one name. Anything
@@ -63,7 +63,8 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # For files that are written early. The stretch that lists a folder sets its attributes.
+        # Folders of files that are written early. Their attributes are set by the stretch that
+        # lists the folder.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -107,7 +108,7 @@ class TreeWriter:
     def link(self, path: bytes, first: bytes) -> bool:
         """Link a path to a restored file; return False if the file is missing.
 
-        The folder's times stay as they were, so it may be complete already.
+        The times of the folder are not changed, so the folder may be complete already.
         """
         try:
             folder, name = self._path.enter(path)
@@ -146,7 +147,7 @@ class TreeWriter:
                 name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
             )
             if self._direct is not None and len(content) >= WORTHWHILE_BYTES:
-                self.write_stretch(descriptor, 0, (content,))
+                self.write_parts(descriptor, 0, (content,))
             elif content and os.write(descriptor, content) != len(content):
                 write_at(descriptor, memoryview(content), 0)
             if is_plain and not entry.mode & self._umask:
@@ -175,7 +176,7 @@ class TreeWriter:
             self._path = current
 
     def leave_open(self, entry: Entry) -> None:
-        """Postpone the attributes of the folder of a file written elsewhere."""
+        """Postpone the attributes of a folder; another unit writes the file."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
             self._path.postpone()
@@ -200,7 +201,7 @@ class TreeWriter:
                 self._direct.begin(self._file.descriptor, 0)
 
     def write(self, content: Raw) -> None:
-        """Write the next content between holes; nothing after a problem."""
+        """Write the next content between holes; after a problem, write nothing."""
         file = self._file
         if file is None:
             return
@@ -253,7 +254,7 @@ class TreeWriter:
         self._path.postpone()
         return True
 
-    def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
+    def write_parts(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
         """Write consecutive parts from an offset."""
         if self._direct is None:
             for part in content:
@@ -274,7 +275,7 @@ class TreeWriter:
             descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
             try:
                 found = os.fstat(descriptor)
-                if not self.may_go_on_with(found, entry) or found.st_size != entry.size:
+                if not self.may_continue(found, entry) or found.st_size != entry.size:
                     raise OSError(errno.EAGAIN, CHANGED)
                 self._attributes.set_all(descriptor, entry)
             finally:
@@ -299,7 +300,7 @@ class TreeWriter:
             self._drop_file()
 
     def leave_folders(self) -> None:
-        """Leave all folders before the attributes of others are set."""
+        """Leave all folders; call it before `finish_folder`."""
         self._path.go_back()
 
     def finish_folder(self, entry: Entry) -> bool:
@@ -323,7 +324,7 @@ class TreeWriter:
         """
         return self._path.hand_over(last)
 
-    def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
+    def may_continue(self, found: os.stat_result, entry: Entry) -> bool:
         """Return whether a file has one name and may be from this restore."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
@@ -334,7 +335,7 @@ class TreeWriter:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
             return os.open(name, _NEW_FILE_FLAGS, _PRIVATE, dir_fd=folder)
-        return open_proven(folder, name, proof, lambda it: self.may_go_on_with(it, entry))
+        return open_proven(folder, name, proof, lambda it: self.may_continue(it, entry))
 
     @contextmanager
     def problems_of(self, entry: Entry) -> Iterator[None]:

@@ -12,7 +12,7 @@ from backup.records import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stretch:
-    """Part number `part` of `parts` of a leaf's entries."""
+    """A part of a leaf page: part number `part` of `parts`, by entries."""
 
     page: Page
     part: int
@@ -27,7 +27,7 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """Stretches that one worker restores one after the other."""
+    """Stretches that one worker restores in order."""
 
     stretches: Sequence[Stretch]
     early: Sequence[Entry]  # files of other units, whose frames this unit decodes
@@ -35,7 +35,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Result of a stretch, or of a part of it, since the last report."""
+    """Result of a worker since its last report."""
 
     path: str
     files: int
@@ -47,7 +47,7 @@ class Report:
     made: list[Entry]  # created folders, whose attributes are set at the end
     noted: list[Entry]  # folders whose attributes are set at the end if they exist
     links: list[tuple[bytes, bytes]]  # path of the link, path of the first name
-    put_off: list[Entry]  # files that were created empty and are filled in pieces later
+    postponed: list[Entry]  # files that were created empty and are filled in pieces later
     lost: dict[str, Problem]  # postponed files that cannot be filled, by path text
     matched: list[str]
     healed: list[str]

@@ -1,9 +1,10 @@
 """Worker of a restore: restores the stretches and pieces it receives.
 
 - Content is read ahead while files are written. Files are written in path order, except early ones.
-- A report names the work that is left: attributes of folders into which later stretches may write,
-  and hard links whose first name another worker may not have written yet.
-- In a resumed restore, each piece of an existing file is compared with its id, and only pieces that
+- A stretch is a part of a leaf page. A report names the work that is left: attributes of folders
+  into which later stretches may write, and hard links to files that another worker may not have
+  written yet.
+- In a resumed restore, each blob of an existing file is compared with its id, and only blobs that
   differ are read from the store.
 """
 
@@ -26,7 +27,7 @@ from backup.reader.path_selection import Selection
 from backup.reader.self_healing import BlobHealer
 from backup.records import Problem
 from backup.restorer.extents import Extents
-from backup.restorer.large_files import Piece, is_split, opened_again
+from backup.restorer.large_files import Piece, is_split, reopen_file
 from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_holes, has_piece
 from backup.restorer.safe_paths import open_folder
 from backup.restorer.tree_writer import TreeWriter
@@ -39,20 +40,20 @@ Action = Literal[
     "note",
     "whole",
     "early",  # write a file of another unit
-    "elsewhere",  # skip a file that another unit writes early
+    "leave",  # leave a file to another unit, which writes it early
     "begin",
     "blob",
-    "have",
+    "skip",  # skip a blob that the file has already
     "give up",
     "end",
-    "put off",
+    "postpone",
     "link",
 ]
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Entries:
-    """Entries of one stretch."""
+    """Entries of one stretch; equal only to itself, for grouping."""
 
     entries: Sequence[Entry]
 
@@ -95,9 +96,9 @@ class RestoreWorker:
         self._emit = emit
         self._page: tuple[Page, list[Entry]] | None = None
         self._links: list[tuple[bytes, bytes]] = []
-        self._put_off: list[Entry] = []
+        self._postponed: list[Entry] = []
         self._lost: dict[str, Problem] = {}
-        self._put_off_paths: set[bytes] = set()
+        self._postponed_paths: set[bytes] = set()
         self._bytes_done = 0
         self._own = (os.geteuid(), os.getegid())
         self._owners_lost = 0
@@ -120,8 +121,8 @@ class RestoreWorker:
         steps = chain.from_iterable(map(self._steps_of_unit, units))
         work = prefetch_frames(self._reader, steps, self._pool)
         for stretch, of_stretch in groupby(work, lambda item: item[0][0]):
-            its = ((step, content) for (_, step), content in of_stretch)
-            self._restore_stretch(stretch.entries, its)
+            group = ((step, content) for (_, step), content in of_stretch)
+            self._restore_stretch(stretch.entries, group)
 
     def _fill_pieces(self, pieces: Iterator[Piece]) -> None:
         steps = ((piece, ref) for piece in pieces for ref in piece.refs)
@@ -135,22 +136,22 @@ class RestoreWorker:
             step = _Step(action="early", entry=entry, ref=entry.blobs[0])
             early.setdefault(frame_key(entry.blobs[0]), []).append(step)
         for stretch in unit.stretches:
-            its = _Entries(entries=self._entries_or_problem(stretch))
-            for step in self._steps(its.entries, stretch):
-                yield (its, step), step.fetched
+            group = _Entries(entries=self._entries_or_problem(stretch))
+            for step in self._steps(group.entries, stretch):
+                yield (group, step), step.fetched
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
-                        yield (its, other), other.fetched
-        # Write the remaining early files: a page was unreadable, so their frames were not needed
-        # above.
+                        yield (group, other), other.fetched
+        # Write the remaining early files. Their frames were not needed above, because a page was
+        # unreadable.
         for step in chain.from_iterable(early.values()):
-            yield (its, step), step.fetched
+            yield (group, step), step.fetched
 
     def _restore_stretch(
         self, entries: Sequence[Entry], work: Iterator[tuple[_Step, Raw | BackupError | None]]
     ) -> None:
         first = path_key(entries[0].path) if entries else b""
-        self._put_off_paths.clear()
+        self._postponed_paths.clear()
         for step, content in work:
             self._apply(step, content, first)
             self._report_when_due(step.entry)
@@ -161,12 +162,12 @@ class RestoreWorker:
         """Write a piece of a postponed file."""
         entry, tree = piece.entry, self._tree
         try:
-            with tree.problems_of(entry), opened_again(self._root, entry) as descriptor:
-                if not tree.may_go_on_with(os.fstat(descriptor), entry):
+            with tree.problems_of(entry), reopen_file(self._root, entry) as descriptor:
+                if not tree.may_continue(os.fstat(descriptor), entry):
                     raise OSError(errno.EAGAIN, CHANGED)
                 if piece.end > entry.size:
                     raise OSError(errno.EFBIG, "has more content than its size says")
-                tree.write_stretch(descriptor, piece.start, self._contents(entry, content))
+                tree.write_parts(descriptor, piece.start, self._contents(entry, content))
         except StoreUnavailable:
             raise
         except Damaged as error:
@@ -263,12 +264,12 @@ class RestoreWorker:
             elif entry.hard_link is not None and takes(entry.hard_link):
                 yield _Step(action="link", entry=entry)
             elif index in early:
-                yield _Step(action="elsewhere", entry=entry)
+                yield _Step(action="leave", entry=entry)
             elif len(entry.blobs) == 1 and not (self._is_resumed or entry.lists or entry.holes):
                 yield _Step(action="whole", entry=entry, ref=entry.blobs[0])
             elif is_split(entry) and not self._is_resumed:
                 yield _Step(action="begin", entry=entry)
-                yield _Step(action="put off", entry=entry)
+                yield _Step(action="postpone", entry=entry)
             else:
                 yield from self._steps_of(entry)
 
@@ -280,7 +281,7 @@ class RestoreWorker:
             extents = Extents(entry)
             for ref in blobs_of(self._reader, entry):
                 is_proven = existing is not None and has_piece(existing, ref, extents, self._reader)
-                yield _Step(action="have" if is_proven else "blob", entry=entry, ref=ref)
+                yield _Step(action="skip" if is_proven else "blob", entry=entry, ref=ref)
         except StoreUnavailable:
             raise
         except BackupError as error:
@@ -297,7 +298,7 @@ class RestoreWorker:
                 descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
         except (OSError, UnsafePath):
             return None
-        if self._tree.may_go_on_with(os.fstat(descriptor), entry) and has_holes(descriptor, entry):
+        if self._tree.may_continue(os.fstat(descriptor), entry) and has_holes(descriptor, entry):
             return descriptor
         os.close(descriptor)
         return None
@@ -316,23 +317,23 @@ class RestoreWorker:
             case "early":
                 tree.write_early(entry, content or b"")
                 self._bytes_done += entry.size
-            case "elsewhere":
+            case "leave":
                 tree.leave_open(entry)
-                self._put_off_paths.add(entry.path)
+                self._postponed_paths.add(entry.path)
             case "blob" if content is not None:
                 tree.write(content)
                 self._bytes_done += len(content)
-            case "have" if step.ref is not None:
+            case "skip" if step.ref is not None:
                 tree.skip(step.ref.length)
                 self._bytes_done += step.ref.length
             case "begin":
                 tree.begin(entry, step.proof)
             case "end":
                 tree.end()
-            case "put off":
+            case "postpone":
                 if tree.postpone():
-                    self._put_off.append(entry)
-                    self._put_off_paths.add(entry.path)
+                    self._postponed.append(entry)
+                    self._postponed_paths.add(entry.path)
             case "give up":
                 tree.give_up(f"not restored: {step.reason}")
             case "add":
@@ -344,10 +345,10 @@ class RestoreWorker:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # An earlier file of this stretch exists now or was not restored. A file of another stretch
-        # may be written later. A postponed or early file gets no further name until all units are
-        # done.
-        if path_key(earlier) < first or earlier in self._put_off_paths:
+        # Make the link now if the file is earlier in this stretch: it exists or was not restored.
+        # Make it after all units if another stretch has the file, which may be written later, or if
+        # the file is postponed or early.
+        if path_key(earlier) < first or earlier in self._postponed_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):
             self.restore_file(entry)
@@ -372,7 +373,7 @@ class RestoreWorker:
                 made=made,
                 noted=noted,
                 links=self._links,
-                put_off=self._put_off,
+                postponed=self._postponed,
                 lost=self._lost,
                 matched=self._selection.take_matched(),
                 healed=self._healer.take_healed(),
@@ -380,7 +381,7 @@ class RestoreWorker:
             )
         )
         tree.problems.clear()
-        self._links, self._put_off, self._lost = [], [], {}
+        self._links, self._postponed, self._lost = [], [], {}
         self._owners_lost = 0
         self._reported = now
         self._reported_at = time.monotonic()

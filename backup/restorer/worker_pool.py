@@ -59,7 +59,7 @@ def run_in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -
                 if number in sending:
                     _send_more(sending[number], listening)
                     continue
-                kind, value = _received(working[number])
+                kind, value = _receive(working[number])
                 if kind == "next":
                     _hand_out(working[number], rest, listening)
                 elif kind == "end":
@@ -91,7 +91,7 @@ def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
     listening.unregister(pipe.writing)
 
 
-def _received(pipe: PipeEnd) -> tuple[str, Any]:
+def _receive(pipe: PipeEnd) -> tuple[str, Any]:
     try:
         kind, value = pipe.receive()
     except (EOFError, OSError):  # `OSError`: the worker ended within a message
@@ -102,26 +102,30 @@ def _received(pipe: PipeEnd) -> tuple[str, Any]:
 
 
 def _child(make: WorkerFactory[U], pipe: PipeEnd, others: list[PipeEnd]) -> None:
-    """Work on units until none is left; exit without the parent's clean-up."""
+    """Work on units until none is left, then exit.
+
+    The exit skips the clean-up handlers that the fork copied from the parent.
+    """
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes the pipe
+        # The parent handles Ctrl-C and closes the pipe, which ends this process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for other in others:
             other.close()
         with make(lambda value: pipe.send(("report", value))) as work:
-            work(_handed_out(pipe))
+            work(_receive_units(pipe))
         pipe.send(("end", None))
         status = 0
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent died, or ended the restore
     except BaseException as error:
         with suppress(OSError):
-            pipe.send(("raise", _portable(error)))
+            pipe.send(("raise", _make_picklable(error)))
     finally:
         os._exit(status)
 
 
-def _handed_out(pipe: PipeEnd) -> Iterator[Any]:
+def _receive_units(pipe: PipeEnd) -> Iterator[Any]:
     while True:
         try:
             unit = pipe.receive()
@@ -133,7 +137,7 @@ def _handed_out(pipe: PipeEnd) -> Iterator[Any]:
         yield unit
 
 
-def _portable(error: BaseException) -> BaseException:
+def _make_picklable(error: BaseException) -> BaseException:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - written by this program
     except Exception:

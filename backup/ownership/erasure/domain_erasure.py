@@ -1,4 +1,4 @@
-"""Erasure of a domain: period of its order, and the persons it needs.
+"""Erasure of a domain: the order, its attestations and its execution.
 
 1. The owner signs an order, which contains a challenge for every custodian of the domain (see
    `attestation`).
@@ -8,10 +8,10 @@
    certificate is written.
 
 Rules
-- The root record comes first. Until it exists, nothing has happened. From then on no writer uses
-  the domain and no reader opens it; if the keys are still stored, `verify` reports them, and
-  repeating the erasure removes them. If the keys were removed first, a crash could leave writers
-  that encrypt to a key that nobody has, and nobody could distinguish the erasure from a loss.
+- The root record is put first. Until it exists, nothing has changed. From then on no writer uses
+  the domain and no reader opens it. If keys are still stored, `verify` reports them, and repeating
+  the erasure removes them. If the keys were removed first, a crash could leave writers that encrypt
+  to a key that nobody has, and nobody could distinguish the erasure from a loss.
 - Packs stay until their locks end; without the private key nobody can decrypt them.
 - An order is valid for 30 days, and only while the domain has the same generations and custodians.
 """
@@ -97,8 +97,9 @@ def erase(
 ) -> OperationResult:
     """Execute an order irrevocably and write the certificate.
 
-    The certificate is written as JSON, and next to it as text. Raise `UsageError` while an
-    attestation is missing, if all are of one person, or if the order no longer fits the repository.
+    The certificate is written as JSON, and next to it as text. Raise `UsageError` if an attestation
+    is missing, if one person signed the order and all attestations, or if the domain has changed
+    since the order.
     """
     path = certificate.absolute()
     request = {"order": order.sha256, "certificate": str(path)}
@@ -171,7 +172,7 @@ def _remaining_key_records(session: OwnerSession, domain: str) -> list[dict[str,
         stat.name
         for stat in keys.list(_keys_of_domain(domain))
         if stat.size_bytes
-        # A larger object is not a key record of ours; it is removed, but not listed.
+        # A larger object is not a key record; it is removed, but not listed.
         <= MAX_KEY_RECORD_BYTES
     ]
     return [
@@ -196,7 +197,7 @@ def _custodians_of_domain(
                     read_bounded(keys, stat.name, MAX_KEY_RECORD_BYTES), root, grant, stat.name
                 )
             except BackupError:
-                continue  # not a valid record: it is removed with the others
+                continue  # not a valid record: the erasure removes it too
             by_key |= {item.recipient: item for item in record_custodians(record)}
     if not by_key:
         raise NotFound(
@@ -207,7 +208,10 @@ def _custodians_of_domain(
 
 
 def _match_attestations(order: Order, attestations: Sequence[Attestation]) -> list[Attestation]:
-    """Return one attestation per custodian; name a missing one."""
+    """Return one attestation per custodian.
+
+    Raise `UsageError` if one is missing, or if one person signed the order and all attestations.
+    """
     matched: list[Attestation] = []
     for item in order.challenges:
         answer = next(

@@ -89,8 +89,8 @@ def order_to_bytes(order: Order, owner: Ed25519PrivateKey) -> bytes:
 def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
     """Read an order and check its signature.
 
-    Without `owner`, the signature is checked with the key that the order names: compare that key by
-    eye. Raise `WrongKey` if another owner signed it.
+    Without `owner`, the signature is checked with the key that the order names; a person must then
+    compare that key with the owner's. Raise `WrongKey` if another owner signed the order.
     """
     try:
         value = signed_value(data, ORDER, where)

@@ -1,13 +1,14 @@
 """Owner operations on custodians: add one, retire one.
 
-- Both need the identity of a current custodian: only such an identity decrypts the keys, which are
-  then encrypted again.
-- Adding: every generation's key is encrypted again to all custodians, under a new number.
-- Retiring: every domain gets a new generation, whose key the retired custodian never had. The older
-  keys are encrypted again without that custodian, and the records that the custodian could open are
-  removed.
-- A key cannot be withdrawn. A custodian that opened an older generation may have kept the
-  generation's key, and can decrypt its backups wherever the packs are accessible.
+- Both operations need the identity of a current custodian: only such an identity decrypts the keys,
+  which are then encrypted again.
+- To add a custodian, the key of every generation is encrypted again to all custodians, in a key
+  record with a new number.
+- To retire a custodian, every domain gets a new generation with a key that this custodian never
+  had. The older keys are encrypted again to the other custodians, and the records that the retired
+  custodian could open are removed.
+- A key cannot be withdrawn. A retired custodian that once opened the key of an older generation may
+  have kept it, and can then decrypt the backups of this generation from any copy of the packs.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ def add_custodian(
 ) -> OperationResult:
     """Add a custodian to every domain, for old and new recovery points.
 
-    A known custodian with another name is renamed.
+    If the public key is known under another name, rename the custodian.
     """
     request = {"custodian": custodian.text}
 
@@ -69,14 +70,16 @@ def add_custodian(
 def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) -> OperationResult:
     """Retire a custodian: future backups cannot be opened with its key.
 
-    `name` is the public key, or the name if it is unique. `identity` is that of a custodian who
-    stays.
+    `name` is the custodian's public key, fingerprint or unique name. `identity` is the identity of
+    a custodian who stays.
     """
     request = {"custodian": name}
 
     def make_plan(trust: RootChain) -> Plan:
         records = _records(session, trust.root)
-        leaving = _find(name, [item for _, record in records for item in record_custodians(record)])
+        leaving = _find_custodian(
+            name, [item for _, record in records for item in record_custodians(record)]
+        )
         opened = _open_all_keys(session, trust.root, identity)
         stays = _stay_rule(leaving)
         _check_identity_stays(identity, stays)
@@ -185,7 +188,7 @@ def _forget_superseded(session: OwnerSession, record: KeyRecord) -> Forget:
     )
 
 
-def _find(name: str, custodians: Sequence[Custodian]) -> Custodian:
+def _find_custodian(name: str, custodians: Sequence[Custodian]) -> Custodian:
     if not name.strip():  # an empty name would match a custodian without a name
         raise UsageError("custodian: none was given. Give a name or a public key.")
     matching = {

@@ -2,8 +2,8 @@
 
 - A domain has a key pair in each generation. The private key exists unencrypted only in the memory
   of the operation that creates it, and of a restore.
-- A new key record gets the next number; earlier records are no longer in force, and stay until they
-  are removed.
+- A new key record gets the next number. Earlier records are then no longer in force; they stay in
+  the key store until an operation removes them.
 - Generation numbers may have gaps: the number of an interrupted operation is skipped.
 """
 

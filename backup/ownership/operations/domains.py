@@ -1,7 +1,7 @@
 """Owner operations on domains: add a domain, add a key generation.
 
-The key record is put first: a root record that names a key which nobody can open would lead to
-backups that nobody can restore.
+The key record is put before the root record. Otherwise a crash could leave a root record that names
+a key without a key record, and nobody could restore backups to this key.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ def add_domain(
 ) -> OperationResult:
     """Add an erasure domain.
 
-    Without `custodians`, the custodians of the other domains can open the new domain. Raise
-    `UsageError` if the other domains have different custodians, because a choice would be a guess.
+    Without `custodians`, the new domain gets the custodians of the other domains. Raise
+    `UsageError` if the other domains have different custodians.
     """
     check_name("domain", name)
     request = {"domain": name, "custodians": ", ".join(custodian.text for custodian in custodians)}

@@ -1,10 +1,10 @@
 """Owner operations on the keeper, the role that frees unneeded packs.
 
-- A keeper's key is created here, into a file that is carried to the keeper's machine; or it was
-  created there, and only its public key is given.
-- One keeper is active at a time: the records of two would not form one chain.
-- A keeper that proves untrustworthy is trusted up to one keep record; later marks and removals do
-  not count. Objects that it removed are gone: only locks prevent a removal.
+- A keeper's key is created here, in a file that a person carries to the keeper's machine. Or it was
+  created on that machine, and only its public key is passed.
+- One keeper is active at a time: the records of two keepers would not form one chain.
+- A retired keeper is trusted up to one keep record; its later records are ignored. Packs that it
+  removed are gone: only locks prevent a removal.
 """
 
 import hashlib

@@ -1,11 +1,11 @@
-"""Owner operations on writers: add a host, start an epoch, remove one.
+"""Owner operations on writers: add or remove a host, start an epoch.
 
 - A new epoch has a new signing key and a new id key. So the new epoch uses no object that the old
   host claimed to have stored, and sends everything again.
-- An old writer is trusted up to and including one sequence number. Its grant stays, so its recovery
-  points up to and including that number can be restored.
-- The host's file is created before the root record: a record with a key that nobody has would stop
-  the backups.
+- The old keys of a writer are trusted up to and including one sequence number. Their grant stays in
+  the root record, so recovery points up to that number can be restored.
+- The host's file is created before the root record. Otherwise a crash could leave a root record
+  with a key that nobody has, and the host could not back up.
 """
 
 from collections.abc import Iterable
@@ -57,8 +57,9 @@ def new_epoch(
 ) -> OperationResult:
     """Start an epoch with new keys; trust the old keys up to a number.
 
-    `trusted_through` 0 means: trust nothing. The report names what is no longer trusted. Raise
-    `NotFound` if there is no such writer or sequence number.
+    `trusted_through` 0 means: trust nothing. The result lists the recovery points that are no
+    longer trusted. Raise `NotFound` if the writer is unknown or has no valid snapshot with this
+    number.
     """
     request = {
         "writer": writer,
@@ -174,7 +175,7 @@ def _last_trusted(
     last: str | None = None
     newest = 0
     after: list[dict[str, str]] = []
-    # Read one at a time: a compromised host may have signed more than fits into memory.
+    # Read one snapshot at a time: a compromised host may have signed more than fits into memory.
     for slot in read_history(session.vault, trust, writer):
         if (snapshot := slot.snapshot) is None:
             continue
