@@ -86,7 +86,8 @@ class Repository:
         copies of the key store that may have records lost from `keys`.
 
         Raise `NotFound` if there is no repository, or `WrongKey` if the identity opens none of its
-        domains or belongs to another repository. Raise `Damaged` if that owner did not sign it.
+        domains or belongs to another repository. Raise `Damaged` if another owner signed the
+        repository.
         """
         try:
             trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
@@ -117,10 +118,11 @@ class Repository:
     ) -> list[RecoveryPoint]:
         """Return the valid, unexpired recovery points, newest last.
 
-        With `with_expired`, expired ones are included; the packs that they need may be gone. Points
+        With `with_expired`, expired points are included; packs that they need may be gone. Points
         of one writer are in the order of their sequence numbers, even if its clock was wrong.
-        Points of several writers are in the order of time; a point never counts as later than the
-        next ones of its writer. Damaged or forged snapshots are omitted; see `damaged`.
+        Points of several writers are in the order of time. For this order, the time of a point is
+        never later than that of the following points of its writer. Damaged or forged snapshots are
+        omitted; see `damaged`.
         """
         return self._points.read(set_name, with_expired=with_expired)
 
@@ -132,10 +134,10 @@ class Repository:
         A name is "<writer>/<sequence>". An expired point is found by its number; content that still
         exists can be restored.
 
-        Raise `NotFound` with the existing sets or points. Raise `Damaged` if the point of that
-        number is damaged, or if "latest" belongs to a history that forks. Raise `UsageError` if a
-        number fits several writers, or "latest" several sets, or, without `of_any_host`, several
-        hosts.
+        Raise `NotFound`, which names the existing sets or points. Raise `Damaged` if the point of
+        that number is damaged, or if the history of "latest" forks. Raise `UsageError` if several
+        writers have a point of that number. For "latest", raise it if there are several sets, or,
+        without `of_any_host`, several hosts.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)
 

@@ -10,8 +10,8 @@
   path_search      search for paths in several recovery points
   manifest_diff    difference of two recovery points
   recovery_points  listing of recovery points, and lookup by name
-  history_forks    forks of a writer's history, which make "latest" ambiguous
-  self_healing     blobs of lost packs, read from other recovery points
+  history_forks    forks of a writer's history, because of which "latest" is ambiguous
+  self_healing     blobs of lost packs, read through other recovery points
 
 Writing files belongs in `backup.restorer`.
 """

@@ -1,10 +1,10 @@
 """Reader of blobs: verified content of references, segment by segment.
 
 - Every blob is compared with its keyed hash before it is returned.
-- Adjacent frames are read and decrypted as one range. The newest frames stay in memory (8 MiB) for
-  their other blobs.
-- With `heal`, the reader searches a blob elsewhere if its pack is missing or damaged. A reader that
-  checks packs must not use `heal`.
+- Adjacent frames are read and decrypted as one range. The frames that were decoded last stay in
+  memory (8 MiB), because other blobs in them may be requested next.
+- With `heal`, the reader searches a blob in other packs if its pack is missing or damaged. A reader
+  that checks packs must not use `heal`.
 """
 
 import threading
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def frame_key(ref: BlobRef) -> FrameKey:
-    """Return what identifies the frame of a reference, with its stored size."""
+    """Return the key of a reference's frame: its location and stored size."""
     return ref.pack, ref.offset, ref.stored, ref.next
 
 
@@ -65,8 +65,8 @@ class BlobReader:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
         self._is_far = vault.calls_at_once > 1
-        # Across a network, calls take long: a pack's header is read in one call with segments close
-        # to it, and at the same time as segments farther away.
+        # Across a network, calls take long. So the header of a pack is read together with segments
+        # that are close to it, or at the same time as segments that are farther away.
         self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
@@ -83,7 +83,7 @@ class BlobReader:
         self.reached: set[bytes] = set()  # every pack that was opened
 
     def blob(self, ref: BlobRef) -> bytes:
-        """Return a blob's content; `Damaged` if missing, cut, or other content."""
+        """Return a blob's content; raise `Damaged` if it cannot be verified."""
         try:
             return bytes(self.verified_blob(ref, self.frame(ref)))
         except StoreUnavailable:
@@ -97,7 +97,7 @@ class BlobReader:
         content = raw[inner : inner + length]
         if len(content) != length or blake3(content, key=self._id_key).digest() != blob_id:
             raise Damaged(
-                f"{self._name(ref.pack)} holds other content than its reference says;"
+                f"{self._name(ref.pack)} contains other content than its reference says;"
                 " verify the vault with a key"
             )
         return content
@@ -108,7 +108,7 @@ class BlobReader:
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 
     def blob_from_elsewhere(self, ref: BlobRef, error: BackupError) -> bytes:
-        """Return a blob from another place; raise `error` if there is none."""
+        """Return a blob from another pack; raise `error` if no pack has it."""
         content = None if self._heal is None else self._heal(ref)
         if content is None or not self.is_content(ref, content):
             raise error
@@ -144,8 +144,7 @@ class BlobReader:
     def read_frames(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
         """Read adjacent frames of one pack; return them as stored.
 
-        An error is returned in place of its frame and does not affect the others.  Only
-        `StoreUnavailable` is raised.
+        If a frame cannot be read, return an error in its place. Raise only `StoreUnavailable`.
         """
         try:
             return [*self._packed_in(refs)]
@@ -276,7 +275,7 @@ class BlobReader:
 def _held_bytes(view: memoryview) -> int:
     """Return the bytes that a view keeps in memory: its whole buffer.
 
-    A few views of some hundred KB can keep 64 MiB.
+    A few views of some hundred KB each can keep 64 MiB in memory.
     """
     return memoryview(view.obj).nbytes
 

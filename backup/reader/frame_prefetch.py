@@ -2,10 +2,11 @@
 
 - The caller's thread decodes a frame when it requests it, so that the content is still in the
   processor's cache when it is hashed and written.
-- Results are in the caller's order, and each blob is compared with its id.
-- Frames of the next steps are read pack by pack, in long ranges: a file that changed before
-  every run is in the packs of many runs.
-- The frames in memory are bounded by an estimate of their raw size, which is known only after a
+- The caller passes steps, each with the reference of a blob or None. The results are in the order
+  of the steps, and each blob is compared with its id.
+- Frames of the next steps are read pack by pack, in long ranges. In the order of the steps, reads
+  would change between packs: a file that changed before every run has blobs in packs of many runs.
+- An estimate of the raw size limits the frames in memory; the exact size is known only after a
   frame was read.
 - Damage is returned as an error in place of the content; `StoreUnavailable` is raised.
 """
@@ -64,9 +65,9 @@ class _Round:
     """Consecutive steps with frames that are read at the same time."""
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
-    wanted: list[_Frame] = field(default_factory=list)  # not read by an earlier round
-    raw_bytes: int = 0  # estimate, of its frames
-    stored_bytes: int = 0  # of its wanted frames
+    wanted: list[_Frame] = field(default_factory=list)  # frames that no earlier round has read
+    raw_bytes: int = 0  # estimated raw size of its frames
+    stored_bytes: int = 0  # stored size of the wanted frames
 
 
 class _FrameReads:
@@ -159,9 +160,9 @@ def reading_threads(count: int = _THREADS) -> ThreadPoolExecutor:
 def prefetch_frames(
     reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
-    """Yield each step with its blob, or None without one; read ahead.
+    """Yield each step with its blob, read ahead; None for a step without one.
 
-    A blob may be a view of a buffer, which is reused when the view no longer exists.
+    A blob may be a view of a buffer. The buffer is reused when the view no longer exists.
     """
     waiting: deque[_Round] = deque()
     ahead = _FrameReads(reader, pool)

@@ -1,9 +1,9 @@
-"""Forks of a writer's history, where "latest" is ambiguous.
+"""Forks of a writer's history, because of which "latest" is ambiguous.
 
-- With each snapshot, a writer signs the hash of the previous one that it found. So if a snapshot
-  does not follow the snapshot before it, one of these two snapshots is from somebody else who had
-  the key, or from a history that was replaced.
-- A fork is ignored once the recovery point that was not followed has expired.
+- Each snapshot contains the signed hash of the previous snapshot that the writer found. If a
+  snapshot has another hash than that of the snapshot before it, the history forks. Then one of the
+  two is from somebody else who has the key, or from a history that was replaced.
+- A fork is ignored once the earlier of the two recovery points has expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,13 @@ from backup.errors import Damaged
 from backup.records import RecoveryPoint
 from backup.trust.snapshot_slots import Slot
 
-# From the writer and sequence of a point that was not followed to the sequence of the next point.
+# Key: writer and sequence number of a point that the next point does not follow. Value: sequence
+# number of the next point.
 Forks = Mapping[tuple[str, int], int]
 
 
 def leaves_out(slot: Slot, before: Slot) -> bool:
-    """Return whether a snapshot does not follow the valid one before it."""
+    """Return whether a snapshot does not follow the valid snapshot before it."""
     if slot.snapshot is None or slot.snapshot.previous is None:
         return True
     link = slot.snapshot.previous
@@ -29,7 +30,7 @@ def require_unforked_history(
 ) -> None:
     """Raise `Damaged` if the writer's history forks; name a point per branch.
 
-    `points` are those among which `latest` was chosen.
+    `points` are the recovery points among which `latest` is the newest.
     """
     for (writer, left_out), by in forks.items():
         if writer != latest.writer:

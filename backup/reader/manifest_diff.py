@@ -1,7 +1,7 @@
 """Difference of two recovery points: added, removed and changed paths.
 
-- The pages of both points are walked side by side. A page with the same id in both points is
-  skipped with everything below it. So only a few pages are read for one changed file in a million.
+- The pages of both points are walked in parallel. A page with the same id in both points is skipped
+  with everything below it. So if one file in a million has changed, only a few pages are read.
 - Content is compared by the ids of its blobs and is never read.
 - Ids are keyed: only points with the same id key can be compared.
 """
@@ -42,9 +42,9 @@ class _Cursor:
 def differences(
     reader: BlobReader, before: Body, after: Body
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Yield pairs of old and new entries of the pages that differ, in order.
+    """Yield pairs of old and new entries from pages that differ, in order.
 
-    Entries of a pair may be equal, if something else in their page changed.
+    The entries of a pair may be equal, if only other entries of their page changed.
     """
     old, new = _Cursor(reader, before), _Cursor(reader, after)
     while True:

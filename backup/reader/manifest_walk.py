@@ -67,9 +67,9 @@ def entries_of(
     *,
     content: bytes | None = None,
 ) -> list[Entry]:
-    """Return the entries of a leaf; with `takes`, those that it selects.
+    """Return the entries of a leaf, or only those that `takes` selects.
 
-    With `content`, which a reader returned before, nothing is read.
+    `content` is the content of the leaf, if a reader has returned it before; it is not read again.
     """
     data = reader.blob(page.ref) if content is None else content
     return leaf_from_bytes(data, page.where, page.listed, takes)
@@ -81,7 +81,7 @@ def leaves(
     selection: Selection,
     on_lost: Callable[[Page, BackupError], None] | None = None,
 ) -> Iterator[Page]:
-    """Yield the leaves below a page that may have a selected path, in order.
+    """Yield, in order, the leaves below a page that may have selected paths.
 
     `on_lost` is called with each node that cannot be read. Without it, and for the top page, the
     error is raised.
@@ -105,16 +105,16 @@ def leaves(
 
 
 def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Yield the entries of pages that may have a selected path, in order."""
+    """Yield, in order, all entries of pages that may have selected paths."""
     for leaf in leaves(reader, top_page(body), selection):
         yield from entries_of(reader, leaf)
 
 
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Yield the references of a file in order; read each list when reached.
+    """Yield the references of a file in order; read list pages when needed.
 
     Raise `Damaged` for an empty blob, and if the blobs are larger than the file: a forged page can
-    name one list any number of times.
+    name one list page any number of times.
     """
     left = entry.size
     for ref in _all_refs(reader, entry):
@@ -153,9 +153,9 @@ def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
 
 
 def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
-    """Yield the entries directly in a folder, b"" for the top; or one file.
+    """Yield the entries directly in a folder; yield a path that is no folder.
 
-    Pages with only deeper paths are not read.
+    `folder` is b"" for the list of sources. Pages with only deeper paths are not read.
     """
     begin = path_key(folder) + b"\0" if folder else b""
     itself = find_entry(reader, body, folder) if folder else None
@@ -209,9 +209,9 @@ def _folder_of(entry: Entry, length: int) -> Entry:
 
 
 def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
-    """Yield a file's content in order, holes as zeros, while the next is read.
+    """Yield a file's content in order, holes as zeros; read ahead.
 
-    `Damaged` may be raised after some content.
+    `Damaged` may be raised after a part of the content was yielded.
     """
     holes = deque(entry.holes)
     position = 0

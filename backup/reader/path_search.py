@@ -1,4 +1,4 @@
-"""Search for paths in several recovery points, with their versions.
+"""Search for paths and their versions in several recovery points.
 
 - A pattern without a slash is searched in every folder. A matching folder is returned without its
   content.

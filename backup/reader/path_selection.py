@@ -2,14 +2,16 @@
 
 - A pattern is matched against the whole path `<source>/<path>`. `*`, `?` and `[…]` are as in a
   shell, but `*` also matches slashes; `**/` matches any number of folders, or none. A selected
-  folder includes everything below it. Without a pattern everything is selected. With several
-  patterns, each path is selected that any of the patterns matches.
-- A pattern can be a path as `ls` prints it, which selects this path: `%FF` also means the byte, and
-  a bracket also means itself.
-- Manifest pages that cannot have a selected path, or a folder above one, are not read.
+  folder includes everything below it. Without a pattern, everything is selected. With several
+  patterns, a path is selected if any pattern matches it.
+- A path as `ls` prints it is also a pattern, which selects this path. For this purpose, `%FF` also
+  means the byte, and a bracket also means itself.
+- A manifest page is not read if it can contain neither a selected path nor a folder above a
+  selected path.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
   seed selects the same paths of a point again.
-- Each path is matched alone, so callers may ask in any order and in several processes.
+- The result for a path does not depend on other paths. So callers may ask in any order and in
+  several processes.
 """
 
 import fnmatch
@@ -33,7 +35,7 @@ _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PathSample:
-    """A random sample of paths, which its seed repeats."""
+    """A random sample of paths; the same seed selects the same paths."""
 
     percent: float  # above 0, at most 100
     seed: int
@@ -142,11 +144,11 @@ def _expression(pattern: str) -> str:
         else:
             texts[-1] += "." if glyph == "?" else re.escape(glyph)
     parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
-    # Match each text only at its first position, which leaves the longest rest, and do not go back:
-    # a forged path of a megabyte would otherwise be searched a million times. The exception is a
-    # text that `**/` follows in the middle of a name.
-    for number, following in enumerate(gaps[1:]):
-        if following != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
+    # Match each text only at its first position, because this leaves the longest rest, and do not
+    # try other positions: a forged path of a megabyte would otherwise be searched a million times.
+    # Other positions are tried only for a text before `**/` that does not end with a slash.
+    for number, next_gap in enumerate(gaps[1:]):
+        if next_gap != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
             parts[number] = f"(?>{parts[number]})"
     return "".join(parts)
 
@@ -156,6 +158,6 @@ def _inside(translated: str) -> str:
 
 
 def _literal_folder(pattern: str) -> str:
-    """Return the path, or the folders, at the start of every match."""
+    """Return the folder, or the path, with which every match starts."""
     found = _WILD.search(pattern)
     return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

@@ -1,11 +1,12 @@
 """Recovery points of a repository: listing, and lookup by name.
 
 - Listing needs no key. `Repository.points` and `Repository.resolve` describe order and names.
-- "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
-  "latest" is refused if the writer's history forks. With several sets, the set must be named. With
-  several hosts, the host must be named; if the program runs on one of these hosts, "latest" without
-  a host name means this host's points. Copies of the installation are meant only if their set is
-  named or is the only one.
+- "latest" is the newest recovery point of a run that ended. If there is none, it is the newest
+  interim recovery point. "latest" is refused if the writer's history forks.
+- If the vault has several sets, the set must be named. The set with copies of the installation does
+  not count here, unless it is the only one.
+- If several hosts have recovery points, the host must be named. If the program runs on one of these
+  hosts, "latest" without a host name means this host's recovery points.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class RecoveryPoints:
         self._trust = trust
         self._own_writer = own_writer
         self._open_details = open_details
-        self.damaged: dict[tuple[str, int], str] = {}  # by writer and sequence, of the last list
+        self.damaged: dict[tuple[str, int], str] = {}  # found by the last `read`
         self._forks: dict[tuple[str, int], int] = {}
         self._junk: dict[Stat, Slot] = {}  # slots without a snapshot are read once
 

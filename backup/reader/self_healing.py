@@ -3,10 +3,10 @@
 - A writer sends the content of a lost pack again. So a later recovery point may name the same blob,
   by its keyed hash, in another pack. Points of the same writer, domain and id key are searched,
   newest first.
-- A manifest page that the damaged point also has contains no new references, so the page is not
-  read again.
-- Found content is compared with its id like all content. If the found content cannot be read
-  either, older points are searched as well.
+- If the damaged recovery point and the searched one share a manifest page, the page is not read
+  again: its references are known.
+- Found content is compared with its id like all content. If it cannot be read either, older points
+  are searched too.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ _MOST_PLACES = 4
 
 
 class BlobHealer:
-    """Finds blobs of one recovery point in others; for one thread at a time."""
+    """Finder of blobs in other recovery points; for one thread at a time."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class BlobHealer:
         self._reader = reader
         self._others = others
         self._other_points: list[tuple[str, Body]] | None = None
-        self._bad: set[bytes] = set()
+        self._bad: set[bytes] = set()  # packs from which blobs were requested in vain
         self._doubted: set[bytes] = set()  # packs of locations that could not be read
         self._places: dict[
             bytes, dict[BlobRef, str]
@@ -67,7 +67,7 @@ class BlobHealer:
                 return content
             if len(self._doubted) == doubted:
                 return None
-            self._search(ref)  # in older points, too: at most once for each unreadable pack
+            self._search(ref)  # older points too; at most once for each unreadable pack
 
     def take_healed(self) -> list[str]:
         """Return a sentence for each pack that was healed since the last call."""

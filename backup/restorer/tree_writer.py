@@ -63,8 +63,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of files that are written early. Their attributes are set by the stretch that
-        # lists the folder.
+        # Folders of early files; the stretch that lists a folder sets its attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []

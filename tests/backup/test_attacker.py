@@ -430,7 +430,7 @@ def test_poisoned_upload_cache_damages_only_later_points(folder: Captured, tmp_p
     assert folder.named() == {}, "every byte is what the host signed"
     ((name, problem),) = folder.named(keyed=True).items()
     assert name.startswith(pack_prefix(WRITER))
-    assert problem.startswith("holds other content than its reference says")
+    assert problem.startswith("contains other content than its reference says")
     assert f"at least this is lost: files/calls/one.wav of {poisoned.point}" in problem
     assert folder.site.restore(poisoned.point, tmp_path / "poisoned").problems
     assert not (tmp_path / "poisoned/files/calls/one.wav").exists(), "nothing wrong is brought back"

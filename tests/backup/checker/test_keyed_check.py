@@ -169,10 +169,10 @@ def test_references_with_another_meaning_are_found(
     result = site.back_up(source)
     assert keyless(site) == []
     assert any(
-        "holds other content than its reference says" in one
+        "contains other content than its reference says" in one
         for one in keyed(site, read=False).values()
     )
-    with pytest.raises(Damaged, match="holds other content"):
+    with pytest.raises(Damaged, match="contains other content"):
         site.restore(result.point, tmp_path / "forged")
     assert site.restore("1", tmp_path / "out").problems == ()
 
@@ -202,7 +202,7 @@ def test_content_with_another_meaning_is_found(
     result = site.back_up(source)
     assert (result.files_unchanged, keyless(site)) == (1, [])
     assert any(
-        "holds other content than its reference says" in one
+        "contains other content than its reference says" in one
         for one in keyed(site, read=False).values()
     )
     (problem,) = site.restore(result.point, tmp_path / "forged").problems
@@ -282,7 +282,7 @@ def test_reference_before_the_start_of_content_is_found(
     (source / "one.sql").rename(source / "two.sql")
     result = site.back_up(source)
     (problem,) = keyed(site, read=True).values()
-    assert "holds other content than its reference says" in problem
+    assert "contains other content than its reference says" in problem
     restored = site.restore(result.point, tmp_path / "out")
     assert [problem.path for problem in restored.problems] == ["files/two.sql"]
 
