@@ -6,8 +6,8 @@
 
   verification    the order of all checks; the public function `verify`
   pack_check      which packs are complete, and what each damaged pack costs
-  lock_check      whether objects are locked as long as needed
-  content_check   pages and blobs that recovery points reach, decrypted and compared
+  lock_check      whether the store locks objects for as long as needed
+  content_check   decrypts and compares the pages and blobs of recovery points
   sampling        number of random pieces needed to find a share of damage
 
 Repairing damage belongs in `archiver` (sending again) and `replication` (copying back).

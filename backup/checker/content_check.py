@@ -1,11 +1,11 @@
-"""Content check: decrypts and hashes everything recovery points reach.
+"""Content check: decrypts and hashes pages and blobs of recovery points.
 
-- Every page of every recovery point is read, so a dangling reference is found wherever it is. A
-  page that several recovery points share is read once. The list of blobs of a large file is also
-  read once, however many times a file names it.
+- Every page of every recovery point is read, so every dangling reference is found. A page that
+  several recovery points share is read once. A list page, which has the references of a large file,
+  is also read once, even if several files name it.
 - Content is read in one of two ways: completely (each blob once), or as a sample of random pieces.
-  A sample draws uniformly from the bytes of all recovery points, so that a byte that three points
-  share is three times as likely.
+  A sample draws uniformly from the bytes of all recovery points. So a byte that three recovery
+  points share is three times as likely.
 - A reference into a pack that the snapshot does not name is an error too: a keeper would free that
   pack.
 - A pack with a problem is reported by `pack_check` and not read again.
@@ -35,17 +35,17 @@ from backup.repository import Repository
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Page:
-    """Summary of a page and everything below it, or of a list."""
+    """Summary of a page and everything below it, or of a list page."""
 
     files: int = 0
     size: int = 0  # bytes of reachable content
     packs: frozenset[bytes] = frozenset()
-    is_whole: bool = True  # whether every page below could be read
+    is_whole: bool = True  # whether this page and every page below it could be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tree:
-    """The tree of a recovery point with checked pages."""
+    """The manifest of a recovery point, and the reader for it."""
 
     point: RecoveryPoint
     reader: BlobReader
@@ -104,7 +104,7 @@ class ContentCheck:
     def _check_points(self) -> Iterator[tuple[RecoveryPoint, _Page]]:
         """Check the pages of each recovery point, with one reader at a time.
 
-        Each reader keeps what it read, so only one exists.
+        A reader keeps content in memory, so only one exists at a time.
         """
         for point in self._repository.points():
             packs = self._packs.get(point.writer)
@@ -156,8 +156,8 @@ class ContentCheck:
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
         """Check a page and the tree below it, once per point and reference."""
-        # Two parents can list one page, one of them wrongly; a restore through the wrong one
-        # refuses the page. So the check is done for each listing and for each reference.
+        # Two parents can list one page with different descriptions. A restore through the parent
+        # with the wrong description refuses the page. So each description is checked.
         listed = None if child is None else (child.first, child.last, child.entries)
         key = (tree.opened_by, ref, depth, listed)
         known = self._pages.get(key)
@@ -215,7 +215,7 @@ class ContentCheck:
         return _Page(files=1, size=size, packs=frozenset(packs))
 
     def _check_lists(self, tree: _Tree, entry: Entry) -> dict[BlobRef, _Page] | None:
-        """Check the lists of a file; None if one of them cannot be read."""
+        """Check the list pages of a file; None if one of them cannot be read."""
         summaries: dict[BlobRef, _Page] = {}
         for ref in dict.fromkeys(entry.lists):
             key = (tree.opened_by, ref)

@@ -1,16 +1,16 @@
 """Lock check: whether the store locks objects as long as retention needs.
 
-- Needed objects are those whose lock the keeper extends: packs of recovery points that have not
-  expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's mode, must
-  have been set for the bucket's default time, and must have a quarter of that time left. The keeper
-  extends a lock when half of the default time is left, and may be late by a quarter of the default
-  time.
+- Needed objects are the objects with a lock that the keeper extends: packs of recovery points that
+  have not expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's
+  mode, must have been set for the bucket's default time, and must have a quarter of that time left.
+  The keeper extends a lock when half of the default time is left, and may be late by a quarter of
+  the default time.
 - A pack that no snapshot names yet has the default lock. Packs that only expired recovery points
   need may lose their lock, and are not queried.
-- Objects that are new since the last check are checked, and each day a thirtieth of the rest: the
-  day of an object is a hash of its name. A check covers all days since the last completed one, so
-  neither a missed day nor an interrupted run leaves a gap. After a check that found a problem, or
-  got no answer for an object, the next check covers all objects.
+- A check covers the objects that are new since the last check, and a thirtieth of the others for
+  each day since then. A hash of an object's name selects its day. So neither a missed day nor an
+  interrupted check leaves a gap. If a check finds a problem, or gets no answer for an object, the
+  next check covers all objects.
 - A wrong lock is a warning: the object is intact. A lock that the store does not report is unknown,
   neither right nor wrong.
 - Times come from the store and are compared with this machine's clock. S3 refuses requests from a
@@ -31,7 +31,7 @@ from backup.stores.parallel_reads import run_concurrently
 
 DAYS_FOR_ALL = 30
 _BATCH = 256
-# The clocks of the store and of a writer that locks each object (`lock_days`) differ by minutes.
+# With `lock_days`, a writer computes the end of each lock; its clock may differ from the store's.
 _CLOCKS_DIFFER = timedelta(hours=1)
 _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
@@ -183,9 +183,10 @@ def lock_problem(
 
 
 def due_days(since: datetime | None, now: datetime) -> frozenset[int]:
-    """Return the due days: those after the last check, and today.
+    """Return the due days: the days after the last check, up to today.
 
-    All days are due without a last check, after thirty days, and if the clock went back.
+    All days are due if there was no check, if the last one is thirty days old, or if the clock went
+    back.
     """
     today = now.astimezone(UTC).toordinal()
     first = today - DAYS_FOR_ALL + 1

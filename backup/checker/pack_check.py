@@ -1,8 +1,8 @@
-"""Pack check: lost and damaged packs, and when damage is a warning only.
+"""Pack check: lost and damaged packs, and recovery points that need them.
 
-- A pack that is missing, truncated or damaged becomes one finding, however often the problem was
+- A pack that is missing, truncated or damaged becomes one finding, however often the problem is
   noticed. The finding names the recovery points that need the pack.
-- A pack that no snapshot names is read as well: its snapshot may be lost, or not written yet.
+- A pack that no snapshot names is read too: its snapshot may be lost, or not written yet.
 - Packs that the keeper's records freed may be missing. A pack that an unexpired recovery point
   needs must exist, whatever a record says.
 - A distrusted pack was found damaged before, and its content is sent again. Such a pack is only a
@@ -32,12 +32,12 @@ _MAX_UNNAMED = 10_000  # damaged packs without a snapshot: anybody may put junk 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Lost:
-    """Reason why a pack cannot be relied on."""
+    """Reason why a pack is lost or damaged."""
 
     problem: str
     depth: Depth
     what_to_do: str
-    cost: str = ""  # a path that is lost with it, if known
+    cost: str = ""  # a path that cannot be restored without the pack, if known
 
 
 class PackCheck:
@@ -64,7 +64,7 @@ class PackCheck:
         ]
         self._lost: dict[str, _Lost] = {}
         self._lost_snapshots = history.lost()
-        self.damaged: list[str] = []  # names of reported packs, which no recovery point may use
+        self.damaged: list[str] = []  # names of reported packs that new points must not use
 
     def needed(self) -> frozenset[str]:
         """Return every pack that an unexpired recovery point needs."""
@@ -174,12 +174,12 @@ class PackCheck:
     def mark_lost(
         self, sha256: str, problem: str, depth: Depth, what_to_do: str = FROM_A_COPY, cost: str = ""
     ) -> None:
-        """Mark a pack as unreliable; the first reason counts."""
+        """Mark a pack as lost or damaged; keep the first reason."""
         lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)
         self._lost.setdefault(sha256, lost)
 
     def is_lost(self, sha256: str) -> bool:
-        """Return whether a pack is marked as lost, so nobody reads it again."""
+        """Return whether a pack is marked as lost or damaged."""
         return sha256 in self._lost
 
     def report(self) -> None:
@@ -195,7 +195,10 @@ class PackCheck:
             self._report(sha256, lost, needed_by[sha256], newest)
 
     def _newest_points(self) -> frozenset[int]:
-        """Return the newest ended point of each set, and later interim ones."""
+        """Return, for each set, the newest point of an ended run and later ones.
+
+        Later points are interim recovery points.
+        """
         newest: dict[str, set[int]] = {}
         for sequence in self.unexpired:
             snapshot = self.history.snapshots[sequence]

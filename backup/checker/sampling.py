@@ -1,8 +1,8 @@
 """Random sampling: number of pieces for a confidence, and drawing.
 
-- Each draw picks one byte of the content, every byte being equally likely, and the piece around it
-  is checked. If a share p of the content is damaged, n draws all miss it with probability (1 −
-  p)^n, however large the content is and wherever the damage is.
+- Each draw selects one byte of the content, and every byte is equally likely. The piece around it
+  is checked. If a share p of the content is damaged, the probability that n draws all miss the
+  damage is (1 − p)^n. It depends neither on the size of the content nor on the place of the damage.
 - A byte may be drawn twice; the formula assumes independent draws.
 """
 

@@ -7,19 +7,19 @@
 - Without a key: signatures, gaps in the sequence, the hash of each previous snapshot, the witness,
   and presence and size of every named pack. `read` reads every byte: a pack's name is its hash, so
   each flipped bit is found.
-- With a key (an identity): also every authentication tag of every pack read, and every blob that a
-  recovery point reaches. A sample checks every page and random pieces of the content instead, and
-  reports its confidence.
-- The lock of each object, if the store locks: all of them on the first check and with `read`;
-  otherwise new objects and a thirtieth of the rest per day. See `lock_check`.
-- Packs that the keeper's records freed may be missing; packs that an unexpired recovery point needs
-  may not.
-- Only the check with a key finds what a compromised writer stored wrongly: garbage with a valid
-  signature, dangling references.
-- Without a witness, a removed newest snapshot looks like one that was never made: keep `heads`
-  elsewhere.
-- A finding names the object and the action. Nothing is changed, and only a store that does not
-  answer ends the check early.
+- With a key (an identity): also every page and blob that a recovery point reaches, and with `read`
+  every authentication tag. A sample checks every page and random pieces of the content, and reports
+  its confidence.
+- Locks, if the store locks objects: all locks on the first check and with `read`; otherwise the
+  locks of new objects and a thirtieth of the others per day. See `lock_check`.
+- A pack that the keeper's records freed may be missing, unless an unexpired recovery point needs
+  it.
+- Only the check with a key finds junk that a compromised writer signed, such as dangling
+  references.
+- Without a witness, a vault without its newest snapshot looks like a vault in which this snapshot
+  was never made. So store the `heads` of a report in another place.
+- A finding names the object and the action. The check changes nothing. Only a store that does not
+  answer ends it early.
 """
 
 import hashlib
@@ -184,7 +184,7 @@ class _Check:
         )
 
     def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
-        """Report a keep slot with junk, or with a record of a retired keeper."""
+        """Report an object among the keep records that is not in the chain."""
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the later records were written without it"

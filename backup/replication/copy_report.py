@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(kw_only=True, slots=True)
 class Count:
-    """Objects of a kind that were copied, and that the copy had already."""
+    """Numbers of objects of a kind: copied, and already in the copy."""
 
     copied: int = 0
     bytes: int = 0
@@ -35,7 +35,7 @@ class ReplicationReport:
 
 
 class Tally:
-    """Counts objects and reports progress."""
+    """Counter of objects, which reports progress."""
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self.counts: dict[Kind, Count] = {kind: Count() for kind in KINDS}

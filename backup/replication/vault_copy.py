@@ -1,17 +1,17 @@
 """Vault copy: replication to a second site, create-only and without a key.
 
-- Existing objects of the copy stay unchanged, and only missing ones are read from the vault. After
-  an interruption, the next run continues.
-- Nothing is trusted: a pack is copied if its bytes match its name, a record if the owner, a trusted
-  keeper or a trusted writer signed it. Other objects are named, and not copied.
+- Existing objects of the copy stay unchanged, and only missing objects are read from the vault.
+  After an interruption, the next run continues.
+- A pack is copied if its bytes match its name, a record if the owner, a trusted keeper or a trusted
+  writer signed it. Other objects are named, and not copied.
 - The copy is a valid repository at every moment. Root records come first, because everything refers
-  to them. A snapshot comes after the packs that it needs and the keep record that it saw. A keep
+  to them. A snapshot comes after the packs that it needs and the keep record that it names. A keep
   record comes as late as this order allows, so that no recovery point of the copy expires before
-  newer recovery points exist there. It comes before every snapshot whose packs it lists as dropped.
+  newer recovery points exist there. But a keep record that drops packs comes before every snapshot
+  that needs these packs.
 - Objects of the copy are not read again; a wrong size is reported.
 - Packs that the keeper dropped and junk are not copied, and nothing is ever removed.
-- Key records are copied only if a store for them is given: somebody with packs and keys of both
-  sites still needs a custodian.
+- Key records are copied only to a store that the caller passes. Only a custodian can open them.
 """
 
 import hashlib
@@ -56,8 +56,8 @@ from backup.trust.snapshot_slots import parse_snapshot, read_history
 _THREADS = 4
 _AHEAD = 8
 _READ_ATTEMPTS = 3  # attempts to read all records under one root record
-_AGAIN = "copy again after it is repaired: missing objects are then copied"
-_FILL_IN = "verify the copy there, remove its damaged objects, and copy again"
+_REPEAT = "copy again after it is repaired: missing objects are then copied"
+_VERIFY_COPY = "verify the copy there, remove its damaged objects, and copy again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ class _Pending:
     sha256: str = ""
     future: Future[int] | None = None
     sequence: int = 0
-    through: int = -1  # the keep records that must exist before it
+    through: int = -1  # keep records up to this number are put before the snapshot
 
 
 def replicate_vault(
@@ -133,7 +133,7 @@ class _VaultCopy:
     def _read_records(
         self, owner: bytes | None
     ) -> tuple[RootChain, dict[str, SnapshotHistory], RetentionLog]:
-        """Read all records under one root record, though another may be signed."""
+        """Read all records; read again if a root record was signed meanwhile."""
         trust = load_root_chain(self._vault, owner=owner)
         for _ in range(_READ_ATTEMPTS):
             histories = {
@@ -142,7 +142,7 @@ class _VaultCopy:
                 )
                 for writer in trust.root.writer_ids
             }
-            # After the snapshots, so that every record which a snapshot saw is included.
+            # Read the keep records last: then they include every record that a snapshot names.
             log = load_retention_log(self._vault, trust)
             reread = load_root_chain(self._vault, owner=owner)
             if reread.links == trust.links:
@@ -172,7 +172,7 @@ class _VaultCopy:
         existing = self._existing[name]
         if existing != size:
             problem = f"has {existing} bytes in the copy, but {size} in the vault"
-            self._findings.error(name, problem, _FILL_IN, kind="copy")
+            self._findings.error(name, problem, _VERIFY_COPY, kind="copy")
 
     # Records
 
@@ -205,7 +205,7 @@ class _VaultCopy:
                 self._put_or_compare("documents", stat.name, data, self._existing)
 
     def _keep_records_to_copy(self) -> list[int]:
-        """Return the records that count, and those that a snapshot saw."""
+        """Return the records of the chain, and those that a snapshot names."""
         counted = {link.number for link in self._log.links}
         seen = {
             (snapshot.keep_record.number, snapshot.keep_record.sha256)
@@ -237,7 +237,7 @@ class _VaultCopy:
             self._put_or_compare(kind, name, data, self._existing)
         else:
             problem = "changed since it was read; it was not copied"
-            self._findings.error(name, problem, _AGAIN)
+            self._findings.error(name, problem, _REPEAT)
 
     # Recovery points
 
@@ -281,7 +281,7 @@ class _VaultCopy:
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep_record is not None:
                     through = max(through, snapshot.keep_record.number)
-                # The copy has the packs of its snapshots, so nothing needs to precede those.
+                # The copy has all packs of its snapshots, so only new ones need this order.
                 is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
@@ -346,7 +346,7 @@ class _VaultCopy:
         for (writer, sha256), problem in self._missing.items():
             if (writer, sha256) not in dropped:
                 self._findings.error(
-                    pack_name(writer, sha256), f"{problem}; it was not copied", _AGAIN, kind="pack"
+                    pack_name(writer, sha256), f"{problem}; it was not copied", _REPEAT, kind="pack"
                 )
 
     # Keys

@@ -8,15 +8,14 @@
 
 - `opened(scratch)` prepares the source. Everything it creates is in `scratch` and is removed when
   the block ends, however it ends. `SourceFailed` means that nothing of this source can be read.
-- `consistent_at` is valid for everything that the source returns: every change finished before that
-  moment is included.
+- Every change that was finished before the moment `consistent_at` is in the content of the source.
 - `scan` yields each path once, in path order (component by component, as bytes), its root first as
   b"". A path that cannot be read is yielded as `Unread`, and the scan continues.
 - The content and extended attributes of a `Found` file are read before the next item is requested.
 - Paths that the source omits by its nature or settings are recorded in `left_out` and do not make a
   recovery point partial. The same holds for paths that vanished between being listed and being
   read, which are only counted.
-- A source changes nothing, except data that was kept only for the backup: see `on_committed`.
+- A source changes nothing, except data that exists only for the backup: see `on_committed`.
 
 To add a source, write one module with the `_methods`, and a test that ends in a restore.
 """
@@ -43,8 +42,8 @@ T = TypeVar("T")
 class Content(Protocol):
     """Content of an open file."""
 
-    # Size when opened, reduced if the file turns out to end earlier. A stream of unknown size
-    # has a number larger than any file until its end.
+    # Size of the file when it was opened. If the file ends earlier, the size is reduced then. For a
+    # stream of unknown size, it is larger than any file until the stream has ended.
     size: int
     holes: tuple[tuple[int, int], ...]  # (start, length) pairs that `readinto` omits
 
@@ -52,9 +51,9 @@ class Content(Protocol):
         """Fill the buffer with the next bytes; fewer only at the end, then 0."""
 
     def changed(self) -> str | None:
-        """Return why the content read is inconsistent; None if it is not.
+        """Return why the content that was read may be inconsistent, or None.
 
-        Inconsistent content is neither the old nor the new content of the file.
+        Inconsistent content is a mixture of the old and the new content of the file.
         """
 
 
@@ -75,7 +74,7 @@ class Found:
     target: bytes | None
     device: tuple[int, int] | None
     same_file: tuple[int, int] | None  # (device, inode) of a file with more than one name
-    vector: tuple[int, ...] | None  # unchanged if equal to that of the last run; None: always read
+    vector: tuple[int, ...] | None  # equal if the path is unchanged; None: always read the path
     changed_ns: int  # ctime: the last change of anything about the file
 
 
@@ -102,10 +101,10 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Obstacle:
-    """A problem in the way of a complete backup.
+    """A problem that may prevent a complete backup.
 
-    `prevents` tells whether the backup would be incomplete. Otherwise the obstacle is a risk that
-    an operator may accept.
+    With `prevents`, the backup would be incomplete. Without it, the obstacle is a risk that an
+    operator may accept.
     """
 
     problem: str  # the problem, and what to do
@@ -118,7 +117,7 @@ class Source(ABC):
     kind: str
     # Whether a forked process can read the source: reading needs nothing that the parent has open.
     supports_worker_reader = False
-    # Whether most files of the source are removed once they are stored: an archived log is pruned
+    # Whether most files of the source are removed after they were stored, as archived logs are
     # after each base backup.
     is_self_pruning = False
 
@@ -145,10 +144,10 @@ class Source(ABC):
         return []
 
     def on_committed(self) -> None:  # most sources have nothing to release
-        """Release data that is part of a committed recovery point now.
+        """Release data that a committed recovery point contains.
 
-        Called at most once a run, and not if this source failed. An `OSError` says why something
-        could not be released.
+        Called at most once per run, and not if this source failed. Raise `OSError` if data cannot
+        be released.
         """
 
     @contextmanager
@@ -175,7 +174,7 @@ class Source(ABC):
 
 @dataclass(kw_only=True, slots=True)
 class Whole:
-    """Content of a small file, read at once."""
+    """The whole content of a small file."""
 
     data: bytes
     xattrs: tuple[tuple[bytes, bytes], ...]
@@ -183,7 +182,7 @@ class Whole:
 
 
 class ReadFile(NamedTuple):
-    """A small file with one name, found and read at once, unchanged meanwhile."""
+    """A small file with one name that was read as soon as it was found."""
 
     path: bytes
     vector: tuple[int, ...]  # inode, size, mtime (ns), ctime (ns), mode, uid, gid
@@ -200,7 +199,10 @@ class OpenSource(ABC):
         self.left_out = LeftOut()
 
     def read_small(self, found: Found) -> Whole | None:
-        """Read the file that `scan` yielded last at once, or return None."""
+        """Read the last file of `scan` whole; None if it must be opened.
+
+        None is also the answer of a source without small files.
+        """
         del found
         return None
 
@@ -231,7 +233,7 @@ class OpenSource(ABC):
 
     @abstractmethod
     def read(self, found: Found) -> AbstractContextManager[Content]:
-        """Open the file that `scan` yielded last; an `OSError` names the problem."""
+        """Open the file that `scan` yielded last; raise `OSError` if unreadable."""
 
     @abstractmethod
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:

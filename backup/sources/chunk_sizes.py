@@ -1,7 +1,7 @@
 """Chunk sizes, chosen by the name of a file.
 
-- In databases and dumps, small edits are scattered, so their chunks are small. In other files,
-  fewer parts are edited, so their chunks are large, and a file needs few references.
+- In databases and dumps, many small parts change, so chunks are small. In other files, few parts
+  change, so chunks are large, and a file needs few references.
 - Recordings and pictures are written once and never edited: they are cut every 4 MiB, which saves
   the search for chunk boundaries.
 """

@@ -5,9 +5,9 @@
 - The output of a program is read as it arrives and stored nowhere. A thread reads its error output,
   so the program never blocks on it; only the beginning and the end are kept, because some programs
   write a line per row.
-- Content counts only if the program ended with success: the last `readinto` waits for that. If a
-  complete output ends in a known way, that end must be present: a script that starts the program
-  elsewhere may hide that it failed.
+- Content is complete only if the program ended with success: the last `readinto` waits for its end.
+  If a complete output has a known end marker, the marker must be present too: `programs` may name a
+  script that runs the program elsewhere and hides its failure.
 - Only one line of the error output is shown, shortened and without secrets.
 - A program never outlives the block that started it, and never blocks a nightly run.
 - A program that receives backup content cannot read the custodian's identity, if the kernel can
@@ -31,14 +31,14 @@ from backup.sources.chunk_sizes import SMALL_FILE_BYTES
 from backup.sources.output_completeness import EndMarker
 from backup.system.landlock import call_with_hidden_paths
 
-UNKNOWN_SIZE = 1 << 62  # of content with a length that is unknown until its end arrived
+UNKNOWN_SIZE = 1 << 62  # size of content whose length is known only at its end
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-_LAST_WORD_SECONDS = 2.0  # to read the rest after the end; a child process may keep the pipe open
+_LAST_WORD_SECONDS = 2.0  # to read the rest of the error output; a child may keep the pipe open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
-_SILENT_SECONDS = 1800.0  # a program that is silent for this long waits for something
+_SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked
 _IS_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 
 
@@ -78,9 +78,9 @@ def find_program(names: Iterable[str], folder: Path | None, package: str) -> str
 
 
 def bare_environment() -> dict[str, str]:
-    """Return the variables that a program needs, without anybody's settings.
+    """Return the variables that a program needs, without a user's settings.
 
-    Messages are in English, so that the reader of the log understands them.
+    The variables select messages in English.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
@@ -244,7 +244,7 @@ class ProgramOutput:
         return count
 
     def changed(self) -> None:
-        """Return None: a program that succeeded returned one moment."""
+        """Return None: the output of a successful program is consistent."""
 
     def _fill(self, buffer: memoryview) -> int:
         filled = 0

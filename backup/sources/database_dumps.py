@@ -1,7 +1,7 @@
 """Database dumps: files that exist only as the output of a program.
 
-- Each dump is one file, streamed from its program. A failed dump is named, the remaining dumps are
-  tried, and at the end the source counts as failed.
+- Each dump is one file, streamed from its program. If a dump fails, it is named, the remaining
+  dumps are tried, and then the source fails.
 - The recovery point is consistent at the moment before the first dump started: each dump has its
   own snapshot, taken after that moment.
 - A file is readable by its owner only, and belongs to the user that runs the backup.
@@ -33,7 +33,7 @@ class Dump:
     command: Command
     first: bytes = b""  # precedes the output of the program
     ending: Callable[[], EndMarker] | None = None  # the end of a complete output, if known
-    missing: str = ""  # missing content of the database; the recovery point is then partial
+    missing: str = ""  # content that the dump lacks; if not empty, the recovery point is partial
 
 
 class OpenDumps(OpenSource):

@@ -1,8 +1,8 @@
 """End markers of a complete output, checked while it streams.
 
-- A text ends with a known line, somewhere in its last KiB.
-- A tar ends with two empty records in place of a member header (POSIX pax, "ustar Interchange
-  Format"). Empty records within a member mean nothing: database files are full of them.
+- A complete text has a known line in its last KiB.
+- A complete tar ends with two empty records in place of a member header (POSIX pax, "ustar
+  Interchange Format"). Empty records within a member are content: database files have many.
 """
 
 from typing import Protocol
@@ -14,7 +14,7 @@ _EMPTY = bytes(_RECORD)
 
 
 class EndMarker(Protocol):
-    """Checks an output piece by piece, in order."""
+    """Check of an output, piece by piece."""
 
     def feed(self, piece: memoryview) -> None:
         """Examine the next piece."""
@@ -76,8 +76,8 @@ class TarEndMarker:
 def _size(field: bytes) -> int:
     """Return a member's size: octal, or binary for 8 GiB and more.
 
-    GNU and PostgreSQL write the binary form. Return 0 for an invalid field: then no header follows
-    where one is expected, and the end is never found.
+    GNU and PostgreSQL write the binary form. Return 0 for an invalid field. Then content is taken
+    for a header, and the end is not found.
     """
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")

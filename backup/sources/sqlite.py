@@ -1,13 +1,13 @@
-"""SQLite source: a copy by the online backup, as one transaction sees it.
+"""SQLite source: a consistent copy, made by the online backup of SQLite.
 
 - The copy is made in one step: in WAL mode, writers continue during the copy; in rollback mode,
   they wait.
-- The recovery point is consistent at the moment before the copy started: everything committed by
-  then is included.
+- The recovery point is consistent at the moment before the copy started: every transaction that was
+  committed by then is included.
 - The copy is a complete database without -wal and -shm files, so a restore needs only the file.
 - The copy needs as much space in `scratch` as the database has, and only this user can read it.
-- A file of 0 bytes is an empty database to SQLite, and also the result of a failed copy: it is
-  stored, and the recovery point is partial.
+- For SQLite, a file of 0 bytes is an empty database, but it may also be the rest of a failed copy.
+  It is stored, and the recovery point is partial.
 """
 
 import os

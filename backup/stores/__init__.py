@@ -62,8 +62,8 @@ LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 class ObjectLock:
     """Duration and mode of a lock.
 
-    COMPLIANCE holds against everyone, including the account's owner; GOVERNANCE yields to somebody
-    with the right to bypass it.
+    Nobody can remove or shorten a COMPLIANCE lock, not even the owner of the account. Somebody with
+    the bypass right can remove a GOVERNANCE lock.
     """
 
     mode: LockMode
@@ -84,16 +84,16 @@ class StoreTraits:
 
     is_write_only: bool  # a writer cannot delete or replace
     why: str
-    is_versioned: bool = False  # the versions below a replacement or deletion are still there
-    # The lock of a new object, even if it does not hold against everyone.
+    is_versioned: bool = False  # after a replacement or deletion, the earlier versions still exist
+    # The lock of a new object, in either mode.
     lock: ObjectLock | None = None
 
 
 class Store(ABC):
     """Flat namespace of immutable objects; safe to call from several threads."""
 
-    # Largest gap between two ranges that is read with them in one call: across a network, a second
-    # call takes as long as reading a megabyte.
+    # Two ranges with at most this gap are read in one call, with the gap in between: across a
+    # network, a second call takes as long as reading a megabyte.
     read_over_bytes: ClassVar[int] = 1024 * 1024
 
     # Useful number of concurrent calls: across a network, each call waits for its answer.
@@ -129,8 +129,8 @@ class Store(ABC):
     def read_into(self, name: str, start: int, into: memoryview) -> int:
         """Fill memory from `start` on; return the number of bytes read.
 
-        For large content that is read once. If memory and start are multiples of 4,096, a disk can
-        do it without a copy.
+        Use it for large content that is read once. If the memory address and the start are
+        multiples of 4,096, the disk can write into the memory directly.
         """
         check_name(name)
         return self._translate_errors("reading", name, lambda: self._read_into(name, start, into))
@@ -199,7 +199,7 @@ class Store(ABC):
 
 @contextmanager
 def expect_existing(name: str) -> Iterator[None]:
-    """Check an object that `put` reported as existing.
+    """Read an object in a block, after `put` reported that it exists.
 
     If it is missing, raise `StoreUnavailable`: a keeper may have removed it meanwhile, or the
     store's answer was wrong.

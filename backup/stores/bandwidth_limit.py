@@ -3,9 +3,9 @@
 - Only puts wait, and all threads share one limit; reading and listing are not limited.
 - A put waits until the rate has allowed the bytes of all earlier puts, then runs at full speed. So
   the limit holds on average over a few objects of at most 16 MiB.
-- The wall clock decides the rate, and it is read again each second of waiting: a run that crosses
-  the hour changes its rate. Another clock measures elapsed time, so a wall clock that is set back
-  delays nothing.
+- The wall clock decides the rate. It is read again in each second of waiting, so a waiting put
+  gets the new rate when a window begins or ends. A monotonic clock measures the elapsed time, so a
+  wall clock that is set back delays nothing.
 """
 
 import threading

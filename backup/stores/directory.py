@@ -4,12 +4,12 @@
   two writers of one name cannot both succeed; a file system without links is refused. The folder is
   synced before `put` returns, and before it raises `AlreadyThere`: the writer of that name may have
   crashed in between.
-- The parents of that folder are synced once per process: another process may have just created
-  them.
-- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes. Only
-  files with names of drafts are removed, and none if `.incoming` is a link, because a disk of
-  somebody else may contain such a link.
-- Anything but files and folders is not an object, and opening it does not block.
+- The parents of that folder are synced once per process, even if they exist: another process may
+  have created them just now.
+- A crash leaves at most a file in `.incoming/`; the first `put` of a process removes such files
+  after a day. Only files with names of drafts are removed, and none if `.incoming` is a link: a
+  disk that somebody else had may contain such a link.
+- Only files are objects. Opening a pipe or a device under the name of an object does not block.
 - Root and the owner of the files can change and delete them: `describe` says so. The store locks
   nothing, so no object has a lock.
 """
@@ -43,7 +43,7 @@ _BLOCK_BYTES = 4096  # memory address and size must be multiples of it
 
 
 class DirectoryStore(Store):
-    """Read-only files below `path`, which the first `put` creates."""
+    """Read-only files below `path`; the first `put` creates this folder."""
 
     read_over_bytes: ClassVar[int] = 256 * 1024  # such a read takes as long as one call
 

@@ -1,7 +1,7 @@
 """Keeper's side of a directory store.
 
 - The clock is the clock of the file system; on a network share, this is the server's clock.
-- A removed name is gone permanently once its folder is synced; emptied folders stay.
+- A removal survives a power failure once the folder is synced. Empty folders are not removed.
 """
 
 import secrets

@@ -3,11 +3,11 @@
 - Only the keeper gets such a store. The store modules of writers and readers have no code that
   removes objects, and do not load this module.
 - `clock` is the store's, never this machine's: with a wrong clock, a keeper would free too much.
-- A lock is only ever extended. A locked object is not removed: `Locked` is raised, and nothing
+- A lock is never shortened. A locked object is not removed: `Locked` is raised, and nothing
   changes.
-- `remove` removes the version that `stat` shows, durably when it returns; another version of the
-  name may become visible then, and another call removes that version. Removing a missing object is
-  not an error.
+- `remove` removes the version that `stat` shows. When it returns, the removal is durable. Another
+  version of the name may become visible then; another call removes that version. Removing a missing
+  object is not an error.
 
 To add a keeper's store: the store's three `_methods` in a module of its own, and a test that
 subclasses the keeper's contract suite.

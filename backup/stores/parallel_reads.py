@@ -2,8 +2,8 @@
 
 - The number and total size of the objects that are read ahead are limited, so memory is limited
   too.
-- If a call returns at once (a local store), each object is read on request, and no thread is
-  started.
+- For a store with `calls_at_once` of 1 (a local store), each object is read on request, and no
+  thread is started.
 """
 
 from collections import deque

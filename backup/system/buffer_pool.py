@@ -2,8 +2,8 @@
 
 - Fresh memory is the largest cost of a large read: the kernel clears each page, and reclaims the
   page afterwards.
-- A buffer is free if no view of it exists. Python reports that: it refuses to resize a mapping with
-  views.
+- A buffer is free if no view of it exists. This is tested by a resize, which Python refuses for a
+  mapping with views.
 """
 
 import threading

@@ -15,7 +15,7 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 def create_file(path: Path, data: bytes) -> None:
     """Create a file with mode 0600, synced; `AlreadyThere` if it exists.
 
-    The data is complete before the name exists, so a crash never leaves half of a key.
+    The name is created only after the data is complete, so a crash never leaves a part of a key.
     """
     with _draft_file(path, data) as draft:
         link_new(draft, path)
@@ -80,8 +80,8 @@ def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
 def link_new(draft: Path, path: Path) -> None:
     """Link a draft to its name; `FileExistsError` if the name is taken.
 
-    Raise `UsageError` if the file system has no hard links: no other way is sure not to replace a
-    file.
+    Raise `UsageError` if the file system has no hard links: another method could replace an
+    existing file.
     """
     try:
         os.link(draft, path)

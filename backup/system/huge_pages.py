@@ -1,7 +1,7 @@
 """Memory with large pages, aligned to a page.
 
-Direct I/O uses memory page by page: a pack has 4,096 small pages, and the kernel has to clear, find
-and pin each.
+For direct I/O, the kernel has to clear, find and pin each page of the memory. With small pages,
+these would be 4,096 pages for a pack.
 """
 
 import mmap
@@ -11,12 +11,12 @@ _LARGE_PAGE_BYTES = 2 * 1024 * 1024
 
 
 def large_memory(size: int) -> memoryview:
-    """Return fresh memory of this process."""
+    """Return new memory of `size` bytes, in large pages if possible."""
     return memoryview(large_mapping(size))[:size]
 
 
 def large_mapping(size: int) -> mmap.mmap:
-    """Return the mapping of such memory, of at least `size` bytes."""
+    """Return a new mapping of at least `size` bytes."""
     # The kernel aligns a mapping to large pages only if its length is a multiple; otherwise half of
     # it has small pages. Bytes beyond `size` are never touched, or are in the last page.
     whole = -(-size // _LARGE_PAGE_BYTES) * _LARGE_PAGE_BYTES

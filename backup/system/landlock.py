@@ -1,10 +1,9 @@
 """Landlock: programs that cannot read some files of their user.
 
-Needs Linux 5.13 or newer.
-
-- Everything stays readable except the named files and folders: each folder on the way to them is
-  allowed entry by entry. A file that is created later in one of those folders is not readable
-  either.
+- Landlock needs Linux 5.13 or newer.
+- Everything stays readable except the hidden files and folders. Landlock can only allow paths, so
+  the other entries of each folder above a hidden path are allowed one by one. A file that is
+  created later in such a folder is not readable either.
 - A confined program cannot read the memory or environment of an unconfined process, nor gain rights
   by a set-user-ID program such as sudo. For root this is only a hurdle: root can read disks and
   environments in other ways.

@@ -5,8 +5,8 @@
   because they use its resources.
 - After the signal, no call is started or repeated. Pending calls may finish within a few seconds;
   then their connections are closed.
-- A closed call may have arrived or not, as when the process is killed: all writes are made so that
-  the next run relies on what exists.
+- A request of a closed call may or may not have arrived at the store, as if the process had been
+  killed. The next run relies only on objects that exist.
 """
 
 import threading

@@ -16,10 +16,11 @@ def may_fork() -> bool:
 
 
 def fork() -> int:
-    """Fork, if `may_fork`; ending signals kill the child at once.
+    """Fork this process; call it only if `may_fork`.
 
-    Otherwise the parent's signal handler would run in the child, and undo what only the parent may
-    undo. Ignored signals stay ignored, as SIGHUP under `nohup`.
+    In the child, signals that end a process have their default action. Otherwise the parent's
+    signal handler would run in the child, and undo what only the parent may undo. A signal that the
+    parent ignores stays ignored, such as SIGHUP under `nohup`.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # no signal arrives in between
     try:

@@ -12,7 +12,7 @@ from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody else uses; leave what cannot be removed.
+    """Remove a folder that nobody else uses, as far as possible.
 
     Links in it are removed, never followed.
     """
@@ -69,6 +69,6 @@ def _remove_files(folder: int) -> list[bytes]:
 
 
 def _make_writable(name: bytes, parent: int | None) -> None:
-    """Make a folder writable: a read-only folder is restored read-only."""
+    """Make a folder writable, because restored folders may be read-only."""
     with suppress(OSError):
         os.chmod(name, 0o700, dir_fd=parent)

@@ -8,9 +8,9 @@ The target of objects, a bucket, is in `targets.s3` and has its own promises.
 - A dump is streamed from the repository into the server's own program and is never stored on a
   local disk; every piece is compared with its id before the program gets it.
 - A database with content is refused and unchanged, unless `replace` is set.
-- The program never mistakes an interrupted stream for a complete stream, because it is killed
-  first. A database that was created for the restore is dropped then.
-- Statements that the server refused are counted and reported without anybody's data.
+- If the stream is interrupted, the program is killed before its input ends. So it never takes a
+  part of a dump for the whole. A database that was created for the restore is dropped then.
+- Statements that the server refused are counted and reported without data of the dump.
 
 To add a target: one module with the `_methods`, and one test that restores and compares rows.
 """
@@ -32,7 +32,7 @@ class TargetResult:
 
     database: str  # "" for server-wide objects: roles, users
     bytes: int
-    problems: tuple[str, ...] = ()  # error lines of the program, without anybody's data
+    problems: tuple[str, ...] = ()  # error lines of the program, without data of the dump
     problems_total: int = 0
     kept_as: str | None = None  # the previous database, if it still exists
 
@@ -85,7 +85,8 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
 def query(command: Command, stream: Stream) -> bytes:
     """Stream into a program as far as it reads; return its output."""
-    # The program ends before the thread is awaited: only then does the read of its output end.
+    # On an error, `run_program` ends the program before the pool waits for its thread: the thread's
+    # read ends only when the program has ended.
     with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:
         assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
         answer = thread.submit(program.process.stdout.read)

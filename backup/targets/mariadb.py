@@ -1,15 +1,14 @@
 """MariaDB target: dumps and users through `mariadb`, or MySQL's `mysql`.
 
 - A missing database is created; the first statement of the dump sets its character set.
-- MariaDB cannot rename a database: for `replace`, the whole dump is read once before the existing
-  database is dropped, so that damage in the vault is found before anything is lost. A recovery
-  moves its content instead (`move`), and loads with limited rights (`stage`).
-- The first statement that the server refuses ends the restore: half a table is worse than a clear
-  failure.
-- Dumps cannot start programs or read files of this machine; of users and grants, only statements
-  about those are sent.
-- Existing users stay; their grants are set to those of the dump, and with them, in MariaDB, their
-  passwords.
+- MariaDB cannot rename a database. So for `replace`, the whole dump is read once before the
+  existing database is dropped: damage in the vault is found before data is lost. A recovery moves
+  the content of the existing database instead (`move`), and loads with limited rights (`stage`).
+- The first statement that the server refuses ends the restore, so that no table is restored in
+  part.
+- Dumps cannot start programs or read files of this machine. From the dump of users and grants, only
+  statements about users and grants are sent.
+- Existing users stay. They get the grants of the dump, and in MariaDB also its passwords.
 """
 
 import re
@@ -94,7 +93,7 @@ class MariadbTarget(Target):
             return mariadb_move.summarise(programs, database).size_bytes
 
     def content(self, database: str) -> DatabaseContent:
-        """Return what a move of the database has to know."""
+        """Return the content of a database, which a move needs."""
         with self._connected("reading", database) as programs:
             return mariadb_move.read_content(programs, database)
 

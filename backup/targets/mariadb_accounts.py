@@ -1,11 +1,11 @@
 """Limited accounts of a MariaDB server, and the rights of other accounts.
 
-- A dump is loaded, and checks query its data, as an account that has rights on these databases
-  only. So a dump cannot reach another database, and cannot name another definer. A view that a
-  check reads cannot act with the rights of an administrator.
-- The account is removed at the end of the block. One that a killed process left has a password that
-  nobody knows, and the next try for the same database removes it. Each account has a name of its
-  own: an event of an earlier load must not run with the rights of a later one.
+- A dump is loaded with an account that has rights on its databases only; checks query the data with
+  such an account too. So a dump cannot reach another database, and cannot name another definer. A
+  view that a check reads cannot act with the rights of an administrator.
+- The account is removed at the end of the block. A killed process may leave its account. Nobody
+  knows the password of that account, and the next try for the same database removes it. Each
+  account has a new name: an event of an earlier load must not run with the rights of a later one.
 - Like every account, it also has the rights of PUBLIC and of anonymous accounts.
 - The server logs statements as they are, so it gets a hash of the password.
 """

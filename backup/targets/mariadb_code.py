@@ -1,8 +1,8 @@
 """Stored code of a MariaDB database: views, triggers, routines and events.
 
 - MariaDB cannot move stored code to another database, so it is read, dropped and created again.
-- The text of an object comes from the server. Its definer is compared with the catalog: only a user
-  with the right SET USER can name another definer there.
+- The text of an object comes from the server. The definer in the text is compared with the definer
+  in the catalog, where only a user with the right SET USER can set another definer.
 - Each statement is sent in hexadecimal and executed by EXECUTE IMMEDIATE, which refuses a second
   statement. So no name and no text can end a statement or start a command of the client.
 - Text in a character set in which a byte of a letter may be a quote is refused.

@@ -2,8 +2,8 @@
 
 - Views, triggers, routines and events run with the rights of their definer. `DumpCode.loadable`
   names the loading account as the definer of each, and keeps the definer of the dump.
-- This is no protection against a hostile dump: the rights of the loading account are. A definer
-  that is not found here makes the server refuse the load.
+- This is not a protection against a hostile dump. The limited rights of the loading account are the
+  protection: if a definer is not found here, the server refuses the load.
 - Only the forms that `mariadb-dump` writes at the start of a line are found. A row cannot imitate
   them, because `mariadb-dump` escapes the line breaks in values.
 """

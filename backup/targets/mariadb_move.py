@@ -1,11 +1,11 @@
 """Move of the content of a MariaDB database to another name.
 
-MariaDB cannot rename a database, so all tables move in one statement, and stored code is created
-again. A move is described by its content, which the caller stores before the move. So a move that
-was interrupted is repeated with the same content, and nothing in the database says what to do.
+MariaDB cannot rename a database. So all tables move in one statement, and stored code is created
+again. The caller stores a description of the content before the move. An interrupted move is
+repeated with this description, and relies on no information in the database.
 
-- A database that was set aside has no stored code, so that no event and no trigger changes it.
-- Grants are by name, so they stay with the first name.
+- A database that was set aside has no stored code, so no event and no trigger changes it.
+- Grants refer to the name of a database, so they stay with the old name.
 """
 
 import hashlib
@@ -39,14 +39,14 @@ WHERE db = {schema} AND id <> CONNECTION_ID()"""
 _REFERRING = """SELECT CONCAT(constraint_schema, '.', table_name)
 FROM information_schema.referential_constraints
 WHERE unique_constraint_schema = {schema} AND constraint_schema <> {schema} LIMIT 1"""
-# This table holds the bytes of a name as if they were latin1.
+# This table contains the bytes of a name as if they were latin1.
 _ROUTINE_GRANTS = """SELECT routine_name FROM mysql.procs_priv
 WHERE db = CONVERT(_latin1 {schema} USING utf8mb4) LIMIT 1"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseContent:
-    """Everything in a database that a move has to know."""
+    """Description of the content of a database, which a move needs."""
 
     tables: tuple[str, ...]
     code: tuple[StoredCode, ...]
@@ -211,9 +211,9 @@ def move(
 
 
 def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseContent) -> None:
-    """Drop a database after its content was moved, unless used again.
+    """Drop a database after its content was moved, unless it is in use again.
 
-    It is used if it has new content, or another character set than the moved content.
+    It is in use if it has new content, or another character set than the moved content.
     """
     summary = summarise(programs, database)
     if summary.characters == (content.characters, content.collation) and not summary.has_content:

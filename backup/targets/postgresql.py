@@ -1,12 +1,11 @@
 """PostgreSQL target: loads a dump and keeps the old database meanwhile.
 
-- A missing database is created as the dump says, with the dump's encoding, locale, settings and
-  grants. Under another name, or if the dump names another database, the database gets the server's
-  defaults.
+- A missing database is created with the encoding, locale, settings and grants of the dump. If the
+  database has another name than the dump's, it gets the server's defaults.
 - `replace` renames the existing database, and drops it only when the new one is complete. After a
-  failure, the old database gets its name back; after problems, it stays under the other name, which
-  is reported. A rename ends the sessions of the database.
-- An object that the server refuses is skipped: the others are restored.
+  failure, the old database gets its name back. If the server refused statements, the old database
+  keeps the new name, which is reported. A rename ends the sessions of the database.
+- An object that the server refuses is skipped, and the restore continues.
 - Error output quotes rows, which may imitate messages. Refused statements are counted by the last
   line of `pg_restore` and by its error lines, whichever count is higher.
 - `psql` gets statements about roles and tablespaces only, and runs no command of its own.

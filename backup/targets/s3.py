@@ -10,8 +10,9 @@
 - A default lock and MFA Delete are refused, because an added version could then not be removed.
 - If the answer to a put is lost, the put is repeated, and both versions are returned. A version is
   recognised as our own by its bytes, among the versions newer than those that the caller knew.
-- A delete marker has nothing to recognise it by. If the answer to a hide is lost and there is a
-  newer marker, it may be of another program: it is not returned as added.
+- A delete marker has no content by which it could be recognised. If the answer to a hide is lost
+  and there is a newer marker, another program may have added the marker. So it is not returned as
+  added.
 - An object over 64 MiB is sent in parts. Parts of an interrupted upload are not visible as an
   object; a lifecycle rule of the bucket removes them.
 """

@@ -1,14 +1,14 @@
 """Allowlist of statements in a dump of roles or users.
 
-- Only statements of the kinds that the dump program writes are sent; another kind refuses the whole
-  dump.
-- Statements are rebuilt from tokens, without comments. Characters that no such statement has
-  outside of quotes are in no token, among them those that start a command or a variable of the
-  client program.
+- Only statements of the kinds that the dump program writes are sent. A dump with a statement of
+  another kind is refused as a whole.
+- Statements are rebuilt from tokens, without comments. No token contains a character that such a
+  statement never has outside of quotes. This excludes the characters that start a command or a
+  variable of the client program.
 - Settings are omitted, because they change how later statements are parsed; each target sends its
   own settings.
-- A conditional comment of MariaDB or MySQL contains a whole statement: a server that skips the
-  comment must not see another statement than the checked one.
+- A conditional comment of MariaDB or MySQL may only contain a whole statement. Otherwise a server
+  that skips the comment would execute another statement than the checked one.
 """
 
 import re

@@ -1,6 +1,7 @@
-"""Content of an open file without its holes; changes while it is read.
+"""Content of an open file without its holes.
 
-The file is read up to its size when it was opened; changes meanwhile are noticed.
+The file is read up to the size that it had when it was opened. If it changes meanwhile, `changed`
+says so.
 """
 
 import errno

@@ -22,7 +22,9 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFCHR: "character-device",
 }
 
-Vector = tuple[int, ...]  # fields of a path that are equal if it is unchanged
+Vector = tuple[
+    int, ...
+]  # stat vector: fields of a path's status; if they are equal, it is unchanged
 
 vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
     "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode", "st_uid", "st_gid"
@@ -33,7 +35,8 @@ vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
 def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
     """Encode vectors of equal length column by column, in few calls.
 
-    Raise `OverflowError` for a number of 64 bits, such as an inode or a time in a distant century.
+    Raise `OverflowError` for a number beyond 63 bits, such as an inode number or a time in a
+    distant century.
     """
     return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
 
@@ -82,7 +85,7 @@ def found_from_status(
 
 
 def _found_plain_file(path: bytes, vector: Vector, always_read: bool) -> Found:
-    """Return the same for a plain file, in half the time."""
+    """Return a plain file as listed, in half the time of the general case."""
     _, size, modified_ns, changed_ns, mode, uid, gid = vector
     return Found(
         path=path,
@@ -103,7 +106,7 @@ def _found_plain_file(path: bytes, vector: Vector, always_read: bool) -> Found:
 
 
 def change_vector(status: os.stat_result, ignore_inode: bool, size: int | None = None) -> Vector:
-    """Return the vector that changes with a path; `size` replaces its size."""
+    """Return the stat vector of a path; `size` replaces the size in it."""
     vector = vector_of_file(status)
     if size is None:
         if stat.S_ISREG(status.st_mode) and not ignore_inode:

@@ -1,9 +1,9 @@
 """Walk through a file source, and reading of its files.
 
-`files_source` states the rules.
-
-- Paths come in order, from one open folder to the next.
-- `scan_with_content` reads small files as it finds them, because system calls dominate their cost.
+- `files_source` states the rules.
+- Paths are yielded in order. Each step of the walk opens one name in an open folder.
+- `scan_with_content` reads a small file as soon as it is found. This saves system calls, which are
+  most of the cost of a small file.
 """
 
 import errno
@@ -44,7 +44,7 @@ class _Folder:
 
     length: int  # of its path, with a slash after it
     names: Sequence[bytes]
-    to_read: Container[bytes] = frozenset()  # files, as the folder itself reports
+    to_read: Container[bytes] = frozenset()  # names of files, according to the folder's listing
     position: int = 0  # index of the next name
 
 

@@ -1,23 +1,24 @@
 """File source: a folder with everything below it, or one file.
 
-- The walk uses open folders and never follows a symbolic link, so nobody can redirect it while it
-  runs, and no path is too long for the kernel.
-- A file is opened without blocking and checked to be a file: a fifo that replaced the file blocks
-  nothing.
+- Each step of the walk is one name in an open folder, and no symbolic link is followed. So nobody
+  can redirect the walk while it runs, and no path is too long for the kernel.
+- A file is opened without blocking, and checked to be a file. So a fifo that replaced a file does
+  not block the walk.
 - Sockets are omitted and recorded, because a socket is useless without its process. Devices and
   fifos are stored as devices and fifos.
-- Files have no common moment: the recovery point is consistent at the start of the walk. A file
-  that changes or is replaced while it is read is stored as read, and reported. A file that is
-  missing when it is to be read was deleted meanwhile, and is only counted.
+- The recovery point is consistent at the start of the walk: later changes may or may not be in it.
+  A file that changes or is replaced while it is read is stored as it was read, and reported. A file
+  that was listed, but deleted before it is read, is only counted.
 - `exclude` has patterns (see `exclusion_patterns`). An excluded folder is not entered.
 - `one_file_system`: other file systems mounted below the root are recorded and not entered.
-- `not_entered`: folders that are recorded and not entered, wherever they are below the root: the
-  folders of the backup itself. Otherwise each nightly backup would store the previous backup again.
-- `own_files`: files that the backup itself writes in each run. They are omitted, with everything in
-  the same folder whose name begins with the name of such a file. Own files outside the source are
-  not reported.
-- `ignore_inode`: for network mounts that assign new inode numbers each time. Then size, times, mode
-  and owner indicate a change, and further names of a file are stored as separate files.
+- `not_entered`: folders of the backup itself. They are recorded and not entered, wherever they are
+  below the root. Otherwise each nightly backup would store the previous backup again.
+- `own_files`: files that the backup itself writes in each run. They are omitted, and so is every
+  name in the same folder that begins with the name of such a file. Own files outside of the source
+  have no effect.
+- `ignore_inode`: for network mounts that assign new inode numbers at each mount. Then only size,
+  times, mode and owner indicate a change, and each name of a file with several names is stored as a
+  separate file.
 """
 
 from collections.abc import Callable, Iterator, Sequence

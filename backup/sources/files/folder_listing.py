@@ -1,6 +1,6 @@
 """Sorted names in a folder, without files of the backup itself.
 
-Most names of a very large folder are kept on the disk meanwhile.
+The names in a very large folder are stored on the disk; only some of them are in memory.
 """
 
 import os
@@ -21,7 +21,7 @@ def list_names(
 ) -> tuple[Sequence[bytes], Container[bytes]]:
     """Return the names in an open folder, without those of `own_prefixes`.
 
-    With `with_files`, also return those that are files according to the folder itself.
+    With `with_files`, also return the names of files, according to the folder's listing.
     """
     if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
         # A name that is replaced meanwhile may be listed twice.

@@ -2,8 +2,8 @@
 
 Content that is in no cache must be read from the disk. If files are read one after the other, each
 read waits for the disk. If the system is advised about many open files first, the disk fetches them
-in parallel. The advice is given only while this thread reads from a disk: for cached content, the
-call is useless.
+in parallel. The advice is given only if this thread has read from a disk since the last call: for
+cached content, it is useless.
 """
 
 import os

@@ -2,20 +2,19 @@
 
 - A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events,
   and is never stored on a local disk. MySQL's `mysqldump` works as well, for MySQL servers.
-- Each dump is self-contained: its first statement sets the character set of the database it is
-  loaded into, and it names no database.
+- A dump can be loaded into a database of any name: it names no database, and its first statement
+  sets the character set of the database into which it is loaded.
 - Users, roles and their grants are in `users.grants`, also SQL, with password hashes.
-- One transaction gives a consistent view of InnoDB tables only; other tables are dumped as they are
-  at that moment, and `obstacles` names them.
+- A transaction gives a consistent view of InnoDB tables only. Other tables are dumped as they are
+  when the dump reaches them, and `obstacles` names them.
 - System-versioned tables are dumped with their history. If `mariadb-dump` cannot do that, they are
   dumped without it, and the recovery point says what is missing.
-- A dump cut off between two statements would load without an error, so each dump must end with the
-  last line that `mariadb-dump` writes.
-- `mariadb-dump` supports MySQL servers from 5.7 on: an older server lacks what `mariadb-dump`
-  queries. `mariadb-dump` writes generated columns and roles in a form that only MariaDB accepts;
-  the recovery point then says what is missing.
-- A missing right would omit triggers or routines silently, so the grants are read first, and a
-  database that cannot be dumped completely fails the source.
+- A dump that was cut off between two statements would load without an error. So each dump must end
+  with the last line that `mariadb-dump` writes.
+- `mariadb-dump` supports MySQL servers from 5.7 on. It writes generated columns and roles in a form
+  that only MariaDB accepts; for a MySQL server, the recovery point then says what is missing.
+- Without some rights, `mariadb-dump` would omit triggers or routines silently. So the grants are
+  read first, and the source fails if a database cannot be dumped completely.
 """
 
 import re
@@ -259,7 +258,7 @@ class MariadbSource(Source):
 def _mysql_version(programs: MariadbPrograms) -> tuple[int, int] | None:
     """Return the version of MySQL, None for MariaDB.
 
-    Raise `ProgramFailed` if the dump program does not fit the server.
+    Raise `ProgramFailed` if the dump program cannot dump this server.
     """
     (version,) = programs.column("SELECT VERSION()")
     is_mysql = programs.is_mysql("mariadb-dump")
@@ -295,7 +294,7 @@ def _generated_columns(programs: MariadbPrograms) -> dict[str, str]:
 
 
 def _lost_roles(programs: MariadbPrograms, mysql: tuple[int, int]) -> str:
-    """Return the loss of roles by mariadb-dump, or ""."""
+    """Return why mariadb-dump loses the roles of a server, or ""."""
     if mysql < _FIRST_WITH_ROLES or not programs.rows("SELECT 1 FROM mysql.role_edges LIMIT 1"):
         return ""
     return (

@@ -1,9 +1,9 @@
 """MariaDB or MySQL server, reached through its client programs.
 
-- MySQL's `mysql` and `mysqldump` need other TLS options. A MariaDB before 10.5 also has programs
-  with these names, so the version output of the program decides which options are used.
-- Nothing is taken from the environment or from option files of users. The password is in a file in
-  the run's private folder, which is removed when the block ends.
+- MySQL's `mysql` and `mysqldump` need other TLS options than MariaDB's programs. MariaDB before
+  10.5 has programs with the same names, so the output of `--version` selects the options.
+- Settings of the environment and option files of users are ignored. The password is in a file in
+  the private folder of the run; the file is removed when the block ends.
 - Over a network, the connection is encrypted and the server's certificate verified, unless the
   options say otherwise.
 """

@@ -1,17 +1,15 @@
 """PostgreSQL base backup: a whole server as `base.tar`, with its WAL.
 
-It allows a restore to any moment.
-
-- The base is streamed from `pg_basebackup` and never stored on a local disk. The base contains the
-  WAL that it needs, so a restored base starts without the archive, in the state at the end of the
-  base backup.
-- `wal`, if given, is the folder into which the server archives its WAL (`archive_command` or
-  `pg_receivewal`). With it, one recovery point reaches from the previous base to the newest
-  segment.
-- After a recovery point with a new base is committed, segments before that base that are in the
-  recovery point are removed from the folder. Until then, or while base backups fail, the folder
-  grows.
-- A server with tablespaces is refused: pg_basebackup can write only one to a pipe.
+- The base is streamed from `pg_basebackup` and never stored on a local disk. It contains the WAL
+  that it needs. So a restored base starts without the archive, in the state at the end of the base
+  backup.
+- `wal` is the folder into which the server archives its WAL (`archive_command` or `pg_receivewal`).
+  With it, a recovery point has the WAL from the previous base to the newest segment, and a restore
+  can reach any moment in between.
+- After a recovery point with a new base was committed, segments before this base are removed from
+  the folder, if the recovery point contains them. Until then, and while base backups fail, the
+  folder grows.
+- A server with tablespaces is refused: pg_basebackup can write only one tablespace to a pipe.
 - The role needs REPLICATION, and a replication connection in pg_hba.conf.
 """
 
@@ -120,7 +118,7 @@ class PostgresqlBaseSource(Source):
 
 
 class _OpenBase(OpenSource):
-    """The base first, then the WAL that was archived until it was complete."""
+    """The base, followed by the WAL that was archived until the base's end."""
 
     def __init__(self, base: OpenDumps, spool: WalSpool | None) -> None:
         super().__init__(base.name, base.consistent_at)
@@ -129,8 +127,8 @@ class _OpenBase(OpenSource):
         self.is_complete = False
 
     def _scan(self) -> Iterator[Found | Unread]:
-        # Raise the failure of the base at the end of the scan, when the WAL is in the recovery
-        # point too.
+        # If the base fails, raise the error only at the end of the scan, so that the WAL is in the
+        # recovery point.
         failure: SourceFailed | None = None
         try:
             yield from self._base.scan()

@@ -1,9 +1,9 @@
 """PostgreSQL server, reached through psql, pg_dump and its other programs.
 
-- Nothing is taken from the environment or the home folder: no PG variable, no ~/.pgpass, no service
-  file. The password is only in the environment of the program.
-- The name of a database is passed in a way that no program can read as a connection string.
-- A program older than the server is refused before it starts: it would fail halfway.
+- Settings of the environment and the home folder are ignored: PG variables, ~/.pgpass and service
+  files. The password is only in the environment of the program.
+- The name of a database is passed in a way that no program reads as a connection string.
+- A program older than the server is refused before it starts, because it would fail later.
 """
 
 import re

@@ -1,12 +1,12 @@
 """PostgreSQL WAL source: the archived log, between two base backups.
 
-- Run it often, in a set of its own, next to a set with `postgresql_base` on the same folder:
-  `postgresql_base` prunes the folder, this source never does.
-- The server is asked to finish its segment first (`pg_switch_wal`), and the segment is awaited for
-  a minute: the recovery point is consistent at the moment of that call.
-- If the server does not answer, or the segment does not arrive, the existing segments are stored,
-  and the recovery point says that the newest changes are missing: after a crash of the server, its
-  WAL is most valuable.
+- Run it often, in a set of its own. A second set has a `postgresql_base` source with the same
+  folder. That source prunes the folder; this source never does.
+- The source first tells the server to finish its segment (`pg_switch_wal`), and waits a minute for
+  the segment. The recovery point is consistent at the moment of that call.
+- If the server does not answer, or the segment does not arrive, the existing segments are stored
+  nevertheless, because they may be the newest data of a crashed server. The recovery point says
+  that the newest changes are missing.
 - The role needs EXECUTE on pg_switch_wal().
 """
 

@@ -1,13 +1,12 @@
-"""WAL spool: folder of archived segments; missing ones are named.
+"""WAL spool: the folder of archived segments.
 
-- Yields complete segments, histories of timelines and of backups, and the segment that
-  `pg_receivewal` is writing (`.partial`). Everything else, such as an unfinished copy, is ignored.
-- A `.partial` may grow while it is read: the reader of the log stops where it ends.
-- A missing segment between others is reported: the log cannot be replayed beyond it, and otherwise
-  only a restore would notice.
-- `prune` removes files that were read completely, are before a segment and are unchanged since. It
-  does not remove files that could not be read, a `.partial`, or a file that was extended since, of
-  which the recovery point has only the beginning. Nothing else removes anything.
+- `scan` yields complete segments, histories of timelines and of backups, and the segment that
+  `pg_receivewal` is writing (`.partial`). Other files, such as an unfinished copy, are ignored.
+- A `.partial` may grow while it is read. A replay of the log stops at the end of the stored part.
+- A missing segment between others is reported: the log cannot be replayed beyond it. Otherwise only
+  a restore would notice the gap.
+- `prune` removes a file before a given segment if the recovery point contains it completely and the
+  file is unchanged since it was read. It removes no `.partial`. Nothing else removes a file.
 """
 
 import os

@@ -1,14 +1,15 @@
 """Bucket listing as a tree of paths made from keys, sorted in a file.
 
-S3 sorts by whole keys, a source sorts paths by component; and a key may be invalid on file systems.
-A bucket may have millions of objects. So a component of a key is changed where necessary:
+S3 sorts objects by key, but a source yields paths sorted by component. A bucket may have millions
+of objects, so they are sorted in a file. A component of a key that is not valid on file systems is
+changed:
 
 - an empty component becomes `%`; `.` and `..` become `%2E` and `%2E%2E`; a zero byte becomes `%00`;
 - a component over 255 bytes becomes its first 200 bytes, `%` and 16 digits of its SHA-256;
 - an object whose key is also a folder of other objects gets a `%` at its end, unless that is taken;
 - an empty object whose key ends with a slash is the folder.
 
-Two keys rarely have the same path; the second object is then reported, and not stored.
+If two keys have the same path, which is rare, the second object is reported and not stored.
 """
 
 import hashlib

@@ -1,14 +1,14 @@
 """S3 bucket source: each object below a prefix as one file.
 
-- An object is unchanged if its ETag, size and time are; then it is listed and not fetched.
+- An object is unchanged if its ETag, size and time are unchanged. Such an object is not fetched.
 - Only current versions are stored. An object deleted between listing and reading counts as
-  vanished. An object replaced meanwhile is stored in its new form, because a read never mixes two
-  objects: an interrupted read continues where it stopped only while the object is still the same.
+  vanished. An object replaced between listing and reading is stored in its new form. A read never
+  mixes two objects: an interrupted read continues only if the object is still the same.
 - Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`, and
   so is the key, if the path differs from the key; see `bucket_listing`.
-- An object that may not be read, or is archived, is named, and the others continue. A bucket that
-  stops answering fails the source, and so does a listing that repeats itself.
-- An answer without an object's properties is not from S3: it is neither listed nor used as content.
+- An object that may not be read, or is archived, is named, and the source continues. If the bucket
+  stops answering, or its listing repeats itself, the source fails.
+- An answer that lacks the properties of an object is not from S3. It is not used.
 """
 
 import hashlib

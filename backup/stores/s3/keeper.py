@@ -1,12 +1,12 @@
 """Keeper's side of an S3 store.
 
 - The clock is the `Date` of the store's answers.
-- A lock is on a version: the first one, which owns the name. It keeps its mode; a version without a
-  lock gets the mode of the bucket's default.
-- A removal names that version by its id, so no delete marker is created. If the removal is refused,
-  the lock of the version is read to find the reason.
-- S3's answers to locking and removing are empty, and a foreign server may send such answers too:
-  the result is checked before it is trusted.
+- A lock is on a version. The keeper locks the first version of a name, to which the name belongs.
+  An extended lock keeps its mode; a version without a lock gets the mode of the bucket's default.
+- A removal names the first version by its id, so no delete marker is created. If the removal is
+  refused, the lock of the version is read to find the reason.
+- S3's answers to locking and removing are empty, and another server may send such answers too. So
+  the result is read back.
 - The store needs the keeper's identity: deploy/s3/keeper-policy.json.
 """
 

@@ -9,18 +9,18 @@
   compared: our bytes mean success, other bytes mean `AlreadyThere`. Bytes that this identity may
   not read mean `AlreadyThere` too; the caller then checks the listing.
 - A taken name is believed only if it is listed; otherwise the PUT is repeated.
-- AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs), so for
-  other stores a listing after each PUT tells whose version was first. A pack needs no such listing:
-  its name is the hash of its bytes, so any other writer put the same bytes.
-- A name belongs to its first version, read by its id; see `version_listing`. A put over a delete
-  marker of somebody else adds a version, which is reported and never read.
+- AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs). So for
+  other stores, a listing after each PUT shows which version was first. A pack needs no such
+  listing: its name is the hash of its bytes, so another writer can only have put the same bytes.
+- A name belongs to its first version, which is read by its id; see `version_listing`. If somebody
+  added a delete marker, a put adds a later version, which is reported and never read.
 - Objects are locked by the bucket's default. A lock per object is requested only with `lock_each`,
   because it needs a right that can inflate the bill.
-- A version never changes: small objects that were read completely are cached. A cached object is
-  returned once for each time that it is listed again. If names of a folder are looked up one by
-  one, one page of the folder is listed.
-- Memory: one object per thread, a page of a listing, 10,000 cached versions, and 4 MiB of small
-  ones.
+- A version never changes, so small objects that were read completely are cached. A cached object is
+  returned once for each time that it is listed again. If two names of a folder are looked up, one
+  page of the folder is listed, because more names will probably follow.
+- Memory: one object per thread, a page of a listing, 10,000 cached listing entries, and 4 MiB of
+  cached small objects.
 - Credentials are passed in, never searched for.
 """
 

@@ -1,4 +1,4 @@
-"""Upload body: a pack in memory as a file. boto3 would copy bytes."""
+"""Upload body: a pack in memory as a file, because boto3 would copy bytes."""
 
 import io
 

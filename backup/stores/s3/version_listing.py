@@ -1,9 +1,9 @@
-"""Version listing: the first version of each name. Pure.
+"""Version listing: the first version of each name, computed without I/O.
 
-- A name belongs to its first version. Later ones and delete markers are counted, never followed:
-  `If-None-Match` binds only honest clients, and a marker hides without deleting.
-- S3 lists names in order and, of one name, the newest version first; so the last one listed was put
-  first. The versions of a name may continue on the next page.
+- A name belongs to its first version. Later versions and delete markers are counted, and never
+  read: a client can omit `If-None-Match`, and a marker hides a version without deleting it.
+- S3 lists names in order, and the versions of a name from the newest to the oldest. So the last
+  listed version of a name was put first. The versions of a name may continue on the next page.
 - A name with markers only does not exist.
 """
 
@@ -18,7 +18,7 @@ _VERSION_FIELDS = {"Key", "VersionId", "Size", "ETag", "LastModified"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FirstVersion:
-    """The version that owns a name, and what is over it."""
+    """The version to which a name belongs, and what was put over it."""
 
     key: str
     version_id: str
