@@ -39,11 +39,11 @@ def section(title: str) -> str:
 
 def test_every_failure_of_the_vectors_is_explained() -> None:
     table = re.findall(
-        r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", section("What a reader must refuse"), re.M
+        r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", section("Failures that a reader must report"), re.M
     )
     explained = {name for row in table for name in re.findall(r"`([a-z-]+)`", row)}
     assert explained == set(FAILURES)
-    (lenient,) = re.findall(r"may be lenient .*", TEXT)
+    (lenient,) = re.findall(r"It may then ignore .*", TEXT)
     assert set(re.findall(r"`([a-z-]+)`", lenient)) == LENIENT
 
 
@@ -84,7 +84,7 @@ def test_long_run_commits_as_often_as_documented() -> None:
 
 
 def test_chunks_and_bundles_have_documented_sizes() -> None:
-    chosen = section("What a writer is free to choose")
+    chosen = section("Choices of a writer")
     for said, size in {
         "files under 64 KiB are one blob": chunk_sizes.SMALL_FILE_BYTES,
         "pictures are cut every 4096 KiB": chunk_sizes.MEDIA_CHUNK_BYTES,
@@ -116,7 +116,7 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
 
 
 def test_packs_move_and_expire_as_documented() -> None:
-    order, keeping = section("Order of writes"), section("Keeping, in two phases")
+    order, keeping = section("Order of writes"), section("Retention in two phases")
     assert f"Packs under {unusable_packs.SPARSE_BELOW:.0%}".replace("%", " %") in order
     assert f"at most {unusable_packs.SPARSE_BYTES_PER_RUN >> 30} GiB" in order
     assert f"that the store has had for over {retention_plan.MARK_AGE.days} days" in keeping
