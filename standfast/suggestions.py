@@ -11,8 +11,8 @@ def known_names_hint(word: str, known: Iterable[str]) -> str:
     """Return the known names and the nearest one, as text."""
     names = sorted(known)
     if not names:
-        return "there is none"
-    hint = f"there are: {', '.join(names[:_MOST_NAMED])}"
+        return "there are none"
+    hint = f"the known names are: {', '.join(names[:_MOST_NAMED])}"
     if more := names[_MOST_NAMED:]:
         hint += f" and {len(more):,} more"
     return hint + nearest_name_hint(word, names)

@@ -118,14 +118,16 @@ class RecoveryPoints:
             )
         if set_name is not None and set_name not in sets:
             raise NotFound(
-                f"backup set {set_name!r}: not in the vault; there are: {', '.join(sets)}"
+                f"backup set {set_name!r}: not in the vault; the known names are: {', '.join(sets)}"
             )
         set_text = "" if set_name is None else f" of set {set_name}"
         if fitting:
             names = ", ".join(point.name for point in fitting)
             raise UsageError(f"recovery point {text!r}: ambiguous. Name one of {names}")
         newest = ", ".join(point.name for point in points[-5:]) or "none"
-        known = f"The newest of {len(points)}" if len(points) > 1 else "The only one"
+        known = (
+            f"The newest of {len(points)} points are" if len(points) > 1 else "The only point is"
+        )
         raise NotFound(f"recovery point {text!r}{set_text}: not found. {known}: {newest}")
 
     def _latest(

@@ -33,7 +33,7 @@ class Keeper:
         data = read_file(
             path,
             f"the keeper's key {path}",
-            missing=f"keeper's key {path}: not found. The owner makes one with"
+            missing=f"keeper's key {path}: not found. The owner creates the key with"
             " `standfast backup owner set-keeper`.",
         )
         try:

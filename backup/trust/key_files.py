@@ -140,7 +140,8 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             except pyrage.IdentityError:
                 raise WrongKey("identity file: damaged key. Use another copy of the file") from None
     if not custodian_keys:
-        raise WrongKey("identity file: no key in it. Name the file of a custodian")
+        name = f"identity file {source}" if isinstance(source, Path) else "identity"
+        raise WrongKey(f"{name}: it contains no key. Use the identity file of a custodian")
     return Identity(
         keys=tuple(custodian_keys),
         owner=_pin(pins.get("owner"), PUBLIC_KEY_BYTES),
@@ -302,7 +303,7 @@ def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
 
 
 def _identity_bytes(path: Path) -> bytes:
-    missing = f"identity file {path}: not found. Name the custodian's file"
+    missing = f"identity file {path}: not found. Name the identity file of a custodian"
     return read_file(path, f"the identity file {path}", missing=missing)
 
 

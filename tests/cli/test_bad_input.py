@@ -149,7 +149,7 @@ CASES = {
         spoil=nothing,
         words=("incident", "plan", "./mine.yaml"),
         status=2,
-        says=("copy it into `playbooks.folder`", "there are: account-"),
+        says=("copy it into `playbooks.folder`", "the known names are: account-"),
     ),
     "a playbook with the other ending": Case(
         spoil=other_ending,
@@ -173,7 +173,7 @@ CASES = {
         spoil=nothing,
         words=("notice", "preview", "customers-acount-takeover"),
         status=2,
-        says=("unknown; there are", "; did you mean 'customers-account-takeover'?"),
+        says=("unknown; the known names are", "; did you mean 'customers-account-takeover'?"),
     ),
     "unknown exercise": Case(
         spoil=nothing,

@@ -6,11 +6,11 @@ from standfast.suggestions import known_names_hint
 def test_unknown_name_lists_known_and_nearest_names() -> None:
     assert (
         known_names_hint("mian", ["second", "main"])
-        == "there are: main, second; did you mean 'main'?"
+        == "the known names are: main, second; did you mean 'main'?"
     )
-    assert known_names_hint("zzz", ["main"]) == "there are: main"
+    assert known_names_hint("zzz", ["main"]) == "the known names are: main"
     assert known_names_hint("us-ca", ["US-CA", "US-WA"]).endswith("; did you mean 'US-CA'?")
-    assert known_names_hint("main", []) == "there is none"
+    assert known_names_hint("main", []) == "there are none"
 
 
 def test_end_of_a_name_finds_it() -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from standfast.cli.backups.restore_summary import (
-    WHERE_ELSE,
+    EARLIER_POINTS,
     clock_ahead_lines,
     incomplete_lines,
     newer_lines,
@@ -66,5 +66,5 @@ def _next(outcome: "DatabaseRestoreOutcome") -> str:
     ):
         return "Next: restore the missing roles with --globals, or create them; restore again."
     if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
-        return WHERE_ELSE
+        return EARLIER_POINTS
     return "Next: correct the causes above, then restore again."

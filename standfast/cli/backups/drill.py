@@ -217,7 +217,7 @@ def _predicted(service: "ServicePrediction") -> list[str]:
     span = counted(found.drills, "drill")
     if found.has_range:
         span = f"{measured(found.shortest_ms)} to {measured(found.longest_ms)}, {span}"
-    rest = "" if found.has_rest else ", without load and checks"
+    rest = "" if found.has_rest else ", without loading databases and running checks"
     expected = f"{measured(found.expected_ms)} ({span}){rest}"
     return [service.service, expected, promised, service.verdict]
 
@@ -240,7 +240,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     files = outcome.restored.files if outcome.restored else 0
     size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
-    rto = "never usable" if outcome.has_failed else "not measured: no check of a service was made"
+    rto = "never usable" if outcome.has_failed else "not measured: no service check was run"
     if outcome.sample is not None:
         rto = "not measured: a sample does not prove that a service works"
     if outcome.rto_ms is not None:
@@ -293,8 +293,8 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         lines.append(f"{outcome.target.folder}: NOT destroyed. Delete it by hand.")
     if outcome.output:
         lines.append(
-            f"Output: {outcome.output}, until the next drill of {outcome.set_name}. It may contain "
-            "personal data."
+            f"Output of the checks: {outcome.output}. It may contain personal data, and the next "
+            f"drill of {outcome.set_name} deletes it."
         )
     if outcome.report:
         lines.append(f"Report: {outcome.report}")
@@ -345,7 +345,7 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
             if outcome.drawn
             else []
         ),
-        "Order: " + ", then ".join(" and ".join(wave) for wave in outcome.waves) + ".",
+        "Order of recovery: " + ", then ".join(" and ".join(wave) for wave in outcome.waves) + ".",
     ]
     for name, drill in outcome.drills.items():
         lines.append(f"Set {name} from {drill.point.name}: {drill.state}.")

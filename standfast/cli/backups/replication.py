@@ -86,12 +86,13 @@ def card(call: Call, html: Path | None) -> ExitStatus:
     ]
     if not all(custodian.name for custodian in made.roster.custodians):
         lines.append(
-            "First: a custodian has no name on the card. Add it, so that people know whom to call: "
-            "`standfast backup owner add-custodian` with the same key and --name."
+            "Before you print it: a custodian has no name on the card. Add the name, so that people "
+            "know whom to call: `standfast backup owner add-custodian` with the same key and --name."
         )
     if made.roster.lacks_documents:
         lines.append(
-            "First: copy the bundled reader into the vault: `standfast backup owner publish`."
+            "Before you print it: copy the bundled reader into the vault: `standfast backup owner "
+            "publish`."
         )
     return call.say(document, lines, status)
 
@@ -111,7 +112,10 @@ def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
     if outcome.report.is_whole:
         lines.append(f"{outcome.name} is a complete copy of the vault.")
         if not outcome.has_keys:
-            lines.append("Next: keep a copy of the key records elsewhere; --keys copies them.")
+            lines.append(
+                "Next: keep a copy of the key records at another place; --keys copies them to this "
+                "site."
+            )
     else:
         errors = sum(finding.severity == "error" for finding in outcome.report.findings)
         lines.append(

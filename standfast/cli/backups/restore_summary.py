@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from standfast.usecases.backups.incomplete_points import IncompletePoint
     from standfast.usecases.backups.outcomes import RestoreOutcome
 
-WHERE_ELSE = "Next: `standfast backup list` lists earlier points, which may have the missing files."
+EARLIER_POINTS = (
+    "Next: `standfast backup list` lists earlier recovery points, which may contain the missing "
+    "files."
+)
 
 
 def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
@@ -27,7 +30,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
             ),
             *first_rows([problem.path] for problem in result.problems),
             *incomplete_lines(outcome.lacking),
-            WHERE_ELSE
+            EARLIER_POINTS
             if outcome.lacking.is_any
             else f"Next: `standfast backup ls {outcome.point.name} --identity FILE` lists files.",
         ]
@@ -39,8 +42,8 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
         lines.append("This run continued an interrupted restore and compared its files again.")
     if not (result.is_on_disk or any(problem.is_missing for problem in result.problems)):
         lines.append(
-            "The disk is still writing. If the power fails before .standfast-restore disappears "
-            "from the folder, run the command again."
+            "The disk is still writing the files. Until the file .standfast-restore disappears from "
+            "the folder, a power failure can lose some of them: then run the command again."
         )
     if result.owners_lost:
         lines.append(
@@ -59,7 +62,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names the damaged data in the vault.")
     elif outcome.lacking.is_any:
-        lines.append(WHERE_ELSE)
+        lines.append(EARLIER_POINTS)
     return lines
 
 

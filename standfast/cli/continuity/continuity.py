@@ -258,6 +258,6 @@ def import_services(call: Call, file: Path) -> ExitStatus:
 
 continuity = Group(
     "continuity",
-    help="Services with their objectives, recurring practice, and attestations.",
+    help="Show services and their objectives, recurring practice, and attestations.",
     commands=[show, import_services, show_calendar, attest_subject, list_attestations],
 )

@@ -253,7 +253,7 @@ def places(call: Call) -> ExitStatus:
 
 deadline = Group(
     "deadline",
-    help="Legal clocks: who must be notified, and by when.",
+    help="Show and fulfil legal deadlines: who must be notified, and by when.",
     commands=[
         list_deadlines,
         fact,

@@ -74,7 +74,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     lines += ["Checklist", Table(rows=[row for point in seen.checklist for row in _rows(point)])]
     score = seen.score
     lines += [
-        f"Score: {total(score)} of 100. The greatest gains:",
+        f"Score: {total(score)} of 100. The rows that can add the most points:",
         Table(
             rows=[
                 [f"  +{row.gain}", f"of {row.weight}", row.name, row.state]

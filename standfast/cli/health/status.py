@@ -123,7 +123,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
             f"Configuration: {seen.misconfigured}. Correct it: other commands refuse to run."
         )
     lines += [_sign(custodian, seen.at) for custodian in seen.custodians]
-    lines.append(_restore_takes(seen))
+    lines.append(_restore_needs(seen))
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
 
@@ -203,8 +203,8 @@ def _sign(custodian: "CustodianStatus", now: datetime) -> str:
     return f"Custodian {who}: the last answer is {age(now - custodian.answered_at)} old."
 
 
-def _restore_takes(seen: "Status") -> str:
-    copies = "; ".join(seen.key_copies) or "no copy is known"
+def _restore_needs(seen: "Status") -> str:
+    copies = f"copies: {'; '.join(seen.key_copies)}" if seen.key_copies else "no copy is known"
     return (
         f"A restore needs three things: the vault ({seen.vault}), the key records ({copies}) and a "
         "recovery identity."
@@ -219,5 +219,5 @@ def _ledger(seen: "Status") -> str:
     if not seen.events:
         return f"The ledger is empty; {serve}."
     behind = seen.events - seen.signed_events
-    signed = "all signed" if not behind else f"{behind} of them not signed yet"
-    return f"The ledger has {counted(seen.events, 'event')}, {signed}; {serve}."
+    signed = "" if not behind else f", {behind} of them not signed yet"
+    return f"The ledger has {counted(seen.events, 'event')}{signed}; {serve}."

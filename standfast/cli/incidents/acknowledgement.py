@@ -13,7 +13,8 @@ from standfast.errors import ExitStatus
 @command(
     "acknowledge",
     exits={
-        ExitStatus.DONE: "the pages end or had ended without an answer; or nobody was paged",
+        ExitStatus.DONE: "no further page is sent; the pages may have ended earlier, or nobody was "
+        "paged",
         ExitStatus.USAGE: "there is no such incident",
         ExitStatus.REFUSED: "nobody signed in, or an account of the person is among the targets; "
         "pages continue",
@@ -27,8 +28,8 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
     """Acknowledge a page: nobody else is paged about it.
 
     One acknowledgement counts for everything that the page is about, such as all incidents of one
-    trigger. It approves nothing, and the incident continues. The timeline shows the person. After
-    the last page, a late acknowledgement is still recorded.
+    trigger. An acknowledgement approves nothing, and the incident continues. The timeline shows the
+    person that acknowledged. A late acknowledgement, after the last page, is recorded too.
     """
     from standfast.cli.incidents.call_out_text import call_out_line
     from standfast.usecases.incidents.lifecycle import look

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
             "are missing"
         ),
         ExitStatus.REFUSED: "the incident is closed",
-        ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the others",
+        ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the other "
+        "logs",
     },
     example="standfast incident affected add inc-2026-0001 --csv people.csv --exposed 'name, iban'",
 )
 @incident_argument
 @click.option("--csv", type=FilePath(), help="A CSV file with a heading line, one person a line.")
-@click.option("--query", "audience", metavar="NAME", help="The audience [audiences.NAME] instead.")
+@click.option(
+    "--query", "audience", metavar="NAME", help="Instead of a file: the audience [audiences.NAME]."
+)
 @click.option(
     "--from-review",
     is_flag=True,
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     "--account",
     "accounts",
     multiple=True,
-    help="With --from-review: an account; by default the locked ones.",
+    help="With --from-review: an account; by default the locked accounts.",
 )
 @click.option(
     "--from",
@@ -68,15 +71,15 @@ if TYPE_CHECKING:
     "columns",
     multiple=True,
     metavar="NAME=HEADING",
-    help="The file's heading of the column NAME: address, key, name, language, exposed, "
-    "place, …; repeatable.",
+    help="The heading in the file for the column NAME, such as address, key, name, language, "
+    "exposed or place; repeatable.",
 )
-@click.option("--exposed", default="", help="The exposed data of rows without `exposed`.")
+@click.option("--exposed", default="", help="The exposed data of rows with an empty `exposed`.")
 @click.option(
-    "--place", default="", help="The place of rows without `place`, from `deadline places`."
+    "--place", default="", help="The place of rows with an empty `place`, from `deadline places`."
 )
 @click.option("--replace", "replaces", is_flag=True, help="Replace the earlier lists.")
-@sign_in_options("Sign in as this person; else the user of this command is the author.")
+@sign_in_options("Sign in as this person. Default: the user that runs the command is the author.")
 @click.pass_obj
 def add(
     call: Call,

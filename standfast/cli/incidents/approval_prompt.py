@@ -1,9 +1,8 @@
 """Confirmation of an approval: a prompt, or the digest of the plan.
 
-Rules
-- An approver sees what the signature covers. On a terminal the plan is shown and must be confirmed.
-  Elsewhere the command must name its digest, which the page to the approver, `incident status` and
-  the handover show.
+An approver sees what the signature covers. On a terminal, the plan is shown and must be confirmed.
+Without a terminal, the command must name the digest of the plan. The message to the approver,
+`incident status` and the handover show this digest.
 """
 
 import sys
@@ -28,8 +27,8 @@ def confirm_signature(
 ) -> str:
     """Show what would be signed, ask for confirmation, return the digest.
 
-    With a `digest` the plan is shown without a question. Without a terminal, ApprovalRefused names
-    the command that approves exactly this plan, because nobody has seen it.
+    With a `digest`, the plan is shown without a question. Without a terminal and a `digest`, nobody
+    has seen the plan: ApprovalRefused then names the command that approves exactly this plan.
     """
     from standfast.playbook.status.person_tasks import SHOWN
     from standfast.usecases.approvals.step_decisions import signable_decisions

@@ -34,7 +34,8 @@ _RESULT = {
     "close",
     exits={
         **RECORDED_EXIT_STATUSES,
-        ExitStatus.REFUSED: f"an act is under way: stop the incident first; or {UNSIGNED}",
+        ExitStatus.REFUSED: f"an act is under way, so the incident must be stopped first; or "
+        f"{UNSIGNED}",
     },
     example="standfast incident close inc-2026-0001 --as dana",
 )
@@ -69,19 +70,22 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     if short:
         text = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
         lines.append(
-            f"Not fully done: {text}; `standfast incident status {incident_id} --targets`."
+            f"Not fully done: {text}. See why: `standfast incident status {incident_id} --targets`."
         )
     if undone and mode is not Mode.PLAN:
         lines.append(f"Not finished: {', '.join(undone)}.")
     if left.sentence:
-        lines.append(f"Still open: {left.sentence}; `standfast notice accounting {incident_id}`.")
+        lines.append(
+            f"Still open: {left.sentence}. See each notice: `standfast notice accounting "
+            f"{incident_id}`."
+        )
     if obligations is not None and obligations.trouble:
         lines.append(f"Warning: no legal clock can be counted: {obligations.trouble}")
     if clocks:
         verb = "continues" if len(clocks) == 1 else "continue"
         text = ", ".join(_clock(obligation, zone) for obligation in clocks)
         lines.append(
-            f"{counted(len(clocks), 'legal clock')} {verb}: {text}; "
+            f"{counted(len(clocks), 'legal clock')} {verb}: {text}. See all: "
             f"`standfast deadline list {incident_id}`."
         )
     again = {

@@ -67,9 +67,10 @@ def resolve_incident(
 ) -> tuple[str, list[str]]:
     """Return the incident and the words after it.
 
-    The id is optional if exactly one incident is open; plans do not count next to a live incident
-    or an exercise. Raises UsageError otherwise. By default all words after the incident are
-    required; for another number of them, the message of the UsageError describes them by `takes`.
+    The id is optional if exactly one incident is open; if a live incident or an exercise is open,
+    plans do not count. Otherwise raises UsageError. By default all words after the incident are
+    required; `least` and `most` permit another number. `takes` describes the words in the message
+    of the UsageError.
     """
     most = len(words) - 1 if most is None else most
     least = most if least is None else least
@@ -89,10 +90,14 @@ def resolve_incident(
         named_with = [
             f"{incident.id} ({incident.scenario}, {incident.mode.value})" for incident in candidates
         ]
-        known = f"{len(candidates)} are open: {', '.join(named_with)}"
+        if not candidates:
+            raise UsageError(
+                "incident: none is open. To name a closed incident, add its id: `standfast incident "
+                "list` shows all ids"
+            )
         raise UsageError(
-            f"incident: {known if candidates else 'none is open'}. Add the id of the incident; "
-            "`standfast incident list` lists them"
+            f"incident: {len(candidates)} are open: {', '.join(named_with)}. Add the id of one of "
+            "them"
         )
     return candidates[0].id, rest
 

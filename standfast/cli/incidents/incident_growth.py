@@ -32,7 +32,7 @@ from standfast.plurals import counted
     help="A list of accounts of the playbook; NAME=@FILE reads one account a line.",
 )
 @no_wait_option
-@sign_in_options("Sign in as this person; else the user of this command is recorded.")
+@sign_in_options("Sign in as this person. Default: the user that runs the command is recorded.")
 @click.pass_obj
 def add(call: Call, incident: str | None, given: tuple[str, ...]) -> ExitStatus:
     """Add accounts to an open incident, and run its steps for them.

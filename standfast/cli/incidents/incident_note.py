@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     type=FilePath(),
     help="A file or folder that is frozen and sealed with the note; may be repeated.",
 )
-@sign_in_options("Sign in as this person; else the user of this command is the author.")
+@sign_in_options("Sign in as this person. Default: the user that runs the command is the author.")
 @click.pass_obj
 def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, ...]) -> ExitStatus:
     """Add a note to an incident, or list its notes.
 
-    The timeline shows who added it and when. The report shows the text, with numbers and mail
-    addresses masked. Files are sealed like evidence; `standfast evidence verify` covers them.
+    The timeline shows who added the note and when. The report shows its text; card numbers,
+    social-security numbers and mail addresses are masked. Files are sealed like evidence, and
+    `standfast evidence verify` checks them.
     """
     from standfast.usecases.evidence.incident_notes import add_note
 

@@ -1,4 +1,7 @@
-"""Opening of an incident by command; later errors name the incident."""
+"""Opening of an incident by a command.
+
+An error after the opening names the open incident.
+"""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -38,10 +41,10 @@ def open_and_run_incident(
 ) -> ExitStatus:
     """Open an incident in one commit, then follow or run it.
 
-    Without a sign-in and a list, a running `serve` of this machine opens it, which is faster than
-    loading the ledger in this process. The people in `affected_csv` are listed before a step runs
-    here; a file that cannot be read opens nothing. With --no-wait the command ends after the
-    opening.
+    If there is no sign-in and no list of affected people, a running `serve` of this machine opens
+    the incident, which is faster than loading the ledger in this process. The people in
+    `affected_csv` are listed before this process runs a step; if the file cannot be read, nothing
+    is opened. With --no-wait the command ends after the opening.
     """
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
@@ -112,7 +115,7 @@ def _opened_here(
 ) -> tuple[str, bool]:
     """Open the incident in this process.
 
-    If a `serve` that was asked first has opened it already, this is the same incident.
+    If `serve` was asked first and has opened the incident already, return that incident.
     """
     from standfast.ledger.incidents.trigger_messages import TriggerMessage
     from standfast.records import Mode

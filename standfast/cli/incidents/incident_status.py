@@ -87,7 +87,7 @@ def _clocks_lines(incident: str, obligations: IncidentObligations | None, zone: 
     parts += [f"{obligations.due_now} due now (without delay)"] if obligations.due_now else []
     if obligations.next_due:
         parts.append(f"the next is due {minute(obligations.next_due, zone)}")
-    return [f"Legal clocks: {', '.join(parts)}; `standfast deadline list {incident}`"]
+    return [f"Legal clocks: {', '.join(parts)}. See all: `standfast deadline list {incident}`"]
 
 
 def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:

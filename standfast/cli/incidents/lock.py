@@ -43,8 +43,8 @@ _SCENARIO = "lock"
 def lock(call: Call, accounts: tuple[str, ...], reason: str | None, exercise: bool) -> ExitStatus:
     """Lock accounts in all directories, now.
 
-    `standfast incident undo` unlocks them. This command does not prove the locks, so their undo
-    needs an approval.
+    The command does not prove that the locked accounts are refused; a playbook such as
+    `account-takeover` does. `standfast incident undo` unlocks the accounts after an approval.
     """
     names: list[str] = []
     for number, word in enumerate(accounts, 1):

@@ -33,8 +33,8 @@ def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
     """Open a plan live, with the same inputs.
 
     The plan is closed and a new incident is opened. Repeating the command continues that incident.
-    If further trigger messages were added to the plan, or if its playbook was edited, the plan is
-    shown again and must be confirmed.
+    If trigger messages were added to the plan since it was opened, or if its playbook was edited,
+    the plan is shown again and must be confirmed.
     """
     from standfast.playbook.status.person_tasks import SHOWN
     from standfast.usecases.triggers import plan_promotion

@@ -1,4 +1,4 @@
-"""`standfast incident handover` and `after-action`: pages for people."""
+"""`standfast incident handover` and `after-action`: HTML pages."""
 
 from collections import Counter
 from collections.abc import Sequence

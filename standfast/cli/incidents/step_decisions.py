@@ -59,8 +59,8 @@ def approve(
 ) -> ExitStatus:
     """Approve a step as planned, or refuse it.
 
-    Your passphrase signs exactly this plan. Without --digest, the plan is shown first and must be
-    confirmed. With --break-glass all other approvers are notified and may still refuse, and another
+    Your passphrase signs exactly the plan of the step. Without --digest, the plan is shown first
+    and must be confirmed. With --break-glass all other approvers are notified and may still refuse, and another
     person must review the approval before the incident can be closed.
     """
     from standfast.usecases.approvals import break_glass as break_glass_approval
@@ -118,7 +118,9 @@ def approve(
 @incident_argument
 @click.argument("step", required=False, help="The step that asks.")
 @click.argument("text", required=False, help="The answer, or the report on manual work.")
-@click.option("--again", is_flag=True, help="Correct an earlier answer; its effects stay.")
+@click.option(
+    "--again", is_flag=True, help="Correct an earlier answer; nothing that it started is undone."
+)
 @speaker_options
 @no_wait_option
 @click.pass_obj

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """Stop an incident: no further act begins.
 
-    Acts under way are completed and recorded; an unknown outcome is looked up. A
-    live incident needs --as, with any enrolled person.
+    Acts under way are completed and recorded; unknown outcomes are looked up. A live incident needs
+    --as, with any enrolled person.
     """
     from standfast.usecases.incidents import lifecycle
 
@@ -114,8 +114,9 @@ def _counts(left: Mapping[str, int]) -> str:
 def resume(call: Call, incident: str | None) -> ExitStatus:
     """Resume a stopped incident, after a list of what will run.
 
-    A live incident needs --as, with a person that has a role. Notices begin their abort window
-    again. The command also runs an interrupted incident that was not stopped, without a sign-in.
+    A live incident needs --as, with a person that has a role. Each waiting notice begins its abort
+    window again. An interrupted incident that was not stopped needs no sign-in: the command
+    continues it.
     """
     from standfast.usecases.incidents import lifecycle
 

@@ -211,5 +211,5 @@ challenge = Group(
 
 
 custodian = Group(
-    "custodian", help="Challenges and attestations of custodians.", commands=[attest, challenge]
+    "custodian", help="Test the keys of custodians; attest erasures.", commands=[attest, challenge]
 )

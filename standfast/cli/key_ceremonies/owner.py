@@ -181,7 +181,7 @@ def _lines(seen: "Roster") -> list[Line]:
 
 owner = Group(
     "owner",
-    help="Owner operations: writers, domains, custodians, keeper, erasure.",
+    help="Manage writers, domains, custodians and keepers, and erase domains.",
     commands=[
         show,
         add_writer,

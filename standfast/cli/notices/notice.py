@@ -51,7 +51,7 @@ def list_notices(call: Call) -> ExitStatus:
 
 notice = Group(
     "notice",
-    help="Notices to staff and customers: preview, send, stop, correct, account.",
+    help="Preview, send, stop and correct notices; show who was notified.",
     commands=[
         list_notices,
         check,

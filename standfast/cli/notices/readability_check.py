@@ -53,7 +53,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         if said or any(result.problems for result in measured)
     ]
     rows = [
-        [shown, result.language, *_scored(result), f"{result.longest_words} words at most"]
+        [shown, result.language, *_scored(result), f"longest sentence {result.longest_words} words"]
         for shown, measured, _ in found
         for result in measured
     ]

@@ -59,7 +59,8 @@ _COMMON_OPTIONS = (
         metavar="FILE",
         expose_value=False,
         callback=_use_config,
-        help="The configuration file; else STANDFAST_CONFIG, else ./standfast.toml.",
+        help="The configuration file. Default: the file that STANDFAST_CONFIG names, or "
+        "./standfast.toml.",
     ),
     click.Option(
         ["--json"],  # `main` reads it first, so that an error in an earlier word is JSON too

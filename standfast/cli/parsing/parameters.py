@@ -3,7 +3,7 @@
     @sign_in_options("Sign in as this person.")  # --as and --passphrase-file
     @no_wait_option
 
-Their values are stored in the `Call`, so that no command passes them on.
+The values of these options are stored in the `Call`, so that no command passes them on.
 """
 
 import os
@@ -49,7 +49,8 @@ passphrase_file_option = stored_option(
     "--passphrase-file",
     type=FilePath(),
     metavar="FILE",
-    help=f"The file with the passphrase; else {VARIABLE}, else the command asks.",
+    help=f"The file with the passphrase. Default: the passphrase in {VARIABLE}; without it, the "
+    "command asks.",
 )
 no_wait_option = stored_option(
     "--no-wait", is_flag=True, help="Record the decision only; another process runs the steps."
@@ -66,7 +67,7 @@ def sign_in_options(purpose: str) -> Callable[[_Declared], _Declared]:
     return declare
 
 
-acting_person_options = sign_in_options("Sign in as this person; a live incident needs it.")
+acting_person_options = sign_in_options("Sign in as this person; required for a live incident.")
 speaker_options = sign_in_options("Sign in as this person; needed if the step names roles.")
 
 

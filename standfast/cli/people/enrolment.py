@@ -332,8 +332,8 @@ def _mail_problem_lines(why: str) -> list[str]:
 def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:
     """Remove a passkey, such as that of a lost phone.
 
-    Its approvals of steps that are not done yet no longer count; these steps ask for approval
-    again.
+    Approvals that the passkey signed no longer count for steps that are not done yet; these steps
+    ask for approval again.
     """
     from standfast.usecases.people import passkeys
 
@@ -352,7 +352,7 @@ def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:
 
 people = Group(
     "people",
-    help="Approvers, the list of staff, leavers and second factors.",
+    help="Manage approvers; check the list of staff, leavers and second factors.",
     commands=[
         add,
         list_people,

@@ -77,4 +77,4 @@ def _rows(later: "Sequence[Duty]", zone: str) -> list[list[str]]:
     return [[minute(duty.start, zone), _names(duty.people)] for duty in later]
 
 
-on_call = Group("on-call", help="The people on call.", commands=[show])
+on_call = Group("on-call", help="Show the people on call.", commands=[show])

@@ -1,4 +1,4 @@
-"""`standfast recover paper`: the list of paper records to enter later."""
+"""`standfast recover paper`: paper records that are entered later."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     help="Add the items of a CSV file with the columns owner and item.",
 )
 @click.option("--entered", type=int, metavar="NUMBER", help="Mark an item as typed in.")
-@sign_in_options("Sign in as this person; else the user of this command is recorded.")
+@sign_in_options("Sign in as this person. Default: the user that runs the command is recorded.")
 @click.pass_obj
 def paper(call: Call, incident: str | None, file: Path | None, entered: int | None) -> ExitStatus:
     """List items that were written on paper during an outage.
 
     Each item has an owner. The timeline shows the person that added an item or marked it as
-    entered, without its text. The degraded modes of the services are shown below the list.
+    entered, and not the text of the item. The degraded modes of the services are shown below the
+    list.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items

@@ -36,8 +36,8 @@ def close_to(word: str, known: Iterable[str]) -> str:
     if not words:
         return "there are none"
     if len(words) > 12:
-        return f"there are {len(words)}, among them {', '.join(words[:8])}"
-    return "there are: " + ", ".join(words)
+        return f"choose one of {len(words)}, such as {', '.join(words[:8])}"
+    return "choose one of: " + ", ".join(words)
 
 
 class Notes:

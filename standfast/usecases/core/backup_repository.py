@@ -197,8 +197,8 @@ def identity_of(installation: Installation, identity_file: Path | None) -> Ident
         reference = installation.config.drills.identity
         if reference is None:
             raise UsageError(
-                "identity: none is configured. Name a custodian's file with --identity, or "
-                "set drills.identity for unattended drills."
+                "recovery identity: none is given. Name the identity file of a custodian with "
+                "--identity, or set drills.identity for unattended drills."
             )
         return open_identity(installation.resolver.resolve(reference).reveal().encode())
 
@@ -231,8 +231,8 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
-            "identity: it belongs to another repository. Use the file of a custodian of this "
-            "repository."
+            "identity: it belongs to another repository. Use the identity file of a custodian of "
+            "this repository."
         )
 
 

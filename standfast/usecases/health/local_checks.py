@@ -47,7 +47,7 @@ def _ledger(inputs: CheckInputs) -> Iterator[Check]:
     sequence = inputs.ledger.audit.sign_head(inputs.clock())
     yield ok(
         "ledger",
-        f"opens; {counted(sequence, 'event')}, the newest are valid, and the head is signed",
+        f"{counted(sequence, 'event')}; the newest events are valid, and the head is signed",
     )
     yield from _keys_of_incidents(inputs.config, inputs.ledger)
     if isinstance(inputs.clock, ServerClock):
@@ -57,7 +57,7 @@ def _ledger(inputs: CheckInputs) -> Iterator[Check]:
         yield warn(
             "ledger",
             f"its witness {witness.name} is in the folder of the installation: an intruder could "
-            "rewrite both",
+            "rewrite both the ledger and the witness",
             "set ledger.witness to a file on another machine",
         )
 
@@ -109,7 +109,7 @@ def _people(inputs: CheckInputs) -> Iterator[Check]:
         yield warn(
             "people",
             f"{first} and {second} have the same {attribute} and count as one person",
-            f"if they are one person: `standfast people remove {second} --as NAME`",
+            f"if both are the same person: `standfast people remove {second} --as NAME`",
         )
     counting = people.counted_once(enrolled)
     if counting < _ENOUGH_APPROVERS <= len(enrolled):
@@ -125,9 +125,9 @@ def _people(inputs: CheckInputs) -> Iterator[Check]:
             "people",
             f"{counted(len(enrolled), 'person', 'people')} enrolled; an approval needs a person "
             "that did not request it",
-            "`standfast people add NAME`. On the first day, before the first live incident, the "
-            "person may approve immediately; later after one day, unless the owner's key signs "
-            "the enrolment",
+            "`standfast people add NAME`. A person that is enrolled on the first day, before the "
+            "first live incident, may approve immediately. A person that is enrolled later may "
+            "approve after one day, or immediately if the owner's key signs the enrolment",
         )
     else:
         together = f", and count as {counting}" if counting < len(enrolled) else ""

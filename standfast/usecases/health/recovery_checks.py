@@ -74,8 +74,8 @@ def _recovery(inputs: CheckInputs) -> Iterator[Check]:
         vault = f"bucket {backup.s3.bucket}" if backup.s3 else str(backup.vault)
         yield ok(
             "recovery",
-            f"a restore takes three things: the vault ({vault}), the key records "
-            f"({'; '.join(whole)}), and a recovery identity",
+            f"a restore needs three things: the vault ({vault}), the key records (copies: "
+            f"{'; '.join(whole)}), and a recovery identity",
         )
 
 

@@ -72,8 +72,8 @@ class Stores:
         copies = backup.copies
         if name not in copies:
             raise UsageError(
-                f"copy {name!r}: not configured. Add [backup.copies.{name}]; "
-                f"{known_names_hint(name, copies)}"
+                f"copy {name!r}: not configured; {known_names_hint(name, copies)}. For another "
+                f"copy, add [backup.copies.{name}]"
             )
         site = copies[name]
         if (

@@ -88,7 +88,7 @@ def text_of(path: Path) -> str:
     except UnicodeDecodeError:
         why = "is not UTF-8"
     except OSError as error:
-        why = f"cannot be read: {error.strerror}"
+        why = f"cannot be read: {error.strerror}. Check the path"
     raise PlaybookInvalid([Problem(file=str(path), line=0, message=why)])
 
 

@@ -153,7 +153,7 @@ def test_unknown_set_lists_the_known_sets(desk: Desk, installation: Path) -> Non
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
     answer = desk.run(*words, "--set", "nope")
     assert answer.status == ExitStatus.USAGE
-    assert "backup set 'nope': not in the vault; there are: main" in answer.err
+    assert "backup set 'nope': not in the vault; the known names are: main" in answer.err
 
 
 def test_restore_that_selects_nothing_says_so(desk: Desk, installation: Path) -> None:
@@ -406,7 +406,7 @@ def test_mistyped_point_is_not_a_failed_drill(
     assert desk.run(*drill).status == 0
     for point in ("nope", "nope/latest", "2"):
         refused = desk.run(*drill, "--point", point)
-        assert (refused.status, "The only one: host-1/0000000001" in refused.err) == (2, True)
+        assert (refused.status, "The only point is: host-1/0000000001" in refused.err) == (2, True)
     (only,) = desk.json("drill", "list")["drills"]
     assert only["state"] == "done"
 

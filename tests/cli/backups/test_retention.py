@@ -151,14 +151,14 @@ def test_release_of_unknown_hold_is_refused(desk: Desk, kept: Path) -> None:
     assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
     mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
     assert mistyped.status == 2
-    assert "hold inc-2026-0010: unknown; there are: inc-2026-0001" in mistyped.err
+    assert "hold inc-2026-0010: unknown; the known names are: inc-2026-0001" in mistyped.err
     assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "No hold is left.\n"
 
 
 def test_missing_keeper_names_its_creator(desk: Desk, installation: Path) -> None:
     answer = desk.run("backup", "keep")
     assert answer.status == 2
-    assert "The owner makes one" in answer.err
+    assert "The owner creates the key" in answer.err
 
 
 def test_foreign_hold_is_listed_and_released(desk: Desk, kept: Path) -> None:

@@ -228,7 +228,7 @@ def test_incident_counts_missed_clocks_and_next_deadline(
     assert clocks["missed"] == 1
     due = clocks["next_due"]
     said = desk.run("incident", "status", incident).out
-    told = f"1 due now (without delay), the next is due {due[:10]} {due[11:16]} UTC; "
+    told = f"1 due now (without delay), the next is due {due[:10]} {due[11:16]} UTC. "
     assert f"Legal clocks: 1 clock missed, {told}" in said
     assert f"`standfast deadline list {incident}`" in said
 
@@ -243,7 +243,7 @@ def test_obligation_without_period_is_due_now(desk: Desk, quiet_installation: Pa
     assert desk.json("incident", "status", live)["clocks"] == clocks
     assert "  1 due now\n" in desk.run("status").out
     said = desk.run("incident", "status", live).out
-    assert f"Legal clocks: 1 due now (without delay); `standfast deadline list {live}`" in said
+    assert "Legal clocks: 1 due now (without delay). " in said
     assert (
         "1 legal clock continues: each controller served due now"
         in desk.run("incident", "close", *desk.by("dana")).out

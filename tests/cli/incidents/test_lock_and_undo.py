@@ -97,7 +97,10 @@ def test_renamed_directory_is_reported_with_known_ones(
     config_file.write_text(renamed.replace("agents:break-glass", "helpers:break-glass"))
     undone = desk.run("incident", "undo", first, "--all", *desk.by("dana"))
     assert undone.status == 2
-    assert "has no [accounts.agents]; there are: helpers; helpers: added or renamed" in undone.err
+    assert (
+        "has no [accounts.agents]; the known names are: helpers; helpers: added or renamed"
+        in undone.err
+    )
     assert (
         "helpers: added or renamed" in desk.run("incident", "resume", second, *desk.by("dana")).out
     )

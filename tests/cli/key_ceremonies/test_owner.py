@@ -368,7 +368,7 @@ def test_card_is_a_page_and_copy_is_restorable(
     assert desk.run("backup", "verify", "--read", "--identity", identity).status == 0
     missing = desk.run("backup", "copy", "--to", "rome")
     assert missing.status == 2
-    assert "there are: paris" in missing.err
+    assert "the known names are: paris" in missing.err
     with (installation / "standfast.toml").open("a") as file:
         file.write('[backup.copies.itself]\nvault = "../place/vault"\n')
     itself = desk.run("backup", "copy", "--to", "itself")

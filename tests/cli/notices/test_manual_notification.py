@@ -203,7 +203,7 @@ def test_approver_reads_the_text_of_the_correction(
     mistyped = desk.run("notice", "read", case, "corection-1")
     assert (mistyped.status, "did you mean 'correction-1'?" in mistyped.err) == (2, True)
     other = desk.run("notice", "read", case, "people", "--lang", "xx")
-    assert (other.status, "there are: de, en, es, fr" in other.err) == (2, True)
+    assert (other.status, "the known names are: de, en, es, fr" in other.err) == (2, True)
 
 
 def test_unreached_recipient_is_named_once(desk: Desk, case: str, live_installation: Path) -> None:
@@ -232,7 +232,7 @@ def test_closure_counts_undecided_and_unposted_recipients(desk: Desk, case: str)
     assert desk.run("notice", "leave-out", mark, "--because", "no heir").status == 0
     answer = desk.run("incident", "close", case, *desk.by("dana"))
     assert answer.status == ExitStatus.DONE
-    assert "Still open: 1 held person undecided, 1 letter not posted; " in answer.out
+    assert "Still open: 1 held person undecided, 1 letter not posted. " in answer.out
     held = desk.run("notice", "held", case)
     assert held.status == ExitStatus.DONE
     assert "notice tell" not in held.out

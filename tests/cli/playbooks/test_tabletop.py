@@ -89,4 +89,7 @@ def test_ordinary_incident_is_not_an_exercise(desk: Desk, quiet_installation: Pa
         answer = desk.run("tabletop", word, opened)
         assert answer.status == 2
         assert "not a tabletop exercise" in answer.err
-    assert "there are: agent-vishing, ransomware" in desk.run("tabletop", "start", "flood").err
+    assert (
+        "the known names are: agent-vishing, ransomware"
+        in desk.run("tabletop", "start", "flood").err
+    )

@@ -112,7 +112,7 @@ def test_unknown_incident_lists_the_existing_ones(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="'inc-1': unknown"):
         ledger.incidents.get("inc-1")
     open_incident(ledger)
-    with pytest.raises(UsageError, match="there are: inc-2026-0001"):
+    with pytest.raises(UsageError, match="the known names are: inc-2026-0001"):
         ledger.incidents.set_halted("inc-1", True, "olga", NOW)
 
 

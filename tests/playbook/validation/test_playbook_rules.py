@@ -145,14 +145,14 @@ def test_impossible_action_is_reported(step: str, problem: str) -> None:
         ),
         (
             "do: notices.send, with: {template: staff-heads-up, audience: clients}, approval: {}",
-            "there is no audience `clients` | there are: customers, staff",
+            "there is no audience `clients` | choose one of: customers, staff",
         ),
         (
             (
                 "do: notices.send, with: {template: staff-heads-up, audience: staff, sender: fax}, "
                 "approval: {}"
             ),
-            "there is no sender `fax` | there are: mail",
+            "there is no sender `fax` | choose one of: mail",
         ),
         (
             "do: evidence.snapshot, with: {sources: [crm-logs, crm-log]}",
@@ -221,7 +221,7 @@ count: {type: number}
         ("not answers.ask", "`answers.ask` is neither true nor false"),
         ("inputs.loud and inputs.kind", "`inputs.kind` is neither true nor false"),
         ("answers.ask == 'Yes'", "`answers.ask` is never 'Yes' | did you mean `yes`?"),
-        ("inputs.kind != 'boss'", "`inputs.kind` is never 'boss' | there are: admin, agent"),
+        ("inputs.kind != 'boss'", "`inputs.kind` is never 'boss' | choose one of: admin, agent"),
         ("steps.ask.state == 'ended'", "`steps.ask.state` is never 'ended'"),
         ("inputs.count == '5'", "`inputs.count` is never '5'"),
         ("inputs.loud == 'yes'", "`inputs.loud` is never 'yes'"),

@@ -253,7 +253,10 @@ def test_possibly_accepted_message_waits_for_a_person(
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("agnets:agent01", "and no directory has that name; there are: agents; did you mean"),
+        (
+            "agnets:agent01",
+            "and no directory has that name; the known names are: agents; did you mean",
+        ),
         ("agent01,agent02", "separate several accounts by spaces"),
     ],
 )
