@@ -86,7 +86,7 @@ def _shipped_pages() -> str:
 
 def _show_version(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
     if is_given and not context.resilient_parsing:
-        context.obj.say({"version": __version__}, [f"standfast {__version__}"])
+        context.obj.print_result({"version": __version__}, [f"standfast {__version__}"])
         context.exit()
 
 

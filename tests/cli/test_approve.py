@@ -30,7 +30,7 @@ def sit_down(desk: Desk, *answers: str) -> list[str]:
         return left.pop(0)
 
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", answer)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", answer)
     return asked
 
 
@@ -89,7 +89,7 @@ def test_plan_changed_while_read_is_not_signed(desk: Desk, asking: str) -> None:
     """Another person refuses meanwhile, and the step asks again."""
 
     def changed_meanwhile(question: str) -> str:
-        desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", lambda _: "y")
+        desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", lambda _: "y")
         desk.sign_in_with(PASSPHRASES["kim"])
         assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
         desk.run("incident", "retry", "tell_customers", "--as", "kim")
@@ -98,7 +98,7 @@ def test_plan_changed_while_read_is_not_signed(desk: Desk, asking: str) -> None:
 
     before = desk.asked()
     sit_down(desk)
-    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", changed_meanwhile)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", changed_meanwhile)
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "nothing was signed" in answer.err

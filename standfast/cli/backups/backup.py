@@ -20,7 +20,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import joint_status, size
+from standfast.cli.terminal.units import format_size, joint_status
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
@@ -98,7 +98,7 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
         next_step = "Next: correct the causes above; the next run tries the missing files again."
     elif status is not ExitStatus.DONE:
         next_step = "Next: correct the cause above, then run this again; stored data is reused."
-    return call.say({"backups": documents}, [*lines, "", next_step], status)
+    return call.print_result({"backups": documents}, [*lines, "", next_step], status)
 
 
 @command(
@@ -130,7 +130,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
             point.set_name,
             second(point.time, zone),
             _completeness(is_complete=point.complete, is_interim=point.is_interim),
-            size(point.bytes_new) + " new",
+            format_size(point.bytes_new) + " new",
             counted(point.details.files, "file") if point.details else "",
         ]
         for point in listed.points
@@ -140,7 +140,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
     if listed.damaged:
         lines += ["", "Next: `standfast backup verify` shows the affected data."]
     lines = lines or ["There is no recovery point yet. Next: `standfast backup run`."]
-    return call.say(listed.as_json(), lines, listed.exit_status)
+    return call.print_result(listed.as_json(), lines, listed.exit_status)
 
 
 @command(
@@ -230,11 +230,14 @@ def restore(
             replaces=replaces,
             has_globals=has_globals,
         )
-        with call.installation(needs_ledger=False) as installation, call.progress() as tell:
+        with (
+            call.installation(needs_ledger=False) as installation,
+            call.progress() as show_progress,
+        ):
             taken = restore_into(
-                installation, request, identity, report_to(tell, f"restoring {point}")
+                installation, request, identity, report_to(show_progress, f"restoring {point}")
             )
-        return call.say(taken.as_json(), lines_of(taken), taken.exit_status)
+        return call.print_result(taken.as_json(), lines_of(taken), taken.exit_status)
     if to is None or replaces or has_globals:
         raise UsageError("arguments: --replace and --globals need --into. Remove them, or add it")
     if to == Path("-"):
@@ -260,7 +263,7 @@ def restore(
     except KeyboardInterrupt as error:
         error.add_note("interrupted: the same command continues the restore")
         raise
-    return call.say(outcome.as_json(), restore_summary_lines(outcome), outcome.exit_status)
+    return call.print_result(outcome.as_json(), restore_summary_lines(outcome), outcome.exit_status)
 
 
 @command(
@@ -317,11 +320,13 @@ def verify(
     from standfast.usecases.backups import verification
 
     chosen = verification.sample_of(sample, confidence, damage)
-    with call.installation(needs_ledger=False) as installation, call.progress() as tell:
+    with call.installation(needs_ledger=False) as installation, call.progress() as show_progress:
         outcome = verification.verify(
-            installation, read, identity, report_to(tell, "verifying"), sample=chosen
+            installation, read, identity, report_to(show_progress, "verifying"), sample=chosen
         )
-    return call.say(outcome.as_json(), verification_summary_lines(outcome), outcome.exit_status)
+    return call.print_result(
+        outcome.as_json(), verification_summary_lines(outcome), outcome.exit_status
+    )
 
 
 def _completeness(*, is_complete: bool, is_interim: bool) -> str:

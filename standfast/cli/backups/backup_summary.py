@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.output import Line, first_rows
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.units import format_size
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
         )
     lines.append(
         f"{outcome.set_name}: {result.point}, {counted(result.files, 'file')}, "
-        f"{size(result.bytes_total)}, {size(result.bytes_new)} new"
+        f"{format_size(result.bytes_total)}, {format_size(result.bytes_new)} new"
     )
     if outcome.is_empty:
         lines.append(

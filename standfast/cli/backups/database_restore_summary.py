@@ -10,7 +10,7 @@ from standfast.cli.backups.restore_summary import (
     unrecorded_lines,
 )
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -52,7 +52,7 @@ def _row(dump: "DumpRestoreOutcome") -> list[str]:
     if dump.taken is None:
         return [dump.path, "not restored", ""]
     where = f"database {dump.taken.database}" if dump.taken.database else "roles and users"
-    return [dump.path, where, size(dump.taken.bytes)]
+    return [dump.path, where, format_size(dump.taken.bytes)]
 
 
 def _next(outcome: "DatabaseRestoreOutcome") -> str:

@@ -13,7 +13,7 @@ from standfast.cli.incidents.incident_arguments import parse_moment
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import measured, size
+from standfast.cli.terminal.units import format_duration, format_size
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
@@ -122,7 +122,7 @@ def run(
         raise UsageError("--sample: it cannot be combined with --compare or --until")
     if [is_all, is_surprise, name is not None].count(True) != 1:
         raise UsageError("drill: give the name of a set or a service, or --all, or --surprise")
-    with call.installation() as installation, call.progress() as tell:
+    with call.installation() as installation, call.progress() as show_progress:
         if name is None or name not in installation.config.backup.sets:
             if keep or compare or until or sample or point != "latest":
                 raise UsageError(
@@ -132,7 +132,7 @@ def run(
             services = installation.config.services
             drawn = draw_service(services, seed) if is_surprise else None
             return _run_services(call, installation, name, identity, drawn)
-        report = report_to(tell, f"restoring {name}")
+        report = report_to(show_progress, f"restoring {name}")
         outcome = run_drill(
             *(installation, name, identity, point, "direct", report),
             keep=keep,
@@ -140,7 +140,7 @@ def run(
             until=parse_moment(until),
             sample=None if sample is None else new_sample(sample, seed),
         )
-    return call.say(outcome.as_json(), lines_of(outcome), outcome.exit_status)
+    return call.print_result(outcome.as_json(), lines_of(outcome), outcome.exit_status)
 
 
 def _run_services(
@@ -161,7 +161,7 @@ def _run_services(
     name = drawn.service if drawn else name
     chosen = [] if name is None else [name]
     outcome = drill_services(installation, chosen, identity, drawn=drawn)
-    return call.say(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
+    return call.print_result(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
 
 
 @command(
@@ -206,19 +206,20 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
             f"Reports of drills on {', '.join(listed.elsewhere)} are not checked here. Run "
             "`standfast drill list` there."
         )
-    return call.say(listed.as_json(), lines, listed.exit_status)
+    return call.print_result(listed.as_json(), lines, listed.exit_status)
 
 
 def _predicted(service: "ServicePrediction") -> list[str]:
     """Return the cells of a predicted recovery time and its RTO."""
-    found, promised = service.prediction, f"RTO {measured(service.rto_promised_ms)}"
+    found, promised = service.prediction, f"RTO {format_duration(service.rto_promised_ms)}"
     if found is None:
         return [service.service, "unknown: one of its sets was never drilled", promised, ""]
     span = counted(found.drills, "drill")
     if found.has_range:
-        span = f"{measured(found.shortest_ms)} to {measured(found.longest_ms)}, {span}"
+        shortest, longest = format_duration(found.shortest_ms), format_duration(found.longest_ms)
+        span = f"{shortest} to {longest}, {span}"
     rest = "" if found.has_rest else ", without loading databases and running checks"
-    expected = f"{measured(found.expected_ms)} ({span}){rest}"
+    expected = f"{format_duration(found.expected_ms)} ({span}){rest}"
     return [service.service, expected, promised, service.verdict]
 
 
@@ -228,7 +229,7 @@ def _result_lines(state: str, summary: Mapping[str, Any]) -> list[str]:
         return []
     cells = ["not measured", ""]
     if "rto_ms" in summary:
-        rto = measured(summary["rto_ms"])
+        rto = format_duration(summary["rto_ms"])
         if summary["rto_ms"] is None and state != "failed":
             rto = "not measured"
         cells = [f"RTO {rto}", f"RPO {_work_lost(summary['rpo_ms'])}"]
@@ -238,14 +239,14 @@ def _result_lines(state: str, summary: Mapping[str, Any]) -> list[str]:
 def lines_of(outcome: "DrillOutcome") -> list[Line]:
     """Return the lines on restored data, RTO, RPO, checks and next steps."""
     files = outcome.restored.files if outcome.restored else 0
-    size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
+    size_ = format_size(outcome.restored.bytes) if outcome.restored else "0 B"
     basis = _BASIS[outcome.rpo_basis.value]
     rto = "never usable" if outcome.has_failed else "not measured: no service check was run"
     if outcome.sample is not None:
         rto = "not measured: a sample does not prove that a service works"
     if outcome.rto_ms is not None:
-        rto = f"{measured(outcome.rto_ms)} from the start until usable"
-    rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
+        rto = f"{format_duration(outcome.rto_ms)} from the start until usable"
+    rpo = f"{format_duration(outcome.rpo_ms)} of work lost, counted from {basis}"
     if outcome.rpo_ms is None:
         rpo = f"unknown: {basis} has a future date, so a clock was wrong"
     lines: list[Line] = [
@@ -311,7 +312,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
 def _sampled(outcome: "DrillOutcome") -> str:
     """Return the share of a sample, and the seed that repeats it."""
     sample, details = outcome.sample, outcome.point.details
-    whole = f" of {counted(details.files, 'file')}, {size(details.bytes)}" if details else ""
+    whole = f" of {counted(details.files, 'file')}, {format_size(details.bytes)}" if details else ""
     return f"{sample.percent:g} %{whole}; seed {sample.seed}" if sample else ""
 
 
@@ -319,21 +320,22 @@ def objective_line(result: "ObjectiveResult") -> str:
     """Return whether RTO and RPO of a service were met."""
     beyond = ""
     if result.mtpd_ms is not None and result.is_beyond_mtpd:
-        beyond = f", beyond the MTPD of {measured(result.mtpd_ms)}"
+        beyond = f", beyond the MTPD of {format_duration(result.mtpd_ms)}"
     rto = "RTO not measured"
     if result.is_checked:
         met = "met" if result.is_rto_met else "MISSED"
-        actual, promised = measured(result.rto_actual_ms), measured(result.rto_promised_ms)
+        actual, promised = (
+            format_duration(result.rto_actual_ms),
+            format_duration(result.rto_promised_ms),
+        )
         rto = f"RTO {met} ({actual} of {promised}{beyond})"
-    rpo = "met" if result.is_rpo_met else "MISSED"
-    return (
-        f"{result.service}: {rto}, "
-        f"RPO {rpo} ({_work_lost(result.rpo_actual_ms)} of {measured(result.rpo_promised_ms)})"
-    )
+    met = "met" if result.is_rpo_met else "MISSED"
+    actual, promised = _work_lost(result.rpo_actual_ms), format_duration(result.rpo_promised_ms)
+    return f"{result.service}: {rto}, RPO {met} ({actual} of {promised})"
 
 
 def _work_lost(milliseconds: int | None) -> str:
-    return "unknown" if milliseconds is None else measured(milliseconds)
+    return "unknown" if milliseconds is None else format_duration(milliseconds)
 
 
 def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
@@ -349,7 +351,7 @@ def lines_of_services(outcome: "ServiceDrillOutcome") -> list[Line]:
     ]
     for name, drill in outcome.drills.items():
         lines.append(f"Set {name} from {drill.point.name}: {drill.state}.")
-        rows = [[clock, measured(int(str(took)))] for clock, took in drill.clocks_ms.items()]
+        rows = [[clock, format_duration(int(str(took)))] for clock, took in drill.clocks_ms.items()]
         lines.append(Table(rows=rows, indent=2))
         failed = [check for check in drill.checks if check.state.value == "failed"]
         lines += [f"  failed: {check.name}: {check.reason}" for check in failed]

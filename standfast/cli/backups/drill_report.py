@@ -45,4 +45,6 @@ def write_report(call: Call, name: str | None, to: Path | None) -> ExitStatus:
     out = (to or Path(f"drill-{name or 'newest'}.html")).absolute()
     with call.installation() as installation:
         written = write_drill_report(installation, name, out)
-    return call.say(written.as_json(), [f"Written: {written.page}", f"Report: {written.report}"])
+    return call.print_result(
+        written.as_json(), [f"Written: {written.page}", f"Report: {written.report}"]
+    )

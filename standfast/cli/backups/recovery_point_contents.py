@@ -12,7 +12,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table, discard_output, print_error
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
@@ -65,12 +65,14 @@ def ls(
             f"{entry.mode:04o}",
             entry.user or str(entry.uid),
             second(contents.moment(entry.modified_ns), zone),
-            size(entry.size) if entry.kind == "file" else entry.kind,
+            format_size(entry.size) if entry.kind == "file" else entry.kind,
             entry.text + ("/" if entry.kind == "directory" else ""),
         ]
         for entry in listing.entries
     ]
-    return call.say(listing.as_json(), [Table(rows=rows)] if rows else ["The folder is empty."])
+    return call.print_result(
+        listing.as_json(), [Table(rows=rows)] if rows else ["The folder is empty."]
+    )
 
 
 @command(
@@ -114,7 +116,7 @@ def find(
         rows = [
             [
                 file.path + ("/" if file.kind == "directory" else ""),
-                size(file.size) if file.kind == "file" else file.kind,
+                format_size(file.size) if file.kind == "file" else file.kind,
                 second(contents.moment(file.modified_ns), zone),
                 file.points[0] + (f" and {len(file.points) - 1} more" if file.points[1:] else ""),
             ]
@@ -125,7 +127,7 @@ def find(
         lines.append(f"No path matches in {counted(len(findings.points), 'recovery point')}.")
         if not in_all_points:
             lines.append("Next: search the older recovery points as well with --all-points.")
-    return call.say(findings.as_json(), lines)
+    return call.print_result(findings.as_json(), lines)
 
 
 @command(
@@ -169,7 +171,7 @@ def diff(
         for change in _SIGNS
     ]
     lines.append(f"{compared.before.name} → {compared.after.name}: {', '.join(totals)}.")
-    return call.say(compared.as_json(), lines)
+    return call.print_result(compared.as_json(), lines)
 
 
 def to_standard_output(
@@ -204,7 +206,7 @@ def _sizes(difference: "Difference") -> str:
     if difference.kind != "file":
         return difference.kind
     sizes = [
-        size(value)
+        format_size(value)
         for value in (difference.size_before, difference.size_after)
         if value is not None
     ]

@@ -10,7 +10,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -37,10 +37,10 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
     """Copy new objects of the vault to a second site; needs no key."""
     from standfast.usecases.backups.replication import replicate_to_second_site
 
-    with call.progress() as tell:
-        report = report_to(tell, f"copying to {to}")
+    with call.progress() as show_progress:
+        report = report_to(show_progress, f"copying to {to}")
         outcome = replicate_to_second_site(call.stores(), to, with_keys=keys, progress=report)
-    return call.say(outcome.as_json(), _copy_lines(outcome), outcome.exit_status)
+    return call.print_result(outcome.as_json(), _copy_lines(outcome), outcome.exit_status)
 
 
 @command(
@@ -78,7 +78,7 @@ def card(call: Call, html: Path | None) -> ExitStatus:
         "exit_status": int(status),
     }
     if html is None:
-        return call.say(document, [card_text(made).rstrip("\n"), *problems], status)
+        return call.print_result(document, [card_text(made).rstrip("\n"), *problems], status)
     write_page(card_page(made), html)
     lines: list[Line] = [f"Written: {html}, the recovery card. It contains no secret."]
     lines += problems or [
@@ -86,20 +86,21 @@ def card(call: Call, html: Path | None) -> ExitStatus:
     ]
     if not all(custodian.name for custodian in made.roster.custodians):
         lines.append(
-            "Before you print it: a custodian has no name on the card. Add the name, so that people "
-            "know whom to call: `standfast backup owner add-custodian` with the same key and --name."
+            "Before you print it: a custodian has no name on the card. Add the name, so that "
+            "people know whom to call: `standfast backup owner add-custodian` with the same key "
+            "and --name."
         )
     if made.roster.lacks_documents:
         lines.append(
             "Before you print it: copy the bundled reader into the vault: `standfast backup owner "
             "publish`."
         )
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)
 
 
 def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
     rows = [
-        [kind, f"{count.copied:,} copied", size(count.bytes), f"{count.already:,} unchanged"]
+        [kind, f"{count.copied:,} copied", format_size(count.bytes), f"{count.already:,} unchanged"]
         for kind, count in outcome.report.counts.items()
         if count.copied or count.already
     ]

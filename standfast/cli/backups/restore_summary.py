@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from standfast.cli.terminal.output import MOST_SHOWN, Line, first_rows
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.output import MAX_SHOWN_ROWS, Line, first_rows
+from standfast.cli.terminal.units import format_size
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
         lines.append("This run continued an interrupted restore and compared its files again.")
     if not (result.is_on_disk or any(problem.is_missing for problem in result.problems)):
         lines.append(
-            "The disk is still writing the files. Until the file .standfast-restore disappears from "
-            "the folder, a power failure can lose some of them: then run the command again."
+            "The disk is still writing the files. A power failure can lose some of them until "
+            ".standfast-restore disappears from the folder: then run the command again."
         )
     if result.owners_lost:
         lines.append(
@@ -51,7 +51,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
             f"{'belong' if result.owners_lost > 1 else 'belongs'} to you. As root, --owner restores"
             " owners."
         )
-    lines += [f"In the vault, {healed}." for healed in result.healed[:MOST_SHOWN]]
+    lines += [f"In the vault, {healed}." for healed in result.healed[:MAX_SHOWN_ROWS]]
     if result.problems:
         lines.append(f"{counted(len(result.problems), 'path')} not restored, or not exactly:")
         lines += first_rows([problem.path, problem.reason] for problem in result.problems)
@@ -88,7 +88,7 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
     """Return the warning about damaged newer recovery points."""
     if not newer_damaged:
         return []
-    names = ", ".join(newer_damaged[:MOST_SHOWN])
+    names = ", ".join(newer_damaged[:MAX_SHOWN_ROWS])
     return [f"This may not be the latest recovery point: newer ones are damaged ({names})."]
 
 
@@ -113,5 +113,5 @@ def unrecorded_lines(unrecorded: str) -> list[Line]:
 
 def _amount(result: "RestoreResult") -> str:
     seconds = max((result.ended - result.started).total_seconds(), 0.001)
-    rate = f"{seconds:.1f} s, {size(int(result.bytes / seconds))}/s"
-    return f"{counted(result.files, 'file')}, {size(result.bytes)} ({rate})"
+    rate = f"{seconds:.1f} s, {format_size(int(result.bytes / seconds))}/s"
+    return f"{counted(result.files, 'file')}, {format_size(result.bytes)} ({rate})"

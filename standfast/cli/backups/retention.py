@@ -8,8 +8,8 @@ import click
 from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import MOST_SHOWN, Line, Table, first_rows
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.output import MAX_SHOWN_ROWS, Line, Table, first_rows
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.suggestions import known_names_hint
@@ -89,16 +89,16 @@ def keep(
         if name is not None:
             return _hold(call, installation, action, name)
         act = retention.run_retention if action == _RUN and not dry_run else retention.plan
-        with call.progress() as tell:
+        with call.progress() as show_progress:
             outcome = act(
                 installation,
                 distrust=distrust,
                 is_clock_right=clock_is_right,
                 most_percent=most,
-                watch=tell,
+                watch=show_progress,
             )
     is_status = action == _STATUS
-    call.say(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))
+    call.print_result(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))
     # Return DONE for a status even if a run would be refused: the status is shown completely.
     is_answer = is_status and outcome.exit_status is ExitStatus.REFUSED
     return ExitStatus.DONE if is_answer else outcome.exit_status
@@ -127,18 +127,19 @@ def _hold(call: Call, installation: "Installation", action: str, name: str) -> E
             f"The hold was created on {elsewhere[name]}: release it there as well, or the next run "
             "of the keeper there creates it again."
         )
-    return call.say({"holds": list(hold_names)}, lines)
+    return call.print_result({"holds": list(hold_names)}, lines)
 
 
 def _lines(outcome: "KeepOutcome") -> list[Line]:
     result = outcome.result
     would = "would be " if result.is_plan else ""
-    marked = size(sum(pack.size_bytes for pack in result.marked))
+    marked = format_size(sum(pack.size_bytes for pack in result.marked))
+    freed = format_size(result.freed_bytes)
     lines: list[Line] = [
         f"{counted(len(result.expired), 'recovery point')} {would}expired.",
         *first_rows([f"{writer}/{sequence:010d}"] for writer, sequence in result.expired),
         f"{counted(len(result.marked), 'pack')} {would}marked: {marked} to delete in a week.",
-        f"{counted(len(result.removed), 'pack')} {would}deleted: {size(result.freed_bytes)} freed.",
+        f"{counted(len(result.removed), 'pack')} {would}deleted: {freed} freed.",
     ]
     if result.unmarked:
         lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked: needed again.")
@@ -164,9 +165,8 @@ def _locked_lines(result: "RetentionResult") -> list[Line]:
     if not result.locked:
         return []
     last = max(pack.until for pack in result.locked)
-    amount = (
-        f"{counted(len(result.locked), 'pack')}, {size(sum(o.size_bytes for o in result.locked))}"
-    )
+    size = format_size(sum(pack.size_bytes for pack in result.locked))
+    amount = f"{counted(len(result.locked), 'pack')}, {size}"
     return [f"Still locked: {amount}, the last until {last:%Y-%m-%d}; each run tries again."]
 
 
@@ -189,7 +189,7 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
     ]
     if stock.locked_until is not None:
         lines.append(
-            f"Unneeded but locked: {size(stock.locked.size_bytes)}, the last until "
+            f"Unneeded but locked: {format_size(stock.locked.size_bytes)}, the last until "
             f"{stock.locked_until:%Y-%m-%d}."
         )
     lines += _forecast(stock)
@@ -208,11 +208,11 @@ def _forecast(stock: "StorageForecast") -> list[Line]:
         share.size_bytes for share in (stock.expired, stock.unnamed, stock.marked, stock.dropped)
     )
     rows = []
-    for month, freed in stock.free_by[:MOST_SHOWN]:
+    for month, freed in stock.free_by[:MAX_SHOWN_ROWS]:
         total -= freed
-        rows.append([month, size(freed), f"{size(total)} left"])
+        rows.append([month, format_size(freed), f"{format_size(total)} left"])
     return ["Freed by month, if no backup is added:", Table(rows=rows, indent=2)]
 
 
 def _row(label: str, share: "Share") -> list[str]:
-    return [label, size(share.size_bytes), counted(share.packs, "pack")]
+    return [label, format_size(share.size_bytes), counted(share.packs, "pack")]

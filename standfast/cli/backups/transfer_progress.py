@@ -5,17 +5,17 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Tell
+from standfast.cli.terminal.output import ShowProgress
 
 if TYPE_CHECKING:
     from backup.records import Progress
 
 
-def report_to(tell: Tell, activity: str) -> "Callable[[Progress], None]":
+def report_to(show_progress: ShowProgress, activity: str) -> "Callable[[Progress], None]":
     """Return a function that shows the transferred and the total bytes."""
 
     def report(progress: "Progress") -> None:
-        tell(f"{activity} (MiB)", progress.bytes_done >> 20, progress.bytes_total >> 20)
+        show_progress(f"{activity} (MiB)", progress.bytes_done >> 20, progress.bytes_total >> 20)
 
     return report
 

@@ -46,8 +46,7 @@ def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
         damaged = counted(len(report.damaged_packs), "damaged pack")
         lines += [
             f"Next: `standfast backup run` uploads the data of {damaged} again.",
-            "If that host uses another ledger, pass the --json output of this command to its "
-            "`backup run --distrust`.",
+            "If the host has another ledger, also pass this command's --json output by --distrust.",
         ]
     if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
         lines.append("Next: `standfast backup verify --read` reads every byte.")

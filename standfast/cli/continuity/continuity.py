@@ -9,7 +9,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import passphrase
+from standfast.cli.terminal.passphrase import read_passphrase
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import JsonObject
 
@@ -66,10 +66,10 @@ def attest_subject(
         raise UsageError("--withdraw: it takes no evidence, day or validity. Leave them out")
     with call.installation() as installation:
         attestations.refuse_unknown_subject(installation, subject)
-        signer = person_signer(installation, call.as_person, passphrase(call, call.as_person))
+        signer = person_signer(installation, call.as_person, read_passphrase(call, call.as_person))
         if withdraw:
             attestations.withdraw(installation, subject, signer)
-            return call.say(
+            return call.print_result(
                 {"subject": subject, "is_withdrawn": True},
                 [f"The attestations of {subject} are withdrawn."],
             )
@@ -83,7 +83,7 @@ def attest_subject(
             valid_days=days or attestations.VALID_DAYS,
         )
         today = attestations.today_of(installation)
-    return call.say(
+    return call.print_result(
         made.as_json(today),
         [
             f"{subject}: attested by {made.person}, valid until {made.valid_until}.",
@@ -120,7 +120,7 @@ def list_attestations(call: Call, subject: str | None) -> ExitStatus:
         rows.append([made.subject, str(made.done_on), made.person, validity, made.evidence])
     headings = ("subject", "day", "person", "validity", "evidence")
     none = "No attestations. Add one: `standfast continuity attest SUBJECT --as PERSON`."
-    call.say(
+    call.print_result(
         {
             "attestations": [made.as_json(today) for made in found],
             "problems": list(every.problems),
@@ -166,7 +166,7 @@ def show_calendar(call: Call) -> ExitStatus:
     ]
     lines += [f"Next: {overdue[0].what_to_do}"] if overdue else []
     status = ExitStatus.PARTIAL if overdue else ExitStatus.DONE
-    return call.say({"entries": [entry.as_json() for entry in entries]}, lines, status)
+    return call.print_result({"entries": [entry.as_json() for entry in entries]}, lines, status)
 
 
 @command(
@@ -229,7 +229,7 @@ def show(call: Call, html: Path | None) -> ExitStatus:
         "services": [service_document(service) for service in services],
         "page": str(out) if out else None,
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 @command(
@@ -253,7 +253,7 @@ def import_services(call: Call, file: Path) -> ExitStatus:
 
     with call.installation() as installation:
         text = services_from_csv(installation.config, file)
-    return call.say({"toml": text}, text.splitlines())
+    return call.print_result({"toml": text}, text.splitlines())
 
 
 continuity = Group(

@@ -34,11 +34,11 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
     with call.installation() as installation:
         if revoke:
             revoke_address(installation, name)
-            return call.say({"revoked": name}, [f"The address of {name} is revoked."])
+            return call.print_result({"revoked": name}, [f"The address of {name} is revoked."])
         path, served = make_address(installation, name), installation.config.serve
     host = f"[{served.host}]" if ":" in served.host else served.host
     address = f"http://{host}:{served.port}{path}"
-    return call.say(
+    return call.print_result(
         {"subscriber": name, "path": path, "address": address},
         [
             f"Subscribe to this address in the calendar of {name}. It is not shown again:",
@@ -66,6 +66,6 @@ def _listed(call: Call, revoke: bool) -> ExitStatus:
         if rows
         else ["No subscribers. Create an address: `standfast deadline feed NAME`."]
     )
-    return call.say(
+    return call.print_result(
         {"subscribers": {name: timestamp(at) for name, at in sorted(found.items())}}, lines
     )

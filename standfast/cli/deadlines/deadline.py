@@ -84,7 +84,7 @@ def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitSt
             f"Next: state a fact: `standfast deadline fact {incident_id} NAME --at TIME`; answer a "
             f"test: `standfast deadline answer {incident_id} OBLIGATION yes|no --because TEXT`."
         )
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)
 
 
 @command(
@@ -134,7 +134,7 @@ def form(
         "gaps": [field.topic for field in gaps],
         "exit_status": int(status),
     }
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)
 
 
 @command(
@@ -160,7 +160,7 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
         text, count = due_calendar(installation, incident_id)
     out = (to or Path(f"{incident_id}.ics")).absolute()
     write_page(text, out)
-    return call.say(
+    return call.print_result(
         {"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"]
     )
 
@@ -210,7 +210,7 @@ def show(call: Call, obligation_id: str) -> ExitStatus:
         Table(rows=[row for row in rows if row[1]], indent=2),
         NOT_ADVICE,
     ]
-    return call.say({"id": obligation.id, **document, "note": NOT_ADVICE}, lines)
+    return call.print_result({"id": obligation.id, **document, "note": NOT_ADVICE}, lines)
 
 
 @command(
@@ -248,7 +248,7 @@ def places(call: Call) -> ExitStatus:
         "facts": dict(QUESTIONS),
         "topics": dict(TOPICS),
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 deadline = Group(

@@ -276,7 +276,7 @@ def _state(
         "later": later,
         "open": [clock_document(clock) for clock in clocks],
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 def _number(text: str) -> int:

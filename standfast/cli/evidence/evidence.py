@@ -73,7 +73,7 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     lines += [f"{folder.folder}: {problem}" for folder in found for problem in folder.problems]
     if listed.unrecorded:
         lines.append(f"{_UNCHECKED}{listed.unrecorded}")
-    return call.say(
+    return call.print_result(
         {
             "evidence": [folder.as_json() for folder in found],
             "seal_key": key,
@@ -124,7 +124,7 @@ def verify(call: Call, incident: str) -> ExitStatus:
     ]
     if verified.unrecorded:
         lines.append(f"{_UNCHECKED}{verified.unrecorded}")
-    return call.say(
+    return call.print_result(
         {
             "incident": incident,
             "is_whole": not damaged,
@@ -171,7 +171,7 @@ def stamp(call: Call, incident: str) -> ExitStatus:
         stamped = stamp_frozen(installation, incident)
     status = ExitStatus.PARTIAL if any(folder.problem for folder in stamped) else ExitStatus.DONE
     lines = [f"{folder.folder}: {folder.sentence}" for folder in stamped]
-    return call.say(
+    return call.print_result(
         {
             "incident": incident,
             "stamps": [folder.as_json() for folder in stamped],
@@ -211,7 +211,7 @@ def copy(call: Call, incident: str) -> ExitStatus:
         f"{folder.problem or counted(folder.objects, 'object') + ' copied, the copy is complete'}"
         for folder in copied
     ]
-    return call.say(
+    return call.print_result(
         {
             "incident": incident,
             "copies": [

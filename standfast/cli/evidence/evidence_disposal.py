@@ -34,7 +34,7 @@ def hold(call: Call, incident: str, reason: str) -> ExitStatus:
 
     with call.installation() as installation:
         placed = place_hold(installation, incident, reason, signed_in(call, installation))
-    return call.say(
+    return call.print_result(
         {"incident": incident, "hold": placed.as_json()},
         [f"{incident} is under legal hold. Another person than {placed.placed_by} can release it."],
     )
@@ -60,7 +60,7 @@ def release(call: Call, incident: str, reason: str) -> ExitStatus:
 
     with call.installation() as installation:
         release_hold(installation, incident, reason, signed_in(call, installation))
-    return call.say(
+    return call.print_result(
         {"incident": incident, "hold": None}, [f"The legal hold of {incident} is released."]
     )
 
@@ -107,7 +107,7 @@ def dispose(call: Call, incident: str, reason: str, approve: bool, withdraw: boo
         by = signed_in(call, installation)
         if withdraw:
             requested_by = withdraw_disposal(installation, incident, by)
-            return call.say(
+            return call.print_result(
                 {"incident": incident, "withdrawn": requested_by},
                 [f"The disposal of {incident} that {requested_by} requested is withdrawn."],
             )
@@ -130,4 +130,6 @@ def dispose(call: Call, incident: str, reason: str, approve: bool, withdraw: boo
         )
         lines += [f"  NOT CONFIRMED: {copy.where}: {copy.why}" for copy in certificate.unconfirmed]
     lines += list(disposal.problems)
-    return call.say({"incident": incident, **disposal.as_json()}, lines, disposal.exit_status)
+    return call.print_result(
+        {"incident": incident, **disposal.as_json()}, lines, disposal.exit_status
+    )

@@ -56,14 +56,14 @@ def export(
         raise UsageError("arguments: --unmasked and --reason TEXT need each other. Give both")
     if unmasked and identity:
         raise UsageError("arguments: --unmasked and --identity exclude each other. Give one")
-    with call.installation() as installation, call.progress() as tell:
+    with call.installation() as installation, call.progress() as show_progress:
         exported = export_evidence(
             installation,
             incident,
             to.absolute(),
             unmasked_because=reason.strip(),
             identity=identity,
-            progress=lambda done, total: tell("writing bytes", done, total),
+            progress=lambda done, total: show_progress("writing bytes", done, total),
         )
     status, found = exported.exit_status, exported.masked
     files = counted(exported.files, "file")
@@ -94,4 +94,4 @@ def export(
         else "The timeline and the chain of custody record the export and its reason. Next: add "
         f"the verifier: `standfast audit export {incident} --to FOLDER`."
     )
-    return call.say({"incident": incident, **exported.as_json()}, lines, status)
+    return call.print_result({"incident": incident, **exported.as_json()}, lines, status)

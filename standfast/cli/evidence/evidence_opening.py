@@ -8,7 +8,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath, sign_in_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.cli.terminal.units import size
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus
 
 
@@ -58,7 +58,8 @@ def open_item(
             by=signed_in(call, installation),
             identity=identity,
         )
-    return call.say(
+    size = format_size(opened.item.size_bytes)
+    return call.print_result(
         {"incident": incident, **opened.as_json()},
-        [f"{opened.file}: {size(opened.item.size_bytes)} IN CLEAR; the opening is recorded."],
+        [f"{opened.file}: {size} IN CLEAR; the opening is recorded."],
     )

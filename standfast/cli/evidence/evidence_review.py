@@ -122,7 +122,7 @@ def review(
         if html:
             write_review_page(installation, incident, found, html.absolute())
     document = found.as_json()
-    return call.say(
+    return call.print_result(
         {"incident": incident, **document},
         _lines(found, document, incident, csv),
         found.exit_status,

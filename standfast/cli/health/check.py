@@ -37,11 +37,11 @@ def check(call: Call) -> ExitStatus:
     from standfast.usecases.health.check_results import Verdict
     from standfast.usecases.health.installation_check import check_installation
 
-    with call.progress() as tell:
+    with call.progress() as show_progress:
         report = check_installation(
             call.config_file,
             env=call.env,
-            progress=lambda done, total: tell("trying each part", done, total),
+            progress=lambda done, total: show_progress("trying each part", done, total),
         )
     rows: list[list[str]] = []
     for check in report.checks:
@@ -50,7 +50,7 @@ def check(call: Call) -> ExitStatus:
             rows.append(["", "", f"→ {check.what_to_do}"])
     failed, warned = report.count(Verdict.FAIL), report.count(Verdict.WARN)
     lines: list[Line] = [Table(rows=rows), "", _summary(report), _next_step(failed, warned)]
-    return call.say({**report.as_json()}, lines, report.exit_status)
+    return call.print_result({**report.as_json()}, lines, report.exit_status)
 
 
 def _summary(report: "Report") -> str:

@@ -39,12 +39,12 @@ def doctor(call: Call, to: Path, log: Path | None) -> ExitStatus:
     """
     from standfast.usecases.health.support_bundle import support_bundle, write_support_bundle
 
-    with call.progress() as tell:
+    with call.progress() as show_progress:
         bundle = support_bundle(
             call.config_file,
             env=call.env,
             log=log,
-            progress=lambda done, total: tell("trying each part", done, total),
+            progress=lambda done, total: show_progress("trying each part", done, total),
         )
     write_support_bundle(bundle, to)
     problems = [
@@ -53,4 +53,6 @@ def doctor(call: Call, to: Path, log: Path | None) -> ExitStatus:
         if part in bundle
     ]
     lines: list[Line] = [*problems, f"Written: {to}. Read it before you send it."]
-    return call.say({"bundle": str(to), "parts": list(bundle), "problems": list(problems)}, lines)
+    return call.print_result(
+        {"bundle": str(to), "parts": list(bundle), "problems": list(problems)}, lines
+    )

@@ -50,11 +50,11 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     from standfast.usecases.health.readiness_trend import record_score
 
     with call.installation() as installation:
-        with call.progress() as tell:
+        with call.progress() as show_progress:
             tried = check_installation(
                 call.config_file,
                 env=call.env,
-                progress=lambda done, total: tell("trying each part", done, total),
+                progress=lambda done, total: show_progress("trying each part", done, total),
             )
             seen = operation.readiness(installation, tried)
         unrecorded = record_score(installation, seen.score)
@@ -93,7 +93,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     lines += [f"Written: {out}"] if out else []
     lines += ["", f"Next: {seen.next_step}"]
     document = {**seen.as_json(), "unrecorded": unrecorded, "page": str(out) if out else None}
-    return call.say(document, lines, seen.exit_status)
+    return call.print_result(document, lines, seen.exit_status)
 
 
 def _rows(point: "ChecklistRow") -> list[list[str]]:

@@ -11,7 +11,7 @@ from backup.records import INSTALLATION_SET
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import age, time_left
+from standfast.cli.terminal.units import format_age, format_time_left
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
 from standfast.plurals import counted
@@ -52,7 +52,7 @@ def status(call: Call, live: bool) -> ExitStatus:
         seen = replace(
             seen, incidents=tuple(incident for incident in seen.incidents if incident.is_live)
         )
-    return call.say(seen.as_json(), _lines(seen, is_live_only=live))
+    return call.print_result(seen.as_json(), _lines(seen, is_live_only=live))
 
 
 def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
@@ -70,13 +70,13 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     else:
         lines.append("No live incident is open." if seen.incidents else "No incident is open.")
     lines += [
-        f"Trigger {row.name}: its page {age(seen.at - row.since)} ago reached nobody. See why: "
-        "`standfast check`."
+        f"Trigger {row.name}: its page {format_age(seen.at - row.since)} ago reached nobody. See "
+        "why: `standfast check`."
         for row in seen.unnotified_triggers
     ]
     lines += [
         f"Trigger {letters.trigger}: {counted(letters.count, 'dead letter')}, the last "
-        f"{age(seen.at - letters.last)} ago. See why: `standfast check`."
+        f"{format_age(seen.at - letters.last)} ago. See why: `standfast check`."
         for letters in seen.dead_letters
     ]
     for mode, heading in ((PLAN, "plan"), (EXERCISE, "exercise")):
@@ -102,20 +102,22 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
     if seen.forked_at:
         lines.append(
             f"Vault: it had a recovery point that this machine did not create, "
-            f"{age(seen.at - seen.forked_at)} ago. See why: `standfast check`."
+            f"{format_age(seen.at - seen.forked_at)} ago. See why: `standfast check`."
         )
     if seen.verify_failed:
-        ago = age(seen.at - seen.verify_failed)
+        ago = format_age(seen.at - seen.verify_failed)
         lines.append(
             f"Vault: the last verification, {ago} ago, failed. See why: `standfast backup verify`."
         )
     for alarm in seen.alarms:
         suffix = "" if alarm.is_notified else "; no person could be notified"
-        lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{suffix}).")
+        lines.append(
+            f"Alarm: {alarm.sentence} (since {format_age(seen.at - alarm.since)}{suffix})."
+        )
     if seen.unstamped:
         lines.append(
             f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
-            f"first for {age(seen.at - seen.unstamped.since)}."
+            f"first for {format_age(seen.at - seen.unstamped.since)}."
         )
     lines += [f"Disk space: {space.sentence}." for space in seen.low_space]
     if seen.misconfigured:
@@ -132,7 +134,7 @@ def _row(incident: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
     return (
         incident.id,
         incident.scenario,
-        "closed" if incident.is_closed else age(now - incident.opened_at),
+        "closed" if incident.is_closed else format_age(now - incident.opened_at),
     )
 
 
@@ -166,23 +168,23 @@ def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
     parts = [f"{incident.clocks.missed} MISSED"] if incident.clocks.missed else []
     parts += [f"{incident.clocks.due_now} due now"] if incident.clocks.due_now else []
     if due := incident.clocks.next_due:
-        parts.append(f"next in {time_left(due - seen.at)}, {minute(due, seen.time_zone)}")
+        parts.append(f"next in {format_time_left(due - seen.at)}, {minute(due, seen.time_zone)}")
     return "; ".join(parts) or "none runs"
 
 
 def _backup(backup_set: "SetStatus", now: datetime) -> str:
     text = _ago(backup_set.last_backup, now)
     if backup_set.running_since:
-        text += f"; one has been running for {age(now - backup_set.running_since)}"
+        text += f"; one has been running for {format_age(now - backup_set.running_since)}"
     if backup_set.last_failed:
-        text += f"; failed {age(now - backup_set.last_failed)} ago"
+        text += f"; failed {format_age(now - backup_set.last_failed)} ago"
     return text
 
 
 def _drill(backup_set: "SetStatus", now: datetime) -> str:
     text = _ago(backup_set.last_drill, now)
     if backup_set.drill_failed:
-        text += f"; failed {age(now - backup_set.drill_failed)} ago"
+        text += f"; failed {format_age(now - backup_set.drill_failed)} ago"
     return text
 
 
@@ -190,7 +192,7 @@ def _ago(run: "LastRun | None", now: datetime) -> str:
     if run is None:
         return "never"
     partly = " (partial)" if run.state == "partial" else ""
-    return f"{age(now - run.started_at)} ago{partly}"
+    return f"{format_age(now - run.started_at)} ago{partly}"
 
 
 def _sign(custodian: "CustodianStatus", now: datetime) -> str:
@@ -198,9 +200,9 @@ def _sign(custodian: "CustodianStatus", now: datetime) -> str:
     if custodian.lacks:
         return f"Custodian {who} cannot open {', '.join(custodian.lacks)}."
     if custodian.answered_at is None:
-        asked = age(now - custodian.asked_at)
+        asked = format_age(now - custodian.asked_at)
         return f"Custodian {who} has not answered the challenge that is {asked} old."
-    return f"Custodian {who}: the last answer is {age(now - custodian.answered_at)} old."
+    return f"Custodian {who}: the last answer is {format_age(now - custodian.answered_at)} old."
 
 
 def _restore_needs(seen: "Status") -> str:

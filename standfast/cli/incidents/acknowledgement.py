@@ -50,7 +50,7 @@ def acknowledge(call: Call, incident: str | None) -> ExitStatus:
         line = call_out_line(done.earlier, incident_id, zone)
     else:
         line = f"{incident_id}: nobody is being paged about it. Nothing was changed."
-    return call.say(
+    return call.print_result(
         {
             "incident": incident_id,
             "ended": done.ended,

@@ -158,7 +158,7 @@ def add(
             f"INCOMPLETE: {' and '.join(missing)}. Affected people may be missing from the list; "
             f"`standfast evidence review {incident_id}` names the logs."
         )
-    return call.say(
+    return call.print_result(
         {
             "incident": incident_id,
             "added": sum(added.listed.people for added in lists if added.listed),
@@ -212,7 +212,7 @@ def show(call: Call, incident: str | None, names: bool) -> ExitStatus:
             for person in people
         ]
         lines += ["", Table(headings=("name", "address", "place", "exposed"), rows=cells)]
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 def _document(report: "AffectedReport") -> JsonObject:

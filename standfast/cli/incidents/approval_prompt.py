@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.prompts import agrees, tell
+from standfast.cli.terminal.prompts import confirm, print_note
 from standfast.errors import ApprovalRefused
 from standfast.plurals import counted
 
@@ -60,7 +60,7 @@ def confirm_signature(
             )
         )
     for line in lines:
-        tell(line)
-    if digest or agrees("Sign exactly this plan?"):
+        print_note(line)
+    if digest or confirm("Sign exactly this plan?"):
         return digest or shown.digest
     raise ApprovalRefused("approval: not confirmed. Nothing was signed")

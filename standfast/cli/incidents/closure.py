@@ -111,7 +111,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
         **left.as_json(),
         "clocks": running,
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 @command(
@@ -143,7 +143,7 @@ def reopen(call: Call, incident: str) -> ExitStatus:
         f"To unlock accounts: `{undo} --all --as PERSON`, or --target ACCOUNT.",
         f"Next: {next_step}",
     ]
-    return call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)
+    return call.print_result({"incident": incident, "state": "open", "next_step": next_step}, lines)
 
 
 def _clock(obligation: "ObligationLine", zone: str) -> str:

@@ -73,7 +73,7 @@ def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
     """
     from standfast.usecases.incidents.plan import as_lines, plan_incident
 
-    with call.installation() as installation, call.progress() as tell:
+    with call.installation() as installation, call.progress() as show_progress:
         if call.as_person is not None:
             installation.ledger.people.get(call.as_person)  # reports a typing error now
         report = plan_incident(
@@ -82,7 +82,7 @@ def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
             parse_inputs(given),
             is_signed=call.as_person is not None,
             opened_by=call.as_person,
-            progress=lambda done, total: tell("planning each step", done, total),
+            progress=lambda done, total: show_progress("planning each step", done, total),
         )
     stuck = [step.name for step in report.steps if step.impossible]
     next_step = f"Next: `standfast incident open {scenario}` with the same inputs."
@@ -92,7 +92,7 @@ def plan(call: Call, scenario: str, given: tuple[str, ...]) -> ExitStatus:
             f"open {scenario}` before the correction, these steps fail and the other steps run. "
             "To lock accounts only: `standfast lock ACCOUNT…`."
         )
-    return call.say(report.as_json(), [*as_lines(report), next_step], report.exit_status)
+    return call.print_result(report.as_json(), [*as_lines(report), next_step], report.exit_status)
 
 
 @command(
@@ -163,7 +163,7 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
     ]
     headings = ("incident", "playbook", "mode", "state", "opened", "by")
     lines: list[Line] = [Table(headings=headings, rows=rows)] if rows else ["No incidents."]
-    return call.say({"incidents": document}, lines)
+    return call.print_result({"incidents": document}, lines)
 
 
 @command(

@@ -92,8 +92,8 @@ def resolve_incident(
         ]
         if not candidates:
             raise UsageError(
-                "incident: none is open. To name a closed incident, add its id: `standfast incident "
-                "list` shows all ids"
+                "incident: none is open. To name a closed incident, add its id; `standfast "
+                "incident list` shows all ids"
             )
         raise UsageError(
             f"incident: {len(candidates)} are open: {', '.join(named_with)}. Add the id of one of "

@@ -62,7 +62,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
                 raise UsageError("note: the text is missing. Describe the files in a text")
             notes = installation.ledger.notes.of_incident(incident_id)
             lines = [line for listed in notes for line in _lines(listed, zone)]
-            return call.say(
+            return call.print_result(
                 {"incident": incident_id, "notes": [_document(listed) for listed in notes]},
                 lines or [f"{incident_id} has no notes."],
             )
@@ -70,7 +70,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
             installation, incident_id, rest[0], files, by=signed_in(call, installation)
         )
     sealed = f", {counted(added.note.files, 'file')} sealed" if added.note.files else ""
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "note": _document(added.note), "problems": list(added.problems)},
         [f"Note {added.note.number} of {incident_id} is recorded{sealed}.", *added.problems],
         ExitStatus.PARTIAL if added.problems else ExitStatus.DONE,

@@ -82,7 +82,7 @@ def open_and_run_incident(
         else "Nobody is working on it: no `standfast serve` runs. Continue: "
         f"`standfast incident resume {incident_id}`."
     )
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "has_joined": has_joined, "serve": has_serve},
         [f"{incident_id} is open.", next_step],
     )

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line, Tell
+from standfast.cli.terminal.output import Line, ShowProgress
 from standfast.errors import ExitStatus, StandfastError
 from standfast.records import JsonObject, Mode, StepState
 
@@ -53,10 +53,10 @@ def run_and_print(
             *(call, installation, look(installation, incident_id), details, before),
             status=ExitStatus.DONE,
         )
-    with call.progress() as tell:
-        followed = _followed(installation, incident_id, tell)
+    with call.progress() as show_progress:
+        followed = _followed(installation, incident_id, show_progress)
         outcome = followed or advance(
-            installation, incident_id, "direct", lambda state: _show(tell, state)
+            installation, incident_id, "direct", lambda state: _show(show_progress, state)
         )
     outcome = replace(outcome, undo_result=undo_result)
     status = print_outcome(call, installation, outcome, details, before)
@@ -92,14 +92,16 @@ def print_outcome(
     report = incident_status(installation, outcome)
     lines = status_lines(report, installation.config.organisation.time_zone)
     played = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
-    return call.say(
+    return call.print_result(
         {**(details or {}), **report.as_json()},
         [*played, *before, *lines],
         outcome.exit_status if status is None else status,
     )
 
 
-def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Outcome | None":
+def _followed(
+    installation: "Installation", incident_id: str, show_progress: ShowProgress
+) -> "Outcome | None":
     """Follow a running `serve`; None if there is none, or if it stops early."""
     from standfast.retry_rules import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.lifecycle import has_work, look
@@ -114,7 +116,7 @@ def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Ou
     while time.monotonic() < give_up_at:
         if runners.live(incident_id, clock()):
             state = installation.ledger.incidents.state(incident_id)
-            _show(tell, state)
+            _show(show_progress, state)
             now = time.monotonic()
             give_up_at = now + _PICKED_UP_SECONDS
             waits_since = (waits_since or now) if waits_only_for_notices(state) else None
@@ -126,9 +128,9 @@ def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Ou
     return None
 
 
-def _show(tell: Tell, state: "State") -> None:
+def _show(show_progress: ShowProgress, state: "State") -> None:
     from standfast.usecases.reports.incident_status import begun_steps
 
     for view in begun_steps(state):
         if view.counts.total:
-            tell(view.step, view.counts.total - view.counts.under_way, view.counts.total)
+            show_progress(view.step, view.counts.total - view.counts.under_way, view.counts.total)

@@ -11,7 +11,7 @@ from standfast.cli.incidents.step_decisions import digest_option
 from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.cli.terminal.prompts import agrees, tell
+from standfast.cli.terminal.prompts import confirm, print_note
 from standfast.errors import ExitStatus
 from standfast.records import Json
 
@@ -60,8 +60,8 @@ def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
                 )
                 raise plan_promotion.PlanChanged("\n".join(lines)) from None
             for line in lines:
-                tell(line)
-            if not agrees("Open exactly this plan live?"):
+                print_note(line)
+            if not confirm("Open exactly this plan live?"):
                 raise
             opened = plan_promotion.carry_out(installation, plan, opener, as_shown=now.digest)
         details: dict[str, Json] = {"plan": plan, "has_joined": opened.has_joined}

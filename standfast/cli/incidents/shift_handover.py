@@ -56,7 +56,7 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
         *_unknown_lines(incident_id, page.unknowns),
         f"Next: {page.report.next_step}",
     ]
-    return call.say({**page.as_json(), "page": str(out)}, lines)
+    return call.print_result({**page.as_json(), "page": str(out)}, lines)
 
 
 def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
@@ -95,4 +95,4 @@ def after_action(call: Call, incident: str | None, to: Path | None) -> ExitStatu
     out = shift_handover.write_after_action(draft, file)
     lines = [f"Written: {out}", *(["Deviations from the plan:"] if draft.otherwise else [])]
     lines += [f"  - {line}" for line in draft.otherwise]
-    return call.say({**draft.as_json(), "page": str(out)}, lines)
+    return call.print_result({**draft.as_json(), "page": str(out)}, lines)

@@ -16,7 +16,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import no_wait_option, sign_in_options, speaker_options
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import passphrase, signed_in
+from standfast.cli.terminal.passphrase import read_passphrase, signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json, StepState, timestamp
@@ -60,8 +60,8 @@ def approve(
     """Approve a step as planned, or refuse it.
 
     Your passphrase signs exactly the plan of the step. Without --digest, the plan is shown first
-    and must be confirmed. With --break-glass all other approvers are notified and may still refuse, and another
-    person must review the approval before the incident can be closed.
+    and must be confirmed. With --break-glass, all other approvers are notified and may still
+    refuse, and another person must review the approval before the incident can be closed.
     """
     from standfast.usecases.approvals import break_glass as break_glass_approval
     from standfast.usecases.approvals import step_decisions
@@ -79,7 +79,7 @@ def approve(
         wanted = rest[0] if rest else None
         if not refuse:
             digest = confirm_signature(call, installation, incident_id, wanted, person, digest)
-        signer = (installation, incident_id, wanted, person, passphrase(call, person))
+        signer = (installation, incident_id, wanted, person, read_passphrase(call, person))
         before: list[Line] = []
         if break_glass is None:
             asked = step_decisions.decide(*signer, approves=not refuse, as_shown=digest)

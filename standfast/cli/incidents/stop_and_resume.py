@@ -19,7 +19,7 @@ from standfast.cli.parsing.parameters import acting_person_options, no_wait_opti
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import signed_in
-from standfast.cli.terminal.prompts import tell
+from standfast.cli.terminal.prompts import print_note
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
@@ -64,7 +64,7 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
             left = _left_by_a_stop(installation, incident_id)
             if not call.no_wait:
                 if open_ends := left["under_way"] + left["unknown"]:
-                    tell(
+                    print_note(
                         f"{incident_id} is stopped: nothing more begins. Waiting for the outcome "
                         f"of {counted(open_ends, 'act')}. After Ctrl-C, `standfast serve` or the "
                         "next `standfast incident stop` records the outcome."
@@ -80,7 +80,7 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     document: dict[str, Json] = {"stopped": documents}
     if len(documents) == 1 and not everything:
         document |= documents[0]
-    return call.say(document, lines if stopped else ["No incident is open."])
+    return call.print_result(document, lines if stopped else ["No incident is open."])
 
 
 def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str, int]:
@@ -143,5 +143,5 @@ def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence
         wait = seconds.get(work.step, 0)
         after = f" after {wait} s" if work.is_notice and wait else ""
         cancel = f". To cancel only this notice: `standfast notice stop {incident_id} {work.step}`"
-        tell(f"Continues{after}: {work}{cancel if work.is_notice and work.planned else ''}")
+        print_note(f"Continues{after}: {work}{cancel if work.is_notice and work.planned else ''}")
     return left

@@ -74,7 +74,7 @@ def undo(
         details = {"undo": planned.as_json()}
         before = _undo_lines(planned)
         if only_plan:
-            return call.say(
+            return call.print_result(
                 {"incident": incident_id, **details},
                 [*before, "Nothing was changed."],
                 _PLAN_STATUS[planned.keeps],

@@ -10,7 +10,7 @@ import click
 from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import passphrase
+from standfast.cli.terminal.passphrase import read_passphrase
 from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def owner_session(call: Call, owner_key: Path) -> "OwnerSession":
     """Open the owner's key; ask for its passphrase only if it is locked."""
     from standfast.usecases.key_ceremonies.owner_operations import open_owner_session
 
-    return open_owner_session(call.stores(), owner_key, lambda who: passphrase(call, who))
+    return open_owner_session(call.stores(), owner_key, lambda who: read_passphrase(call, who))
 
 
 def open_identity(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
@@ -68,7 +68,7 @@ def open_identity(call: Call, identity: Path, passphrase_file: Path | None) -> "
     from standfast.usecases.key_ceremonies.owner_operations import open_custodian
 
     of_identity = replace(call, passphrase_file=passphrase_file)
-    return open_custodian(identity, lambda who: passphrase(of_identity, who))
+    return open_custodian(identity, lambda who: read_passphrase(of_identity, who))
 
 
 def print_ceremony_result(
@@ -88,4 +88,4 @@ def print_ceremony_result(
     elif next_steps:
         shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
     status = ExitStatus.PARTIAL if failed else ExitStatus.DONE
-    return call.say({**result, "next": list(next_steps)}, shown, status)
+    return call.print_result({**result, "next": list(next_steps)}, shown, status)

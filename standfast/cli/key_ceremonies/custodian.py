@@ -15,7 +15,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.prompts import ask, tell
+from standfast.cli.terminal.prompts import ask, print_note
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
@@ -91,7 +91,7 @@ def answer(call: Call, challenge: Path, identity: Path, to: Path) -> ExitStatus:
     lines: list[Line] = [f"Your identity opened: {', '.join(opens) or 'nothing'}. Written: {to}"]
     lines += [f"Your identity does not open the key of {key}." for key in lacks]
     lines += ["", f"Next: send {to} back. It contains no secret."]
-    return call.say(
+    return call.print_result(
         {
             "answer": str(to),
             "custodians": [response.custodian.text for response in answers],
@@ -134,7 +134,7 @@ def accept(call: Call, file: Path) -> ExitStatus:
         for key in lacks
     ]
     lines += ["", "Next: `standfast check` lists missing answers, and those older than 100 days."]
-    return call.say(
+    return call.print_result(
         {"custodians": [response.custodian.text for response in answers], "lacks": list(lacks)},
         lines,
         status,
@@ -180,10 +180,10 @@ def attest(call: Call, order: Path, identity: Path, name: str, to: Path, yes: bo
                 "read the order"
             )
         for line in shown:
-            tell(line)
+            print_note(line)
         typed = ask(f"Type the domain's name ({given.domain}) to confirm")
         if typed != given.domain:
-            return call.say(
+            return call.print_result(
                 {"order": str(order), "agreed": False},
                 ["Not confirmed; nothing was written."],
                 ExitStatus.REFUSED,

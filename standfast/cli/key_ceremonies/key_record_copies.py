@@ -43,7 +43,7 @@ def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     done = copy_keys(
         stores.config.backup, stores.vault, stores.known_owner, folder, name, stores.clock()
     )
-    return call.say(done.as_json(), _lines(done), done.exit_status)
+    return call.print_result(done.as_json(), _lines(done), done.exit_status)
 
 
 @command(
@@ -72,7 +72,7 @@ def list_copies(call: Call) -> ExitStatus:
         "",
         "A restore needs three things: the vault, one of these copies, and a recovery identity.",
     ]
-    return call.say({"copies": [copy.as_json() for copy in found]}, lines)
+    return call.print_result({"copies": [copy.as_json() for copy in found]}, lines)
 
 
 @command(
@@ -93,7 +93,7 @@ def forget(call: Call, name: str) -> ExitStatus:
 
     stores = call.stores()
     forget_copy(stores.config.backup, name, stores.clock())
-    return call.say({"forgotten": name}, [f"{name} is removed from the list of copies."])
+    return call.print_result({"forgotten": name}, [f"{name} is removed from the list of copies."])
 
 
 def _lines(done: "KeyCopyOutcome") -> list[Line]:

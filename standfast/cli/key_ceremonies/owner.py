@@ -24,7 +24,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import passphrase
+from standfast.cli.terminal.passphrase import read_passphrase
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -50,7 +50,7 @@ def show(call: Call) -> ExitStatus:
 
     seen = roster(call.stores())
     status = ExitStatus.DAMAGED if seen.problems else ExitStatus.DONE
-    return call.say({**roster_json(seen)}, _lines(seen), status)
+    return call.print_result({**roster_json(seen)}, _lines(seen), status)
 
 
 @command(
@@ -72,7 +72,7 @@ def publish(call: Call) -> ExitStatus:
     lines: list[Line] = [f"Copied: {name}" for name in new]
     lines += [] if new else ["The vault already has the documents of this version."]
     lines.append(f"Next: {PRINT_CARD}")
-    return call.say({"published": list(new)}, lines)
+    return call.print_result({"published": list(new)}, lines)
 
 
 @command(
@@ -94,8 +94,8 @@ def lock_key(call: Call, owner_key: Path, to: Path) -> ExitStatus:
     """Encrypt the owner's key with a passphrase, into a new file."""
     from standfast.usecases.key_ceremonies.owner_operations import write_locked_owner_key
 
-    write_locked_owner_key(owner_key, to, lambda who: passphrase(call, who, is_new=True))
-    return call.say(
+    write_locked_owner_key(owner_key, to, lambda who: read_passphrase(call, who, is_new=True))
+    return call.print_result(
         {"locked": str(to), "open": str(owner_key)},
         [
             f"{to} has the owner's key, encrypted with the passphrase.",

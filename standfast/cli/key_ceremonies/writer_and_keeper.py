@@ -17,7 +17,7 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, first_rows
-from standfast.cli.terminal.prompts import ask, tell
+from standfast.cli.terminal.prompts import ask, print_note
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 
@@ -259,7 +259,7 @@ def _trusted_through(
         )
     question = f"The last trusted point of {writer} (its number; 0 for none)"
     while not (typed := ask(question)).isdecimal():
-        tell(f"Error: {typed!r} is not a number")
+        print_note(f"Error: {typed!r} is not a number")
     return int(typed)
 
 

@@ -92,4 +92,4 @@ def accounting(call: Call, incident: str | None, export: Path | None, reason: st
     if reason:
         document["lines"] = [person.as_json() for person in people]
     status = ExitStatus.PARTIAL if not_notified or uncounted else ExitStatus.DONE
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)

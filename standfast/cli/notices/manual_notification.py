@@ -93,7 +93,7 @@ def posted(
         else:
             number = letters.record_posted(*of, at=parse_moment(at), marks=marks, by=by)
     outcome = "came back" if came_back else "thrown away" if thrown_away else "posted"
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "step": name, outcome.replace(" ", "_"): number},
         [
             f"{counted(number, 'letter')} of {name}: {outcome}.",
@@ -147,7 +147,7 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
         "held": [recipient.as_json() for recipient in found],
         "not_reached": [recipient.as_json() for recipient in lost],
     }
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)
 
 
 def _listed(found: "Sequence[Held]", undecided: str) -> Table:
@@ -267,7 +267,7 @@ def leave_out(call: Call, incident: str | None, mark: str | None, because: str) 
     with open_incident(call, incident, mark, takes=_A_MARK) as (installation, incident_id, (who,)):
         by = signed_in(call, installation)
         held_recipients.leave_out(installation, incident_id, [who], because, by=by)
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "mark": who, "decision": "left out"},
         [
             f"{who} is left out.",

@@ -46,7 +46,7 @@ def list_notices(call: Call) -> ExitStatus:
         [template.name, ", ".join(sorted(template.languages)), template.description]
         for template in templates.values()
     ]
-    return call.say({"notices": document}, [Table(rows=rows)])
+    return call.print_result({"notices": document}, [Table(rows=rows)])
 
 
 notice = Group(

@@ -63,4 +63,4 @@ def read(call: Call, incident: str | None, step: str | None, lang: str | None) -
             for message in shown
         },
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)

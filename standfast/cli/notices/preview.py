@@ -106,7 +106,7 @@ def preview(
     lines += [f"Warning: {warning}." for warning in warnings]
     if written:
         lines.append(f"Written: {written}")
-    return call.say(
+    return call.print_result(
         {
             "notice": name,
             **_message_json(example),

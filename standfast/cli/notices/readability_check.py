@@ -42,10 +42,10 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     from standfast.notices.readability import measure
 
     chosen = selected_templates(call, name)
-    with call.progress() as tell:
+    with call.progress() as show_progress:
         found = []
         for number, template in enumerate(chosen.values(), 1):
-            tell("reading notices", number, len(chosen))
+            show_progress("reading notices", number, len(chosen))
             found.append((template.name, measure(template), banned(template)))
     bad = [
         name
@@ -64,7 +64,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     lines.append(
         f"{checked} checked; {len(bad)} to improve." if bad else f"{checked} checked, all good."
     )
-    return call.say(
+    return call.print_result(
         {
             "notices": [
                 {

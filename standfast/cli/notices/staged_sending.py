@@ -105,7 +105,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
             )
     if not rows:
         lines.append(f"{incident_id} has no notice yet; nobody was notified.")
-    return call.say({"incident": incident_id, "notices": document}, lines)
+    return call.print_result({"incident": incident_id, "notices": document}, lines)
 
 
 @command(
@@ -126,7 +126,7 @@ def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         (name,),
     ):
         staged_sending.pause(installation, incident_id, name)
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "step": name, "is_paused": True},
         [
             f"{name} is paused. Messages under way are completed; no other is sent.",
@@ -203,7 +203,7 @@ def stop(call: Call, incident: str | None, step: str | None, why: str) -> ExitSt
         (name,),
     ):
         number = staged_sending.stop(installation, incident_id, name, why or "no reason was given")
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "step": name, "stopped": number},
         [
             f"{name}: {counted(number, 'message')} cancelled.",

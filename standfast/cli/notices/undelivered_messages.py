@@ -62,4 +62,4 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
         "foreign": heard.foreign,
         "unread": found.unread,
     }
-    return call.say(document, lines)
+    return call.print_result(document, lines)

@@ -48,7 +48,7 @@ def _use_config(context: click.Context, _option: click.Parameter, file: Path | N
 def _show_help(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
     if is_given and not context.resilient_parsing:
         text = context.get_help()
-        context.obj.say({"help": text}, [text])
+        context.obj.print_result({"help": text}, [text])
         context.exit()
 
 

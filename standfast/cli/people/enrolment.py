@@ -17,7 +17,7 @@ from standfast.cli.parsing.parameters import (
 from standfast.cli.people.staff import import_staff, list_factors, list_leavers
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
-from standfast.cli.terminal.passphrase import passphrase, signed_in
+from standfast.cli.terminal.passphrase import read_passphrase, signed_in
 from standfast.cli.terminal.prompts import ask
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import minute
@@ -111,11 +111,11 @@ def add(
             signer = _signer(of_signer, installation, owner_key)
         now = installation.clock()
         installation.ledger.people.refuse_enrolment(full_name, mail, role, signer, now)
-        secret = passphrase(call, name, is_new=True)
+        secret = read_passphrase(call, name, is_new=True)
         enrolled = enrol_person(installation, **person_data, passphrase=secret, signer=signer)
     person = enrolled.person
     when = "immediately" if person.is_founding else "after one day"
-    return call.say(
+    return call.print_result(
         {
             "person": person.name,
             "roles": list(person.roles),
@@ -190,7 +190,7 @@ def list_people(call: Call, contacts: bool) -> ExitStatus:
             row += [member.full_name, member.mail]
         document.append(entry)
         rows.append(row)
-    return call.say(
+    return call.print_result(
         {"people": document},
         [Table(rows=rows)] if rows else ["Nobody is enrolled. Enrol: `standfast people add NAME`."],
     )
@@ -239,9 +239,9 @@ def remove(
         second_signer = None
         if second is not None:
             of_second = replace(call, passphrase_file=second_passphrase_file)
-            second_signer = person_signer(installation, second, passphrase(of_second, second))
+            second_signer = person_signer(installation, second, read_passphrase(of_second, second))
         removed = remove_person(installation, name, signer, second_signer)
-    return call.say(
+    return call.print_result(
         {
             "person": name,
             "is_removed": True,
@@ -281,7 +281,7 @@ def grant(call: Call, name: str, role: tuple[str, ...], owner_key: Path | None) 
         signer = _signer(call, installation, owner_key)
         granted = grant_roles(installation, name, role, signer)
     roles = granted.person.roles
-    return call.say(
+    return call.print_result(
         {
             "person": name,
             "roles": list(roles),
@@ -297,10 +297,10 @@ def _signer(call: Call, installation: "Installation", owner_key: Path | None) ->
     from standfast.usecases.people.enrolment import owner_signer, person_signer
 
     if owner_key is not None and call.as_person is None:
-        return owner_signer(installation, owner_key, lambda who: passphrase(call, who))
+        return owner_signer(installation, owner_key, lambda who: read_passphrase(call, who))
     if call.as_person is None or owner_key is not None:
         raise UsageError("signature: exactly one is needed. Give --as PERSON or --owner-key FILE")
-    return person_signer(installation, call.as_person, passphrase(call, call.as_person))
+    return person_signer(installation, call.as_person, read_passphrase(call, call.as_person))
 
 
 def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
@@ -344,7 +344,7 @@ def remove_passkey(call: Call, name: str, passkey: str) -> ExitStatus:
         removed = passkeys.remove_passkey(
             replace(installation, actor=by or installation.actor), name, passkey
         )
-    return call.say(
+    return call.print_result(
         {"person": name, "passkey": removed.id, "is_removed": True},
         [f"Passkey {removed.id[:8]} of {name} is removed and can no longer sign."],
     )

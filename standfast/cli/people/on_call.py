@@ -57,7 +57,7 @@ def show(call: Call, at: str | None) -> ExitStatus:
         fallback = ", ".join(config.on_call.fallback) or "nobody: set on_call.fallback"
         lines.append(f"While nobody is on duty, the fallback is paged: {fallback}")
     lines += [f"Warning: {name} is not enrolled and cannot be paged" for name in unknown]
-    return call.say(
+    return call.print_result(
         {
             "at": found[0].as_json()["start"],
             "people": list(current.people),

@@ -108,7 +108,7 @@ def import_staff(
     ]
     if taken.leaving and dry_run:
         lines.append("Next: without --dry-run, an incident is planned for each of the leavers.")
-    return call.say(document, lines)
+    return call.print_result(document, lines)
 
 
 @command(
@@ -171,7 +171,7 @@ def list_leavers(call: Call, names: bool) -> ExitStatus:
         )
     elif gone:
         lines.append("None of them can sign in.")
-    return call.say(document, lines, found.exit_status)
+    return call.print_result(document, lines, found.exit_status)
 
 
 @command(
@@ -210,7 +210,7 @@ def list_factors(call: Call, names: bool) -> ExitStatus:
                     indent=2,
                 )
             )
-    return call.say(
+    return call.print_result(
         {"directories": [result.as_json(is_masked=not names) for result in everywhere]},
         lines or ["No directory is configured. Add [accounts.NAME]."],
         status,

@@ -55,7 +55,7 @@ def list_playbooks(call: Call) -> ExitStatus:
     ]
     rows = [[name, playbook.use_when] for name, playbook in found.items()]
     if not (problems and call.as_json):
-        call.say({"playbooks": document}, [Table(rows=rows)])
+        call.print_result({"playbooks": document}, [Table(rows=rows)])
     if problems:
         raise PlaybookInvalid(problems)
     return ExitStatus.DONE
@@ -91,9 +91,9 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
         from standfast.usecases.playbooks.printed_pages import write_drawing
 
         out = write_drawing(playbook, svg.absolute())
-        return call.say({"playbook": playbook.name, "svg": str(out)}, [f"Written: {out}"])
+        return call.print_result({"playbook": playbook.name, "svg": str(out)}, [f"Written: {out}"])
     graph, text = as_graph(playbook), as_text(playbook)
-    return call.say(
+    return call.print_result(
         {
             "playbook": playbook.name,
             "title": playbook.title,
@@ -156,7 +156,7 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     config = call.config_if_any()
     sound = check_files(config, names)
     where = "here" if config else "as far as is known without a configuration"
-    return call.say(
+    return call.print_result(
         {
             "is_sound": True,
             "playbooks": [
@@ -198,7 +198,7 @@ def import_(call: Call, source: Path, to: Path) -> ExitStatus:
     lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
     lines += [f"To do: {warning}" for warning in done.warnings]
     lines += [str(problem) for problem in done.problems]
-    return call.say(
+    return call.print_result(
         {
             "playbook": done.playbook.name,
             "file": str(done.file),
@@ -234,7 +234,9 @@ def export(call: Call, name: str, to: Path) -> ExitStatus:
     from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
 
     playbook = export_cacao_playbook(call.config_if_any(), name, to.absolute(), system_clock())
-    return call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
+    return call.print_result(
+        {"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"]
+    )
 
 
 @command(
@@ -271,7 +273,7 @@ def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
     config = call.config_if_any()
     paths = [library.find_file(config, name) for name in names or library.files(config)]
     written = write_pages([library.read(path) for path in paths], to.absolute())
-    return call.say(
+    return call.print_result(
         {"pages": [str(page) for page in written]}, [f"Written: {page}" for page in written]
     )
 

@@ -33,7 +33,7 @@ def list_exercises(call: Call) -> ExitStatus:
     from standfast.usecases.exercises.tabletop import exercises
 
     found = exercises()
-    return call.say(
+    return call.print_result(
         {
             "exercises": [
                 {
@@ -89,7 +89,9 @@ def start(call: Call, name: str) -> ExitStatus:
         *(f"{seat}: {does}" for seat, does in exercise.seats.items()),
         "",
     ]
-    return call.say({**now.as_json(), "briefing": exercise.briefing}, [*briefing, *_lines(now)])
+    return call.print_result(
+        {**now.as_json(), "briefing": exercise.briefing}, [*briefing, *_lines(now)]
+    )
 
 
 @command(
@@ -105,7 +107,7 @@ def next_inject(call: Call, incident: str | None) -> ExitStatus:
 
     with call.installation() as installation:
         now = current_inject(installation, _open_exercise(installation, incident))
-    return call.say(now.as_json(), _lines(now))
+    return call.print_result(now.as_json(), _lines(now))
 
 
 @command(
@@ -136,7 +138,7 @@ def answer(call: Call, text: str, met: str | None, incident: str | None) -> Exit
         f"{inject.title}: {result.points} of {result.most} points. {result.because}".strip()
     ]
     result_lines += [f"  not named: {missed}" for missed in result.missed]
-    return call.say(
+    return call.print_result(
         {
             **now.as_json(),
             "answered": inject.name,
@@ -163,7 +165,7 @@ def finish(call: Call, incident: str | None) -> ExitStatus:
 
     with call.installation() as installation:
         found = end(installation, _open_exercise(installation, incident))
-    return call.say(
+    return call.print_result(
         as_json(found),
         [
             (
@@ -200,7 +202,7 @@ def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
     with call.installation() as installation:
         found = gather(installation, incident)
         out = write(installation, incident, (to or Path(f"{incident}.html")).absolute())
-    return call.say({**as_json(found), "page": str(out)}, [f"Written: {out}"])
+    return call.print_result({**as_json(found), "page": str(out)}, [f"Written: {out}"])
 
 
 def _open_exercise(installation: "Installation", named: str | None) -> str:

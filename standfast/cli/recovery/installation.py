@@ -94,7 +94,7 @@ def installation(
     )
     with show_from_first_report(call, "recovering the installation") as report:
         recovered = recover_installation(request, system_clock, report)
-    return call.say(recovered.as_json(), _lines(recovered), ExitStatus.DONE)
+    return call.print_result(recovered.as_json(), _lines(recovered), ExitStatus.DONE)
 
 
 def _lines(recovered: "RecoveredInstallation") -> list[Line]:

@@ -57,7 +57,7 @@ def paper(call: Call, incident: str | None, file: Path | None, entered: int | No
         items = paper_items(installation, incident_id)
         modes = mode_sentences(installation.config.services)
     none = f"{incident_id} has no paper list. Add one with --add FILE."
-    return call.say(
+    return call.print_result(
         {"incident": incident_id, "items": [item.as_json() for item in items]},
         [*(paper_lines(items) or [none]), *modes],
     )

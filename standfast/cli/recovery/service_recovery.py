@@ -22,7 +22,7 @@ from standfast.cli.parsing.parameters import FilePath, no_wait_option
 from standfast.cli.recovery.paper import paper_lines
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import measured, size
+from standfast.cli.terminal.units import format_duration, format_size
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, timestamp
 
@@ -98,7 +98,7 @@ def plan(
         chosen = {name: configured[name] for name in named_services(installation.config, names)}
     status = ExitStatus.REFUSED if planned.refused else ExitStatus.DONE
     lines = [*_plan_lines(planned), *mode_sentences(chosen)]
-    return call.say(planned.as_json(), lines, status)
+    return call.print_result(planned.as_json(), lines, status)
 
 
 @command(
@@ -196,7 +196,9 @@ def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     with open_incident(call, incident) as (installation, incident_id, _):
         out = (to or Path(f"recovery-{incident_id}.html")).absolute()
         written = write_recovery_report(installation, incident_id, out)
-    return call.say(written.as_json(), [f"Written: {written.page}", f"Report: {written.report}"])
+    return call.print_result(
+        written.as_json(), [f"Written: {written.page}", f"Report: {written.report}"]
+    )
 
 
 def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
@@ -207,7 +209,7 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
             [
                 target.source,
                 target.place,
-                f"{size(target.size_bytes)}, set aside as {Path(target.later_name).name}"
+                f"{format_size(target.size_bytes)}, set aside as {Path(target.later_name).name}"
                 if target.has_data
                 else "no data yet",
             ]
@@ -227,7 +229,9 @@ def _plan_lines(planned: "RecoveryPlan") -> list[Line]:
 
 def _point(set_plan: "SetPlan") -> list[Line]:
     incomplete = "" if set_plan.is_complete else ", INCOMPLETE"
-    taken = f"{timestamp(set_plan.point_time)[:16]}Z, {size(set_plan.size_bytes)}{incomplete}"
+    taken = (
+        f"{timestamp(set_plan.point_time)[:16]}Z, {format_size(set_plan.size_bytes)}{incomplete}"
+    )
     return [f"   from {set_plan.point} of {taken}: {set_plan.evidence}"]
 
 
@@ -235,7 +239,7 @@ def _status_lines(set_status: "SetStatus") -> list[Line]:
     point = f" from {set_status.plan.point}" if set_status.plan else ""
     reason = f": {set_status.reason}" if set_status.reason else ""
     lines: list[Line] = [f"Set {set_status.set_name}{point}: {set_status.state}{reason}"]
-    rows = [[name, measured(time)] for name, time in set_status.clocks_ms.items()]
+    rows = [[name, format_duration(time)] for name, time in set_status.clocks_ms.items()]
     lines += [Table(rows=rows, indent=2)] if rows else []
     lines += [f"  set aside: {path}" for path in set_status.set_aside]
     return lines

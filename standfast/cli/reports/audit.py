@@ -29,9 +29,9 @@ from standfast.suggestions import nearest_name_hint
 @click.pass_obj
 def verify(call: Call) -> ExitStatus:
     """Verify the audit chain, its rows, signed heads and witness."""
-    with call.installation() as installation, call.progress() as tell:
+    with call.installation() as installation, call.progress() as show_progress:
         report = installation.ledger.audit.verify(
-            lambda events: tell("verifying events", events, 0), now=installation.clock()
+            lambda events: show_progress("verifying events", events, 0), now=installation.clock()
         )
         witness = installation.config.ledger.witness
     status = ExitStatus.PARTIAL if report.missing_heads else ExitStatus.DONE
@@ -71,7 +71,7 @@ def verify(call: Call) -> ExitStatus:
         "missing_heads": report.missing_heads,
         "findings": findings,
     }
-    return call.say(document, lines, status)
+    return call.print_result(document, lines, status)
 
 
 @command(
@@ -109,7 +109,7 @@ def show(call: Call, subject: str | None) -> ExitStatus:
     for event in events:
         at, actor, *action = event_cells(event, zone)
         rows.append([str(event.sequence), at, actor, event.subject, *action])
-    return call.say({"events": document}, [Table(rows=rows)])
+    return call.print_result({"events": document}, [Table(rows=rows)])
 
 
 @command(
@@ -161,7 +161,9 @@ def export(call: Call, incident: str, to: Path) -> ExitStatus:
         f"  --ledger-key {exported.ledger_key}",
         f"Next: the examiner follows the instructions in {exported.program}.",
     ]
-    return call.say(document, lines, ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE)
+    return call.print_result(
+        document, lines, ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE
+    )
 
 
 audit = Group(

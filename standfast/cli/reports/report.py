@@ -41,4 +41,4 @@ def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
             result_pages.write_incident_page(installation, incident, out)
         else:
             result_pages.write_installation_page(installation, out)
-    return call.say({"page": str(out)}, [f"Written: {out}"])
+    return call.print_result({"page": str(out)}, [f"Written: {out}"])

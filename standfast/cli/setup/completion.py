@@ -31,4 +31,4 @@ def completion(context: click.Context, shell: str) -> ExitStatus:
     call: Call = context.obj
     completer = _SHELLS[shell](context.find_root().command, {}, PROGRAM, COMPLETION_VARIABLE)
     script = completer.source()
-    return call.say({"shell": shell, "script": script}, [script])
+    return call.print_result({"shell": shell, "script": script}, [script])

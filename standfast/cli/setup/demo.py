@@ -51,9 +51,9 @@ def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) 
         ) from None
     if stop:
         ended = tour.stop(folder)
-        return call.say({"ended": ended}, [f"{counted(ended, 'server')} ended."])
+        return call.print_result({"ended": ended}, [f"{counted(ended, 'server')} ended."])
     if serve:
         running = {server.name: server.port for server in tour.serve(folder)}
         lines = [f"{name} listens on 127.0.0.1:{port}." for name, port in running.items()]
-        return call.say({"ports": running}, lines)
+        return call.print_result({"ports": running}, lines)
     return ExitStatus(tour.run(folder, as_json=call.as_json, is_again=again))

@@ -11,8 +11,8 @@ from standfast.cli.parsing.commands import command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import passphrase
-from standfast.cli.terminal.prompts import agrees, ask, tell
+from standfast.cli.terminal.passphrase import read_passphrase
+from standfast.cli.terminal.prompts import ask, confirm, print_note
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import ExitStatus, UsageError
 
@@ -63,7 +63,7 @@ def init(
     done = prepare_ledger(folder, call.env, system_clock()) if config_file.is_file() else None
     if done:
         key = "is_ledger_made" if done == "created" else "is_ledger_upgraded"
-        return call.say(
+        return call.print_result(
             {"config": str(config_file), key: True},
             [
                 f"The ledger that {config_file} names is {done}; nothing else was changed.",
@@ -85,7 +85,7 @@ def init(
     name, line = organisation or NAME_PLACEHOLDER, contact_line or CONTACT_PLACEHOLDER
     made = set_up(folder, source, organisation=name, contact_line=line, now=system_clock())
     is_written = name != NAME_PLACEHOLDER and line != CONTACT_PLACEHOLDER
-    call.say(made.as_json(), _lines(made, is_written=is_written))
+    call.print_result(made.as_json(), _lines(made, is_written=is_written))
     if asks:
         _enrol_people(call, made)
     return ExitStatus.DONE
@@ -126,8 +126,8 @@ def _enrol_people(call: Call, made: "NewInstallation") -> None:
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit
 
     here = Call(config=made.config_file, as_json=False, env=call.env)
-    tell("\nAn act that cannot be undone needs two enrolled people.")
-    while agrees("Enrol a person now?"):
+    print_note("\nAn act that cannot be undone needs two enrolled people.")
+    while confirm("Enrol a person now?"):
         person: dict[str, Any] = {
             "name": ask("Sign-in name"),
             "full_name": ask("Full name"),
@@ -138,7 +138,7 @@ def _enrol_people(call: Call, made: "NewInstallation") -> None:
         try:
             with here.installation() as installation:
                 refuse_unfit(installation, **person, accounts=[])
-                secret = passphrase(here, person["name"], is_new=True)
+                secret = read_passphrase(here, person["name"], is_new=True)
                 enrol_person(installation, **person, accounts=[], passphrase=secret)
         except UsageError as error:
-            tell(str(error))
+            print_note(str(error))

@@ -41,6 +41,6 @@ def manual(context: click.Context, to: Path) -> ExitStatus:
         (to / f"{name}.1").write_text(text, encoding="utf-8")
         written.append(name)
     call: Call = context.obj
-    return call.say(
+    return call.print_result(
         {"to": str(to), "pages": written}, [f"{len(written)} manual pages written to {to}."]
     )

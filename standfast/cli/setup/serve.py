@@ -83,7 +83,7 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
     def parts_of(installation: "Installation", begin_work: "BeginWork") -> "Sequence[ServePart]":
         # `serve_process` calls this after all checks that may refuse to start.
         services = serve_parts(installation, begin_work) if role_named(role).listens else ()
-        call.say(
+        call.print_result(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from standfast.cli.terminal.output import Line, Tell, print_json, print_lines, progress
+from standfast.cli.terminal.output import Line, ShowProgress, print_json, print_lines, progress
 from standfast.config_file import find_config
 from standfast.errors import ExitStatus
 from standfast.records import JsonObject
@@ -67,7 +67,7 @@ class Call:
             return None
         return load(self.config_file)
 
-    def say(
+    def print_result(
         self, document: JsonObject, lines: Iterable[Line], status: ExitStatus | None = None
     ) -> ExitStatus:
         """Print the document with `--json`, the lines otherwise.
@@ -83,7 +83,7 @@ class Call:
         return ExitStatus.DONE if status is None else status
 
     @contextmanager
-    def progress(self) -> Iterator[Tell]:
+    def progress(self) -> Iterator[ShowProgress]:
         """Show the progress of long work on a terminal."""
-        with progress() as tell:
-            yield tell
+        with progress() as show_progress:
+            yield show_progress

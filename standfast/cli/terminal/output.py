@@ -25,10 +25,10 @@ from typing import TextIO
 
 from standfast.records import JsonObject
 
-_WIDEST = 60  # a longer cell does not widen its column
-_NARROWEST = 20  # columns; with less room the last cell is printed below its row
-_BELOW = 4  # columns by which a last cell below its row is indented
-_TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MAX_CELL_WIDTH = 60  # a longer cell does not widen its column
+_MIN_LAST_CELL_WIDTH = 20  # columns; with less room the last cell is printed below its row
+_FOLDED_INDENT = 4  # columns by which a last cell below its row is indented
+_DIRECTION_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _COLOURS = {  # SGR code of each word; only the first such word of a row is coloured
     "ok": "32",
     "done": "32",
@@ -53,9 +53,9 @@ class Table:
 
 
 Line = str | Table
-MOST_SHOWN = 20  # rows of a list that may be long; the JSON document has all of them
-_lost: list[str] = []  # why standard output could not be written
-Tell = Callable[[str, int, int], None]  # activity, amount done, total amount
+MAX_SHOWN_ROWS = 20  # rows of a list that may be long; the JSON document has all of them
+_output_errors: list[str] = []  # why standard output could not be written
+ShowProgress = Callable[[str, int, int], None]  # activity, amount done, total amount
 
 
 def first_rows(
@@ -66,8 +66,8 @@ def first_rows(
     `total` is the number of all rows, if `rows` has only some of them.
     """
     every = list(rows)
-    more = (len(every) if total is None else total) - min(MOST_SHOWN, len(every))
-    lines: list[Line] = [Table(rows=every[:MOST_SHOWN], indent=indent)]
+    more = (len(every) if total is None else total) - min(MAX_SHOWN_ROWS, len(every))
+    lines: list[Line] = [Table(rows=every[:MAX_SHOWN_ROWS], indent=indent)]
     return [*lines, f"{' ' * indent}… and {more:,} more; see --json"] if more > 0 else lines
 
 
@@ -77,7 +77,7 @@ def print_json(document: JsonObject) -> None:
     If standard output is not UTF-8, every character beyond ASCII becomes an escape too.
     """
     is_utf8 = codecs.lookup(_encoding(sys.stdout)).name == "utf-8"
-    _answer(json.dumps(document, ensure_ascii=not is_utf8, indent=2))
+    _print_result(json.dumps(document, ensure_ascii=not is_utf8, indent=2))
 
 
 def print_lines(lines: Iterable[Line]) -> None:
@@ -86,13 +86,13 @@ def print_lines(lines: Iterable[Line]) -> None:
         if isinstance(line, Table):
             _print_table(line)
         else:
-            _answer(_plain(line))
+            _print_result(_printable(line))
 
 
 def print_error(message: str) -> None:
     """Print an error message; ignore a standard error that cannot be written."""
     try:
-        _print(_plain(message), sys.stderr)
+        _print_to(_printable(message), sys.stderr)
     except OSError:
         discard_output(sys.stderr)
 
@@ -108,20 +108,20 @@ def flush_output() -> str | None:
         raise
     except OSError as error:
         _note_lost_output(error)
-    why = _lost[0] if _lost else None
-    _lost.clear()
+    why = _output_errors[0] if _output_errors else None
+    _output_errors.clear()
     return why
 
 
 def discard_output(stream: TextIO) -> None:
     """Redirect a stream to the null device, so that its last flush succeeds."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, stream.fileno())
+    os.close(null_device)
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def progress() -> Iterator[ShowProgress]:
     """Show progress on standard error if it is a terminal."""
     if not sys.stderr.isatty():
         yield lambda label, done, total: None
@@ -139,17 +139,17 @@ def progress() -> Iterator[Tell]:
         transient=True,
     ) as shown:
 
-        def tell(label: str, done: int, total: int) -> None:
+        def show_progress(label: str, done: int, total: int) -> None:
             if label not in bars:
-                bars[label] = shown.add_task(_plain(label), total=total or None, counted="")
+                bars[label] = shown.add_task(_printable(label), total=total or None, counted="")
             counted = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
             shown.update(bars[label], completed=done, total=total or None, counted=counted)
 
-        yield tell
+        yield show_progress
 
 
 def _print_table(table: Table) -> None:
-    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    rows = [[_printable(cell) for cell in row] for row in table.rows]
     headings = [[*table.headings]] if table.headings else []
     columns = max(map(len, [*headings, *rows]), default=0)
     widths = [
@@ -157,7 +157,7 @@ def _print_table(table: Table) -> None:
             (
                 len(row[column])
                 for row in [*headings, *rows]
-                if column < len(row) and len(row[column]) <= _WIDEST
+                if column < len(row) and len(row[column]) <= _MAX_CELL_WIDTH
             ),
             default=0,
         )
@@ -165,7 +165,7 @@ def _print_table(table: Table) -> None:
     ]
     for number, row in enumerate([*headings, *rows]):
         for line in _folded(row, widths, table.indent):
-            _answer(_styled(line, row, is_heading=number < len(headings)))
+            _print_result(_styled(line, row, is_heading=number < len(headings)))
 
 
 def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
@@ -184,11 +184,11 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
     room = width - len(before)
     # Never break a word, not even at a hyphen: people copy the id of an incident.
     wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
-    if room >= _NARROWEST:
+    if room >= _MIN_LAST_CELL_WIDTH:
         first, *more = wrap(last, room) or [""]
         return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
-    below = " " * (indent + _BELOW)
-    if len(whole[0]) <= width or width - len(below) < _NARROWEST:
+    below = " " * (indent + _FOLDED_INDENT)
+    if len(whole[0]) <= width or width - len(below) < _MIN_LAST_CELL_WIDTH:
         return whole
     folded = [below + line for line in wrap(last, width - len(below))]
     return [before.rstrip(), *folded] if before.strip() else folded
@@ -205,9 +205,9 @@ def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
     return line
 
 
-def _answer(text: str) -> None:
+def _print_result(text: str) -> None:
     try:
-        _print(text, sys.stdout)
+        _print_to(text, sys.stdout)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -215,11 +215,11 @@ def _answer(text: str) -> None:
 
 
 def _note_lost_output(error: OSError) -> None:
-    _lost.append(error.strerror or type(error).__name__)
+    _output_errors.append(error.strerror or type(error).__name__)
     discard_output(sys.stdout)
 
 
-def _print(text: str, stream: TextIO) -> None:
+def _print_to(text: str, stream: TextIO) -> None:
     encoding = _encoding(stream)
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
@@ -229,7 +229,7 @@ def _encoding(stream: TextIO) -> str:
     return stream.encoding or "utf-8"
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text  # the usual case
     return "".join("?" if _is_control_character(letter) else letter for letter in text)
@@ -238,4 +238,4 @@ def _plain(text: str) -> str:
 def _is_control_character(letter: str) -> bool:
     if letter in "\n\t":
         return False
-    return letter in _TURNS_DIRECTION or unicodedata.category(letter) in ("Cc", "Zl", "Zp")
+    return letter in _DIRECTION_CONTROLS or unicodedata.category(letter) in ("Cc", "Zl", "Zp")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VARIABLE = "STANDFAST_PASSPHRASE"
 
 
-def passphrase(call: Call, who: str, *, is_new: bool = False) -> str:
+def read_passphrase(call: Call, who: str, *, is_new: bool = False) -> str:
     """Return the passphrase of a person; a new passphrase is typed twice.
 
     Raises UsageError if there is no file, no variable and no terminal, or if every user may read
@@ -71,4 +71,4 @@ def signed_in(call: Call, installation: "Installation") -> str | None:
 
     if call.as_person is None:
         return None
-    return authenticated_person(installation, call.as_person, passphrase(call, call.as_person))
+    return authenticated_person(installation, call.as_person, read_passphrase(call, call.as_person))

@@ -8,25 +8,34 @@ Rules
 import sys
 
 
-def tell(line: str) -> None:
+def print_note(line: str) -> None:
     """Print a line that belongs to a question."""
     print(line, file=sys.stderr)
 
 
-def ask(question: str, usual: str = "") -> str:
-    """Ask until the answer is not empty; Enter alone returns `usual`."""
+def ask(question: str, default: str = "") -> str:
+    """Ask until the answer is not empty; Enter alone returns `default`."""
     while True:
-        if answer := _answer(f"{question} [{usual}]: " if usual else f"{question}: ") or usual:
+        if (
+            answer := _read_answer(f"{question} [{default}]: " if default else f"{question}: ")
+            or default
+        ):
             return answer
 
 
-def agrees(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask for yes or no; Enter alone means no."""
-    while (answer := _answer(f"{question} [y/N]: ").lower()) not in ("y", "yes", "n", "no", ""):
-        tell("Answer y or n.")
+    while (answer := _read_answer(f"{question} [y/N]: ").lower()) not in (
+        "y",
+        "yes",
+        "n",
+        "no",
+        "",
+    ):
+        print_note("Answer y or n.")
     return answer.startswith("y")
 
 
-def _answer(shown: str) -> str:
+def _read_answer(shown: str) -> str:
     print(shown, end="", file=sys.stderr, flush=True)
     return input().strip()

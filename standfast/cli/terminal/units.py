@@ -6,7 +6,7 @@ from datetime import timedelta
 from standfast.errors import ExitStatus
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """Format a number of bytes: 512 B, 1.4 MiB."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -16,7 +16,7 @@ def size(count: int) -> str:
     return f"{amount:.1f} TiB"
 
 
-def age(past: timedelta) -> str:
+def format_age(past: timedelta) -> str:
     """Format an age: 40 s, 12 min, 5 h, 3 days."""
     seconds = max(0, int(past.total_seconds()))
     for unit, length, most in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
@@ -25,7 +25,7 @@ def age(past: timedelta) -> str:
     return f"{seconds // 86_400} days"
 
 
-def time_left(ahead: timedelta) -> str:
+def format_time_left(ahead: timedelta) -> str:
     """Format the time that is left: 12 min, 71 h 55 min, 12 days.
 
     Up to 96 hours it is in hours, because laws count in hours.
@@ -38,7 +38,7 @@ def time_left(ahead: timedelta) -> str:
     return f"{minutes // 1_440} days"
 
 
-def measured(milliseconds: int | None) -> str:
+def format_duration(milliseconds: int | None) -> str:
     """Format a measured time: 840 ms, 4 h 50 min; `never` for None."""
     from standfast.reports.report_sentences import duration
 

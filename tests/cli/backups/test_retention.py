@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.stores.directory_keeper import DirectoryKeeperStore
-from standfast.cli.terminal.output import Tell
+from standfast.cli.terminal.output import ShowProgress
 from standfast.host_name import host_name
 from tests.cli.desk import Desk
 
@@ -139,7 +139,7 @@ def test_keeper_run_shows_its_progress(
     told: list[tuple[str, int, int]] = []
 
     @contextmanager
-    def watched() -> Iterator[Tell]:
+    def watched() -> Iterator[ShowProgress]:
         yield lambda *one: told.append(one)
 
     monkeypatch.setattr("standfast.cli.terminal.invocation.progress", watched)

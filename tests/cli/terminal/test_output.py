@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from standfast.cli.terminal.output import Table, print_error, print_json, print_lines, progress
-from standfast.cli.terminal.units import age, joint_status, measured, size
+from standfast.cli.terminal.units import format_age, format_duration, format_size, joint_status
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -130,21 +130,21 @@ def test_progress_goes_to_a_terminals_standard_error(
 def test_amounts_are_printed_for_people() -> None:
     from datetime import timedelta
 
-    assert [size(n) for n in (0, 1023, 1024, 1536 << 10, 5 << 40)] == [
+    assert [format_size(n) for n in (0, 1023, 1024, 1536 << 10, 5 << 40)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",
         "1.5 MiB",
         "5.0 TiB",
     ]
-    assert [age(timedelta(seconds=n)) for n in (-5, 119, 120, 7_200, 172_800)] == [
+    assert [format_age(timedelta(seconds=n)) for n in (-5, 119, 120, 7_200, 172_800)] == [
         "0 s",
         "119 s",
         "2 min",
         "2 h",
         "2 days",
     ]
-    assert [measured(n) for n in (None, 40, 1_340, 600_000, 17_400_000)] == [
+    assert [format_duration(n) for n in (None, 40, 1_340, 600_000, 17_400_000)] == [
         "never",
         "40 ms",
         "1.3 s",
