@@ -134,7 +134,7 @@ class LedgerConfig(Section):
     keys: Place = Field(
         default=Path("keys/ledger"),
         description="The folder with the keys of the personal columns, outside the ledger and "
-        "its backups: deleting a key erases the data of those people.",
+        "its backups. Deleting a key erases the personal data that the key encrypts.",
         examples=["/etc/standfast/ledger-keys"],
     )
     witness: Place = Field(
