@@ -31,7 +31,7 @@ _BASIS = {
     "last_change": "the last restored change",
     "consistent_at": "the time of the backup",
 }
-_MOST_NAMED = 20  # shown lines of output, differences or problems; the JSON document has all
+_MAX_SHOWN_LINES = 20  # shown lines of output, differences or problems; the JSON document has all
 
 
 @command(
@@ -270,11 +270,11 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     ]
     for check in outcome.printing:
         lines.append(f"  last output of {check.name}:")
-        lines += [f"    {line}" for line in check.output.splitlines()[-_MOST_NAMED:]]
+        lines += [f"    {line}" for line in check.output.splitlines()[-_MAX_SHOWN_LINES:]]
     if outcome.comparison:
         lines += [
             f"  differs: {difference}"
-            for difference in outcome.comparison.differences[:_MOST_NAMED]
+            for difference in outcome.comparison.differences[:_MAX_SHOWN_LINES]
         ]
     lines += [f"  {objective_line(service)}" for service in outcome.services]
     if outcome.problem:
@@ -283,7 +283,10 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     if outcome.problems:
         lines.append(
             Table(
-                rows=[[problem.path, problem.reason] for problem in outcome.problems[:_MOST_NAMED]]
+                rows=[
+                    [problem.path, problem.reason]
+                    for problem in outcome.problems[:_MAX_SHOWN_LINES]
+                ]
             )
         )
     if outcome.target.is_kept:

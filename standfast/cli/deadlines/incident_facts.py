@@ -20,7 +20,7 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
 
-_MOST_DIGITS = 10  # no jurisdiction has more people
+_MAX_DIGITS = 10  # no jurisdiction has more people
 _EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "the statement is recorded; the changed clocks are shown",
     ExitStatus.USAGE: "there is no such incident, obligation or place, or the value is not valid",
@@ -280,7 +280,7 @@ def _state(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS):
         raise UsageError(f"people {text!r}: not a whole number. Write the number, such as 1200")
     return int(text)
 

@@ -11,7 +11,7 @@ from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 
-_MOST_NAMED = 20
+_MAX_SHOWN_ROWS = 20
 
 
 @command(
@@ -82,9 +82,9 @@ def export(
         f"LEFT OUT: {source}: one of its folders is damaged or missing"
         for source in exported.unsound
     ]
-    lines += [f"DAMAGED: {file}" for file in exported.altered[:_MOST_NAMED]]
-    if len(exported.altered) > _MOST_NAMED:
-        lines.append(f"and {len(exported.altered) - _MOST_NAMED:,} more")
+    lines += [f"DAMAGED: {file}" for file in exported.altered[:_MAX_SHOWN_ROWS]]
+    if len(exported.altered) > _MAX_SHOWN_ROWS:
+        lines.append(f"and {len(exported.altered) - _MAX_SHOWN_ROWS:,} more")
     if exported.altered or exported.unsound:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
     lines.append(

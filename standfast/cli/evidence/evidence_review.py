@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from standfast.evidence.review.yara_rules import YaraRules
     from standfast.usecases.evidence.log_review import LogReview
 
-_MOST_NAMED = 20
-_LONGEST_TEXT = 120  # characters
+_MAX_SHOWN_ROWS = 20
+_MAX_TEXT_LENGTH = 120  # characters
 
 
 @command(
@@ -163,7 +163,7 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
                 _lines_of(item),
                 item["threshold"],
             ]
-            for item in document["findings"][:_MOST_NAMED]
+            for item in document["findings"][:_MAX_SHOWN_ROWS]
         ]
         lines += ["", Table(headings=headings, rows=cells)]
     lines += [
@@ -176,18 +176,18 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     lines += [
         f"NOT PARSED: {counted(log['lines'], 'line')} of {log['source']}, {_name(log['path'])}, "
         f"from line {log['first'][0]} on"
-        for log in document["unparsed"][:_MOST_NAMED]
+        for log in document["unparsed"][:_MAX_SHOWN_ROWS]
     ]
     lines += [
         f"CUT: {counted(log['lines'], 'record')} of {log['source']}, {_name(log['path'])}, from "
         f"line {log['first'][0]} on: too long to be read whole"
-        for log in document["cut"][:_MOST_NAMED]
+        for log in document["cut"][:_MAX_SHOWN_ROWS]
     ]
-    if (others := len(document["cut"]) - _MOST_NAMED) > 0:
+    if (others := len(document["cut"]) - _MAX_SHOWN_ROWS) > 0:
         lines.append(f"CUT: records of {others:,} more logs; see --json")
-    if (others := len(document["unparsed"]) - _MOST_NAMED) > 0:
+    if (others := len(document["unparsed"]) - _MAX_SHOWN_ROWS) > 0:
         lines.append(f"NOT PARSED: lines of {others:,} more logs; see --json")
-    if (more := len(document["findings"]) - _MOST_NAMED) > 0:
+    if (more := len(document["findings"]) - _MAX_SHOWN_ROWS) > 0:
         lines.append(f"{more:,} more findings; see --json")
     if not found.has_detections:
         lines.append(
@@ -202,11 +202,11 @@ def _lines(found: "LogReview", document: Any, incident: str, csv: Path | None) -
     if found.indicators_sha256:
         lines.append(f"Indicators: the file or rule set with SHA-256 {found.indicators_sha256}")
     if found.not_applied:
-        lines.append(f"NOT APPLIED: indicators {first_names(found.not_applied, _MOST_NAMED)}")
+        lines.append(f"NOT APPLIED: indicators {first_names(found.not_applied, _MAX_SHOWN_ROWS)}")
     lines += [f"LEFT OUT: {each.folder}: {each.reason}" for each in found.left_out]
     lines += [
         f"DAMAGED: {log['source']}, {_name(log['path'])}: {log['problem']}"
-        for log in document["altered"][:_MOST_NAMED]
+        for log in document["altered"][:_MAX_SHOWN_ROWS]
     ]
     if found.exit_status is ExitStatus.DAMAGED:
         lines.append(f"To see the cause: `standfast evidence verify {incident}`.")
@@ -217,7 +217,7 @@ def _event(row: JsonObject) -> str:
     """Return the action with object and result, or else the text."""
     if not row["action"]:
         text = str(row["text"])
-        return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+        return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…"
     return " ".join(filter(None, (str(row[name]) for name in ("action", "object", "result"))))
 
 

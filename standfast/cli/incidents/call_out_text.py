@@ -7,7 +7,7 @@ from standfast.local_time import minute
 from standfast.plurals import counted
 from standfast.records import EffectState
 
-_SHOWN = 3
+_MAX_SHOWN_PAGES = 3
 _RESULTS = {EffectState.DONE: "sent", EffectState.SUBMITTING: "being sent"}
 
 
@@ -39,10 +39,10 @@ def call_out_line(call_out: CallOut, incident: str, zone: str) -> str:
 
 
 def _last_pages(pages: Sequence[SentPage], zone: str) -> str:
-    more = len(pages) - _SHOWN
+    more = len(pages) - _MAX_SHOWN_PAGES
     shown = [
         f"{page.person} by {page.sender or 'mail'} at {minute(page.at, zone)}: "
         f"{_RESULTS.get(page.state, page.state.value)}"
-        for page in pages[-_SHOWN:]
+        for page in pages[-_MAX_SHOWN_PAGES:]
     ]
     return "; ".join([f"{more} earlier"] * (more > 0) + shown)

@@ -54,7 +54,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     with open_incident(call, incident) as (installation, incident_id, _):
         lifecycle.close(installation, incident_id, by=signed_in(call, installation))
         outcome = lifecycle.look(installation, incident_id)
-        undone, short = outcome.unfinished, outcome.unsuccessful_steps
+        unfinished, unsuccessful = outcome.unfinished, outcome.unsuccessful_steps
         left = open_recipients(installation, outcome.state)
         mode, zone = outcome.state.mode, installation.config.organisation.time_zone
         obligations = (
@@ -67,13 +67,13 @@ def close(call: Call, incident: str | None) -> ExitStatus:
         or (obligation.state == "running" and not obligation.is_earliest)
     ]
     lines: list[Line] = [f"{incident_id} is closed; {_RESULT[mode]}."]
-    if short:
-        text = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
+    if unsuccessful:
+        text = ", ".join(f"`{name}` {end.value}" for name, end in unsuccessful.items())
         lines.append(
             f"Not fully done: {text}. See why: `standfast incident status {incident_id} --targets`."
         )
-    if undone and mode is not Mode.PLAN:
-        lines.append(f"Not finished: {', '.join(undone)}.")
+    if unfinished and mode is not Mode.PLAN:
+        lines.append(f"Not finished: {', '.join(unfinished)}.")
     if left.sentence:
         lines.append(
             f"Still open: {left.sentence}. See each notice: `standfast notice accounting "
@@ -106,8 +106,8 @@ def close(call: Call, incident: str | None) -> ExitStatus:
     document = {
         "incident": incident_id,
         "state": "closed",
-        "not_done": [*undone],
-        "fell_short": {name: end.value for name, end in short.items()},
+        "not_done": [*unfinished],
+        "fell_short": {name: end.value for name, end in unsuccessful.items()},
         **left.as_json(),
         "clocks": running,
     }

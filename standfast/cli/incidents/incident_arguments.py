@@ -36,7 +36,7 @@ RECORDED_EXIT_STATUSES: dict[ExitStatus, str] = {
 UNSIGNED = "the incident is live, and nobody with a role signed in"
 _TIME_FORM = "Write a time with its zone: 2026-03-02T14:20+01:00, or Z for UTC"
 _ID = re.compile(r"inc-\d{4}-\d+")
-_LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
+_MAX_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
 
 
 @contextmanager
@@ -144,8 +144,8 @@ def read_lines(file: Path, prefix: str = "") -> list[str]:
     """Read the lines of a file; UsageError, with the prefix, on a fault."""
     try:
         with file.open("rb") as lines:  # it may be a pipe, which has no size
-            content = lines.read(_LARGEST_FILE_BYTES + 1)
-        if len(content) > _LARGEST_FILE_BYTES:
+            content = lines.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
             raise UsageError(f"{prefix}{file}: larger than 16 MiB. Check that it is the right file")
         text = content.decode("utf-8-sig")
     except OSError as error:

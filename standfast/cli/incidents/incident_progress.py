@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.incidents.outcome import Outcome
 
-_PICKED_UP_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
+_PICK_UP_SECONDS = 1.0
+_POLL_SECONDS = 0.1
 _STAMP_SECONDS = 5.0
 _EXERCISE = "EXERCISE. Simulators did everything that is shown below; nothing live was touched."
 
@@ -54,18 +54,18 @@ def run_and_print(
             status=ExitStatus.DONE,
         )
     with call.progress() as show_progress:
-        followed = _followed(installation, incident_id, show_progress)
+        followed = _follow_serve(installation, incident_id, show_progress)
         outcome = followed or advance(
             installation, incident_id, "direct", lambda state: _show(show_progress, state)
         )
     outcome = replace(outcome, undo_result=undo_result)
     status = print_outcome(call, installation, outcome, details, before)
     if followed is None and installation.config.custody.timestamp is not None:
-        _stamp(installation, incident_id)
+        _time_stamp(installation, incident_id)
     return status
 
 
-def _stamp(installation: "Installation", incident_id: str) -> None:
+def _time_stamp(installation: "Installation", incident_id: str) -> None:
     """Time-stamp new seals in one short attempt; `status` names the rest."""
     from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 
@@ -91,15 +91,15 @@ def print_outcome(
 
     report = incident_status(installation, outcome)
     lines = status_lines(report, installation.config.organisation.time_zone)
-    played = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
+    exercise_note = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
     return call.print_result(
         {**(details or {}), **report.as_json()},
-        [*played, *before, *lines],
+        [*exercise_note, *before, *lines],
         outcome.exit_status if status is None else status,
     )
 
 
-def _followed(
+def _follow_serve(
     installation: "Installation", incident_id: str, show_progress: ShowProgress
 ) -> "Outcome | None":
     """Follow a running `serve`; None if there is none, or if it stops early."""
@@ -111,20 +111,20 @@ def _followed(
     runners, clock = installation.ledger.runners, installation.clock
     if not runners.live(None, clock()):
         return None
-    give_up_at = time.monotonic() + _PICKED_UP_SECONDS
+    give_up_at = time.monotonic() + _PICK_UP_SECONDS
     waits_since: float | None = None
     while time.monotonic() < give_up_at:
         if runners.live(incident_id, clock()):
             state = installation.ledger.incidents.state(incident_id)
             _show(show_progress, state)
             now = time.monotonic()
-            give_up_at = now + _PICKED_UP_SECONDS
+            give_up_at = now + _PICK_UP_SECONDS
             waits_since = (waits_since or now) if waits_only_for_notices(state) else None
             if waits_since is not None and now - waits_since > patience:
                 return look(installation, incident_id)
         elif not has_work(installation, incident_id):
             return look(installation, incident_id)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return None
 
 

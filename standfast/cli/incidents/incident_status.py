@@ -19,7 +19,7 @@ from standfast.usecases.core.additional_steps import additional_step_title
 from standfast.usecases.incidents.result_summary import Tally
 from standfast.usecases.reports.incident_status import IncidentStatus
 
-_REASONS = {EffectState.SUBMITTING: "it may already have happened"}
+_STATE_REASONS = {EffectState.SUBMITTING: "it may already have happened"}
 
 
 def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
@@ -56,7 +56,7 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     ]
     if warned:
         lines += ["", *warned]
-    return [*lines, *_to_be_done(position), "", f"Next: {position.next_step}"]
+    return [*lines, *_instruction_lines(position), "", f"Next: {position.next_step}"]
 
 
 def _step_rows(status: IncidentStatus) -> list[list[str]]:
@@ -65,7 +65,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
     rows: list[list[str]] = []
     for view in status.begun:
         results = "; ".join(tally.sentence for tally in status.tallies if tally.step == view.step)
-        results = results or _answered(state, view)
+        results = results or _answer_text(state, view)
         title = titles.get(view.step) or additional_step_title(view.step)
         # The reason is in the last cell, because only the last cell is wrapped on a terminal.
         why = "" if results else status.reasons.get(view.step, "")
@@ -111,8 +111,8 @@ def _state_words(state: State, view: StepView) -> str:
     reached = current_state(view)
     if view in interrupted(state):
         return INTERRUPTED
-    goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
-    if reached.is_final or goes_on:
+    continues = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
+    if reached.is_final or continues:
         return _waiting_words(state, view) or reached.value
     return "not finished" if state.is_closed else "stopped"
 
@@ -131,7 +131,7 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
     """Return a row for each reason: count, state, reason, first targets."""
     rows: list[list[str]] = []
     for missed in tally.missed:
-        why = missed.reason or _REASONS.get(missed.state, "")
+        why = missed.reason or _STATE_REASONS.get(missed.state, "")
         # The action is in the last cell, because only the last cell is wrapped on a terminal.
         reason = f"{why} → {missed.what_to_do}" if why else missed.what_to_do
         rows.append([f"{missed.count:,}", state_words(missed.state), reason])
@@ -139,7 +139,7 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
     return rows
 
 
-def _to_be_done(position: StatusSummary) -> list[Line]:
+def _instruction_lines(position: StatusSummary) -> list[Line]:
     """Return the instructions or facts for the person that decides next."""
     step = position.asked
     if step is None or not (step.instructions or step.facts):
@@ -150,7 +150,7 @@ def _to_be_done(position: StatusSummary) -> list[Line]:
     return ["", "Find out first:", *(f"  - {fact}" for fact in step.facts)]
 
 
-def _answered(state: State, view: StepView) -> str:
+def _answer_text(state: State, view: StepView) -> str:
     """Return the chosen option; a free text may be personal and is hidden."""
     if view.answer is None:
         return ""

@@ -210,17 +210,21 @@ def settle(
     with open_incident(call, incident, effect, happened, takes=takes, most=words) as (
         installation,
         incident_id,
-        (*named, said),
+        (*named, answer_word),
     ):
-        if said not in ("yes", "no"):
-            raise UsageError(f"arguments: {said!r} is not yes or no. Write yes if it happened")
-        did = said == "yes"
+        if answer_word not in ("yes", "no"):
+            raise UsageError(
+                f"arguments: {answer_word!r} is not yes or no. Write yes if the effect happened"
+            )
+        has_happened = answer_word == "yes"
         by = signed_in(call, installation)
         if step is None:
-            effect_settlement.settle(installation, incident_id, named[0], happened=did, by=by)
+            effect_settlement.settle(
+                installation, incident_id, named[0], happened=has_happened, by=by
+            )
             return run_and_print(call, installation, incident_id, before=["Settled."])
         settled = effect_settlement.settle_step(
-            installation, incident_id, step, happened=did, by=by
+            installation, incident_id, step, happened=has_happened, by=by
         )
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:

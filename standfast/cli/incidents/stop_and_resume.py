@@ -61,16 +61,16 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
         lines: list[Line] = []
         next_step = ""
         for incident_id in stopped:
-            left = _left_by_a_stop(installation, incident_id)
+            left = _count_acts(installation, incident_id)
             if not call.no_wait:
-                if open_ends := left["under_way"] + left["unknown"]:
+                if unresolved := left["under_way"] + left["unknown"]:
                     print_note(
                         f"{incident_id} is stopped: nothing more begins. Waiting for the outcome "
-                        f"of {counted(open_ends, 'act')}. After Ctrl-C, `standfast serve` or the "
+                        f"of {counted(unresolved, 'act')}. After Ctrl-C, `standfast serve` or the "
                         "next `standfast incident stop` records the outcome."
                     )
                 lifecycle.wait_until_still(installation, incident_id)
-                left = _left_by_a_stop(installation, incident_id)
+                left = _count_acts(installation, incident_id)
             next_step = lifecycle.look(installation, incident_id).summary.next_step
             documents.append({"incident": incident_id, "is_stopped": True, **left})
             lines.append(f"{incident_id} is stopped; {_counts(left)}.")
@@ -83,7 +83,7 @@ def stop(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     return call.print_result(document, lines if stopped else ["No incident is open."])
 
 
-def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str, int]:
+def _count_acts(installation: "Installation", incident_id: str) -> dict[str, int]:
     from standfast.usecases.incidents.lifecycle import look
 
     state = look(installation, incident_id).state
@@ -121,13 +121,15 @@ def resume(call: Call, incident: str | None) -> ExitStatus:
     from standfast.usecases.incidents import lifecycle
 
     with open_incident(call, incident) as (installation, incident_id, _):
-        left = _left_to_resume(installation, incident_id)
+        left = _print_remaining_work(installation, incident_id)
         lifecycle.resume(installation, incident_id, by=signed_in(call, installation))
         details = {"resumes": [work.as_json() for work in left]}
         return run_and_print(call, installation, incident_id, details)
 
 
-def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[UnstartedStep]":
+def _print_remaining_work(
+    installation: "Installation", incident_id: str
+) -> "Sequence[UnstartedStep]":
     """Print and return the work that a resume starts."""
     from standfast.playbook.status.unstarted_work import not_begun
     from standfast.usecases.incidents.lifecycle import look

@@ -49,8 +49,8 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
             found.append((template.name, measure(template), banned(template)))
     bad = [
         name
-        for name, measured, said in found
-        if said or any(result.problems for result in measured)
+        for name, measured, banned_uses in found
+        if banned_uses or any(result.problems for result in measured)
     ]
     rows = [
         [shown, result.language, *_scored(result), f"longest sentence {result.longest_words} words"]
@@ -58,8 +58,10 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         for result in measured
     ]
     lines: list[Line] = [Table(rows=rows)]
-    for shown, measured, said in found:
-        lines += [f"{shown}: {line}" for line in (*_too_hard(measured), *map(_banned_line, said))]
+    for shown, measured, banned_uses in found:
+        lines += [
+            f"{shown}: {line}" for line in (*_too_hard(measured), *map(_banned_line, banned_uses))
+        ]
     checked = counted(len(found), "notice")
     lines.append(
         f"{checked} checked; {len(bad)} to improve." if bad else f"{checked} checked, all good."
@@ -70,9 +72,9 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
                 {
                     "notice": shown,
                     "languages": [_measured_json(result) for result in measured],
-                    "banned": [_said_json(phrase) for phrase in said],
+                    "banned": [_said_json(phrase) for phrase in banned_uses],
                 }
-                for shown, measured, said in found
+                for shown, measured, banned_uses in found
             ],
             "is_good": not bad,
             **({"exit_status": int(ExitStatus.FAILED)} if bad else {}),

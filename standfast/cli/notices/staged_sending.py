@@ -45,7 +45,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
 
     with open_incident(call, incident) as (installation, incident_id, _):
         rows, now = installation.ledger.notices.of_incident(incident_id), installation.clock()
-        heard = installation.ledger.deliveries.counts(incident_id)
+        delivery_reports = installation.ledger.deliveries.counts(incident_id)
         short = tallies(installation, incident_id)
         newest = {row.step: row.round for row in rows}
         case = installation.ledger.incidents.get(incident_id)
@@ -56,7 +56,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
         lines.append("EXERCISE. No message is sent to anybody.")
     for row in rows:
         counts = {state.value: row.counts.get(state, 0) for state in EffectState}
-        reports = heard.get((row.step, row.round), {})
+        reports = delivery_reports.get((row.step, row.round), {})
         left = row.abort_seconds(now)
         document.append(
             {

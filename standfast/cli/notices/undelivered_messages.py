@@ -41,25 +41,25 @@ def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
     with call.installation() as installation:
         now = installation.clock()
         found = read_reports(path, now)
-        heard = installation.ledger.deliveries.store_reports(found.events, installation.actor, now)
-    changed = counted(heard.changed, "message")
+        stored = installation.ledger.deliveries.store_reports(found.events, installation.actor, now)
+    changed = counted(stored.changed, "message")
     lines: list[Line] = [
         f"{counted(len(found.events), 'report')} read; the state of {changed} changed."
     ]
-    if heard.settled:
+    if stored.settled:
         lines.append(
-            f"{counted(heard.settled, 'unknown outcome')} resolved: the relay had accepted it."
+            f"{counted(stored.settled, 'unknown outcome')} resolved: the relay had accepted it."
         )
-    if ignored := found.unread + heard.foreign:
+    if ignored := found.unread + stored.foreign:
         lines.append(f"{counted(ignored, 'message')} ignored: not a report, or not about a notice.")
     if any(event.state is DeliveryState.BOUNCED for event in found.events):
         lines.append("`standfast notice held` lists unreached recipients, which need a letter.")
     lines.append("Next: `standfast notice accounting` shows who is not notified yet.")
     document = {
         "reports": len(found.events),
-        "changed": heard.changed,
-        "settled": heard.settled,
-        "foreign": heard.foreign,
+        "changed": stored.changed,
+        "settled": stored.settled,
+        "foreign": stored.foreign,
         "unread": found.unread,
     }
     return call.print_result(document, lines)

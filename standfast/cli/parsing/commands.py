@@ -36,7 +36,7 @@ _LEDGER_EXITS = {
 }
 # The most similar name to `unlock` is `lock`, which would do the opposite.
 _SYNONYMS = {"unlock": "incident undo"}
-_MAX_SAME_NAME = 3
+_MAX_SUGGESTIONS = 3
 _MAX_SENTENCE_LENGTH = 500  # more than any first sentence: click would end a longer one in "..."
 
 
@@ -166,7 +166,7 @@ class Group(_CommonOptions, click.Group):
         same_name = [
             " ".join(words) for words, _ in leaf_commands(root) if words and words[-1] == name
         ]
-        if 0 < len(same_name) <= _MAX_SAME_NAME:
+        if 0 < len(same_name) <= _MAX_SUGGESTIONS:
             return same_name
         return get_close_matches(name, self.list_commands(context))
 

@@ -16,7 +16,7 @@ from standfast.local_time import minute
 if TYPE_CHECKING:
     from standfast.continuity.on_call_rota import Duty
 
-_SHOWN = timedelta(days=14)
+_SHOWN_PERIOD = timedelta(days=14)
 _NOBODY = "nobody"
 
 
@@ -40,7 +40,7 @@ def show(call: Call, at: str | None) -> ExitStatus:
         if not config.on_call.is_used:
             raise ConfigurationError("on call: no rota is configured. Add [[on_call.shifts]].")
         since = parse_moment(at) or installation.clock()
-        found = duties(config, since, since + _SHOWN)
+        found = duties(config, since, since + _SHOWN_PERIOD)
         zone = time_zone(config)
         enrolled = {person.name for person in installation.ledger.people.all()}
     current, *later = found

@@ -154,18 +154,18 @@ def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     from standfast.usecases.playbooks.validation import check_files
 
     config = call.config_if_any()
-    sound = check_files(config, names)
+    playbooks = check_files(config, names)
     where = "here" if config else "as far as is known without a configuration"
     return call.print_result(
         {
             "is_sound": True,
             "playbooks": [
-                {"playbook": playbook.name, "digest": playbook.digest} for playbook in sound
+                {"playbook": playbook.name, "digest": playbook.digest} for playbook in playbooks
             ],
         },
         [
             f"{playbook.name} can run {where}: {counted(len(playbook.steps), 'step')}."
-            for playbook in sound
+            for playbook in playbooks
         ],
     )
 

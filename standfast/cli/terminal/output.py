@@ -164,11 +164,11 @@ def _print_table(table: Table) -> None:
         for column in range(columns)
     ]
     for number, row in enumerate([*headings, *rows]):
-        for line in _folded(row, widths, table.indent):
-            _print_result(_styled(line, row, is_heading=number < len(headings)))
+        for line in _fold_row(row, widths, table.indent):
+            _print_result(_add_colour(line, row, is_heading=number < len(headings)))
 
 
-def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
+def _fold_row(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
     """Return the lines of a row; on a terminal, wrap its last cell."""
     before = " " * indent + "".join(
         cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths, strict=False)
@@ -194,7 +194,7 @@ def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]
     return [before.rstrip(), *folded] if before.strip() else folded
 
 
-def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
+def _add_colour(line: str, row: Sequence[str], *, is_heading: bool) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return line
     if is_heading:

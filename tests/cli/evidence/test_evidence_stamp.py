@@ -50,13 +50,13 @@ def test_evidence_is_stamped_after_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    stamp = incident_progress._stamp
+    stamp = incident_progress._time_stamp
 
     def noted(*words: object) -> None:
         said.append(desk.capture.readouterr().out)
         stamp(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(incident_progress, "_stamp", noted)
+    monkeypatch.setattr(incident_progress, "_time_stamp", noted)
     answer = desk.run("incident", "open", "keep-logs")
     assert answer.status == 0
     assert answer.out == ""  # the command prints nothing more after its result
