@@ -1,23 +1,23 @@
 """Errors that callers can see, by the action that they require.
 
-    StandfastError            1  stop: report it and end
+    StandfastError            1  report the error and end: a retry does not help
     ├── ConfigurationError    2  correct the configuration or the command, then run again
-    │   ├── UsageError        2  … the command itself
-    │   ├── SecretMissing     2  … a reference that resolves to nothing
-    │   ├── FileInvalid       2  … a file that a person wrote; carries every problem with its line
-    │   │   └── PlaybookInvalid 2  … a playbook
-    │   ├── TemplateInvalid   2  … a notice
-    │   ├── OnlyReadable      2  … its user: this one may read the installation, not write it
-    │   └── ExtraMissing      2  … an optional package; names the extra to install
+    │   ├── UsageError        2  correct the command
+    │   ├── SecretMissing     2  set the secret that a reference names
+    │   ├── FileInvalid       2  correct a file that a person wrote; every problem has its line
+    │   │   └── PlaybookInvalid 2  correct a playbook
+    │   ├── TemplateInvalid   2  correct a notice
+    │   ├── OnlyReadable      2  run the command as a user that may write the installation
+    │   └── ExtraMissing      2  install an optional package; the message names its extra
     ├── Refused               4  ask the operator: a rule forbids the request
-    │   ├── ApprovalRefused   4  … a signature, a role, or the same person twice
-    │   ├── UnderWay          4  … the same run is in progress: wait for it
-    │   └── Unsupported       4  … the provider cannot do this at all
-    ├── Unavailable           1  retry: the other side does not answer
-    └── Damaged               6  stop and look: what is stored is not what was written
+    │   ├── ApprovalRefused   4  correct the approval: its signature, role, person or plan
+    │   ├── UnderWay          4  wait: the same run is in progress
+    │   └── Unsupported       4  choose another action: the provider cannot do this one
+    ├── Unavailable           1  retry: the other system does not answer
+    └── Damaged               6  stop and examine: stored data differs from what was written
 
 Rules
-- The class has the exit status; the instance has the facts.
+- The class decides the exit status; the message states the facts.
 - A message names the affected thing, the cause and the action. It contains no secret and no
   personal data: it may appear in a log, in Prefect or on a shared screen.
 - Partial success is a result with its own exit status (3), never an exception.
@@ -44,7 +44,7 @@ EXIT_STATUS_MEANING = {
     ExitStatus.DONE: "done",
     ExitStatus.FAILED: "failed",
     ExitStatus.USAGE: "usage or configuration",
-    ExitStatus.PARTIAL: "partial: some targets were not done, each with its reason",
+    ExitStatus.PARTIAL: "partial: some targets were not done; each has its reason",
     ExitStatus.REFUSED: "refused by a rule",
     ExitStatus.WAITS_FOR_PEOPLE: "waits for people",
     ExitStatus.DAMAGED: "damaged data found",
@@ -113,7 +113,7 @@ class PlaybookInvalid(FileInvalid):
 
 
 class Refused(StandfastError):
-    """A rule forbids the request; the message names it and its owner."""
+    """A rule forbids the request; the message names the rule and its owner."""
 
     exit_status = ExitStatus.REFUSED
 
@@ -131,9 +131,9 @@ class Unsupported(Refused):
 
 
 class Unavailable(StandfastError):
-    """The other side does not answer now; the same call may work later.
+    """The other system does not answer now; the same call may work later.
 
-    `retry_after_seconds` is the pause that the other side requested, or None.
+    `retry_after_seconds` is the pause that the other system requested, or None.
     """
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
