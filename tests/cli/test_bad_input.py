@@ -131,7 +131,7 @@ CASES = {
         spoil=wrong_passphrase,
         words=("lock", "alice", "--as", "dana"),
         status=4,
-        says=("that is not the passphrase of 'dana'",),
+        says=("passphrase of dana: wrong",),
     ),
     "unknown person": Case(
         spoil=nothing,
