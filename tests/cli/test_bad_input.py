@@ -131,7 +131,7 @@ CASES = {
         spoil=wrong_passphrase,
         words=("lock", "alice", "--as", "dana"),
         status=4,
-        says=("passphrase of dana: wrong",),
+        says=("sign-in of 'dana': this is not the passphrase",),
     ),
     "unknown person": Case(
         spoil=nothing,

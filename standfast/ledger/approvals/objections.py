@@ -242,12 +242,15 @@ def enrolment_objection(
     if is_changed or who["seal"] != seal_of_person(database, who):
         return f"enrolment of {name!r}: changed outside the ledger. Run `standfast audit verify`."
     if not may_decide(roles, name, json.loads(who["roles"])):
-        return f"{name!r}: lacks the roles that may decide this, {', '.join(roles)}. Ask another."
+        return (
+            f"{name!r}: lacks the roles that may decide this: {', '.join(roles)}. Ask a person "
+            "that has one of them."
+        )
     return ""
 
 
 def _not_enrolled_message(name: str) -> str:
-    return f"{name!r}: not enrolled. `standfast people list` shows all people."
+    return f"person {name!r}: not enrolled. `standfast people list` shows all people."
 
 
 def is_fresh(who: RowMapping, now: datetime) -> bool:

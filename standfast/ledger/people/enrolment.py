@@ -372,7 +372,9 @@ def _row_of(connection: Connection, name: str) -> RowMapping:
     statement = select(person).where(person.c.name == name)
     row = connection.execute(statement).mappings().first()
     if row is None:
-        raise UsageError(f"{name!r}: not enrolled. `standfast people list` shows all people.")
+        raise UsageError(
+            f"person {name!r}: not enrolled. `standfast people list` shows all people."
+        )
     return row
 
 

@@ -58,7 +58,7 @@ def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
     if locks and not undos and not state.is_closed and severity is not Severity.RUNNING:
         open_ = sum(_left(view) for view in locks if not view.is_accepted)
         severity = Severity.UNCONTAINED if open_ else severity
-    parts = [_share("contained", locks), _share("undone", undos), _unnotified(state), activity]
+    parts = [_share(locks, "contained"), _share(undos, "undone"), _unnotified(state), activity]
     return Headline(text=", ".join(filter(None, parts)), severity=severity)
 
 
@@ -104,9 +104,10 @@ def _left(view: StepView) -> int:
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 
-def _share(word: str, views: list[StepView]) -> str:
+def _share(views: list[StepView], word: str) -> str:
+    """Return how many targets are contained or undone, or an empty text."""
     total = sum(view.counts.total for view in views)
-    return f"{word} {sum(view.counts.done for view in views):,}/{total:,}" if total else ""
+    return f"{sum(view.counts.done for view in views):,} of {total:,} {word}" if total else ""
 
 
 def _unnotified(state: State) -> str:
@@ -132,4 +133,4 @@ def _waits(state: State) -> str:
         else:
             step = step_of(state.playbook, view)
             kinds["answer" if step and step.kind is StepKind.DECIDE else "task"] += 1
-    return ", ".join(counted(number, kind) for kind, number in kinds.items() if number)
+    return " and ".join(counted(number, kind) for kind, number in kinds.items() if number)

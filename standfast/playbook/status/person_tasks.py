@@ -28,8 +28,9 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         speaker = as_whom(state, step.name)
         who = f" ({' or '.join(step.roles)})" if step.roles else ""
         if step.kind is StepKind.DECIDE:
-            options = " | ".join(step.options)
-            return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
+            options = " or ".join(f"`{option}`" for option in step.options)
+            word = '"ANSWER"' if any(" " in option for option in step.options) else "ANSWER"
+            return f"{step.question} Answer {options}{who}: `{answer} {word}{speaker}`."
         command = f'`{answer} "RESULT"{speaker}`'
         says = who if step.by else ""  # the person that does the task may not be allowed to answer
         by = f" ({' or '.join(step.by)})" if step.by else who

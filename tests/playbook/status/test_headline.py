@@ -42,14 +42,14 @@ def left(playbook: Playbook, *views: StepView, extra: tuple[StepView, ...] = ())
 def test_half_locked_comes_before_everything(playbook: Playbook) -> None:
     found = summarise_status(left(playbook, HALF))
     assert found.severity is Severity.UNCONTAINED
-    assert found.headline.startswith("contained 57/200, interrupted, nobody is working on it")
+    assert found.headline.startswith("57 of 200 contained, interrupted, nobody is working on it")
     assert "resume 7" in found.next_step
     half = replace(state_of(playbook, HALF), has_runner=False, is_halted=True)
     assert summarise_status(half).severity is Severity.UNCONTAINED
     asked = summarise_status(state_of(playbook, LOCKED, TOLD, ASKED))
     assert (asked.severity, asked.headline) == (
         Severity.WAITING,
-        "contained 200/200, waits for 1 answer",
+        "200 of 200 contained, waits for 1 answer",
     )
     assert found.severity < summarise_status(left(playbook, LOCKED)).severity < asked.severity
 
@@ -66,7 +66,7 @@ def test_interrupted_work_precedes_questions(playbook: Playbook, name: str) -> N
     assert found.next_step.startswith(f"`{name}` is interrupted: 50 of 200 done.")
     if name == "undo-1":
         assert found.severity is Severity.INTERRUPTED
-        assert "undone 50/200, interrupted" in found.headline
+        assert "50 of 200 undone, interrupted" in found.headline
 
 
 def test_untold_customers_precede_manual_work(playbook: Playbook) -> None:
@@ -77,7 +77,9 @@ def test_untold_customers_precede_manual_work(playbook: Playbook) -> None:
     assert found.severity is Severity.INTERRUPTED
     assert found.next_step.startswith("`tell` is interrupted: 55 of 5,000 done.")
     # An answer continues the notice, too.
-    assert "ask nobody | many" in summarise_status(left(playbook, LOCKED, TELLING, ASKED)).next_step
+    assert (
+        "`nobody` or `many`" in summarise_status(left(playbook, LOCKED, TELLING, ASKED)).next_step
+    )
 
 
 def test_an_unfinished_plan_is_not_interrupted(playbook: Playbook) -> None:

@@ -138,5 +138,5 @@ def test_command_names_the_required_roles(
 ) -> None:
     case = installation.run("account-takeover")
     next_step = installation.advance(case).summary.next_step
-    assert f"answer {case} {STEP} yes | no --as PERSON`" in next_step
-    assert "(duty-manager)" in next_step
+    assert f"Answer `yes` or `no` (duty-manager): `standfast incident answer {case}" in next_step
+    assert f"{STEP} ANSWER --as PERSON`" in next_step
