@@ -158,10 +158,7 @@ class Repository:
         folder = _to_path(path)
         entries = list(list_folder(reader, body, folder))
         if not entries and (not folder or find_entry(reader, body, folder) is None):
-            raise NotFound(
-                f"{to_path_text(folder)}: not in recovery point {point.name}. `ls` without a path"
-                " lists its sources"
-            )
+            raise NotFound(f"{to_path_text(folder)}: not in recovery point {point.name}")
         return entries
 
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:

@@ -37,14 +37,14 @@ def confirm_signature(
     if digest and not is_asked:
         return digest
     shown = signable_decisions(installation, incident_id, step)
-    last = ", which cannot be undone" if shown.is_irreversible else ""
+    last = ", and cannot be undone" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
     notice = f"`standfast notice read {incident_id} {shown.step}`"
     lines = [
         f"{shown.step}: {shown.title}",
         f"It acts on {counted(shown.planned, 'target')}{last}.{left_out}",
         *shown.details,
-        *([f"The notice {shown.tells}. Read its text: {notice}."] * bool(shown.tells)),
+        *([f"It sends the notice {shown.tells}. Read its text: {notice}."] * bool(shown.tells)),
         f"Show the targets by name: `standfast incident status {incident_id} --targets`.",
         f"Digest {shown.digest}.",
     ]

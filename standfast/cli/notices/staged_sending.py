@@ -14,7 +14,7 @@ from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
-from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
+from standfast.records import DeliveryState, EffectState, Json, Mode, StepState, timestamp
 
 step_argument = click.argument("step", required=False, help="The step that sends the notice.")
 STEP_METAVAR = "STEP (`standfast notice status` lists them)"
@@ -81,7 +81,8 @@ def status(call: Call, incident: str | None) -> ExitStatus:
             if number
         )
         is_held = is_stopped and not row.state.is_final
-        state = "stopped with the incident" if is_held else row.state.value
+        state = "needs approval" if row.state is StepState.ASKING else row.state.value
+        state = "stopped with the incident" if is_held else state
         lines.append(f"{row.step}: {row.template} to {row.audience}, {state}: {text}")
         lines += [
             f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"

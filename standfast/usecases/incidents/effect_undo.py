@@ -266,9 +266,10 @@ def _undoable(
                 by_name.setdefault(spelling, []).append(row)
     missing = [name for name in targets if not {name, folded(name)} & by_name.keys()]
     if missing:
+        others = f" and {counted(len(missing) - 1, 'other account')}" if missing[1:] else ""
         raise UsageError(
-            f"{counted(len(missing), 'account')}: not locked by this incident, or unlocked "
-            f"already, such as {missing[0]}. `standfast incident status --targets` lists them."
+            f"{missing[0]}{others}: not locked by this incident, or unlocked already. "
+            "`standfast incident status --targets` lists the locked accounts."
         )
     selected = {
         row.token for name in targets for row in by_name.get(name, by_name.get(folded(name), []))
