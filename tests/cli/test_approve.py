@@ -43,8 +43,8 @@ def test_approval_without_terminal_needs_the_digest(desk: Desk, asking: str) -> 
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "nothing was signed" in answer.err
-    assert "It acts on 3 targets, which cannot be undone" in answer.err
-    assert "The notice customers-account-takeover to customers" in answer.err
+    assert "It acts on 3 targets, and cannot be undone" in answer.err
+    assert "It sends the notice customers-account-takeover to customers" in answer.err
     assert f"Read its text: `standfast notice read {asking} tell_customers`" in answer.err
     digest = desk.asked()
     command = f"standfast incident approve {asking} tell_customers --digest {digest[:16]} --as lee"
@@ -59,7 +59,7 @@ def test_terminal_shows_the_plan_before_signing(desk: Desk, asking: str) -> None
     asked = sit_down(desk, "n", "y")
     answer = desk.run("incident", "approve", "--as", "lee")
     assert (answer.status, state(desk)) == (4, "asking")
-    assert "It acts on 3 targets, which cannot be undone" in answer.err
+    assert "It acts on 3 targets, and cannot be undone" in answer.err
     assert f"Digest {digest}." in answer.err
     assert len(asked) == 1
     assert desk.run("incident", "approve", "--as", "lee").status == 5

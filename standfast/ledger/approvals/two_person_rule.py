@@ -97,7 +97,7 @@ def question(
         state = row["state"] if row else "not reached yet"
         raise UsageError(
             f"step {step_name!r} of {incident_id}: needs no approval now (it is {state}). "
-            f"`standfast incident status {incident_id}` shows the steps that do."
+            f"`standfast incident status {incident_id}` shows the steps that need approval."
         )
     return Question(
         incident=incident_id,

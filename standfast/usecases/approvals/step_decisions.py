@@ -310,8 +310,8 @@ def decision_actor(installation: Installation, state: State, step_name: str, by:
                 "of an installation"
             )
             raise ApprovalRefused(
-                f"step {step_name!r} of {state.incident}: only {' or '.join(roles)} may decide; "
-                f"{what_to_do}"
+                f"step {step_name!r} of {state.incident}: it needs a person with the role "
+                f"{' or '.join(roles)}; {what_to_do}"
             )
         return installation.actor
     if objection := installation.ledger.people.objection(by, roles, installation.clock()):

@@ -215,7 +215,7 @@ def test_missing_source_makes_backup_partial(
     nothing = desk.run("backup", "restore", "latest", "gone", "--to", "o", "--identity", identity)
     assert "Nothing is restored" in nothing.out
     assert "The backup could not read 1 path completely" in nothing.out
-    assert "may have the missing files" in nothing.out
+    assert "may contain the missing files" in nothing.out
 
 
 def test_set_without_files_is_not_done(desk: Desk, installation: Path) -> None:

@@ -101,7 +101,7 @@ def test_complete_dumps_are_partial_if_another_lacks(
         ended=NOW,
     )
     assert outcome.exit_status is ExitStatus.PARTIAL
-    assert "may have the missing files" in str(lines_of(outcome)[-1])
+    assert "may contain the missing files" in str(lines_of(outcome)[-1])
     assert replace(outcome, lacking=lacking(point, ["recordings"])).exit_status is ExitStatus.DONE
 
 
