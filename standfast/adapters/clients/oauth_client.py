@@ -5,7 +5,7 @@ JWT for a service account (RFC 7523 2.1).
 
 Rules
 - A JWT is signed for one token request, with a short lifetime and its own id.
-- The text of a token end point is not repeated: it may quote the client.
+- The text of a token end point is not repeated: it may quote values that the client sent.
 - An invalid key is a configuration error, reported before anything is sent.
 """
 
@@ -72,7 +72,7 @@ class TokenEndpoint:
     def by_secret(
         self, client_id: str, client_secret: str, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Request a token with a client secret."""
+        """Return a function that requests a token with a client secret."""
         form = {
             "grant_type": "client_credentials",
             "client_id": client_id,
@@ -84,7 +84,7 @@ class TokenEndpoint:
     def by_client_key(
         self, client_id: str, signer: JwtSigner, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Request a token with a JWT instead of a client secret."""
+        """Return a function that requests a token with a JWT of the client."""
 
         def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": client_id, "sub": client_id}
@@ -101,7 +101,10 @@ class TokenEndpoint:
     def by_service_account(
         self, account: str, subject: str, signer: JwtSigner, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Request a token as a service account that acts for `subject`."""
+        """Return a function that requests a token of a service account.
+
+        The service account acts for `subject`.
+        """
 
         def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": account, "sub": subject, "scope": scope}

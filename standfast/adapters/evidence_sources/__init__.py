@@ -11,12 +11,13 @@ Promises
   manifest and returns the same result, or starts over. An incomplete copy is never sealed.
 - The manifest has each item with source, path, size, SHA-256 and times, the collector, the tool
   with its version, and the reason. It is written last, atomically, after every byte is on disk.
-- An item that vanished or cannot be read is in the manifest with its reason, and so is an item of
-  which only a part was collected. The result is FAILED only if nothing could be frozen; otherwise
-  it is DONE, and `facts["unread"]` and `facts["incomplete"]` count such items.
+- An item that vanished or cannot be read is in the manifest with its reason, and so is an item
+  that was collected only in part. The result is FAILED only if nothing could be frozen. Otherwise
+  the result is DONE: `facts["unread"]` counts the items that were not read, and
+  `facts["incomplete"]` the items that were collected only in part.
 - The content is kept as the source sent it; nothing is parsed.
 - Content that is written after the start of the collection is left out: a growing log is cut at
-  that time.
+  the start of the collection.
 - `find` returns whether a sealed manifest exists for a token; it changes nothing.
 """
 
@@ -41,12 +42,15 @@ class EvidenceSource(ABC):
     """A source that can freeze its present state."""
 
     name: str  # the key in the configuration
-    # This process makes the copy: after its death no more data can arrive.
+    # `is_local`: this process itself copies the data, so that after its end nothing more is copied.
     limits: Limits = Limits(batch=1, workers=4, timeout_seconds=600.0, is_local=True)
 
     @abstractmethod
     def describe(self) -> str:
-        """Return one line for the plan; reads only, raises `Unavailable`."""
+        """Return one line for the plan; `Unavailable` if the source fails.
+
+        Only reads.
+        """
 
     @abstractmethod
     def find(self, order: Order, custody: Custody) -> bool:

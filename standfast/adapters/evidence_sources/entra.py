@@ -1,9 +1,10 @@
 """Sign-ins and directory audit of a Microsoft Entra ID tenant as evidence.
 
 Rules
-- Sign-ins need Entra ID P1. The stable version of Graph lists only interactive and federated ones.
-- The account filter selects events by the account that signed in or made the change. A change that
-  others made to an account is only in an unfiltered log.
+- The list of sign-ins needs Entra ID P1. The stable version of Graph lists only interactive and
+  federated sign-ins.
+- The account filter selects events by the account that signed in or made the change. A filtered log
+  lacks the changes that others made to the account.
 """
 
 from collections.abc import Sequence

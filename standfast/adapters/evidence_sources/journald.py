@@ -3,9 +3,9 @@
 Rules
 - `journalctl` reads the journal: the export format has every field unchanged, with its binary
   values, and each entry has its cursor.
-- The entries end at the start of the collection, so that a growing journal is cut at that time.
-- Messages of `journalctl` mean that entries are missing: a file is damaged, or we may not read the
-  entries of other users.
+- The collection contains no entry that was written after its start, although the journal grows.
+- Messages of `journalctl` mean that entries are missing: a file is damaged, or this user may not
+  read the entries of other users.
 """
 
 from datetime import datetime, timedelta

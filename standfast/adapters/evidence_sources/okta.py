@@ -3,8 +3,8 @@
 Rules
 - Events are read from the oldest to the newest, and the window has an end, so that Okta's list ends
   too.
-- The account filter selects events by their actor. An act of others on an account is only in an
-  unfiltered log.
+- The account filter selects events by their actor. A filtered log lacks the changes that others
+  made to the account.
 """
 
 import json

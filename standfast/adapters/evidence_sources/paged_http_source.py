@@ -2,14 +2,14 @@
 
     FOLDER/SOURCE/TOKEN/files/LOG/000001.json    each page, as the provider sent it
 
-A subclass knows the addresses, the filters and the mark of the next page.
+A subclass defines the addresses and the filters, and finds the mark of the next page.
 
 Rules
 - A page is kept unchanged, in a file of its own. It is parsed only to find the next page.
 - A busy provider, a lost connection or an expired token does not end the collection: the page is
-  read again after the pause that the provider asks for, `MOST_TRIES` times at most.
-- If a page cannot be read, the earlier pages are sealed, and the missing one is an item with the
-  reason. If no page of any log could be read, the collection failed, and may be repeated.
+  requested again after the pause that the provider asks for, `MOST_TRIES` times at most.
+- If a page cannot be read, the earlier pages are sealed, and the missing page is an item with the
+  reason. If no page of any log could be read, the collection fails and may be repeated.
 - The mark of the next page is the only part of an answer that is used in a request. An answer never
   sets the host.
 """
@@ -73,7 +73,7 @@ class PagedHttpSource(SealedSource):
 
     @abstractmethod
     def _logs(self, since: datetime, until: datetime) -> Sequence[Log]:
-        """Return the logs and their first pages, for a window and the accounts."""
+        """Return the logs, each with the query of its first page."""
 
     @abstractmethod
     def _next_query(self, answer: Answer) -> JsonObject | None:
@@ -83,7 +83,7 @@ class PagedHttpSource(SealedSource):
         """
 
     def _status_error(self, answer: Answer) -> Unavailable:
-        """Return the error of a status; a provider with own statuses overrides it."""
+        """Return the error of a status; override it for a provider's own statuses."""
         return status_error(answer)
 
     def _scope(self) -> str:
@@ -116,7 +116,7 @@ class PagedHttpSource(SealedSource):
     def _pages(
         self, log: Log, files: ItemFolder, deadline: Deadline, errors: list[Unavailable]
     ) -> Iterator[Item]:
-        """Yield the items of the pages; `errors` receives the error at the end."""
+        """Yield the items of the pages; add the error that ends them to `errors`."""
         query = dict(log.query)
         for number in count(1):
             path = f"/{log.name}/{number:06}.json"

@@ -4,13 +4,13 @@
                              /tables/sign-ins.csv       the rows of a query, with a header
 
 Rules
-- A log file is read up to its size when the files were listed. A file that is shorter when it is
-  read was rotated, and the item says so.
-- Log files are selected by their last change, and kept whole. Only a query can select accounts.
+- A log file is read up to the size that it had when the files were listed. If the file is shorter
+  when it is read, it was rotated, and the item states that.
+- Log files are selected by their last change and kept whole, so only a query can select accounts.
 - Queries run in read-only sessions, and the server writes the rows as CSV (`COPY`). They receive
   the start and end of the window and the accounts as parameters.
-- Each file and each query has its own connection, so that one failure ends one item. Errors have
-  the server's code, never its text, which may quote a customer.
+- Each file and each query has its own connection, so that a failure ends one item only. Errors have
+  the server's code, never its text, which may contain a customer's data.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,7 +129,10 @@ class PostgresqlEvidence(SealedSource):
     def _item(
         self, files: ItemFolder, path: str, read: Callable[["Connection", CollectedFile], str]
     ) -> Item:
-        """Return the item that `read` wrote; `read` returns the missing part."""
+        """Return the item that `read` wrote.
+
+        `read` returns why a part is missing, or "" for a complete file.
+        """
         with CollectedFile(files, path) as file:
             try:
                 with closing(self._connect()) as connection:

@@ -4,11 +4,11 @@
                              /objects.jsonl    for each: its path, and its metadata in S3
 
 Rules
-- The backup source for buckets lists and reads: it repeats interrupted reads, never mixes two
-  states of an object, and makes each key a valid path.
+- The backup source for buckets lists and reads the objects: it repeats interrupted reads, never
+  mixes two states of an object, and makes each key a valid path.
 - Objects are selected by their last change. The listing is made once, at the start.
-- An object that cannot be read is an item with its reason. If the bucket stops answering, all
-  remaining objects together are one such item.
+- An object that cannot be read is an item with its reason. If the bucket stops answering, one item
+  with the reason stands for all remaining objects.
 """
 
 import tempfile

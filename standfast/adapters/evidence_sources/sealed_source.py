@@ -12,13 +12,13 @@ A subclass writes the files and returns their items; `evidence.seal` signs.
 Rules
 - Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
   folder without `.partial` is complete.
-- The `.partial` of a dead collector is removed by the next one. A running collector locks its
-  `.partial`, and a second collector is asked to try again later.
-- If a store for copies is configured, the sealed folder is copied there before it counts as
-  collected. A failed copy fails the collection, which is repeated; the sealed folder here stays.
-- If nothing could be read, the result is FAILED with the reason of the first item, and nothing
-  stays behind. If our copy cannot be written, the result is FAILED with that reason, not with a
-  reason about the original.
+- The `.partial` of a dead collector is emptied by the next collector. A running collector locks its
+  `.partial`, and a second collector's result is FAILED with a time for a retry.
+- If a store for copies is configured, the sealed folder is copied there before the result is DONE.
+  If the copy fails, the result is FAILED, the sealed folder remains, and a repeated call copies it.
+- If nothing could be read, the result is FAILED with the reason of the first item, and the folder
+  is removed. If the collected data cannot be written, the reason names the evidence folder, not the
+  source.
 """
 
 import fcntl
@@ -85,7 +85,7 @@ class SourceContext:
     sleep: Callable[[float], None] = time.sleep
 
     def directory(self, name: str, kind: type[_Directory]) -> _Directory:
-        """Return the settings of a directory of this kind; its log is read."""
+        """Return the settings of the directory that keeps the source's log."""
         settings = self.accounts.get(name)
         if not isinstance(settings, kind):
             raise ConfigurationError(
@@ -96,7 +96,7 @@ class SourceContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """Items that a source wrote below `files/`, and their scope."""
+    """Items that a source wrote below `files/`, and the paths that it read."""
 
     items: tuple[Item, ...]
     paths: tuple[str, ...]  # paths, commands or addresses that were read
@@ -131,8 +131,9 @@ class SealedSource(EvidenceSource):
     def _collect(self, files: ItemFolder, custody: Custody) -> Collected:
         """Write the files below `files`, durably, and return their items.
 
-        There is at least one item. A failure of the source is an item with its reason, or
-        `Unavailable` if nothing was collected; `StorageError` is a failure to write.
+        There is at least one item. If the source fails, an item has the reason. Raises
+        `Unavailable` if the source fails before anything is collected, and `StorageError` if a
+        file cannot be written.
         """
 
     def describe(self) -> str:
@@ -141,7 +142,7 @@ class SealedSource(EvidenceSource):
         return f"{self._scope()}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Return whether a folder sealed with our key exists, and its copy."""
+        """Return whether the order's folder is sealed and all its copies exist."""
         place = self._place(order, custody)
         if not is_sealed(place, self._public_key) or not is_key_copied(place, self._key_copies):
             return False
@@ -272,7 +273,7 @@ def _claimed(partial: Path) -> Iterator[Path]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _AnotherCollects from None
-        # Between our open and our lock, its holder may have renamed or removed the folder.
+        # The former holder may have renamed or removed the folder before the lock was taken.
         if not partial.exists() or not os.path.samestat(os.fstat(descriptor), partial.stat()):
             raise _AnotherCollects
         for inner in partial.iterdir():

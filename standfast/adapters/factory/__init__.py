@@ -1,16 +1,16 @@
 """Adapters of an incident by its mode: plan, exercise or live.
 
-A plan gets readers, an exercise gets simulators. `live_adapters` and `exercise_adapters` build
-them. This module maps effect queues to adapters, and converts an effect to a call and a result to a
-receipt. It decides nothing and stores nothing.
+A plan uses adapters only to read, and an exercise uses simulators. `live_adapters` and
+`exercise_adapters` build the adapters. This module maps effect queues to adapters, and converts an
+effect to a call and a result to a receipt. It decides nothing and stores nothing.
 
 Rules
-- Adapters are built when first needed: a missing mail password must not prevent a lock. Each is
-  built once: two instances would open twice the connections, and each would apply a provider's
-  limit separately.
-- The adapters of a plan refuse every act. An exercise has no resolver of secrets and builds
-  simulators only, so it can reach nothing live, whatever a playbook contains.
-- A notice is sent only as it was approved: its digest is compared again before it leaves.
+- An adapter is built when it is first needed: a missing mail password must not prevent a lock. It
+  is built once: two instances would open twice the connections, and together exceed a provider's
+  limit.
+- The adapters of a plan refuse every change. An exercise has no resolver of secrets and builds
+  simulators only, so that no playbook can reach a live system.
+- A notice is sent only as it was approved: its digest is compared again before it is sent.
 - Orders and results are matched by order, never by a name that a provider returned.
 """
 
@@ -63,8 +63,8 @@ class Adapters(ABC):
     ) -> None:
         """Set the configuration of the incident and the current configuration.
 
-        `config` is that of the incident, `configured` is the current one. `affected` returns the
-        people whom the incident lists.
+        `config` is the configuration of the incident, `configured` the current one. `affected`
+        returns the affected people of the incident.
         """
         self.config = config
         self._configured = configured or config
@@ -108,7 +108,10 @@ class Adapters(ABC):
 
     @cached_property
     def templates(self) -> Mapping[str, Template]:
-        """Return the templates; one of the installation replaces a shipped one."""
+        """Return the templates.
+
+        A template of the installation replaces a shipped one with the same name.
+        """
         return read_templates(self.config.notices.templates)
 
     def default_sender(self) -> str:
@@ -132,7 +135,7 @@ class Adapters(ABC):
         return names[0] if len(names) == 1 else None
 
     def prints(self, sender: str) -> bool:
-        """Return whether a sender writes letters, and no mail."""
+        """Return whether a sender writes letters instead of mails."""
         settings = self.config.senders.get(sender)
         return settings is not None and settings.kind == "letters"
 
@@ -341,8 +344,8 @@ def _account_observed(
     )
     match ACTIONS[verb].method:
         case "lock":
-            # A lock also ends sessions. If the state does not show that, the lock is repeated;
-            # the connector refuses it if another account has that name now.
+            # A lock also ends sessions. If the state does not show that they ended, the lock is
+            # repeated; the connector refuses the lock if another account has that name now.
             is_locked = "revoke" not in connector.verbs or state.live_sessions == 0
             is_locked = is_locked and state.is_enabled is False
             happened = is_locked and not seen.is_another_than(row.prior or {})

@@ -18,9 +18,9 @@ class SectionOfKind(Protocol):
 
 
 def build_adapter(family: type, name: str, settings: SectionOfKind, context: object) -> Any:
-    """Build an adapter and resolve its secrets; SecretMissing names one.
+    """Build an adapter with its secrets; SecretMissing if one is missing.
 
-    The result is an instance of `family`, whose class is abstract.
+    The result is an instance of `family`, which is an abstract class.
     """
     module = import_module(f"{family.__module__}.{settings.kind}")
     classes: list[Any] = [

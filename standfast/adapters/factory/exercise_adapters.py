@@ -1,12 +1,12 @@
 """Simulators for everything that an exercise uses.
 
 Rules
-- No secret is resolved and no adapter of a provider is built: nothing here could leak.
+- No secret is resolved and no adapter of a provider is built, so that no secret can leak.
 - Every account that the incident names exists, and is locked if the exercise has locked it so far,
   so that a run that waited for people continues from the same state.
-- Audiences are invented people: an exercise reads no customer.
-- Missing configuration is replaced by stand-ins, so that a playbook can be rehearsed before
-  everything is set up. The use-cases report the stand-ins.
+- Audiences are invented people: an exercise reads no customer data.
+- Missing settings are replaced by invented ones, so that a playbook can be rehearsed before
+  everything is configured. The use-cases report which settings were invented.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 
 class Exercise(Adapters):
-    """Simulators for all configured adapters, and stand-ins for missing ones.
+    """Simulators for all adapters, whether they are configured or not.
 
-    `accounts` are the accounts that the incident's inputs name, and `locked` those that the
+    `accounts` are the accounts that the incident's inputs name, and `locked` the accounts that the
     exercise has locked so far. Both are names as people write them, with or without their
     directory.
     """

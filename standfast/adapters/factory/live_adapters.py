@@ -63,7 +63,7 @@ class Live(Adapters):
 
     def _build_connector(self, name: str) -> Connector:
         settings = self.config.accounts[name]
-        connector: Connector = build_adapter(Connector, name, settings, self._means)
+        connector: Connector = build_adapter(Connector, name, settings, self._build_context)
         return connector
 
     def _build_source(self, name: str) -> EvidenceSource:
@@ -97,7 +97,7 @@ class Live(Adapters):
         return read_audience(self.config, name, self._reveal, self._restored, today)
 
     @cached_property
-    def _means(self) -> BuildContext:
+    def _build_context(self) -> BuildContext:
         secrets = new_secrets(self.config.rotation, self._clock)
         return BuildContext(reveal=self._reveal, clock=self._clock, new_secrets=secrets)
 

@@ -3,13 +3,13 @@
 An approval covers this digest.
 
 Rules
-- Each setting counts, and so do the other inputs of the adapter: for a sender the organisation's
-  name, for new passwords their recipients, for evidence its folder and the
-  directory whose log it reads.
-- A sender that takes over from another one is included: it carries the messages that were approved
-  for the first.
-- The configuration contains names of secrets, never their values, so the values do not count. The
-  content of a program or file that a setting names does not count either.
+- The digest covers every setting of the adapter, and its other inputs: for a sender the
+  organisation's name, for new passwords their recipients, for evidence its folder and the
+  directory that keeps the log.
+- If another sender takes over from a sender, its settings are covered too, because it sends
+  messages that were approved for the first sender.
+- The configuration contains names of secrets, never their values, so the digest does not cover the
+  values. It does not cover the content of a program or file that a setting names either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ _SECTIONS = ("commands", "requests")
 def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mapping[str, str]:
     """Return the digests of an adapter's settings by adapter name.
 
-    Senders that take over from it are included. Empty for a built-in procedure, which has no
-    settings.
+    For a sender, the senders that take over from it are included. The result is empty for a
+    built-in procedure, because it has no settings.
     """
     action = ACTIONS[verb]
     others = [getattr(config, section) for section in action.settings]

@@ -3,8 +3,8 @@
     procedure = build_procedure(config, "commands.isolate-host", reveal, clock)
     (result,) = procedure.run([Order(token=…, verb="run.command", target="host-7", details={…})])
 
-A procedure is a command or an HTTP request that the configuration names. It has typed parameters,
-and possibly a check of its effect and an undo. `simulator` passes the same contract tests.
+A procedure is a command or an HTTP request of the configuration. It has typed parameters, and may
+have a check of its effect and an undo. `simulator` passes the same contract tests.
 
 Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
@@ -15,12 +15,12 @@ Promises
   declared errors escape.
 - `observe` changes nothing. It returns whether the effect exists now: None if it cannot be known,
   and `is_readable=False` if a repeated call may help.
-- The prior state is `{"was_in_effect": …}`. An effect that existed before is not undone: `undo`
-  does not change it, and the result says so.
+- The prior state is `{"was_in_effect": …}`. If the effect existed before the incident, `undo` does
+  not change it, and the result states that.
 - Every call has the effect's token, the same in every attempt, so that the target can recognise a
   repetition.
-- Reasons contain no parameter, no secret and no text of the target; its output is kept in the
-  receipt, bounded and without secrets.
+- Reasons contain no parameter, no secret and no text of the target. The receipt has the target's
+  output, shortened and without secrets.
 """
 
 from abc import ABC, abstractmethod
@@ -50,9 +50,10 @@ class Procedure(ABC):
         """Raise UsageError that names the first parameter that does not fit."""
 
     def prepare(self, target: str, details: JsonObject) -> JsonObject:
-        """Return the details of an order as read now; change nothing.
+        """Return the order's details with the current state of its target.
 
-        The approval covers these details. Raises a declared error if the order is impossible.
+        The approval covers the result. Changes nothing. Raises a declared error if the order is
+        impossible.
         """
         return details
 

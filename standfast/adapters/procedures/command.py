@@ -1,17 +1,18 @@
 """A configured command that runs without a shell.
 
-This module controls the process: its arguments, environment, user and end.
+This module starts the process with its arguments, environment and user, and ends it.
 
 Rules
-- The arguments are a list with places for parameters; no shell reads them.
+- The arguments are a list with places for parameters; no shell interprets them.
 - The environment has PATH, LANG, the effect's token as STANDFAST_TOKEN, and the variables that the
   configuration names. No other secret of this process is passed on.
 - The command runs under `timeout` of coreutils, so that it ends at its time limit even if this
   process has died: after `settle_after` it can have no effect any more.
-- A status in `succeeds_with` is DONE, any other is FAILED. A command that was cut off, killed or
-  not observed to its end is UNKNOWN. A command that was not started is FAILED.
-- For `observe`, status 0 means in effect, 1 means not in effect, and any other that the check must
-  be repeated.
+- If the status is in `succeeds_with`, the result is DONE, otherwise FAILED. The result of a command
+  that was cut off, killed or not observed to its end is UNKNOWN. A command that was not started is
+  FAILED.
+- For `observe`, status 0 means in effect, and 1 means not in effect. After any other status the
+  check must be repeated.
 """
 
 import os
@@ -152,9 +153,9 @@ class Command(Procedure):
         return entry.pw_uid, entry.pw_gid
 
     def _refuse_option_like_numbers(self) -> None:
-        """Reject a number as a whole argument if it could be read as an option.
+        """Reject a number parameter that is a whole argument.
 
-        A negative number begins with a hyphen.
+        A negative number begins with a hyphen, so a program could read it as an option.
         """
         for part in (*self._settings.argv, *self._settings.observe, *self._settings.undo):
             for place in places(part):

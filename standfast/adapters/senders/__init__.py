@@ -7,22 +7,22 @@ Promises
 - `send` returns one result for each message, in order. DONE means that the provider accepted it.
 - The message's token becomes its Message-ID (or the provider's custom id). It is the same in every
   attempt, so that a reader's duplicate filter and a later event find the same message.
-- REFUSED says whether another channel may take the message (`may_go_elsewhere`): yes if this
-  channel cannot carry the message, no if the mailbox does not exist.
+- A result REFUSED states with `may_go_elsewhere` whether another channel may send the message: yes
+  if this channel cannot send it, no if the mailbox does not exist.
 - A message that the provider refuses for its recipient is REFUSED (the address does not exist) or
   FAILED with `retry_after_seconds` (greylisting, 4xx, 429). A message that may have been accepted
   is UNKNOWN. A sender never repeats a message itself.
 - One bad recipient never stops the others. No value of one recipient reaches another's message.
-- A message may name the text pieces that it shares with other messages (`parts`) and the content of
-  its slots. A channel that accepts one text for many recipients may use them if the result is
-  exactly this message.
-- No header is built from unchecked text: CR, LF and other control characters are refused. `send`
-  does this for every channel, before the channel sees the message.
-- A message that a person must carry, such as a letter, is UNKNOWN until a person reports its
+- A message may have the text pieces that it shares with other messages (`parts`) and the content of
+  its slots. A channel that accepts one text for many recipients may send the pieces and the slots
+  instead, if they produce exactly this message.
+- No header is built from unchecked text: `send` refuses CR, LF and other control characters for
+  every channel, before the channel receives the message.
+- A message that a person must deliver, such as a letter, is UNKNOWN until a person reports its
   result.
 - `find` returns whether a message was accepted, or None if the channel cannot look that up (SMTP
   cannot).
-- Reasons contain no address, and nothing of a server's text except its status code.
+- Reasons contain no address, and of a server's answer only the status code.
 """
 
 import re
@@ -57,7 +57,7 @@ class Message:
 
     @cached_property
     def is_made_of_parts(self) -> bool:
-        """Return whether the shared pieces and the values make this message."""
+        """Return whether the shared pieces and the slots produce this message."""
         if self.parts is None:
             return False
         try:
@@ -102,7 +102,7 @@ class Sender(ABC):
         return [None for _ in tokens]
 
     def reach(self) -> None:  # a channel without connections is always reachable
-        """Connect and sign in as for a message, without sending any.
+        """Connect and sign in without sending a message.
 
         Raises Unavailable with the cause. `standfast check` calls it.
         """
@@ -126,7 +126,7 @@ class Sender(ABC):
 
 
 def sending_obstacle(message: Message) -> str:
-    """Return why a message must not reach any channel; empty if it may."""
+    """Return why no channel may send a message; empty if it may be sent."""
     if not _TOKEN.fullmatch(message.token) or len(message.token) > 120:
         return "the token is not valid in a Message-ID"
     if not message.subject or not is_one_line(message.subject):

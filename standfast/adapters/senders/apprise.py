@@ -1,13 +1,14 @@
 """Sender for chat, SMS or push messages to staff, through apprise.
 
 Rules
-- The address is a channel that staff read, such as a chat room. Every message is posted there as
-  plain text below its subject. The text names the recipient; the mail address is not sent.
+- The configured address is a channel that staff read, such as a chat room. Every message is posted
+  there as plain text below its subject. The text names the recipient; the recipient's mail address
+  is not sent.
 - Equal messages of one batch are posted once.
 - apprise reports only success or failure. After a failure or a timeout the message may have
   arrived: it is UNKNOWN, and nothing is posted again.
-- The address is a secret, and the logs of apprise and of its HTTP client quote it: they are
-  disabled.
+- The address is a secret. The logs of apprise and of its HTTP client are disabled, because they
+  quote it.
 """
 
 import logging
@@ -25,12 +26,12 @@ RETRY_SECONDS = 30.0
 
 
 class AppriseSender(Sender):
-    """One apprise address; the constructor checks it and connects nowhere."""
+    """Sender for one apprise address; the constructor only checks it."""
 
     def __init__(self, name: str, settings: AppriseSenderConfig, context: SenderContext) -> None:
         self.name = name
         self.limits = Limits(batch=10, workers=1, timeout_seconds=settings.timeout_seconds)
-        self._place = self._open(context.reveal(settings.url))
+        self._channel = self._open(context.reveal(settings.url))
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = Deadline(self.limits.timeout_seconds)
@@ -55,7 +56,9 @@ class AppriseSender(Sender):
             is_taken = within(
                 left,
                 lambda: bool(
-                    self._place.notify(title=message.subject, body=message.text, body_format="text")
+                    self._channel.notify(
+                        title=message.subject, body=message.text, body_format="text"
+                    )
                 ),
             )
         except TimeoutError:

@@ -1,15 +1,16 @@
 """Sender for letters, which people print and post.
 
 It writes one letter for each person without an e-mail address, with the address where a window
-envelope shows it. `usecases` record what people report as posted.
+envelope shows it. `usecases` record the letters that people report as posted.
 
 Rules
 - A batch is one HTML file that loads nothing from outside, and a CSV list of its addresses for
   labels or a print shop. Both contain personal data: they are private files in a private folder.
-- A written letter is not yet posted, and this program cannot detect when that happens: the result
-  is UNKNOWN until a person records another. A letter is never written a second time automatically.
-- Each letter begins on a new page, is in its reader's language, and has a mark at its foot by which
-  people refer to it: the first eight characters of its token.
+- A written letter is not yet posted, and this program cannot detect when it is posted: the result
+  is UNKNOWN until a person records another result. A letter is never written a second time
+  automatically.
+- Each letter begins on a new page and is in its reader's language. Its foot has a mark by which
+  people refer to the letter: the first eight characters of its token.
 """
 
 import csv
@@ -73,7 +74,7 @@ li { break-inside: avoid; }
 
 
 class LettersSender(Sender):
-    """A folder of letters to print; the constructor writes nothing."""
+    """Writer of letters into a folder; the constructor writes nothing."""
 
     def __init__(self, name: str, settings: LettersSenderConfig, context: SenderContext) -> None:
         self.name = name

@@ -18,13 +18,13 @@ class MailIdentity:
     reply_to: Address | None  # None: to `address`
 
 
-def letterhead(
+def mail_identity(
     sender: str, settings: MailSenderConfig, organisation: OrganisationConfig
 ) -> MailIdentity:
     """Return the identity of a sender; `ConfigurationError` names a wrong key."""
     name, reply_to = settings.from_name or organisation.name, settings.reply_to
     if not is_one_line(name) or begins_encoded_word(name):
-        raise misfit(sender, "from_name", "must be one visible line without =?")
+        raise invalid_setting(sender, "from_name", "must be one visible line without =?")
     return MailIdentity(
         address=_own(sender, "sender_address", settings.sender_address),
         name=name,
@@ -32,8 +32,8 @@ def letterhead(
     )
 
 
-def misfit(sender: str, key: str, why: str) -> ConfigurationError:
-    """Return the error for a setting of a sender that is invalid."""
+def invalid_setting(sender: str, key: str, why: str) -> ConfigurationError:
+    """Return the error for an invalid setting of a sender."""
     return ConfigurationError(f"sender {sender!r}: {key} {why}")
 
 
@@ -41,7 +41,9 @@ def _own(sender: str, key: str, text: str) -> Address:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise misfit(sender, key, f"is not valid: {error}") from error
+        raise invalid_setting(sender, key, f"is not valid: {error}") from error
     if address.needs_smtputf8:
-        raise misfit(sender, key, "must be ASCII before the @, because some relays refuse others")
+        raise invalid_setting(
+            sender, key, "must be ASCII before the @, because some relays refuse others"
+        )
     return address

@@ -3,8 +3,8 @@
 SES reports later events, such as bounces, through its own notifications.
 
 Rules
-- One call a message, one after the other, within the time limit of the whole batch; the sender's
-  workers send several batches in parallel. The SDK repeats nothing.
+- The messages of a batch are sent one after the other, one call each, within the time limit of the
+  batch; the sender's workers send several batches in parallel. The SDK repeats nothing.
 - Every call runs in its own thread, which is abandoned at its time limit. After such a time-out or
   a 5xx, the message may have been accepted: it is UNKNOWN, and the other messages are still sent.
 - An error of the account (no rights, suspended, paused, address not verified) applies to all
@@ -32,7 +32,7 @@ from botocore.exceptions import (
 )
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.adapters.senders.mail_identity import invalid_setting, mail_identity
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import SesSenderConfig
 from standfast.errors import Unavailable
@@ -57,7 +57,7 @@ class _Answer:
 
 
 class SesSender(Sender):
-    """One SES identity; the constructor checks values and connects nowhere."""
+    """One SES identity; the constructor only checks the values."""
 
     def __init__(self, name: str, settings: SesSenderConfig, context: SenderContext) -> None:
         self.name = name
@@ -67,7 +67,7 @@ class SesSender(Sender):
             per_second=settings.per_second,
             timeout_seconds=settings.timeout_seconds,
         )
-        self._from = letterhead(name, settings, context.organisation)
+        self._from = mail_identity(name, settings, context.organisation)
         self._client = self._make_client(settings, context.reveal)
 
     def reach(self) -> None:
@@ -161,7 +161,9 @@ class SesSender(Sender):
                 ),
             )
         except (BotoCoreError, ValueError) as error:
-            raise misfit(self.name, "region", f"is not valid ({type(error).__name__})") from None
+            raise invalid_setting(
+                self.name, "region", f"is not valid ({type(error).__name__})"
+            ) from None
 
 
 def _judge(error: Exception) -> _Answer:

@@ -4,7 +4,7 @@ Rules
 - The result is DONE unless `answer` returns another. `find` looks up the accepted messages, as with
   an HTTP provider.
 - A message with the result REFUSED or FAILED is not stored. A message with the result UNKNOWN is
-  stored if the answer says so, as after a broken connection.
+  stored if `Answer` requests it, as after a broken connection.
 """
 
 import threading
@@ -42,8 +42,8 @@ class SimulatedSender(Sender):
     ) -> None:
         """Set the function that decides about each message.
 
-        An exception in that function escapes, as a bug would. With `is_postal` the class simulates
-        a channel of letters: it accepts the lines of a postal address, and no mail address.
+        An exception in that function escapes, as a bug in a sender would. With `is_postal` the
+        class simulates letters: it accepts the lines of a postal address, and no mail address.
         """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)

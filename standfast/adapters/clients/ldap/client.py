@@ -9,7 +9,7 @@ Rules
 - A password is never sent unencrypted, except to this machine. An empty password is refused:
   servers treat it as an anonymous sign-in and accept it (RFC 4513 5.1.2).
 - Lists are read in pages (RFC 2696), so that a server's size limit truncates nothing. Referrals are
-  not followed: the configuration alone decides which servers receive our password.
+  not followed: the configuration alone decides which servers receive the connector's password.
 - Errors contain a server's result code, never its text.
 """
 
@@ -48,13 +48,13 @@ _IN_WORDS = {
     53: "the directory refuses the change. It may be read-only.",
     65: "the class of the account forbids the attribute. Load the password policy overlay.",
 }
-# operations, time, admin limit, busy, unavailable, other
+# operationsError, timeLimitExceeded, adminLimitExceeded, busy, unavailable, other
 _WORTH_ANOTHER_TRY = (1, 3, 11, 51, 52, 80)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LdapServer:
-    """Address of a directory, our account there, base and filter of accounts."""
+    """Directory: address, account of the connector, base and filter."""
 
     host: str
     bind_dn: str
@@ -84,7 +84,7 @@ class LdapResult(Exception):
 
 
 class LdapConnection:
-    """A signed-in connection; for one thread at a time."""
+    """A connection that is signed in, for one thread at a time."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -189,7 +189,7 @@ def dialect(server: LdapServer) -> Dialect[LdapConnection]:
 
 
 def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
-    """Connect and sign in as our account; raise if the server refuses."""
+    """Connect and sign in as the configured account; raise if refused."""
     raw = _connection(server, server.bind_dn, server.password, seconds)
     is_in = False
     try:
@@ -235,7 +235,7 @@ def _sent(dn: str) -> bytes:
 
 
 def in_words(code: int) -> Unavailable:
-    """Return the error for a result code; without a retry time it is final."""
+    """Return the error for a result code; final errors have no retry time."""
     if code in _WORTH_ANOTHER_TRY:
         return Unavailable(
             f"the directory failed temporarily (LDAP result {code})",

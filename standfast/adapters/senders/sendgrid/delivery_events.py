@@ -1,14 +1,15 @@
 """Delivery events of SendGrid's Event Webhook: verification and meaning.
 
 Rules
-- Nothing is parsed before the signature over time and bytes is verified. The time must be recent,
-  but SendGrid repeats a message for a day, so a genuine message may be that old.
-- An id that occurs twice in a message counts once. Ids of earlier messages need not be stored: the
-  ledger merges events so that a repeated event changes nothing (`ledger.deliveries`).
-- An event that cannot be parsed, or that is not about a mail of ours, is counted; the other events
-  apply.
-- A spam report is an act of the reader: the mail was delivered. Opens, clicks and subscriptions are
-  ignored.
+- Nothing is parsed before the signature over time and bytes is verified. A message may be one day
+  old, because SendGrid repeats messages for a day; an older message is refused.
+- An event id that occurs twice in a message counts once. Ids of earlier messages need not be
+  stored: the ledger merges events so that a repeated event changes nothing
+  (`ledger.messages.delivery_reports`).
+- An event that cannot be parsed, or that is not about a mail of this program, is counted; the other
+  events apply.
+- A spam report means that the mail was delivered, because a reader sends it. Opens, clicks and
+  subscriptions are ignored.
 """
 
 import base64
@@ -43,7 +44,7 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 class NotGenuine(ValueError):
     """The message has no recent signature by a known key.
 
-    The text of the error is for our log only.
+    The text of the error is for the log only.
     """
 
 

@@ -14,7 +14,7 @@ Rules
   After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
   is sent a second time.
 - The token is sent as a custom argument, which SendGrid includes in every event. No other value is
-  sent so.
+  sent as a custom argument.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
 
@@ -28,7 +28,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.adapters.senders.mail_identity import invalid_setting, mail_identity
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config.sections.senders import SendgridSenderConfig
 from standfast.errors import ConfigurationError, Unavailable
@@ -51,10 +51,7 @@ _REJECTED_ACCOUNT = {401: "refuses the key", 403: "refuses the account or its se
 
 
 class SendGridSender(Sender):
-    """One SendGrid account; the constructor connects nowhere.
-
-    It checks the values.
-    """
+    """One SendGrid account; the constructor only checks the values."""
 
     def __init__(
         self,
@@ -75,8 +72,8 @@ class SendGridSender(Sender):
         )
         key = context.reveal(settings.key)
         if not fits_a_header(key):
-            raise misfit(name, "key", "is not an API key: one word of visible ASCII")
-        self._from = letterhead(name, settings, context.organisation)
+            raise invalid_setting(name, "key", "is not an API key: one word of visible ASCII")
+        self._from = mail_identity(name, settings, context.organisation)
         self._client = self._make_client(key, settings.region)
         self._host = settings.url or str(self._client.host)
         self._headers: Mapping[str, str] = self._client.client.request_headers
@@ -365,7 +362,7 @@ def _blamed_fields(answer: Answer) -> list[str]:
 
 
 def _own_part(fields: Sequence[str]) -> str:
-    """Return the name of the refused part if it is one that we wrote."""
+    """Return the name of the refused part if this sender wrote it."""
     part = next((field for field in fields if field), "").partition(".")[0]
     known = ("from", "reply_to", "subject", "content", "headers", "custom_args", "personalizations")
     return part if part in known else "a part of the request"

@@ -4,12 +4,12 @@ Reports are interpreted by RFC 3464, and by RFC 6533 if an address is not ASCII.
 mailbox fetches the reports.
 
 Rules
-- A report belongs to the message whose token is its envelope id, which we set (RFC 3461), or else
-  the token in the Message-ID of the returned headers.
+- A report belongs to the message with the token that is the report's envelope id (RFC 3461). The
+  sender sets this id. If it is missing, the Message-ID in the returned headers has the token.
 - A report is a mail, and anybody can write one. Only the recipient of a message knows its token, so
   a forger can misstate only the delivery to the forger's own address. A person supplies the files.
-- If a report names several recipients, the worst result counts: our mail had one recipient, whose
-  mailbox forwarded the mail.
+- If a report names several recipients, the worst result counts: the mail had one recipient, and
+  that mailbox forwarded it.
 - A file that is not a report, or is too large, is counted, and the others are still read.
 """
 
@@ -72,7 +72,7 @@ def read_reports(paths: Iterable[Path], now: datetime) -> Reports:
 
 
 def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
-    """Return the event in one report; None if it is not about a mail of ours."""
+    """Return the event in one report; None if it is about another mail."""
     if len(raw) > LARGEST_BYTES:
         return None
     try:

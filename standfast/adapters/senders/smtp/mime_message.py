@@ -30,17 +30,17 @@ from standfast.records import utc
 _LONGEST_LINE = 76  # RFC 2047 2, for a line with an encoded word; others may have 78
 
 
-def written(message: Message, to: Address, *, letterhead: MailIdentity, now: datetime) -> bytes:
+def written(message: Message, to: Address, *, mail_identity: MailIdentity, now: datetime) -> bytes:
     """Encode a mail with CRLF line ends; dots are not doubled."""
     boundary = f"=_{hashlib.sha256(message.token.encode()).hexdigest()[:32]}"
-    answers = letterhead.reply_to
+    answers = mail_identity.reply_to
     headers = [
-        _from(letterhead.address, letterhead.name),
+        _from(mail_identity.address, mail_identity.name),
         _mailbox("To", to),
         *([] if answers is None else [_mailbox("Reply-To", answers)]),
         _subject(message.subject),
         f"Date: {format_datetime(utc(now))}\r\n",
-        f"Message-ID: <{message.token}@{letterhead.address.domain}>\r\n",
+        f"Message-ID: <{message.token}@{mail_identity.address.domain}>\r\n",
         "Auto-Submitted: auto-generated\r\n",
         "MIME-Version: 1.0\r\n",
         f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',

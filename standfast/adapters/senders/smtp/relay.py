@@ -23,7 +23,7 @@ MOST_MESSAGES = 100  # messages on one connection: some relays limit them
 
 @dataclass(kw_only=True)
 class Line:
-    """A connection, and the number of messages that it has carried."""
+    """A connection to the relay, and the number of messages sent on it."""
 
     connection: smtplib.SMTP
     messages: int = 0
@@ -31,7 +31,7 @@ class Line:
 
 
 class NoConnection(Exception):
-    """No connection to the relay; applies to every message of the call."""
+    """There is no connection to the relay, so no message of the call is sent."""
 
     def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)

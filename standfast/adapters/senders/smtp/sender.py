@@ -7,10 +7,11 @@ Rules
   breaks after some messages, a new one is opened: many relays limit the messages on one connection.
 - If the relay offers PIPELINING, then MAIL, RCPT and DATA are sent together (RFC 2920); the message
   itself is never sent before the relay asks for it. If the relay offers DSN, the sender asks for
-  reports of failures, with our token as the envelope id and with the headers only (RFC 3461).
-- If the connection breaks before the relay asked for the message, the message was not accepted:
-  FAILED. From its first byte until the relay's answer, a break makes this message, and no other,
-  UNKNOWN.
+  reports of failures, with the message's token as the envelope id and with the headers only
+  (RFC 3461).
+- If the connection breaks before the relay asked for the message, the message was not accepted and
+  is FAILED. If the connection breaks later, before the relay's answer, this message is UNKNOWN, and
+  no other message.
 - 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
   call (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
 - An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
@@ -23,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.mail_identity import letterhead
+from standfast.adapters.senders.mail_identity import mail_identity
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.adapters.senders.smtp.mime_message import written
 from standfast.adapters.senders.smtp.relay import (
@@ -42,7 +43,7 @@ from standfast.records import EffectState, Limits, Result
 RETRY_SECONDS = 300.0  # 4xx: mostly greylisting; RFC 6647 2.4 recommends some minutes
 
 _WELL = (250, 251, 252)
-_SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: the fault of our account
+_SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: the configured account is at fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class _Call:
 
 
 class SmtpSender(Sender):
-    """One relay; the constructor checks the values and connects nowhere."""
+    """Sender for one relay; the constructor only checks the values."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class SmtpSender(Sender):
             per_second=settings.per_second,
             timeout_seconds=settings.timeout_seconds,
         )
-        self._from = letterhead(name, settings, context.organisation)
+        self._from = mail_identity(name, settings, context.organisation)
         self._clock = context.clock
         self._monotonic = monotonic
         password = None if settings.password is None else context.reveal(settings.password)
@@ -130,7 +131,8 @@ class SmtpSender(Sender):
         if answer.is_last:
             quit_session(line.connection)
             call.line = None
-            if not line.messages:  # a connection that carried messages was only cut: open a new one
+            # After at least one message the relay only limits the messages on a connection.
+            if not line.messages:
                 call.rest = _failed(
                     "not sent, because the relay closed the connection", RELAY_AWAY_SECONDS
                 )
@@ -208,7 +210,7 @@ class SmtpSender(Sender):
         return found
 
     def _payload(self, message: Message, address: Address) -> bytes:
-        mail = written(message, address, letterhead=self._from, now=self._clock())
+        mail = written(message, address, mail_identity=self._from, now=self._clock())
         return mail.replace(b"\n.", b"\n..") + b".\r\n"  # RFC 5321 4.5.2
 
 

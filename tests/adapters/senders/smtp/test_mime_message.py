@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from standfast.adapters.senders import Message
-from standfast.adapters.senders.mail_identity import letterhead
+from standfast.adapters.senders.mail_identity import mail_identity
 from standfast.adapters.senders.smtp.mime_message import written
 from standfast.config.sections.senders import SmtpSenderConfig
 from standfast.notices.mail_addresses import Address, parse_address
@@ -56,7 +56,7 @@ def mail(
     return written(
         message,
         to,
-        letterhead=letterhead("relay", settings, context(name=from_name).organisation),
+        mail_identity=mail_identity("relay", settings, context(name=from_name).organisation),
         now=NOW,
     )
 
