@@ -32,13 +32,14 @@ class Section(BaseModel):
     def settings_digest(self, folder: Path) -> str:
         """Return a SHA-256 of every setting, defaults included, in hex.
 
-        Paths below `folder` are hashed relative to it, so the folder may differ between hosts.
+        Paths below `folder` are hashed relative to it, so that hosts with different folders have
+        the same digest.
         """
         return digest(_plain(self, folder))
 
 
 def example_of(field: FieldInfo) -> Any:
-    """Return an example of a key: the given one, its first word or default."""
+    """Return a key's example, its first permitted word, or its default."""
     if field.examples:
         return field.examples[0]
     if get_origin(field.annotation) is Literal:
@@ -51,7 +52,7 @@ def _plain(value: Any, folder: Path) -> Any:
     match value:
         case Section():
             return {name: _plain(inner, folder) for name, inner in value}
-        case Mapping():  # a list, because keys of canonical JSON are ASCII, account names are not
+        case Mapping():  # as a list: canonical JSON allows only ASCII keys
             return [[str(name), _plain(inner, folder)] for name, inner in sorted(value.items())]
         case list() | tuple():
             return [_plain(inner, folder) for inner in value]

@@ -13,7 +13,7 @@ from standfast.config.toml_writer import KeyPath
 from standfast.config.validation import Finding, nearest
 
 
-def dangling(config: Config) -> Iterator[Finding]:
+def broken_references(config: Config) -> Iterator[Finding]:
     """Yield a finding for each name that refers to a missing section."""
     services, sets = config.services, set(config.backup.sets)
     if INSTALLATION_SET in sets:
@@ -84,7 +84,7 @@ def dangling(config: Config) -> Iterator[Finding]:
         if chosen is not None and chosen.kind == "letters":
             yield Finding(
                 key=("notices", "sender"),
-                message="names letters, which reach nobody before they are posted",
+                message="names a sender of letters, which reach nobody before they are posted",
                 hint="name it in `letters`, or in a step of a playbook",
             )
     if config.notices.letters is not None:
@@ -105,7 +105,7 @@ def dangling(config: Config) -> Iterator[Finding]:
 
 
 def _hooks(config: Config) -> Iterator[Finding]:
-    """Find hooks without a command, or with a command that needs parameters."""
+    """Find hooks with an unknown command, or a command with parameters."""
     for set_name, settings in config.backup.sets.items():
         for moment, hooks in (("before", settings.before), ("after", settings.after)):
             for number, hook in enumerate(hooks):
@@ -121,7 +121,7 @@ def _hooks(config: Config) -> Iterator[Finding]:
 
 
 def _events(config: Config) -> Iterator[Finding]:
-    """Find events without a request, or with other required parameters."""
+    """Find events with an unknown request, or with unknown parameters."""
     for name, settings in config.incident_events.items():
         for kind in EventKind:
             chosen = settings.request_of(kind)
@@ -141,7 +141,7 @@ def _events(config: Config) -> Iterator[Finding]:
 
 
 def _pagers(config: Config) -> Iterator[Finding]:
-    """Find pagers without a sender, or with letters."""
+    """Find pagers with an unknown sender, or with a sender of letters."""
     for person, settings in config.on_call.people.items():
         for number, pager in enumerate(settings.pagers):
             where = ("on_call", "people", person, "pagers", number, "sender")
@@ -150,13 +150,13 @@ def _pagers(config: Config) -> Iterator[Finding]:
             if sender is not None and sender.kind == "letters":
                 yield Finding(
                     key=where,
-                    message="names letters, which cannot page anybody in time",
+                    message="names a sender of letters, which cannot page anybody in time",
                     hint="name another",
                 )
 
 
 def _failovers(config: Config) -> Iterator[Finding]:
-    """Find failovers to missing or unsuitable senders, and failover cycles."""
+    """Find failovers to unknown or unsuitable senders, and failover cycles."""
     senders = config.senders
     for name, sender in senders.items():
         if sender.failover is None:
@@ -166,7 +166,8 @@ def _failovers(config: Config) -> Iterator[Finding]:
         if sender.failover in senders and senders[sender.failover].kind == "letters":
             yield Finding(
                 key=where,
-                message="names letters, which only recipients without an e-mail address get",
+                message="names a sender of letters, which only recipients without an e-mail "
+                "address get",
                 hint="remove it, or name another sender",
             )
         chain = [name]
@@ -183,7 +184,7 @@ def _failovers(config: Config) -> Iterator[Finding]:
 
 
 def _named_by_parameters(config: Config) -> Iterator[str]:
-    """Yield the systems with accounts that are parameters of procedures."""
+    """Yield the systems that parameters of procedures name (`account_of`)."""
     for parameters in (
         *(command.parameters for command in config.commands.values()),
         *(request.parameters for request in config.requests.values()),
@@ -194,7 +195,7 @@ def _named_by_parameters(config: Config) -> Iterator[str]:
 
 
 def _audiences(config: Config) -> Iterator[Finding]:
-    """Find missing directories and backup sets that audiences are read from."""
+    """Find audiences with a reserved name, an unknown directory or set."""
     for name, audience in config.audiences.items():
         if name == "affected":
             yield Finding(
@@ -215,7 +216,7 @@ def _audiences(config: Config) -> Iterator[Finding]:
 
 
 def _evidence_directories(config: Config) -> Iterator[Finding]:
-    """Find evidence sources with a missing or unsuitable directory."""
+    """Find evidence sources with an unknown or unsuitable directory."""
     for name, source in config.evidence.items():
         if isinstance(source, DirectoryLogConfig):
             fitting = [key for key, known in config.accounts.items() if known.kind == source.kind]

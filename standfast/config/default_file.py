@@ -1,7 +1,8 @@
 """Default `standfast.toml`, as `standfast init` writes it.
 
-Known settings are written as values, all others as comments. This module defines the layout; every
-key, explanation and example comes from the schema, so that file and schema always agree.
+A setting with a known value is active, and every other setting is a comment. This module defines
+the layout; every key, explanation and example comes from the schema, so that file and schema always
+agree.
 
 Rules
 - A line that begins with `# ` is an explanation; `#key = value` is a setting that is not active.
@@ -56,7 +57,7 @@ def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> 
     for path, here in found:
         if path not in written:
             written.add(path)
-            yield _live(path, table, here)
+            yield _active_table(path, table, here)
     if found or NAME in table.path[:-1]:
         return  # inner tables of an adapter are shown only if it is configured
     if table.path[-1] == NAME:
@@ -64,7 +65,7 @@ def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> 
     elif table.is_optional:
         yield _example(table.path, table)
     else:
-        yield _live(table.path, table, {})
+        yield _active_table(table.path, table, {})
 
 
 def _instances(
@@ -80,7 +81,7 @@ def _instances(
         yield from _instances((*path, key), rest[1:], values.get(key))
 
 
-def _live(path: tuple[str, ...], table: Table, here: JsonObject) -> str:
+def _active_table(path: tuple[str, ...], table: Table, here: JsonObject) -> str:
     lines = [_prose(table.model.__doc__ or ""), f"[{_dotted(path)}]"]
     for key, field in table.keys.items():
         if key == "kind" and table.kind:
@@ -90,7 +91,7 @@ def _live(path: tuple[str, ...], table: Table, here: JsonObject) -> str:
         if key in here:
             lines.extend(_setting(key, here[key]))
         else:
-            lines.extend(f"#{line}" for line in _setting(key, _shown(field)))
+            lines.extend(f"#{line}" for line in _setting(key, _value_or_example(field)))
     return "\n".join(lines) + "\n"
 
 
@@ -98,7 +99,7 @@ def _example(path: tuple[str, ...], table: Table) -> str:
     lines = [_prose(table.model.__doc__ or ""), f"#[{_dotted(path)}]"]
     for key, field in table.keys.items():
         if field.is_required():
-            value = table.kind if key == "kind" and table.kind else _shown(field)
+            value = table.kind if key == "kind" and table.kind else _value_or_example(field)
             lines.extend(f"#{line}" for line in _setting(key, value))
     return "\n".join(lines) + "\n"
 
@@ -108,7 +109,7 @@ def _setting(key: str, value: object) -> list[str]:
     return [f"{toml_key(key)} = {first}", *more]
 
 
-def _shown(field: FieldInfo) -> object:
+def _value_or_example(field: FieldInfo) -> object:
     """Return the default of a field, or an example if the default is empty."""
     has_default = not field.is_required() and field.default not in (None, (), {})
     examples = field.examples or [""]

@@ -37,18 +37,20 @@ class FilePart:
 
     table: str  # the table of the setting with its path
     key: str
-    usual: str  # its path in a recovered installation, if it was outside the old one
+    default_path: (
+        str  # path in a recovered installation, for a part outside the installation's folder
+    )
     is_folder: bool = True
 
 
 FILE_PARTS: Mapping[str, FilePart] = {
-    LEDGER_KEYS: FilePart(table="ledger", key="keys", usual="keys/ledger"),
-    "backup-host": FilePart(table="backup", key="host", usual="keys/backup-host"),
+    LEDGER_KEYS: FilePart(table="ledger", key="keys", default_path="keys/ledger"),
+    "backup-host": FilePart(table="backup", key="host", default_path="keys/backup-host"),
     "evidence-key": FilePart(
-        table="custody", key="key", usual="keys/evidence-seal.key", is_folder=False
+        table="custody", key="key", default_path="keys/evidence-seal.key", is_folder=False
     ),
-    "playbooks": FilePart(table="playbooks", key="folder", usual="playbooks"),
-    "notices": FilePart(table="notices", key="templates", usual="notices"),
+    "playbooks": FilePart(table="playbooks", key="folder", default_path="playbooks"),
+    "notices": FilePart(table="notices", key="templates", default_path="notices"),
 }
 
 
@@ -73,7 +75,7 @@ def with_installation_set(config: Config, file: Path) -> Config:
 
 
 def path_of(config: Config, part: FilePart) -> Path | None:
-    """Return the path of a part; None if the configuration has none."""
+    """Return the path of a part; None if it is not configured."""
     path: Path | None = getattr(getattr(config, part.table), part.key)
     return path
 

@@ -1,7 +1,7 @@
 """Line numbers of the keys of a TOML file; `tomllib` returns none.
 
-The scanner follows keys, tables, lists and inline tables of a text that `tomllib` has accepted, and
-records the line of each. Only `tomllib` validates the text.
+The scanner finds the keys, tables, lists and inline tables of a text, and records the line of each.
+`tomllib` has validated the text before.
 
 Rules
 - A path consists of names of keys and indexes of list items.

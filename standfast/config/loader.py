@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from standfast.config.cross_references import dangling
+from standfast.config.cross_references import broken_references
 from standfast.config.installation_set import with_installation_set
 from standfast.config.line_numbers import key_lines, line_of
 from standfast.config.schema import Config
@@ -31,8 +31,8 @@ _LARGEST_FILE_BYTES = 1024 * 1024
 def load(path: Path) -> Config:
     """Read and validate a configuration file.
 
-    Raises `FileInvalid`, a subclass of `ConfigurationError`, with every problem found, in line
-    order, and a plain `ConfigurationError` if the file cannot be read.
+    Raises `FileInvalid` with every problem, in the order of the lines. Raises `ConfigurationError`
+    if the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -50,28 +50,28 @@ def parse(content: bytes, path: Path) -> Config:
     config = validate(Config, raw, path.absolute().parent)
     if not isinstance(config, Config):
         raise _invalid(path, text, config)
-    if findings := list(dangling(config)):
+    if findings := list(broken_references(config)):
         raise _invalid(path, text, findings)
     config.read_from(content, path)
     return with_installation_set(config, path)
 
 
 def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
-    """Decode and parse the file; a problem at this stage is reported alone."""
+    """Decode and parse the file; raise `FileInvalid` for the first problem."""
     if len(content) > _LARGEST_FILE_BYTES:
-        raise _sole(path, 0, "the file is larger than 1 MiB", "is this the right file?")
+        raise _single_problem(path, 0, "the file is larger than 1 MiB", "is this the right file?")
     try:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _sole(path, line, "not UTF-8 text", "save the file as UTF-8") from None
+        raise _single_problem(path, line, "not UTF-8 text", "save the file as UTF-8") from None
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message, line = _located(str(error), text)
-        raise _sole(path, line, f"not TOML: {message}", _syntax_hint(message)) from None
+        raise _single_problem(path, line, f"not TOML: {message}", _syntax_hint(message)) from None
     except RecursionError:
-        raise _sole(path, 0, "nested too deeply", "no setting needs that") from None
+        raise _single_problem(path, 0, "nested too deeply", "no setting needs that") from None
 
 
 def _syntax_hint(message: str) -> str:
@@ -101,7 +101,7 @@ def _located(message: str, text: str) -> tuple[str, int]:
     return message[: found.start()], int(found[1] or text.count("\n") + 1)
 
 
-def _sole(path: Path, line: int, message: str, hint: str) -> FileInvalid:
+def _single_problem(path: Path, line: int, message: str, hint: str) -> FileInvalid:
     return FileInvalid([Problem(file=str(path), line=line, message=message, hint=hint)])
 
 

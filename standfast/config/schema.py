@@ -4,8 +4,8 @@
 their output from this schema.
 
 Rules
-- Every key has a description, and an example unless its default is one: the documentation and the
-  file that `standfast init` writes are generated from them.
+- Every key has a description, and an example unless its default serves as one: the documentation
+  and the file that `standfast init` writes are generated from them.
 - No value here is a secret: secrets are named by a `SecretReference`.
 - `loader.py` checks the keys that name another section of the file (a set, a service, a sender).
 """
@@ -177,8 +177,8 @@ class LimitsConfig(Section):
     )
     accounts_by_directory: Mapping[Name, Count] = Field(
         default={},
-        description="The same limit for single directories, by name, regardless of the total "
-        "of the incident.",
+        description="The same limit for single directories, by name. It applies in addition to "
+        "the limit for all directories.",
         examples=[{"staff": 20}],
     )
 
@@ -224,8 +224,8 @@ class ServeConfig(Section):
     )
     metrics_tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
         default=(),
-        description="The bearer tokens, of at least 24 characters, with which Prometheus reads "
-        "`/metrics`: two while one replaces the other. Without a token there are no "
+        description="The bearer token, of at least 24 characters, with which Prometheus reads "
+        "`/metrics`, or two tokens while one replaces the other. Without a token there are no "
         "metrics.",
         examples=[["file:keys/metrics-token"]],
     )
@@ -247,8 +247,8 @@ class ServeConfig(Section):
     hosts: Mapping[Line, Annotated[Items[ServeRole], Field(min_length=1)]] = Field(
         default={},
         description="The machines that must run `standfast serve`, by their `hostname`, and the "
-        "roles of each (`standfast serve --role`). People are notified if one has not been seen "
-        "for 15 minutes, also if it never appeared. Use the same list on all hosts.",
+        "roles of each (`standfast serve --role`). People are notified if a machine has not been "
+        "seen for 15 minutes, or was never seen. Use the same list on all hosts.",
         examples=[{"host-1": ["all"], "host-2": ["worker", "respond"]}],
     )
     prefect_home: Place = Field(

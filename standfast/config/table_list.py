@@ -5,7 +5,7 @@ this list.
 
 Rules
 - In a path, `NAME` stands for a name that the user chooses, and `ITEM` for an item of a list.
-- If a table may be of several kinds, each kind is listed.
+- If a table may be of several kinds, the list has an entry for each kind.
 """
 
 from collections.abc import Iterator, Mapping

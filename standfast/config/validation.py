@@ -46,7 +46,7 @@ def validate(kind: type[S], raw: object, folder: Path) -> S | list[Finding]:
 
 
 def _is_repeated(error: ErrorDetails, others: Iterable[ErrorDetails]) -> bool:
-    """Return whether a list is too short only because of its invalid items."""
+    """Return whether a list is reported as too short for its invalid items."""
     start = error["loc"]
     return error["type"] == "too_short" and any(
         other["loc"][: len(start)] == start and other["loc"] != start for other in others
@@ -60,7 +60,7 @@ def kinds_of(section: type[Section]) -> tuple[str, ...]:
 
 
 def sections_in(annotation: object) -> list[type[Section]]:
-    """Return the tables that a value may be; its key `kind` selects one."""
+    """Return the tables that a value may be; the key `kind` selects one."""
     return [
         choice
         for choice in choices_of(annotation)
@@ -88,7 +88,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"known here: {', '.join(known)}" if known else ""
 
 
-class _Spot(NamedTuple):
+class _ErrorPlace(NamedTuple):
     """Location of an error: its key, its type and its field."""
 
     key: KeyPath
@@ -97,26 +97,26 @@ class _Spot(NamedTuple):
     field: FieldInfo | None
 
 
-def _spot(kind: type[Section], location: Iterable[str | int]) -> _Spot:
+def _error_place(kind: type[Section], location: Iterable[str | int]) -> _ErrorPlace:
     """Translate the location that pydantic reports for an error.
 
     pydantic's location also contains the kinds of tables and "[key]".
     """
-    spot = _Spot((), kind, "", None)
+    place = _ErrorPlace((), kind, "", None)
     for step in location:
-        sections = sections_in(spot.annotation)
+        sections = sections_in(place.annotation)
         if len(sections) > 1:  # this step of the location is a kind
             (section,) = (candidate for candidate in sections if step in kinds_of(candidate))
-            spot = spot._replace(annotation=section)
+            place = place._replace(annotation=section)
         elif step == "[key]":
             break
         elif not sections:
-            spot = spot._replace(key=(*spot.key, step), annotation=_inner(spot.annotation))
+            place = place._replace(key=(*place.key, step), annotation=_inner(place.annotation))
         elif (field := sections[0].model_fields.get(str(step))) is None:
-            return spot._replace(key=(*spot.key, step))
+            return place._replace(key=(*place.key, step))
         else:
-            spot = _Spot((*spot.key, step), field.annotation, str(step), field)
-    return spot
+            place = _ErrorPlace((*place.key, step), field.annotation, str(step), field)
+    return place
 
 
 def _inner(annotation: object) -> object:
@@ -128,8 +128,8 @@ def _inner(annotation: object) -> object:
 
 
 def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
-    spot = _spot(kind, error["loc"])
-    key, sections, context = spot.key, sections_in(spot.annotation), error.get("ctx", {})
+    place = _error_place(kind, error["loc"])
+    key, sections, context = place.key, sections_in(place.annotation), error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
             return Finding(key, "unknown key", nearest(str(key[-1]), sections[0].model_fields))
@@ -138,7 +138,7 @@ def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
             message = "is missing" if error["type"] == "union_tag_not_found" else "unknown kind"
             return Finding((*key, "kind"), message, nearest(str(context.get("tag", "")), kinds))
         case "literal_error":
-            words = [word for choice in choices_of(spot.annotation) for word in get_args(choice)]
+            words = [word for choice in choices_of(place.annotation) for word in get_args(choice)]
             return Finding(
                 key, "not one of the permitted words", nearest(str(error["input"]), words)
             )
@@ -146,20 +146,20 @@ def _finding(kind: type[Section], error: ErrorDetails) -> Finding:
             message = str(context["error"])
         case other:
             message = _MESSAGES.get(other, error["msg"]).format(**context)
-    return Finding(key, message, _example(spot))
+    return Finding(key, message, _example(place))
 
 
-def _example(spot: _Spot) -> str:
+def _example(place: _ErrorPlace) -> str:
     """Return a hint with an example of the value."""
-    if spot.field is None:
+    if place.field is None:
         return ""
-    if sections := sections_in(spot.field.annotation):
+    if sections := sections_in(place.field.annotation):
         fields = sections[0].model_fields.items()
         needed = " and ".join(name for name, field in fields if field.is_required())
-        whole = f"write [{spot.name}], with {needed}; `standfast init` writes it whole"
+        whole = f"write [{place.name}], with {needed}; `standfast init` writes it whole"
         return whole if needed and len(sections) == 1 else ""
-    example = example_of(spot.field)
-    return "" if example is None else f"for example: {spot.name} = {toml(example)}"
+    example = example_of(place.field)
+    return "" if example is None else f"for example: {place.name} = {toml(example)}"
 
 
 _TABLE = "a table belongs here"

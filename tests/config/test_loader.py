@@ -451,8 +451,13 @@ def test_date_instead_of_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("written", "instead", "key", "words"),
     [
-        ('kind = "smtp"', 'kind = "smtp"\nfailover = "post"', "failover", "names letters"),
-        ('sender = "mail"', 'sender = "post"', "sender", "names letters"),
+        (
+            'kind = "smtp"',
+            'kind = "smtp"\nfailover = "post"',
+            "failover",
+            "names a sender of letters",
+        ),
+        ('sender = "mail"', 'sender = "post"', "sender", "names a sender of letters"),
         (
             'sender = "mail"',
             'sender = "mail"\nletters = "mail"',

@@ -112,7 +112,7 @@ class ScimDirectoryConfig(Section):
         examples=["keys/directory-ca.pem"],
     )
     revocation: ScimRevocationConfig | None = Field(
-        default=None, description="How to revoke OAuth tokens. Without it nothing is revoked here."
+        default=None, description="How to revoke OAuth tokens. Without it no token is revoked."
     )
     probe: ScimProbeConfig | None = Field(
         default=None,
@@ -243,7 +243,9 @@ class OktaConfig(ProviderCalledConfig):
         examples=["0oa1example"],
     )
     private_key: SecretReference | None = Field(
-        default=None, description="Its RSA private key in PEM.", examples=["file:keys/okta.pem"]
+        default=None,
+        description="The RSA private key of that application, in PEM.",
+        examples=["file:keys/okta.pem"],
     )
     key_id: Text | None = Field(
         default=None,

@@ -33,7 +33,7 @@ from standfast.config.value_types import (
 _COLUMNS = (
     "`address` (for mail), `postal_1` to `postal_6` (the lines of a letter below the name), "
     "`key`, `name`, `language`, `why`, `is_minor`, `is_deceased`, `born_on`, `died_on`; any other "
-    "becomes a slot `{{ recipient.NAME }}`; `address` or `postal_1` is required"
+    "column becomes a slot `{{ recipient.NAME }}`; `address` or `postal_1` is required"
 )
 
 
@@ -53,8 +53,8 @@ class _Audience(Section):
     )
     why: Line | None = Field(
         default=None,
-        description="Why these people are notified, for rows without a reason. A row without "
-        "any reason is not notified, and is listed.",
+        description="Why these people are notified, for rows without a reason. Without any reason, "
+        "the person of a row is not notified, and is listed.",
         examples=["customer whose record was open in the account"],
     )
     each_address: bool = Field(
@@ -65,8 +65,8 @@ class _Audience(Section):
     )
     adult_years: Annotated[int, Field(ge=1, le=30)] = Field(
         default=18,
-        description="A person that is younger than this, by `born_on`, is a held recipient: a "
-        "person decides about the notice.",
+        description="A recipient that is younger than this, by `born_on`, is held: a person "
+        "decides about the notice.",
         examples=[16],
     )
     suppress: Place | None = Field(

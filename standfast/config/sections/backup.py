@@ -41,7 +41,7 @@ from standfast.config.value_types import (
     TimeZone,
 )
 
-VERIFY_SCHEDULE = "30 6 * * *"  # of a folder by default: after the nightly backups
+VERIFY_SCHEDULE = "30 6 * * *"  # default for a folder: after the nightly backups
 
 
 class FilesSourceConfig(Section):
@@ -62,8 +62,8 @@ class FilesSourceConfig(Section):
     )
     one_file_system: bool = Field(
         default=False,
-        description="Do not enter file systems that are mounted below `path`. They are named "
-        "in the result.",
+        description="Do not enter file systems that are mounted below `path`. The result names "
+        "them.",
         examples=[True],
     )
     ignore_inode: bool = Field(
@@ -108,8 +108,8 @@ class HookConfig(Section):
     )
     is_required: bool = Field(
         default=True,
-        description="If it fails before the backup, nothing is backed up; if it fails after it, "
-        "the run is partial. With `false` the failure is only recorded.",
+        description="If a command of `before` fails, nothing is backed up; if a command of `after` "
+        "fails, the run is partial. With `false` the failure is only recorded.",
         examples=[False],
     )
 
@@ -186,8 +186,8 @@ class InstallationCopyConfig(Section):
 
     schedule: CronSchedule = Field(
         default="45 2 * * *",
-        description="When the installation is copied, as in cron. A backup that runs at that "
-        "time ends first.",
+        description="When the installation is copied, as in cron. The copy waits for a backup that "
+        "runs at that time.",
     )
     programs: Place | None = Field(
         default=None,
@@ -247,7 +247,7 @@ class CopyConfig(Section):
     )
     s3: S3Config | None = Field(
         default=None,
-        description="A bucket instead of that folder, with an identity that may add objects.",
+        description="A bucket instead of that folder, with an access key that may add objects.",
     )
     keys: Place | None = Field(
         default=None,
@@ -284,8 +284,8 @@ class BackupConfig(Section):
     )
     host: Place = Field(
         default=Path("keys/backup-host"),
-        description="The folder with this host's own keys. They sign and encrypt, and open "
-        "nothing.",
+        description="The folder with this host's own keys. They sign and encrypt backups, and "
+        "cannot open one.",
         examples=["/etc/standfast/backup-host"],
     )
     send_log: Place = Field(

@@ -5,8 +5,8 @@ that it needs, its limits, and the data that it cannot back up.
 
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`.
-- A setting contains the reference of a password, never the password, which is read when a run
-  begins.
+- A setting contains the reference of a password, never the password. A run reads the password when
+  it begins.
 """
 
 from typing import Literal
@@ -94,7 +94,8 @@ class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
     wal: Place | None = Field(
         default=None,
         description="The folder in which the server archives its log. The recovery point "
-        "includes it; then the segments that the new base makes unnecessary are deleted from it.",
+        "includes the log. Then the segments that the new base backup makes unnecessary are "
+        "deleted from the folder.",
         examples=["/srv/crm-wal"],
     )
 

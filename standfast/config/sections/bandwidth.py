@@ -70,7 +70,7 @@ def _as_rate(text: str) -> str:
     return text
 
 
-def _apart(bandwidth: Mapping[str, str]) -> Mapping[str, str]:
+def _refuse_overlap(bandwidth: Mapping[str, str]) -> Mapping[str, str]:
     if both := overlapping(bandwidth):
         raise ValueError(
             f"the hours {both[0]} and {both[1]} overlap; each minute can have only one limit"
@@ -80,4 +80,4 @@ def _apart(bandwidth: Mapping[str, str]) -> Mapping[str, str]:
 
 HourSpan = Annotated[str, AfterValidator(_as_span)]
 Rate = Annotated[str, AfterValidator(_as_rate)]
-Bandwidth = Annotated[Mapping[HourSpan, Rate], AfterValidator(_apart)]
+Bandwidth = Annotated[Mapping[HourSpan, Rate], AfterValidator(_refuse_overlap)]

@@ -49,12 +49,12 @@ class CalendarEntryConfig(Section):
     )
     escalates_to: RoleOrPerson | None = Field(
         default=None,
-        description="The role or person that is notified next. Default: nobody.",
+        description="The role or person that is notified after the owner. Default: nobody.",
         examples=["person:lee"],
     )
     escalates_after_days: Days = Field(
         default=7,
-        description="The days between the notification of the owner and the next one.",
+        description="The days between the notification of the owner and that of `escalates_to`.",
         examples=[14],
     )
 

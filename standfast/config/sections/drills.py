@@ -15,7 +15,7 @@ from standfast.config.value_types import (
     SecretReference,
 )
 
-DRILL_SCHEDULE = "0 5 * * 0"  # of each set by default: on Sunday morning, a restore disturbs least
+DRILL_SCHEDULE = "0 5 * * 0"  # default of each set: a restore disturbs least on a Sunday morning
 
 
 class SurpriseDrillConfig(Section):
@@ -25,7 +25,7 @@ class SurpriseDrillConfig(Section):
     """
 
     begins: CronSchedule = Field(
-        description="When a window begins. Its end must be before the next window begins.",
+        description="When a window begins. A window must end before the next one begins.",
         examples=["0 8 1 * *"],
     )
     hours: Hours = Field(description="The length of the window.", examples=[200])
@@ -64,7 +64,7 @@ class DrillsConfig(Section):
     )
     loads_databases: bool = Field(
         default=True,
-        description="Load dumps into throwaway servers. They need disk space for the "
+        description="Load dumps into throwaway servers. This needs disk space for the "
         "databases, and the server programs, as docs/drills.md explains.",
         examples=[False],
     )
@@ -83,7 +83,7 @@ class DrillsConfig(Section):
     )
     gap_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         default=30,
-        description="Days until a gap that a drill or recovery found is due, in its report.",
+        description="Days after which a gap in the report of a drill or recovery is due.",
         examples=[14],
     )
     schedule: DrillScheduleConfig | None = Field(

@@ -52,7 +52,10 @@ class EvidenceBucketConfig(S3Config):
 
 
 def _authority(url: str) -> str:
-    """Accept http too: a stamp is signed, and a request contains only a hash."""
+    """Validate an address, with http or https.
+
+    A time stamp is signed, and a request contains only a hash, so http is safe.
+    """
     try:
         parts = urlsplit(url)
         is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -81,9 +84,9 @@ class TimestampConfig(Section):
     )
     roots: Place = Field(
         description="A PEM file with the root certificates to which time stamps must lead. "
-        "Obtain it by another channel. If the authority's answers contain only its "
-        "own certificate, add the intermediate ones. Keep the roots of an earlier "
-        "authority while evidence has stamps of it.",
+        "Obtain the file by another channel than the authority's answers. If these answers "
+        "contain only the authority's own certificate, add the intermediate certificates. "
+        "Keep the roots of an earlier authority while evidence has its stamps.",
         examples=["/etc/standfast/timestamp-roots.pem"],
     )
     ca_file: Place | None = Field(
@@ -130,7 +133,7 @@ class CustodyConfig(Section):
     s3: EvidenceBucketConfig | None = Field(
         default=None,
         description="A bucket with Object Lock that receives a copy of each folder after it is "
-        "sealed: an attacker on this host can delete the folder and seal another one.",
+        "sealed: an attacker on this host could delete the folder here and seal another one.",
     )
     timestamp: TimestampConfig | None = Field(
         default=None,

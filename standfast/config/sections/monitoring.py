@@ -31,7 +31,8 @@ class HeartbeatsConfig(Section):
     )
     drill: Mapping[DrillName, SecretReference] = Field(
         default={},
-        description="The same for drills: a backup set, or `service.` and a service.",
+        description="Drills, and the URL of each. A drill is named by its backup set, or by "
+        "`service.` and its service.",
         examples=[{"crm": "file:keys/heartbeat-drill", "service.desk": "env:HEARTBEAT_DESK"}],
     )
 
@@ -51,8 +52,8 @@ EVENT_PARAMETERS = ("event", "incident", "playbook", "opened_at", "organisation"
 class IncidentEventsConfig(Section):
     """A system that receives events of live incidents.
 
-    Each is a request whose parameters are among `event`, `incident`, `playbook`, `opened_at` and
-    `organisation`.
+    Each event is sent by a request. The request may have the parameters `event`, `incident`,
+    `playbook`, `opened_at` and `organisation`.
     """
 
     opened: ProcedureName | None = Field(
@@ -62,13 +63,13 @@ class IncidentEventsConfig(Section):
     )
     contained: ProcedureName | None = Field(
         default=None,
-        description="The request when every step that locks accounts has ended and left no "
-        "account open.",
+        description="The request that is sent when every step that locks accounts has ended and "
+        "left no account unlocked.",
         examples=["ticket-note"],
     )
     closed: ProcedureName | None = Field(
         default=None,
-        description="The request when the incident is closed.",
+        description="The request that is sent when the incident is closed.",
         examples=["ticket-close"],
     )
 

@@ -29,7 +29,7 @@ class NoticesConfig(Section):
     )
     staff_audience: Name | None = Field(
         default=None,
-        description="The audience that `staff` stands for. Default: the audience of that name.",
+        description="The audience that `staff` means in a playbook. Default: the audience `staff`.",
         examples=["staff"],
     )
     templates: Place | None = Field(

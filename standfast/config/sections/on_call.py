@@ -1,4 +1,4 @@
-"""Settings of pages on call: pagers, the rota, and the escalation."""
+"""Settings of pages to people on call: pagers, rota and escalation."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -58,7 +58,8 @@ class PagerConfig(Section):
     )
     after_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
         default=0,
-        description="Minutes without an acknowledgement after the previous page to this person.",
+        description="Minutes without an acknowledgement after the previous page to this person, "
+        "before this pager is used.",
     )
 
 
@@ -117,9 +118,11 @@ class OverrideConfig(Section):
         examples=[["kim"]],
     )
     start: LocalTime = Field(
-        description="The time at which it starts.", examples=["2026-12-24T18:00"]
+        description="The time at which the override starts.", examples=["2026-12-24T18:00"]
     )
-    end: LocalTime = Field(description="The time at which it ends.", examples=["2026-12-26T09:00"])
+    end: LocalTime = Field(
+        description="The time at which the override ends.", examples=["2026-12-26T09:00"]
+    )
 
     @model_validator(mode="after")
     def check(self) -> Self:
@@ -131,7 +134,7 @@ class OverrideConfig(Section):
 class OnCallConfig(Section):
     """Pages that are repeated until somebody acknowledges them.
 
-    They are off without shifts, a calendar and a fallback.
+    Without `shifts`, `calendar` and `fallback`, nobody is on call.
     """
 
     people: Mapping[SignInName, PersonOnCallConfig] = Field(
@@ -177,7 +180,7 @@ class OnCallConfig(Section):
 
     @property
     def is_used(self) -> bool:
-        """Return whether anybody is paged until somebody acknowledges."""
+        """Return whether anybody is on call."""
         return bool(self.shifts or self.calendar or self.fallback)
 
     @property

@@ -17,8 +17,8 @@ class RotationConfig(Section):
     """Destination of new passwords; without this table, no account gets one."""
 
     recipients: Annotated[Items[PublicKey], Field(min_length=1)] = Field(
-        description="The public keys of the people that may open the passwords; each of them "
-        "can open alone. This host must not have any of the private keys.",
+        description="The public keys of the people that may open the passwords; each person can "
+        "open them alone. This host must not have any of the private keys.",
         examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
     )
     folder: Place = Field(

@@ -117,7 +117,7 @@ class CommandConfig(Section):
         default=(),
         description="The command that undoes the call. Without it, the command counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
-        "it stays in effect.",
+        "the call stays in effect.",
         examples=[["/usr/local/sbin/isolate-host", "--release", "--host={target}"]],
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
@@ -136,7 +136,7 @@ class CommandConfig(Section):
     )
     secrets: Mapping[str, SecretReference] = Field(
         default={},
-        description="Variables with secrets. The secrets are masked in its output.",
+        description="Variables with secrets. The secrets are masked in the command's output.",
         examples=[{"FIREWALL_KEY": "env:FIREWALL_KEY"}],
     )
     succeeds_with: Annotated[Items[Annotated[int, Field(ge=0, le=255)]], Field(min_length=1)] = (
@@ -176,22 +176,26 @@ class CallConfig(Section):
     )
 
 
-class LookConfig(Section):
+class EffectCheckConfig(Section):
     """A GET request that shows whether the request has taken effect."""
 
     url: AddressTemplate = Field(
         description="The address.", examples=["https://pbx.example.com/api/routes/{route}"]
     )
     is_in_effect_with: Annotated[Items[Status], Field(min_length=1)] = Field(
-        default=(200,), description="The statuses that mean yes.", examples=[[200]]
+        default=(200,),
+        description="The statuses that mean that the request is in effect.",
+        examples=[[200]],
     )
     is_not_with: Items[Status] = Field(
-        default=(404,), description="The statuses that mean no.", examples=[[404]]
+        default=(404,),
+        description="The statuses that mean that the request is not in effect.",
+        examples=[[404]],
     )
     field: Text | None = Field(
         default=None,
-        description="A field of the JSON answer, with dots between the names, that must equal "
-        "`value` for a yes.",
+        description="A field of the JSON answer, with dots between the names. The request is in "
+        "effect only if the field equals `value`.",
         examples=["route.mode"],
     )
     value: Text | None = Field(
@@ -210,7 +214,7 @@ class LookConfig(Section):
 class RequestConfig(CallConfig):
     """An HTTP request that playbooks and events may send."""
 
-    observe: LookConfig | None = Field(
+    observe: EffectCheckConfig | None = Field(
         default=None,
         description="How to look up whether the request took effect. Without it, a request "
         "without an answer waits for a person's answer.",
@@ -219,7 +223,7 @@ class RequestConfig(CallConfig):
         default=None,
         description="The request that undoes the call. Without it, the request counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
-        "it stays in effect.",
+        "the call stays in effect.",
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
         default={}, description="The parameters. `target` receives each target of a step."

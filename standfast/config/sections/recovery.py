@@ -42,8 +42,8 @@ class RecoveryBucketConfig(BucketConfig):
     )
     hides_others: bool = Field(
         default=False,
-        description="Hide present objects below the prefix that the recovery point lacks, by a "
-        "delete marker. Without it, they are counted and kept.",
+        description="Hide objects below the prefix that the recovery point lacks, by a delete "
+        "marker. With `false`, these objects are counted and kept.",
         examples=[True],
     )
 

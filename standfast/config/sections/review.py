@@ -46,24 +46,26 @@ class ReviewConfig(Section):
 
     accounts_per_address: Threshold = Field(
         default=10,
-        description="Different accounts that sign in, or try to, from one address within an hour.",
+        description="The number of different accounts that makes a finding, if they sign in, or "
+        "try to, from one address within an hour.",
         examples=[10],
     )
     records_per_hour: Threshold = Field(
         default=200,
-        description="Different objects that one account uses within an hour.",
+        description="The number of different objects that makes a finding, if one account uses "
+        "them within an hour.",
         examples=[200],
     )
     known_sign_ins: Threshold = Field(
         default=5,
-        description="Earlier sign-ins of an account, after which a sign-in from a new device or "
-        "address is a finding.",
+        description="The number of earlier sign-ins of an account after which a sign-in from a new "
+        "device or address is a finding.",
         examples=[5],
     )
     travel_kmh: Threshold = Field(
         default=900,
-        description="The fastest travel, in km/h, between two sign-ins of an account whose log has "
-        "coordinates.",
+        description="The speed in km/h above which the travel between two sign-ins of an account "
+        "is a finding, if the log has coordinates.",
         examples=[900],
     )
     travel_hours: Threshold = Field(

@@ -23,7 +23,7 @@ from standfast.config.value_types import (
 
 _FROM_NAME: Any = Field(
     default=None,
-    description="The name next to that address. Default: the name of the organisation.",
+    description="The name next to the From address. Default: the name of the organisation.",
     examples=["Example Ltd, security"],
 )
 _REPLY_TO: Any = Field(
@@ -38,9 +38,9 @@ class _Sender(Section):
 
     failover: Name | None = Field(
         default=None,
-        description="Another sender, for messages that this sender certainly did not hand over: "
+        description="Another sender, for messages that this sender certainly did not send: "
         "after a permanent failure, or a refusal for another reason than a missing "
-        "mailbox. A message that may have been accepted is never handed to another "
+        "mailbox. A message that may have been accepted is never sent by another "
         "sender.",
         examples=["relay"],
     )

@@ -56,8 +56,8 @@ class TriggerConfig(Section):
     )
     key: Text | None = Field(
         default=None,
-        description="The key of a message, from the same places: messages with an equal key "
-        "join the open incident. Default: the resulting inputs, Alertmanager's group, or "
+        description="The key of a message, as a text like those of `inputs`. Messages with an "
+        "equal key join the open incident. Default: the resulting inputs, Alertmanager's group, or "
         "Suricata's signature and source address.",
         examples=["{/data/case}"],
     )
@@ -79,8 +79,8 @@ class WebhookTriggerConfig(TriggerConfig):
 
     kind: Literal["webhook"] = Field(description="Standard Webhooks over HTTP.")
     secrets: Annotated[Items[SecretReference], Field(min_length=1, max_length=2)] = Field(
-        description="The secrets that sign the messages (`whsec_…`): two while one replaces "
-        "the other.",
+        description="The secret that signs the messages (`whsec_…`), or two secrets while one "
+        "replaces the other.",
         examples=[["env:SIEM_WEBHOOK_SECRET"]],
     )
     mode: Literal["plan", "live"] = Field(
@@ -99,8 +99,8 @@ class AlertmanagerTriggerConfig(TriggerConfig):
 
     kind: Literal["alertmanager"] = Field(description="Alertmanager's webhook, version 4.")
     tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
-        description="The accepted bearer tokens, of at least 24 characters: two while one "
-        "replaces the other, and none, `[]`, with `client_header`.",
+        description="The accepted bearer token, of at least 24 characters, or two tokens while one "
+        "replaces the other. With `client_header`, write `[]`.",
         examples=[["env:ALERTMANAGER_TOKEN"]],
     )
     client_header: HeaderName | None = Field(
@@ -126,7 +126,7 @@ class AlertmanagerTriggerConfig(TriggerConfig):
 
 
 class SuricataTriggerConfig(TriggerConfig):
-    """Alerts that Suricata writes to its event file; it plans and pages."""
+    """Alerts in Suricata's event file; the trigger plans and pages."""
 
     kind: Literal["suricata"] = Field(description="Suricata's EVE JSON.")
     file: Place = Field(
@@ -134,8 +134,8 @@ class SuricataTriggerConfig(TriggerConfig):
         examples=["/var/log/suricata/eve.json"],
     )
     signature_ids: Items[int] = Field(
-        description="Any of these signatures. Use `[]` if other settings select the alerts. An "
-        "alert must match all settings that are given.",
+        description="The ids of signatures, one of which the alert must have. Use `[]` if other "
+        "settings select the alerts. An alert must match all settings that are given.",
         examples=[[1000001]],
     )
     severity: Annotated[int, Field(ge=1, le=255)] | None = Field(
@@ -145,7 +145,8 @@ class SuricataTriggerConfig(TriggerConfig):
     )
     categories: Items[Line] = Field(
         default=(),
-        description="Any of these categories, as in the classification of the rules.",
+        description="Categories, one of which the alert must have, as in the classification of "
+        "the rules.",
         examples=[["Credential Theft"]],
     )
     networks: Items[Network] = Field(

@@ -275,7 +275,7 @@ def _configuration(
     config = parse(text.encode(), config_file)
     changed: list[str] = []
     edits: list[tuple[str, str, str]] = [
-        (part.table, part.key, part.usual)
+        (part.table, part.key, part.default_path)
         for part in FILE_PARTS.values()
         if (path := path_of(config, part)) is not None and not path.is_relative_to(into)
     ]
