@@ -28,8 +28,8 @@ from standfast.usecases.triggers.on_call_pages import due, send
 def serve_parts(installation: Installation, begin_work: BeginWork) -> Sequence[ServePart]:
     """Return the parts that `serve` runs next to its loop.
 
-    The parts call `begin_work` with each incident that they open. Raise ConfigurationError for an
-    invalid trigger, so that it is found when `serve` starts.
+    The parts call `begin_work` with each incident that they open. An invalid trigger raises
+    ConfigurationError, so that its error appears when `serve` starts.
     """
 
     def send_pages() -> Iterator[str]:

@@ -97,7 +97,7 @@ class App:
     begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
-    _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    _unknown_secret: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
     _health: tuple[float, bool] = (float("-inf"), False)
     _store_failed_at: float = float("-inf")  # when the ledger last failed to store a message
@@ -164,13 +164,17 @@ class App:
             )
             routes.append(Route("/metrics", _guarded(metrics.show), methods=["GET"]))
         if self.installation.config.serve.console is not None:
-            door = SignInPages(
+            sign_in_pages = SignInPages(
                 installation=self.installation, queue=self.console_queue, trusted=self.trusted
             )
-            routes += door.routes(_guarded)
-            routes += PasskeyPages(installation=self.installation, door=door).routes(_guarded)
+            routes += sign_in_pages.routes(_guarded)
+            routes += PasskeyPages(
+                installation=self.installation, sign_in_pages=sign_in_pages
+            ).routes(_guarded)
             pages = ApprovalPages(
-                installation=self.installation, door=door, begin_work=self.begin_work
+                installation=self.installation,
+                sign_in_pages=sign_in_pages,
+                begin_work=self.begin_work,
             )
             routes += pages.routes(_guarded)
             review = ReviewPages(pages=pages, queue=self.review_queue)
@@ -180,7 +184,7 @@ class App:
             exception_handlers={
                 HTTPException: _http_error_response,
                 Problem: _problem_response,
-                Exception: _unforeseen,
+                Exception: _unexpected_error_response,
             },
         )
         app.router.redirect_slashes = False  # a path with a further `/` at its end is unknown
@@ -216,7 +220,7 @@ class App:
             headers = read_headers(request.headers.items(), self.installation.clock())
             body = await read_body(request, LARGEST_BYTES)
             secrets = self._keys.webhook(known) if isinstance(known, SignedTrigger) else []
-            verify(headers, body, secrets or [self._nobodys])
+            verify(headers, body, secrets or [self._unknown_secret])
         except NotGenuine as error:
             raise self._rejection(known, str(error)) from None
         if not isinstance(known, SignedTrigger):
@@ -342,7 +346,7 @@ def _guarded(answer: Answer) -> Answer:
         except HTTPException:
             raise
         except Exception as error:
-            return _unforeseen(request, error)
+            return _unexpected_error_response(request, error)
 
     return guarded
 
@@ -356,7 +360,7 @@ def _http_error_response(request: Request, error: Exception) -> Response:
     return as_response(Problem(HTTPStatus(found.status_code), headers=found.headers))
 
 
-def _unforeseen(request: Request, error: Exception) -> Response:
+def _unexpected_error_response(request: Request, error: Exception) -> Response:
     # Log only the class: the text of a foreign error may contain input.
     log.warning("unexpected %s in an answer", type(error).__name__)
     return as_response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR))

@@ -58,7 +58,7 @@ from standfast.reports.console_pages import (
     DECIDE,
     ConsoleLine,
     ConsoleReport,
-    asking_page,
+    console_incident_page,
     first_page,
 )
 from standfast.usecases.approvals import step_decisions
@@ -91,7 +91,7 @@ class ApprovalPages:
     """
 
     installation: Installation
-    door: SignInPages
+    sign_in_pages: SignInPages
     begin_work: Callable[[str], None]
     _by_person: Allowance = field(default_factory=sign_in_allowance)
 
@@ -118,33 +118,35 @@ class ApprovalPages:
 
     async def first(self, request: Request) -> Response:
         """Show the open incidents."""
-        session = await self.door.session(request)
+        session = await self.sign_in_pages.session(request)
         if session is None:
-            return await self.door.to_sign_in(PATH)
-        return page(await self.door.ask(partial(self._first, session)))
+            return await self.sign_in_pages.to_sign_in(PATH)
+        return page(await self.sign_in_pages.ask(partial(self._first_html, session)))
 
     async def incident(self, request: Request) -> Response:
         """Show one incident."""
-        session = await self.door.session(request)
+        session = await self.sign_in_pages.session(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request))
+            return await self.sign_in_pages.to_sign_in(_path_of(request))
         return await self._shown(request, session)
 
     async def names(self, request: Request) -> Response:
         """Show the targets of a step."""
-        session, given = await self.door.form(request)
+        session, given = await self.sign_in_pages.form(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request))
+            return await self.sign_in_pages.to_sign_in(_path_of(request))
         return await self._shown(request, session, names_of=given.get("step", ""))
 
     async def _take(self, work: Work, request: Request) -> Response:
         """Process a form, let a runner continue, and show the result."""
-        session, given = await self.door.form(request)
+        session, given = await self.sign_in_pages.form(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
+            return await self.sign_in_pages.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, result, problem = incident_of(request), "", ""
         try:
-            result = await self.door.queue.do(partial(self._work, work, session, given, incident))
+            result = await self.sign_in_pages.queue.do(
+                partial(self._work, work, session, given, incident)
+            )
             log.info("console: %s: a form was processed", incident)
             self.begin_work(incident)
         except (UsageError, ApprovalRefused) as error:
@@ -159,7 +161,7 @@ class ApprovalPages:
         return work(session, given, incident)
 
     def refuse_hidden(self, session: Session, incident: str) -> None:
-        """Return 404, as for an unknown incident, if the person may not see it."""
+        """Raise 404, as for an unknown incident, if the person may not see it."""
         try:
             row = self.installation.ledger.incidents.get(incident)
         except UsageError:
@@ -190,7 +192,7 @@ class ApprovalPages:
         return _decided(asked, approves=decision == "approve")
 
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
-        """Answer a question, which needs a sign-in, or report on manual work."""
+        """Answer a question after a new sign-in, or report on manual work."""
         step, text = given.get("step", ""), given.get("text", "")
         if not is_report(self.installation, incident, step):
             self.sign_in_again(session, given, _answer_to(incident, step))
@@ -201,11 +203,11 @@ class ApprovalPages:
         """Verify the person again; ApprovalRefused also after too many attempts."""
         if wait := self._by_person.take(session.person):
             raise ApprovalRefused(too_often(wait))
-        self.door.sign_in_again(session, given, purpose)
+        self.sign_in_pages.sign_in_again(session, given, purpose)
         self._by_person.put_back(session.person)
 
     def _add(self, session: Session, given: Fields, incident: str) -> str:
-        """Add accounts, which needs a sign-in."""
+        """Add accounts after a new sign-in."""
         text = given.get("accounts", "")
         accounts = text.replace(",", " ").split()
         if not accounts or len(text) >= LONGEST_ACCOUNTS:
@@ -243,12 +245,12 @@ class ApprovalPages:
         names_of: str = "",
     ) -> Response:
         incident = incident_of(request)
-        html = await self.door.ask(
-            partial(self._asking, session, incident, result, problem, names_of)
+        html = await self.sign_in_pages.ask(
+            partial(self._incident_html, session, incident, result, problem, names_of)
         )
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
-    def _first(self, session: Session) -> str:
+    def _first_html(self, session: Session) -> str:
         reader = self.installation.ledger.people.get(session.person)
         rows = self.installation.ledger.incidents.all(only_open=True)
         lines = [
@@ -267,10 +269,10 @@ class ApprovalPages:
         lines.sort(key=lambda line: (not line.asks, line.incident.severity))
         return first_page(
             ConsoleReport(heading=heading(self.installation), lines=tuple(lines)),
-            self.door.reader(session),
+            self.sign_in_pages.reader(session),
         )
 
-    def _asking(
+    def _incident_html(
         self, session: Session, incident: str, result: str, problem: str, names_of: str
     ) -> str:
         self.refuse_hidden(session, incident)
@@ -288,15 +290,18 @@ class ApprovalPages:
             for line in pending_requests(self.installation, incident, session.person)
         )
         asked = tuple(
-            replace(line, challenges={DECIDE: self.door.challenge(_answer_to(incident, line.step))})
+            replace(
+                line,
+                challenges={DECIDE: self.sign_in_pages.challenge(_answer_to(incident, line.step))},
+            )
             if line.does == DECIDE
             else line
             for line in asked
         )
-        return asking_page(
+        return console_incident_page(
             report,
             asked,
-            self.door.reader(session),
+            self.sign_in_pages.reader(session),
             account_lists=account_lists(self.installation, incident) if may_grow else (),
             is_paging=any(found.state is CallOutState.OPEN for found in call_outs),
             is_unanswered=any(found.state is CallOutState.UNANSWERED for found in call_outs),

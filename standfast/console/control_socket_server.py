@@ -7,7 +7,7 @@ Rules
   user of each peer is requested from the kernel.
 - No error text is returned: after an error of the server, the command opens the incident itself,
   and reports the reason if this fails too.
-- A client that sends nothing only blocks one of a few threads for a moment.
+- A client that sends nothing blocks only one of a few threads, for two seconds.
 """
 
 import json
@@ -40,7 +40,7 @@ log = logging.getLogger("standfast.serve")
 
 _WORKERS = 4
 _MOST_WAITING = 16
-_SPEAKS_WITHIN_SECONDS = 2.0
+_REQUEST_SECONDS = 2.0
 _PAUSE_SECONDS = 0.2  # before `accept` is tried again after an error
 _ROOT = 0
 _PEER = struct.Struct("3i")  # process, user, group
@@ -137,7 +137,7 @@ class ControlSocketServer:
 
     def _opened(self, connection: socket.socket) -> bytes:
         _refuse_strangers(connection)
-        wanted = parse_request(read_line(connection, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
+        wanted = parse_request(read_line(connection, time.monotonic() + _REQUEST_SECONDS))
         if wanted.configuration != self.installation.config.fingerprint:
             raise ValueError("not the configuration of this server")
         opened = open_or_continue(

@@ -1,12 +1,12 @@
 """Calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
 
 Rules
-- A person that has an address can read the calendar. An address that was revoked, mistyped or
+- Everybody who knows an address can read the calendar. An address that was revoked, mistyped or
   guessed returns 404.
 - An unchanged calendar is not sent again (ETag).
 - The log contains no address. Too frequent reads are refused with Retry-After.
-- Only a few unknown addresses are looked up each minute, because triggers need the ledger: guesses
-  must not slow it down.
+- Only a few unknown addresses are looked up each minute, so that guesses do not slow down the
+  ledger, which triggers need.
 """
 
 import hashlib
@@ -45,8 +45,10 @@ class DeadlineCalendarFeed:
 
     installation: Installation
     queue: WorkQueue
-    _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
-    _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
+    _known_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
+    _unknown_allowance: Allowance = field(
+        default_factory=lambda: Allowance(per_minute=30, burst=30)
+    )
     _known: set[str] = field(default_factory=set)  # addresses that were valid at their last read
 
     async def show(self, request: Request) -> Response:
@@ -55,7 +57,11 @@ class DeadlineCalendarFeed:
         token = name.removesuffix(_END)
         if token == name or not is_address(token):
             raise Problem(HTTPStatus.NOT_FOUND)
-        often = self._often.take(token) if token in self._known else self._new.take()
+        often = (
+            self._known_allowance.take(token)
+            if token in self._known
+            else self._unknown_allowance.take()
+        )
         if often:
             raise wait_and_try_again(
                 often, HTTPStatus.TOO_MANY_REQUESTS, "the calendar is read too often"

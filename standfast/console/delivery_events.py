@@ -3,8 +3,8 @@
 Rules
 - A request without a valid signature gets the same response, 401, whatever the cause, and its
   content is not read.
-- The response follows the commit: SendGrid repeats requests without a 2xx.
-- An unreadable message is accepted and logged: a repeat would not help.
+- The response is sent after the commit: SendGrid repeats requests without a 2xx.
+- A message that cannot be parsed is accepted and logged: a repeat would not help.
 """
 
 import logging
@@ -98,20 +98,20 @@ class DeliveryEvents:
             return deliveries.store_reports(events, "events:sendgrid", self.installation.clock())
 
         try:
-            heard = await self.queue.do(store)
+            changes = await self.queue.do(store)
         except StandfastError as error:
             self.note(error)
             log.warning("events of SendGrid: %s", error)
             raise wait_and_try_again(
                 _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; send it again"
             ) from None
-        if heard.changed or heard.settled:
+        if changes.changed or changes.settled:
             # Only a write shows that the ledger can store data again.
             self.note(None)
-        if heard.foreign:
+        if changes.foreign:
             log.info(
                 "events of SendGrid: %d are about messages that this installation did not send",
-                heard.foreign,
+                changes.foreign,
             )
 
     def _rejection(self, why: str) -> Problem:

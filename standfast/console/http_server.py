@@ -32,7 +32,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(kw_only=True)
 class HttpServer:
-    """One listening address, while `serve` runs."""
+    """The HTTP server on one address, while `serve` runs."""
 
     app: App
     host: str

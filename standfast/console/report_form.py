@@ -25,7 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from standfast.console.http.client_address import client_of, counted_as, is_among
+from standfast.console.http.client_address import client_of, is_among, rate_limit_key
 from standfast.console.http.problem_details import Problem
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
@@ -67,7 +67,7 @@ class ReportForm:
         `note` is called with the ledger's error, or with None for a stored report.
         """
         self._note = note
-        self._installation, self._trigger, self._trusted, self._desk = (
+        self._installation, self._trigger, self._trusted, self._queue = (
             installation,
             trigger,
             trusted,
@@ -91,7 +91,7 @@ class ReportForm:
         return self._page(request, {})
 
     async def take(self, request: Request) -> Response:
-        """Accept a report; if it is refused, show it again with the reason."""
+        """Accept a report, or show it again with the reason of the refusal."""
         address = self._refuse_outsiders(request)
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
@@ -108,7 +108,7 @@ class ReportForm:
             return page
         payload = {name: given.get(name) or None for name in _LONGEST}
         try:
-            reference, paging_problem = await self._desk.do(partial(self._receive, payload, nonce))
+            reference, paging_problem = await self._queue.do(partial(self._receive, payload, nonce))
         except (StandfastError, Problem, ValueError) as error:
             if isinstance(error, StandfastError):
                 self._note(error)
@@ -179,7 +179,7 @@ class ReportForm:
         client = client_of(request, self._trusted)
         if not is_among(client, self._trigger.networks):
             raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})
-        return counted_as(client)
+        return rate_limit_key(client)
 
     def _token(self) -> str:
         moment = int(self._installation.clock().timestamp())
@@ -187,7 +187,7 @@ class ReportForm:
         return f"{nonce}.{moment}.{self._seal(nonce, moment)}"
 
     def _nonce(self, token: str) -> str:
-        """Return the nonce of a valid token of ours, else ""."""
+        """Return the nonce of a valid token of this `serve`, else ""."""
         nonce, _, rest = token.partition(".")
         moment, _, seal = rest.partition(".")
         if not (moment.isascii() and moment.isdigit() and len(moment) <= 12 and seal.isascii()):

@@ -2,7 +2,7 @@
 
     GET  /console/INCIDENT/review             the filters; nothing is read
     POST /console/INCIDENT/review             one page of the selected records, masked
-    POST /console/INCIDENT/review/in-clear    the same in clear; with a reason, signed in again
+    POST /console/INCIDENT/review/in-clear    the same page in clear, after a reason and a sign-in
 
 Rules
 - A review needs a role, and each page of records is recorded with the name of its reader, as
@@ -65,8 +65,8 @@ class ReviewPages:
         return self.pages.installation
 
     @property
-    def door(self) -> SignInPages:
-        return self.pages.door
+    def sign_in_pages(self) -> SignInPages:
+        return self.pages.sign_in_pages
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
         """Return the routes, each wrapped by `guarded`."""
@@ -80,17 +80,17 @@ class ReviewPages:
 
     async def filters(self, request: Request) -> Response:
         """Show the filters, and read nothing."""
-        session = await self.door.session(request)
+        session = await self.sign_in_pages.session(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request))
+            return await self.sign_in_pages.to_sign_in(_path_of(request))
         incident = incident_of(request)
-        return page(await self.door.ask(partial(self._empty, session, incident, {})))
+        return page(await self.sign_in_pages.ask(partial(self._empty, session, incident, {})))
 
     async def review(self, request: Request, *, is_in_clear: bool) -> Response:
         """Show one page of the selected records."""
-        session, given = await self.door.form(request)
+        session, given = await self.sign_in_pages.form(request)
         if session is None:
-            return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
+            return await self.sign_in_pages.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, problem = incident_of(request), _IS_BUSY
         try:
             work = partial(self._reviewed, session, incident, given, is_in_clear=is_in_clear)
@@ -103,7 +103,7 @@ class ReviewPages:
         except StandfastError as error:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
-        html = await self.door.ask(partial(self._empty, session, incident, given, problem))
+        html = await self.sign_in_pages.ask(partial(self._empty, session, incident, given, problem))
         return page(html, HTTPStatus.CONFLICT)
 
     def _reviewed(
@@ -145,9 +145,9 @@ class ReviewPages:
             page=number,
             pages=pages,
             reason=reason if is_in_clear else "",
-            challenge=self.door.challenge(_purpose(incident)),
+            challenge=self.sign_in_pages.challenge(_purpose(incident)),
         )
-        return console_review_page(report, self.door.reader(session), problem="")
+        return console_review_page(report, self.sign_in_pages.reader(session), problem="")
 
     def _empty(self, session: Session, incident: str, given: Fields, problem: str = "") -> str:
         self.pages.refuse_hidden(session, incident)
@@ -164,7 +164,7 @@ class ReviewPages:
             obstacle=obstacle,
         )
         return console_review_page(
-            report, self.door.reader(session), problem="" if obstacle else problem
+            report, self.sign_in_pages.reader(session), problem="" if obstacle else problem
         )
 
     def _heading(self) -> Heading:

@@ -2,8 +2,8 @@
 
 Rules
 - An incident is opened before the position in the file is stored, so that a crash loses no alert.
-- Alerts of one read that would open the same incident with the same inputs are one message: a scan
-  of a thousand ports triggers once.
+- If alerts of one read would open the same incident with the same inputs, only the first one is
+  used: a scan of a thousand ports triggers once.
 - The trigger limits the rate of messages. Above that rate, the rest of the file is read later; no
   alert is lost. Each trigger has its own position, so that none waits for another.
 - Reading also pauses while the ledger does not answer.
@@ -142,7 +142,7 @@ class SuricataWatcher:
             self._store_dead_letter(line, error)
 
     def _retry_dead_letters(self) -> None:
-        """Open waiting dead letters again.
+        """Try again to open the incidents of dead letters.
 
         Their cause may have been corrected.
         """

@@ -4,8 +4,8 @@ Rules
 - Horizontal positions are percentages, so that a chart fills a phone and a wide screen alike while
   its text keeps its size; vertical positions are pixels.
 - A bar that is not empty is always visible, however small its share.
-- Recovery measures range from a second to days, so their axis is logarithmic, and says so. The axis
-  of a score is linear, from 0 to 100.
+- Recovery measures range from a second to days, so their axis is logarithmic, and the page states
+  this. The axis of a score is linear, from 0 to 100.
 """
 
 import math
@@ -81,7 +81,7 @@ class Dot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Height:
+class HorizontalLine:
     """A horizontal line on a plot, with its label."""
 
     top: float
@@ -97,7 +97,7 @@ class Plot:
     dots: tuple[Dot, ...]
     promise_top: float
     promise: str  # "" if there is no objective
-    marks: tuple[Height, ...]
+    marks: tuple[HorizontalLine, ...]
     first: date
     last: date
 
@@ -106,13 +106,13 @@ _Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, meas
 
 
 def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
-    """Return the started steps on one axis, which ends with the last end."""
+    """Return the started steps on an axis that ends when the last step ends."""
     begun = sorted(
         ((step.began_at, step) for step in steps if step.began_at is not None),
         key=lambda item: item[0],
     )
-    # Steps that only wait for people do not extend the axis, because they would squeeze the others
-    # into a corner; an open bar reaches its edge.
+    # Steps that only wait for people do not extend the axis, because the bars of the other steps
+    # would become too short. The bar of an open step ends at the edge.
     closed = [step.ended_at for _, step in begun if step.ended_at is not None]
     last = max(closed or [until])
     whole = max((last - opened_at).total_seconds(), 1.0)
@@ -173,8 +173,8 @@ def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
 def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
     """Return an RTO and an RPO plot for each drilled service, by time.
 
-    A drill that never restored a service has a dot at the top of its RTO. A measure that is missing
-    for another reason has no dot.
+    A drill that never restored a service has a dot at the top of the RTO plot. A measure that is
+    missing for another reason has no dot.
     """
     series: dict[tuple[str, str], list[_Point]] = {}
     for drill in sorted(drills, key=lambda drill: drill.at):
@@ -218,7 +218,7 @@ def score_plot(scores: Sequence[DayScore], *, height: float = PLOT_HEIGHT) -> Pl
         ),
         promise_top=0.0,
         promise="",
-        marks=tuple(Height(top=top(mark), text=str(mark)) for mark in (0, 25, 50, 75, 100)),
+        marks=tuple(HorizontalLine(top=top(mark), text=str(mark)) for mark in (0, 25, 50, 75, 100)),
         first=first,
         last=last,
     )
@@ -259,7 +259,7 @@ def _plot(service: str, measure_name: str, points: list[_Point], height: float) 
         promise=duration(promised),
         marks=_legible_marks(
             [
-                Height(top=top(timedelta(seconds=value)), text=text)
+                HorizontalLine(top=top(timedelta(seconds=value)), text=text)
                 for value, text in _MARKS
                 if low <= value <= high
             ]
@@ -269,9 +269,9 @@ def _plot(service: str, measure_name: str, points: list[_Point], height: float) 
     )
 
 
-def _legible_marks(marks: list[Height]) -> tuple[Height, ...]:
-    """Return the marks, without marks with a label that touches another."""
-    kept: list[Height] = []
+def _legible_marks(marks: list[HorizontalLine]) -> tuple[HorizontalLine, ...]:
+    """Return the marks without those with overlapping labels."""
+    kept: list[HorizontalLine] = []
     for mark in marks:
         if not kept or kept[-1].top - mark.top >= _MARKS_APART:
             kept.append(mark)

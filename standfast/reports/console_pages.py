@@ -71,7 +71,7 @@ class SignedInReader:
     """The reader of a page, with the token of its forms and the passkeys."""
 
     person: str
-    form_word: str
+    form_token: str
     site: str  # the site name that devices store
     passkeys: tuple[str, ...]  # the credential ids of the devices
 
@@ -149,7 +149,7 @@ def first_page(report: ConsoleReport, reader: SignedInReader) -> str:
     return render("console.html", Clock(report.heading.time_zone), report=report, reader=reader)
 
 
-def asking_page(
+def console_incident_page(
     report: IncidentReport,
     asked: tuple[DecisionLine, ...],
     reader: SignedInReader,

@@ -29,7 +29,7 @@ class ModeLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceLine:
-    """One service; the measure is of the newest drill that judged it."""
+    """One service; `measure` is from the newest drill that measured it."""
 
     name: str
     owner: str
@@ -44,7 +44,7 @@ class ServiceLine:
 
     @property
     def is_met(self) -> bool | None:
-        """Return whether the last drill met its objectives; None without one."""
+        """Return whether the last drill met the objectives; None: no drill."""
         if self.measure is None or not self.measure.is_checked:
             return None
         return self.measure.verdict == "met"

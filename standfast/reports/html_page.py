@@ -1,9 +1,9 @@
 """Rendering of a report as one HTML file, written atomically.
 
 Rules
-- Jinja2 escapes everything; the templates are ours, and no text of people is a template.
+- Jinja2 escapes every value. Only shipped files are templates, never a text of people.
 - A missing name in a template is an error, not a gap in the page.
-- Of a long list the first entries are shown, with the number of the others, in print as on the
+- A page shows the first entries of a long list and the number of the others, in print and on the
   screen.
 - Control characters are removed: some browsers, and every printer, interpret them.
 """
@@ -81,8 +81,8 @@ def installation_page(report: InstallationReport) -> str:
 def write_page(html: str, out: Path) -> Path:
     """Write a page atomically, readable for its owner only.
 
-    Replace an existing file if it is empty or begins like the new page; else raise UsageError.
-    Write into a pipe or device such as /dev/stdout.
+    Replace an existing file if it is empty or begins like the new page; else raise UsageError. A
+    pipe or device such as /dev/stdout is not replaced: the page is written into it.
     """
     try:
         if out.exists() and not (out.is_file() or out.is_dir()):
@@ -113,7 +113,7 @@ def _is_same_kind(existing: Path, text: str) -> bool:
 
 
 class Clock:
-    """Moments in the form of one time zone."""
+    """Formatter of moments in one time zone."""
 
     def __init__(self, time_zone: str) -> None:
         self.time_zone = time_zone

@@ -20,7 +20,7 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a chart over time, in percent across and pixels up."""
+    """A column of a chart: percent across, pixels from the top."""
 
     left: float
     width: float
@@ -42,7 +42,7 @@ class TimeChart:
 
 @dataclass(frozen=True, kw_only=True)
 class AddressBar:
-    """The number of accounts of one address, and its share of the widest bar."""
+    """The accounts of one address; the width is in percent of the widest bar."""
 
     address: str
     accounts: int
@@ -51,7 +51,7 @@ class AddressBar:
 
 @dataclass(frozen=True, kw_only=True)
 class LogReviewReport:
-    """The content of the page; values are as they may be shown."""
+    """The content of the page; values are masked unless read in clear."""
 
     heading: Heading
     incident: str
@@ -124,9 +124,10 @@ def _parts(report: LogReviewReport | None) -> dict[str, object]:
 def time_chart(
     counts: Mapping[int, int], period: timedelta, span: Iterable[int] = ()
 ) -> TimeChart | None:
-    """Return the columns of counts by number of a period since 1970.
+    """Return the chart of counts over time; None without counts.
 
-    The chart also covers the periods of `span`.
+    A key of `counts` is the number of a period since 1970. The chart also covers the periods of
+    `span`.
     """
     if not counts:
         return None

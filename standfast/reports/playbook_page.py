@@ -35,7 +35,7 @@ class _Line:
     step: Step
     acts: str
     after: Sequence[int]
-    any_result: str  # which of these only have to end, in words
+    any_result: str  # the steps of `after` that may end with any result, in words
     only_if: str
     action: str  # the action of the program, in words
     is_irreversible: bool
@@ -83,7 +83,7 @@ def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
 
 
 def _calls(playbook: Playbook) -> Sequence[tuple[str, str]]:
-    """Return the people to reach and their role, those of every incident last."""
+    """Return the roles of the playbook, then the contacts for every incident."""
     return [*playbook.roles.items(), *_EVERYBODY]
 
 

@@ -1,7 +1,7 @@
 """Content of pages as records: masked facts, without markup.
 
 Rules
-- Every moment is aware and UTC; the page shows it in the organisation's zone.
+- Every moment has the time zone UTC; the page shows it in the organisation's time zone.
 - No record names a customer or an account in clear; `name_masking` was applied before.
 - Lists are complete here; `html_page` shows the first entries and the number of the others.
 """
@@ -52,7 +52,7 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class NotNotified:
-    """A person that a notice did not reach, or perhaps not."""
+    """A person that a notice did not reach, or may not have reached."""
 
     who: str  # masked
     state: EffectState
@@ -334,7 +334,7 @@ class IncidentReport:
     decisions: tuple[Decision, ...] = ()
     evidence: tuple[EvidenceLine, ...] = ()
     notes: tuple[NoteLine, ...] = ()
-    seal_key: str = ""  # the public key of the seals over it, hex
+    seal_key: str = ""  # the public key of the seals of the evidence, in hex
     ways: Mapping[str, int] = field(default_factory=dict)  # number of runners by kind
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()

@@ -2,7 +2,7 @@
 
 Rules
 - Sentences state facts and numbers of the records, and no more.
-- A paragraph that states what was done also states what was not.
+- A paragraph that states what was done also states what was not done.
 - Durations are rounded so that no figure looks more precise than its measurement.
 """
 
@@ -73,7 +73,7 @@ def duration(length: timedelta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryAnswer:
-    """The answer if all services met their objectives, with the reason."""
+    """The verdict on the objectives of all services, with the reason."""
 
     is_met: bool
     text: str
@@ -134,8 +134,8 @@ def listed(parts: Iterable[str]) -> str:
     )
 
 
-def short_of(counts: Mapping[EffectState, int]) -> int:
-    """Return the number of targets that were not done, or perhaps not."""
+def not_done_count(counts: Mapping[EffectState, int]) -> int:
+    """Return the number of targets in another state than done."""
     return sum(count for state, count in counts.items() if state is not _DONE)
 
 
@@ -242,7 +242,7 @@ def _evidence(report: IncidentReport) -> list[str]:
 
 def _notice_sentence(notice: NoticeLine) -> str:
     counts = notice.counts
-    done, short = counts.get(_DONE, 0), short_of(counts)
+    done, short = counts.get(_DONE, 0), not_done_count(counts)
     if not counts:
         return f"The audience “{notice.audience}” was empty."
     whole = sum(counts.values())

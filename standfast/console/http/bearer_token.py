@@ -12,7 +12,7 @@ _SCHEME = "bearer "
 
 
 def has_bearer(request: Request, tokens: Iterable[str]) -> bool:
-    """Return whether the request has one of these tokens, and no other."""
+    """Return whether the request's only bearer token is one of these."""
     given = request.headers.getlist("authorization")
     token = given[0] if len(given) == 1 else ""
     is_known = False

@@ -45,7 +45,7 @@ def client_of(request: Request, trusted: Sequence[Network]) -> Address | None:
     return found
 
 
-def counted_as(address: Address | None) -> str:
+def rate_limit_key(address: Address | None) -> str:
     """Return the name that rate limits use for an address."""
     if isinstance(address, IPv6Address):
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"

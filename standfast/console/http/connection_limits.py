@@ -1,4 +1,4 @@
-"""Limits of connections: their number, and the arrival of requests.
+"""Limits of connections: their number, and the time for each request.
 
 uvicorn's own limits end only connections that are idle between requests. Without this module, a
 client that sends a byte a second, or nothing, would keep a connection for ever.
@@ -17,7 +17,7 @@ import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from standfast.console.http.client_address import Address, address_in, counted_as
+from standfast.console.http.client_address import Address, address_in, rate_limit_key
 
 MOST_CONNECTIONS = 256
 MOST_PER_ADDRESS = 64
@@ -25,7 +25,7 @@ REQUEST_SECONDS = 10.0
 
 
 def bound_answers(listening: socket.socket) -> None:
-    """Configure the kernel to close connections that do not accept data."""
+    """Let the kernel close the connections that accept no data."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
 
 
@@ -40,7 +40,7 @@ class BoundedConnection(H11Protocol):
         super().connection_made(transport)
         address = address_in(self.client[0] if self.client else "")
         if address is not None and not is_loopback_proxy(address):
-            self._share = counted_as(address)
+            self._share = rate_limit_key(address)
         if len(self.connections) > MOST_CONNECTIONS or self._is_too_many():
             transport.abort()
             return

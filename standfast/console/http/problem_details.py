@@ -9,7 +9,7 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Problem(Exception):
-    """An error that ends a request; `detail` is for the sender, not personal."""
+    """An error that ends a request; `detail` is text for the sender."""
 
     def __init__(
         self, status: HTTPStatus, detail: str = "", headers: Mapping[str, str] | None = None
@@ -26,7 +26,7 @@ def wait_and_try_again(seconds: float, status: HTTPStatus, detail: str) -> Probl
 def as_response(problem: Problem) -> Response:
     """Return the response to a problem.
 
-    The response has no instance and no type: the status suffices.
+    The status describes the problem, so the response has no type and no instance of its own.
     """
     body = {
         "type": "about:blank",

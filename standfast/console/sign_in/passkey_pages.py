@@ -52,7 +52,7 @@ class PasskeyPages:
     """The pages about passkeys."""
 
     installation: Installation
-    door: SignInPages
+    sign_in_pages: SignInPages
     _by_person: Allowance = field(default_factory=sign_in_allowance)
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
@@ -74,23 +74,23 @@ class PasskeyPages:
 
     async def show(self, request: Request) -> Response:
         """Show a person's passkeys."""
-        session = await self.door.session(request)
+        session = await self.sign_in_pages.session(request)
         if session is None:
-            return await self.door.to_sign_in(_HERE)
-        return page(await self.door.ask(partial(self._shown, session)))
+            return await self.sign_in_pages.to_sign_in(_HERE)
+        return page(await self.sign_in_pages.ask(partial(self._shown, session)))
 
     async def _take(self, work: Work, request: Request) -> Response:
-        session, given = await self.door.form(request)
+        session, given = await self.sign_in_pages.form(request)
         if session is None:
-            return await self.door.to_sign_in(_HERE, SIGNED_OUT)
+            return await self.sign_in_pages.to_sign_in(_HERE, SIGNED_OUT)
         result, problem = "", ""
         try:
-            result = await self.door.queue.do(partial(work, session, given))
+            result = await self.sign_in_pages.queue.do(partial(work, session, given))
             log.info("console: the passkeys of a person were changed")
         except StandfastError as error:
             log.warning("console: a form about passkeys was refused: %s", type(error).__name__)
             problem = str(error)
-        html = await self.door.ask(partial(self._shown, session, result, problem))
+        html = await self.sign_in_pages.ask(partial(self._shown, session, result, problem))
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _add(self, session: Session, given: Fields) -> str:
@@ -98,8 +98,10 @@ class PasskeyPages:
             raise ApprovalRefused(too_often(wait))
         if not (given.get("passkey") and given.get("passphrase")):
             raise UsageError(NOT_WHOLE)
-        challenge = self.door.challenges.read(_purpose(session), given.get("challenge", ""))
-        self.door.challenges.use(challenge)
+        challenge = self.sign_in_pages.challenges.read(
+            _purpose(session), given.get("challenge", "")
+        )
+        self.sign_in_pages.challenges.use(challenge)
         added = add_passkey(
             self.installation, session.person, given["passphrase"], given["passkey"], challenge
         )
@@ -123,11 +125,13 @@ class PasskeyPages:
                 PasskeyLine(id=passkey.id, added_at=passkey.added_at, origin=passkey.origin)
                 for passkey in passkeys
             ),
-            challenge=self.door.challenges.issue(_purpose(session)),
+            challenge=self.sign_in_pages.challenges.issue(_purpose(session)),
             handle=encoded(bytes.fromhex(handle)),
             algorithms=" ".join(map(str, ALGORITHMS)),
         )
-        return passkeys_page(report, self.door.reader(session), result=result, problem=problem)
+        return passkeys_page(
+            report, self.sign_in_pages.reader(session), result=result, problem=problem
+        )
 
 
 def _purpose(session: Session) -> str:

@@ -7,7 +7,7 @@ Rules
   any case.
 - Each session has a token that its forms repeat, so that no other site can send a form.
 - A page that refreshes itself does not restart the 15 minutes.
-- A session can only read. Each signature needs the passphrase or the device again.
+- A session alone cannot sign: each signature needs the passphrase or the device again.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ class Session:
     """One session: one browser of one person."""
 
     person: str
-    form_word: str
+    form_token: str
     passkey: str  # the id of the passkey that signed in; "" for a passphrase
     begun_at: float
     asked_at: float
 
-    def is_own(self, form_word: str) -> bool:
+    def is_own(self, form_token: str) -> bool:
         """Return whether a form with this token belongs to this session."""
-        return hmac.compare_digest(form_word.encode(), self.form_word.encode())
+        return hmac.compare_digest(form_token.encode(), self.form_token.encode())
 
 
 @dataclass(kw_only=True)
@@ -55,14 +55,14 @@ class Sessions:
         word = secrets.token_urlsafe(_BYTES)
         with self._lock:
             self._sessions[_hash(cookie)] = Session(
-                person=person, form_word=word, passkey=passkey, begun_at=now, asked_at=now
+                person=person, form_token=word, passkey=passkey, begun_at=now, asked_at=now
             )
             if len(self._sessions) > MOST:
                 self._sessions.popitem(last=False)
         return cookie
 
-    def find(self, cookie: str, *, is_asked: bool = True) -> Session | None:
-        """Return the session of a cookie; with `is_asked`, restart its idle time."""
+    def find(self, cookie: str, *, restarts_idle_time: bool = True) -> Session | None:
+        """Return the session of a cookie; by default, restart its idle time."""
         key, now = _hash(cookie), self.monotonic()
         with self._lock:
             session = self._sessions.pop(key, None)
@@ -71,7 +71,7 @@ class Sessions:
             is_idle = now - session.asked_at > IDLE_SECONDS
             if is_idle or now - session.begun_at > LONGEST_SECONDS:
                 return None
-            if is_asked:
+            if restarts_idle_time:
                 session.asked_at = now
             self._sessions[key] = session
             return session

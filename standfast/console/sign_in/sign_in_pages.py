@@ -1,4 +1,4 @@
-"""Sign-in pages of the console; guesses lock out no known browser.
+"""Sign-in pages of the console, and the limits of attempts to sign in.
 
     POST /console/sign-in            with a name and its passphrase, or by a passkey
     POST /console/sign-out
@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from standfast.console.http.client_address import client_of, counted_as
+from standfast.console.http.client_address import client_of, rate_limit_key
 from standfast.console.http.problem_details import wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.request_body import read_body
@@ -91,8 +91,8 @@ _TRIES_OF_ALL_A_MINUTE = (
 )
 _TRIES_OF_ALL_AT_ONCE = 10
 _NONCE_BYTES = 16
-_OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}(/review)?|/passkeys)?")
-_NOT_THEIRS = "The name or the passphrase is wrong."
+_CONSOLE_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}(/review)?|/passkeys)?")
+_WRONG_SIGN_IN = "The name or the passphrase is wrong."
 _SIGNING_IN = "sign-in"  # the purpose of a challenge
 _HEADERS = {
     "cache-control": "no-store",
@@ -111,7 +111,7 @@ def sign_in_allowance() -> Allowance:
 
 @dataclass(frozen=True, kw_only=True)
 class SignedIn:
-    """A person that signs in."""
+    """A person that has just signed in."""
 
     person: str
     passkey: str = ""  # the id of the passkey; "" for a passphrase
@@ -149,7 +149,7 @@ class SignInPages:
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
         path = given.get("path", "")
-        path = path if _OUR_PAGE.fullmatch(path) else PATH
+        path = path if _CONSOLE_PAGE.fullmatch(path) else PATH
         if wait := self._too_soon(request, given):
             return await self.to_sign_in(path, too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
         signed_in, problem = await self.ask(partial(self._identify, given))
@@ -190,7 +190,7 @@ class SignInPages:
             return sign_in_page(
                 SignInReport(
                     heading=heading(self.installation),
-                    path=path if _OUR_PAGE.fullmatch(path) else PATH,
+                    path=path if _CONSOLE_PAGE.fullmatch(path) else PATH,
                     problem=problem,
                     site=site_of(console_origin(self.installation)),
                     challenge=self.challenges.issue(_SIGNING_IN),
@@ -211,12 +211,11 @@ class SignInPages:
     async def session(self, request: Request) -> Session | None:
         """Return the session of a request, or None.
 
-        Sessions end when their person or passkey is removed.
-
-        A page that refreshes itself (`?refresh`) does not count as activity.
+        A session ends when its person or passkey is removed. A page that refreshes itself
+        (`?refresh`) does not count as activity.
         """
         cookie = request.cookies.get(COOKIE, "")
-        session = self.sessions.find(cookie, is_asked=REFRESH not in request.query_params)
+        session = self.sessions.find(cookie, restarts_idle_time=REFRESH not in request.query_params)
         if session is not None and await self.ask(partial(self._is_over, session)):
             self.sessions.end(cookie)
             return None
@@ -248,7 +247,7 @@ class SignInPages:
         passkeys = self.installation.ledger.passkeys.of_person(session.person)
         return SignedInReader(
             person=session.person,
-            form_word=session.form_word,
+            form_token=session.form_token,
             site=site_of(origin),
             passkeys=tuple(passkey.credential for passkey in passkeys if passkey.origin == origin),
         )
@@ -256,7 +255,7 @@ class SignInPages:
     async def ask(self, work: Callable[[], T]) -> T:
         """Run work in the queue and return its result.
 
-        Return 503 with Retry-After if the ledger is unavailable.
+        Raises 503 with Retry-After if the ledger is unavailable.
         """
         try:
             return await self.queue.do(work)
@@ -293,7 +292,7 @@ class SignInPages:
             simulate_sign_in(passphrase)
         except ApprovalRefused:
             pass
-        return _NOBODY, _NOT_THEIRS
+        return _NOBODY, _WRONG_SIGN_IN
 
     def _too_soon(self, request: Request, given: Fields) -> float:
         """Count an attempt to sign in; return the seconds to wait."""
@@ -302,7 +301,7 @@ class SignInPages:
         nonce, _, seal = request.cookies.get(BROWSER_COOKIE, "").partition(".")
         if hmac.compare_digest(seal.encode(), self._seal(nonce, given.get("name", "")).encode()):
             return self._by_browser.take(nonce)
-        address = counted_as(client_of(request, self.trusted))
+        address = rate_limit_key(client_of(request, self.trusted))
         return self._by_address.take(address) or self._by_all.take()
 
     def _seal(self, nonce: str, name: str) -> str:
