@@ -70,7 +70,7 @@ def meant(moment: datetime) -> datetime:
 
 def canonical(value: Json) -> bytes:
     """Encode a value as canonical JSON (RFC 8785); ValueError if impossible."""
-    _refuse_what_has_no_one_form(value)
+    _refuse_ambiguous_values(value)
     return _WRITER.encode(value).encode()
 
 
@@ -79,7 +79,7 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _refuse_what_has_no_one_form(value: Json) -> None:
+def _refuse_ambiguous_values(value: Json) -> None:
     # The most frequent types come first, because this runs for each of a million recipients.
     kind = type(value)
     if kind is str or value is None:
@@ -87,14 +87,14 @@ def _refuse_what_has_no_one_form(value: Json) -> None:
     if kind is list or kind is tuple:
         for inner in cast("Sequence[Json]", value):
             if type(inner) is not str:
-                _refuse_what_has_no_one_form(inner)
+                _refuse_ambiguous_values(inner)
         return
     if kind is dict:
         for key, inner in cast("dict[str, Json]", value).items():
             if not key.isascii():
                 raise ValueError("object keys must be ASCII text")
             if type(inner) is not str:
-                _refuse_what_has_no_one_form(inner)
+                _refuse_ambiguous_values(inner)
         return
     if isinstance(value, bool | str):
         return
@@ -102,10 +102,10 @@ def _refuse_what_has_no_one_form(value: Json) -> None:
         if abs(value) > _LARGEST_EXACT_INTEGER:
             raise ValueError("a whole number beyond 2^53 has no one form in JSON")
     elif isinstance(value, Mapping):
-        _refuse_what_has_no_one_form(dict(value))
+        _refuse_ambiguous_values(dict(value))
     elif isinstance(value, list | tuple):
         for inner in value:
-            _refuse_what_has_no_one_form(inner)
+            _refuse_ambiguous_values(inner)
     else:
         raise ValueError(f"{type(value).__name__} has no one form in JSON")
 
@@ -125,7 +125,7 @@ class EffectState(StrEnum):
     SUBMITTING = "submitting"
     DONE = "done"
     REFUSED = "refused"  # a rule or the provider refused it; another attempt will not help
-    FAILED = "failed"  # the effect did not happen; `retry` may help
+    FAILED = "failed"  # the effect did not happen; another attempt may help
     UNKNOWN = "unknown"  # the effect may have happened: look it up or ask, never repeat blindly
 
 
@@ -205,7 +205,7 @@ class Order:
     verb: str  # "accounts.lock"
     target: str  # the name within its directory; personal
     details: JsonObject = field(default_factory=dict)  # further values; personal
-    prior: JsonObject | None = None  # the state before the first act; an undo restores it
+    prior: JsonObject | None = None  # the state before the first change; an undo restores it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,9 +230,9 @@ class Result:
 class Observed:
     """Result of looking up one target without changing it.
 
-    `happened` says whether the order has taken effect; None if this cannot be determined. `state`
-    is stored as the prior state before the first act; an undo restores it. `identity` is the part
-    of `state` that identifies the target even after it was renamed; empty if there is none.
+    `happened` states whether the order has taken effect; None if this cannot be determined. `state`
+    is stored as the prior state before the first change; an undo restores it. `identity` is the
+    part of `state` that identifies the target even after it was renamed; empty if there is none.
     """
 
     target: str

@@ -80,13 +80,13 @@ def decoded(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey:
+def read_registration(browser_answer: str, *, challenge: bytes, origin: str) -> NewPasskey:
     """Verify the answer for a new passkey and return its public half.
 
     Raises ApprovalRefused if the answer is for another challenge, or if the kind of the key is not
     supported.
     """
-    given = _read(said, ("attestation", "client"))
+    given = _read(browser_answer, ("attestation", "client"))
     with _refusing_faults():
         _refuse_other_site(given["client"], origin)
         answer = {"clientDataJSON": given["client"], "attestationObject": given["attestation"]}
@@ -105,23 +105,23 @@ def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey
         )
 
 
-def credential_of(said: str) -> str:
+def credential_of(browser_answer: str) -> str:
     """Return the passkey id in an answer; ApprovalRefused if it is invalid."""
-    return encoded(_read(said, _ASSERTION)["id"])
+    return encoded(_read(browser_answer, _ASSERTION)["id"])
 
 
-def origin_of_signing(said: str) -> str:
+def origin_of_signing(browser_answer: str) -> str:
     """Return the unverified origin of an answer; ApprovalRefused if invalid."""
     with _refusing_faults():
-        return str(CollectedClientData(_read(said, _ASSERTION)["client"]).origin)
+        return str(CollectedClientData(_read(browser_answer, _ASSERTION)["client"]).origin)
 
 
-def check(said: str, *, public_key: str, challenge: bytes, origin: str) -> None:
+def check(browser_answer: str, *, public_key: str, challenge: bytes, origin: str) -> None:
     """Verify that the passkey of `public_key` signed `challenge` at `origin`.
 
     Raises ApprovalRefused otherwise.
     """
-    given = _read(said, _ASSERTION)
+    given = _read(browser_answer, _ASSERTION)
     with _refusing_faults():
         _refuse_other_site(given["client"], origin)
         key = CoseKey.parse(cast("Mapping[int, Any]", cbor.decode(decoded(public_key))))
@@ -139,10 +139,10 @@ def check(said: str, *, public_key: str, challenge: bytes, origin: str) -> None:
 _ASSERTION = ("client", "device", "id", "signature")
 
 
-def _read(said: str, names: Sequence[str]) -> dict[str, bytes]:
+def _read(browser_answer: str, names: Sequence[str]) -> dict[str, bytes]:
     """Read the base64url fields of an answer."""
     with _refusing_faults():
-        given = json.loads(said if len(said) <= _LONGEST else "")
+        given = json.loads(browser_answer if len(browser_answer) <= _LONGEST else "")
         found = {name: decoded(given[name]) for name in names}
         if given.keys() != found.keys():
             raise ValueError

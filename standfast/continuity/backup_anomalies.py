@@ -87,12 +87,12 @@ class _Share:
 
 
 def jumps(
-    before: Sequence[RunCounts], newest: RunCounts, *, sheds: bool = False
+    before: Sequence[RunCounts], newest: RunCounts, *, removes_stored_files: bool = False
 ) -> tuple[BackupAnomaly, ...]:
     """Return anomalies of the newest backup; `before` is oldest first.
 
-    With `sheds`, most files of the set are removed from the source once they are stored: removed
-    files are no anomaly.
+    With `removes_stored_files`, most files of the set are removed from the source once they are
+    stored: removed files are no anomaly.
     """
     compared = before[-COMPARED_RUNS:]
     if len(compared) < _FEWEST_RUNS:
@@ -104,7 +104,7 @@ def jumps(
         middle = _median(shares)
         stray = _median([abs(share - middle) for share in shares])
         rise = max(_DEVIATIONS * _SIGMA * stray // 10_000, _LEAST_RISE)
-        if sheds and measure == "gone":
+        if removes_stored_files and measure == "gone":
             continue
         if measured.is_weighty and measured.share > middle + rise:
             found.append(

@@ -1,4 +1,4 @@
-"""Rota of the people on call: duties, their order and their changes
+"""Rota of the people on call: duties, their order and their changes.
 
 Rules
 - Times of the rota are local. A time that the clock skips in spring is read as an hour later; a

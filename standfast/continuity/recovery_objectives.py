@@ -55,7 +55,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """True if an objective was missed, or was not measured without excuse."""
+        """True if an objective was missed, or not measured although it could be."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 

@@ -3,8 +3,8 @@
 Rules
 - Schedules are cron expressions in a time zone, interpreted by cronsim as by Debian's cron. A run
   at a time that the clock skips in spring begins directly after the skipped hour; a run at a time
-  that the clock repeats in autumn begins once. Prefect starts a skipped run later by the jump of
-  the clock; the hour of grace covers this delay.
+  that the clock repeats in autumn begins once. Prefect starts a skipped run later, by the length of
+  the skipped time; the alarms for late backups allow this delay.
 - After several missed runs, one run is started: only the newest recovery point matters.
 """
 

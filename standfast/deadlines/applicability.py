@@ -1,8 +1,8 @@
 """Applicability of obligations: parties, thresholds, and their questions.
 
 Rules
-- The configuration says which data roles (controller, processor) and which sectors the organisation
-  has. An obligation of another sector is omitted.
+- The configuration states which data roles (controller, processor) and which sectors the
+  organisation has. An obligation of another sector is omitted.
 - The number of affected people is a fact of the incident, by jurisdiction. While it is unknown, the
   obligation counts as owed, and the number is asked for.
 - Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.

@@ -1,7 +1,7 @@
 """Legal clocks of one incident: states, due dates and questions.
 
-`clocks` is the entry: data, facts and the current time are its arguments; it returns one `Clock`
-for each obligation.
+The main function is `clocks`: its arguments are the data, the facts and the current time, and it
+returns one `Clock` for each obligation.
 
 Rules
 - An obligation stays visible in every state. The fact that ends it, such as a threshold that is not

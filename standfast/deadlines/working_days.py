@@ -91,7 +91,7 @@ class WorkingDays:
     skips_hour_of_event: bool = False
 
     def is_working(self, day: date, *, is_strict: bool = False) -> bool:
-        """Return whether a day is a working day; local holidays are, if strict."""
+        """Return whether a day is a working day; if strict, local holidays are."""
         if day.weekday() >= _WEEKEND:
             return False
         if not self.country:

@@ -15,9 +15,8 @@ Rules
   from somebody else, is read back and must be identical.
 - The seal is written after the pieces, and the chain last: once the chain exists, everything that
   it covers exists.
-- The local chain then receives a line TRANSFERRED that names the store; only the next copy of the
-  chain contains this line. A copy is therefore complete if its chain equals an earlier state of the
-  local chain.
+- After the copy, the local chain receives a line TRANSFERRED with the name of the store. The copied
+  chain lacks this line, so a copy is complete if its chain is the beginning of the local chain.
 - A time stamp may be obtained after the copy. It is then uploaded with the new chain, and the local
   chain receives another line TRANSFERRED.
 - An inspection reads the manifest, the seal and the chain, and compares the sizes of the pieces.

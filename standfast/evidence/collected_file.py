@@ -51,7 +51,7 @@ class CollectedFile:
     def item(self, missing: str = "") -> Item:
         """Synchronise the file and return its item.
 
-        `missing` says which part could not be collected, and why. If nothing was collected, the
+        `missing` states which part could not be collected, and why. If nothing was collected, the
         file is removed, and the item has the kind UNREAD.
         """
         if missing and not self.size_bytes:

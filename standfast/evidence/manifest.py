@@ -3,7 +3,7 @@
 The signature over the manifest is in `seal`.
 
 Rules
-- Canonical JSON (RFC 8785), so that one manifest has one digest.
+- The manifest is canonical JSON (RFC 8785), so that equal manifests have the same digest.
 - A path is written as text. A path that is not UTF-8 is written escaped, with its bytes in base64.
 - A path that could not be read is an item too, with the reason.
 - `clock` may be missing: older manifests have none, and are written back unchanged.

@@ -105,7 +105,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     return [
         *changed,
         *_key_problems(folder, manifest),
-        *_strangers(folder / FILES_FOLDER, manifest),
+        *_unexpected_files(folder / FILES_FOLDER, manifest),
         *_beside(folder),
     ]
 
@@ -170,7 +170,7 @@ def _key_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{KEY_FILE}: is not the one that was sealed"
 
 
-def _strangers(files: Path, manifest: Manifest) -> Iterator[str]:
+def _unexpected_files(files: Path, manifest: Manifest) -> Iterator[str]:
     known = {item.location for item in manifest.items}
     for place, folders, names in os.walk(files):
         links = [name for name in folders if (Path(place) / name).is_symlink()]

@@ -4,8 +4,8 @@
 rfc3161-client, which is loaded when it is first needed.
 
 Rules
-- A time stamp is accepted only if it is granted, is over the SHA-256 of the message, contains our
-  nonce, and uses SHA-256 or a stronger hash.
+- A time stamp is accepted only if it is granted, is over the SHA-256 of the message, contains the
+  nonce of the request, and uses SHA-256 or a stronger hash.
 - The time stamp is signed by the one certificate that it names. That certificate was valid at the
   time of the stamp, is for time stamping only (critical), and leads to a given root.
 - Revocation is not checked: a check would need another service, and a rule for the time at which a

@@ -52,7 +52,7 @@ def key_places(folder: Path, key_copies: Sequence[Path]) -> list[Path]:
 
 
 def is_key_copied(folder: Path, key_copies: Sequence[Path]) -> bool:
-    """Return whether the key, if the folder has one, is in each folder."""
+    """Return whether the folder has no key, or each of `key_copies` has it."""
     original, *copies = key_places(folder, key_copies)
     return not original.exists() or all(copy.exists() for copy in copies)
 

@@ -66,11 +66,10 @@ def read_secret(text: str) -> bytes:
 
 
 def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHeaders:
-    """Validate the three headers before the body is read.
+    """Validate the three headers; raise NotGenuine if one is not valid.
 
-    The body of an old message is therefore not read.
-
-    The names in `headers` are in lower case. Raise NotGenuine.
+    This is done before the body is read, so that the body of an old message is not read. The names
+    in `headers` are in lower case.
     """
     found: dict[str, str] = {}
     for name, value in headers:

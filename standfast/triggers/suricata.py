@@ -22,7 +22,7 @@ class EveRule:
     """The conditions for an alert; an empty condition matches everything."""
 
     signature_ids: frozenset[int] = frozenset()
-    gravest: int | None = None  # the least severe accepted value; 1 is the most severe
+    least_severe: int | None = None  # the least severe accepted value; 1 is the most severe
     categories: frozenset[str] = frozenset()  # compared without case
     networks: tuple[Network, ...] = ()
 
@@ -35,9 +35,9 @@ class EveRule:
         if self.signature_ids:
             signature = alert.get("signature_id")
             matches.append(isinstance(signature, int) and signature in self.signature_ids)
-        if self.gravest is not None:
+        if self.least_severe is not None:
             severity = alert.get("severity")
-            matches.append(isinstance(severity, int) and 0 < severity <= self.gravest)
+            matches.append(isinstance(severity, int) and 0 < severity <= self.least_severe)
         if self.categories:
             category = alert.get("category")
             matches.append(isinstance(category, str) and category.casefold() in self.categories)

@@ -115,9 +115,9 @@ def test_shedding_set_does_not_report_deletions() -> None:
     before = runs(10)
     last = before[-1]
     fewer = replace(last, files=last.files // 2, files_new=0)
-    assert jumps(before, fewer, sheds=True) == ()
+    assert jumps(before, fewer, removes_stored_files=True) == ()
     encrypted = replace(fewer, files_changed=4_000, bytes_changed=last.bytes_total)
-    assert names(jumps(before, encrypted, sheds=True)) == {"changed", "new content"}
+    assert names(jumps(before, encrypted, removes_stored_files=True)) == {"changed", "new content"}
 
 
 def test_new_content_is_a_share_of_newest_run() -> None:

@@ -21,14 +21,14 @@ ALERT: dict[str, Any] = {
         (EveRule(), False),
         (EveRule(signature_ids=frozenset({1000001})), True),
         (EveRule(signature_ids=frozenset({1000002})), False),
-        (EveRule(gravest=1), False),
-        (EveRule(gravest=2), True),
+        (EveRule(least_severe=1), False),
+        (EveRule(least_severe=2), True),
         (EveRule(categories=frozenset({"credential theft"})), True),
         (EveRule(categories=frozenset({"other"})), False),
         (EveRule(networks=(ip_network("10.1.2.0/24"),)), True),
         (EveRule(networks=(ip_network("2001:db8::/64"),)), True),
         (EveRule(networks=(ip_network("192.0.2.0/24"),)), False),
-        (EveRule(signature_ids=frozenset({1000001}), gravest=1), False),
+        (EveRule(signature_ids=frozenset({1000001}), least_severe=1), False),
         (EveRule(signature_ids=frozenset({1000001}), networks=(ip_network("10.0.0.0/8"),)), True),
     ],
 )
@@ -49,9 +49,11 @@ def test_a_rule_means_what_it_names(rule: EveRule, means: bool) -> None:
     ],
 )
 def test_odd_event_is_ignored(event: dict[str, Any]) -> None:
-    rule = EveRule(gravest=3, categories=frozenset({"x"}), networks=(ip_network("10.0.0.0/8"),))
+    rule = EveRule(
+        least_severe=3, categories=frozenset({"x"}), networks=(ip_network("10.0.0.0/8"),)
+    )
     assert rule.matches(event) is False
-    assert EveRule(gravest=3).matches(event) is False
+    assert EveRule(least_severe=3).matches(event) is False
     assert key_of(event)
 
 

@@ -106,9 +106,9 @@ class ActiveDirectory(LdapConnector):
         return ""
 
     def _is_ours(self, entry: LdapEntry) -> bool:
-        r"""Return whether an entry is the account that we sign in with.
+        r"""Return whether an entry is the connector's own account.
 
-        We may sign in by DN, by a principal name or as DOMAIN\name. Besides the principal name in
+        Its name may be a DN, a principal name or DOMAIN\name. Besides the principal name in
         its entry, an account has an implicit principal name: its account name, `@` and the name of
         the domain ([MS-ADTS] 5.1.1.1.1).
         """

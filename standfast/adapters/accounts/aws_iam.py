@@ -17,7 +17,7 @@ Rules
 - Second factors are read from the credential report, which AWS renews at most every four hours.
   They are reported for users with a console password, and for root: an access key needs no second
   factor.
-- IAM has no "disabled": an account counts as disabled while our deny-all policy is on it.
+- IAM has no "disabled": an account counts as disabled while it has the deny-all policy.
 """
 
 import csv

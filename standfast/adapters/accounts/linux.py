@@ -1,13 +1,13 @@
 """Connector for the local accounts of one Linux host.
 
-It talks to `deploy/linux/standfast-accounts`, the only program that the host permits us to run as
-root, through a configured command: ssh as a restricted user, or sudo on this host.
+A configured command, ssh as a restricted user or sudo on this host, starts
+`deploy/linux/standfast-accounts`. The host permits Standfast to run only this program as root.
 
 Rules
 - A lock is a locked password and an expired account: a locked password alone still admits SSH keys.
   Then every process of the account is ended.
-- Root, system accounts, the account that we sign in with, and accounts from elsewhere (LDAP, SSSD)
-  are refused; the program on the host refuses them too.
+- Root, system accounts, the account that the command signs in with, and accounts that are not local
+  (LDAP, SSSD) are refused; the program on the host refuses them too.
 - The prior state is `{"uid", "born", "locked", "expires"}`. An undo finds the account by the uid,
   which a rename does not change, and restores `locked` and `expires` only. If several names have
   the same uid, the undo applies to the name that was locked.

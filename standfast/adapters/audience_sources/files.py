@@ -38,12 +38,12 @@ _READS = frozenset(
 def csv_audience(
     path: Path, columns: Mapping[str, str], rules: Rules = NO_RULES, *, is_strict: bool = True
 ) -> Audience:
-    """Read a CSV file with a header; `columns` maps our names to its names.
+    """Read a CSV file with a header; `columns` maps field names to columns.
 
     `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, the file needs only the
-    column of the address, or `postal_1`, and columns with our own names in the header (`is_minor`,
-    `postal_1`) are read too. Raises ConfigurationError if the file, a column or a closing quote is
-    missing.
+    column of the address, or `postal_1`, and columns with these field names in the header
+    (`is_minor`, `postal_1`) are read too. Raises ConfigurationError if the file, a column or a
+    closing quote is missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):

@@ -9,7 +9,7 @@ from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.retry_rules import RETRY_SECONDS
 
-# Version conflicts and incomplete requests may be retried: our changes are idempotent.
+# Version conflicts and incomplete requests may be retried: all changes are idempotent.
 _WORTH_ANOTHER_TRY = (408, 409, 412, 425)
 
 

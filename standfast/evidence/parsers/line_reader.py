@@ -4,8 +4,8 @@ Rules
 - A line or row is read up to a limit, and its rest is skipped. A cut line or row is marked.
 - The quotes in the skipped part are counted, because they decide where a row ends: a long line
   never hides the next row.
-- A row whose quote does not close within MOST_ROW_LINES or before the end is open: its cells may be
-  other rows.
+- If the quote of a row does not close within MOST_ROW_LINES or before the end, the row is open: its
+  cells may contain other rows.
 - A search may exclude lines before they are read as records. It receives a piece of whole lines.
 """
 

@@ -150,7 +150,9 @@ def run_backup(
                 jumps=()
                 if set_name == INSTALLATION_SET
                 else _jumps(
-                    before, outcome, sheds=any(source.is_self_pruning for source in sources)
+                    before,
+                    outcome,
+                    removes_stored_files=any(source.is_self_pruning for source in sources),
                 ),
                 is_incomparable=result.sent_anew and bool(before),
                 cloned_host=clone,
@@ -225,12 +227,14 @@ def newest_jumps(
 
 
 def _jumps(
-    runs: Sequence[RunRecord], outcome: BackupOutcome, *, sheds: bool
+    runs: Sequence[RunRecord], outcome: BackupOutcome, *, removes_stored_files: bool
 ) -> tuple[BackupAnomaly, ...]:
     counts = [RunCounts.of(run.summary) for run in runs]
     newest = RunCounts.of(outcome.summary())
     before = [run for run in reversed(counts) if run is not None]
-    return () if newest is None else jumps(before, newest, sheds=sheds)
+    return (
+        () if newest is None else jumps(before, newest, removes_stored_files=removes_stored_files)
+    )
 
 
 def _good_runs(installation: Installation, set_name: str, most: int) -> list[RunRecord]:

@@ -230,7 +230,7 @@ def _trigger(name: str, settings: AnyTriggerConfig) -> Trigger:
         case SuricataTriggerConfig():
             rule = EveRule(
                 signature_ids=frozenset(settings.signature_ids),
-                gravest=settings.severity,
+                least_severe=settings.severity,
                 categories=frozenset(category.casefold() for category in settings.categories),
                 networks=tuple(ip_network(network) for network in settings.networks),
             )

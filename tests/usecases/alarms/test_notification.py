@@ -143,20 +143,22 @@ def test_fully_changed_backup_alarms_without_failing(host: WatchedHost) -> None:
     assert "jump" not in [alarm.kind for alarm in host.status().alarms]
 
 
-@pytest.mark.parametrize("sheds", [False, True], ids=["files", "a log that each base lets go"])
+@pytest.mark.parametrize(
+    "removes_stored_files", [False, True], ids=["files", "a log that each base lets go"]
+)
 def test_lost_files_alarm_unless_the_set_sheds(
-    host: WatchedHost, monkeypatch: pytest.MonkeyPatch, sheds: bool
+    host: WatchedHost, monkeypatch: pytest.MonkeyPatch, removes_stored_files: bool
 ) -> None:
     assert PostgresqlWalSource.is_self_pruning
     assert PostgresqlBaseSource.is_self_pruning
-    monkeypatch.setattr(FilesSource, "is_self_pruning", sheds)
+    monkeypatch.setattr(FilesSource, "is_self_pruning", removes_stored_files)
     quiet_runs(host, 6)
     for path in (host.folder / "recordings").glob("note-*.txt"):
         path.unlink()
     host.forward(days=1)
     outcome = run_backup(host.installation, "main", "direct")
-    assert [jump.measure for jump in outcome.jumps] == ([] if sheds else ["gone"])
-    assert host.mails == ([] if sheds else both("Backup alarm: main"))
+    assert [jump.measure for jump in outcome.jumps] == ([] if removes_stored_files else ["gone"])
+    assert host.mails == ([] if removes_stored_files else both("Backup alarm: main"))
 
 
 def test_complete_upload_is_not_judged(host: WatchedHost) -> None:

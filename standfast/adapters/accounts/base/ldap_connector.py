@@ -169,7 +169,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
         return states
 
     def _shortcomings_on(self, connection: LdapConnection) -> list[str]:
-        """Read every account in scope; count accounts that we may not lock."""
+        """Read every account in scope; count those that cannot be locked."""
         server = self._server
         wanted = [server.attribute, self.id_attribute, *self.attributes]
         found = connection.search(server.base, server.filter, wanted)

@@ -99,10 +99,10 @@ def revoke_tokens(
     results = [
         _revoke(http, revocation, order.target, token, deadline) for token in known_tokens(order)
     ]
-    return gravest(results)
+    return most_severe(results)
 
 
-def gravest(results: list[Result]) -> Result:
+def most_severe(results: list[Result]) -> Result:
     """Return the most severe result; ValueError if there is none."""
     return min(results, key=lambda result: _GRAVEST_FIRST.index(result.state))
 

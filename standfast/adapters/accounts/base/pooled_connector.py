@@ -71,7 +71,7 @@ class PooledConnector(Connector, Generic[_C]):
         )
 
     def _shortcomings_on(self, connection: _C) -> list[str]:
-        """Return the missing rights of our account; override if they are readable."""
+        """Return the missing rights of the connector's account, if readable."""
         return []
 
     @abstractmethod

@@ -8,7 +8,7 @@ Rules
   means all its pairs: a lock locks every pair, and the name is disabled when all pairs are locked.
 - The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
   unlocked, and does not change a pair that was created since.
-- Users with SUPER, and our own user, are refused, also by the routines.
+- Users with SUPER, and the connector's own user, are refused; the routines refuse them too.
 - Only the hash of a new password leaves this host; it is the same for each host of the name. If a
   user signs in by a method other than `mysql_native_password`, the new password is refused.
 - There is no transaction over users: each pair is changed by itself, and read back.
@@ -42,8 +42,8 @@ _SUPER = (
     "users with SUPER are needed. Let another administrator lock this user."
 )
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
-_FULL = (1040, 1203, 1226)  # too many connections of all users, or of our user
-_RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or no such routine for us
+_FULL = (1040, 1203, 1226)  # too many connections of all users, or of the connector's user
+_RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or no such routine for this user
 
 
 class MariadbConnector(ServerUsersConnector[Connection, User]):

@@ -5,9 +5,9 @@
 Rules
 - A lock is one transaction for each batch. If one role of the batch fails, the roles are changed
   one by one, each in a savepoint.
-- Superusers, the server's own `pg_` roles and our own role are refused. A role over which our role
-  has no ADMIN option (since PostgreSQL 16) is refused too: `observe` reports that before the
-  approval.
+- Superusers, the server's own `pg_` roles and the connector's own role are refused. From PostgreSQL
+  16 on, a role over which the connector's role has no ADMIN option is refused too: `observe`
+  reports this before the approval.
 - The prior state is `{"oid", "login"}`. An undo finds the role by the oid, so that another role
   that now has the name is not enabled. A lock and an undo change LOGIN only: password, VALID UNTIL
   and CONNECTION LIMIT stay as an administrator set them.

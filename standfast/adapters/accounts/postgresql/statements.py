@@ -156,7 +156,7 @@ def end_sessions(
 
 
 def out_of_reach(connection: "Connection") -> tuple[Counter[str], int]:
-    """Count the roles that can sign in but that we may not lock, by reason.
+    """Count the roles that can sign in and cannot be locked here, by reason.
 
     The second value counts all roles that can sign in.
     """

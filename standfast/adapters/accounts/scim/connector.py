@@ -26,8 +26,8 @@ from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.oauth_token_revocation import (
     ProbeResult,
-    gravest,
     known_tokens,
+    most_severe,
     probe_of,
     probe_tokens,
     revocation_of,
@@ -222,7 +222,7 @@ class ScimConnector(Connector):
         made = self._set_active(order, account, is_active, deadline, became, after)
         if is_active or self._revocation is None or not known_tokens(order):
             return made
-        return gravest([made, revoke_tokens(self._http, self._revocation, order, deadline)])
+        return most_severe([made, revoke_tokens(self._http, self._revocation, order, deadline)])
 
     def _revoke_one(self, order: Order) -> Result:
         if self._revocation is None or not known_tokens(order):
