@@ -378,7 +378,7 @@ def test_session_has_idle_and_total_limits() -> None:
     cookie = there.begin("lee")
     for _ in range(2):  # a page that refreshes itself keeps nobody signed in
         now[0] += sessions.IDLE_SECONDS * 0.6
-        found = there.find(cookie, is_asked=False)
+        found = there.find(cookie, restarts_idle_time=False)
     assert found is None
     cookies = [there.begin("lee") for _ in range(sessions.MOST + 1)]
     assert there.find(cookies[0]) is None
