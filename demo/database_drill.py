@@ -3,7 +3,7 @@
 Rules
 - Server and backup are in a separate installation, which is deleted after the chapter. So the
   installation that remains does not name a source that no longer exists.
-- If the server programs are not installed, the chapter says so and drills nothing.
+- If the server programs are not installed, the chapter reports this and drills nothing.
 """
 
 import tempfile

@@ -248,7 +248,7 @@ def _answers(port: int) -> bool:
 
 
 def _reap(running: Sequence[Running]) -> None:
-    """Wait for our own ended children, which would otherwise stay zombies."""
+    """Wait for ended child processes, which would otherwise stay zombies."""
     for server in running:
         with suppress(ChildProcessError):
             os.waitpid(server.pid, os.WNOHANG)

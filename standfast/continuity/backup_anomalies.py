@@ -12,7 +12,7 @@ Rules
 - The usual value is the median of the last backups, and its spread is the median absolute
   deviation: a few extreme backups, or the attack itself, change neither.
 - A backup that uploaded everything again (a lost cache, a new epoch) has no such shares. It is
-  neither evaluated nor used for the usual value, and its outcome says so.
+  neither evaluated nor used for the usual value, and its outcome states this.
 - A share is evaluated only after five backups, if it is at least a tenth of the set and concerns
   more than a handful of files.
 - An attacker that changes a little before every backup is not detected.

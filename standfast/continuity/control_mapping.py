@@ -3,7 +3,7 @@
 Rules
 - A clause is paired with statements of a report. Only an auditor decides whether these statements
   suffice, so no text says that a requirement is met.
-- The topic of a clause is our summary: read the clause itself in its standard.
+- The topic of a clause is only a summary: read the clause itself in its standard.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ Rules
   median of the estimates, and its range is from the shortest to the longest.
 - A sample measures only the restore, without load and checks. The time of load and checks is the
   median of the complete drills. Without a complete drill, the prediction excludes that time, and
-  says so.
+  states this.
 - An estimate from a small part also multiplies the errors of its measures. Therefore a drill is
   used only if it restored at least half as many bytes as the largest drill: while a complete drill
   is among the given drills, smaller samples are ignored.

@@ -12,7 +12,7 @@ Rules
   only obligations whose own rule allows it, and lengthens every period in which a notice must not
   be sent (hold). A delay that was stated after the strict date moves only the lenient date: it may
   have been requested too late.
-- A jurisdiction with affected people is covered, whatever the configuration says.
+- A jurisdiction with affected people is covered, even if the configuration does not list it.
 - A day ends at midnight in the time zone of the law or of the organisation: the strict date uses
   the earlier midnight, the lenient date the later one.
 - A notice is blocked during a hold, and until another notice that must go first was given.

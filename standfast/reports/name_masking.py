@@ -1,7 +1,8 @@
 """Masking of names and addresses: recognizable, but not usable.
 
 Rules
-- The first letter stays, the rest becomes `***` whatever its length; an address keeps its domain.
+- The first letter stays, and the rest becomes `***`, so that its length is hidden; an address keeps
+  its domain.
 - A value that does not begin with a letter or digit is hidden completely.
 - Masked values are for reading only: the values of two people may be equal.
 """

@@ -7,7 +7,7 @@ Rules
   The value is therefore read just before the change, only this bit is set or cleared, and the
   result is read back.
 - `reset_password` writes two random passwords, the second together with the bit: domain controllers
-  accept the previous password for an hour. The new password cannot be undone, and the plan says so.
+  accept the previous password for an hour. The plan states that this cannot be undone.
 - A rotation writes two passwords too: a random one, and then the new one.
 - Issued Kerberos tickets cannot be cleared. There is no `revoke`.
 - The prior state is the value of the bit. If an account was disabled before, neither its bit nor

@@ -9,7 +9,7 @@ Rules
   profile that grants nothing, and the connector verifies it before use. A user that has only this
   profile counts as disabled.
 - No operation ends a session: an open browser page loses its rights when it is reloaded, and a
-  contact in progress continues. The plan says so.
+  contact in progress continues. The plan states this.
 - Connect's search index is updated with a delay. So only the id is taken from a search, and the
   state is read with `DescribeUser`.
 - Connect accepts two requests a second for each operation, in bursts of at most five, for the whole
@@ -165,7 +165,7 @@ class AmazonConnect(PerAccountConnector):
         return _NOT_AS_LOCKED if is_theirs else ""
 
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
-        return False  # Connect has no such operation, and `verbs` says so
+        return False  # Connect has no such operation, so `verbs` excludes it
 
     # Requests to Connect.
 

@@ -301,7 +301,7 @@ class AwsIam(PerAccountConnector):
     def _statements(
         self, principal: _Principal, policy: str, deadline: Deadline
     ) -> Sequence[AwsAnswer]:
-        """Return the statements of one of our inline policies; none if missing."""
+        """Return the statements of a policy of this connector; none if missing."""
         found = self._aws.read(
             f"get_{principal.kind}_policy",
             deadline,

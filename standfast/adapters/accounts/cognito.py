@@ -5,7 +5,7 @@ A lock disables the user and signs out everywhere. Calls go through `base.aws_cl
 Rules
 - A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
   an application that checks only the signature accepts it. Only Cognito's own end points check the
-  sign-out. The plan says so.
+  sign-out. The plan states this.
 - The global sign-out revokes every refresh token, so that none works after the undo. The answer is
   the same if no refresh token existed, and Cognito has no operation that counts them.
 - A user's `sub` is permanent; a user name can be reassigned.

@@ -4,7 +4,7 @@ It uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-i
 
 Rules
 - Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
-  application does not support continuous access evaluation. The plan says so.
+  application does not support continuous access evaluation. The plan states this.
 - `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
   after the undo.
 - A user that is synchronised from on premises is enabled again by the next synchronisation. So the

@@ -6,7 +6,7 @@ Rules
   `{"on"}`.
 - Only the SHA-256 of a new password leaves this host; it replaces all passwords of the user.
 - After a change the server is asked to write its ACL file. A server without an ACL file loses the
-  lock when it restarts, and each result says so.
+  lock when it restarts, and each result states this.
 - The user `default`, with which every connection without another user signs in, is refused. So is
   the connector's own user.
 """

@@ -1,7 +1,7 @@
 """AWS over plain HTTP: signed requests, and the meaning of error codes.
 
 Evidence sources keep answers as AWS sent them, and the SDK returns them only parsed. So the SDK
-signs the requests, and our own client sends them.
+signs the requests, and `standfast/http_client.py` sends them.
 
 Rules
 - Errors contain at most AWS's error code and never its message, which contains account names.

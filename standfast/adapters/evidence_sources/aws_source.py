@@ -1,8 +1,8 @@
 """Base class of sources that read an AWS service page by page.
 
 Rules
-- Requests are signed by the SDK and sent by our own client, so that each page is kept as AWS sent
-  it.
+- Requests are signed by the SDK and sent by `standfast/http_client.py`, so that each page is kept
+  as AWS sent it.
 - Without an access key, each request is signed with the present credentials of this machine, which
   the SDK renews.
 """

@@ -5,7 +5,7 @@ Rules
 - The program runs under `timeout` of coreutils, so that it ends at its time limit even if this
   process has died.
 - The output is written to disk as it arrives, and never parsed or shown. If it exceeds the limit,
-  the program is ended and the item says so.
+  the program is ended and the item states this.
 - Messages (standard error) are a file of their own, with the ending `.messages`.
 """
 

@@ -7,7 +7,7 @@ are not opened. A file without a match is not proven to be clean.
 
 Rules
 - Text is searched for as UTF-8, and as UTF-16 in the byte order of Windows; case matters.
-- A file is read once, in pieces, whatever its size; a text that spans two pieces is found.
+- A file of any size is read once, in pieces; a text that spans two pieces is found.
 - Links are not followed, and devices and pipes are not opened.
 """
 

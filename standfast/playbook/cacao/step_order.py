@@ -9,7 +9,7 @@ Rules
   step begins when the chosen branch has ended.
 - A step that several branches lead to depends only on the choices that these branches have in
   common.
-- The body of a `while` is left out, because our graph has no cycles.
+- The body of a `while` is left out, because the graph of a playbook has no cycles.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set

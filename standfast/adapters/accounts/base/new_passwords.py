@@ -5,8 +5,8 @@ recipients and folder.
 
 Rules
 - A password is written and synchronised to disk before the directory receives it. Every attempt
-  generates another password in a file of its own, and no file is removed. Whatever fails
-  afterwards, the valid password is therefore in one of the files.
+  generates another password in a file of its own, and no file is removed. So the valid password is
+  always in one of the files.
 - This program cannot open the passwords that it sealed. No receipt, reason, log or exception
   contains a password; they contain the path of its file.
 - A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named in

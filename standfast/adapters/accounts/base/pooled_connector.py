@@ -259,7 +259,7 @@ def end_sessions(
 
 
 def is_text(name: str) -> bool:
-    """Return whether a name can be sent to a server at all."""
+    """Return whether a name is text that a server can receive."""
     try:
         return bool(name.encode())
     except UnicodeEncodeError:

@@ -4,7 +4,7 @@ This module limits how many accounts are listed, how many are queried, and the t
 provider's module defines what a factor is.
 
 Rules
-- Accounts beyond the limits are not queried, and the result says so.
+- Accounts beyond the limits are not queried, and the result states this.
 - An account that could not be read in time counts as not queried. If no account could be read, the
   error is raised.
 """
