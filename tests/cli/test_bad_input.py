@@ -131,7 +131,7 @@ CASES = {
         spoil=wrong_passphrase,
         words=("lock", "alice", "--as", "dana"),
         status=4,
-        says=("sign-in of 'dana': this is not the passphrase",),
+        says=("sign-in: that is not the passphrase of 'dana'",),
     ),
     "unknown person": Case(
         spoil=nothing,

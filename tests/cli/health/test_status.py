@@ -338,7 +338,7 @@ def test_closed_incident_with_running_clock_is_shown(desk: Desk, quiet_installat
     assert (
         "2 legal clocks continue: affected data subjects due now, competent supervisory" in closed
     )
-    assert f"; `standfast deadline list {live}`." in closed
+    assert f"See all: `standfast deadline list {live}`." in closed
     (one,) = desk.json("status")["incidents"]
     assert one["is_closed"]
     assert one["clocks"]["next_due"]
