@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,10 +135,14 @@ def full_disk(folder: Path, size: str) -> Iterator[bool]:
             os.system(f"umount -l '{folder}'")
 
 
-def damage_a_pack(folder: Path) -> Path:
-    """Flip one bit in the middle of the largest pack."""
-    packs = (folder / "vault" / "w" / "host-1" / "p").rglob("*")
-    pack = max((path for path in packs if path.is_file()), key=lambda path: path.stat().st_size)
+def packs(folder: Path) -> set[Path]:
+    """Return the packs in the vault."""
+    return {path for path in (folder / "vault/w/host-1/p").rglob("*") if path.is_file()}
+
+
+def damage_a_pack(folder: Path, *, except_for: Collection[Path] = ()) -> Path:
+    """Flip one bit in the middle of the largest pack, with exceptions."""
+    pack = max(packs(folder).difference(except_for), key=lambda path: path.stat().st_size)
     pack.chmod(0o600)
     content = bytearray(pack.read_bytes())
     content[len(content) // 2] ^= 1

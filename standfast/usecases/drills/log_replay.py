@@ -18,6 +18,7 @@ from standfast.config.sections.backup_sources import (
     PostgresqlWalSourceConfig,
 )
 from standfast.continuity.recovery_objectives import milliseconds
+from standfast.plurals import counted
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
@@ -38,9 +39,9 @@ def replay(
     started = installation.clock()
     base = folder / "tree" / source.name
     logs = [path for path in (base / "wal",) if path.is_dir()]
-    logs += restored_logs(installation, repository, source, folder / "logs")
     state, reason, output = CheckState.PASSED, "", ""
     try:
+        logs += restored_logs(installation, repository, source, folder / "logs")
         replayed_to = server.recover(base / "base.tar", logs, until)
         reason = f"replayed to {replayed_to or 'the end of the base'}"
     except ProgramFailed as error:
@@ -62,7 +63,10 @@ def restored_logs(
     base: PostgresqlBaseSourceConfig,
     folder: Path,
 ) -> list[Path]:
-    """Restore the newest log of each set that has a log for this base."""
+    """Restore the newest log of each set that has a log for this base.
+
+    Raise `ProgramFailed` if a segment cannot be restored: the replay would end there unnoticed.
+    """
     restored = []
     for set_name, settings in installation.config.backup.sets.items():
         for source in settings.sources:
@@ -73,6 +77,14 @@ def restored_logs(
             except NotFound:
                 continue  # the set has no recovery point yet
             to = folder / set_name
-            repository.restore(point, to, [source.name], now=installation.clock)
+            result = repository.restore(point, to, [source.name], now=installation.clock)
+            lost = [
+                problem for problem in result.problems if problem.is_missing or problem.is_damage
+            ]
+            if lost:
+                raise ProgramFailed(
+                    f"{counted(len(lost), 'file')} of {point.name} cannot be restored, the first is"
+                    f" {lost[0].path}"
+                )
             restored.append(to / source.name)
     return restored

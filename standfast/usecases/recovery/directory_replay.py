@@ -59,10 +59,10 @@ def replayed_directories(
             name = f"{number}{journal.effect}"
             folder = stack.enter_context(drill_folder(installation, journal.set_name, name))
             base = target.replacement.staging / target.source
-            with translated_errors(f"restoring the log of {target.source}"):
-                restored_logs(installation, repository, source, _logs(target))
             hidden = private_key_paths(installation.config, None)
             try:
+                with translated_errors(f"restoring the log of {target.source}"):
+                    restored_logs(installation, repository, source, _logs(target))
                 server = RecoveredPostgresql(
                     server_folder(folder),
                     installed_programs(source.programs),
@@ -71,8 +71,9 @@ def replayed_directories(
                     source.user,
                 )
                 stack.callback(server.end)
-                server.start()
-                last = server.recover(base / _BASE, _log_folders(target), target.until)
+                with translated_errors(f"replaying the log of {target.source}"):
+                    server.start()
+                    last = server.recover(base / _BASE, _log_folders(target), target.until)
             except ProgramFailed as error:
                 raise StandfastError(
                     f"{plan.point}: the log of {target.source} was not replayed, and nothing was "

@@ -13,7 +13,13 @@ from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import Cluster, cluster_folder, told
-from tests.usecases.backup_installation import furnish, identity, installation_at
+from tests.usecases.backup_installation import (
+    damage_a_pack,
+    furnish,
+    identity,
+    installation_at,
+    packs,
+)
 from tests.usecases.drills.database_installation import (
     drills_folder,
     unexpected,
@@ -134,6 +140,20 @@ def test_time_after_the_log_fails_the_drill(tmp_path: Path, drills: Path, cluste
     found = {check.name: check for check in outcome.checks}["replay of crm-base"]
     assert found.state is CheckState.FAILED
     assert "before configured recovery target" in found.output
+
+
+def test_damaged_log_fails_the_drill(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    config_file, _ = backed_up(tmp_path, drills, cluster)
+    before = packs(tmp_path)
+    add(cluster, 8)
+    with installation_at(config_file) as installation:
+        run_backup(installation, "log", "direct")
+    damage_a_pack(tmp_path, except_for=before)
+    outcome = drilled(config_file, 7, None)
+    assert outcome.exit_status is ExitStatus.FAILED, unexpected(outcome)
+    found = {check.name: check for check in outcome.checks}["replay of crm-base"]
+    assert found.state is CheckState.FAILED
+    assert "cannot be restored" in found.output
 
 
 def test_time_before_every_base_is_refused(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
