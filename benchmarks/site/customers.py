@@ -1,8 +1,9 @@
 """Imitation of SendGrid that counts the messages of each person.
 
 It runs in its own process. Each request is compared with the ledger when it arrives: each of its
-messages must be recorded as begun. On request, it sends a signed event about each accepted message,
-as SendGrid does.
+messages must be recorded as begun: `submitting`, or `unknown` if its sender was killed and another
+runner noticed that before the request was read. On request, it sends a signed event about each
+accepted message, as SendGrid does.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def _serve(ledger_url: str, line: Connection[Any, Any]) -> None:
             tokens = [person["custom_args"]["standfast_token"] for person in people]
             with self.guard:
                 begun = self.ledger.execute(
-                    "SELECT count(*) FROM effect WHERE state = 'submitting' AND token = ANY(%s)",
+                    "SELECT count(*) FROM effect WHERE state IN ('submitting', 'unknown')"
+                    " AND token = ANY(%s)",
                     [tokens],
                 ).fetchone()
                 self.unrecorded += len(tokens) - (begun or (0,))[0]
