@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.pages.demo_place import copy_demo
 from tests.pages.typist import Typist
+from tests.servers import need
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.recovery.recovery_installation import prepared
 
@@ -80,6 +81,7 @@ def keeper_machine(typist: Typist) -> None:
 
 def back_in_the_tutorial(typist: Typist) -> None:
     """Return to the installation of the tutorial's first part."""
+    need("jq", "the page filters JSON with it")
     use(typist, typist.folder / "my-place/standfast.toml")
     shutil.copy("my-place/offline/identity.txt", "identity.txt")
     for name in ("restored", "one-file"):
@@ -109,4 +111,5 @@ def recover_data(typist: Typist) -> None:
 
 def folder_of_keys(typist: Typist) -> None:
     """Create the folder of an installation's keys."""
+    need("openssl", "the page makes a token with it")
     (typist.folder / "keys").mkdir()
