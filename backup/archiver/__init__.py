@@ -16,7 +16,7 @@
   chunker                 boundaries of chunks
   blob_writer             stores each blob once; pack_writer, pack_buffers, blob_location
   manifest_builder        pages of the manifest, level by level
-  snapshot_commit         puts the signed snapshot; skipped_sequence_numbers: numbers taken by junk
+  snapshot_commit         puts the signed snapshot; skipped_sequence_numbers: junk after the newest
   upload_cache            local record of the blobs that the vault already has
 
 Reading and restoring do not belong here: see `backup.reader` and `backup.restorer`.

@@ -12,10 +12,11 @@
 Rules
 - A crash at any moment leaves packs that no snapshot names, and every earlier recovery point
   unchanged.
-- A long run commits an interim recovery point every 30 minutes or 4,096 packs, so a later run can
-  resume it and a restore can use its content. Within a large file, the interim point contains the
-  rows before the file and names the packs of the file so far, so no keeper frees them. The next run
-  reads the file again and sends only new content.
+- A long run commits an interim recovery point every 30 minutes or 4,096 packs. After an
+  interruption, a later run continues from this point, and a restore can use it. An interim point
+  within a large file contains the rows before the file. It also names the packs with the first part
+  of the file, so no keeper frees them. The next run reads the whole file, but sends only new
+  content.
 - A clock that is set back does no harm: recovery points keep their order, and no change is
   overlooked.
 - A path that cannot be read, or that changed while it was read, makes the recovery point partial

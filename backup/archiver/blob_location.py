@@ -22,8 +22,8 @@ from backup.sources.files.file_status import Vector
 
 UNLOCATED = -1
 NO_PACK = -1
-MAX_REFS = 4096  # references in the row itself; further ones move to lists of this length
-FIRST_REFS = 512  # references in the first list
+MAX_REFS = 4096  # references in the row itself; with more, they move to list pages of this length
+FIRST_REFS = 512  # references in the first list page
 MARK_LENGTH = 16  # hexadecimal digits of a content mark; see `Row.content_mark`
 
 

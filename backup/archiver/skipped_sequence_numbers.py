@@ -1,4 +1,4 @@
-"""Sequence numbers after the newest snapshot that junk occupies.
+"""Sequence numbers that junk occupies, after the newest snapshot.
 
 - A slot is the object under one sequence number. Anybody with the writer's rights at the store can
   put junk into free slots, and nobody can delete the junk. Reading all slots in every run would
@@ -22,9 +22,7 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # slots after the newest known snapshot that are always read
 MAX_FAR = 10_000
 MAX_FAR_BYTES = 1024**3
-_STORED_AFTER = (
-    100  # slots read since they were last stored; an interrupted run loses at most these
-)
+_STORED_AFTER = 100  # number of newly read slots after which the scan is stored for later runs
 
 
 class SkippedSlots:

@@ -39,7 +39,7 @@ _FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at abou
 _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps in memory
 _SHARED_FRAME_BYTES = 1024 * 1024
 _MOST_FRAMES = 256 * 1024  # about 40 MB
-_MOST_EARLY_FILES = 4096  # a unit is in memory as a whole
+_MOST_EARLY_FILES = 4096  # of a unit, because a unit is in memory as a whole
 _KEPT_PAGE_BYTES = 1024 * 1024  # of leaves that workers of a small restore need not read again
 _OFFSET_BITS = 24  # of a frame's offset in its pack
 

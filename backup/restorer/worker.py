@@ -204,7 +204,7 @@ class RestoreWorker:
                 self.restore_file(entry)
 
     def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
-        """Set the attributes of folders, of noted ones if they exist; then report.
+        """Set the attributes of created folders, and of noted ones that exist.
 
         Deeper folders come first: the final mode of a folder may deny access to them.
         """

@@ -4,7 +4,7 @@
   week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month has no
   complete recovery point, its last partial one is kept. No rule keeps a number of recovery points:
   somebody that adds recovery points could then make older ones expire.
-- Nothing expires before it was stored for the time `floor`. Two recovery points of each set of a
+- No recovery point expires before it is older than `floor`. Two recovery points of each set of a
   writer never expire: the newest complete one, and the newest one of a run that ended.
 - An interim recovery point expires when it is older than the floor and a later run of its set
   ended.

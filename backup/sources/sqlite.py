@@ -78,7 +78,7 @@ class SqliteSource(Source):
     def _copy_database(self, copy: Path) -> None:
         if not self.path.is_file():
             # Check here: SQLite's own message does not distinguish a missing file from a missing
-            # right.
+            # permission.
             raise SourceFailed(
                 f"source {self.name}: {self.path} is not a file. Name the database's file."
             )

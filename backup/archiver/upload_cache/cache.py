@@ -5,8 +5,8 @@ It is one SQLite file on the host, and only a cache:
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
 - Losing the file costs uploads, never data. A file that cannot be read is renamed, and a new one is
   created.
-- It is bound to one repository and writer. Only this user can read it, because it tells what is
-  stored.
+- It is bound to one repository and writer. Only this user can read it, because it shows which
+  content is stored.
 - It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
   While no run can finish, because a source fails, it keeps the last finished run and the three
   newest unfinished runs.
@@ -177,10 +177,10 @@ class UploadCache:
             del self._recallable[number]
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Make packs known again that were forgotten with `can_recall`.
+        """Restore packs that were forgotten with `can_recall`, without blobs.
 
-        Their blobs stay unknown, so that `find` does not use them. Return whether all packs are
-        known now; if one cannot be recalled, recall none.
+        `find` does not return their blobs. Return whether all packs are known now; if one cannot be
+        restored, restore none.
         """
         rows = {
             number: self._recallable.get(number) for number in numbers if number not in self._packs

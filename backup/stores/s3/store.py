@@ -8,7 +8,7 @@
 - A PUT whose answer was lost is repeated. If the name is taken then, the existing object is
   compared: our bytes mean success, other bytes mean `AlreadyThere`. Bytes that this identity may
   not read mean `AlreadyThere` too; the caller then checks the listing.
-- A taken name is believed only if it is listed; otherwise the PUT is repeated.
+- If a store answers that a name is taken, but does not list the name, the PUT is repeated.
 - AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs). So for
   other stores, a listing after each PUT shows which version was first. A pack needs no such
   listing: its name is the hash of its bytes, so another writer can only have put the same bytes.
