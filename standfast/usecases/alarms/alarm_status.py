@@ -14,7 +14,8 @@ from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
 # No event ends an alarm about an anomaly, so `status` shows it for a week only.
 JUMP_SHOWN = timedelta(days=7)
-# A host that was removed ends none of its alarms, so they are shown for a limited time.
+# Nobody ends the alarms of a removed host, so the alarms of other hosts are shown for a limited
+# time.
 _OTHERS_SHOWN = timedelta(days=31)
 
 _ALARMS = {  # by kind: the sentence for people, and the command that examines the fault

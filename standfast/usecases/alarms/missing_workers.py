@@ -3,8 +3,8 @@
 Rules
 - A host is missing if none of its workers has reported for `LIMIT`. This also covers a worker that
   ended inside a live `standfast serve`, and needs no list of machines.
-- Prefect knows the workers, so its caller passes the times. Each host checks all hosts; one of them
-  notifies.
+- Only Prefect knows when a worker reported. The caller reads these times from Prefect.
+- Each host checks all hosts. The hosts share the ledger, so only one host notifies people.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,10 @@ _MINUTE = timedelta(minutes=1)
 def notify_of_missing_workers(
     installation: Installation, seen: Mapping[str, datetime], way: str
 ) -> list[Alarm]:
-    """Notify people of each host by its last report; return what was sent."""
+    """Notify people of the missing hosts; return the alarms that were sent.
+
+    `seen` has the time of each host's last report.
+    """
     alarms = [_alarm(host, installation.clock() - at) for host, at in sorted(seen.items())]
     end_removed(installation, WORKER, {alarm.subject for alarm in alarms}, way)
     return [alarm for alarm in alarms if notify(installation, alarm, way)]

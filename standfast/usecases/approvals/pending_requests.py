@@ -148,7 +148,7 @@ def _may_object(installation: Installation, asked: Question, person: str) -> boo
 
 
 def _notice_texts(installation: Installation, incident_id: str, step: str) -> tuple[Words, ...]:
-    """Return a notice's texts, those in the installation's language first."""
+    """Return a notice's texts, first the text in the main language."""
     own = installation.config.organisation.languages[0]
     messages = planned_words(installation, incident_id, step).messages
     return tuple(

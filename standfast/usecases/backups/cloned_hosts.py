@@ -72,7 +72,8 @@ def find_cloned_host(
 ) -> ClonedHost | None:
     """Return the most recent other machine of the last week, or None."""
     own: list[datetime] = []
-    # By machine: the start of its last backup, and whether host and vault are the local ones.
+    # By machine: the start of its last backup, and whether its host name and vault are the local
+    # host name and vault.
     newest: dict[str, tuple[datetime, bool]] = {}
     for run in backups:
         origin, began = Origin.of(run.summary), run.started_at

@@ -6,8 +6,8 @@ Verifications, drills and restores find damaged packs. In a backup,
 Rules
 - New recovery points never use a pack that was damaged once, even if the pack was repaired from a
   copy of the vault.
-- If a sound pack is recorded by mistake, its content is uploaded unnecessarily. No pack is removed,
-  and no recovery point becomes unusable.
+- If an undamaged pack is recorded by mistake, its content is uploaded unnecessarily. No pack is
+  removed, and no recovery point becomes unusable.
 - The ledger stores at most 1,000 pack names for each run; the report of the run contains all names.
   If the newest verification found more damaged packs than the ledger names, backups are partial.
 """

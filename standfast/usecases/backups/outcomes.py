@@ -34,7 +34,7 @@ class BackupOutcome:
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
     hooks: tuple[HookResult, ...] = ()
-    jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of earlier backups
+    jumps: tuple[BackupAnomaly, ...] = ()  # values far above the values of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
     unrecorded: str = ""  # why the ledger has no record of the backup, or could not be read; or ""
     is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger

@@ -107,13 +107,13 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
 
 
 def all_holds(installation: Installation) -> list[Hold]:
-    """Return the holds of this machine, and those of others in the ledger."""
+    """Return the holds of this machine, and other machines' in the ledger."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
         machine = Origin.of(run.summary).machine
-        elsewhere = Hold(name=run.subject, since=since, by="", machine=machine)
-        found.setdefault(run.subject, elsewhere)
+        other_hold = Hold(name=run.subject, since=since, by="", machine=machine)
+        found.setdefault(run.subject, other_hold)
     return [found[name] for name in sorted(found)]
 
 

@@ -41,7 +41,7 @@ class RedactingResolver:
         return secret
 
     def hide(self, values: Iterable[str]) -> None:
-        """Add values, and each line of them, to those that no text may contain."""
+        """Hide values, and each of their lines, in every later text."""
         lines = {line.strip() for value in values for line in (value, *value.splitlines())}
         with self._guard:
             self._values |= {line for line in lines if len(line) >= _SHORTEST}

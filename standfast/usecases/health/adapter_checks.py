@@ -340,11 +340,11 @@ def _check_organisation_texts(organisation: OrganisationConfig) -> Iterator[Chec
 
 def _playbooks(inputs: CheckInputs) -> Iterator[Check]:
     files = library.files(inputs.config)
-    sound: list[Playbook] = []
+    valid: list[Playbook] = []
     lacking: dict[tuple[str, str], list[str]] = {}
     for name, file in files.items():
         try:
-            sound.append(library.find(inputs.config, name))
+            valid.append(library.find(inputs.config, name))
         except PlaybookInvalid as error:
             if file.parent != library.SHIPPED:
                 yield fail("playbooks", str(error), f"correct {file.name}")
@@ -367,8 +367,8 @@ def _playbooks(inputs: CheckInputs) -> Iterator[Check]:
                 f"{known_names_hint(entry.subject, files)}",
                 "correct its subject",
             )
-    if sound:
-        yield ok("playbooks", f"valid here: {', '.join(playbook.name for playbook in sound)}")
+    if valid:
+        yield ok("playbooks", f"valid here: {', '.join(playbook.name for playbook in valid)}")
 
 
 def _each(

@@ -98,7 +98,7 @@ def _folder(vault: Path) -> Iterator[Check]:
 
 
 def _bucket(bucket: str, store: Store, writer: str) -> Check:
-    """Check that this identity may add objects, without adding a new one.
+    """Check that this identity may add objects, without adding an object.
 
     A new object could not be removed again. Therefore the newest snapshot is uploaded again. The
     store checks the permission, and then rejects the object because it exists.

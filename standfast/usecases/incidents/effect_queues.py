@@ -164,7 +164,7 @@ class EffectQueues:
         self.troubles[queue] = error
 
     def close(self) -> None:
-        """Wait for calls in progress; start no new ones."""
+        """Wait for the calls in progress; start no more calls."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _drive(self, queue: EffectQueue, due: int) -> None:

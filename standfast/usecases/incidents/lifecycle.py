@@ -183,7 +183,7 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
     """Raise Refused for a closed incident.
 
-    `then` is the act of the caller in words; the message advises it after the reopening.
+    `then` names the refused action in words. The message advises this action after the reopening.
     """
     row = installation.ledger.incidents.get(incident_id)
     if row.is_open:

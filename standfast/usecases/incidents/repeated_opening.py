@@ -28,7 +28,7 @@ def open_or_continue(
     opened_by: str | None = None,
     message: TriggerMessage | None = None,
 ) -> Opened:
-    """Open an incident, or return the unfinished one of the same request."""
+    """Open an incident, or return the unfinished incident of the same request."""
     playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
     typed = canonical(load_inputs(playbook, inputs))
     requester = (opened_by or installation.actor, opened_by is not None)

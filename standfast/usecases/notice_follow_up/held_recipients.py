@@ -65,7 +65,7 @@ def held(installation: Installation, incident_id: str) -> list[Held]:
 
 
 def unreached(installation: Installation, incident_id: str) -> list[Held]:
-    """Return the recipients of undelivered messages, undecided ones first."""
+    """Return the recipients of undelivered messages, first the undecided."""
     installation.ledger.incidents.get(incident_id)
     lost = returned(installation, incident_id)
     marks = marks_of([*held_effects(installation, incident_id), *(message.row for message in lost)])

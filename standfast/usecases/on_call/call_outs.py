@@ -94,7 +94,7 @@ def acknowledge(
     incident_id: str,
     by: str | None,
 ) -> Acknowledgement:
-    """Acknowledge the call-outs about an incident, also unanswered ones.
+    """Acknowledge the open and unanswered call-outs about an incident.
 
     `by` is the name of the person that signed in. Raise ApprovalRefused if nobody signed in, if the
     person may not see the incident, and if an account of the person is among its targets.

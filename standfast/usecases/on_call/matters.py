@@ -129,7 +129,7 @@ def _incident_to_name(installation: Installation, subject: str, covers: Sequence
 
 
 def uncovered(call_out: CallOut, covers: Sequence[str]) -> list[str]:
-    """Return those of the names in `covers` that a call-out does not cover."""
+    """Return the names in `covers` that a call-out does not cover."""
     return [name for name in covers if name not in set(call_out.covers)]
 
 

@@ -1,4 +1,4 @@
-"""Library of playbooks: those of the installation, and shipped ones."""
+"""Library of playbooks: the installation's own and the shipped playbooks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

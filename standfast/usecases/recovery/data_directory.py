@@ -1,12 +1,14 @@
 """PostgreSQL data directory as the target of a recovery.
 
 Rules
-- The new directory has the base, the segments of its log, and the settings of the replay. The
-  server replays the log when a person starts it, so no restored code runs before the replacement.
-- The folders above the directory belong to this user or to root, and nobody else may write there.
-  Code of an intruder that runs as the server's user could otherwise redirect a rename or a write.
-- Settings of ALTER SYSTEM are not used, because an intruder may have set their commands. They are
-  kept as `postgresql.auto.conf.restored`.
+- The new directory has the files of the base backup, the segments of the write-ahead log, and the
+  settings of the replay. The server replays the log when a person starts the server, so no restored
+  code runs before the replacement.
+- The folders above the directory must belong to this user or to root, and nobody else may write
+  there. Otherwise an intruder's code that runs as the server's user could redirect a rename or a
+  write.
+- The restored settings of ALTER SYSTEM are not used, because an intruder may have set commands in
+  them. Their file is kept as `postgresql.auto.conf.restored`.
 - A directory is never renamed while it has a `postmaster.pid`: a server may use it.
 """
 
@@ -21,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from standfast.errors import Damaged, StandfastError
 from standfast.usecases.drills.throwaway.postgresql_recovery import log_files
 
-_LOCK = "postmaster.pid"  # of a running server
+_LOCK = "postmaster.pid"  # file of a running server
 _SETTINGS = "postgresql.auto.conf"
 _SEGMENTS = "pg_wal"
 _PARTIAL = ".partial"
@@ -77,7 +79,7 @@ def write_data_directory(
                 _extract(archive, member, folder)
     except tarfile.TarError as error:
         raise Damaged("base backup: it cannot be read. Choose another recovery point.") from error
-    for segment in log_files(logs):  # each segment before its incomplete copy
+    for segment in log_files(logs):  # a complete segment comes before its incomplete copy
         complete = folder / _SEGMENTS / segment.name.removesuffix(_PARTIAL)
         if segment.suffix != _PARTIAL or not complete.exists():
             shutil.copyfile(segment, complete)
@@ -98,7 +100,7 @@ def write_data_directory(
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write a file or a folder of a base; refuse everything else."""
+    """Write a file or a folder of a base backup; refuse links and devices."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise Damaged("base backup: a path leads out of it. Choose another recovery point.")

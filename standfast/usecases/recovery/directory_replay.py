@@ -3,7 +3,8 @@
 Rules
 - The replay and the checks run as in a drill, before anything is replaced. The data of a throwaway
   server is destroyed, because restored code may have changed it.
-- The log is that of a drill: the newest log of each source that reads the same folder of log files.
+- The log is chosen as in a drill (`log_replay`): the newest log of each source that reads the same
+  folder of log files as the base backup.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,7 @@ class ReplayedDirectories:
 def replayed_directories(
     installation: Installation, repository: Repository, plan: SetPlan, journal: RecoveryJournal
 ) -> Iterator[ReplayedDirectories]:
-    """Replay the logs of all restored bases of a plan.
+    """Replay the logs of all restored base backups of a plan.
 
     Raise StandfastError if a log cannot be replayed up to the planned time.
     """

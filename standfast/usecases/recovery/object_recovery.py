@@ -5,17 +5,19 @@
     remove_added(target, record, prefix)           # the undo
 
 Rules
-- An act adds one version: the restored object, or a delete marker. Its reversal removes this
-  version, so that the version below it is current again. No other version is removed.
-- Acts are done in batches. Before the first call of a batch, its acts are recorded as begun; after
-  the last call, as done. Both records are durable. A batch of delete markers is small, because a
-  crash may leave each of them without a receipt.
-- After a crash, the versions of the begun acts are looked up, and again at the end: the bucket may
-  store an object after the process that sent it has died.
-- A delete marker without a receipt may be of another program, such as a legitimate deletion. It is
-  never removed: it is recorded as unknown, and the object stays hidden until a person decides. S3
-  stores nothing with a marker that would identify it.
-- An object that another program changed since the listing is left alone, and counted.
+- An act adds one version to an object: the restored object, or a delete marker that hides the
+  object. The reversal of an act removes this version, so that the version before it is current
+  again. No other version is removed.
+- Acts are done in batches. The record marks the acts of a batch as begun before the first call, and
+  as done after the last call. Both marks are on the disk before the program continues. A batch of
+  delete markers is small, because a crash may leave each marker of a batch without a receipt.
+- After a crash, the added versions of the begun acts are looked up in the bucket. They are looked
+  up again after the last batch, because the bucket may store an object after the process that sent
+  it has died.
+- A delete marker without a receipt may come from another program that deleted the object. Such a
+  marker is never removed. It is recorded as unknown, and the object stays hidden until a person
+  decides. S3 stores nothing with a marker that would identify the program.
+- An object that another program has changed since the listing keeps its state, and is counted.
 """
 
 import os
@@ -32,8 +34,8 @@ from standfast.usecases.recovery.version_record import ActState, ObjectAct, Vers
 if TYPE_CHECKING:
     from backup.targets.s3 import BucketTarget
 
-HIDES_AT_ONCE = 16  # delete markers without a receipt after a crash
-_BATCH = 256  # acts that are looked up after a crash
+HIDES_AT_ONCE = 16  # most delete markers that a crash can leave without a receipt
+_BATCH = 256  # acts of one batch, which are looked up after a crash
 _CALLS_AT_ONCE = 16
 
 
@@ -55,12 +57,12 @@ def put_objects(
         for part in _parts(acts):
             record.mark(part, ActState.BEGUN)
             _do_all(record.added, part, partial(_do, target, folder))
-            _look_up_begun(target, record, folder)  # acts with a lost answer
+            _look_up_begun(target, record, folder)  # acts whose call returned no version
     _look_up_again(target, record, folder)
 
 
 def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
-    """Yield all puts, then some hides at a time."""
+    """Yield the acts that put an object, then small batches that hide one."""
     if puts := [act for act in acts if act.path is not None]:
         yield puts
     hides = [act for act in acts if act.path is None]
@@ -85,16 +87,16 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 
 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Record what the begun acts of an interrupted try have added."""
+    """Look up and record the versions that begun acts have added."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
         _do_all(record.found, acts, partial(_look_up, target, folder))
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Record what interrupted calls have added since the first look.
+    """Look up interrupted acts once more; record the versions that appeared.
 
-    Acts without their restored file are left out: if a later try restored another recovery point,
-    the folder no longer contains the file.
+    An act is left out if its restored file is missing or has another size: a later try may have
+    restored another recovery point to the folder.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
     _do_all(record.found, acts, partial(_look_up, target, folder))

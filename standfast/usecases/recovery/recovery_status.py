@@ -76,7 +76,7 @@ def recovery_status(installation: Installation, incident_id: str) -> RecoverySta
     opened_at = installation.ledger.incidents.get(incident_id).opened_at
     found: dict[str, SetStatus] = {}
     for row in rows:
-        if row.verb == RECOVER:  # a later round replaces an earlier one
+        if row.verb == RECOVER:  # the status of a later round replaces that of an earlier round
             status = _set_status(incident_id, row, is_returned=row.token in returned)
             clocks = cast("Mapping[str, str]", row.facts.get("clocks") or {})
             times = {

@@ -68,7 +68,8 @@ class ActState(StrEnum):
 class ObjectAct:
     """The act on one object: put it if the point contains it, else hide it.
 
-    `newest_version` and `newest_marker` are those of the last listing.
+    `newest_version` and `newest_marker` are the ids of the newest version and delete marker in the
+    last listing.
     """
 
     key: str

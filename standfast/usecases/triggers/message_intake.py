@@ -110,7 +110,7 @@ class PlaybookNotFound(Unavailable):
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
-    """Return the triggers by name; ConfigurationError for an invalid one."""
+    """Return the triggers by name; ConfigurationError if one is invalid."""
     return {name: _trigger(name, settings) for name, settings in config.triggers.items()}
 
 
@@ -149,7 +149,7 @@ def receive(
     message_id: str,
     key: str = "",
 ) -> Opened:
-    """Open or join the incident of a message; a repeat returns the same one.
+    """Open or join the incident of a message; a repeat opens no incident.
 
     A message repeats an earlier message if its id and the values of its inputs are equal. A message
     joins the open incident of the same subject. `key` is the subject if the trigger has no key; if

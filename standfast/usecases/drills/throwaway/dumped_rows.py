@@ -1,7 +1,7 @@
 """Numbers of the rows in a dump, counted in its text.
 
-- Both formats escape a line break within a value, so a row is one line.
-- Names of tables are quoted as in the dump, and are ready for a query.
+- The dumps of PostgreSQL and MariaDB escape a line break within a value, so each row is one line.
+- Names of tables are quoted as in the dump, so that a query can contain them unchanged.
 """
 
 import re
@@ -12,7 +12,7 @@ from backup.sources.client_programs import ProgramFailed
 
 _COPY = re.compile(rb'COPY ((?:"(?:[^"]|"")+"|[\w.])+) (?:\(.*\))? FROM stdin;\n')
 _COPY_END = b"\\.\n"
-_INSERT = re.compile(  # with a list of columns, the first row is in the same line
+_INSERT = re.compile(  # if the statement lists the columns, its first row is in the same line
     rb"INSERT (?:IGNORE )?INTO (`(?:[^`]|``)+`) (?:\((?:`(?:[^`]|``)+`|\w+|, )+\) )?"
     rb"VALUES(?: (\(.*))?\n"
 )
