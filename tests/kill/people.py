@@ -95,7 +95,7 @@ def running_directory() -> Iterator[Agents]:
     """Run the directory, with the documented account of the connector."""
     with tempfile.TemporaryDirectory() as folder, running_slapd() as slapd:
         slapd.apply(block("openldap", "the connector's account").replace("…", PASSWORD))
-        slapd.apply(block("openldap", "And its rights"), to_configuration=True)
+        slapd.apply(block("openldap", "the rights to see names"), to_configuration=True)
         log = Path(folder) / "audit.ldif"
         slapd.apply(_COUNTED.format(log=log), to_configuration=True)
         yield Agents(slapd=slapd, log=log)

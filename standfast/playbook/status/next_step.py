@@ -1,7 +1,7 @@
 """Status of an incident in words, with exactly one next step.
 
     summarise_status(state).next_step
-    # "`ask` … Answer: `standfast incident answer inc-2026-0001 …`"
+    # "… Answer `yes` or `no`: `standfast incident answer inc-2026-0001 ask ANSWER`."
 
 `engine` has the rules of progress; this module writes the sentence that an operator reads.
 

@@ -33,7 +33,7 @@ def with_account(slapd: Slapd) -> LdapServer:
     """Set OpenLDAP up as docs/accounts.md says; return connector settings."""
     account = block("openldap", "the connector's account").replace("…", "of-the-connector")
     slapd.apply(account)
-    for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):
+    for words in ("the rights to see names", "`monitor` needs", "`accounts.rotate` needs"):
         slapd.apply(block("openldap", words), to_configuration=True)
     return LdapServer(
         host="localhost",

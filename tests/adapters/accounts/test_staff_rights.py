@@ -50,7 +50,9 @@ def test_documented_right_suffices_for_staff_lists(tmp_path: Path) -> None:
             return found
 
         assert listed().member.full_name == "ada", "the right to lock shows nothing of a person"
-        slapd.apply(block("openldap", "For `standfast people import"), to_configuration=True)
+        slapd.apply(
+            block("openldap", "`standfast people import --ldap` needs"), to_configuration=True
+        )
         member = listed().member
     assert (member.full_name, member.mail) == ("Ada Quill", "ada@example.com")
     assert member.accounts == ("staff:ada",)

@@ -67,7 +67,7 @@ def flags(state: State) -> tuple[bool, bool, bool]:
         (
             (LOCKED, view("ask", S.PROMPTED), view("tell", S.ASKING, planned=3, asked=True)),
             (False, False, True),
-            "Who else? Answer: `standfast incident answer 7 ask nobody | many`",
+            "Who else? Answer `nobody` or `many`: `standfast incident answer 7 ask ANSWER`.",
         ),
         (
             (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3, asked=True), LOOKED),

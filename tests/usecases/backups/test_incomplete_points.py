@@ -112,7 +112,7 @@ def test_point_without_files_is_no_success(installation: Installation, tmp_path:
     assert (outcome.exit_status, outcome.result.files) == (ExitStatus.PARTIAL, 0)
     text = "\n".join(map(str, restore_summary_lines(outcome)))
     assert "The recovery point has no file" in text
-    assert "lists earlier points" in text
+    assert "lists earlier recovery points" in text
     assert installation.runs.all("restore", "other")[0].state == "partial"
     earlier = restore(installation, "1", tmp_path / "earlier", identity(tmp_path))
     assert earlier.exit_status is ExitStatus.DONE
