@@ -5,7 +5,8 @@
 
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. A
-  call that ended before an effect's turn is not counted for this effect.
+  call carries several effects. If it ended before the turn of an effect, it does not count as a try
+  of this effect.
 - An effect that failed permanently, or that only this sender refused, is tried again by the
   failover sender, with a new count of tries. An effect with an unknown outcome is never tried by
   the failover sender.
@@ -35,13 +36,13 @@ SETTLE_FACTOR = 1.5  # after this multiple of its time limit, a call can no long
 
 # Pauses while a runner works on an incident.
 LONGEST_WAIT = timedelta(minutes=3)  # after a longer pause, `serve` or the next command continues
-LONGEST_WHILE_ASKED = timedelta(seconds=5)  # wait for a mail relay while a step waits for an answer
+LONGEST_WHILE_ASKED = timedelta(seconds=5)  # the same, while a step waits for a person
 RECEIPT_PAUSES_SECONDS = (
     0.1,
     0.4,
     1.6,
     6.4,
-)  # between attempts to write a receipt to a lost ledger
+)  # between attempts to write a receipt while the ledger is unreachable
 MOST_LEDGER_FAILURES = 5  # number of attempts after which a queue is abandoned
 
 
@@ -84,7 +85,7 @@ def after_observation(
 ) -> Verdict:
     """Return the verdict after an observation of an unknown outcome.
 
-    `is_parked`: a person reported the outcome, so the number of tries does not count.
+    `is_parked`: only a person can tell the outcome, so the number of tries does not count.
     """
     if not seen.is_readable:
         due = now + max(OBSERVE_AGAIN, now - submitted_at)

@@ -6,10 +6,10 @@
   was cloned or rolled back: continue after it. Anything else is junk: skip the number.
 - The upload cache records the intended snapshot before the put. So after a crash, the next run
   recognizes the snapshot as its own and not as that of a clone.
-- A store that lacks a snapshot which this host put was rolled back. The missing number is not used
-  again, so the gap in the sequence stays visible.
-- The next sequence number is the lowest free one. Junk far after the newest snapshot occupies only
-  its own number; anybody with the writer's rights at the store may put it.
+- If this host put a snapshot and the store lacks it now, somebody removed it or rolled the store
+  back. The missing number is not used again, so the gap in the sequence stays visible.
+- The next sequence number is the lowest free one. Anybody with the writer's rights at the store can
+  put junk under any number. Junk with a high number therefore occupies only that number.
 - Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
 - In a directory store, a folder can have the name of a slot. Such a slot is taken too: no object of
   that name can be created.
@@ -333,7 +333,7 @@ class Committer:
         self.is_intruded = True
         self.warnings.append(
             f"writer {self._host.writer}: {len(numbers)} snapshots, {min(numbers)} to "
-            f"{max(numbers)}, were not read yet: somebody stored more than one run reads. The "
+            f"{max(numbers)}, were not read yet: there are more than a run reads. The "
             "next runs read the rest. Find out who else has this host's rights at the store, "
             "and revoke them."
         )

@@ -4,8 +4,8 @@
   shell, but `*` also matches slashes; `**/` matches any number of folders, or none. A selected
   folder includes everything below it. Without a pattern, everything is selected. With several
   patterns, a path is selected if any pattern matches it.
-- A path as `ls` prints it is also a pattern, which selects this path. For this purpose, `%FF` also
-  means the byte, and a bracket also means itself.
+- A path as `ls` prints it is also a pattern, and selects this path. Therefore `%` with two hex
+  digits also stands for that byte, and a bracket also stands for itself.
 - A manifest page is not read if it can contain neither a selected path nor a folder above a
   selected path.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
@@ -134,7 +134,7 @@ def _rule(patterns: Sequence[str], below: str) -> re.Pattern[str]:
 
 
 def _expression(pattern: str) -> str:
-    gaps, texts = [""], [""]  # expressions for the parts before each text
+    gaps, texts = [""], [""]  # expressions: each text, and the wildcard before it
     for glyph in _GLYPHS.findall(pattern):
         if len(glyph) > 1 and glyph.startswith("["):
             texts[-1] += _inside(fnmatch.translate(glyph))
@@ -146,7 +146,8 @@ def _expression(pattern: str) -> str:
     parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
     # Match each text only at its first position, because this leaves the longest rest, and do not
     # try other positions: a forged path of a megabyte would otherwise be searched a million times.
-    # Other positions are tried only for a text before `**/` that does not end with a slash.
+    # An exception is a text before `**/` that does not end with a slash: `**/` begins after a
+    # slash, and the first position of the text may not be the one with a slash behind it.
     for number, next_gap in enumerate(gaps[1:]):
         if next_gap != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
             parts[number] = f"(?>{parts[number]})"

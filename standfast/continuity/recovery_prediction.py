@@ -11,11 +11,9 @@ Rules
   median of the complete drills. Without a complete drill, the prediction excludes that time, and
   states this.
 - An estimate from a small part also multiplies the errors of its measures. Therefore a drill is
-  used only if it restored at least half as many bytes as the largest drill: while a complete drill
-  is among the given drills, smaller samples are ignored.
+  used only if it restored at least half as many bytes as the largest of the given drills.
 - A service is usable after its sets and its dependencies. All sets of one wave are restored at the
-  same time. How much these restores slow each other down is known only from past drills of
-  services.
+  same time. The prediction takes no account of how much these restores slow each other down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +31,7 @@ class DrillTimes:
     """The measures of one past drill of a set."""
 
     size_bytes: int
-    fixed_ms: int  # from the key to the first restored byte
+    fixed_ms: int  # from the moment the key is there to the first restored byte
     restore_ms: int  # from the first restored byte until the data is complete
     rest_ms: int | None  # load and checks; None for a sample
 

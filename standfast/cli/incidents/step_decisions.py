@@ -45,7 +45,7 @@ digest_option = click.option(
 @click.option(
     "--break-glass",
     metavar="WHY",
-    help="Approve containment alone if nobody else answers; the step starts ten minutes later.",
+    help="Approve containment as the only person; the step starts ten minutes later.",
 )
 @no_wait_option
 @click.pass_obj
@@ -229,8 +229,8 @@ def settle(
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
             before.append(
-                f"{counted(settled.left, 'other')} may still happen: Standfast looks for the "
-                "outcome again."
+                f"{counted(settled.left, 'effect')} of the step may still happen: Standfast looks "
+                "for the outcome again."
             )
         details = {"settled": settled.count, "left": settled.left}
         return run_and_print(call, installation, incident_id, details, before)
@@ -255,10 +255,10 @@ def retry(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         again = retry_targets(installation, incident_id, rest[0] if rest else None, by=by)
         before: list[Line] = [f"{counted(again.count, 'target')} to retry."]
         if again.not_begun:
-            resume = f" when it is resumed: `standfast incident resume {incident_id}`"
+            resume = f" when the incident is resumed: `standfast incident resume {incident_id}`"
             before.append(
-                f"Planned but never started: {', '.join(map(str, again.not_begun))}. This part "
-                f"also runs{resume if again.is_stopped else ' now'}."
+                f"Planned but never started: {', '.join(map(str, again.not_begun))}. This "
+                f"work also runs{resume if again.is_stopped else ' now'}."
             )
         if again.left:
             before.append(f"Not retried without a sign-in (--as PERSON): {', '.join(again.left)}.")

@@ -45,7 +45,7 @@ def read_log(
 ) -> Iterator[Record | int]:
     """Yield the records of a file, and the numbers of all other lines.
 
-    With `search`, lines of text and JSON that it does not return may be missing.
+    With `search`, lines of text and JSON that the search does not return may be left out.
     """
     unpacked = _Unpacked(stream)
     for found in _records(io.BufferedReader(unpacked, _BUFFER), collected_at, search):

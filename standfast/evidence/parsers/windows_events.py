@@ -20,7 +20,10 @@ _BY_TARGET = ("4624", "4625", "4634", "4647", "4648", "4768", "4769", "4771", "4
 
 
 def read_events(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Yield the first line and the bytes of each event; None if incomplete."""
+    """Yield each event: its first line number, and its bytes or None.
+
+    None stands for an incomplete event.
+    """
     kept, number = b"", 1
     while piece := stream.read(_PIECE):
         kept += piece

@@ -5,10 +5,10 @@ Rules
 - A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
   the steps get a further round for these accounts.
 - An opened incident has its own copy of the playbook and of the names of the adapters.
-- Each claim of effects reads whether the incident is stopped. Closing is refused while a call is in
-  progress.
-- A stop pauses running undos. An undo that is requested or approved after the stop is executed,
-  because an undo must not need the incident to be resumed.
+- Whenever a runner claims effects, it reads whether the incident is stopped. Closing is refused
+  while a call is in progress.
+- A stop pauses running undos. But an undo that somebody requests or approves later is executed
+  while the incident is stopped, because an undo must not need the incident to be resumed.
 - When a stopped incident is resumed, the abort window of each running notice begins again.
 """
 
@@ -171,7 +171,7 @@ class Incidents:
         return added
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
-        """Stop or resume an incident; each claim of effects reads this state."""
+        """Stop or resume an incident; runners read this before each claim."""
         self.get(incident_id)
         action = "incident.stopped" if is_halted else "incident.resumed"
         with self._database.write(
@@ -191,7 +191,7 @@ class Incidents:
     def close(
         self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
     ) -> None:
-        """Close an incident; its accounts stay as they are until it is reopened.
+        """Close an incident; nothing is done to its accounts while it is closed.
 
         With `joined`, close it only if exactly that many triggers have joined it.
         """
@@ -259,7 +259,7 @@ class Incidents:
     def state(self, incident_id: str, *, is_verified: bool = True) -> State:
         """Return the verified state, from which the next action is computed.
 
-        A report that shows the findings of an audit verification itself passes `is_verified=False`.
+        Reports that show the findings of an audit verification pass `is_verified=False`.
         """
         if is_verified:
             self._refuse_changed(incident_id)
