@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,14 +140,19 @@ def packs(folder: Path) -> set[Path]:
     return {path for path in (folder / "vault/w/host-1/p").rglob("*") if path.is_file()}
 
 
-def damage_a_pack(folder: Path, *, except_for: Collection[Path] = ()) -> Path:
-    """Flip one bit in the middle of the largest pack, with exceptions."""
-    pack = max(packs(folder).difference(except_for), key=lambda path: path.stat().st_size)
+def damage_a_pack(folder: Path) -> Path:
+    """Flip one bit in the middle of the largest pack."""
+    pack = max(packs(folder), key=lambda path: path.stat().st_size)
+    flip_a_bit(pack)
+    return pack
+
+
+def flip_a_bit(pack: Path) -> None:
+    """Flip one bit in the middle of a pack; a second call repairs it."""
     pack.chmod(0o600)
     content = bytearray(pack.read_bytes())
     content[len(content) // 2] ^= 1
     pack.write_bytes(content)
-    return pack
 
 
 class AwayStore(DirectoryStore):
