@@ -31,7 +31,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -105,6 +105,7 @@ class S3Store(Store):
         self._small_bytes = 0
         self._listed_again: set[tuple[str, str]] = set()  # cached and listed again
         self._looked_up: Counter[str] = Counter()  # names, by their folder
+        self._listed: dict[str, Event] = {}  # set when the page of a folder was listed
         self._guard = Lock()
 
     @property
@@ -115,7 +116,6 @@ class S3Store(Store):
         return self._traits
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-
         digest = hashlib.sha256(data)
         request: dict[str, Any] = {
             "Bucket": self._bucket,
@@ -270,7 +270,6 @@ class S3Store(Store):
             raise
 
     def _retention(self, first: FirstVersion) -> Retention | None:
-
         # Do not use HEAD: it also omits an existing lock if the identity may not see the lock.
         try:
             answer = self._client.get_object_retention(
@@ -295,16 +294,30 @@ class S3Store(Store):
             # Packs are in folders named by the start of their hash.
             folder = "/".join(name.split("/")[:-2])
             self._looked_up[folder] += 1
-            is_one_of_many = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and folder
-        if is_one_of_many:
-            page = next(self._pages(f"{folder}/"))
-            found = [*first_versions([page])]
-            # The last name of a truncated page may have earlier versions on the next page.
-            for first in found[:-1] if page["IsTruncated"] else found:
-                self._cache_first(first.key.removeprefix(self._prefix), first)
-            with self._guard:
-                known = self._first.get(name)
+            lists_folder = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and bool(folder)
+            if lists_folder:
+                self._listed[folder] = Event()
+            listed = self._listed.get(folder)
+        if listed is None:
+            return self._look_up(name)
+        if lists_folder:
+            try:
+                self._cache_page(f"{folder}/")
+            finally:
+                listed.set()
+        # The page probably holds the name, so no other thread asks for it meanwhile.
+        listed.wait()
+        with self._guard:
+            known = self._first.get(name)
         return known or self._look_up(name)
+
+    def _cache_page(self, prefix: str) -> None:
+        """Cache the first page of a listing."""
+        page = next(self._pages(prefix))
+        found = [*first_versions([page])]
+        # The last name of a truncated page may have earlier versions on the next page.
+        for first in found[:-1] if page["IsTruncated"] else found:
+            self._cache_first(first.key.removeprefix(self._prefix), first)
 
     def _look_up(self, name: str) -> FirstVersion:
         first = self._find(name)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -130,6 +131,17 @@ def test_packs_looked_up_singly_are_listed_together(
     for number, name in enumerate(names):
         assert reader.get_range(name, 10, 20) == noise(100_000, number)[10:30]
     assert sorted(asked(proxy)) == ["GET"] * 6 + ["GET versions"] * 2
+
+
+def test_packs_looked_up_at_once_are_listed_together(
+    s3_bucket: Bucket, store: S3Store, proxy: Proxy
+) -> None:
+    names = put_packs(store, 8)
+    reader = opened(s3_bucket, proxy)
+    with ThreadPoolExecutor(8) as threads:
+        ranges = [*threads.map(lambda name: reader.get_range(name, 10, 20), names)]
+    assert ranges == [noise(100_000, number)[10:30] for number in range(8)]
+    assert sorted(asked(proxy)) == ["GET"] * 8 + ["GET versions"] * 2
 
 
 def test_page_ending_within_a_name_is_not_final(
