@@ -19,6 +19,8 @@ from tests.servers.prefect_site import PrefectSite
 
 _LOOK_SECONDS = 0.1
 _TELL_SECONDS = 15.0
+_LOOK_AT_WORK_SECONDS = 0.01
+_MOST_WAIT_SECONDS = 30.0
 _MOST_DOWN_SECONDS = 3.0  # systemd starts a process again soon
 _RUN_MARK = "PREFECT__FLOW_RUN_ID="
 
@@ -78,10 +80,18 @@ def _restart(victim: Victim, pause_seconds: float) -> None:
     victim.restart()
 
 
-def victims_of_site(site: PrefectSite, hosts: Sequence[Host]) -> list[Victim]:
-    """Return the hosts, a run of each, and the parts of Prefect."""
+def victims_of_site(
+    site: PrefectSite, hosts: Sequence[Host], has_work: Callable[[Host], bool] = lambda _: True
+) -> list[Victim]:
+    """Return the hosts, a run of each, and the parts of Prefect.
+
+    A run is killed as soon as its host has work in progress, or after half a minute.
+    """
 
     def kill_run(host: Host) -> None:
+        deadline = time.monotonic() + _MOST_WAIT_SECONDS
+        while not has_work(host) and time.monotonic() < deadline:
+            time.sleep(_LOOK_AT_WORK_SECONDS)
         for pid in host.processes(_RUN_MARK)[:1]:
             os.kill(pid, signal.SIGKILL)
 

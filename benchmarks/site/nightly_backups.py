@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from backup.ownership.operations.writers import add_writer
@@ -107,11 +108,13 @@ class NightlyBackups:
         taken = watch.seconds()
         for host in self.hosts:
             host.end()
+        died = self._died()
+        expect(died > 0 or not self.size.kills, "a kill ended at least one backup in progress")
         tell("  restore and compare each recovery point")
         return Measured(
             seconds=taken,
             killed=killed,
-            died=self._runs()["failed"],
+            died=died,
             repeated=self._compare(folder),
         )
 
@@ -122,8 +125,9 @@ class NightlyBackups:
         runs = self.installations[0].ledger.runs.all("backup", states=("done",))
         return {run.subject for run in runs}
 
-    def _runs(self) -> Counter[str]:
-        return Counter(run.state for run in self.installations[0].ledger.runs.all("backup"))
+    def _died(self) -> int:
+        states = Counter(run.state for run in self.installations[0].ledger.runs.all("backup"))
+        return states.total() - states["done"]
 
     def _compare(self, folder: Path) -> int:
         """Compare sources, vault and ledger; return the number of repeated points."""
@@ -216,16 +220,25 @@ def prepared(
             installations=installations,
             sets=shares,
             identity=common / "custodian.txt",
-            victims=victims_of_site(site, hosts),
+            victims=victims_of_site(site, hosts, partial(_has_backup, installations, shares)),
         )
 
 
+def _has_backup(
+    installations: Sequence[Installation], sets: Sequence[Sequence[str]], host: Host
+) -> bool:
+    """Return whether a backup of a host is in progress."""
+    running = installations[0].ledger.runs.all("backup", states=("running",))
+    own = sets[int(host.name.removeprefix("host-")) - 1]
+    return any(run.subject in own for run in running)
+
+
 def _fill(folder: Path, *, seed: int) -> None:
-    """Write the files of a small set."""
+    """Write the files of a set: 16 MB, so that a kill can hit its backup."""
     (folder / "2026").mkdir(parents=True)
     (folder / "note.txt").write_text(f"the customer rang {seed} times\n" * 20)
-    for number in range(5):
-        (folder / "2026" / f"call-{number}.wav").write_bytes(noise(200_000, seed * 10 + number))
+    for number in range(8):
+        (folder / "2026" / f"call-{number}.wav").write_bytes(noise(2_000_000, seed * 10 + number))
 
 
 def _create_repository(common: Path, options: S3Options, hosts: Sequence[Host]) -> None:
