@@ -1,4 +1,4 @@
-"""Pipe messages: values between processes, received whole or not at all.
+"""Messages in pipes between worker processes: whole, and without waiting.
 
 `post` never waits, unlike the pipes of `multiprocessing`. If it waited for a worker that itself
 waits until its report is read, both processes would wait forever.

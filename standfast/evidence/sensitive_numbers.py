@@ -1,6 +1,6 @@
-"""Rules by which digits in logs are card or social-security numbers.
+"""Search of the newest log files for card and social-security numbers.
 
-This module defines which digits count as such a number, for counting and for `text_masking`.
+Also the rules by which digits count as such a number, which `text_masking` shares.
 
 Rules
 - Numbers are counted and never shown: this module returns neither a number nor its line.

@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server, for connectors and evidence sources."""
+"""Connections to a PostgreSQL server, and the texts of their errors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol

@@ -1,4 +1,4 @@
-"""Reminders of legal clocks: at 50, 75 and 90 % of the time, and after it.
+"""Reminders of legal clocks at shares of their time, and during delays.
 
 Rules
 - A mark is a share of the period, such as 75 %. After each mark of each obligation, the next run of

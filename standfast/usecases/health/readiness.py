@@ -1,4 +1,4 @@
-"""Readiness for a breach: the checks of all parts and of recent practice."""
+"""Readiness for a breach: checks of all parts, and the overall answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Expansion of a step: effects planned by its action, and approvals.
+"""Expansion of a step: planned effects, and how many approvals it needs.
 
 Rules
 - Planning reads and changes nothing.

@@ -1,4 +1,4 @@
-"""Plan of one notice: its effects in pages, with their counts.
+"""Plan of a notice: pages of effects, and counts by language and reason.
 
 Rules
 - The effects are streamed, so that a million recipients are never all in memory. Only counts are
