@@ -218,7 +218,11 @@ class ApprovalPages:
         self.sign_in_again(session, given, f"add to {incident}")
         inputs = {given.get("input", ""): accounts}
         added = add_to_incident(self.installation, incident, inputs, by=session.person)
-        return f"{counted(added, 'account')} added." if added else "The incident has them already."
+        return (
+            f"{counted(added, 'account')} added."
+            if added
+            else "The incident already has these accounts."
+        )
 
     def _note(self, session: Session, given: Fields, incident: str) -> str:
         added = add_note(self.installation, incident, given.get("text", ""), by=session.person)

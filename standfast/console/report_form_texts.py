@@ -50,11 +50,11 @@ WORDS: Mapping[str, ReportFormTexts] = {
         then="Nothing was locked or changed by your report: a person looks at it first. If you "
         "notice more, send another report and name the reference.",
         empty="Please say what happened.",
-        again="This page was open for too long or was sent from elsewhere. Your text is still "
-        "here: please send it once more.",
+        again="This page was open for too long, or the form was sent from another site. Your text "
+        "is still here: please send it again.",
         too_often="Many reports came from here in a short time. Please call instead, or try again "
         "in a few minutes. Your text is still here.",
-        failed="The report could not be taken. Please call, or try again in a minute. Your text "
+        failed="The report could not be stored. Please call, or try again in a minute. Your text "
         "is still here.",
     ),
     "de": ReportFormTexts(

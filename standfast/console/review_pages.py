@@ -114,7 +114,7 @@ class ReviewPages:
         reason, number = given.get("reason", "").strip(), _page_number(given)
         if is_in_clear:
             if not reason:
-                raise UsageError("review: values in clear need a reason. Write it")
+                raise UsageError("review: values in clear need a reason. Write the reason")
             self.pages.sign_in_again(session, given, _purpose(incident))
         request = ReviewRequest(
             selection=read_selection(

@@ -103,9 +103,11 @@ def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> Rec
     undrilled = [name for name in services if name not in newest]
     met = sum(name in newest and newest[name].is_met for name in services)
     restored = f"{met:,} of {counted(len(services), 'service')} met their objectives"
-    parts = [f"{'Yes' if met == len(services) else 'No'}: in the newest drill of each, {restored}"]
+    verdict = "Yes" if met == len(services) else "No"
+    parts = [f"{verdict}: in the newest drill of each service, {restored}"]
     parts += [f"missed: {listed(missed)}"] if missed else []
-    parts += [f"RTO not measured without a check: {listed(unmeasured)}"] if unmeasured else []
+    if unmeasured:
+        parts.append(f"RTO not measured, because no check ran: {listed(unmeasured)}")
     parts += [f"never drilled: {listed(undrilled)}"] if undrilled else []
     return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(parts)}.")
 

@@ -188,7 +188,7 @@ def test_unverified_device_signs_nothing(tab: Tab, site: Site) -> None:
 def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     add_passkey(tab, site)
-    until_shown(tab, "This device has a passkey of yours already.")
+    until_shown(tab, "This device already has a passkey of yours.")
     assert len(site.installation.ledger.passkeys.of_person("lee")) == 1
 
 

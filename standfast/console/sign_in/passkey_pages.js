@@ -46,7 +46,7 @@ async function made(asked, challenge) {
 }
 
 const why = {
-  InvalidStateError: "This device has a passkey of yours already.",
+  InvalidStateError: "This device already has a passkey of yours.",
   NotAllowedError: "The device did not sign: it took too long, was cancelled, or has no passkey of yours.",
 };
 

@@ -394,7 +394,7 @@ def test_failed_drill_shows_its_reason(desk: Desk, installation: Path, identity:
     assert page.count("<caption>Drill of main") == 2
     assert "never usable" in page
     assert "identity: it opens no domain" in page
-    assert "No: in the newest drill of each, 1 of 2 services met their objectives" in page
+    assert "No: in the newest drill of each service, 1 of 2 services met their objectives" in page
     assert "never drilled: phones." in page
 
 

@@ -275,7 +275,7 @@ def test_unknown_country_still_records_done_obligations(
     assert desk.json("status")["incidents"][0]["lacks_clocks"]
     page = live_installation / "handover.html"
     assert desk.run("incident", "handover", case, "--to", page).status == 0
-    assert "No clock can be counted: deadlines.jurisdictions" in page.read_text()
+    assert "No legal clock can be computed: deadlines.jurisdictions" in page.read_text()
 
 
 def test_a_mistyped_obligation_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:

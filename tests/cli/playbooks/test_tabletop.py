@@ -40,7 +40,7 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, installation: Path
     html = (desk.folder / "page.html").read_text()
     assert "We hold the recording" in html
     assert "Not answered." in html
-    assert "It was ended early. Not answered: More than a phone number; " in html
+    assert "The exercise was ended early. Not answered: More than a phone number; " in html
     assert "the ticket, the chat and the screen recording of that hour" in html
     assert desk.run("audit", "verify").status == 0
     opened = desk.json("incident", "list")["incidents"]

@@ -231,7 +231,7 @@ def test_passkey_of_earlier_address_signs_nothing(tmp_path: Path) -> None:
         lee = Browser(site)
         lee.sign_in("lee")
         lee.get("/console/passkeys")
-        assert f"It belongs to {ADDRESS} and cannot sign at this address" in lee.text
+        assert f"This passkey belongs to {ADDRESS}. It cannot sign at" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
         asked = site.installation.ledger.decisions.question(incident, "shut").message(

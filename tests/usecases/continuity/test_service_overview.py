@@ -40,7 +40,7 @@ def test_overview_shows_measured_and_predicted_values(tmp_path: Path) -> None:
     assert isinstance(crm["predicted_rto_ms"], int)
     assert phones["measured_rto_ms"] is None
     assert phones["has_minimum_capacity"] is False
-    assert "No mode reaches the minimum capacity" in page
+    assert "No degraded mode reaches the minimum capacity" in page
     assert "Head of &lt;IT&gt;" in page
     assert "<svg" in page
     assert "&lt;svg" not in page

@@ -450,7 +450,7 @@ def test_form_is_filled_and_marks_gaps(office: Office) -> None:
         "measures",
     ]
     page = form_page(form, heading(office.installation), incident, office.now[0])
-    assert page.count("GAP:") == form.gaps == 3
+    assert page.count("MISSING:") == form.gaps == 3
     assert "A &lt;laptop&gt; was stolen." in page
     assert "Not sent" in page
 

@@ -1,4 +1,4 @@
-"""Hand-over and draft review: complete at any moment, without names."""
+"""Handover and draft review: complete at any moment, without names."""
 
 import json
 from collections.abc import Iterator
