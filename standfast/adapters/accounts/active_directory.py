@@ -39,10 +39,10 @@ _OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
 # workstation, password or account expired, disabled, password must be changed, locked out. A wrong
 # password is 52e.
 _REFUSED = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
-_BUILT_IN = "built-in accounts are not locked. Let a domain administrator lock this account."
+_BUILT_IN = "built-in accounts are not locked. Ask a domain administrator to lock this account."
 _NO_RIGHT = (
     "the connector's account may not disable this account: the account is outside the delegated "
-    "units, or belongs to an administrator. Let a domain administrator lock it."
+    "units, or belongs to an administrator. Ask a domain administrator to lock it."
 )
 
 

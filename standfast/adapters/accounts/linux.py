@@ -58,7 +58,7 @@ _ENDS_SOONER = (
 )
 _OBSTACLES = {
     "-": "",
-    "root": "root is never locked. Let another administrator of the host lock it.",
+    "root": "root is never locked. Ask another administrator of the host to lock it.",
     "system": "system accounts are never locked, because services run as them",
     "ours": "the connector signs in with this account and would lock itself out.",
     "shadow": "the account has no line in /etc/shadow. Lock it in its own directory.",
@@ -126,7 +126,7 @@ class Talk:
         greeting = self._read_line()
         if greeting.startswith(_GREETING[:-1]) and greeting != _GREETING:
             raise ConfigurationError(
-                "program on the host: another version. Install the version in deploy/linux."
+                "program on the host: wrong version. Install the version in deploy/linux."
             )
         if greeting != _GREETING:
             raise _Broken

@@ -53,7 +53,7 @@ def csv_audience(
         if twice := sorted({name for name in columns.values() if header.count(name) > 1}):
             raise ConfigurationError(
                 f"{path}: the first line has the column {', '.join(twice)} more than once. Rename "
-                "the others."
+                "the duplicates."
             )
         needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
         missing = sorted(set(needed) - set(header))

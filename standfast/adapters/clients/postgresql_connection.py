@@ -66,7 +66,8 @@ def connect(
     except psycopg.OperationalError:
         # The driver's text may quote the role and the host.
         raise Unavailable(
-            "no connection, the server is full, or it refuses the configured role. Check its host, "
-            "port and certificate, the role, its password and limit, and pg_hba.conf.",
+            "no connection: the server is unreachable or full, or refuses the configured role. "
+            "Check the host, port and certificate, the role, its password and limit, and "
+            "pg_hba.conf.",
             retry_after_seconds=RETRY_SECONDS,
         ) from None

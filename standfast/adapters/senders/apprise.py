@@ -89,8 +89,8 @@ class AppriseSender(Sender):
         is_one = " " not in url and "," not in url
         if not is_one or not place.add(url):
             raise ConfigurationError(
-                f"sender {self.name!r}: url is not one address of apprise. Its documentation lists "
-                "them by service."
+                f"sender {self.name!r}: url is not exactly one address of apprise. The "
+                "documentation of apprise lists the addresses by service."
             )
         for plugin in place:
             plugin.socket_connect_timeout = plugin.socket_read_timeout = self.limits.timeout_seconds

@@ -97,8 +97,8 @@ class LettersSender(Sender):
             folder = folder.parent
         if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise Unavailable(
-                f"folder {self._settings.folder}: letters cannot be written. Let this user write "
-                "there."
+                f"folder {self._settings.folder}: letters cannot be written. Make the folder "
+                "writable for this user."
             )
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:

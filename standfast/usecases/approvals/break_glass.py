@@ -63,7 +63,7 @@ def break_glass(
     """
     if not because.strip():
         raise UsageError(
-            "reason: missing. Add --break-glass WHY; everybody who is notified reads it."
+            "reason: missing. Add --break-glass WHY; everybody who is notified reads the reason."
         )
     signed = signed_decision(
         installation, incident_id, step, person, passphrase, decision=BREAK_GLASS, as_shown=as_shown
@@ -106,7 +106,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
     if asked.opens_at is not None:
         at = minute(asked.opens_at, installation.config.organisation.time_zone)
         raise ApprovalRefused(
-            f"step {asked.step!r}: it has a break-glass approval already. It begins at {at}."
+            f"step {asked.step!r}: it already has a break-glass approval. The step begins at {at}."
         )
     if objection := installation.ledger.decisions.objection(
         state.incident, person, (), installation.clock(), as_what=BREAK_GLASS
@@ -175,8 +175,8 @@ def _notify_approvers(
         cause = problem or "the mail server accepted no message"
         raise ApprovalRefused(
             f"step {asked.step!r} of {state.incident}: nobody else was notified: {cause}. Repair "
-            "the mail server or set another notices.sender, then run again. Or enrol an approver "
-            "with the owner's key, who approves immediately."
+            "the mail server or set another notices.sender, then run the command again. Or enrol "
+            "an approver with the owner's key: the new approver can approve immediately."
         )
     if connected:
         also, _ = notify_each(installation, _TEMPLATE, values, connected, f"{run.token}.connected")

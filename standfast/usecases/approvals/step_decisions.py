@@ -239,7 +239,7 @@ def answer(
         decisions.answer(incident_id, step, text_answer, actor, installation.clock())
         return ()
     if step in state.steps and state.steps[step].answer == text_answer:
-        raise UsageError(f"step {step!r} of {incident_id}: it has this answer already.")
+        raise UsageError(f"step {step!r} of {incident_id}: it already has this answer.")
     decisions.answer_again(incident_id, step, text_answer, actor, installation.clock())
     # Read the state only now, so that steps that began before the correction are all included.
     after = installation.ledger.incidents.state(incident_id)

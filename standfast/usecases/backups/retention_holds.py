@@ -56,8 +56,8 @@ def holds(config: Config) -> list[Hold]:
         return []
     except OSError as error:
         raise ConfigurationError(
-            f"holds in {_folder(config)}: cannot be read: {error.strerror}. Make them readable; "
-            "nothing expires until then."
+            f"holds in {_folder(config)}: cannot be read: {error.strerror}. Make the files "
+            "readable. Nothing expires until then."
         ) from error
 
 

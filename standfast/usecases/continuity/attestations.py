@@ -160,8 +160,8 @@ def refuse_unknown_subject(installation: Installation, subject: str) -> None:
     known = installation.config.continuity.all_subjects
     if subject not in known:
         raise UsageError(
-            f"subject {subject!r}: unknown; {known_names_hint(subject, known)}. Add your own to "
-            "continuity.subjects."
+            f"subject {subject!r}: unknown; {known_names_hint(subject, known)}. Add your own "
+            "subject to continuity.subjects."
         )
 
 

@@ -29,7 +29,7 @@ def make_address(installation: Installation, name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"subscriber {name!r}: not valid. Use lower-case letters, digits, - _ and ., at most "
-            "40."
+            "40 characters."
         )
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     detail = {"subscriber": name, "address": _mac(installation, token)}

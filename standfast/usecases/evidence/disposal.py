@@ -110,7 +110,7 @@ def request_disposal(
     }
     if not folders:
         if state.disposed and not waiting:
-            raise UsageError(f"disposal of {incident_id}: all evidence is disposed of already.")
+            raise UsageError(f"disposal of {incident_id}: all evidence is already disposed of.")
         raise no_evidence_found(installation, incident_id)
     detail: JsonObject = {"reason": reason, "folders": folders}
     record_signed(installation, incident_id, REQUESTED, detail, by)
@@ -222,7 +222,7 @@ def _dispose_of(
     state = current_state(installation, incident_id)
     _refuse_if_kept(installation, incident_id, state)  # a hold may have been placed meanwhile
     if state.request is None or state.approval is None:
-        raise Refused("a legal hold, a withdrawal or another process came first")
+        raise Refused("a legal hold, a withdrawal or another process has ended the request")
     manifest = state.folders[name]
     if name not in state.begun:
         known = recorded_evidence(installation, incident_id)
@@ -233,7 +233,7 @@ def _dispose_of(
         begins: JsonObject = {"request": request, "folder": name, "manifest": manifest}
         record_signed(installation, incident_id, BEGUN, begins, installation.actor)
         if name not in current_state(installation, incident_id).begun:
-            raise Refused("a legal hold or a withdrawal came first")
+            raise Refused("a legal hold or a withdrawal has ended the request")
     certificate = dispose_of(installation, folder, manifest, state.request, state.approval)
     custody: JsonObject = {name: read_custody(folder)[-1].hash}
     record_signed(installation, incident_id, DISPOSED, {"custody": custody}, installation.actor)

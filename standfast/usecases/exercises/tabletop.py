@@ -147,7 +147,7 @@ def answer(
     now = current_inject(installation, incident_id)
     if now.inject is None:
         raise UsageError(
-            f"{incident_id}: no inject is left. End it with `standfast tabletop finish`."
+            f"{incident_id}: no inject is left. End the exercise with `standfast tabletop finish`."
         )
     kept = stored_answer(now.inject, text, met)
     keep_answer(installation, incident_id, now.inject.name, kept)

@@ -117,8 +117,8 @@ def custodian_statuses(folder: Path) -> tuple[CustodianStatus, ...]:
                     answered[custodian] = answer
         except (ValueError, KeyError, TypeError):
             raise StandfastError(
-                f"{folder / _FILE}: a line is neither a challenge nor an answer. Restore it from a "
-                "copy, or remove it and send a new challenge."
+                f"{folder / _FILE}: a line is neither a challenge nor an answer. Restore the file "
+                "from a copy, or remove it and send a new challenge."
             ) from None
     return tuple(
         CustodianStatus(

@@ -81,8 +81,8 @@ def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
             kept = challenge_file(folder, answered.challenge)
             if not kept.is_file():
                 raise UsageError(
-                    "answer: its challenge was not made here. Accept it on the machine that made "
-                    "the challenge."
+                    "answer: its challenge was not made here. Accept the answer on the machine "
+                    "that made the challenge."
                 )
             check_answer(read_file(kept), answered, str(kept))
         for answered in answers:

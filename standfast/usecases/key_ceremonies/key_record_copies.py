@@ -148,7 +148,7 @@ def copy_keys(
             )
         check_copy_name(name)
         if name in taken and resolve_path(folder) != resolve_path(taken[name]):
-            raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name.")
+            raise UsageError(f"name {name!r}: the copy {taken[name]} has it. Choose another name.")
         root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))
         copies = record_seen(root, {**taken, name: folder}, now)

@@ -74,7 +74,7 @@ def correct(
     except KeyError:
         known = [candidate.name for candidate in state.playbook.steps if candidate.action == SEND]
         raise UsageError(
-            f"step {step_name!r} of {incident_id}: no step sends a notice by that name; "
+            f"step {step_name!r} of {incident_id}: no step with this name sends a notice; "
             f"{known_names_hint(step_name, known)}"
         ) from None
     while True:

@@ -147,7 +147,7 @@ def _valid_notice(
         if written.step != corrected[-1]:
             raise UsageError(
                 f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
-                "Notify the recipient of that notice, if it does not arrive."
+                "If that newer notice does not arrive, notify the recipient of it."
             )
         if values:
             raise UsageError(f"{written.step}: it is sent with its own text. Remove --value.")

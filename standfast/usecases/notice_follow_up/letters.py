@@ -57,7 +57,7 @@ def record_posted(
         raise UsageError(
             f"{incident_id}: opened "
             f"{minute(opened, installation.config.organisation.time_zone)}, and "
-            "it had no letter before. Correct the time of posting."
+            "no letter was written before that. Correct the time of posting."
         )
     rows = _waiting(installation, incident_id, step, marks)
     number = 0
@@ -204,7 +204,8 @@ def _select_by_mark(
         matches = [row for row in rows if is_mark and row.token.startswith(mark.lower())]
         if not matches:
             raise UsageError(
-                f"mark {mark!r}: no such letter {condition}. Read it at the letter's foot."
+                f"mark {mark!r}: no such letter {condition}. Read the mark at the foot of the "
+                "letter."
             )
         if len(matches) > 1:  # two letters of a hundred thousand are likely to share a short prefix
             raise UsageError(

@@ -45,7 +45,7 @@ def refuse_other_console(installation: Installation, assertion: str) -> None:
     if origin_of_signing(assertion) != origin:
         raise ApprovalRefused(
             f"passkey: it signed for another site than {origin}. A passkey of an earlier console "
-            "address is not valid; add one here."
+            "address is not valid. Add a passkey at this address."
         )
 
 

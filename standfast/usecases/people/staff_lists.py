@@ -68,7 +68,7 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
             raise UsageError(f"{path}: larger than 64 MiB. Check that it is the right file.")
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror}. Name a CSV file.") from None
     problems: list[Problem] = []
     found: list[ListedPerson] = []
     seen: dict[str, int] = {}

@@ -188,17 +188,18 @@ def return_objects(
         )
     if unknown:
         raise StandfastError(
-            f"{bucket.name}: {counted(unknown, 'object')} stayed hidden by delete markers that the "
-            "recovery or another program added when an answer was lost; all others were returned "
-            f"as far as they had not changed. Table unknown_markers of {bucket.record_file} names "
-            "the markers. Remove those of the recovery, then retry the undo, or close the incident."
+            f"{bucket.name}: {counted(unknown, 'object')} are still hidden by delete markers. The "
+            "answer to a request was lost, so the recovery or another program may have added these "
+            "markers. All other unchanged objects were returned. Table unknown_markers of "
+            f"{bucket.record_file} names the markers. Remove the markers of the recovery, then "
+            "retry the undo, or close the incident."
         )
     if changed:
         raise StandfastError(
-            f"{bucket.name}: {counted(changed, 'object')} changed after the recovery and kept "
-            f"the present content; all others have their previous version. {bucket.record_file} "
-            "names them. Remove or keep their newer versions, then retry the undo, or close the "
-            "incident."
+            f"{bucket.name}: {counted(changed, 'object')} changed after the recovery and "
+            "keep their present content. All other objects have their previous version. "
+            f"{bucket.record_file} names the changed objects. Remove or keep their newer versions, "
+            "then retry the undo, or close the incident."
         )
 
 

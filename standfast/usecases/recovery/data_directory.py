@@ -59,8 +59,8 @@ def refuse_running_server(path: Path) -> None:
     """Raise an error if a server may use a data directory."""
     if os.path.lexists(path / _LOCK):
         raise StandfastError(
-            f"{path}: a server uses it. Stop the server, then retry the step. If it was killed, "
-            f"delete {_LOCK} there."
+            f"{path}: a server uses it. Stop the server, then retry the step. If the server "
+            f"was killed, delete {_LOCK} there."
         )
 
 

@@ -86,7 +86,7 @@ class DatabaseReplacement:
                 return name
         raise Refused(
             f"database {self.database}: {_MOST_INCOMPLETE} attempts left incomplete copies. Drop "
-            f"the databases {self._name('incomplete_1')} and following."
+            f"the database {self._name('incomplete_1')}, and each one with a higher number."
         )
 
     def _name(self, state: str) -> str:

@@ -78,7 +78,8 @@ def replayed_directories(
             except ProgramFailed as error:
                 raise StandfastError(
                     f"{plan.point}: the log of {target.source} was not replayed, and nothing was "
-                    f"replaced: {error}. Choose another time, or correct that and retry the step."
+                    f"replaced: {error}. Choose another time, or correct the cause and "
+                    "retry the step."
                 ) from error
             replayed.servers[target.source] = server
             if (at := parse_moment(last)) is not None:

@@ -178,7 +178,7 @@ def _move(old: Path, new: Path) -> None:
         old.unlink()
     except OSError as error:
         raise StandfastError(
-            f"{old}: cannot be renamed to {new}: {error.strerror}. Correct that, then retry."
+            f"{old}: cannot be renamed to {new}: {error.strerror}. Correct the cause, then retry."
         ) from error
 
 

@@ -324,7 +324,7 @@ def _clean_point(installation: Installation, incident: str, set_name: str) -> tu
         if is_found and row.as_order().target == set_name:
             return str(row.facts["point"]), row.reason
     raise UsageError(
-        f"set {set_name}: {incident} has found no clean point of it. Run the step "
+        f"set {set_name}: {incident} has found no clean point of this set. Run the step "
         f"{FIND} first, or name a time."
     )
 

@@ -153,8 +153,8 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
 def _refuse_other_machine(plan: SetPlan) -> None:
     if plan.machine != host_name():
         raise Refused(
-            f"recovery: planned for the machine {plan.machine}, and this is {host_name()}. Retry "
-            "the step there."
+            f"recovery: planned for the machine {plan.machine}, but this machine is {host_name()}. "
+            f"Retry the step on {plan.machine}."
         )
 
 

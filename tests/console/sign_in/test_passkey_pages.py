@@ -244,7 +244,7 @@ def test_passkey_of_earlier_address_signs_nothing(tmp_path: Path) -> None:
         assert state(site, incident, "shut") is StepState.ASKING
         old = Browser(site)
         assert sign_in(old, device).status_code == 403
-        assert "add one here" in old.text
+        assert "Add a passkey at this address" in old.text
 
 
 def test_removed_passkey_ends_its_session(site: Site, lee: Browser, device: Device) -> None:

@@ -39,7 +39,7 @@ from standfast.time_limit import BoundedCall
 
 _SUPER = (
     "users with SUPER are not locked: an intruder with SUPER could undo the lock, and the other "
-    "users with SUPER are needed. Let another administrator lock this user."
+    "users with SUPER are needed. Ask another administrator to lock this user."
 )
 _ROUTINES = frozenset({"set_lock", "end_sessions", "sessions"})
 _FULL = (1040, 1203, 1226)  # too many connections of all users, or of the connector's user

@@ -50,7 +50,7 @@ _OBSTACLES = {
     "": "",
     "superuser": (
         "superusers are not locked: an intruder that is a superuser could undo the lock, and "
-        "the other superusers are needed. Let another superuser lock this role."
+        "the other superusers are needed. Ask another superuser to lock this role."
     ),
     "ours": OURS,
     "built in": "this is a role of the server itself, with which nobody signs in",

@@ -123,7 +123,7 @@ class ScimClient:
         while True:
             answer = self._get("/Users", deadline, params)
             if answer.status == 404:
-                raise Unavailable("the directory has no /Users at this address. Check it.")
+                raise Unavailable("the directory has no /Users at this address. Check the address.")
             page = read_page(answer.body)
             yield from page.accounts
             seen += len(page.accounts)

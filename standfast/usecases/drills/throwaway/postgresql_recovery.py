@@ -142,7 +142,7 @@ def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> No
     if later:
         raise ProgramFailed(
             f"the replay ended at {replay_end}, before segment {later[0]}: a segment in between"
-            " is missing. The next base backup starts after it"
+            " is missing. The next base backup starts after the missing segment"
         )
 
 
