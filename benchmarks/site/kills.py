@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,17 +84,20 @@ def _restart(victim: Victim, pause_seconds: float) -> None:
 def victims_of_site(
     site: PrefectSite, hosts: Sequence[Host], has_work: Callable[[Host], bool] = lambda _: True
 ) -> list[Victim]:
-    """Return the hosts, a run of each, and the parts of Prefect.
+    """Return the hosts, the runs of each, and the parts of Prefect.
 
-    A run is killed as soon as its host has work in progress, or after half a minute.
+    Runs are killed as soon as their host has work in progress, or after half a minute.
     """
 
-    def kill_run(host: Host) -> None:
+    def kill_runs(host: Host) -> None:
         deadline = time.monotonic() + _MOST_WAIT_SECONDS
-        while not has_work(host) and time.monotonic() < deadline:
+        pids = host.processes(_RUN_MARK)
+        while not (pids and has_work(host)) and time.monotonic() < deadline:
             time.sleep(_LOOK_AT_WORK_SECONDS)
-        for pid in host.processes(_RUN_MARK)[:1]:
-            os.kill(pid, signal.SIGKILL)
+            pids = host.processes(_RUN_MARK)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     parts = {
         "api-0": lambda: site.start_api(0),
@@ -105,9 +109,9 @@ def victims_of_site(
         *(Victim(name=f"worker {host.name}", kill=host.kill, restart=host.start) for host in hosts),
         *(
             Victim(
-                name=f"a run of {host.name}",
-                kill=partial(kill_run, host),
-                restart=lambda: None,  # Prefect or an operator starts another
+                name=f"runs of {host.name}",
+                kill=partial(kill_runs, host),
+                restart=lambda: None,  # Prefect or an operator starts others
             )
             for host in hosts
         ),

@@ -234,11 +234,11 @@ def _has_backup(
 
 
 def _fill(folder: Path, *, seed: int) -> None:
-    """Write the files of a set: 16 MB, so that a kill can hit its backup."""
+    """Write the files of a set: 64 MB, so that a kill can hit its backup."""
     (folder / "2026").mkdir(parents=True)
     (folder / "note.txt").write_text(f"the customer rang {seed} times\n" * 20)
     for number in range(8):
-        (folder / "2026" / f"call-{number}.wav").write_bytes(noise(2_000_000, seed * 10 + number))
+        (folder / "2026" / f"call-{number}.wav").write_bytes(noise(8_000_000, seed * 10 + number))
 
 
 def _create_repository(common: Path, options: S3Options, hosts: Sequence[Host]) -> None:
