@@ -1,4 +1,4 @@
-"""Public keys of custodians, as the key record of a domain names them.
+"""Public keys and names of custodians, and the limits of both.
 
 - A custodian is an age or SSH public key and the name of its person: `age1… Dana Ray`, `ssh-ed25519
   AAAA… Lee`. The name is for people; only the key counts.

@@ -1,4 +1,4 @@
-"""List of copies of the key records, stored in each copy.
+"""List of the places that hold a copy of the key records.
 
 - A copy is a folder with key records below `k/`. Its `k/.copies.json` has the copy's own name and
   every known copy, so the list is as durable as the records themselves.

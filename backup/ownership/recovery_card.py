@@ -1,4 +1,4 @@
-"""Recovery card: one page with everything to start a restore, except keys.
+"""Content of the recovery card: all to start a restore, except keys.
 
 `recovery_card_page` renders it for print.
 

@@ -1,4 +1,4 @@
-"""Recovery card as a web page that prints on one sheet, A4 or Letter.
+"""Texts and print layout of the recovery card, a web page of one sheet.
 
 - It is one file without scripts, pictures or external fonts.
 - Every value is escaped: names and locations come from people.

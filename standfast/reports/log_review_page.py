@@ -1,4 +1,4 @@
-"""Pages of a review of frozen logs: charts, findings, records."""
+"""Pages of a review of frozen logs: charts of the top rows, and records."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

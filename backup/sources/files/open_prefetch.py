@@ -1,4 +1,4 @@
-"""Small files opened some time before they are read.
+"""Read-ahead: small files opened some time before they are read.
 
 Content that is in no cache must be read from the disk. If files are read one after the other, each
 read waits for the disk. If the system is advised about many open files first, the disk fetches them

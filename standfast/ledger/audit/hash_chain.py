@@ -1,4 +1,4 @@
-"""Digests of rows, hashes of events, signed heads and their witness.
+"""Hash chain of the audit log: signed heads, witness, and check of keys.
 
 This module reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
 `sqlite_run_writer` read and write the tables.

@@ -1,4 +1,4 @@
-"""Messages of triggers; a repeated message does not count again.
+"""Ledger of trigger messages; a repeated message does not count again.
 
 Rules
 - A message is stored in the transaction in which it opens or joins an incident.

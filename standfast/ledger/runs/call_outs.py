@@ -1,4 +1,4 @@
-"""Call-outs: pages about one matter until somebody acknowledges it.
+"""Ledger of call-outs: pages, answers, and late acknowledgements.
 
 Rules
 - A call-out is a row of the table of runs. Each event about it is in the timeline of its incident.

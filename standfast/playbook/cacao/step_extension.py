@@ -1,8 +1,8 @@
-"""Step extension that carries playbook facts for which CACAO has no term.
+"""Step extension and ids of a CACAO export, computed from names.
 
-The extension contains the head of the playbook and each step as in the playbook's file, with
-approval, undo, roles, `needs` and `on_partial`. Another tool shows manual steps with the same
-texts.
+The extension carries facts for which CACAO has no term: the head of the
+playbook and each step as in the playbook's file, with approval, undo, roles, `needs` and
+`on_partial`. Another tool shows manual steps with the same texts.
 """
 
 import uuid

@@ -1,4 +1,4 @@
-"""Signed and chained reports of drills and recoveries.
+"""Signed and chained reports of drills and recoveries, also as web pages.
 
 If somebody removes the report of a failed drill, a check of the chain finds it.
 

@@ -1,4 +1,4 @@
-"""Results of the installation check, and its inputs.
+"""Results of the installation check, from which its exit status follows.
 
 Rules
 - A warning is an acceptable risk, such as a vault on this disk. A failure is a part that would not

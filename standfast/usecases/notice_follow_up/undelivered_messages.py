@@ -1,4 +1,4 @@
-"""Undelivered messages, to be replaced by a letter or another address.
+"""Messages that bounced or failed, to be replaced by a letter.
 
 Rules
 - A mail is undelivered if it bounced, if the provider did not try to deliver it, or if the channel
