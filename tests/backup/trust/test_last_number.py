@@ -308,6 +308,19 @@ def test_folder_in_a_slot_takes_only_that_number(
     assert site.restore("latest", tmp_path / "out").problems == ()
 
 
+def test_junk_beside_the_head_does_not_hide_it(site: Site, tmp_path: Path) -> None:
+    source = plain_tree(tmp_path / "source")
+    for _ in range(2):
+        site.back_up(source)
+    site.vault.put(f"{snapshot_name(WRITER, 2)}/x", b"junk")
+    made = site.back_up(source)
+    assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000003", False, False)
+    assert made.warnings == ()
+    assert made.bytes_read == 0
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
 def test_junk_read_by_interrupted_run_is_not_repeated(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
