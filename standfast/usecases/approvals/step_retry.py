@@ -61,10 +61,9 @@ def retry(
             try:
                 # In a step that waits for approval, only messages that ask for the approval can
                 # have failed, and everybody may send them again.
-                is_asking = view.state is StepState.ASKING
                 actor = (
                     (by or installation.actor)
-                    if is_asking
+                    if view.state is StepState.ASKING
                     else decision_actor(installation, state, name, by)
                 )
             except ApprovalRefused:
@@ -72,8 +71,8 @@ def retry(
                     raise
                 not_allowed.append(name)
                 continue
-            has_failed = view.counts.failed and not is_asking
-            if has_failed and (newer := newest_correction(installation, incident_id, name)):
+            # `counts` has no requests for approval, so these are sent again after a correction too.
+            if view.counts.failed and (newer := newest_correction(installation, incident_id, name)):
                 if step is not None:
                     raise Refused(
                         f"{name}: {newer} corrects it, so its text is not sent again. Notify the "

@@ -343,3 +343,28 @@ def test_individual_notice_replaces_the_retry(
         assert step_retry.retry(installation, case, TOLD, by="lee").count == 0
         installation.advance(case)
         assert installation.twins.told(four) == before + 1
+
+
+def test_request_to_approve_replaced_correction_is_retried(tmp_path: Path) -> None:
+    approver = "lee@example.com"
+    answers: dict[str, Answer] = {}
+    with simulated_installation(tmp_path) as installation:
+        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        case = installation.run("account-takeover")
+        step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+        installation.advance(case)
+        step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
+        installation.advance(case)
+        answers[approver] = Answer(state=EffectState.FAILED)
+        first, _newest = (
+            corrections.correct(
+                installation, case, TOLD, WRONG, requested_by="dana", is_another=True
+            ).step
+            for _ in range(2)
+        )
+        installation.advance(case)
+        answers.clear()
+        before = installation.twins.told(approver)
+        assert step_retry.retry(installation, case, first, by="lee").count == 1
+        installation.advance(case)
+        assert installation.twins.told(approver) == before + 1
