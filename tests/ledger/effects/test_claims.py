@@ -79,6 +79,35 @@ def test_lost_claim_answer_is_returned_at_once(
     assert ledger.audit.verify().is_whole
 
 
+def test_release_waits_for_a_claim_still_committing(
+    postgres_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = postgres_ledger
+    incident_id, who = _waiting(ledger)
+    do_commit: Callable[[Any, Any], None] = DefaultDialect.do_commit
+    losses = iter(["the claim's"])
+
+    def committed(self: Any, connection: Any) -> None:
+        if not next(losses, None):
+            do_commit(self, connection)
+            return
+        server = connection.driver_connection.pgconn
+        server.send_query(b"SELECT pg_sleep(0.3); COMMIT")  # the server ends it without the client
+        server.flush()
+        server.finish()
+        raise self.loaded_dbapi.OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DefaultDialect, "do_commit", committed)
+        with pytest.raises(Unavailable):
+            claim(ledger, incident_id, who)
+    assert [event.action for event in ledger.timeline(incident_id)[-2:]] == [
+        "attempt.claimed",
+        "attempt.given_back",
+    ]
+    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+
+
 def test_claim_takes_one_batch_in_order(ledger: Ledger) -> None:
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "dora", "bob", "carol", "alice"))
