@@ -27,6 +27,22 @@ def test_blobs_named_in_lists_are_in_use(
         assert sum(log.live_bytes("nightly").values()) >= MIB
 
 
+def test_large_file_has_references_in_lists_only(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_refs(monkeypatch, 5)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "big.db").write_bytes(noise(12 * MIB))
+    site.back_up(source)
+    repository = site.repository()
+    (entry,) = repository.entries(repository.resolve("latest"), ["files/big.db"])
+    assert entry.blobs == ()
+    assert len(entry.lists) > 1
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
 def test_file_with_references_in_lists_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
