@@ -49,6 +49,21 @@ def test_content_of_truncated_pack_is_sent_again(site: Site, tmp_path: Path) -> 
     assert describe(tmp_path / "out" / "files") == describe(source)
 
 
+@pytest.mark.parametrize(("number", "count"), [(1, "1 stored pack of"), (2, "2 stored packs of")])
+def test_warning_counts_the_truncated_packs(
+    site: Site, tmp_path: Path, number: int, count: str
+) -> None:
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    vault = site.vault
+    assert isinstance(vault, TamperedStore)
+    for name in vault.names(pack_prefix(WRITER))[:number]:
+        vault.replace(name, vault.get(name)[:-1])
+    assert [warning.startswith(count) for warning in site.back_up(source).warnings] == [True]
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)
+
+
 def test_distrusted_sparse_pack_stays_unused_for_unreadable_file(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
