@@ -118,10 +118,8 @@ class Write:
 
     def insert_new(self, table: Table, *rows: Values) -> int:
         """Insert the rows with a new key; return their number."""
-        if not rows:
-            return 0
         # On conflict, keep the existing row; audit only rows that were inserted.
-        added = insert_missing(self.connection, table, rows)
+        added = insert_missing(self.connection, table, rows) if rows else []
         self._record_returned(table, added)
         return len(added)
 
