@@ -6,6 +6,8 @@ Rules
   on one machine need the Prefect of a site (`serve.prefect`).
 - A drill machine (`--role drills`) can open backups. Therefore it schedules no backup, verification
   or retention run, resumes no incident, listens on no port, and needs no secret of a response.
+- Pages, call-outs and events of incidents are sent by each process that listens or resumes
+  incidents: the loss of the only process that listens must not silence them.
 - Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
 """
 
@@ -35,6 +37,11 @@ class Role:
     def is_scheduled(self) -> bool:
         """Return whether Prefect starts work of this role."""
         return self.backs_up or bool(self.task_kinds)
+
+    @property
+    def sends_pages(self) -> bool:
+        """Return whether this role sends pages and events of incidents."""
+        return self.listens or self.responds
 
     @property
     def only_drills(self) -> bool:

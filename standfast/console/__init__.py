@@ -1,8 +1,12 @@
-"""HTTP server and control socket of `standfast serve`.
+"""HTTP server, control socket and message senders of `standfast serve`.
 
 They run in threads next to the loop of `serve`.
 
 Rules
+- Pages, call-outs and events of incidents are sent in each process that listens or responds, so
+  that no single host must be up. The ledger prevents that two hosts send the same message: a
+  call-out records each page by compare-and-swap before it is sent; a page and an event are recorded
+  as runs before they are sent, and only the run that is first in the audit chain sends.
 - The loop and the HTTP server never wait for each other; they share only the ledger.
 - An incident is opened in one commit; slow services are called only after the response.
 - All input is limited: bytes, headers, time, connections and rate.
@@ -10,8 +14,9 @@ Rules
   even whether a name exists.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from flows.roles import EVERYTHING, Role
 from flows.serve_loop import BeginWork, ServePart
 from standfast.console.application import App
 from standfast.console.control_socket_server import ControlSocketServer
@@ -21,16 +26,40 @@ from standfast.console.suricata_tail import suricata_watchers
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.on_call.call_outs import attend
 from standfast.usecases.triggers.incident_events import due_events, send_event
-from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
+from standfast.usecases.triggers.message_intake import Trigger, triggers_of, trusted_proxies
 from standfast.usecases.triggers.on_call_pages import due, send
 
 
-def serve_parts(installation: Installation, begin_work: BeginWork) -> Sequence[ServePart]:
-    """Return the parts that `serve` runs next to its loop.
+def serve_parts(
+    installation: Installation, begin_work: BeginWork, role: Role = EVERYTHING
+) -> Sequence[ServePart]:
+    """Return the parts of a role that `serve` runs next to its loop.
 
     The parts call `begin_work` with each incident that they open. An invalid trigger raises
     ConfigurationError, so that its error appears when `serve` starts.
     """
+    triggers = triggers_of(installation.config)
+    parts: list[ServePart] = []
+    if role.listens:
+        app = App(
+            installation=installation,
+            triggers=triggers,
+            trusted=trusted_proxies(installation.config),
+            begin_work=begin_work,
+        )
+        serve = installation.config.serve
+        parts = [
+            ControlSocketServer(installation=installation, begin_work=begin_work),
+            HttpServer(app=app, host=serve.host, port=serve.port),
+            *suricata_watchers(installation, triggers),
+        ]
+    return [*parts, *_followers(installation, triggers)] if role.sends_pages else parts
+
+
+def _followers(
+    installation: Installation, triggers: Mapping[str, Trigger]
+) -> Iterator[LedgerFollower]:
+    """Yield the threads that send pages, call-outs and events of incidents."""
 
     def send_pages() -> Iterator[str]:
         for page in due(installation):
@@ -41,33 +70,15 @@ def serve_parts(installation: Installation, begin_work: BeginWork) -> Sequence[S
             result = send_event(installation, event, "serve")
             yield f"event {event.key} for {event.receiver}: {result}"
 
-    triggers = triggers_of(installation.config)
-    serve = installation.config.serve
-    app = App(
-        installation=installation,
-        triggers=triggers,
-        trusted=trusted_proxies(installation.config),
-        begin_work=begin_work,
-    )
-    followers = [LedgerFollower(installation=installation, name="paging", send_due=send_pages)]
+    yield LedgerFollower(installation=installation, name="paging", send_due=send_pages)
     if installation.config.on_call.is_used:
-        followers.append(
-            LedgerFollower(
-                installation=installation,
-                name="call-outs",
-                send_due=lambda: attend(installation, triggers),
-                look_seconds=1.0,
-            )
+        yield LedgerFollower(
+            installation=installation,
+            name="call-outs",
+            send_due=lambda: attend(installation, triggers),
+            look_seconds=1.0,
         )
     if installation.config.incident_events:
-        followers.append(
-            LedgerFollower(
-                installation=installation, name="events", send_due=send_events, look_seconds=2.0
-            )
+        yield LedgerFollower(
+            installation=installation, name="events", send_due=send_events, look_seconds=2.0
         )
-    return [
-        ControlSocketServer(installation=installation, begin_work=begin_work),
-        HttpServer(app=app, host=serve.host, port=serve.port),
-        *followers,
-        *suricata_watchers(installation, triggers),
-    ]

@@ -3,6 +3,8 @@
 Rules
 - The thread checks for due messages when the ledger has a new event, and every half minute: another
   process may have opened an incident, or died before it sent a page.
+- Several hosts run the same thread. `send_due` therefore records each message in the ledger before
+  it sends it, and sends only if no other host did.
 - If the ledger has no new event, a check reads one row.
 """
 

@@ -3,12 +3,15 @@
 import os
 import shutil
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from flows.roles import ROLES
+from standfast.console import serve_parts
 from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.evidence.frozen_folders import verify_frozen
@@ -17,7 +20,8 @@ from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.status import look
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from standfast.usecases.setup.installation_opening import open_installation
-from tests.console.installations import ENV, SIEM
+from standfast.usecases.triggers.message_intake import receive, triggers_of
+from tests.console.installations import ENV, SIEM, about
 from tests.console.test_serving import is_over, is_up, send, serve
 from tests.servers import free_port, need, wait_until
 from tests.servers.scim import ScimServer
@@ -132,6 +136,37 @@ def test_two_servers_share_work_and_replace_each_other(
         for installation in (here, there):
             found = installation.ledger.audit.verify(now=installation.clock())
             assert (found.findings, found.missing_heads) == ((), 0)
+
+
+def test_responding_hosts_page_once_without_an_api(
+    tmp_path: Path, postgres_ledger_url: str, smtp_server: SmtpServer
+) -> None:
+    hosts = two_hosts(tmp_path, postgres_ledger_url, smtp_port=smtp_server.port)
+    with ExitStack() as stack:
+        for host in hosts:
+            with host.config_file.open("a") as file:
+                file.write('\n[on_call]\nfallback = ["person:dana"]\n')
+        both = [
+            stack.enter_context(open_installation(host.config_file, env=ENV, actor="os:test"))
+            for host in hosts
+        ]
+        enrol_people(both[0])
+        trigger = triggers_of(both[0].config)["siem"]
+        case = receive(both[0], trigger, about("agent01"), message_id="msg_1").incident
+        for installation in both:
+            for part in serve_parts(installation, lambda _: None, ROLES["respond"]):
+                stack.callback(part.end)
+                part.begin()
+        everybody = {person.mail for person in both[0].ledger.people.all()}
+        pages = len(everybody) + 1  # the trigger's page to everybody, the call-out to dana
+        wait_until(lambda: len(smtp_server.delivered) >= pages, "people are paged")
+    told = Counter(
+        (mail.recipients[0], str(mail.message["subject"])) for mail in smtp_server.delivered
+    )
+    assert {*told.values()} == {1}
+    assert {recipient for recipient, _ in told} == everybody
+    assert len(told) == pages
+    assert all(case in subject for _, subject in told)
 
 
 def test_server_without_shared_keys_names_affected_incidents(

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 @click.option(
     "--role",
     type=click.Choice([*ROLES]),
-    help="Do only the work of this role: api (console, triggers, metrics), watch (alarms), "
-    "respond (open incidents), worker (scheduled work of this host, except drills), drills "
+    help="Do only the work of this role: api (console, triggers, metrics, pages), watch (alarms), "
+    "respond (open incidents, pages), worker (scheduled work of this host, except drills), drills "
     "(scheduled drills; no backups, incidents or ports).",
 )
 @click.pass_obj
@@ -82,13 +82,13 @@ def _serve(call: Call, role: str | None) -> ExitStatus:
 
     def parts_of(installation: "Installation", begin_work: "BeginWork") -> "Sequence[ServePart]":
         # `serve_process` calls this after all checks that may refuse to start.
-        services = serve_parts(installation, begin_work) if role_named(role).listens else ()
+        parts = serve_parts(installation, begin_work, role_named(role))
         call.print_result(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],
         )
         flush_output()  # `serve` continues even if its output cannot be written
-        return services
+        return parts
 
     return ExitStatus(
         serve_process.serve(config_file, env=call.env, role_name=role, parts_of=parts_of)

@@ -5,6 +5,8 @@ Rules
 - A person is paged by each of the pagers that the configuration names for the person, one after
   another. A person without a pager is paged by mail. The order is computed again before each page,
   so that a change of shift applies at once.
+- Each page is recorded by compare-and-swap on its number before it is sent, so that only one of
+  several hosts sends it.
 - If a page failed, the next page follows at once. A page whose outcome is unknown is not sent again
   in the same round.
 - A round in which every page failed does not count towards the number of rounds, and the next round

@@ -8,12 +8,27 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flows import serve_process
 from standfast.config import load
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import ENTRY, ROOT, Desk
 from tests.servers import START_SECONDS, need, wait_until
+
+_RECEIVER = """
+[on_call]
+fallback = ["person:dana"]
+
+[requests.siem]
+url = "http://127.0.0.1:9/events/{event}"
+parameters = { event = {} }
+
+[incident_events.siem]
+opened = "siem"
+"""
 
 
 @contextmanager
@@ -60,6 +75,44 @@ def test_serve_continues_opened_incidents_until_terminated(
     assert process.returncode == 0
     assert json.loads(out)["pid"] == process.pid
     assert desk.json("status")["serve"] is False
+
+
+_MESSAGES = ["paging", "call-outs", "events"]
+_SERVERS = ["ControlSocketServer", "HttpServer"]
+
+
+@pytest.mark.parametrize(
+    ("role", "parts"),
+    [
+        ("all", _SERVERS + _MESSAGES),
+        ("api", _SERVERS + _MESSAGES),
+        ("watch", []),
+        ("respond", _MESSAGES),
+        ("worker", []),
+        ("drills", []),
+    ],
+)
+def test_role_starts_only_its_parts(
+    desk: Desk,
+    quiet_installation: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    parts: list[str],
+) -> None:
+    with (quiet_installation / "standfast.toml").open("a") as file:
+        file.write(_RECEIVER)
+    began: list[str] = []
+
+    def serve(config_file: Path, *, role_name: str, parts_of: Any, **_: object) -> int:
+        assert role_name == role
+        with open_installation(config_file, env={}) as installation:
+            found = parts_of(installation, lambda _: None)
+        began.extend(getattr(part, "name", type(part).__name__) for part in found)
+        return 0
+
+    monkeypatch.setattr(serve_process, "serve", serve)
+    assert desk.run("serve", "--role", role).status == 0
+    assert began == parts
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
