@@ -55,12 +55,13 @@ format: .venv/installed-dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: .venv/installed-dev ## generate the pages that come from the code
+docs: .venv/installed-dev ## generate the pages that come from the code, and the site of all pages
 	$(BIN)/python -m standfast.config.reference_page > docs/configuration.md
 	$(BIN)/python -m standfast.config.json_schema > docs/standfast.schema.json
 	$(BIN)/standfast playbook page --to docs/playbooks
 	$(BIN)/python -m standfast.playbook.json_schema > playbooks/schema.json
 	$(BIN)/python -m tests.project.module_map
+	$(MAKE) site
 
 site: .venv/installed-dev ## the documentation as a web site, in dist/site/
 	$(BIN)/python -m tests.project.documentation_site dist/site

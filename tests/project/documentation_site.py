@@ -3,7 +3,7 @@
     python -m tests.project.documentation_site dist/site
 
 The build is strict: a link to a page, heading or file that is missing is an error, and so is a page
-that the navigation of mkdocs.yml omits.
+that the navigation of mkdocs.yml omits. The reference of the commands is generated.
 """
 
 import shutil
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.project import command_reference
 from tests.project.test_tree import ROOT, tracked
 
 _FOLDERS = ("docs", "deploy")  # whole, with the files that their pages link to
@@ -27,6 +28,7 @@ def build(site: Path) -> None:
             if _is_page(name):
                 (pages / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, pages / name)
+        (pages / "docs/commands.md").write_text(command_reference.page(), encoding="utf-8")
         config = Path(folder) / "mkdocs.yml"
         text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
         config.write_text(f"{text}docs_dir: {pages}\n", encoding="utf-8")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from standfast.cli.app import app
+from standfast.cli.parsing.commands import leaf_commands
 from tests.project.documentation_site import build
 from tests.project.test_tree import ROOT
 
@@ -25,6 +27,12 @@ def test_site_has_each_page(site: Path) -> None:
     built = {path.relative_to(site) for path in site.rglob("*.html")}
     index = {page.with_name("index.html") for page in pages if page.name == "README.md"}
     assert {page.with_suffix(".html") for page in pages if page.name != "README.md"} | index < built
+
+
+def test_reference_has_each_command(site: Path) -> None:
+    page = (site / "docs/commands.html").read_text()
+    for words, _ in leaf_commands(app):
+        assert f">standfast {' '.join(words)}</h2>" in page
 
 
 def test_site_loads_nothing_from_elsewhere(site: Path) -> None:

@@ -18,15 +18,16 @@ _AT_LINE_START = re.compile(r"^(?=[.'])", re.MULTILINE)
 
 def manual_pages(root: click.Command, program: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the roff text of the page of each group and command."""
-    yield from _pages(click.Context(root, info_name=program))
+    for context in command_contexts(click.Context(root, info_name=program)):
+        name = context.command_path.replace(" ", "-")
+        yield name, "\n".join(_lines(name, context, list(_members(context)))) + "\n"
 
 
-def _pages(context: click.Context) -> Iterator[tuple[str, str]]:
-    name = context.command_path.replace(" ", "-")
-    members = list(_members(context))
-    yield name, "\n".join(_lines(name, context, members)) + "\n"
-    for member in members:
-        yield from _pages(member)
+def command_contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield a context, and those of all groups and commands below it."""
+    yield context
+    for member in _members(context):
+        yield from command_contexts(member)
 
 
 def _members(context: click.Context) -> Iterator[click.Context]:
