@@ -73,7 +73,7 @@ def _refuse_misspelt(number: int, word: str) -> None:
     if "," in word:
         raise UsageError(
             f"account {number}: it contains a comma. Separate accounts by spaces; write names that "
-            "contain a comma into a file, one a line, and name it as @FILE"
+            "contain a comma into a file, one per line, and name it as @FILE"
         )
     if word.rstrip().endswith(":"):
         raise UsageError(

@@ -131,7 +131,7 @@ def read_indicator_list(path: Path) -> IndicatorList:
         others = f", and {len(found.not_applied):,} not applied" if found.not_applied else ""
         raise UsageError(
             f"{path}: {len(found):,} indicators{others}. Give 1 to {_MOST:,} addresses, networks, "
-            "domains or hashes, one a line, or a STIX 2.1 bundle."
+            "domains or hashes, one per line, or a STIX 2.1 bundle."
         )
     return found
 
