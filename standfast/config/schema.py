@@ -173,7 +173,8 @@ class LimitsConfig(Section):
     accounts_without_second_person: Count = Field(
         default=200,
         description="The number of accounts that one person may lock, sign out or give a new "
-        "password within 24 hours, in all incidents. Above it, a second person must approve.",
+        "password within 24 hours, in all incidents. Above this number, a second person must "
+        "approve.",
     )
     accounts_by_directory: Mapping[Name, Count] = Field(
         default={},

@@ -312,8 +312,8 @@ class BackupConfig(Section):
     verify_schedule: CronSchedule | None = Field(
         default=None,
         description="When `standfast serve` verifies the vault without a key, as in cron. "
-        "Default: each day at 06:30 for a folder, and never for a bucket, where it needs the "
-        "verifier's access key.",
+        "Default: each day at 06:30 for a folder, and never for a bucket: the verification "
+        "of a bucket needs the verifier's access key.",
         examples=[VERIFY_SCHEDULE],
     )
     read_schedule: CronSchedule | None = Field(

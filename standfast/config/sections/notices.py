@@ -51,7 +51,8 @@ class NoticesConfig(Section):
         default=15,
         description="The wait after the canary. Then the remaining recipients follow if at "
         "least one message of the canary was sent, none failed or is unknown, and at most a tenth "
-        "was rejected or bounced. Otherwise, and with 0, they wait for `standfast notice go`.",
+        "was rejected or bounced. Otherwise, and with 0, the remaining recipients "
+        "wait for `standfast notice go`.",
     )
     abort_window_seconds: Count = Field(
         default=120,

@@ -169,8 +169,9 @@ class OnCallConfig(Section):
     )
     rounds: Annotated[int, Field(ge=1, le=20)] = Field(
         default=3,
-        description="How often all these people are paged, one after another, if nobody "
-        "acknowledges. A round in which no page could be sent does not count.",
+        description="How often the people on duty and those of `fallback` are paged, one "
+        "after another, if nobody acknowledges. A round in which no page could be sent does not "
+        "count.",
     )
     time_zone: TimeZone | None = Field(
         default=None,
