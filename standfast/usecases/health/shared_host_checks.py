@@ -48,7 +48,8 @@ def cloned_host(inputs: CheckInputs) -> Iterator[Check]:
         yield warn(
             "backup",
             f"at {forked:%Y-%m-%d %H:%M}Z the vault had a point of {own.host} that this machine "
-            "had not made: this machine was rolled back, or a copy of it backs up as well",
+            "had not made: this machine was rolled back, or a copy of this machine also "
+            "backs up",
             f"if both back up, {APART}",
         )
 

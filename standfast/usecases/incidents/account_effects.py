@@ -93,7 +93,9 @@ def _obstacles(
         try:
             states = adapters.connector(directory).observe(names)
         except (Unavailable, ConfigurationError) as error:
-            unread.append(f"{directory}: unreadable now, read again before each lock: {error}")
+            unread.append(
+                f"{directory}: cannot be read now; it is read again before each lock: {error}"
+            )
             continue
         for state in states:
             # `reason` is set only for an unreadable account, which is read again before its lock.

@@ -118,7 +118,7 @@ def _levels(
         )
         if new := _new(people, reached):
             yield EscalationLevel(
-                people=new, may_also=(name,), why="Nobody has answered yet, so you may."
+                people=new, may_also=(name,), why="Nobody has answered yet, so you may decide now."
             )
     who = f" with the role {' or '.join(asked.roles)}" if asked.roles else ""
     others = _possible_approvers(installation, state, asked, installation.ledger.people.all(), ())

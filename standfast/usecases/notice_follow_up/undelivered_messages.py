@@ -24,7 +24,7 @@ from standfast.usecases.notices.staged_sending import STOPPED
 
 _LOST = {
     DeliveryState.BOUNCED: "the mail bounced",
-    DeliveryState.DROPPED: "the provider did not try",
+    DeliveryState.DROPPED: "the provider did not try to deliver it",
 }
 
 

@@ -176,7 +176,7 @@ def _figures(report: IncidentReport, events: Sequence[AuditEvent]) -> Iterator[F
         if at := _first_done(events, verb):
             yield Figure(label=label, value=at - opened)
     for label, action in (
-        ("from opening to the first approval asked", "approval.asked"),
+        ("from opening to the first request for approval", "approval.asked"),
         ("from opening to the first approval", "approval.approve"),
     ):
         found = [event.at for event in events if event.action == action]

@@ -289,7 +289,7 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     installation.ledger.deliveries.store_reports(events, "event", installation.clock())
     there = held_recipients.unreached(installation, case)
     whys = [one.why for one in there]
-    assert whys[:2] == ["the mail bounced", "the provider did not try"]
+    assert whys[:2] == ["the mail bounced", "the provider did not try to deliver it"]
     # A deferred mail is still in transit; a missing address is not a failed mail.
     assert (len(whys), "550" in whys[2]) == (3, True)
     assert held_recipients.held(installation, case) == []
