@@ -221,7 +221,7 @@ def _accounts(report: IncidentReport) -> list[str]:
     weakest = weakest_proof(report)
     if proven == locked:
         return [f"{text}, {'and' if proven == 1 else 'each'} proven ({_PROOF[weakest]})."]
-    return [f"{text}, {proven:,} of them proven ({_PROOF[weakest]} at least)."]
+    return [f"{text}, {proven:,} of them proven (at least: {_PROOF[weakest]})."]
 
 
 def _evidence(report: IncidentReport) -> list[str]:
@@ -252,7 +252,8 @@ def _notice_sentence(notice: NoticeLine) -> str:
         return f"{_everyone(whole)} of “{notice.audience}” {_was(whole)} notified."
     rest = {state: count for state, count in counts.items() if state is not _DONE}
     return (
-        f"{done:,} of {whole:,} of “{notice.audience}” {_was(done)} notified; {counts_words(rest)}."
+        f"{done:,} of {counted(whole, 'person', 'people')} of “{notice.audience}” "
+        f"{_was(done)} notified; {counts_words(rest)}."
     )
 
 
@@ -287,7 +288,7 @@ def step_time(step: StepLine, now: datetime) -> str:
 
 
 def _everyone(count: int) -> str:
-    return "The one person" if count == 1 else f"All {count:,}"
+    return "The one person" if count == 1 else f"All {count:,} people"
 
 
 def _was(count: int) -> str:

@@ -172,7 +172,7 @@ def test_page_contains_no_name_and_no_secret(tour: Tour) -> None:
     html = Path(tour.document["page"]).read_text()
     text = Page(html).text
     assert f"All {SCALE.taken_over} accounts were locked" in text
-    assert f"All {SCALE.customers} of “customers” were notified" in text
+    assert f"All {SCALE.customers} people of “customers” were notified" in text
     assert f"{SCALE.innocent} accounts were unlocked again" in text
     assert "Intact:" in text
     assert _ADDRESS.findall(html) == []

@@ -97,9 +97,9 @@ def test_paragraph_claims_no_time_during_a_lock() -> None:
 
 
 def test_paragraph_claims_no_full_notification_without_proof() -> None:
-    assert "All 3 of “customers” were notified." in _told(notices=(notice(),))
+    assert "All 3 people of “customers” were notified." in _told(notices=(notice(),))
     short = notice(by_language={"en": {EffectState.DONE: 3, EffectState.UNKNOWN: 1}})
-    assert "3 of 4 of “customers” were notified; 1 unknown." in _told(notices=(short,))
+    assert "3 of 4 people of “customers” were notified; 1 unknown." in _told(notices=(short,))
     assert "was empty" in _told(notices=(notice(by_language={}),))
 
 

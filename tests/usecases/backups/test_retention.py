@@ -231,7 +231,7 @@ def test_hold_of_another_user_still_holds(folder: Path, monkeypatch: pytest.Monk
         retention_holds.create_hold(installation, "inc-2026-0001")
         os.seteuid(65534)
         try:
-            with pytest.raises(ConfigurationError, match="nothing expires until then"):
+            with pytest.raises(ConfigurationError, match="Nothing expires until then"):
                 retention_holds.hold_reason(installation)
         finally:
             os.seteuid(0)

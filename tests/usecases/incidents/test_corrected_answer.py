@@ -106,7 +106,7 @@ def test_correction_needs_the_role_and_another_answer(
     installation.advance(case)
     with pytest.raises(ApprovalRefused):
         step_decisions.answer(installation, case, ASKED, "yes", again=True)
-    with pytest.raises(UsageError, match="has this answer already"):
+    with pytest.raises(UsageError, match="already has this answer"):
         step_decisions.answer(installation, case, ASKED, "NO", by="lee", again=True)
     with pytest.raises(UsageError, match="yes"):
         step_decisions.answer(installation, case, ASKED, "perhaps", by="lee", again=True)

@@ -105,7 +105,7 @@ def test_impossible_correction_is_refused(
     staged_sending.stop(centre.installation, case, TOLD, "wrong audience")
     with pytest.raises(UsageError, match="nobody received"):
         corrections.correct(centre.installation, case, TOLD, WRONG)
-    with pytest.raises(UsageError, match="no step sends"):
+    with pytest.raises(UsageError, match="no step with this name sends"):
         corrections.correct(centre.installation, case, "nothing", WRONG)
 
 
