@@ -9,7 +9,12 @@ from standfast.usecases.backups.verification import verify
 from standfast.usecases.core.installation import Installation
 
 
-@flow(name="daily-verification", persist_result=False, validate_parameters=False)
+@flow(
+    name="daily-verification",
+    flow_run_name="daily-verification",
+    persist_result=False,
+    validate_parameters=False,
+)
 def daily_verification(config: str, read: bool = False) -> State[None]:
     """Verify the vault; `read` reads every byte of it."""
     return as_flow(check(config, read, return_state=True))

@@ -9,7 +9,12 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.surprise_drill import drill_by_surprise
 
 
-@flow(name="surprise-drill", persist_result=False, validate_parameters=False)
+@flow(
+    name="surprise-drill",
+    flow_run_name="surprise-drill",
+    persist_result=False,
+    validate_parameters=False,
+)
 def surprise_drill(config: str) -> State[None]:
     """Drill the drawn service if its moment has come."""
     return as_flow(drill(config, return_state=True))

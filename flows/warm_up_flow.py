@@ -12,7 +12,12 @@ from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 
 
-@flow(name="warm-up", persist_result=False, validate_parameters=False)
+@flow(
+    name="warm-up",
+    flow_run_name="warm-up",
+    persist_result=False,
+    validate_parameters=False,
+)
 def warm_up(config: str) -> State[None]:
     """Open the installation and read one row of its ledger."""
 

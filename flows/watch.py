@@ -19,7 +19,12 @@ from standfast.usecases.evidence.time_stamp_requests import stamp_pending
 from standfast.usecases.health import watchdog
 
 
-@flow(name="keep-watch", persist_result=False, validate_parameters=False)
+@flow(
+    name="keep-watch",
+    flow_run_name="keep-watch",
+    persist_result=False,
+    validate_parameters=False,
+)
 def keep_watch(config: str) -> State[None]:
     """Check everything once."""
 

@@ -37,6 +37,7 @@ from flows.nightly_backup import nightly_backup
 from flows.incident_response import respond_to_incident
 from flows.restore_drill import restore_drill
 from flows.service_drill import service_drill
+from flows.surprise_drill import surprise_drill
 from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -62,6 +63,7 @@ states["verify"] = seen(daily_verification(config, return_state=True))
 states["read"] = seen(daily_verification(config, read=True, return_state=True))
 states["drill"] = seen(restore_drill(config, "main", compares=True, return_state=True))
 states["service drill"] = seen(service_drill(config, "crm", return_state=True))
+states["surprise drill"] = seen(surprise_drill(config, return_state=True))
 states["respond"] = seen(respond_to_incident(config, incident, return_state=True))
 Path(config).parent.joinpath("crm.db").rename(Path(config).parent / "moved.db")
 states["partial"] = seen(nightly_backup(config, "main", return_state=True))
@@ -80,7 +82,9 @@ registered = [
 ]
 with get_client(sync_client=True) as client:
     artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
-print(json.dumps({"states": states, "registered": registered, "artifacts": artifacts}))
+    names = sorted({one.name for one in client.read_flow_runs()})
+print(json.dumps({"states": states, "registered": registered, "artifacts": artifacts,
+                  "names": names}))
 """
 SCHEDULE = """
 [drills.schedule]
@@ -99,6 +103,7 @@ class Ran:
     states: dict[str, list[str]]
     registered: list[list[Any]]
     artifacts: list[list[Any]]
+    names: list[str]
     everything_stored: bytes
     said: str
 
@@ -134,6 +139,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         states=found["states"],
         registered=found["registered"],
         artifacts=found["artifacts"],
+        names=found["names"],
         everything_stored=stored,
         said=done.stderr,
     )
@@ -156,6 +162,21 @@ def test_each_flow_equals_its_operation(ran: Ran) -> None:
     assert ran.states["backup"][0] == "COMPLETED"
     assert first.id in ran.states["backup"][2]
     assert ran.states["drill"][0] == ran.states["respond"][0] == "COMPLETED"
+
+
+def test_name_of_each_run_states_its_work(ran: Ran) -> None:
+    assert ran.names == [
+        "daily-verification",
+        "keep-repository",
+        "keep-watch",
+        "nightly-backup main",
+        "nightly-backup mian",
+        f"respond-to-incident {ran.incident}",
+        "restore-drill main",
+        "service-drill crm",
+        "surprise-drill",
+        "warm-up",
+    ]
 
 
 def test_warming_call_continues_no_incident(ran: Ran) -> None:
