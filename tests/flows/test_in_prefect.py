@@ -31,6 +31,7 @@ from pathlib import Path
 config, incident = sys.argv[1:]
 from flows.daily_verification import daily_verification
 from flows.deployments import deployments
+from flows.flow_states import refer_to_incident
 from flows.repository_retention import keep_repository
 from flows.watch import keep_watch
 from flows.nightly_backup import nightly_backup
@@ -75,10 +76,13 @@ ledger.rename(ledger.with_suffix(".away"))
 states["without ledger"] = seen(nightly_backup(config, "main", return_state=True))
 states["verify without ledger"] = seen(daily_verification(config, return_state=True))
 ledger.with_suffix(".away").rename(ledger)
+settings = load(Path(config))
+with_console = settings.serve.model_copy(update={"console": "https://desk.example.com/"})
+refer_to_incident(settings.model_copy(update={"serve": with_console}), "inc-2026-0099")
 registered = [
     [one.flow_name, one.name, one.entrypoint, [str(s.schedule.cron) for s in one.schedules or []],
      one.parameters, str(one.concurrency_options)]
-    for one in deployments(Path(config), load(Path(config)))
+    for one in deployments(Path(config), settings)
 ]
 with get_client(sync_client=True) as client:
     artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
@@ -238,6 +242,15 @@ def test_drill_report_is_an_artifact_without_content(ran: Ran) -> None:
         assert drills[subject]["report"] in shown[key]  # the digest of the signed report
         assert command in shown[key]
     assert f"standfast incident status {ran.incident}" in shown[f"incident-{ran.incident}"]
+
+
+def test_incident_links_to_its_console_page(ran: Ran) -> None:
+    ((kind, text, description),) = [
+        one[1:] for one in ran.artifacts if one[0] == "incident-inc-2026-0099"
+    ]
+    page = "https://desk.example.com/console/inc-2026-0099"
+    assert (kind, text) == ("markdown", f"[inc-2026-0099]({page})")
+    assert "standfast incident status inc-2026-0099" in description
 
 
 def test_a_failure_shows_with_our_words(ran: Ran) -> None:
