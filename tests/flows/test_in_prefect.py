@@ -26,9 +26,11 @@ pytestmark = pytest.mark.xdist_group("prefect")
 
 # In one process: each import of Prefect costs a second, each first call another.
 RUN_THEM = """
-import json, sys
+import asyncio, json, sys
 from pathlib import Path
 config, incident = sys.argv[1:]
+from flows import site
+from flows.roles import ROLES
 from flows.daily_verification import daily_verification
 from flows.deployments import deployments
 from flows.flow_states import refer_to_incident
@@ -43,6 +45,7 @@ from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
 from standfast.config import load
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.core.run_record import recorded
@@ -87,8 +90,25 @@ registered = [
 with get_client(sync_client=True) as client:
     artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
     names = sorted({one.name for one in client.read_flow_runs()})
+async def limits_of_site():
+    found = []
+    async with get_client() as client:
+        for chosen in (2, None):
+            await site.prepare(client, settings, ROLES["worker"])
+            queues = {one.name: one for one in await client.read_work_queues(site.POOL)}
+            limits = {name: one.concurrency_limit for name, one in queues.items()}
+            pool = await client.read_work_pool(site.POOL)
+            found.append({"pool": pool.concurrency_limit, **limits})
+            if chosen:
+                await client.update_work_queue(queues["host:host-1"].id, concurrency_limit=chosen)
+                await client.update_work_queue(queues["response"].id, concurrency_limit=chosen)
+                update = WorkPoolUpdate(concurrency_limit=chosen)
+                await client.update_work_pool(site.POOL, update)
+    return found
+
+limits = asyncio.run(limits_of_site())
 print(json.dumps({"states": states, "registered": registered, "artifacts": artifacts,
-                  "names": names}))
+                  "names": names, "limits": limits}))
 """
 SCHEDULE = """
 [drills.schedule]
@@ -108,6 +128,7 @@ class Ran:
     registered: list[list[Any]]
     artifacts: list[list[Any]]
     names: list[str]
+    limits: list[dict[str, int | None]]
     everything_stored: bytes
     said: str
 
@@ -144,6 +165,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         registered=found["registered"],
         artifacts=found["artifacts"],
         names=found["names"],
+        limits=found["limits"],
         everything_stored=stored,
         said=done.stderr,
     )
@@ -268,6 +290,13 @@ def test_missing_keeper_key_names_its_creator(ran: Ran) -> None:
     kind, _, message = ran.states["keep"]
     assert kind == "FAILED"
     assert "keeper's key" in message
+
+
+def test_limits_that_an_operator_set_remain(ran: Ran) -> None:
+    """The site is prepared, its limits are changed, and it is prepared again."""
+    created, kept = ran.limits
+    assert (created["host:host-1"], created["response"], created["pool"]) == (5, None, None)
+    assert (kept["host:host-1"], kept["response"], kept["pool"]) == (2, 2, 2)
 
 
 def test_prefect_stores_nothing_secret_or_personal(ran: Ran) -> None:
