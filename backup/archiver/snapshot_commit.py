@@ -44,7 +44,7 @@ from backup.format.snapshot import (
 )
 from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
-from backup.trust.snapshot_slots import Slot, read_listed, read_slot, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, find_older_junk, read_listed, read_slot
 
 _MOST_COLLISIONS = 100  # slots that one commit tries
 
@@ -246,13 +246,15 @@ class Committer:
         last = 0 if head is None else head.number
         junk.update((number, stored) for number, stored in folders.items() if number > last)
         head_stored = None if head is None else stats[head.number].modified
-        superseded = superseded_snapshots(junk, last, head_stored)
-        if junk.keys() - superseded:
-            self._warn_junk(sorted(junk.keys() - superseded))
+        # Warn only about junk that was stored after the newest snapshot.
+        older_junk = find_older_junk(junk, last, head_stored)
+        if junk.keys() - older_junk:
+            self._warn_junk(sorted(junk.keys() - older_junk))
         if skipped.unread:
             self._warn_unread(skipped.unread)
         self._continue_after(head)
-        self._compare_with_cache(head, self._settled_head(head))
+        self._resolve_pending_commit(head)
+        self._compare_with_cache(head, self._cache.history.head())
 
     def _read_taken_slot(self, name: str) -> Slot:
         with expect_existing(name):
@@ -265,11 +267,8 @@ class Committer:
         self._sequence = next_number(snapshot_prefix(self._host.writer), last, self._taken)
         self._skipped = tuple(range(last + 1, self._sequence))
 
-    def _settled_head(self, head: Link | None) -> CachedHead | None:
-        """Return the snapshot that the cache records as this host's newest.
-
-        First complete or abandon a commit that an earlier run had intended.
-        """
+    def _resolve_pending_commit(self, head: Link | None) -> None:
+        """Complete or abandon the commit that an earlier run intended."""
         intended = self._cache.history.pending_commit()
         if intended is not None:
             if head is not None and (head.number, head.sha256) == (
@@ -279,7 +278,6 @@ class Committer:
                 self._cache.settle(intended)
             else:
                 self._cache.history.abandon_intention()
-        return self._cache.history.head()
 
     def _compare_with_cache(self, head: Link | None, recorded: CachedHead | None) -> None:
         """Compare the store's newest snapshot with the cache's record of it."""

@@ -20,7 +20,7 @@ from backup.stores import Stat, Store
 from backup.stores.parallel_reads import start_in_background
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain
-from backup.trust.snapshot_slots import Slot, read_history, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, find_older_junk, read_history
 
 
 class RecoveryPoints:
@@ -70,7 +70,7 @@ class RecoveryPoints:
                     junk[slot.sequence] = slot.stored
                     self.damaged[writer, slot.sequence] = slot.problem or ""
             newest = points[-1].sequence if points else 0
-            for sequence in superseded_snapshots(junk, newest, head_stored):
+            for sequence in find_older_junk(junk, newest, head_stored):
                 del self.damaged[writer, sequence]
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):

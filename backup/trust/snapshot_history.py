@@ -25,7 +25,7 @@ from backup.format.object_names import snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot
 from backup.records import Head
-from backup.trust.snapshot_slots import Slot, superseded_snapshots
+from backup.trust.snapshot_slots import Slot, find_older_junk
 
 _MOST_JUNK = 10_000
 _MOST_HOLES = 100
@@ -120,7 +120,7 @@ class SnapshotHistory:
         skipped = {number for snapshot in self.snapshots.values() for number in snapshot.skipped}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
-        return skipped | superseded_snapshots(junk, newest, self._stored.get(newest))
+        return skipped | find_older_junk(junk, newest, self._stored.get(newest))
 
     def check(self, findings: Findings) -> None:
         """Report gaps, replaced snapshots, forks, junk, and unknown packs."""

@@ -160,7 +160,7 @@ def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None
     raise problem
 
 
-def superseded_snapshots(
+def find_older_junk(
     junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
 ) -> set[int]:
     """Return the junk slots above the newest snapshot that are older than it.
