@@ -146,7 +146,7 @@ class Repository:
         body, reader = self._open_healing(point)
         selection = Selection(patterns)
         for entry in walk(reader, body, selection):
-            if selection.takes(entry.path):
+            if selection.includes(entry.path):
                 yield entry
 
     def list_folder(self, point: RecoveryPoint, path: bytes | str = b"") -> list[Entry]:
@@ -195,7 +195,7 @@ class Repository:
         selection = Selection(patterns)
         for old_entry, new_entry in differences(reader, old, new):
             entry = old_entry or new_entry
-            if entry is not None and selection.takes(entry.path):
+            if entry is not None and selection.includes(entry.path):
                 found = difference(reader, old_entry, new_entry)
                 if found is not None:
                     yield found
@@ -379,7 +379,7 @@ class Repository:
 
 def _contains(reader: BlobReader, body: Body, pattern: str) -> bool:
     selection = Selection([pattern])
-    return any(selection.takes(entry.path) for entry in walk(reader, body, selection))
+    return any(selection.includes(entry.path) for entry in walk(reader, body, selection))
 
 
 def _to_path(path: bytes | str) -> bytes:

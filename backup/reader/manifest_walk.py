@@ -100,7 +100,7 @@ def leaves(
         return
     for below in children:
         listed = below.listed
-        if listed is None or selection.may_lie_between(listed.first, listed.last):
+        if listed is None or selection.may_match_between(listed.first, listed.last):
             yield from leaves(reader, below, selection, on_lost)
 
 

@@ -38,7 +38,7 @@ class Search:
         def look(point: RecoveryPoint) -> tuple[RecoveryPoint, list[Entry]]:
             body, reader = open_point(point)
             # A selection notes its matches, so threads do not share one.
-            selection = Selection(self._patterns, takes_below=False)
+            selection = Selection(self._patterns, includes_below=False)
             return point, [*self._fitting(reader, selection, top_page(body))]
 
         found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
@@ -61,7 +61,7 @@ class Search:
 
     def _fitting(self, reader: BlobReader, selection: Selection, page: Page) -> Iterator[Entry]:
         listed = page.listed
-        if listed is not None and not selection.may_lie_between(listed.first, listed.last):
+        if listed is not None and not selection.may_match_between(listed.first, listed.last):
             return
         if page.depth:
             for below in pages_below(reader, page):
@@ -72,7 +72,7 @@ class Search:
             known = self._pages.setdefault(page.ref.id, Future())
         if is_new:
             try:
-                known.set_result(entries_of(reader, page, selection.takes))
+                known.set_result(entries_of(reader, page, selection.includes))
             except BaseException as error:
                 known.set_exception(error)
         yield from known.result()

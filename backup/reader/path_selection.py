@@ -40,7 +40,7 @@ class PathSample:
     percent: float  # above 0, at most 100
     seed: int
 
-    def takes(self, path: bytes) -> bool:
+    def includes(self, path: bytes) -> bool:
         """Return whether a path is in the sample."""
         digest = hashlib.sha256(b"%d\0%b" % (self.seed, path)).digest()
         return int.from_bytes(digest[:_SAMPLE_BYTES]) * 100 < self.percent * _SAMPLE_RANGE
@@ -49,66 +49,66 @@ class PathSample:
 class Selection:
     """Selection of entries; remembers which patterns matched."""
 
-    def __init__(self, wanted: Sequence[str] | PathSample, *, takes_below: bool = True) -> None:
-        """Without `takes_below`, a matching folder does not include its content."""
+    def __init__(self, wanted: Sequence[str] | PathSample, *, includes_below: bool = True) -> None:
+        """Without `includes_below`, a matching folder does not include its content."""
         self._sample = wanted if isinstance(wanted, PathSample) else None
         patterns = () if isinstance(wanted, PathSample) else wanted
-        below = "(?:/.*)?" if takes_below else ""
-        meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
-        self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
-        self._literals = [
+        below = "(?:/.*)?" if includes_below else ""
+        meanings_of = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
+        self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meanings_of.items()}
+        self._literal_folders = [
             os.fsencode(_literal_folder(meaning))
-            for meanings in meant.values()
+            for meanings in meanings_of.values()
             for meaning in meanings
         ]
-        self._open = dict(self._rules)  # patterns that matched nothing so far
-        self._met: list[re.Pattern[str]] = []
-        self._matched: list[str] = []
+        self._unmatched_rules = dict(self._rules)
+        self._matched_rules: list[re.Pattern[str]] = []
+        self._newly_matched: list[str] = []
 
-    def takes(self, path: bytes) -> bool:
+    def includes(self, path: bytes) -> bool:
         """Return whether a path, or a folder above it, is selected."""
         if self._sample is not None:
-            return self._sample.takes(path)
+            return self._sample.includes(path)
         if not self._rules:
             return True
         text = os.fsdecode(path)
-        first = [pattern for pattern, rule in self._open.items() if rule.match(text)]
+        first = [pattern for pattern, rule in self._unmatched_rules.items() if rule.match(text)]
         for pattern in first:
-            self._meet(pattern)
-            self._matched.append(pattern)
-        return bool(first) or any(rule.match(text) for rule in self._met)
+            self._mark_matched(pattern)
+            self._newly_matched.append(pattern)
+        return bool(first) or any(rule.match(text) for rule in self._matched_rules)
 
-    def may_lie_between(self, first: bytes, last: bytes) -> bool:
+    def may_match_between(self, first: bytes, last: bytes) -> bool:
         """Return whether a page may have a selected path or a folder above one."""
-        if not self._literals:
+        if not self._literal_folders:
             return True
         low, high = path_key(first), path_key(last)
-        for literal in self._literals:
-            key = path_key(literal)
+        for folder in self._literal_folders:
+            key = path_key(folder)
             # Paths below a folder sort directly after it: their keys continue with a zero byte.
-            if not literal or (key <= high and low < key + b"\1"):
+            if not folder or (key <= high and low < key + b"\1"):
                 return True
-            if any(low <= path_key(above) <= high for above in folders_above(literal)):
+            if any(low <= path_key(above) <= high for above in folders_above(folder)):
                 return True
         return False
 
     def unmatched(self) -> list[str]:
         """Return patterns that selected nothing so far."""
-        return list(self._open)
+        return list(self._unmatched_rules)
 
-    def take_matched(self) -> list[str]:
+    def pop_matched(self) -> list[str]:
         """Return patterns that matched since the last call."""
-        matched, self._matched = self._matched, []
+        matched, self._newly_matched = self._newly_matched, []
         return matched
 
     def note_matched(self, patterns: Iterable[str]) -> None:
         """Note patterns that matched in another selection."""
         for pattern in patterns:
-            if pattern in self._open:
-                self._meet(pattern)
+            if pattern in self._unmatched_rules:
+                self._mark_matched(pattern)
 
-    def _meet(self, pattern: str) -> None:
-        self._met.append(self._open.pop(pattern))
+    def _mark_matched(self, pattern: str) -> None:
+        self._matched_rules.append(self._unmatched_rules.pop(pattern))
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:
@@ -137,7 +137,7 @@ def _expression(pattern: str) -> str:
     gaps, texts = [""], [""]  # expressions: each text, and the wildcard before it
     for glyph in _GLYPHS.findall(pattern):
         if len(glyph) > 1 and glyph.startswith("["):
-            texts[-1] += _inside(fnmatch.translate(glyph))
+            texts[-1] += _strip_wrapper(fnmatch.translate(glyph))
         elif glyph.startswith("*"):
             gaps.append(_FOLDERS if glyph == "**/" else ".*?")
             texts.append("")
@@ -154,7 +154,7 @@ def _expression(pattern: str) -> str:
     return "".join(parts)
 
 
-def _inside(translated: str) -> str:
+def _strip_wrapper(translated: str) -> str:
     return translated.removeprefix("(?s:").removesuffix(r")\Z").removesuffix(r")\z")
 
 

@@ -131,7 +131,7 @@ class FramePlan:
         if len(blobs) != 1 or item["lists"] or "holes" in item or "hard_link" in item:
             return False
         path = from_path_text(item["path"], where)
-        if not self._selection.takes(path):
+        if not self._selection.includes(path):
             return False
         pack, offset, _, inner, length, *_ = blobs[0]
         number = self._pack_numbers.setdefault(packs[pack], len(self._pack_numbers))

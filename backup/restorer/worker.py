@@ -249,7 +249,7 @@ class RestoreWorker:
         return entries[begin:end]
 
     def _steps(self, entries: Sequence[Entry], stretch: Stretch) -> Iterator[_Step]:
-        takes = self._selection.takes
+        takes = self._selection.includes
         begin = 0 if self._page is None else stretch.bounds(len(self._page[1]))[0]
         early = frozenset(stretch.early)
         for index, entry in enumerate(entries, begin):
@@ -375,7 +375,7 @@ class RestoreWorker:
                 links=self._links,
                 postponed=self._postponed,
                 lost=self._lost,
-                matched=self._selection.take_matched(),
+                matched=self._selection.pop_matched(),
                 healed=self._healer.take_healed(),
                 damaged=self._healer.take_damaged(),
             )

@@ -53,7 +53,7 @@ def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoi
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total
     selection = Selection(patterns)
-    named = tuple(item for item in unread if selection.takes(_path(item)))
+    named = tuple(item for item in unread if selection.includes(_path(item)))
     return IncompletePoint(
         named=named,
         total=len(named) + total - len(unread),
@@ -62,7 +62,9 @@ def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoi
         emptied=tuple(
             source.name
             for source in (() if details is None else details.sources)
-            if not source.files and source.problem is None and selection.takes(source.name.encode())
+            if not source.files
+            and source.problem is None
+            and selection.includes(source.name.encode())
         ),
     )
 
