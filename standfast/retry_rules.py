@@ -31,12 +31,12 @@ COPY_STORE_SECONDS = 60.0  # pause between attempts to write the second copy of 
 # A directory that an attacker controls must not delay a lock for a week by its Retry-After.
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 LONGEST_PAUSE_SECONDS = 86_400.0  # longest pause, even if an adapter requests more
-OBSERVE_AGAIN = timedelta(seconds=2)
+OBSERVATION_PAUSE = timedelta(seconds=2)
 SETTLE_FACTOR = 1.5  # after this multiple of its time limit, a call can no longer arrive
 
 # Pauses while a runner works on an incident.
 LONGEST_WAIT = timedelta(minutes=3)  # after a longer pause, `serve` or the next command continues
-LONGEST_WHILE_ASKED = timedelta(seconds=5)  # the same, while a step waits for a person
+LONGEST_WAIT_FOR_PERSON = timedelta(seconds=5)  # the same, while a step waits for a person
 RECEIPT_PAUSES_SECONDS = (
     0.1,
     0.4,
@@ -53,7 +53,7 @@ class Verdict:
     state: EffectState
     tries: int
     not_before: datetime | None = None
-    is_parked: bool = False  # UNKNOWN only: a person must report the outcome
+    is_parked: bool = False  # UNKNOWN only: it is not looked up; a person must report the outcome
     is_handed_on: bool = False  # the failover sender tries next
     reason: str | None = None  # if set, replaces the reason of the result
 
@@ -66,7 +66,8 @@ def settles_at(limits: Limits, submitted_at: datetime) -> datetime:
 def after_call(result: Result, *, tries: int, now: datetime, has_failover: bool) -> Verdict:
     """Return the verdict after a call; `tries` includes this call."""
     # A slow directory reaches some accounts of a batch too late; this must not use up their tries.
-    tries -= result.is_untried
+    if result.is_untried:
+        tries -= 1
     pause = result.retry_after_seconds
     is_failed = result.state is EffectState.FAILED
     if is_failed and pause is not None and tries < MOST_TRIES:
@@ -85,10 +86,11 @@ def after_observation(
 ) -> Verdict:
     """Return the verdict after an observation of an unknown outcome.
 
-    `is_parked`: only a person can tell the outcome, so the number of tries does not count.
+    `is_parked` as in the previous verdict. If it is true, `seen` is a person's report, and the
+    effect may be tried again even after `MOST_TRIES`.
     """
     if not seen.is_readable:
-        due = now + max(OBSERVE_AGAIN, now - submitted_at)
+        due = now + max(OBSERVATION_PAUSE, now - submitted_at)
         return Verdict(
             state=EffectState.UNKNOWN, tries=tries, not_before=due, reason=_REASONS[seen.happened]
         )
@@ -108,7 +110,7 @@ def after_failed_prior_observation(*, tries: int, now: datetime) -> Verdict:
     """Return the verdict after a failure to read the prior state."""
     tries += 1
     if tries < MOST_TRIES:
-        return Verdict(state=EffectState.PLANNED, tries=tries, not_before=now + OBSERVE_AGAIN)
+        return Verdict(state=EffectState.PLANNED, tries=tries, not_before=now + OBSERVATION_PAUSE)
     return Verdict(state=EffectState.FAILED, tries=tries)
 
 

@@ -54,7 +54,7 @@ def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installation(desk: Desk, model_installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a new installation over one file, with short retry pauses."""
     monkeypatch.setattr(http_client, "RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVATION_PAUSE", timedelta(seconds=0.02))
     source = desk.folder / "source"
     source.mkdir()
     (source / "note.txt").write_text("a note")

@@ -15,7 +15,7 @@ from tests.usecases.incidents.test_stopping import claim_one_and_die
 def test_stop_all_leaves_no_unknown_outcome(
     desk: Desk, live_installation: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVATION_PAUSE", timedelta(seconds=0.02))
     ids = {name: scim_server.create(name) for name in ("alice", "bob", "carl", "dora")}
     closed = desk.json("incident", "open", "lock", "-i", "accounts=eve", "--no-wait")["incident"]
     assert desk.run("incident", "close", closed, *desk.by("dana")).status == 0

@@ -66,7 +66,7 @@ def test_followed_work_waits_only_while_relay_is_down(
 ) -> None:
     # The runner below has a lease that outlasts this command, whose short patience leaves it
     # unused.
-    desk.monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
+    desk.monkeypatch.setattr(retry_rules, "LONGEST_WAIT_FOR_PERSON", timedelta(seconds=0.2))
     config_file = furnish(installation, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     scim_server.create("alice")

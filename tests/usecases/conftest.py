@@ -65,7 +65,7 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pause before an unknown outcome is looked up again."""
-    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVATION_PAUSE", timedelta(seconds=0.02))
 
 
 @pytest.fixture

@@ -103,11 +103,11 @@ def _follow_serve(
     installation: "Installation", incident_id: str, show_progress: ShowProgress
 ) -> "Outcome | None":
     """Follow a running `serve`; None if there is none, or if it stops early."""
-    from standfast.retry_rules import LONGEST_WHILE_ASKED
+    from standfast.retry_rules import LONGEST_WAIT_FOR_PERSON
     from standfast.usecases.incidents.lifecycle import has_work, look
     from standfast.usecases.incidents.runner_waiting import waits_only_for_notices
 
-    patience = LONGEST_WHILE_ASKED.total_seconds()
+    patience = LONGEST_WAIT_FOR_PERSON.total_seconds()
     runners, clock = installation.ledger.runners, installation.clock
     if not runners.live(None, clock()):
         return None

@@ -18,7 +18,7 @@ def longest_wait(state: State, way: str) -> timedelta:
     The wait of a direct runner is shorter if `waits_only_for_notices`.
     """
     is_short = way == DIRECT and waits_only_for_notices(state)
-    return retry_rules.LONGEST_WHILE_ASKED if is_short else retry_rules.LONGEST_WAIT
+    return retry_rules.LONGEST_WAIT_FOR_PERSON if is_short else retry_rules.LONGEST_WAIT
 
 
 def waits_only_for_notices(state: State) -> bool:

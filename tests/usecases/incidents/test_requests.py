@@ -60,7 +60,7 @@ def there() -> Iterator[Firewall]:
 def installation(
     tmp_path: Path, there: Firewall, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
-    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVATION_PAUSE", timedelta(seconds=0.02))
     config_file = furnish(tmp_path)
     add_playbooks(config_file, PLAYBOOK)
     with config_file.open("a") as file:

@@ -135,7 +135,7 @@ class Swallowing(SimulatedConnector):
 def test_proof_may_continue_without_stuck_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(hours=1))
+    monkeypatch.setattr(retry_rules, "OBSERVATION_PAUSE", timedelta(hours=1))
     old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
     directories = {"agents": twin_directory(), "old": old}
     monkeypatch.setattr(TwinAdapters, "connector", lambda self, name: directories[name])

@@ -107,7 +107,7 @@ def test_undo_waits_for_a_busy_directory(
     """The open question of the playbook must not end the wait."""
     case = installation.run("account-takeover")
     undo_approved(installation, case)
-    monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
+    monkeypatch.setattr(retry_rules, "LONGEST_WAIT_FOR_PERSON", timedelta(seconds=0.01))
     monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
     directory.script("undo", Fault.BUSY)
     installation.advance(case)
