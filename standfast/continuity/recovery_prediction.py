@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from standfast.continuity.service_order import Promised, recovery_order
+from standfast.continuity.service_order import ServiceObjective, recovery_order
 
 _SMALLEST_SHARE = 0.5  # minimum share of the bytes of the largest drill
 
@@ -43,16 +43,16 @@ class Prediction:
     expected_ms: int
     shortest_ms: int
     longest_ms: int
-    drills: int  # complete drills and samples that it is computed from
+    drill_count: int  # complete drills and samples that it is computed from
     has_rest: bool  # the time includes the load of databases and the checks
 
     @property
     def has_range(self) -> bool:
         """Return whether several drills show how much the times vary."""
-        return self.drills > 1
+        return self.drill_count > 1
 
 
-class Restorable(Promised, Protocol):
+class Restorable(ServiceObjective, Protocol):
     """A service and its backup sets, as in `[services.NAME]`."""
 
     @property
@@ -74,7 +74,7 @@ def predict_set(drills: Sequence[DrillTimes], size_bytes: int) -> Prediction | N
         expected_ms=round(median(estimates)),
         shortest_ms=round(min(estimates)),
         longest_ms=round(max(estimates)),
-        drills=len(estimates),
+        drill_count=len(estimates),
         has_rest=bool(rests),
     )
 
@@ -88,19 +88,21 @@ def predict_services(
     has none.
     """
     usable: dict[str, Prediction] = {}
-    ended: dict[str, Prediction] = {}  # times of the sets, from the start of the whole recovery
+    set_ends: dict[str, Prediction] = {}  # times of the sets, from the start of the whole recovery
     for wave in recovery_order(services):
-        begin = _last(tuple(ended.values()))
+        begin = _latest_end(tuple(set_ends.values()))
         for name in dict.fromkeys(name for service in wave for name in services[service].sets):
-            if name in sets and name not in ended:
-                ended[name] = _after(begin, sets[name])
+            if name in sets and name not in set_ends:
+                set_ends[name] = _after(begin, sets[name])
         for name in wave:
             service = services[name]
-            if all(part in ended for part in service.sets) and all(
+            if all(part in set_ends for part in service.sets) and all(
                 other in usable for other in service.depends_on
             ):
-                parts = [ended[part] for part in service.sets]
-                usable[name] = _last([*parts, *(usable[other] for other in service.depends_on)])
+                parts = [set_ends[part] for part in service.sets]
+                usable[name] = _latest_end(
+                    [*parts, *(usable[other] for other in service.depends_on)]
+                )
     return {name: found for name, found in usable.items() if services[name].sets}
 
 
@@ -114,13 +116,13 @@ def _growth(drill: DrillTimes, size_bytes: int) -> float:
     return size_bytes / max(1, drill.size_bytes)
 
 
-def _last(parts: Sequence[Prediction]) -> Prediction:
-    """Return the prediction for the end of all parts."""
+def _latest_end(parts: Sequence[Prediction]) -> Prediction:
+    """Return the latest end of any part, for each of the three times."""
     return Prediction(
         expected_ms=max((part.expected_ms for part in parts), default=0),
         shortest_ms=max((part.shortest_ms for part in parts), default=0),
         longest_ms=max((part.longest_ms for part in parts), default=0),
-        drills=min((part.drills for part in parts if part.drills), default=0),
+        drill_count=min((part.drill_count for part in parts if part.drill_count), default=0),
         has_rest=all(part.has_rest for part in parts),
     )
 
@@ -130,6 +132,6 @@ def _after(begin: Prediction, part: Prediction) -> Prediction:
         expected_ms=begin.expected_ms + part.expected_ms,
         shortest_ms=begin.shortest_ms + part.shortest_ms,
         longest_ms=begin.longest_ms + part.longest_ms,
-        drills=part.drills,
+        drill_count=part.drill_count,
         has_rest=part.has_rest,
     )

@@ -13,7 +13,7 @@ from typing import Protocol
 from standfast.errors import ConfigurationError
 
 
-class Promised(Protocol):
+class ServiceObjective(Protocol):
     """The objective of one service, as in `[services.NAME]`."""
 
     @property
@@ -22,7 +22,7 @@ class Promised(Protocol):
     def depends_on(self) -> tuple[str, ...]: ...
 
 
-def recovery_order(services: Mapping[str, Promised]) -> tuple[tuple[str, ...], ...]:
+def recovery_order(services: Mapping[str, ServiceObjective]) -> tuple[tuple[str, ...], ...]:
     """Return the services in waves, each sorted by name, in order of recovery.
 
     Raise `ConfigurationError` for a cycle, and for a service with a shorter RTO than a dependency.
@@ -45,7 +45,7 @@ def recovery_order(services: Mapping[str, Promised]) -> tuple[tuple[str, ...], .
     return tuple(waves)
 
 
-def _refuse_impossible_objectives(services: Mapping[str, Promised]) -> None:
+def _refuse_impossible_objectives(services: Mapping[str, ServiceObjective]) -> None:
     for name, service in services.items():
         for other in service.depends_on:
             needed = services[other].rto_minutes

@@ -34,7 +34,7 @@ def of(expected_ms: int, shortest_ms: int, longest_ms: int, *, has_rest: bool = 
         expected_ms=expected_ms,
         shortest_ms=shortest_ms,
         longest_ms=longest_ms,
-        drills=3,
+        drill_count=3,
         has_rest=has_rest,
     )
 
@@ -51,7 +51,7 @@ def test_prediction_is_median_and_range() -> None:
     found = predict_set(drills, GB)
     assert found is not None
     assert (found.shortest_ms, found.expected_ms, found.longest_ms) == (10_100, 11_100, 30_100)
-    assert found.drills == 3
+    assert found.drill_count == 3
 
 
 def test_sample_alone_predicts_no_load_and_checks() -> None:
@@ -73,7 +73,7 @@ def test_small_samples_yield_to_larger_drills() -> None:
     drills = [times(GB // 100, 9_000, rest_ms=None), times(GB, 10_000)]
     found = predict_set(drills, GB)
     assert found is not None
-    assert (found.longest_ms, found.drills) == (10_100, 1)
+    assert (found.longest_ms, found.drill_count) == (10_100, 1)
 
 
 def test_set_without_drill_has_no_prediction() -> None:

@@ -214,7 +214,7 @@ def _predicted(service: "ServicePrediction") -> list[str]:
     found, promised = service.prediction, f"RTO {format_duration(service.rto_promised_ms)}"
     if found is None:
         return [service.service, "unknown: one of its sets was never drilled", promised, ""]
-    span = counted(found.drills, "drill")
+    span = counted(found.drill_count, "drill")
     if found.has_range:
         shortest, longest = format_duration(found.shortest_ms), format_duration(found.longest_ms)
         span = f"{shortest} to {longest}, {span}"

@@ -11,7 +11,7 @@ from standfast.records import Json
 
 
 class CheckState(StrEnum):
-    """The result of one check."""
+    """The outcome of one check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -30,7 +30,7 @@ class CheckLevel(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The result of one check, which may have been skipped."""
+    """The outcome of one check, with its level of proof and its measures."""
 
     name: str
     service: str  # "" for a check of the drill itself
@@ -41,7 +41,7 @@ class CheckResult:
     last_change: datetime | None = None  # the newest change in the checked data
     output: str = ""  # messages of a failed command; they may be personal data
     rows: Mapping[str, int] = field(default_factory=dict)  # by source/database/table
-    is_elsewhere: bool = False  # skipped here: the check belongs to another set of the service
+    is_for_another_set: bool = False  # skipped in the drill of this set
 
     def as_json(self) -> dict[str, Json]:
         return {

@@ -294,7 +294,7 @@ def _check(
                 rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
                 is_checked=has_passed or has_failed,
                 is_checked_elsewhere=bool(results)
-                and all(result.is_elsewhere for result in results),
+                and all(result.is_for_another_set for result in results),
             )
         )
     if not seen.has_failed:

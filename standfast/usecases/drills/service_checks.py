@@ -38,7 +38,7 @@ from standfast.usecases.drills.database_checks import QueriedServer, check_datab
 
 _OUTPUT_BYTES = 16 * 1024
 _OUTPUT_SECONDS = 1.0
-_ELSEWHERE = "it belongs to another set of this service"
+_FOR_ANOTHER_SET = "it belongs to another set of this service"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
 
@@ -80,9 +80,9 @@ def _run(
     started = clock()
     match check:
         case SqliteCheckConfig(path=path) if path.parts[0] not in sources:
-            return replace(result, reason=_ELSEWHERE, is_elsewhere=True)
+            return replace(result, reason=_FOR_ANOTHER_SET, is_for_another_set=True)
         case DatabaseCheckConfig(source=source) if source not in sources:
-            return replace(result, reason=_ELSEWHERE, is_elsewhere=True)
+            return replace(result, reason=_FOR_ANOTHER_SET, is_for_another_set=True)
         case DatabaseCheckConfig(source=source) if source not in databases.servers:
             return replace(result, reason=databases.reason_missing(source))
         case SqliteCheckConfig():

@@ -54,7 +54,7 @@ class ServicePrediction:
             "expected_ms": found.expected_ms if found else None,
             "shortest_ms": found.shortest_ms if found else None,
             "longest_ms": found.longest_ms if found else None,
-            "drills": found.drills if found else 0,
+            "drills": found.drill_count if found else 0,
             "has_load_and_checks": found.has_rest if found else False,
             "verdict": self.verdict,
         }

@@ -59,7 +59,7 @@ def prediction_lines(installation: Installation) -> tuple[PredictionLine, ...]:
             expected=_milliseconds(found.expected_ms if found else None),
             shortest=_milliseconds(found.shortest_ms if found else None),
             longest=_milliseconds(found.longest_ms if found else None),
-            drills=found.drills if found else 0,
+            drills=found.drill_count if found else 0,
             rto=timedelta(milliseconds=service.rto_promised_ms),
             verdict=service.verdict,
         )
