@@ -280,7 +280,7 @@ class ApprovalPages:
         self, session: Session, incident: str, result: str, problem: str, names_of: str
     ) -> str:
         self.refuse_hidden(session, incident)
-        report = incident_report(self.installation, incident, is_verified=False)
+        report = incident_report(self.installation, incident, must_verify=False)
         may_grow = report.is_open and report.mode is not Mode.PLAN
         triggers = triggers_of(self.installation.config)
         call_outs = [

@@ -51,7 +51,7 @@ class IncidentOverview:
     id: str
     scenario: str
     mode: str
-    is_halted: bool
+    is_stopped: bool
     opened_at: datetime
     opened_by: str
     playbook: str
@@ -59,7 +59,7 @@ class IncidentOverview:
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
     not_notified: int = 0  # recipients that no notice has reached
     held: int = 0  # the part of `not_notified` that a person must decide about
-    kept: int = 0  # targets that an undo has not restored
+    unrestored_count: int = 0  # targets that an undo has not restored
     joined: int = 0  # triggers that added targets
     has_runner: bool = True  # a runner executes the incident, or a live `serve` will
 

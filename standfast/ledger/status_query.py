@@ -112,7 +112,7 @@ _UNREACHED = f"""
             AND newer.name = step.name AND newer.round > step.round)))
     GROUP BY effect.incident
 """  # noqa: S608 - a constant
-# Like `effect_conditions.count_held_targets`, but only for incidents with an undo step.
+# Like `effect_conditions.count_unrestored_targets`, but only for incidents with an undo step.
 _KEPT = f"""
     SELECT effect.incident, COUNT(DISTINCT effect.handle)
     FROM effect JOIN incident ON incident.id = effect.incident
@@ -302,7 +302,7 @@ def _open_incidents(
     unreached = {
         incident: (not_notified, held) for incident, not_notified, held in rows(cursor, _UNREACHED)
     }
-    kept = dict(rows(cursor, _KEPT))
+    unrestored_counts = dict(rows(cursor, _KEPT))
     for id_, scenario, mode, is_halted, opened_at, opened_by, playbook, joined in rows(
         cursor, _INCIDENTS
     ):
@@ -311,7 +311,7 @@ def _open_incidents(
             id=id_,
             scenario=scenario,
             mode=mode,
-            is_halted=bool(is_halted),
+            is_stopped=bool(is_halted),
             opened_at=moment(opened_at),
             opened_by=opened_by,
             playbook=playbook,
@@ -319,7 +319,7 @@ def _open_incidents(
             facts=facts.get(id_, ()),
             not_notified=not_notified,
             held=held,
-            kept=kept.get(id_, 0),
+            unrestored_count=unrestored_counts.get(id_, 0),
             joined=joined,
             has_runner=None in runners or id_ in runners,
         )

@@ -99,7 +99,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
     now = utc(now)
     if state.is_closed or state.mode is Mode.PLAN:
         return []
-    if state.is_halted:
+    if state.is_stopped_or_closed:
         undos = (_carry_on(None, view, now) for view in state.extra if view.is_undo)
         return [move for move in undos if move is not None]
     moves: list[Move | None] = []

@@ -117,10 +117,10 @@ class State:
     steps: Mapping[str, StepView] = field(default_factory=dict)  # as `merged` returns them
     earlier: tuple[StepView, ...] = ()  # earlier rounds that have not ended
     extra: tuple[StepView, ...] = ()  # steps outside the playbook, such as an undo
-    is_halted: bool = False  # stopped, or closed
+    is_stopped_or_closed: bool = False
     is_closed: bool = False
     joined: int = 0  # number of triggers that added targets
-    kept: int = 0  # after an undo: targets that are not restored
+    unrestored_count: int = 0  # after an undo: targets that are not restored
     has_runner: bool = True  # a runner works on the incident, or a `serve` will
     incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes
     time_zone: str = "UTC"  # time zone of the people that read the texts of `status`

@@ -153,7 +153,7 @@ def _incident_json(report: IncidentReport) -> dict[str, Json]:
         "title": report.title,
         "mode": report.mode.value,
         "is_open": report.is_open,
-        "is_stopped": report.is_halted,
+        "is_stopped": report.is_stopped,
         "opened_at": timestamp(report.opened_at),
         "opened_by": report.opened_by,
         "closed_at": timestamp(report.closed_at) if report.closed_at else None,

@@ -321,7 +321,7 @@ class IncidentReport:
     title: str
     mode: Mode
     is_open: bool
-    is_halted: bool
+    is_stopped: bool
     opened_at: datetime
     opened_by: str
     closed_at: datetime | None

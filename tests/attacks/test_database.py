@@ -224,7 +224,7 @@ def test_stopped_incident_is_not_resumed(ledger: Ledger, intruder: Intruder) -> 
     opened = open_incident(ledger)
     begin(ledger, opened, drafts(REVOKE, "alice"))
     with _written_back(intruder, incident):
-        ledger.incidents.set_halted(opened, True, "olga", NOW)
+        ledger.incidents.set_stopped(opened, True, "olga", NOW)
     with pytest.raises(Damaged):
         claim(ledger, opened, runner(ledger, opened))
 
@@ -291,7 +291,7 @@ def test_honest_change_covers_nothing_up(ledger: Ledger, intruder: Intruder) -> 
     opened = open_incident(ledger)
     intruder.run("UPDATE incident SET is_halted = :no, joined = 7", no=False)
     with pytest.raises(Damaged):
-        ledger.incidents.set_halted(opened, True, "olga", NOW)
+        ledger.incidents.set_stopped(opened, True, "olga", NOW)
     assert not ledger.audit.verify().is_whole
 
 

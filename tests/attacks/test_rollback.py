@@ -60,10 +60,10 @@ def test_rollback_under_a_process_is_seen(ledger: Ledger, intruder: Intruder) ->
     """The witness lacks the newest events; the process has verified them."""
     opened = open_incident(ledger)
     begin(ledger, opened, drafts(REVOKE, "alice"))
-    ledger.incidents.set_halted(opened, True, "olga", NOW)
+    ledger.incidents.set_stopped(opened, True, "olga", NOW)
     who = runner(ledger, opened)
     newest = intruder.run("SELECT max(sequence) FROM audit_event")[0][0]
-    ledger.incidents.set_halted(opened, False, "olga", NOW)
+    ledger.incidents.set_stopped(opened, False, "olga", NOW)
     ledger.incidents.state(opened)
     intruder.run("DELETE FROM audit_event WHERE sequence > :newest", newest=newest)
     with pytest.raises(Damaged):

@@ -110,7 +110,7 @@ def test_undo_needs_no_resumption(centre: Centre, account: str, case: str) -> No
     outcome = centre.advance(case)
     assert centre.scim.is_active(account)
     assert customers_told(centre) == 0
-    assert outcome.state.is_halted
+    assert outcome.state.is_stopped_or_closed
     assert outcome.exit_status is ExitStatus.DONE
     assert not needs_runner(centre.installation, case)
 

@@ -344,7 +344,7 @@ def test_auditor_reads_a_read_only_copy(desk: Desk, live_installation: Path) -> 
 def test_unsigned_events_are_counted_in_audit_export(desk: Desk, live_installation: Path) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     with open_installation(live_installation / "standfast.toml", env={}, actor="os:test") as opened:
-        opened.ledger.incidents.set_halted(incident_id, True, "os:test", opened.clock())
+        opened.ledger.incidents.set_stopped(incident_id, True, "os:test", opened.clock())
     with copy_to_read(live_installation) as copy:
         desk.use(copy / "standfast.toml")
         desk.monkeypatch.chdir(copy.parent)

@@ -58,7 +58,7 @@ def state_of(
     inputs: Mapping[str, Json] | None = None,
     extra: tuple[StepView, ...] = (),
     mode: Mode = Mode.LIVE,
-    is_halted: bool = False,
+    is_stopped_or_closed: bool = False,
 ) -> State:
     return State(
         playbook=playbook,
@@ -66,6 +66,6 @@ def state_of(
         inputs=inputs or {"accounts": ["ana"], "reason": "seen"},
         steps={one.step: one for one in views},
         extra=extra,
-        is_halted=is_halted,
+        is_stopped_or_closed=is_stopped_or_closed,
         incident="7",
     )

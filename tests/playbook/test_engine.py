@@ -183,7 +183,7 @@ def test_moves_carry_the_round_of_the_view(playbook: Playbook) -> None:
 
 
 def test_halted_or_in_plan_mode_nothing_moves(playbook: Playbook) -> None:
-    assert next_moves(state_of(playbook, is_halted=True), NOON) == []
+    assert next_moves(state_of(playbook, is_stopped_or_closed=True), NOON) == []
     assert next_moves(state_of(playbook, mode=Mode.PLAN), NOON) == []
     assert next_moves(state_of(playbook, mode=Mode.EXERCISE), NOON) != []
 

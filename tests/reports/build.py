@@ -49,7 +49,7 @@ def empty(**changes: Any) -> IncidentReport:
             title="Lock accounts",
             mode=Mode.LIVE,
             is_open=True,
-            is_halted=False,
+            is_stopped=False,
             opened_at=OPENED,
             opened_by="dana",
             closed_at=None,

@@ -161,7 +161,7 @@ def test_changed_row_is_shown_on_the_page(
 def test_changed_event_is_shown_and_not_signed(
     installation: Installation, incident: str, tmp_path: Path
 ) -> None:
-    installation.ledger.incidents.set_halted(incident, True, "dana", installation.clock())
+    installation.ledger.incidents.set_stopped(incident, True, "dana", installation.clock())
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
         ledger.execute(
             "UPDATE audit_event SET actor = 'kim' WHERE sequence = "

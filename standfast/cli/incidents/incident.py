@@ -143,7 +143,7 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
             "scenario": row.scenario,
             "mode": row.mode.value,
             "state": row.state,
-            "is_stopped": row.is_halted,
+            "is_stopped": row.is_stopped,
             "opened_at": timestamp(row.opened_at),
             "opened_by": row.opened_by,
             "closed_at": timestamp(row.closed_at) if row.closed_at else None,
@@ -155,7 +155,7 @@ def list_incidents(call: Call, open_only: bool) -> ExitStatus:
             row.id,
             row.scenario,
             row.mode.value,
-            "stopped" if row.is_open and row.is_halted else row.state,
+            "stopped" if row.is_open and row.is_stopped else row.state,
             minute(row.opened_at, zone),
             row.opened_by,
         ]

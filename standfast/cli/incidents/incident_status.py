@@ -102,7 +102,7 @@ def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:
 
 def _mode_words(state: State) -> str:
     """Return the mode of an incident, and whether it is stopped or closed."""
-    end = "closed" if state.is_closed else "stopped" if state.is_halted else ""
+    end = "closed" if state.is_closed else "stopped" if state.is_stopped_or_closed else ""
     return f"{state.mode.value}, {end}" if end else state.mode.value
 
 
@@ -111,7 +111,9 @@ def _state_words(state: State, view: StepView) -> str:
     reached = current_state(view)
     if view in interrupted(state):
         return INTERRUPTED
-    continues = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
+    continues = not state.is_stopped_or_closed or (
+        view.is_undo and not view.is_paused and not state.is_closed
+    )
     if reached.is_final or continues:
         return _waiting_words(state, view) or reached.value
     return "not finished" if state.is_closed else "stopped"

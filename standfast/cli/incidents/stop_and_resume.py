@@ -135,7 +135,7 @@ def _print_remaining_work(
     from standfast.usecases.incidents.lifecycle import look
 
     state = look(installation, incident_id).state
-    if not state.is_halted or state.is_closed:
+    if not state.is_stopped_or_closed or state.is_closed:
         return ()
     left = not_begun(state)
     seconds = {

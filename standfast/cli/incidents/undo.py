@@ -85,7 +85,7 @@ def undo(
             outcome = look(installation, incident_id)
             outcome = replace(
                 outcome,
-                state=replace(outcome.state, kept=len(planned.kept)),
+                state=replace(outcome.state, unrestored_count=len(planned.kept)),
                 undo_result=planned.keeps,
             )
             return print_outcome(call, installation, outcome, details, before)

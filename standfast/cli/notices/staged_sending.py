@@ -49,7 +49,7 @@ def status(call: Call, incident: str | None) -> ExitStatus:
         short = tallies(installation, incident_id)
         newest = {row.step: row.round for row in rows}
         case = installation.ledger.incidents.get(incident_id)
-    is_stopped = case.is_halted or not case.is_open
+    is_stopped = case.is_stopped or not case.is_open
     document: list[Json] = []
     lines: list[Line] = []
     if case.mode is Mode.EXERCISE:

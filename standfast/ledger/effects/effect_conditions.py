@@ -60,7 +60,7 @@ def _is_not_undone() -> Any:
     )
 
 
-def count_held_targets(connection: Connection, incident_id: str) -> int:
+def count_unrestored_targets(connection: Connection, incident_id: str) -> int:
     """Count the targets that an incident changed and has not restored."""
     of_incident = effect.c.incident == incident_id
     undone = select(effect.c.undoes).where(

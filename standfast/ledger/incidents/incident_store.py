@@ -4,7 +4,7 @@ Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
 - A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
   the steps get a further round for these accounts.
-- An opened incident has its own copy of the playbook and of the names of the adapters.
+- An opened incident has its own copy of the playbook and of the names of its connectors.
 - Whenever a runner claims effects, it reads whether the incident is stopped. Closing is refused
   while a call is in progress.
 - A stop pauses running undos. But an undo that somebody requests or approves later is executed
@@ -26,7 +26,7 @@ from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
-from standfast.ledger.effects.effect_conditions import count_held_targets
+from standfast.ledger.effects.effect_conditions import count_unrestored_targets
 from standfast.ledger.effects.step_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
 from standfast.ledger.incidents.repeated_triggers import (
@@ -57,7 +57,7 @@ class IncidentRow:
     scenario: str
     mode: Mode
     state: str
-    is_halted: bool
+    is_stopped: bool
     playbook: str
     connectors: tuple[str, ...]
     joined: int  # number of triggers that added targets
@@ -170,22 +170,22 @@ class Incidents:
                 write.add_detail(targets=added, joined=row.joined + 1, signed_in=is_signed)
         return added
 
-    def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
+    def set_stopped(self, incident_id: str, is_stopped: bool, actor: str, now: datetime) -> None:
         """Stop or resume an incident; runners read this before each claim."""
         self.get(incident_id)
-        action = "incident.stopped" if is_halted else "incident.resumed"
+        action = "incident.stopped" if is_stopped else "incident.resumed"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
             write.exclude_writers()  # a trigger that joins the incident changes the same row
-            was_halted = write.connection.scalar(
+            was_stopped = write.connection.scalar(
                 select(incident.c.is_halted).where(incident.c.id == incident_id)
             )
-            write.update(incident, (incident_id,), is_halted=is_halted)
-            if is_halted:
+            write.update(incident, (incident_id,), is_halted=is_stopped)
+            if is_stopped:
                 pause_undos(write, incident_id)
-            elif was_halted:
+            elif was_stopped:
                 restart_abort_windows(write, incident_id, now)
 
     def close(
@@ -213,10 +213,10 @@ class Incidents:
                     f"incident {incident_id}: {busy} calls are in progress. Run `standfast "
                     f"incident stop {incident_id}`, wait for them, then close it."
                 )
-            as_it_is = [incident.c.state == "open"]
+            conditions = [incident.c.state == "open"]
             if joined is not None:
-                as_it_is.append(incident.c.joined == joined)
-            write.update(incident, (incident_id,), *as_it_is, state="closed", closed_at=now)
+                conditions.append(incident.c.joined == joined)
+            write.update(incident, (incident_id,), *conditions, state="closed", closed_at=now)
 
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
         """Reopen a closed incident in the state that it had.
@@ -241,7 +241,7 @@ class Incidents:
 
     def get(self, incident_id: str) -> IncidentRow:
         """Return one incident; UsageError for an unknown id."""
-        return self._open(self._row(incident_id))
+        return self._decrypt_row(self._row(incident_id))
 
     def is_stopped(self, incident_id: str) -> bool:
         """Return whether the incident is open and stopped; decrypts nothing."""
@@ -254,18 +254,18 @@ class Incidents:
         if only_open:
             statement = statement.where(incident.c.state == "open")
         with self._database.reading() as connection:
-            return [self._open(row) for row in connection.execute(statement)]
+            return [self._decrypt_row(row) for row in connection.execute(statement)]
 
-    def state(self, incident_id: str, *, is_verified: bool = True) -> State:
+    def state(self, incident_id: str, *, must_verify: bool = True) -> State:
         """Return the verified state, from which the next action is computed.
 
-        Reports that show the findings of an audit verification pass `is_verified=False`.
+        Reports that show the findings of an audit verification pass `must_verify=False`.
         """
-        if is_verified:
+        if must_verify:
             self._refuse_changed(incident_id)
         stored = self._row(incident_id)
         refuse_forged_incident(self._database, stored._mapping)
-        row = self._open(stored)
+        row = self._decrypt_row(stored)
         playbook = load(row.playbook, row.scenario)
         names = {planned.name for planned in playbook.steps}
         with self._database.reading() as connection:
@@ -278,19 +278,23 @@ class Incidents:
                 .order_by(step.c.started_at, step.c.name, step.c.round)
             )
             begun = connection.execute(statement).mappings().all()
-            moved = last_progress_at(connection, playbook, begun)
+            progress_times = last_progress_at(connection, playbook, begun)
             for found in begun:
                 key = (found["name"], found["round"])
-                of_step = counts.get(key, StepCounts())
+                step_counts = counts.get(key, StepCounts())
                 view = step_view(
-                    self._database, connection, found, of_step, moved.get(found["name"])
+                    self._database,
+                    connection,
+                    found,
+                    step_counts,
+                    progress_times.get(found["name"]),
                 )
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
                 else:
                     extra.append(view)
             is_undone = any(view.step.startswith(UNDO_PREFIX) for view in extra)
-            kept = count_held_targets(connection, incident_id) if is_undone else 0
+            unrestored_count = count_unrestored_targets(connection, incident_id) if is_undone else 0
         return State(
             playbook=playbook,
             mode=row.mode,
@@ -300,24 +304,24 @@ class Incidents:
                 view for views in rounds.values() for view in views[:-1] if not view.state.is_final
             ),
             extra=tuple(extra),
-            kept=kept,
+            unrestored_count=unrestored_count,
             joined=row.joined,
-            is_halted=row.is_halted or not row.is_open,
+            is_stopped_or_closed=row.is_stopped or not row.is_open,
             is_closed=not row.is_open,
             incident=incident_id,
         )
 
     def notice(
-        self, incident_id: str, step_name: str, round_: int, *, is_verified: bool = True
+        self, incident_id: str, step_name: str, round_: int, *, must_verify: bool = True
     ) -> FrozenNotice:
-        """Return the frozen notice of a step; `is_verified` as for `state`."""
+        """Return the frozen notice of a step; `must_verify` as for `state`."""
         named = (
             notice.c.incident == incident_id,
             notice.c.step == step_name,
             notice.c.round == round_,
         )
         with self._database.reading() as connection:
-            if is_verified and (
+            if must_verify and (
                 changed := self._database.rows.changed(connection, notice, *named, of=incident_id)
             ):
                 raise damaged(notice, changed)
@@ -362,13 +366,13 @@ class Incidents:
                 )
             return row
 
-    def _open(self, row: Row[Any]) -> IncidentRow:
+    def _decrypt_row(self, row: Row[Any]) -> IncidentRow:
         return IncidentRow(
             id=row.id,
             scenario=row.scenario,
             mode=Mode(row.mode),
             state=row.state,
-            is_halted=row.is_halted,
+            is_stopped=row.is_halted,
             playbook=row.playbook,
             connectors=tuple(json.loads(row.connectors)),
             joined=row.joined,

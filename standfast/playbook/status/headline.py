@@ -78,7 +78,7 @@ def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[st
     if state.mode is Mode.PLAN:
         return "planned only", Severity.WAITING
     nobody = f"{INTERRUPTED}, nobody is working on it, no `serve` runs"
-    if state.is_halted:
+    if state.is_stopped_or_closed:
         is_left = bool(interrupted(state))
         text = f"stopped, undo {nobody}" if is_left else "stopped"
         return text, Severity.INTERRUPTED if is_left else Severity.WAITING

@@ -108,7 +108,7 @@ def summarise_status(state: State, clocks: LegalClocks = _NO_CLOCKS) -> StatusSu
     )
     waits = [view for view in views if waits_for_a_person(state, view)]
     undos = [view for view in state.extra if view.is_undo]
-    is_still = state.is_halted or state.mode is Mode.PLAN
+    is_still = state.is_stopped_or_closed or state.mode is Mode.PLAN
     is_undoing = not state.is_closed and any(_is_moving(state, view) for view in undos)
     is_busy = (
         is_undoing
@@ -151,7 +151,7 @@ def _next_step(
     if state.mode is Mode.PLAN:
         carry_out = f"`standfast incident carry-out {state.incident}`"
         return f"This is only a plan: nothing was done. Open it live: {carry_out}."
-    if state.is_halted:
+    if state.is_stopped_or_closed:
         return _when_stopped(state)
     if is_over:
         return _when_over(state, clocks)
@@ -189,7 +189,7 @@ def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]
             so_far = f"has not started: {counts.total:,} to do"
         return f"`{view.step}` {so_far}. {how_to_continue(state)}{looks}"
     is_asking = any(view.state is StepState.ASKING for view in state.extra)
-    if state.has_runner or state.is_halted or is_asking:
+    if state.has_runner or state.is_stopped_or_closed or is_asking:
         return ""
     for step in can_begin(state, causes):
         begun = (
@@ -264,10 +264,10 @@ def _review(state: State, view: StepView) -> str:
 
 def _kept_by_an_undo(state: State) -> str:
     """Describe the targets that an undo did not restore; empty if none."""
-    if not state.kept:
+    if not state.unrestored_count:
         return ""
     undo = f"standfast incident undo {state.incident} --all"
-    stay = counted(state.kept, "target is not restored", "targets are not restored")
+    stay = counted(state.unrestored_count, "target is not restored", "targets are not restored")
     again = f"`{undo}{signed(state)}`"
     return f"{stay}. See why: `{undo} --plan`; restore what can be restored: {again}."
 

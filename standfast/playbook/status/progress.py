@@ -71,6 +71,8 @@ def interrupted(state: State) -> list[StepView]:
     found = [
         view
         for view in every_view(state)
-        if is_under_way(view) and not view.is_paused and (view.is_undo or not state.is_halted)
+        if is_under_way(view)
+        and not view.is_paused
+        and (view.is_undo or not state.is_stopped_or_closed)
     ]
     return sorted(found, key=lambda view: is_notice(state, view))

@@ -70,7 +70,7 @@ def _is_to_be_undone(state: State) -> bool:
 def is_restored(state: State) -> bool:
     """Return whether undos restored everything that the incident changed."""
     undos = [view for view in state.extra if view.is_undo]
-    return bool(undos) and all(view.state.is_final for view in undos) and not state.kept
+    return bool(undos) and all(view.state.is_final for view in undos) and not state.unrestored_count
 
 
 def next_step_when_stopped(state: State) -> str:

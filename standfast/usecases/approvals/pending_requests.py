@@ -42,7 +42,7 @@ def pending_requests(
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
-    if state.is_halted:  # a stopped incident continues only its undos
+    if state.is_stopped_or_closed:  # a stopped incident continues only its undos
         state = replace(state, steps={}, extra=tuple(view for view in state.extra if view.is_undo))
     return tuple(_asked(installation, state, person))
 

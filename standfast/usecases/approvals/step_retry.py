@@ -93,7 +93,7 @@ def retry(
         left=tuple(not_allowed),
         corrected=tuple(corrected),
         not_begun=not_begun(state),
-        is_stopped=state.is_halted,
+        is_stopped=state.is_stopped_or_closed,
     )
 
 

@@ -169,7 +169,7 @@ def _unnotified_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
     names = {
         opener.removeprefix(_TRIGGER): None for opener in opened_by if opener.startswith(_TRIGGER)
     }
-    if any(incident.is_halted and incident.joined for incident in seen.incidents):
+    if any(incident.is_stopped and incident.joined for incident in seen.incidents):
         names |= dict.fromkeys(name for name, _ in pages)
     for name in names:
         failed = pages.get((name, "failed"))

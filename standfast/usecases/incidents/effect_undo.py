@@ -150,7 +150,7 @@ def _planned(
     running = {
         view.step
         for view in state.steps.values()
-        if view.state is StepState.RUNNING and not state.is_halted
+        if view.state is StepState.RUNNING and not state.is_stopped_or_closed
     }
     paused = {view.step for view in state.extra if view.is_undo and view.is_paused}
     paused_effects = [

@@ -164,7 +164,7 @@ def stop(installation: Installation, incident_id: str, *, by: str | None = None)
     """
     refuse_closed(installation, incident_id)
     who = authorise_lifecycle_change(installation, incident_id, by, needs_role=False)
-    installation.ledger.incidents.set_halted(incident_id, True, who, installation.clock())
+    installation.ledger.incidents.set_stopped(incident_id, True, who, installation.clock())
 
 
 def wait_until_still(installation: Installation, incident_id: str) -> Outcome:
@@ -177,7 +177,7 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
     refuse_closed(installation, incident_id)
     if installation.ledger.incidents.is_stopped(incident_id):
         who = authorise_lifecycle_change(installation, incident_id, by)
-        installation.ledger.incidents.set_halted(incident_id, False, who, installation.clock())
+        installation.ledger.incidents.set_stopped(incident_id, False, who, installation.clock())
 
 
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
@@ -231,11 +231,11 @@ def reopen(installation: Installation, incident_id: str, *, by: str | None = Non
     installation.ledger.audit.sign_head(installation.clock())
 
 
-def look(installation: Installation, incident_id: str, *, is_verified: bool = True) -> Outcome:
+def look(installation: Installation, incident_id: str, *, must_verify: bool = True) -> Outcome:
     """Return the state of an incident and the summary of its status."""
     runners, now = installation.ledger.runners, installation.clock()
     state = replace(
-        installation.ledger.incidents.state(incident_id, is_verified=is_verified),
+        installation.ledger.incidents.state(incident_id, must_verify=must_verify),
         time_zone=installation.config.organisation.time_zone,
         has_runner=bool(runners.live(incident_id, now) or runners.live(None, now)),
     )
@@ -258,7 +258,7 @@ def open_work(installation: Installation, state: State, now: datetime) -> Work:
     In a stopped incident these are undos and look-ups, in a closed incident only look-ups.
     """
     return installation.ledger.effects.open_work(
-        state.incident, now, only_undos=state.is_halted, only_looks=state.is_closed
+        state.incident, now, only_undos=state.is_stopped_or_closed, only_looks=state.is_closed
     )
 
 

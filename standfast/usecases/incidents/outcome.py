@@ -56,7 +56,7 @@ class Outcome:
     @property
     def _is_at_rest(self) -> bool:
         """Return whether the incident is closed, or stopped and fully restored."""
-        return self.state.is_closed or (self.state.is_halted and is_restored(self.state))
+        return self.state.is_closed or (self.state.is_stopped_or_closed and is_restored(self.state))
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -37,7 +37,7 @@ def open_or_continue(
             (row.playbook, row.mode) == (playbook.source, mode)
             and (row.opened_by, row.is_signed) == requester
             and canonical(row.inputs) == typed
-            and not row.is_halted
+            and not row.is_stopped
             and has_work(installation, row.id)
         ):
             return Opened(incident=row.id, has_joined=True)

@@ -45,7 +45,7 @@ def is_worth_waiting(
     due = [
         view.due_at
         for view in state.steps.values()
-        if view.state is StepState.WAITING and not state.is_halted
+        if view.state is StepState.WAITING and not state.is_stopped_or_closed
     ]
     return any(is_soon(moment, now, longest) for moment in (next_due, *due))
 

@@ -85,7 +85,7 @@ def due_notices(installation: Installation, state: State, now: datetime) -> list
     """Return the notice steps with recipients that may be released."""
     views = (*state.steps.values(), *state.earlier, *state.extra)
     names = {step.name for step in state.playbook.steps if step.action == SEND}
-    is_possible = not state.is_halted and any(
+    is_possible = not state.is_stopped_or_closed and any(
         view.state is StepState.RUNNING
         and view.counts.planned
         and not view.counts.submitting

@@ -86,7 +86,7 @@ class IncidentStatus:
             "is_over": summary.is_over,
             "is_busy": summary.is_busy,
             "waits_for_people": summary.waits_for_people,
-            "is_stopped": state.is_halted,
+            "is_stopped": state.is_stopped_or_closed,
             "is_closed": state.is_closed,
             "steps": [self._step_as_json(view) for view in self.begun],
             "pending": [step.name for step in self.pending],

@@ -76,17 +76,17 @@ def write_installation_page(installation: Installation, out: Path) -> Path:
 
 
 def incident_report(
-    installation: Installation, incident_id: str, *, is_verified: bool = True
+    installation: Installation, incident_id: str, *, must_verify: bool = True
 ) -> IncidentReport:
     """Return the facts of one incident; raise UsageError for an unknown id.
 
-    With `is_verified=False`, omit the audit record, the drills and the backups. The time then does
+    With `must_verify=False`, omit the audit record, the drills and the backups. The time then does
     not depend on the size of the ledger.
     """
     row = installation.ledger.incidents.get(incident_id)
-    chain = chain_line(installation) if is_verified else None
+    chain = chain_line(installation) if must_verify else None
     # The outcome needs no verification: `chain` has the findings, if they are requested.
-    outcome = look(installation, incident_id, is_verified=False)
+    outcome = look(installation, incident_id, must_verify=False)
     effects = [
         effect
         for effect in installation.ledger.effects.of_incident(incident_id)
@@ -101,7 +101,7 @@ def incident_report(
         title=outcome.state.playbook.title,
         mode=row.mode,
         is_open=row.is_open,
-        is_halted=row.is_halted,
+        is_stopped=row.is_stopped,
         opened_at=row.opened_at,
         opened_by=row.opened_by,
         closed_at=row.closed_at,
@@ -127,8 +127,8 @@ def incident_report(
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
         chain=chain,
         events=tuple(event_lines(outcome.state, events)),
-        drills=drill_lines(installation) if is_verified else (),
-        backups=backup_lines(installation) if is_verified else (),
+        drills=drill_lines(installation) if must_verify else (),
+        backups=backup_lines(installation) if must_verify else (),
     )
 
 
@@ -161,7 +161,7 @@ def heading(installation: Installation) -> Heading:
 
 def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
     """Return an incident as a list shows it."""
-    summary = look(installation, row.id, is_verified=False).summary if row.is_open else None
+    summary = look(installation, row.id, must_verify=False).summary if row.is_open else None
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,
@@ -316,7 +316,7 @@ def _notices(
     rounds = {(effect.step, effect.round) for effect in sent}
     for step, round_ in sorted(rounds, key=lambda key: (order.index(key[0]), key[1])):
         frozen = installation.ledger.incidents.notice(
-            state.incident, step, round_, is_verified=False
+            state.incident, step, round_, must_verify=False
         )
         own_effects = [
             replace(

@@ -54,7 +54,7 @@ _QUESTIONS = (
 
 def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
     """Return the facts for the next shift; UsageError for an unknown incident."""
-    report = incident_report(installation, incident_id, is_verified=False)
+    report = incident_report(installation, incident_id, must_verify=False)
     state = look(installation, incident_id).state
     titles = titles_of(state)
     unknown = [
@@ -85,7 +85,7 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
 
 def after_action(installation: Installation, incident_id: str) -> AfterAction:
     """Return the draft of a review; UsageError for an unknown incident."""
-    report = incident_report(installation, incident_id, is_verified=False)
+    report = incident_report(installation, incident_id, must_verify=False)
     events = installation.ledger.timeline(incident_id)
     state = installation.ledger.incidents.state(incident_id)
     return AfterAction(

@@ -373,7 +373,7 @@ def _stop_work(installation: Installation, live: Sequence[str]) -> None:
     """Stop live incidents, and end the runs of the lost machine."""
     ledger, actor, clock = installation.ledger, installation.actor, installation.clock
     for incident_id in live:
-        ledger.incidents.set_halted(incident_id, True, actor, clock())
+        ledger.incidents.set_stopped(incident_id, True, actor, clock())
     for kind in KINDS:
         for run in ledger.runs.all(kind, states=["running"]):
             summary = {**Origin.of(run.summary).as_json(), "problem": _LOST}

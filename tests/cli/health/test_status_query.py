@@ -30,9 +30,9 @@ def compare(installation: Installation, seen: LedgerOverview) -> None:
     for one in seen.incidents:
         row, state = opened[one.id], installation.ledger.incidents.state(one.id)
         assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
-        assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
+        assert (one.is_stopped, one.playbook) == (row.is_stopped, row.playbook)
         assert one.opened_by == row.opened_by
-        assert (one.kept, one.joined) == (state.kept, state.joined)
+        assert (one.unrestored_count, one.joined) == (state.unrestored_count, state.joined)
         assert one.has_runner == lifecycle.look(installation, one.id).state.has_runner
         facts = installation.ledger.facts.of_incident(one.id)
         assert [vars(fact) for fact in one.facts] == [

@@ -210,9 +210,9 @@ def test_control_characters_in_names_are_removed(
 
 def test_the_timeline_tells_one_subject_in_order(ledger: Ledger) -> None:
     first, second = open_incident(ledger), open_incident(ledger)
-    ledger.incidents.set_halted(first, True, "olga", NOW)
+    ledger.incidents.set_stopped(first, True, "olga", NOW)
     ledger.incidents.close(second, "olga", NOW)
-    ledger.incidents.set_halted(first, False, "olga", NOW)
+    ledger.incidents.set_stopped(first, False, "olga", NOW)
     assert [event.action for event in ledger.timeline(first)] == [
         "incident.opened",
         "incident.stopped",

@@ -209,7 +209,7 @@ def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
     for _ in range(20):
         turns.put(True)
     # In the middle of those twenty claims.
-    ledger.incidents.set_halted(incident_id, True, "olga", NOW)
+    ledger.incidents.set_stopped(incident_id, True, "olga", NOW)
     stopped.set()
     for turn in [True] * 20 + [False] * len(threads):
         turns.put(turn)
@@ -218,7 +218,7 @@ def test_committed_stop_is_seen_by_later_claims(ledger: Ledger) -> None:
     assert late == []
     claimed_before = list(states(ledger, incident_id).values()).count(EffectState.SUBMITTING)
     assert claimed_before <= 20
-    ledger.incidents.set_halted(incident_id, False, "olga", NOW)
+    ledger.incidents.set_stopped(incident_id, False, "olga", NOW)
     assert claim(ledger, incident_id, who) is not None
 
 
@@ -253,7 +253,7 @@ def test_stop_is_not_overtaken_endlessly(ledger: Ledger, monkeypatch: pytest.Mon
         patch.setattr(
             "standfast.ledger.incidents.incident_store.wait_for_turn", noted(wait_for_turn)
         )
-        ledger.incidents.set_halted(incident_id, True, "olga", NOW)
+        ledger.incidents.set_stopped(incident_id, True, "olga", NOW)
     for thread in threads:
         thread.join()
     # Each worker may claim before the stop: eight claims, or more if the machine is busy before the

@@ -113,7 +113,7 @@ def test_unknown_incident_lists_the_existing_ones(ledger: Ledger) -> None:
         ledger.incidents.get("inc-1")
     open_incident(ledger)
     with pytest.raises(UsageError, match="the known names are: inc-2026-0001"):
-        ledger.incidents.set_halted("inc-1", True, "olga", NOW)
+        ledger.incidents.set_stopped("inc-1", True, "olga", NOW)
 
 
 def test_closing_is_refused_during_an_act(ledger: Ledger) -> None:
@@ -170,7 +170,7 @@ def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) ->
     def act() -> None:
         try:
             if what == "stop":
-                ledger.incidents.set_halted(case, True, "olga", NOW)
+                ledger.incidents.set_stopped(case, True, "olga", NOW)
             else:
                 ledger.incidents.close(case, "olga", NOW)
         except Exception as error:
@@ -185,7 +185,7 @@ def test_joining_and_stopping_do_not_wait(postgres_ledger: Ledger, what: str) ->
     thread.join()
     assert said == []
     row = ledger.incidents.get(case)
-    assert (row.joined, row.is_halted, row.is_open) == (1, what == "stop", what == "stop")
+    assert (row.joined, row.is_stopped, row.is_open) == (1, what == "stop", what == "stop")
     assert ledger.audit.verify().is_whole
 
 
@@ -224,9 +224,9 @@ def test_shipped_playbook_runs_to_its_end(ledger: Ledger) -> None:
 
 def test_halted_or_closed_incident_has_no_move(ledger: Ledger) -> None:
     incident = open_incident(ledger)
-    ledger.incidents.set_halted(incident, True, "olga", NOW)
+    ledger.incidents.set_stopped(incident, True, "olga", NOW)
     assert next_moves(ledger.incidents.state(incident), NOW) == []
-    ledger.incidents.set_halted(incident, False, "olga", NOW)
+    ledger.incidents.set_stopped(incident, False, "olga", NOW)
     assert len(next_moves(ledger.incidents.state(incident), NOW)) == 1
     ledger.incidents.close(incident, "olga", NOW)
     assert next_moves(ledger.incidents.state(incident), NOW) == []

@@ -44,7 +44,7 @@ def test_half_locked_comes_before_everything(playbook: Playbook) -> None:
     assert found.severity is Severity.UNCONTAINED
     assert found.headline.startswith("57 of 200 contained, interrupted, nobody is working on it")
     assert "resume 7" in found.next_step
-    half = replace(state_of(playbook, HALF), has_runner=False, is_halted=True)
+    half = replace(state_of(playbook, HALF), has_runner=False, is_stopped_or_closed=True)
     assert summarise_status(half).severity is Severity.UNCONTAINED
     asked = summarise_status(state_of(playbook, LOCKED, TOLD, ASKED))
     assert (asked.severity, asked.headline) == (

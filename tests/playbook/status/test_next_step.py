@@ -162,11 +162,11 @@ def test_next_page_time_is_shown_to_the_minute(playbook: Playbook) -> None:
 
 def test_what_an_undo_kept_is_named_before_closing(playbook: Playbook) -> None:
     whole = state_of(playbook, LOCKED, ANSWERED, TOLD, LOOKED, RESTED)
-    told = summarise_status(replace(whole, kept=2)).next_step
+    told = summarise_status(replace(whole, unrestored_count=2)).next_step
     assert "2 targets" in told
     commands = ("undo 7 --all --plan`", "undo 7 --all --as PERSON`", "close 7 --as PERSON`")
     assert [command for command in commands if command in told] == [*commands]
-    told = summarise_status(replace(whole, kept=1), LegalClocks(missed=1)).next_step
+    told = summarise_status(replace(whole, unrestored_count=1), LegalClocks(missed=1)).next_step
     assert "1 target " in told
     assert "1 legal clock missed" in told
 
@@ -181,9 +181,13 @@ def test_a_missed_clock_goes_before_closing(playbook: Playbook) -> None:
     assert "missed" not in summarise_status(whole, LegalClocks(next_due=NOON)).next_step
     told = summarise_status(whole, LegalClocks(due_now=1)).next_step
     assert "1 legal clock due now (without delay)" in told
-    closed = summarise_status(replace(whole, is_halted=True, is_closed=True), clocks).next_step
+    closed = summarise_status(
+        replace(whole, is_stopped_or_closed=True, is_closed=True), clocks
+    ).next_step
     assert "1 legal clock missed, the next legal clock is due 2026-03-01 12:00 UTC" in closed
-    due = summarise_status(replace(whole, is_halted=True, is_closed=True), LegalClocks(due_now=2))
+    due = summarise_status(
+        replace(whole, is_stopped_or_closed=True, is_closed=True), LegalClocks(due_now=2)
+    )
     assert "2 legal clocks due now (without delay)" in due.next_step
 
 
@@ -312,7 +316,7 @@ def test_incident_is_not_over_during_an_undo(playbook: Playbook) -> None:
 
 
 def test_stopped_and_planned_say_how_to_go_on(playbook: Playbook) -> None:
-    stopped = summarise_status(state_of(playbook, is_halted=True))
+    stopped = summarise_status(state_of(playbook, is_stopped_or_closed=True))
     assert "standfast incident resume 7" in stopped.next_step
     assert (stopped.is_busy, stopped.waits_for_people) == (False, True)
     plan = summarise_status(state_of(playbook, mode=Mode.PLAN))

@@ -248,7 +248,7 @@ def test_paused_notice_continues_on_resume(centre: Centre) -> None:
     centre.installation = later(centre.installation, 600)
     state = centre.advance(case).state
     assert counts(centre, case)[EffectState.DONE] == 2
-    assert not state.is_halted
+    assert not state.is_stopped_or_closed
     staged_sending.resume(centre.installation, case, TOLD)
     centre.advance(case)
     assert counts(centre, case) == {EffectState.DONE: 20}

@@ -68,7 +68,7 @@ def test_hanging_directory_holds_notices_and_not_questions(
         assert "tell_staff" not in now, "who is not locked out yet may read the mail"
         assert not directory.is_enabled(ACCOUNTS[1])
         assert directory.is_enabled(ACCOUNTS[0])
-        installation.ledger.incidents.set_halted(case, True, "os:test", installation.clock())
+        installation.ledger.incidents.set_stopped(case, True, "os:test", installation.clock())
         directory.let_go()
         runner.join(timeout=120)
         assert not runner.is_alive()

@@ -189,7 +189,7 @@ def test_missed_clocks_come_first_on_every_page(
     assert legal_clocks.state(begun, case, aware, "lee")
     for later, state, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
         there = bound_by_law(installation, later)
-        owed = incident_report(there, case, is_verified=False).obligations
+        owed = incident_report(there, case, must_verify=False).obligations
         assert owed is not None
         authority = next(line for line in owed.lines if "33(1)" in line.rule)
         assert (authority.state, owed.missed) == (state, missed)
