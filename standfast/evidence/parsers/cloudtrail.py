@@ -9,7 +9,7 @@ from standfast.evidence.parsers.log_record import (
     SUCCESS,
     Record,
     inner,
-    moment,
+    parse_time,
     text_of,
 )
 
@@ -18,16 +18,17 @@ _OBJECTS = ("bucketName", "key", "userName", "roleName", "functionName", "instan
 
 def parse_event(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse an event; None if it has no time."""
-    at = moment(event.get("eventTime"))
-    if at is None:
+    time = parse_time(event.get("eventTime"))
+    if time is None:
         return None
+    at, _ = time
     error = text_of(event.get("errorCode"))
     action, result = text_of(event.get("eventName")), error or SUCCESS
     if action == "ConsoleLogin":
         is_done = inner(event, "responseElements", "ConsoleLogin") == "Success"
         action, result = SIGN_IN, SUCCESS if is_done else FAILURE
     return Record(
-        at[0],
+        at,
         number,
         False,
         _account(event.get("userIdentity")),

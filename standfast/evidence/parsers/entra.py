@@ -9,7 +9,7 @@ from standfast.evidence.parsers.log_record import (
     SUCCESS,
     Record,
     inner,
-    moment,
+    parse_time,
     place,
     text_of,
 )
@@ -17,13 +17,14 @@ from standfast.evidence.parsers.log_record import (
 
 def parse_sign_in(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse a sign-in; None if it has no time."""
-    at = moment(event.get("createdDateTime"))
-    if at is None:
+    time = parse_time(event.get("createdDateTime"))
+    if time is None:
         return None
+    at, _ = time
     device, area = event.get("deviceDetail"), event.get("location")
     described = (text_of(inner(device, key)) for key in ("operatingSystem", "browser"))
     return Record(
-        at[0],
+        at,
         number,
         False,
         text_of(event.get("userPrincipalName")),
@@ -42,12 +43,13 @@ def parse_sign_in(number: int, event: Mapping[str, Any]) -> Record | None:
 
 def parse_audit(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse a directory audit; None if it has no time."""
-    at = moment(event.get("activityDateTime"))
-    if at is None:
+    time = parse_time(event.get("activityDateTime"))
+    if time is None:
         return None
+    at, _ = time
     by, target = event.get("initiatedBy"), inner(event, "targetResources", 0)
     return Record(
-        at[0],
+        at,
         number,
         False,
         text_of(inner(by, "user", "userPrincipalName")) or text_of(inner(by, "app", "displayName")),

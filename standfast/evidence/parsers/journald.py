@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record, moment, text_of
+from standfast.evidence.parsers.log_record import LONGEST_TEXT, Record, parse_time, text_of
 from standfast.evidence.parsers.text_lines import message_fields
 
 _MOST_FIELDS = 1_000
@@ -48,15 +48,16 @@ def read_entries(stream: BinaryIO) -> Iterator[tuple[int, Mapping[str, str], boo
 
 def parse_entry(number: int, entry: Mapping[str, Any]) -> Record | None:
     """Parse the fields of an entry; None if it has no time."""
-    at = moment(entry.get("__REALTIME_TIMESTAMP"))
-    if at is None:
+    time = parse_time(entry.get("__REALTIME_TIMESTAMP"))
+    if time is None:
         return None
+    at, _ = time
     program = text_of(entry.get("SYSLOG_IDENTIFIER")) or text_of(entry.get("_COMM"))
     message = text_of(entry.get("MESSAGE"))
     account, address, action, target, result = message_fields(program, message)
     target = target or text_of(entry.get("_SYSTEMD_UNIT"))
     text = f"{program}: {message}"
-    return Record(at[0], number, False, account, address, action, target, result, "", "", text)
+    return Record(at, number, False, account, address, action, target, result, "", "", text)
 
 
 def _skip(stream: BinaryIO, size: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from standfast.evidence.parsers import cloudtrail, entra, journald, okta, postgresql
-from standfast.evidence.parsers.log_record import Record, inner, moment, text_of
+from standfast.evidence.parsers.log_record import Record, inner, parse_time, text_of
 
 _Parser: TypeAlias = Callable[[int, Mapping[str, Any]], Record | None]
 _PAGES = ("Records", "value", "items", "events", "Contacts")  # keys that contain a list of events
@@ -104,17 +104,18 @@ def _present(keys: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 def _by_names(number: int, event: Mapping[str, Any]) -> Record | None:
     times, accounts, addresses, actions, objects, results, devices = _present(_known_keys(event))
-    at = next((found for key in times if (found := moment(event[key]))), None)
-    at = at or moment(inner(event, "id", "time"))  # Google Workspace
-    if at is None:
+    time = next((found for key in times if (found := parse_time(event[key]))), None)
+    time = time or parse_time(inner(event, "id", "time"))  # Google Workspace
+    if time is None:
         return None
+    at, is_zone_assumed = time
     action = _first(event, actions)
     if not action and isinstance(events := event.get("events"), list) and events:
         action = text_of(inner(events[0], "name"))
     return Record(
-        at[0],
+        at,
         number,
-        at[1],
+        is_zone_assumed,
         _first(event, accounts),
         _first(event, addresses),
         action,

@@ -42,7 +42,7 @@ class Row:
     end: int = 0
     size_bytes: int = 0
     is_cut: bool = False
-    is_open: bool = False  # whether its quote does not close
+    is_unclosed: bool = False  # whether its quote does not close
 
     @property
     def lines(self) -> range:
@@ -64,18 +64,18 @@ class Row:
                 return
             if len(self.lines) >= MOST_ROW_LINES:
                 break
-        self.is_open = self.begin > 0
+        self.is_unclosed = self.begin > 0
 
     def _skip(self, lines: Iterator[Line], quotes: int) -> None:
         """Skip the lines up to the one with the closing quote."""
         while quotes % 2:
             line = next(lines, None)
             if line is None or len(self.lines) >= MOST_ROW_LINES:
-                self.is_open = True
+                self.is_unclosed = True
             if line is None:
                 return
             self.end = line.number
-            if self.is_open:
+            if self.is_unclosed:
                 return
             quotes += line.content.count(b'"') + line.skipped_quotes
 
@@ -127,5 +127,5 @@ def read_rows(stream: BinaryIO) -> Iterator[Row]:
             continue
         if not row.begin:
             return
-        if row.cells or row.is_open:
+        if row.cells or row.is_unclosed:
             yield row

@@ -50,7 +50,7 @@ def read_log(
     unpacked = _Unpacked(stream)
     for found in _records(io.BufferedReader(unpacked, _BUFFER), collected_at, search):
         yield found if isinstance(found, int) else within_limits(found)
-    if unpacked.is_cut:
+    if unpacked.is_incomplete:
         yield 0
 
 
@@ -61,7 +61,7 @@ def _records(
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(_JOURNAL):
         for number, entry, is_cut in journald.read_entries(opened):
-            yield _marked(journald.parse_entry(number, entry), is_cut) or number
+            yield _mark_if_cut(journald.parse_entry(number, entry), is_cut) or number
     elif begin.startswith(b"<") and (b"<Event " in head or b"<Event>" in head):
         for number, raw in windows_events.read_events(opened):
             yield (windows_events.parse_event(number, raw) if raw else None) or number
@@ -79,7 +79,7 @@ def _records(
             text = line.content.decode("utf-8", "backslashreplace").rstrip("\r\n")
             if text:
                 record = parse_text(line.number, text, collected_at)
-                yield _marked(record, line.is_cut) or line.number
+                yield _mark_if_cut(record, line.is_cut) or line.number
 
 
 def _is_csv(first: bytes) -> bool:
@@ -90,7 +90,7 @@ def _is_csv(first: bytes) -> bool:
     return is_csvlog or (len(fields) > 1 and has_time)
 
 
-def _marked(record: Record | None, is_cut: bool) -> Record | None:
+def _mark_if_cut(record: Record | None, is_cut: bool) -> Record | None:
     return record._replace(is_cut=True) if record and is_cut else record
 
 
@@ -149,7 +149,7 @@ def _csv_records(stream: BinaryIO, collected_at: datetime) -> Iterator[Record | 
     """Yield the records of csvlog, or of a table with a heading line."""
     headings: list[str] | None = None
     for row in read_rows(stream):
-        if row.is_open or not row.cells:
+        if row.is_unclosed or not row.cells:
             yield from row.lines
             continue
         cells = [*row.cells, *[""] * (postgresql.FEWEST_COLUMNS if row.is_cut else 0)]
@@ -166,7 +166,7 @@ def _csv_records(stream: BinaryIO, collected_at: datetime) -> Iterator[Record | 
         else:
             found = postgresql.parse_row(row.begin, cells)
         if found:
-            yield _marked(found, row.is_cut) or row.begin
+            yield _mark_if_cut(found, row.is_cut) or row.begin
         else:
             yield from row.lines
 
@@ -175,7 +175,7 @@ class _Unpacked(io.RawIOBase):
     """Stream that unpacks gzip data and turns UTF-16 into UTF-8."""
 
     def __init__(self, stream: Readable) -> None:
-        self.is_cut = False  # whether the rest could not be unpacked
+        self.is_incomplete = False  # whether the rest could not be unpacked
         self._pieces = unpacked_pieces(stream, _BUFFER)
         self._kept = self._next()
         form = _UTF16.get(self._kept[:2])
@@ -201,5 +201,5 @@ class _Unpacked(io.RawIOBase):
         try:
             return next(filter(None, self._pieces), b"")
         except NotUnpacked:
-            self.is_cut = True
+            self.is_incomplete = True
             return b""

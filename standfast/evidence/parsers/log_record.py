@@ -23,7 +23,7 @@ _ISO = re.compile(
     r"(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?(?::\d\d)?)?",
     re.ASCII,
 )
-Moment: TypeAlias = tuple[int, bool]  # microseconds since 1970; whether the zone was assumed
+LogTime: TypeAlias = tuple[int, bool]  # microseconds since 1970; `is_zone_assumed`
 
 
 class Record(NamedTuple):
@@ -50,14 +50,14 @@ def within_limits(record: Record) -> Record:
     return Record._make([*record[:3], *(value[:LONGEST_TEXT] for value in record[3:11]), True])
 
 
-def moment(value: Any) -> Moment | None:
+def parse_time(value: Any) -> LogTime | None:
     """Return the time of a value: ISO 8601, or a number since 1970; else None.
 
     The size of a number decides its unit: seconds, milliseconds, microseconds or nanoseconds.
     """
     if isinstance(value, str):
         if match := _ISO.match(value):
-            return _iso_moment(*match.groups(""))
+            return _parse_iso(*match.groups(""))
         if not value.isdecimal() or len(value) > 19:
             return None
         value = int(value)
@@ -69,14 +69,14 @@ def moment(value: Any) -> Moment | None:
     return _in_range(int(value) // 1000, False) if value < 10**20 else None
 
 
-def moment_in(text: str) -> Moment | None:
+def find_time(text: str) -> LogTime | None:
     """Return the first ISO time in a text."""
     match = _ISO.search(text)
-    return _iso_moment(*match.groups("")) if match else None
+    return _parse_iso(*match.groups("")) if match else None
 
 
-def datetime_moment(value: datetime) -> Moment | None:
-    """Return an aware datetime as a moment."""
+def time_of_datetime(value: datetime) -> LogTime | None:
+    """Return the time of an aware datetime; None out of range."""
     return _in_range(microseconds(value), False)
 
 
@@ -120,7 +120,7 @@ def place(country: Any, latitude: Any, longitude: Any) -> str:
     return name
 
 
-def _iso_moment(day: str, clock: str, fraction: str, zone: str) -> Moment | None:
+def _parse_iso(day: str, clock: str, fraction: str, zone: str) -> LogTime | None:
     minute, second = _minute(f"{day} {clock[:5]}", zone), int(clock[6:])
     if minute is None or second > _LAST_SECOND:
         return None
@@ -139,5 +139,5 @@ def _minute(text: str, zone: str) -> int | None:
     return microseconds(read)
 
 
-def _in_range(at: int, is_assumed: bool) -> Moment | None:
+def _in_range(at: int, is_assumed: bool) -> LogTime | None:
     return (at, is_assumed) if 0 <= at < _AFTER else None

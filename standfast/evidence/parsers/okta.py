@@ -9,7 +9,7 @@ from standfast.evidence.parsers.log_record import (
     SUCCESS,
     Record,
     inner,
-    moment,
+    parse_time,
     place,
     text_of,
 )
@@ -19,16 +19,17 @@ _SIGN_INS = ("user.session.start", "user.authentication")
 
 def parse_event(number: int, event: Mapping[str, Any]) -> Record | None:
     """Parse an event; None if it has no time."""
-    at = moment(event.get("published"))
-    if at is None:
+    time = parse_time(event.get("published"))
+    if time is None:
         return None
+    at, _ = time
     action, result = text_of(event.get("eventType")), text_of(inner(event, "outcome", "result"))
     if action.startswith(_SIGN_INS):
         action, result = SIGN_IN, SUCCESS if result in ("SUCCESS", "ALLOW") else FAILURE
     client, target = event.get("client"), inner(event, "target", 0)
     area = inner(client, "geographicalContext")
     return Record(
-        at[0],
+        at,
         number,
         False,
         text_of(inner(event, "actor", "alternateId")),

@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, moment, text_of
+from standfast.evidence.parsers.log_record import (
+    FAILURE,
+    SIGN_IN,
+    SUCCESS,
+    Record,
+    parse_time,
+    text_of,
+)
 
 FEWEST_COLUMNS = 23  # number of columns in PostgreSQL 12; later versions have more
 _REFUSED = ("28P01", "28000")  # SQLSTATE of a refused sign-in
@@ -15,7 +22,7 @@ def parse_row(number: int, row: Sequence[str]) -> Record | None:
         return None
     return _record(
         number,
-        at=row[0],
+        written_at=row[0],
         account=row[1],
         database=row[2],
         address=_host(row[4]),
@@ -32,7 +39,7 @@ def parse_json(number: int, entry: Mapping[str, Any]) -> Record | None:
     """Parse an object of jsonlog; None if it has no time."""
     return _record(
         number,
-        at=text_of(entry.get("timestamp")),
+        written_at=text_of(entry.get("timestamp")),
         account=text_of(entry.get("user")),
         database=text_of(entry.get("dbname")),
         address=text_of(entry.get("remote_host")),
@@ -48,7 +55,7 @@ def parse_json(number: int, entry: Mapping[str, Any]) -> Record | None:
 def _record(
     number: int,
     *,
-    at: str,
+    written_at: str,
     account: str,
     database: str,
     address: str,
@@ -59,9 +66,10 @@ def _record(
     statement: str,
     program: str,
 ) -> Record | None:
-    read = moment(at)
-    if read is None:
+    time = parse_time(written_at)
+    if time is None:
         return None
+    at, is_zone_assumed = time
     action, result = tag or severity, state if state != "00000" else ""
     if message.startswith("connection authorized"):
         action, result = SIGN_IN, SUCCESS
@@ -69,7 +77,7 @@ def _record(
         action, result = SIGN_IN, FAILURE
     text = f"{severity}: {message} {statement}".rstrip()
     return Record(
-        read[0], number, read[1], account, address, action, database, result, program, "", text
+        at, number, is_zone_assumed, account, address, action, database, result, program, "", text
     )
 
 

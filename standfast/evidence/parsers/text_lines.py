@@ -19,11 +19,11 @@ from standfast.evidence.parsers.log_record import (
     FAILURE,
     SIGN_IN,
     SUCCESS,
-    Moment,
+    LogTime,
     Record,
-    datetime_moment,
-    moment,
-    moment_in,
+    find_time,
+    parse_time,
+    time_of_datetime,
 )
 
 # The text between quotes, as groups of characters: one character at a time is slower.
@@ -63,17 +63,17 @@ def parse_text(number: int, line: str, collected_at: datetime) -> Record | None:
     """Parse a line of any of these formats; None if it has no time."""
     if access := _ACCESS.match(line):
         return _access_record(number, line, access)
-    if (syslog := _RFC_5424.match(line)) and (at := moment(syslog[1])):
-        return _message_record(number, line, at, syslog[3], line[syslog.end() :])
+    if (syslog := _RFC_5424.match(line)) and (time := parse_time(syslog[1])):
+        return _message_record(number, line, time, syslog[3], line[syslog.end() :])
     if syslog := _RFC_3164.match(line):
         month, day, hour, minute, second, _, program = syslog.groups()
-        if at := _without_year(month, day, hour, minute, second, collected_at):
-            return _message_record(number, line, at, program, line[syslog.end() :])
+        if time := _without_year(month, day, hour, minute, second, collected_at):
+            return _message_record(number, line, time, program, line[syslog.end() :])
     dated = _ISO_LINE.match(line)
-    at = moment(dated[1]) if dated else moment_in(line[:200])
-    if at is None:
+    time = parse_time(dated[1]) if dated else find_time(line[:200])
+    if time is None:
         return None
-    return _message_record(number, line, at, "", line[dated.end() :] if dated else line)
+    return _message_record(number, line, time, "", line[dated.end() :] if dated else line)
 
 
 def message_fields(program: str, message: str) -> Fields:
@@ -89,14 +89,17 @@ def message_fields(program: str, message: str) -> Fields:
     return account[1] if account else "", address[1] if address else "", program, "", ""
 
 
-def _message_record(number: int, line: str, at: Moment, program: str, message: str) -> Record:
+def _message_record(number: int, line: str, time: LogTime, program: str, message: str) -> Record:
+    at, is_zone_assumed = time
     account, address, action, target, result = message_fields(program, message)
-    return Record(at[0], number, at[1], account, address, action, target, result, "", "", line)
+    return Record(
+        at, number, is_zone_assumed, account, address, action, target, result, "", "", line
+    )
 
 
 def _access_record(number: int, line: str, found: re.Match[str]) -> Record | None:
     address, account, written_at, request, status, device = found.groups()
-    at = _access_moment(written_at)
+    at = _parse_access_time(written_at)
     if at is None:
         return None
     method, _, rest = request.partition(" ")
@@ -115,7 +118,7 @@ def _access_record(number: int, line: str, found: re.Match[str]) -> Record | Non
     )
 
 
-def _access_moment(text: str) -> int | None:
+def _parse_access_time(text: str) -> int | None:
     """Return the time of 25/Nov/2026:02:13:44 +0000; strptime is slower."""
     minute, second = _access_minute(text[:17], text[20:]), text[17:20]
     if minute is None or not _SECOND.fullmatch(second):
@@ -126,14 +129,14 @@ def _access_moment(text: str) -> int | None:
 @lru_cache(maxsize=4096)
 def _access_minute(text: str, zone: str) -> int | None:
     month = _MONTHS.get(text[3:6], 0)
-    at = moment(f"{text[7:11]}-{month:02}-{text[:2]} {text[12:]}:00{zone}")
-    return at[0] if at else None
+    time = parse_time(f"{text[7:11]}-{month:02}-{text[:2]} {text[12:]}:00{zone}")
+    return time[0] if time else None
 
 
 @lru_cache(maxsize=4096)
 def _without_year(
     month: str, day: str, hour: str, minute: str, second: str, collected_at: datetime
-) -> Moment | None:
+) -> LogTime | None:
     for year in (collected_at.year, collected_at.year - 1):
         try:
             read = datetime(
@@ -148,6 +151,6 @@ def _without_year(
         except ValueError:  # 29 February: search a leap year
             continue
         if read <= collected_at + timedelta(days=1):
-            at = datetime_moment(read)
-            return (at[0], True) if at else None
+            time = time_of_datetime(read)
+            return (time[0], True) if time else None
     return None

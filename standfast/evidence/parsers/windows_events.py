@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, moment
+from standfast.evidence.parsers.log_record import FAILURE, SIGN_IN, SUCCESS, Record, parse_time
 
 _PIECE = 1024 * 1024
 _MOST = 4 * _PIECE  # bytes of one event
 _BEGIN, _END = re.compile(rb"<Event[\s>]"), b"</Event>"
 _SIGN_INS = {"4624": SUCCESS, "4625": FAILURE}
-_BY_TARGET = ("4624", "4625", "4634", "4647", "4648", "4768", "4769", "4771", "4776")
+_TARGET_IS_ACCOUNT = ("4624", "4625", "4634", "4647", "4648", "4768", "4769", "4771", "4776")
 
 
 def read_events(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
@@ -27,22 +27,22 @@ def read_events(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
     kept, number = b"", 1
     while piece := stream.read(_PIECE):
         kept += piece
-        at = 0
-        while begin := _BEGIN.search(kept, at):
+        position = 0
+        while begin := _BEGIN.search(kept, position):
             end = kept.find(_END, begin.start())
-            number += kept.count(b"\n", at, begin.start())
-            at = begin.start()
+            number += kept.count(b"\n", position, begin.start())
+            position = begin.start()
             if end < 0:
                 break
             end += len(_END)
-            yield number, kept[at:end]
-            number += kept.count(b"\n", at, end)
-            at = end
+            yield number, kept[position:end]
+            number += kept.count(b"\n", position, end)
+            position = end
         else:
-            tail = max(at, len(kept) - len(_END))
-            number += kept.count(b"\n", at, tail)
-            at = tail
-        kept = kept[at:]
+            tail = max(position, len(kept) - len(_END))
+            number += kept.count(b"\n", position, tail)
+            position = tail
+        kept = kept[position:]
         if len(kept) > _MOST:
             yield number, None
             number += kept.count(b"\n")
@@ -65,24 +65,24 @@ def parse_event(number: int, raw: bytes) -> Record | None:
         elif _name(part) in ("EventData", "UserData"):
             data = {item.get("Name") or _name(item): item.text or "" for item in part.iter()}
     created = system.get("TimeCreated")
-    at = moment(created.get("SystemTime")) if created is not None else None
-    if at is None:
+    time = parse_time(created.get("SystemTime")) if created is not None else None
+    if time is None:
         return None
+    at, is_zone_assumed = time
     kind = (system["EventID"].text or "").strip() if "EventID" in system else ""
     subject, target = data.get("SubjectUserName", ""), data.get("TargetUserName", "")
     address = data.get("IpAddress", "").removeprefix("::ffff:")
     return Record(
-        at[0],
-        number,
-        at[1],
-        (target or subject) if kind in _BY_TARGET else (subject or target),
-        "" if address == "-" else address,
-        SIGN_IN if kind in _SIGN_INS else kind,
-        data.get("ObjectName") or data.get("ShareName") or data.get("NewProcessName", ""),
-        _SIGN_INS.get(kind) or data.get("Status", ""),
-        data.get("WorkstationName", ""),
-        "",
-        " ".join(f"{name}={value.strip()}" for name, value in data.items() if value.strip()),
+        at=at,
+        line=number,
+        is_zone_assumed=is_zone_assumed,
+        account=(target or subject) if kind in _TARGET_IS_ACCOUNT else (subject or target),
+        address="" if address == "-" else address,
+        action=SIGN_IN if kind in _SIGN_INS else kind,
+        object=data.get("ObjectName") or data.get("ShareName") or data.get("NewProcessName", ""),
+        result=_SIGN_INS.get(kind) or data.get("Status", ""),
+        device=data.get("WorkstationName", ""),
+        text=" ".join(f"{name}={value.strip()}" for name, value in data.items() if value.strip()),
     )
 
 
