@@ -76,9 +76,9 @@ class Expression:
         """Return every equality between a name and a fixed value."""
         return list(_equalities(self._root))
 
-    def claims(self) -> list[Path]:
+    def boolean_names(self) -> list[Path]:
         """Return the names that must be true or false: they are not compared."""
-        return [path for node in _claims(self._root) if (path := _path(node))]
+        return [path for node in _boolean_nodes(self._root) if (path := _path(node))]
 
     def rules_out_null(self, path: Path) -> bool:
         """Return whether the expression is false whenever the name is null.
@@ -253,13 +253,13 @@ def _is_not_null(node: ast.expr) -> Path | None:
     return None
 
 
-def _claims(node: ast.expr) -> Iterator[ast.expr]:
+def _boolean_nodes(node: ast.expr) -> Iterator[ast.expr]:
     match node:
         case ast.BoolOp():
             for side in node.values:
-                yield from _claims(side)
+                yield from _boolean_nodes(side)
         case ast.UnaryOp():
-            yield from _claims(node.operand)
+            yield from _boolean_nodes(node.operand)
         case _:
             yield node
 

@@ -138,7 +138,7 @@ def test_python_does_not_decide_what_counts_as_true(text: str) -> None:
 def test_an_expression_names_what_it_depends_on() -> None:
     found = parse('answers.ask == "yes" and not steps.lock["failed"] > 0 or inputs.loud')
     assert found.names() == {("answers", "ask"), ("steps", "lock", "failed"), ("inputs", "loud")}
-    assert found.claims() == [("inputs", "loud")]
+    assert found.boolean_names() == [("inputs", "loud")]
     assert [(c.path, c.value) for c in found.comparisons()] == [(("answers", "ask"), "yes")]
     assert parse("inputs.loud").path() == ("inputs", "loud")
     assert found.path() is None

@@ -22,8 +22,8 @@ COUNTS = ("done", "failed", "unknown", "refused")
 STATES = ("pending", *StepState)
 
 _ROOTS = ("inputs", "answers", "steps")
-_TEXTS = frozenset({InputType.TEXT, InputType.CHOICE, InputType.TIME})
-_ACCEPTS: Mapping[ArgumentType, frozenset[InputType]] = {
+_TEXT_TYPES = frozenset({InputType.TEXT, InputType.CHOICE, InputType.TIME})
+_ACCEPTED_TYPES: Mapping[ArgumentType, frozenset[InputType]] = {
     ArgumentType.ACCOUNTS: frozenset({InputType.ACCOUNTS}),
     ArgumentType.NAMES: frozenset({InputType.ACCOUNTS}),
     ArgumentType.TIME: frozenset({InputType.TIME}),
@@ -47,9 +47,9 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
     except ValueError as error:
         judge.note(f"`when` of step `{step.name}`: {error}")
         return
-    if not judge.are_names_valid(condition) or not judge.are_claims_boolean(condition):
+    if not judge.check_names(condition) or not judge.check_booleans(condition):
         return
-    judge.is_comparable(condition)
+    judge.check_comparisons(condition)
     if condition.path() is None and not condition.is_boolean():
         hint = 'compare a value, for example `inputs.kind == "agent"`'
         judge.note(f"`when` of step `{step.name}` is neither true nor false", hint)
@@ -73,13 +73,13 @@ def judge_argument(
             continue
         is_item = text is not value
         if not (
-            judge.are_names_valid(found)
+            judge.check_names(found)
             # A name alone may have any type here; only a condition must be true or false.
-            and (found.path() is not None or judge.are_claims_boolean(found))
-            and judge.is_comparable(found)
+            and (found.path() is not None or judge.check_booleans(found))
+            and judge.check_comparisons(found)
             and (
                 (is_item and spec.type is ArgumentType.MAPPING)
-                or judge.is_of_type(found, key, spec, is_item=is_item)
+                or judge.check_type(found, key, spec, is_item=is_item)
             )
         ):
             is_valid = False
@@ -88,7 +88,10 @@ def judge_argument(
 
 @dataclass(frozen=True, kw_only=True)
 class _Judge:
-    """The check of the expressions in one line of one step."""
+    """The checks of the expressions in one line of one step.
+
+    A `check_` method notes each problem, and returns whether there is none.
+    """
 
     playbook: Playbook
     step: Step
@@ -100,18 +103,20 @@ class _Judge:
         self.notes.add(self.line, message, hint)
         return False
 
-    def are_names_valid(self, found: Expression) -> bool:
-        invalid = [path for path in sorted(found.names()) if not self._is_name_valid(path)]
+    def check_names(self, found: Expression) -> bool:
+        invalid = [path for path in sorted(found.names()) if not self._check_name(path)]
         return not invalid
 
-    def are_claims_boolean(self, found: Expression) -> bool:
-        invalid = [path for path in found.claims() if self._type_of(path) is not InputType.FLAG]
+    def check_booleans(self, found: Expression) -> bool:
+        invalid = [
+            path for path in found.boolean_names() if self._type_of(path) is not InputType.FLAG
+        ]
         for path in invalid:
             hint = 'compare it with a value, for example `… == "yes"`'
             self.note(f"`{'.'.join(path)}` is neither true nor false", hint)
         return not invalid
 
-    def is_comparable(self, found: Expression) -> bool:
+    def check_comparisons(self, found: Expression) -> bool:
         """Check that comparisons can be true, and that values can be compared."""
         is_valid = True
         for comparison in found.comparisons():
@@ -120,12 +125,12 @@ class _Judge:
                 hint = close_to(str(comparison.value), options) if options else ""
                 shown = ".".join(comparison.path)
                 is_valid = self.note(f"`{shown}` is never {comparison.value!r}", hint)
-        return is_valid and self._do_samples_compare(found)
+        return is_valid and self._check_samples(found)
 
-    def is_of_type(self, found: Expression, key: str, spec: ArgumentSpec, *, is_item: bool) -> bool:
+    def check_type(self, found: Expression, key: str, spec: ArgumentSpec, *, is_item: bool) -> bool:
         path = found.path()
         # An item of a list is always a text.
-        accepted = _TEXTS if is_item else _ACCEPTS.get(spec.type, _TEXTS)
+        accepted = _TEXT_TYPES if is_item else _ACCEPTED_TYPES.get(spec.type, _TEXT_TYPES)
         if path is None or self._type_of(path) not in accepted:
             return self.note(
                 f"`{found.text}` is not of type {spec.type}, which argument `{key}` needs"
@@ -139,7 +144,7 @@ class _Judge:
             return self.note(message, hint)
         return True
 
-    def _is_name_valid(self, path: Path) -> bool:
+    def _check_name(self, path: Path) -> bool:
         shown = ".".join(path)
         if path[0] not in _ROOTS:
             return self.note(f"`{shown}` is not known", f"begin with {', '.join(_ROOTS)}")
@@ -148,9 +153,9 @@ class _Judge:
             if len(path) != 2 or path[1] not in names:
                 return self.note(f"`{shown}` is not an input", close_to(".".join(path[1:]), names))
             return True
-        return self._is_step_name_valid(path, shown, is_answer=path[0] == "answers")
+        return self._check_step_name(path, shown, is_answer=path[0] == "answers")
 
-    def _is_step_name_valid(self, path: Path, shown: str, *, is_answer: bool) -> bool:
+    def _check_step_name(self, path: Path, shown: str, *, is_answer: bool) -> bool:
         asking = (StepKind.MANUAL, StepKind.DECIDE)
         names = {s.name for s in self.playbook.steps if not is_answer or s.kind in asking}
         other = path[1] if len(path) > 1 else ""
@@ -215,7 +220,7 @@ class _Judge:
         given = self.playbook.input(name)
         return not given.required and given.default is None
 
-    def _do_samples_compare(self, found: Expression) -> bool:
+    def _check_samples(self, found: Expression) -> bool:
         """Evaluate every comparison with sample values.
 
         It is evaluated twice: with all values, and without the optional values.
