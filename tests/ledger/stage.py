@@ -73,7 +73,7 @@ def open_incident(
         scenario="lock",
         mode=mode,
         playbook=PLAYBOOK,
-        connectors=["agents"],
+        adapters=["agents"],
         inputs=inputs or {"accounts": ["alice"], "reason": "locked by hand"},
         opened_by=opened_by,
         is_signed=is_signed,

@@ -4,7 +4,7 @@ Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
 - A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
   the steps get a further round for these accounts.
-- An opened incident has its own copy of the playbook and of the names of its connectors.
+- An opened incident has its own copy of the playbook and of the names of its adapters.
 - Whenever a runner claims effects, it reads whether the incident is stopped. Closing is refused
   while a call is in progress.
 - A stop pauses running undos. But an undo that somebody requests or approves later is executed
@@ -59,7 +59,7 @@ class IncidentRow:
     state: str
     is_stopped: bool
     playbook: str
-    connectors: tuple[str, ...]
+    adapters: tuple[str, ...]
     joined: int  # number of triggers that added targets
     inputs: JsonObject
     opened_at: datetime
@@ -84,7 +84,7 @@ class Incidents:
         scenario: str,
         mode: Mode,
         playbook: str,
-        connectors: Sequence[str],
+        adapters: Sequence[str],
         inputs: JsonObject,
         opened_by: str,
         is_signed: bool,
@@ -137,7 +137,7 @@ class Incidents:
                 "state": "open",
                 "is_halted": False,
                 "playbook": playbook,
-                "connectors": canonical(sorted(connectors)).decode(),
+                "connectors": canonical(sorted(adapters)).decode(),
                 "sealed_inputs": self._database.cipher.seal(
                     INSTALLATION, f"incident {incident_id}", inputs
                 ),
@@ -374,7 +374,7 @@ class Incidents:
             state=row.state,
             is_stopped=row.is_halted,
             playbook=row.playbook,
-            connectors=tuple(json.loads(row.connectors)),
+            adapters=tuple(json.loads(row.connectors)),
             joined=row.joined,
             inputs=inputs_of(self._database, row),
             opened_at=row.opened_at,

@@ -106,7 +106,7 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
         scenario=f"{SCENARIO}{exercise.name}",
         mode=Mode.EXERCISE,
         playbook=as_playbook(exercise),
-        connectors=[],
+        adapters=[],
         inputs={},
         opened_by=installation.actor,
         is_signed=False,

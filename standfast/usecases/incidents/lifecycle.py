@@ -97,7 +97,7 @@ def open_incident(
         scenario=scenario,
         mode=mode,
         playbook=playbook.source,
-        connectors=library.adapters(installation.config),
+        adapters=library.adapters(installation.config),
         inputs=typed,
         opened_by=opened_by or installation.actor,
         is_signed=opened_by is not None,

@@ -27,7 +27,7 @@ class ConfiguredAdapters:
 
     def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Adapters":
         """Return the adapters that an incident of this mode may use."""
-        config = _as_frozen(installation.config, incident.connectors)
+        config = _as_frozen(installation.config, incident.adapters)
         custody = _custody(
             installation, incident.id, f"incident {incident.id}, {incident.scenario}"
         )

@@ -146,7 +146,7 @@ def fill(opened: Ledger, now: datetime) -> str:
         scenario="lock",
         mode=Mode.LIVE,
         playbook="the text of a playbook",
-        connectors=[],
+        adapters=[],
         inputs={},
         opened_by="os:test",
         is_signed=False,

@@ -41,7 +41,7 @@ def test_incident_returns_its_opening_values(ledger: Ledger) -> None:
         Mode.EXERCISE,
         True,
     )
-    assert (row.playbook, row.connectors) == (PLAYBOOK, ("agents",))
+    assert (row.playbook, row.adapters) == (PLAYBOOK, ("agents",))
     assert (row.inputs, row.opened_by, row.opened_at, row.is_signed) == (
         {"accounts": ["alice"], "reason": "locked by hand"},
         "olga",

@@ -44,7 +44,7 @@ def test_two_sources_may_use_one_id(ledger: Ledger) -> None:
             scenario="lock",
             mode=Mode.PLAN,
             playbook="",
-            connectors=[],
+            adapters=[],
             inputs={},
             opened_by="trigger:x",
             is_signed=False,

@@ -102,7 +102,7 @@ class Office:
             scenario="lock",
             mode=mode,
             playbook=PLAYBOOK,
-            connectors=[],
+            adapters=[],
             inputs={},
             opened_by="dana",
             is_signed=False,
