@@ -38,11 +38,11 @@ def run_and_print(
     installation: "Installation",
     incident_id: str,
     details: JsonObject | None = None,
-    before: Sequence[Line] = (),
+    first_lines: Sequence[Line] = (),
     *,
     undo_result: StepState | None = None,
 ) -> ExitStatus:
-    """Run an incident and print the result after the lines `before`.
+    """Run an incident and print the result after the `first_lines`.
 
     With --no-wait, print the state of the incident and return DONE: the decision is recorded.
     """
@@ -50,7 +50,7 @@ def run_and_print(
 
     if call.no_wait:
         return print_outcome(
-            *(call, installation, look(installation, incident_id), details, before),
+            *(call, installation, look(installation, incident_id), details, first_lines),
             status=ExitStatus.DONE,
         )
     with call.progress() as show_progress:
@@ -59,7 +59,7 @@ def run_and_print(
             installation, incident_id, "direct", lambda state: _show(show_progress, state)
         )
     outcome = replace(outcome, undo_result=undo_result)
-    status = print_outcome(call, installation, outcome, details, before)
+    status = print_outcome(call, installation, outcome, details, first_lines)
     if followed is None and installation.config.custody.timestamp is not None:
         _time_stamp(installation, incident_id)
     return status
@@ -81,7 +81,7 @@ def print_outcome(
     installation: "Installation",
     outcome: "Outcome",
     details: JsonObject | None = None,
-    before: Sequence[Line] = (),
+    first_lines: Sequence[Line] = (),
     *,
     status: ExitStatus | None = None,
 ) -> ExitStatus:
@@ -94,7 +94,7 @@ def print_outcome(
     exercise_note = [_EXERCISE] if report.state.mode is Mode.EXERCISE else []
     return call.print_result(
         {**(details or {}), **report.as_json()},
-        [*exercise_note, *before, *lines],
+        [*exercise_note, *first_lines, *lines],
         outcome.exit_status if status is None else status,
     )
 

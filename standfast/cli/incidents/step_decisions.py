@@ -80,34 +80,34 @@ def approve(
         if not refuse:
             digest = confirm_signature(call, installation, incident_id, wanted, person, digest)
         signer = (installation, incident_id, wanted, person, read_passphrase(call, person))
-        before: list[Line] = []
+        first_lines: list[Line] = []
         if break_glass is None:
-            asked = step_decisions.decide(*signer, approves=not refuse, as_shown=digest)
+            question = step_decisions.decide(*signer, approves=not refuse, as_shown=digest)
         else:
-            broken = break_glass_approval.break_glass(*signer, because=break_glass, as_shown=digest)
-            asked = broken.asked
-            before.append(broken.message)
-        said = "refused" if refuse else f"{asked.given} of {counted(asked.needed, 'approval')}"
-        before.insert(0, f"{asked.step}: {said}.")
-        if not refuse and asked.given >= asked.needed and asked.hold_seconds:
-            before.append(
-                f"It starts in {asked.hold_seconds} s. Until then you can cancel it: `standfast "
-                f"notice stop {incident_id} {asked.step}`; or stop the incident: `standfast "
+            result = break_glass_approval.break_glass(*signer, because=break_glass, as_shown=digest)
+            question = result.question
+            first_lines.append(result.message)
+        given = f"{question.given} of {counted(question.needed, 'approval')}"
+        first_lines.insert(0, f"{question.step}: {'refused' if refuse else given}.")
+        if not refuse and question.given >= question.needed and question.hold_seconds:
+            first_lines.append(
+                f"It starts in {question.hold_seconds} s. Until then you can cancel it: `standfast "
+                f"notice stop {incident_id} {question.step}`; or stop the incident: `standfast "
                 f"incident stop {incident_id}`."
             )
-        asked_for = "approve" if break_glass is None else "break-glass"
+        approval = "approve" if break_glass is None else "break-glass"
         details: dict[str, Json] = {
             "approval": {
-                "step": asked.step,
+                "step": question.step,
                 "person": person,
-                "decision": "refuse" if refuse else asked_for,
-                "given": asked.given,
-                "needed": asked.needed,
-                "hold_seconds": asked.hold_seconds,
-                "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
+                "decision": "refuse" if refuse else approval,
+                "given": question.given,
+                "needed": question.needed,
+                "hold_seconds": question.hold_seconds,
+                "opens_at": None if question.opens_at is None else timestamp(question.opens_at),
             }
         }
-        return run_and_print(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, first_lines)
 
 
 @command(
@@ -119,13 +119,16 @@ def approve(
 @click.argument("step", required=False, help="The step that asks.")
 @click.argument("text", required=False, help="The answer, or the report on manual work.")
 @click.option(
-    "--again", is_flag=True, help="Correct an earlier answer; nothing that it started is undone."
+    "--again",
+    "is_correction",
+    is_flag=True,
+    help="Correct an earlier answer; nothing that it started is undone.",
 )
 @speaker_options
 @no_wait_option
 @click.pass_obj
 def answer(
-    call: Call, incident: str | None, step: str | None, text: str | None, again: bool
+    call: Call, incident: str | None, step: str | None, text: str | None, is_correction: bool
 ) -> ExitStatus:
     """Answer a question, or report on a step.
 
@@ -137,19 +140,21 @@ def answer(
     with open_incident(call, incident, step, text, takes="STEP and TEXT") as (
         installation,
         incident_id,
-        (asked, said),
+        (step_name, answer_text),
     ):
         by = signed_in(call, installation)
-        begun = step_decisions.answer(installation, incident_id, asked, said, by=by, again=again)
-        before: list[Line] = [f"{asked}: {'corrected' if again else 'recorded'}."]
-        before += _started_before(incident_id, begun)
-        details: dict[str, Json] = (
-            {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
+        started = step_decisions.answer(
+            installation, incident_id, step_name, answer_text, by=by, is_correction=is_correction
         )
-        return run_and_print(call, installation, incident_id, details, before)
+        first_lines: list[Line] = [f"{step_name}: {'corrected' if is_correction else 'recorded'}."]
+        first_lines += _started_step_lines(incident_id, started)
+        details: dict[str, Json] = {}
+        if is_correction:
+            details["begun_by_the_earlier_answer"] = [view.step for view in started]
+        return run_and_print(call, installation, incident_id, details, first_lines)
 
 
-def _started_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
+def _started_step_lines(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
     """Return the lines on steps that a corrected answer had started."""
     asking = [view.step for view in views if view.state is StepState.ASKING]
     others = [view.step for view in views if view.step not in asking]
@@ -183,7 +188,7 @@ def accept(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     with open_incident(call, incident, step, takes="STEP") as (installation, incident_id, (name,)):
         by = signed_in(call, installation)
         step_decisions.accept(installation, incident_id, name, by=by)
-        return run_and_print(call, installation, incident_id, before=[f"{name}: accepted."])
+        return run_and_print(call, installation, incident_id, first_lines=[f"{name}: accepted."])
 
 
 @command("settle", exits=PROGRESS_EXIT_STATUSES, example="standfast incident settle 3f9c yes")
@@ -222,18 +227,18 @@ def settle(
             effect_settlement.settle(
                 installation, incident_id, named[0], happened=has_happened, by=by
             )
-            return run_and_print(call, installation, incident_id, before=["Settled."])
+            return run_and_print(call, installation, incident_id, first_lines=["Settled."])
         settled = effect_settlement.settle_step(
             installation, incident_id, step, happened=has_happened, by=by
         )
-        before: list[Line] = [f"{step}: {settled.count} settled."]
+        first_lines: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
-            before.append(
+            first_lines.append(
                 f"{counted(settled.left, 'effect')} of the step may still happen: Standfast looks "
                 "for the outcome again."
             )
         details = {"settled": settled.count, "left": settled.left}
-        return run_and_print(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, first_lines)
 
 
 @command("retry", exits=PROGRESS_EXIT_STATUSES, example="standfast incident retry lock")
@@ -252,26 +257,28 @@ def retry(call: Call, incident: str | None, step: str | None) -> ExitStatus:
         rest,
     ):
         by = signed_in(call, installation)
-        again = retry_targets(installation, incident_id, rest[0] if rest else None, by=by)
-        before: list[Line] = [f"{counted(again.count, 'target')} to retry."]
-        if again.not_begun:
+        retried = retry_targets(installation, incident_id, rest[0] if rest else None, by=by)
+        first_lines: list[Line] = [f"{counted(retried.count, 'target')} to retry."]
+        if retried.not_begun:
             resume = f" when the incident is resumed: `standfast incident resume {incident_id}`"
-            before.append(
-                f"Planned but never started: {', '.join(map(str, again.not_begun))}. This "
-                f"work also runs{resume if again.is_stopped else ' now'}."
+            first_lines.append(
+                f"Planned but never started: {', '.join(map(str, retried.not_begun))}. This "
+                f"work also runs{resume if retried.is_stopped else ' now'}."
             )
-        if again.left:
-            before.append(f"Not retried without a sign-in (--as PERSON): {', '.join(again.left)}.")
-        if again.corrected:
-            before.append(
+        if retried.left:
+            first_lines.append(
+                f"Not retried without a sign-in (--as PERSON): {', '.join(retried.left)}."
+            )
+        if retried.corrected:
+            first_lines.append(
                 "These notices were corrected in the meantime and are not sent again: "
-                f"{', '.join(again.corrected)}. `standfast notice held {incident_id}` lists who "
+                f"{', '.join(retried.corrected)}. `standfast notice held {incident_id}` lists who "
                 "must be notified individually."
             )
         details: dict[str, Json] = {
-            "tried_again": again.count,
-            "not_begun": [work.as_json() for work in again.not_begun],
-            "left": [*again.left],
-            "corrected": [*again.corrected],
+            "tried_again": retried.count,
+            "not_begun": [work.as_json() for work in retried.not_begun],
+            "left": [*retried.left],
+            "corrected": [*retried.corrected],
         }
-        return run_and_print(call, installation, incident_id, details, before)
+        return run_and_print(call, installation, incident_id, details, first_lines)

@@ -39,10 +39,10 @@ _RUN = "page"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broken:
-    """The result of a break-glass approval."""
+class BreakGlassResult:
+    """The approved question, and a message for the approver."""
 
-    asked: Question
+    question: Question
     message: str  # for the person that approved: the start of the step, and who was notified
 
 
@@ -55,7 +55,7 @@ def break_glass(
     *,
     because: str,
     as_shown: str = "",
-) -> Broken:
+) -> BreakGlassResult:
     """Notify everybody; begin a step in ten minutes unless it is refused.
 
     Raise ApprovalRefused if the step or the person is not allowed, if the step has a break-glass
@@ -68,45 +68,51 @@ def break_glass(
     signed = signed_decision(
         installation, incident_id, step, person, passphrase, decision=BREAK_GLASS, as_shown=as_shown
     )
-    asked, state = signed.asked, installation.ledger.incidents.state(incident_id)
-    _refuse_unfit(installation, state, asked, person)
+    question, state = signed.question, installation.ledger.incidents.state(incident_id)
+    _refuse_unfit(installation, state, question, person)
     notification = (
         ""
         if state.mode is Mode.EXERCISE
-        else _notify_approvers(installation, state, asked, person, because)
+        else _notify_approvers(installation, state, question, person, because)
     )
-    after = installation.ledger.decisions.decide(
+    updated_question = installation.ledger.decisions.decide(
         incident_id,
-        asked.step,
+        question.step,
         person,
         BREAK_GLASS,
         signed.signature,
         installation.clock(),
         because=because,
     )
-    if after.opens_at is None:
-        return Broken(asked=after, message="The step now has all approvals that it needs.")
-    at = minute(after.opens_at, installation.config.organisation.time_zone)
-    return Broken(
-        asked=after, message=f"{notification}The step begins at {at}, unless somebody refuses it."
+    if updated_question.opens_at is None:
+        return BreakGlassResult(
+            question=updated_question, message="The step now has all approvals that it needs."
+        )
+    at = minute(updated_question.opens_at, installation.config.organisation.time_zone)
+    return BreakGlassResult(
+        question=updated_question,
+        message=f"{notification}The step begins at {at}, unless somebody refuses it.",
     )
 
 
-def _refuse_unfit(installation: Installation, state: State, asked: Question, person: str) -> None:
+def _refuse_unfit(
+    installation: Installation, state: State, question: Question, person: str
+) -> None:
     if not installation.config.approvals.break_glass:
         raise ApprovalRefused(
             "break-glass: `approvals.break_glass` is false in standfast.toml. Ask an approver: "
             f"`standfast incident status {state.incident}` names them."
         )
-    if not _is_containment(installation, state, asked):
+    if not _is_containment(installation, state, question):
         raise ApprovalRefused(
-            f"step {asked.step!r} of {state.incident}: break-glass is only for containment that "
+            f"step {question.step!r} of {state.incident}: break-glass is only for containment that "
             "can be undone. Wait for its approvals."
         )
-    if asked.opens_at is not None:
-        at = minute(asked.opens_at, installation.config.organisation.time_zone)
+    if question.opens_at is not None:
+        at = minute(question.opens_at, installation.config.organisation.time_zone)
         raise ApprovalRefused(
-            f"step {asked.step!r}: it already has a break-glass approval. The step begins at {at}."
+            f"step {question.step!r}: it already has a break-glass approval. "
+            f"The step begins at {at}."
         )
     if objection := installation.ledger.decisions.objection(
         state.incident, person, (), installation.clock(), as_what=BREAK_GLASS
@@ -115,32 +121,32 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
     people = installation.ledger.people
     if people.counted_once([*people_to_notify(installation, state), people.get(person)]) < 2:
         raise ApprovalRefused(
-            f"step {asked.step!r} of {state.incident}: nobody else could refuse it, so one person "
-            "cannot begin it alone. Enrol somebody with the owner's key."
+            f"step {question.step!r} of {state.incident}: nobody else could refuse it, so one "
+            "person cannot begin it alone. Enrol somebody with the owner's key."
         )
 
 
-def _is_containment(installation: Installation, state: State, asked: Question) -> bool:
+def _is_containment(installation: Installation, state: State, question: Question) -> bool:
     """Return whether every effect of the step is containment and has an undo."""
     step = next(
-        (candidate for candidate in state.playbook.steps if candidate.name == asked.step), None
+        (candidate for candidate in state.playbook.steps if candidate.name == question.step), None
     )
     if step is None or step.action is None or is_irreversible(step):
         return False  # a step that is not in the playbook unlocks accounts or notifies people
     if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(
-        asked.incident, asked.step, asked.round, step.action
+        question.incident, question.step, question.round, step.action
     )
     with closing(
-        installation.adapters_for(installation.ledger.incidents.get(asked.incident))
+        installation.adapters_for(installation.ledger.incidents.get(question.incident))
     ) as adapters:
         connectors = {row.connector for row in rows}
         return not any(adapters.procedure(name).is_irreversible for name in connectors)
 
 
 def _notify_approvers(
-    installation: Installation, state: State, asked: Question, person: str, because: str
+    installation: Installation, state: State, question: Question, person: str, because: str
 ) -> str:
     """Notify everybody except `person`; return the number notified, in words.
 
@@ -151,7 +157,7 @@ def _notify_approvers(
     others = [p for p in people_to_notify(installation, state) if p.name != person]
     humans = [other for other in others if ledger.counted_once((breaker, other)) == 2]
     connected = [other for other in others if other not in humans]
-    step = state.playbook.step(asked.step)
+    step = state.playbook.step(question.step)
     at = minute(
         installation.clock() + BREAK_GLASS_DELAY, installation.config.organisation.time_zone
     )
@@ -161,9 +167,11 @@ def _notify_approvers(
         "person": person,
         "because": because,
         "begins_at": at,
-        "command": f"standfast incident approve {state.incident} {asked.step} --refuse --as NAME",
+        "command": (
+            f"standfast incident approve {state.incident} {question.step} --refuse --as NAME"
+        ),
     }
-    with recorded(installation, _RUN, f"glass.{state.incident}.{asked.step}", "direct") as run:
+    with recorded(installation, _RUN, f"glass.{state.incident}.{question.step}", "direct") as run:
         counts, problem = notify_each(installation, _TEMPLATE, values, humans, run.token)
         reached = counts[EffectState.DONE]
         summary: dict[str, Json] = {"people": len(humans)}
@@ -174,9 +182,9 @@ def _notify_approvers(
     if not reached:
         cause = problem or "the mail server accepted no message"
         raise ApprovalRefused(
-            f"step {asked.step!r} of {state.incident}: nobody else was notified: {cause}. Repair "
-            "the mail server or set another notices.sender, then run the command again. Or enrol "
-            "an approver with the owner's key: the new approver can approve immediately."
+            f"step {question.step!r} of {state.incident}: nobody else was notified: {cause}. "
+            "Repair the mail server or set another notices.sender, then run the command again. Or "
+            "enrol an approver with the owner's key: the new approver can approve immediately."
         )
     if connected:
         also, _ = notify_each(installation, _TEMPLATE, values, connected, f"{run.token}.connected")

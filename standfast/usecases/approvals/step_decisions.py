@@ -49,7 +49,7 @@ _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chanc
 class SignedDecision:
     """A request about a step, and a person's signature under the decision."""
 
-    asked: Question
+    question: Question
     signature: str
 
 
@@ -115,9 +115,9 @@ def decide(
         as_shown=as_shown,
         passkey=passkey,
     )
-    asked = installation.ledger.decisions.decide(
+    question = installation.ledger.decisions.decide(
         incident_id,
-        signed.asked.step,
+        signed.question.step,
         person_name,
         decision,
         signed.signature,
@@ -125,7 +125,7 @@ def decide(
     )
     with suppress(StandfastError):  # the decision is stored; the next signing reports the error
         installation.ledger.audit.sign_head(installation.clock())
-    return asked
+    return question
 
 
 def signed_decision(
@@ -152,15 +152,15 @@ def signed_decision(
         )
     step = _waiting_step(installation, incident_id, step)
     key = None if passkey else signing_key(installation, person_name, passphrase)
-    asked = installation.ledger.decisions.question(incident_id, step)
-    if as_shown and not asked.digest.startswith(as_shown.lower()):
+    question = installation.ledger.decisions.question(incident_id, step)
+    if as_shown and not question.digest.startswith(as_shown.lower()):
         raise ApprovalRefused(
             f"step {step!r} of {incident_id}: the plan has changed since it was shown; nothing was "
-            f"signed. Its digest is now {asked.digest[:16]}. Read `standfast incident status "
-            f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}."
+            f"signed. Its digest is now {question.digest[:16]}. Read `standfast incident status "
+            f"{incident_id} --targets`, then approve with --digest {question.digest[:16]}."
         )
-    signature = key.sign(asked.message(person_name, decision)).hex() if key else passkey
-    return SignedDecision(asked=asked, signature=signature)
+    signature = key.sign(question.message(person_name, decision)).hex() if key else passkey
+    return SignedDecision(question=question, signature=signature)
 
 
 def signable_decisions(
@@ -169,7 +169,7 @@ def signable_decisions(
     """Return the data to be signed for a step, or for the only waiting step."""
     refuse_closed(installation, incident_id)
     name = _waiting_step(installation, incident_id, step)
-    asked = installation.ledger.decisions.question(incident_id, name)
+    question = installation.ledger.decisions.question(incident_id, name)
     state = installation.ledger.incidents.state(incident_id)
     view = state.steps.get(name) or next(
         candidate for candidate in state.extra if candidate.step == name
@@ -180,17 +180,17 @@ def signable_decisions(
     verb = (definition.action if definition else additional_step_verb(name)) or ""
     tells = ""
     if verb == SEND:
-        notice = installation.ledger.incidents.notice(incident_id, name, asked.round)
+        notice = installation.ledger.incidents.notice(incident_id, name, question.round)
         tells = f"{notice.template} to {notice.audience}"
     return SignableDecision(
         step=name,
         title=definition.title if definition else additional_step_title(name),
-        digest=asked.digest,
+        digest=question.digest,
         planned=view.counts.planned,
         left_out=view.counts.refused,
         tells=tells,
         is_irreversible=ACTIONS[verb].is_irreversible,
-        details=tuple(_recovery_details(installation, incident_id, name, asked.round))
+        details=tuple(_recovery_details(installation, incident_id, name, question.round))
         if verb == RECOVER
         else (),
     )
@@ -221,9 +221,9 @@ def answer(
     text: str,
     *,
     by: str | None = None,
-    again: bool = False,
+    is_correction: bool = False,
 ) -> tuple[StepView, ...]:
-    """Answer a question or report manual work; `again` corrects an answer.
+    """Answer a question, report manual work, or correct an earlier answer.
 
     If an answer is corrected, return the steps that had begun because of the former answer; they
     are not undone. Otherwise return nothing. Raise ApprovalRefused if the step names roles, and
@@ -232,10 +232,10 @@ def answer(
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     refuse_unknown_step(step, [candidate.name for candidate in state.playbook.steps], incident_id)
-    asked = state.playbook.step(step)
+    asking_step = state.playbook.step(step)
     actor = decision_actor(installation, state, step, by)
-    text_answer, decisions = read_answer(asked, text), installation.ledger.decisions
-    if not again:
+    text_answer, decisions = read_answer(asking_step, text), installation.ledger.decisions
+    if not is_correction:
         decisions.answer(incident_id, step, text_answer, actor, installation.clock())
         return ()
     if step in state.steps and state.steps[step].answer == text_answer:

@@ -14,7 +14,7 @@ from standfast.errors import ApprovalRefused, Refused, UsageError
 from standfast.ledger.approvals.two_person_rule import BREAK_GLASS_DELAY
 from standfast.records import Mode, StepState
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.approvals.break_glass import Broken, break_glass
+from standfast.usecases.approvals.break_glass import BreakGlassResult, break_glass
 from standfast.usecases.approvals.pending_requests import pending_requests
 from standfast.usecases.health import status
 from standfast.usecases.incidents import effect_undo, lifecycle
@@ -77,7 +77,7 @@ def ran_alone(centre: Centre) -> str:
     return case
 
 
-def broken(centre: Centre, case: str, person: str = "dana", because: str = WHY) -> Broken:
+def broken(centre: Centre, case: str, person: str = "dana", because: str = WHY) -> BreakGlassResult:
     return break_glass(
         centre.installation, case, None, person, PASSPHRASES[person], because=because
     )

@@ -42,7 +42,9 @@ def test_corrected_no_notifies_customers_once(
         StepState.SKIPPED
     ] * 3
     assert result_summary.step_reasons(installation, case)[TELL].startswith("not needed")
-    assert step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True) == ()
+    assert (
+        step_decisions.answer(installation, case, ASKED, "yes", by="lee", is_correction=True) == ()
+    )
     installation.advance(case)
     assert not {TELL, "clocks"} & result_summary.step_reasons(installation, case).keys(), (
         "they have begun since"
@@ -70,7 +72,7 @@ def test_corrected_yes_names_what_had_begun(
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, ASKED, "yes", by="lee")
     installation.advance(case)
-    begun = step_decisions.answer(installation, case, ASKED, "no", by="lee", again=True)
+    begun = step_decisions.answer(installation, case, ASKED, "no", by="lee", is_correction=True)
     assert {view.step: view.state for view in begun} == {
         TELL: StepState.ASKING,
         "start_clocks": StepState.DONE,
@@ -87,7 +89,7 @@ def test_interrupted_correction_is_not_over(
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, ASKED, "no", by="lee")
     installation.advance(case)
-    step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+    step_decisions.answer(installation, case, ASKED, "yes", by="lee", is_correction=True)
     now = installation.clock()
     installation.ledger.steps.finish(case, ASKED, 2, StepState.DONE, "answered", now)
     state = installation.ledger.incidents.state(case)
@@ -101,18 +103,18 @@ def test_correction_needs_the_role_and_another_answer(
 ) -> None:
     case = installation.run("account-takeover")
     with pytest.raises(UsageError, match="has no answer"):
-        step_decisions.answer(installation, case, ASKED, "no", by="lee", again=True)
+        step_decisions.answer(installation, case, ASKED, "no", by="lee", is_correction=True)
     step_decisions.answer(installation, case, ASKED, "no", by="lee")
     installation.advance(case)
     with pytest.raises(ApprovalRefused):
-        step_decisions.answer(installation, case, ASKED, "yes", again=True)
+        step_decisions.answer(installation, case, ASKED, "yes", is_correction=True)
     with pytest.raises(UsageError, match="already has this answer"):
-        step_decisions.answer(installation, case, ASKED, "NO", by="lee", again=True)
+        step_decisions.answer(installation, case, ASKED, "NO", by="lee", is_correction=True)
     with pytest.raises(UsageError, match="yes"):
-        step_decisions.answer(installation, case, ASKED, "perhaps", by="lee", again=True)
+        step_decisions.answer(installation, case, ASKED, "perhaps", by="lee", is_correction=True)
     lifecycle.close(installation, case, by="dana")
     with pytest.raises(Refused, match="closed"):
-        step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+        step_decisions.answer(installation, case, ASKED, "yes", by="lee", is_correction=True)
 
 
 def test_an_exercise_takes_a_correction_as_well(installation: SimulatedInstallation) -> None:
@@ -120,6 +122,6 @@ def test_an_exercise_takes_a_correction_as_well(installation: SimulatedInstallat
     installation.advance(case)
     step_decisions.answer(installation, case, ASKED, "no", by="lee")
     installation.advance(case)
-    step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+    step_decisions.answer(installation, case, ASKED, "yes", by="lee", is_correction=True)
     installation.advance(case)
     assert installation.ledger.incidents.state(case).steps[TELL].round == 2

@@ -161,7 +161,9 @@ def test_unconcerned_people_are_not_notified(centre: Centre) -> None:
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
     lost = bounce(centre, case, TOLD, "customer9@example.net").token[:8]
-    step_decisions.answer(installation, case, "customers_affected", "no", by="lee", again=True)
+    step_decisions.answer(
+        installation, case, "customers_affected", "no", by="lee", is_correction=True
+    )
     with pytest.raises(Refused, match="not processed yet"):
         individual_notices.plan_individual_notice(
             installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
@@ -176,7 +178,9 @@ def test_unconcerned_people_are_not_notified(centre: Centre) -> None:
     individual_notices.plan_individual_notice(
         installation, case, correction.token[:8], to=["d@example.net"], because=WHY, by="lee"
     )
-    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee", again=True)
+    step_decisions.answer(
+        installation, case, "customers_affected", "yes", by="lee", is_correction=True
+    )
     centre.advance(case)
     individual_notices.plan_individual_notice(
         installation, case, mark, to=[GUARDIAN], because=WHY, values=RIGHT, by="lee"
@@ -198,7 +202,7 @@ def test_corrected_answer_names_unnotified_people(
     ).step
     centre.advance(case)
     begun = step_decisions.answer(
-        installation, case, "customers_affected", "no", by="lee", again=True
+        installation, case, "customers_affected", "no", by="lee", is_correction=True
     )
     named = {view.step: view.state for view in begun}
     assert named[asking] is StepState.ASKING
@@ -227,7 +231,7 @@ def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.Mo
         installation.advance(case)
         assert installation.twins.told("one@example.net") == 1
         step_decisions.answer(
-            installation, case, "what", "Only your name was seen.", by="lee", again=True
+            installation, case, "what", "Only your name was seen.", by="lee", is_correction=True
         )
         installation.advance(case)
         (waiting,) = held_recipients.held(installation, case)
