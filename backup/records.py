@@ -51,7 +51,7 @@ class BackupResult:
     bytes_new: int  # added to the store, packs and snapshots
     bytes_changed: int  # of content that was not stored before, uncompressed
     # Whether the upload cache knew no earlier run of the set. If so, every file counts as new.
-    sent_anew: bool
+    is_full_upload: bool
     bytes_incompressible: int  # incompressible part of `bytes_changed`: media, or encrypted content
     files_new: int
     files_changed: int

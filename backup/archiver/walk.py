@@ -68,7 +68,7 @@ class Walk:
         cache, set_name = context.cache, context.set_name
         run = cache.runs.begin(set_name, _nanoseconds(context.started))
         self._number = run
-        self._sent_anew = not cache.runs.has_earlier(set_name, run)
+        self._is_full_upload = not cache.runs.has_earlier(set_name, run)
         self._data = BlobWriter(
             outlet=context.outlet,
             cache=cache,
@@ -132,7 +132,7 @@ class Walk:
             bytes_new=self.bytes_new,
             bytes_changed=self._data.new_bytes,
             bytes_incompressible=self._data.incompressible_bytes,
-            sent_anew=self._sent_anew,
+            is_full_upload=self._is_full_upload,
             files_new=counts.files_new,
             files_changed=counts.files_changed,
             files_unchanged=counts.files_unchanged,

@@ -186,18 +186,18 @@ class BlobReader:
 
     def open_pack(self, sha256: bytes) -> OpenPack:
         """Return a pack's header, checked to be this writer's and domain's."""
-        return self._opened(sha256) or self._open(
+        return self._cached_pack(sha256) or self._parse_pack(
             sha256, self._range(self._name(sha256), 0, HEADER_BYTES)
         )
 
-    def _opened(self, sha256: bytes) -> OpenPack | None:
+    def _cached_pack(self, sha256: bytes) -> OpenPack | None:
         with self._lock:
             known = self._packs.get(sha256)
             if known is not None:
                 self._packs.move_to_end(sha256)
             return known
 
-    def _open(self, sha256: bytes, data: bytes) -> OpenPack:
+    def _parse_pack(self, sha256: bytes, data: bytes) -> OpenPack:
         name = self._name(sha256)
         header = parse_header(data, name)
         if (header.repository, header.writer, header.domain) != self._belongs:
@@ -223,10 +223,10 @@ class BlobReader:
         last = (start + length - 1) // SEGMENT_PAYLOAD
         place, size = HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
         sealed: bytes | memoryview
-        is_new = self._is_far and self._opened(sha256) is None
+        is_new = self._is_far and self._cached_pack(sha256) is None
         if is_new and place <= self._reach:
             both = memoryview(self._sealed_range(name, 0, place + size))
-            pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]
+            pack, sealed = self._parse_pack(sha256, bytes(both[:HEADER_BYTES])), both[place:]
         elif is_new:
             opening = start_in_background(self._vault, lambda: self.open_pack(sha256))
             sealed = self._sealed_range(name, place, size)

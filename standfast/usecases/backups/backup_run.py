@@ -21,7 +21,7 @@ from backup.records import INSTALLATION_SET, BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
 from standfast.continuity.backup_anomalies import COMPARED_RUNS, BackupAnomaly, RunCounts, jumps
-from standfast.continuity.clock_skew import is_to_come, newest, newest_first
+from standfast.continuity.clock_skew import is_in_far_future, newest, newest_first
 from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus, StandfastError, Unavailable
 from standfast.ledger.runs.run_record import Origin, RunRecord
@@ -154,7 +154,7 @@ def run_backup(
                     outcome,
                     removes_stored_files=any(source.is_self_pruning for source in sources),
                 ),
-                is_incomparable=result.sent_anew and bool(before),
+                is_incomparable=result.is_full_upload and bool(before),
                 cloned_host=clone,
             )
         is_whole = outcome.exit_status is ExitStatus.DONE
@@ -243,7 +243,7 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
     runs, now = runs_of_host(installation.config, found), installation.clock()
     # The limited list may lack the newest runs of this host: runs of other hosts fill it, and a
     # clock that was ahead puts wrong runs first. Then read all runs.
-    if found and (len(runs) < len(found) or is_to_come(runs[0].started_at, now)):
+    if found and (len(runs) < len(found) or is_in_far_future(runs[0].started_at, now)):
         every = runs_of_host(
             installation.config, installation.runs.all("backup", set_name, states=states)
         )

@@ -16,7 +16,7 @@ from standfast.continuity.backup_anomalies import BackupAnomaly
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.cloned_hosts import ClonedHost
-from standfast.usecases.backups.damaged_packs import kept
+from standfast.usecases.backups.damaged_packs import damaged_packs_as_json
 from standfast.usecases.backups.hooks import HookResult
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class BackupOutcome:
             "bytes_new": result.bytes_new,
             "bytes_changed": result.bytes_changed,
             "bytes_incompressible": result.bytes_incompressible,
-            "sent_anew": result.sent_anew,
+            "sent_anew": result.is_full_upload,
             "undistrusted": self.undistrusted,
             "jumps": [
                 {
@@ -179,7 +179,7 @@ class RestoreOutcome:
             "bytes": self.result.bytes,
             "problems": len(self.result.problems),
             "is_damaged": self.is_damaged,
-            **kept(self.result.damaged_packs),
+            **damaged_packs_as_json(self.result.damaged_packs),
         }
 
     def as_json(self) -> dict[str, Json]:

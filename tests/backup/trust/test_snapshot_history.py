@@ -149,7 +149,7 @@ def test_clone_that_commits_meanwhile_is_followed(site: Site, source: Path, tmp_
     assert problems(verify(overtaken, keys=site.keys, identity=site.identity)) == []
     assert site.restore("latest", tmp_path / "out").problems == ()
     following = site.back_up(source)
-    assert (following.is_fork, following.sent_anew) == (False, True)
+    assert (following.is_fork, following.is_full_upload) == (False, True)
     assert following.bytes_changed == following.bytes_total, "nothing that was logged is believed"
 
 
