@@ -350,7 +350,7 @@ def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
         is_paused=runs_from == _NEVER and state == StepState.RUNNING,
         answer="" if has_answer else None,  # the answer is sealed; only its presence can be queried
         due_at=_optional(due_at),
-        asked=bool(is_asked),
+        is_asked=bool(is_asked),
         level=level,
         joined=joined,
         escalates_at=_optional(escalates_at),

@@ -99,7 +99,7 @@ class Passkeys:
             if not write.insert_new(passkey, row):
                 raise UsageError("passkey: already added. Create a new one on the device.")
             write.add_detail(passkey=row["id"][:8], origin=origin)
-        return _opened(row)
+        return _passkey_of_row(row)
 
     def of_person(self, name: str) -> list[Passkey]:
         """Return the usable passkeys of a person, oldest first."""
@@ -109,7 +109,7 @@ class Passkeys:
             .order_by(passkey.c.added_at, passkey.c.id)
         )
         with self._database.reading() as connection:
-            return [_opened(row) for row in connection.execute(statement).mappings()]
+            return [_passkey_of_row(row) for row in connection.execute(statement).mappings()]
 
     def signer(self, assertion: str, challenge: bytes) -> Passkey:
         """Return the passkey that signed `challenge`.
@@ -122,7 +122,7 @@ class Passkeys:
             if row is None:
                 raise ApprovalRefused("passkey: unknown here. Sign in with the passphrase.")
             check(self._database, connection, row["person"], assertion, challenge)
-        return _opened(row)
+        return _passkey_of_row(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
         """Remove a passkey permanently; `id_` is its id or the start of it."""
@@ -187,7 +187,7 @@ def _checked(
 
 def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
     """Return whether the key of this person's passphrase signed the passkey."""
-    opened = _opened(row)
+    opened = _passkey_of_row(row)
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
@@ -199,7 +199,7 @@ def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
     return True
 
 
-def _opened(row: RowMapping | dict[str, Any]) -> Passkey:
+def _passkey_of_row(row: RowMapping | dict[str, Any]) -> Passkey:
     names = ("id", "person", "credential", "public_key", "origin", "added_at")
     return Passkey(**{name: row[name] for name in names})
 

@@ -203,7 +203,7 @@ class Auditor:
                 .where(audit_event.c.sequence > base[0])
                 .order_by(audit_event.c.sequence)
             ).all()
-            end = self._chain.sound_end(base, (row._asdict() for row in events))
+            end = self._chain.verified_end(base, (row._asdict() for row in events))
             is_idle = all((row.subject, row.action) == _IDLE_BEAT for row in events)
             if end != base and not (is_idle and _is_signed_within(connection, beats_wait, now)):
                 head = {**self._chain.head(*end, now), "signed_at": now}
@@ -241,14 +241,14 @@ class Auditor:
             select(*as_stored(audit_head)).order_by(desc(audit_head.c.sequence)).limit(1)
         ).first()
         if head is None:
-            return self._chain.sound_start(None, {})
+            return self._chain.verified_start(None, {})
         covered = connection.execute(
             select(audit_event.c.sequence, audit_event.c.hash).where(
                 audit_event.c.sequence == head.sequence
             )
         )
         hashes = {row.sequence: row.hash for row in covered}
-        return self._chain.sound_start(head._asdict(), hashes)
+        return self._chain.verified_start(head._asdict(), hashes)
 
     def _heads_after(self, sequence: int) -> list[JsonObject]:
         with reading(self._engine) as connection:

@@ -178,7 +178,7 @@ class Chain:
             return "its signature does not verify"
         return ""
 
-    def sound_start(
+    def verified_start(
         self, head: Mapping[str, Any] | None, hashes: Mapping[int, str]
     ) -> tuple[int, str]:
         """Return the (sequence, hash) of a signed head; Damaged if it is forged.
@@ -195,7 +195,7 @@ class Chain:
             )
         return head["sequence"], head["hash"]
 
-    def sound_end(
+    def verified_end(
         self, start: tuple[int, str], events: Iterable[Mapping[str, Any]]
     ) -> tuple[int, str]:
         """Verify the events after a head; return the newest (sequence, hash)."""

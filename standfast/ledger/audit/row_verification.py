@@ -182,7 +182,7 @@ class RowVerifier:
             for row in rows
         }
         with self._guard:
-            known = self._known(table, by_key)
+            known = self._known_digests(table, by_key)
         return [key for key, digest in by_key.items() if known.get(key) != digest]
 
     def _begin(self, start: Mapping[str, Any] | None) -> None:
@@ -217,7 +217,7 @@ class RowVerifier:
             ]
             limit = min(known, default=None)
             self._has_effects |= has_effects
-            self._begin(_sound_checkpoint(self._chain, connection, limit))
+            self._begin(_verified_checkpoint(self._chain, connection, limit))
             self._has_begun = True
         if not self._is_seen(connection):
             if is_newest:
@@ -302,7 +302,7 @@ class RowVerifier:
         )
         self._effects.execute("COMMIT")
 
-    def _known(self, table: Table, keys: Mapping[Key, str]) -> dict[Key, str | None]:
+    def _known_digests(self, table: Table, keys: Mapping[Key, str]) -> dict[Key, str | None]:
         if table is not effect:
             return {key: self._digests.get((table.name, key)) for key in keys}
         tokens: dict[int, Key] = {}
@@ -342,7 +342,7 @@ def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[
     return cast("Mapping[str, Any] | None", connection.execute(newest).mappings().first())
 
 
-def _sound_checkpoint(
+def _verified_checkpoint(
     chain: Chain, connection: Connection, sequence: int | None
 ) -> Mapping[str, Any] | None:
     """Return the newest checkpoint before an event; Damaged if it is forged."""

@@ -57,7 +57,7 @@ def exported(
                 begins: JsonObject = {"first": first, "previous": previous}
                 ends: JsonObject = {"last": head["sequence"], "hash": head["hash"]}
                 yield {"timeline": _statement(database, {**statement, **begins, **ends}, now)}
-            at, previous = chain.sound_end((at, previous), [event])
+            at, previous = chain.verified_end((at, previous), [event])
             yield {"event": {name: event[name] for name in event if name != "seal"}}
         if problem := chain.problem_of_head(head, {at: previous}):
             raise Damaged(f"head {found.sequence} of the ledger: {problem}")

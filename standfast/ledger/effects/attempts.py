@@ -157,7 +157,7 @@ class Attempts:
             )
             if not found:
                 return None
-            rows = [self._effects.open(row) for row in found]
+            rows = [self._effects.decrypt(row) for row in found]
             if queue.verb in LOCKED_ACCOUNT_VERBS:
                 earlier = self._prior_states.find_prior_states(
                     write.connection, rows, is_lock_of(incident_id)
@@ -324,7 +324,7 @@ class Attempts:
         reason, connector = result.reason, row.connector
         if hand_on is not None and verdict.is_handed_on:
             reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
-        moved = {} if hand_on is None else self._moved(row, connector)
+        moved = {} if hand_on is None else self._moved_columns(row, connector)
         return {
             "token": row.token,
             "state": verdict.state.value,
@@ -339,7 +339,7 @@ class Attempts:
             ),
         }
 
-    def _moved(self, row: EffectRow, connector: str) -> dict[str, Any]:
+    def _moved_columns(self, row: EffectRow, connector: str) -> dict[str, Any]:
         """Return the column values that move an effect to another adapter."""
         target, details = row.target, canonical(row.details)
         draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)

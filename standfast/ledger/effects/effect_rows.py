@@ -3,7 +3,7 @@
 Rules
 - The token of an effect is a hash of (incident, step, round, verb, handle): planning the same
   effect twice creates it once, and the provider receives the same token in every attempt.
-- Targets, details, prior states, reasons and receipts are sealed (encrypted); `open_effect`
+- Targets, details, prior states, reasons and receipts are sealed (encrypted); `decrypt_effect`
   decrypts them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle). So
   decryption fails if sealed values were copied from another row, or if the adapter or the undone
@@ -123,7 +123,7 @@ def seal_effect(
     return cipher.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
 
 
-def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
+def decrypt_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
     """Decrypt the sealed columns of an effect; `row` has the table's columns.
 
     Raises Damaged when the row was changed outside the ledger.
@@ -145,7 +145,7 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
             "`standfast audit verify`."
         )
 
-    def opened(column: str, value: bytes | None) -> JsonObject | None:
+    def decrypt(column: str, value: bytes | None) -> JsonObject | None:
         return None if value is None else cipher.open(scope, f"effect.{column} {token}", value)
 
     return EffectRow(
@@ -160,10 +160,10 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
         details=cast("JsonObject", known["details"]),
         state=EffectState(state),
         is_parked=bool(is_parked),
-        prior=opened("prior", sealed_prior),
+        prior=decrypt("prior", sealed_prior),
         undoes=undoes,
         tries=tries,
-        reason=cast("str", (opened("reason", sealed_reason) or {"text": ""})["text"]),
+        reason=cast("str", (decrypt("reason", sealed_reason) or {"text": ""})["text"]),
         proof=Proof(proof),
-        facts=opened("facts", sealed_facts) or {},
+        facts=decrypt("facts", sealed_facts) or {},
     )

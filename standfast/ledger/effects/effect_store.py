@@ -23,7 +23,7 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
-from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow, open_effect, scope_of
+from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow, decrypt_effect, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
 from standfast.ledger.schema.tables import attempt, effect, incident, runner, step
 from standfast.playbook.actions.accounts_lock import LOCK
@@ -182,7 +182,7 @@ class Effects:
             .order_by(effect.c.step, effect.c.round, effect.c.position)
             .limit(most)
         )
-        return [self.open(row) for row in connection.execute(statement)]
+        return [self.decrypt(row) for row in connection.execute(statement)]
 
     def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
         """Return the accounts that the incident locked and has not unlocked.
@@ -318,9 +318,9 @@ class Effects:
                 found |= holders_of(connection, part[0].incident, handles)
         return found
 
-    def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
-        """Decrypt an effect; see `open_effect`."""
-        return open_effect(self._database.cipher, row)
+    def decrypt(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
+        """Decrypt an effect; see `decrypt_effect`."""
+        return decrypt_effect(self._database.cipher, row)
 
 
 def lock_in_state(

@@ -57,7 +57,7 @@ class AffectedPeople:
                 .where(affected_list.c.incident == incident_id)
                 .order_by(affected_list.c.number)
             ).all()
-        found = [self._open(row) for row in rows]
+        found = [self._decrypt_row(row) for row in rows]
         replacing = [place for place, listed in enumerate(found) if listed.replaces]
         return found[replacing[-1] :] if replacing else found
 
@@ -152,7 +152,7 @@ class AffectedPeople:
             write.add_detail(number=number, people=people, digest=listed.digest, replaces=replaces)
         return listed
 
-    def _open(self, row: Row[Any]) -> AffectedList:
+    def _decrypt_row(self, row: Row[Any]) -> AffectedList:
         summary = self._database.cipher.open(
             INSTALLATION, _place(row.incident, row.number), row.sealed
         )

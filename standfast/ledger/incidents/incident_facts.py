@@ -31,7 +31,7 @@ class Statement:
     is_so: bool | None = None
     reference: str = ""
 
-    def stated(self, author: str, now: datetime) -> Fact:
+    def to_fact(self, author: str, now: datetime) -> Fact:
         """Return the fact; ValueError if a field that its kind needs is missing."""
         return Fact(
             kind=self.kind,
@@ -63,7 +63,7 @@ class IncidentFacts:
 
     def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
         """Add a fact; return whether it is new. Refused for an unknown incident."""
-        fact = statement.stated(author, now)
+        fact = statement.to_fact(author, now)
         with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now
         ) as write:
@@ -111,9 +111,9 @@ class IncidentFacts:
             .where(incident_fact.c.incident == incident_id)
             .order_by(incident_fact.c.number)
         )
-        return [self._open(row) for row in rows]
+        return [self._decrypt_row(row) for row in rows]
 
-    def _open(self, row: Row[Any]) -> Fact:
+    def _decrypt_row(self, row: Row[Any]) -> Fact:
         sealed = self._database.cipher.open(
             INSTALLATION, _place(row.incident, row.number), row.sealed
         )

@@ -98,9 +98,9 @@ class IncidentNotes:
             .where(incident_note.c.incident == incident_id)
             .order_by(incident_note.c.number)
         )
-        return [self._open(row) for row in rows]
+        return [self._decrypt_row(row) for row in rows]
 
-    def _open(self, row: Row[Any]) -> Note:
+    def _decrypt_row(self, row: Row[Any]) -> Note:
         place = _place(row.incident, row.number)
         sealed = self._database.cipher.open(INSTALLATION, place, row.sealed)
         return Note(

@@ -35,8 +35,8 @@ def step_view(
         answer = cast("str", opened["text"])
     given, opens_at = 0, None
     if row["state"] == StepState.ASKING:
-        asked = two_person_rule.question(database, connection, row["incident"], row["name"])
-        given, opens_at = asked.given, asked.opens_at
+        question = two_person_rule.question(database, connection, row["incident"], row["name"])
+        given, opens_at = question.given, question.opens_at
     return StepView(
         step=row["name"],
         round=row["round"],
@@ -49,7 +49,7 @@ def step_view(
         answer=answer,
         due_at=row["due_at"],
         moved_at=moved,
-        asked=row["is_asked"],
+        is_asked=row["is_asked"],
         level=row["rung"],
         joined=row["joined"],
         escalates_at=row["escalates_at"],

@@ -44,7 +44,7 @@ class Delivery:
         is_end = self.state in _WORSE
         return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
 
-    def joined(self, other: "Delivery") -> "Delivery":
+    def merged_with(self, other: "Delivery") -> "Delivery":
         """Return the state of the higher rank, with the first complaint of both."""
         higher = max(self, other, key=lambda state: state._rank)
         complaints = [
@@ -146,23 +146,25 @@ class Deliveries:
                 .with_for_update()
             )
             settled += [
-                self._done(row, reason) for row in rows if row.state in _NOT_KNOWN_TO_BE_DONE
+                self._done_columns(row, reason)
+                for row in rows
+                if row.state in _NOT_KNOWN_TO_BE_DONE
             ]
             known = select(delivery).where(delivery.c.effect.in_(part))
             stored |= {row.effect: _delivery(row) for row in write.connection.execute(known)}
-        joined = {
-            token: report.joined(stored[token]) if token in stored else report
+        merged = {
+            token: report.merged_with(stored[token]) if token in stored else report
             for token, report in reported.items()
         }
         write.insert(
-            delivery, *(_row(token, joined[token]) for token in tokens if token not in stored)
+            delivery, *(_row(token, merged[token]) for token in tokens if token not in stored)
         )
-        moved = [token for token in tokens if token in stored and joined[token] != stored[token]]
-        write.update_many(delivery, [_row(token, joined[token]) for token in moved])
+        moved = [token for token in tokens if token in stored and merged[token] != stored[token]]
+        write.update_many(delivery, [_row(token, merged[token]) for token in moved])
         write.update_many(effect, settled)
         return len(tokens) - len(stored) + len(moved), len(settled)
 
-    def _done(self, row: Any, reason: str) -> dict[str, Any]:
+    def _done_columns(self, row: Any, reason: str) -> dict[str, Any]:
         return {
             "token": row.token,
             "state": EffectState.DONE.value,
@@ -180,7 +182,7 @@ def _by_message(events: Iterable[DeliveryEvent]) -> dict[str, Delivery]:
             state=event.state, at=event.at, complained_at=event.at if event.is_complaint else None
         )
         reported[event.token] = (
-            report.joined(reported[event.token]) if event.token in reported else report
+            report.merged_with(reported[event.token]) if event.token in reported else report
         )
     return reported
 

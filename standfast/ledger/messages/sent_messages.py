@@ -67,7 +67,7 @@ def open_view(database: AuditedDatabase, effects: Effects, incident_id: str) -> 
             latest={step: round_ for step, round_, _ in rounds},
             refused=refused_rounds(connection, incident_id),
             individual=effects.find_in(connection, *_are_individual(incident_id)),
-            messages=_sent(connection, effects, incident_id),
+            messages=_read_messages(connection, effects, incident_id),
         )
 
 
@@ -76,7 +76,7 @@ def sent_messages(
 ) -> Iterator[SentMessage]:
     """Yield every message of an incident's notices."""
     with database.reading() as connection:
-        yield from _sent(connection, effects, incident_id)
+        yield from _read_messages(connection, effects, incident_id)
 
 
 def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
@@ -106,7 +106,9 @@ def _before(effects: Effects, row: EffectRow, links: Sequence[str]) -> EffectRow
     return row
 
 
-def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterator[SentMessage]:
+def _read_messages(
+    connection: Connection, effects: Effects, incident_id: str
+) -> Iterator[SentMessage]:
     tokens = (
         select(effect.c.token)
         .select_from(with_step())
@@ -115,7 +117,7 @@ def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterato
         .execution_options(yield_per=_PAGE)
     )
     for page in connection.execute(tokens).scalars().partitions():
-        yield from _opened(connection, effects, page)
+        yield from _read_page(connection, effects, page)
 
 
 def _are_individual(incident_id: str) -> tuple[ColumnElement[bool], ...]:
@@ -126,7 +128,7 @@ def _are_individual(incident_id: str) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _opened(
+def _read_page(
     connection: Connection, effects: Effects, tokens: Sequence[str]
 ) -> Iterator[SentMessage]:
     statement = (
@@ -151,12 +153,12 @@ def _opened(
     for token in tokens:
         values = found[token]
         state, at, complained_at, submitted_at, ended_at = values[_OWN:]
-        heard = None
+        reported = None
         if state is not None:
-            heard = Delivery(state=DeliveryState(state), at=at, complained_at=complained_at)
+            reported = Delivery(state=DeliveryState(state), at=at, complained_at=complained_at)
         yield SentMessage(
-            row=effects.open(values[:_OWN]),
-            delivery=heard,
+            row=effects.decrypt(values[:_OWN]),
+            delivery=reported,
             submitted_at=submitted_at,
             ended_at=ended_at,
         )

@@ -256,7 +256,7 @@ class People:
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
         """Raise UsageError if an enrolled person has this name or address."""
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None)))
-        for other in map(self._open, rows.mappings()):
+        for other in map(self._decrypt_row, rows.mappings()):
             for attribute, new, old in (
                 ("full name", full_name, other.full_name),
                 ("mail address", mail, other.mail),
@@ -298,7 +298,7 @@ class People:
     def get(self, name: str) -> Person:
         """Return one person; UsageError if nobody with this name is enrolled."""
         with self._database.reading() as connection:
-            return self._open(_row_of(connection, name))
+            return self._decrypt_row(_row_of(connection, name))
 
     def verified_key(self, name: str) -> str:
         """Return the public key of an enrolled or removed person.
@@ -332,7 +332,7 @@ class People:
         """Return the enrolled people with any of the roles; all without roles."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
-            found = [self._open(row) for row in connection.execute(statement).mappings()]
+            found = [self._decrypt_row(row) for row in connection.execute(statement).mappings()]
         return [enrolled for enrolled in found if may_decide(roles, enrolled.name, enrolled.roles)]
 
     def other_approvers(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
@@ -343,14 +343,14 @@ class People:
         with self._database.reading() as connection:
             statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
             return [
-                self._open(row)
+                self._decrypt_row(row)
                 for row in connection.execute(statement).mappings().all()
                 if not objection_without_targets(
                     self._database, connection, row, opener, roles, now
                 )
             ]
 
-    def _open(self, row: RowMapping) -> Person:
+    def _decrypt_row(self, row: RowMapping) -> Person:
         name = row["name"]
         sealed = self._database.cipher.open(INSTALLATION, f"person {name}", row["sealed"])
         return Person(

@@ -133,10 +133,13 @@ class Staff:
         statement = select(staff)
         if source is not None:
             statement = statement.where(staff.c.source == source)
-            return {row.key: self._open(row) for row in connection.execute(statement)}
-        return {f"{row.source} {row.key}": self._open(row) for row in connection.execute(statement)}
+            return {row.key: self._decrypt_row(row) for row in connection.execute(statement)}
+        return {
+            f"{row.source} {row.key}": self._decrypt_row(row)
+            for row in connection.execute(statement)
+        }
 
-    def _open(self, row: Row[Any]) -> StaffRow:
+    def _decrypt_row(self, row: Row[Any]) -> StaffRow:
         sealed = self._database.cipher.open(INSTALLATION, _place(row.source, row.key), row.sealed)
         texts = cast("Mapping[str, str]", sealed)
         return StaffRow(

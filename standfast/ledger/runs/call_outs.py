@@ -209,7 +209,7 @@ class CallOuts:
                 write.add_event(named, {"subject": current.subject, **late})
         return True
 
-    def open(self) -> list[CallOut]:
+    def list_open(self) -> list[CallOut]:
         """Return the open call-outs, newest first."""
         with self._database.reading() as connection:
             return _rows(connection, states=[CallOutState.OPEN])

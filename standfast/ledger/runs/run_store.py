@@ -118,7 +118,7 @@ class Runs:
             statement = statement.where(run.c.state.in_(states))
         statement = statement.limit(most)
         with self._database.reading() as connection:
-            return [_open(row) for row in connection.execute(statement)]
+            return [_record_of_row(row) for row in connection.execute(statement)]
 
     def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
         """Return the runs that ended after an audit event, in order."""
@@ -133,7 +133,7 @@ class Runs:
             .order_by(audit_event.c.sequence)
         )
         with self._database.reading() as connection:
-            return [_open(row) for row in connection.execute(statement)]
+            return [_record_of_row(row) for row in connection.execute(statement)]
 
 
 class Runners:
@@ -244,7 +244,7 @@ def _is_alive(row: Row[Any], now: datetime) -> bool:
     return not is_gone(row.host, row.pid)
 
 
-def _open(row: Row[Any]) -> RunRecord:
+def _record_of_row(row: Row[Any]) -> RunRecord:
     return RunRecord(
         id=row.id,
         kind=row.kind,

@@ -148,11 +148,11 @@ class SqliteRunWriter:
                 (newest["sequence"],),
             )
             hashes = {row["sequence"]: row["hash"] for row in covered}
-        base = self._chain.sound_start(newest, hashes)
+        base = self._chain.verified_start(newest, hashes)
         events = _rows(
             connection, "SELECT * FROM audit_event WHERE sequence > ? ORDER BY sequence", (base[0],)
         )
-        end = self._chain.sound_end(base, events)
+        end = self._chain.verified_end(base, events)
         if end != base:
             connection.execute(
                 "INSERT INTO audit_head (sequence, hash, signed_at, key, signature)"

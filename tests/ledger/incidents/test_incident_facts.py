@@ -26,7 +26,7 @@ def test_fact_is_returned_as_stated(ledger: Ledger) -> None:
     ]
     for statement in stated:
         assert ledger.facts.state(incident, statement, "olga", LATER)
-    expected = [statement.stated("olga", LATER) for statement in stated]
+    expected = [statement.to_fact("olga", LATER) for statement in stated]
     assert list(ledger.facts.of_incident(incident)) == expected
     assert ledger.audit.verify().is_whole
 

@@ -207,7 +207,7 @@ def test_joining_cares_neither_for_order_nor_for_repeats(
     def joined(words: Sequence[Delivery]) -> Delivery:
         whole = words[0]
         for one in words[1:]:
-            whole = whole.joined(one)
+            whole = whole.merged_with(one)
         return whole
 
     shuffled = [*found, *found]
