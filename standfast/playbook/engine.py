@@ -332,7 +332,7 @@ def _carry_on(step: Step | None, view: StepView, now: datetime) -> Move | None:
         case StepState.ASKING if view.counts.total and not is_approved(step, view):
             if view.opens_at is not None and view.opens_at <= now:
                 return Open(step=view.step, round=view.round)
-            if not view.asked:
+            if not view.is_asked:
                 return Ask(step=view.step, round=view.round)
             is_late = view.escalates_at is not None and view.escalates_at <= now
             next_level = Escalate(step=view.step, round=view.round, level=view.level + 1)

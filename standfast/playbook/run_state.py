@@ -52,7 +52,7 @@ class StepView:
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: the end of the wait
     moved_at: datetime | None = None  # RUNNING: its start or its last progress
-    asked: bool = False  # ASKING: the approvers were paged
+    is_asked: bool = False  # ASKING: the approvers were paged
     level: int = 0  # ASKING: number of escalations
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: no further level
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect

@@ -56,7 +56,7 @@ def test_independent_steps_begin_in_file_order(
 
 
 def test_break_glass_approval_opens_step_on_time(playbook: Playbook) -> None:
-    asking = view("tell", S.ASKING, planned=3, asked=True, opens_at=NOON)
+    asking = view("tell", S.ASKING, planned=3, is_asked=True, opens_at=NOON)
     state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, asking)
     assert next_moves(state, NOON - timedelta(seconds=1)) == []
     assert next_moves(state, NOON) == [Open(step="tell", round=1)]
@@ -122,9 +122,9 @@ def test_approvers_are_paged_once_before_the_effects(
     begun = (view("logs", S.DONE), LOCKED, SAID_YES)
     assert next_moves(state_of(playbook, *begun), NOON) == [Expand(step="tell", round=1)]
     assert next_moves(state_of(playbook, *begun, asking()), NOON) == [Ask(step="tell", round=1)]
-    for paged in (asking(asked=True), asking(asked=True, approvals=1)):
+    for paged in (asking(is_asked=True), asking(is_asked=True, approvals=1)):
         assert next_moves(state_of(playbook, *begun, paged), NOON) == []
-    signed = asking(asked=True, approvals=2, planned=0, done=9)
+    signed = asking(is_asked=True, approvals=2, planned=0, done=9)
     (move,) = next_moves(state_of(playbook, *begun, signed), NOON)
     assert move == Finish(step="tell", round=1, state=S.DONE, reason="9 of 9 done")
 
@@ -132,7 +132,7 @@ def test_approvers_are_paged_once_before_the_effects(
 def test_too_few_signatures_finish_nothing(
     playbook: Playbook,
 ) -> None:
-    strange = asking(asked=True, approvals=1, planned=0, done=9)
+    strange = asking(is_asked=True, approvals=1, planned=0, done=9)
     state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, strange)
     assert next_moves(state, NOON) == []
 
@@ -141,12 +141,14 @@ def test_plan_may_need_more_signatures_than_playbook(playbook: Playbook) -> None
     wide = view("lock", S.ASKING, planned=900, approvals_needed=1)
     state = state_of(playbook, view("logs", S.DONE), wide)
     assert next_moves(state, NOON) == [Ask(step="lock", round=1)]
-    half_signed = replace(wide, asked=True, approvals=1, approvals_needed=2, counts=Counts(done=9))
+    half_signed = replace(
+        wide, is_asked=True, approvals=1, approvals_needed=2, counts=Counts(done=9)
+    )
     assert next_moves(state_of(playbook, view("logs", S.DONE), half_signed), NOON) == []
 
 
 def test_refusal_overrides_an_earlier_approval(playbook: Playbook) -> None:
-    refused = asking(asked=True, approvals=2, is_refused=True)
+    refused = asking(is_asked=True, approvals=2, is_refused=True)
     state = state_of(playbook, view("logs", S.DONE), LOCKED, SAID_YES, refused)
     (move,) = next_moves(state, NOON)
     assert isinstance(move, Finish)
@@ -300,7 +302,7 @@ def test_a_time_without_a_zone_is_refused(playbook: Playbook) -> None:
 
 
 def test_late_approval_is_escalated() -> None:
-    asking = view("lock", StepState.ASKING, planned=1, asked=True, approvals_needed=1)
+    asking = view("lock", StepState.ASKING, planned=1, is_asked=True, approvals_needed=1)
     playbook = playbook_of(
         "lock: {title: Lock, do: accounts.lock, with: {accounts: '{{ inputs.accounts }}'}}"
     )
@@ -319,7 +321,7 @@ def test_added_targets_become_one_further_round(
 ) -> None:
     lock = view("lock", S.DONE, done=1)
     logs = view("logs", S.DONE, done=1, joined=1)
-    told = view("tell", S.ASKING, planned=3, asked=True, approvals_needed=2)
+    told = view("tell", S.ASKING, planned=3, is_asked=True, approvals_needed=2)
     state = replace(state_of(playbook, logs, lock, told), joined=1)
     assert next_moves(state, NOON)[0] == Expand(step="lock", round=2)
     assert [move.step for move in next_moves(state, NOON)] == ["lock", "ask"]

@@ -86,7 +86,7 @@ class MemoryLedger:
             case Wake() if is_new:
                 self.put(move, StepState.WAITING, due_at=move.due_at)
             case Ask() if view and view.round == move.round:
-                self.views[move.step] = replace(view, asked=True)
+                self.views[move.step] = replace(view, is_asked=True)
             case Finish() if is_new:
                 self.put(move, move.state)
             case Finish() if view and view.round == move.round and not view.state.is_final:
@@ -130,7 +130,7 @@ class MemoryLedger:
             return None
         if view.state is StepState.PROMPTED and view.answer is None:
             return replace(view, answer=self.chance.choice("ab"))
-        if view.state is StepState.ASKING and view.asked and not is_open and not view.is_refused:
+        if view.state is StepState.ASKING and view.is_asked and not is_open and not view.is_refused:
             if self.chance.random() < 0.2:
                 return replace(view, is_refused=True)
             return replace(view, approvals=view.approvals + 1)

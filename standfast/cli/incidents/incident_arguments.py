@@ -12,7 +12,7 @@ import click
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
-from standfast.records import Mode, meant
+from standfast.records import Mode, typed_time_to_utc
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
@@ -114,7 +114,7 @@ def parse_moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text.upper())  # RFC 3339 also allows a small t and z
         if moment.tzinfo is not None:
-            return meant(moment)
+            return typed_time_to_utc(moment)
         cause = "it has no zone"
     except ValueError:
         cause = "not a plausible time"

@@ -129,8 +129,8 @@ def _follow_serve(
 
 
 def _show(show_progress: ShowProgress, state: "State") -> None:
-    from standfast.usecases.reports.incident_status import begun_steps
+    from standfast.usecases.reports.incident_status import started_steps_of
 
-    for view in begun_steps(state):
+    for view in started_steps_of(state):
         if view.counts.total:
             show_progress(view.step, view.counts.total - view.counts.under_way, view.counts.total)

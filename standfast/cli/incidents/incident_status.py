@@ -40,7 +40,9 @@ def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
     if any(missed.who for tally in status.tallies for missed in tally.missed):
         lines.append(f"All targets by name: `standfast incident status {incident} --targets`")
     lines += [
-        f"Why `{view.step}` needs an approval: {view.why}." for view in status.begun if view.why
+        f"Why `{view.step}` needs an approval: {view.why}."
+        for view in status.started_steps
+        if view.why
     ]
     lines += [f"Error: {trouble}" for trouble in status.outcome.troubles]
     lines += [
@@ -63,7 +65,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
     state = status.state
     titles = {step.name: step.title for step in state.playbook.steps}
     rows: list[list[str]] = []
-    for view in status.begun:
+    for view in status.started_steps:
         results = "; ".join(tally.sentence for tally in status.tallies if tally.step == view.step)
         results = results or _answer_text(state, view)
         title = titles.get(view.step) or additional_step_title(view.step)
@@ -143,7 +145,7 @@ def _missed_rows(tally: Tally) -> list[list[str]]:
 
 def _instruction_lines(position: StatusSummary) -> list[Line]:
     """Return the instructions or facts for the person that decides next."""
-    step = position.asked
+    step = position.prompted_step
     if step is None or not (step.instructions or step.facts):
         return []
     if step.instructions:

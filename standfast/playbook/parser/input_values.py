@@ -19,7 +19,7 @@ from datetime import datetime
 from standfast.errors import UsageError
 from standfast.playbook.model import Input, InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import close_to
-from standfast.records import Json, meant, timestamp
+from standfast.records import Json, timestamp, typed_time_to_utc
 
 LONGEST_ACCOUNT = 320  # the longest e-mail address; longer names are mistakes
 LONGEST_TEXT = 2_000
@@ -150,7 +150,7 @@ def _time(value: str) -> str:
     if moment.tzinfo is None:
         raise ValueError("takes a time with its zone, such as 2026-03-01T02:30Z or …+01:00")
     try:
-        return timestamp(meant(moment))
+        return timestamp(typed_time_to_utc(moment))
     except ValueError as error:
         raise ValueError(f"takes a time such as 2026-03-01T02:30Z; {error}") from error
 

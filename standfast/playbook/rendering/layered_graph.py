@@ -105,7 +105,7 @@ def draw(
     ]
     spots = [spot for row in rows for spot in row]
     parts += [_arrow(spot, below) for spot in spots if spot.box for below in spot.below]
-    parts += [_drawn_box(spot, spot.box) for spot in spots if spot.box]
+    parts += [_draw_box(spot, spot.box) for spot in spots if spot.box]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -196,7 +196,7 @@ def _place(rows: Sequence[Sequence[_Spot]]) -> tuple[int, int]:
 # appearance
 
 
-def _drawn_box(spot: _Spot, box: Box) -> str:
+def _draw_box(spot: _Spot, box: Box) -> str:
     left, top, height = spot.x - _BOX / 2, spot.y, spot.height
     lines = "".join(
         f'<text class="{kind}" x="{spot.x:g}" y="{top + 22 + _LINE * place:g}" '

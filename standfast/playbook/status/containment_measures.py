@@ -32,7 +32,7 @@ def measures_taken(state: State) -> list[str]:
     if _are_done(state, LOCK):
         found.append(ACCOUNTS_LOCKED)
         if _are_done(state, PROVE):
-            level = Proof.weakest(view.proof for view in _begun(state, PROVE))
+            level = Proof.weakest(view.proof for view in _started_views(state, PROVE))
             found += [_BY_PROOF[level]] if level in _BY_PROOF else []
     if _are_done(state, SNAPSHOT):
         found.append(LOGS_KEPT)
@@ -40,13 +40,13 @@ def measures_taken(state: State) -> list[str]:
 
 
 def _are_done(state: State, action: str) -> bool:
-    views = list(_begun(state, action))
+    views = list(_started_views(state, action))
     return bool(views) and all(
         current_state(view) is StepState.DONE and view.counts.done for view in views
     )
 
 
-def _begun(state: State, action: str) -> Iterator[StepView]:
+def _started_views(state: State, action: str) -> Iterator[StepView]:
     """Yield the steps of an action that have begun and were not skipped."""
     for step in state.playbook.steps:
         view = state.steps.get(step.name)

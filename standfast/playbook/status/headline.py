@@ -56,7 +56,7 @@ def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
     locks = [view for view in every_view(state) if _is_lock(state, view)]
     undos = [view for view in state.extra if view.is_undo]
     if locks and not undos and not state.is_closed and severity is not Severity.RUNNING:
-        open_ = sum(_left(view) for view in locks if not view.is_accepted)
+        open_ = sum(_unlockable_count(view) for view in locks if not view.is_accepted)
         severity = Severity.UNCONTAINED if open_ else severity
     parts = [_share(locks, "contained"), _share(undos, "undone"), _unnotified(state), activity]
     return Headline(text=", ".join(filter(None, parts)), severity=severity)
@@ -69,7 +69,7 @@ def is_contained(state: State) -> bool:
     has_ended = len(views) == len(steps) and all(view.state.is_final for view in views)
     locks = [view for view in every_view(state) if _is_lock(state, view)]
     is_locked = any(view.counts.done for view in locks)
-    return has_ended and is_locked and not any(_left(view) for view in locks)
+    return has_ended and is_locked and not any(_unlockable_count(view) for view in locks)
 
 
 def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[str, Severity]:
@@ -99,7 +99,7 @@ def _is_lock(state: State, view: StepView) -> bool:
     return is_lock and view.state not in _NOT_WANTED
 
 
-def _left(view: StepView) -> int:
+def _unlockable_count(view: StepView) -> int:
     """Return how many targets may be unlocked; refused targets do not count."""
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 

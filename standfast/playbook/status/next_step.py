@@ -33,7 +33,7 @@ from standfast.playbook.status.obstacles import (
 )
 from standfast.playbook.status.person_tasks import (
     BY_HAND,
-    asked_of_a_person,
+    describe_task,
     how_to_continue,
     urgency,
 )
@@ -46,7 +46,11 @@ from standfast.playbook.status.progress import (
     step_of,
     waits_for_a_person,
 )
-from standfast.playbook.status.unstarted_work import joined, next_step_when_stopped, signed
+from standfast.playbook.status.unstarted_work import (
+    join_in_sentence,
+    next_step_when_stopped,
+    signed,
+)
 from standfast.plurals import counted
 from standfast.records import Mode, StepState
 
@@ -63,7 +67,7 @@ class StatusSummary:
     headline: str  # one line: contained, undone, not notified, activity
     severity: Severity
     next_step: str
-    asked: Step | None = None  # the step that `next_step` asks a person to answer
+    prompted_step: Step | None = None  # the step that `next_step` asks a person to answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +129,11 @@ def summarise_status(state: State, clocks: LegalClocks = _NO_CLOCKS) -> StatusSu
         headline=head.text,
         severity=min(head.severity, Severity.WAITING) if clocks.missed else head.severity,
         next_step=_next_step(state, causes, waits, clocks, is_over=is_over),
-        asked=_asked(state, waits) if not (is_still or is_over or causes) else None,
+        prompted_step=_prompted_step(state, waits) if not (is_still or is_over or causes) else None,
     )
 
 
-def _asked(state: State, waits: list[StepView]) -> Step | None:
+def _prompted_step(state: State, waits: list[StepView]) -> Step | None:
     for view in sorted(waits, key=lambda view: urgency(state, view)):
         return step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
     return None
@@ -162,12 +166,12 @@ def _next_step(
         cause = causes[0]
         held_up = [other.step for other in causes if other.by == cause.by]
         return (
-            f"`{cause.by}` blocks {_listed(held_up)} ({cause.why}). {cause.what_to_do}"
+            f"`{cause.by}` blocks {_join_names(held_up)} ({cause.why}). {cause.what_to_do}"
             if held_up != [cause.by]
             else f"`{cause.by}` cannot start: {cause.why}. {cause.what_to_do}"
         )
     for view in sorted(by_hand if causes else waits, key=lambda view: urgency(state, view)):
-        return asked_of_a_person(state, view)
+        return describe_task(state, view)
     return _while_busy(state)
 
 
@@ -204,7 +208,7 @@ def _when_stopped(state: State) -> str:
     undos = [view for view in state.extra if view.is_undo]
     for view in undos:
         if waits_for_a_person(state, view) and not view.is_paused:
-            return asked_of_a_person(state, view)
+            return describe_task(state, view)
     if text := _when_interrupted(state, [], []):
         return text
     if moving := tuple(view for view in undos if _is_moving(state, view)):
@@ -236,8 +240,9 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
         if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
     ]
     if not short:
-        if kept := _kept_by_an_undo(state):
-            return f"Every step is done, but {kept} {owed}Or close the incident as it is: {close}."
+        if unrestored := _describe_unrestored(state):
+            rest = f"{unrestored} {owed}Or close the incident as it is: {close}."
+            return f"Every step is done, but {rest}"
         if owed:
             return f"Every step is done, but: {owed}Then close it: {close}."
         return f"Everything is done. Close it: {close}."
@@ -262,7 +267,7 @@ def _review(state: State, view: StepView) -> str:
     )
 
 
-def _kept_by_an_undo(state: State) -> str:
+def _describe_unrestored(state: State) -> str:
     """Describe the targets that an undo did not restore; empty if none."""
     if not state.unrestored_count:
         return ""
@@ -319,7 +324,7 @@ def _looked_up(state: State, view: StepView) -> str:
 
 def _is_moving(state: State, view: StepView) -> bool:
     if view.state is StepState.ASKING:
-        return is_approved(step_of(state.playbook, view), view) or not view.asked
+        return is_approved(step_of(state.playbook, view), view) or not view.is_asked
     if view.state is StepState.PROMPTED:
         return view.answer is not None
     if view.is_paused:
@@ -327,5 +332,5 @@ def _is_moving(state: State, view: StepView) -> bool:
     return not view.state.is_final or is_under_way(view)
 
 
-def _listed(names: list[str]) -> str:
-    return joined(f"`{name}`" for name in names)
+def _join_names(names: list[str]) -> str:
+    return join_in_sentence(f"`{name}`" for name in names)

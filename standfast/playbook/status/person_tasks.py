@@ -12,7 +12,7 @@ SHOWN = 16  # characters of a digest that are shown and typed; enough to identif
 BY_HAND = 2  # rank of manual work, the least urgent
 
 
-def asked_of_a_person(state: State, view: StepView) -> str:
+def describe_task(state: State, view: StepView) -> str:
     """Describe the task of a person at a waiting step, with the command."""
     step = step_of(state.playbook, view)
     if view.is_paused:
@@ -36,7 +36,7 @@ def asked_of_a_person(state: State, view: StepView) -> str:
         by = f" ({' or '.join(step.by)})" if step.by else who
         return f"By hand{by}: {step.title}. When it is done{says}: {command}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""
-    if view.asked:
+    if view.is_asked:
         paged = _who_is_next(state, view)
     elif state.has_runner:
         paged = ", who is paged now"

@@ -89,7 +89,7 @@ def next_step_when_stopped(state: State) -> str:
     else:
         text = "Stopped."
     left = not_begun(state)
-    acts = f", which runs {joined(map(str, left))}" if left else ""
+    acts = f", which runs {join_in_sentence(map(str, left))}" if left else ""
     give_up = "".join(
         f" Cancel only that notice: `standfast notice stop {state.incident} {step.step}`."
         for step in left
@@ -104,7 +104,7 @@ def signed(state: State) -> str:
     return " --as PERSON" if state.mode is Mode.LIVE else ""
 
 
-def joined(parts: Iterable[str]) -> str:
+def join_in_sentence(parts: Iterable[str]) -> str:
     """Join one or more parts as a list in a sentence."""
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last

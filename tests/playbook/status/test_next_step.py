@@ -65,19 +65,19 @@ def flags(state: State) -> tuple[bool, bool, bool]:
             "`standfast incident settle 7 EFFECT yes|no`",
         ),
         (
-            (LOCKED, view("ask", S.PROMPTED), view("tell", S.ASKING, planned=3, asked=True)),
+            (LOCKED, view("ask", S.PROMPTED), view("tell", S.ASKING, planned=3, is_asked=True)),
             (False, False, True),
             "Who else? Answer `nobody` or `many`: `standfast incident answer 7 ask ANSWER`.",
         ),
         (
-            (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3, asked=True), LOOKED),
+            (LOCKED, ANSWERED, view("tell", S.ASKING, planned=3, is_asked=True), LOOKED),
             (False, False, True),
             "`standfast incident approve 7 tell --as PERSON`",
         ),
         (
             (
                 *(LOCKED, ANSWERED, view("look", S.PROMPTED)),
-                view("tell", S.ASKING, planned=3, asked=True),
+                view("tell", S.ASKING, planned=3, is_asked=True),
             ),
             (False, False, True),
             "`tell` waits for the approval of legal or duty-manager",
@@ -154,7 +154,7 @@ def test_manual_step_names_its_roles(named: str, told: str) -> None:
 
 
 def test_next_page_time_is_shown_to_the_minute(playbook: Playbook) -> None:
-    asking = view("tell", S.ASKING, planned=3, asked=True)
+    asking = view("tell", S.ASKING, planned=3, is_asked=True)
     late = replace(asking, escalates_at=NOON.replace(microsecond=304913))
     told = summarise_status(state_of(playbook, LOCKED, ANSWERED, late, LOOKED)).next_step
     assert "paged at 2026-03-01 12:00 UTC)" in told
@@ -272,7 +272,7 @@ def test_recent_request_is_not_hidden_by_obstacles(
     playbook: Playbook,
 ) -> None:
     partial = view("lock", S.PARTIAL, done=4, failed=1)
-    asking = view("correction-1", S.ASKING, planned=3, asked=True, digest="3f9c" * 16)
+    asking = view("correction-1", S.ASKING, planned=3, is_asked=True, digest="3f9c" * 16)
     told = summarise_status(state_of(playbook, partial, extra=(asking,))).next_step
     assert "`standfast incident approve 7 correction-1 --digest 3f9c" in told
     corrected = view("correction-1", S.DONE, done=3)
@@ -283,7 +283,7 @@ def test_recent_request_is_not_hidden_by_obstacles(
 @pytest.mark.parametrize(
     ("round_2", "command"),
     [
-        (view("lock", S.ASKING, planned=1, asked=True, approvals_needed=1), "approve 7 lock"),
+        (view("lock", S.ASKING, planned=1, is_asked=True, approvals_needed=1), "approve 7 lock"),
         (view("lock", S.FAILED, failed=1), "retry 7 lock"),
         (view("lock", S.DONE, done=1), "resume 7"),
     ],
