@@ -24,7 +24,7 @@ Now: TypeAlias = Callable[[], datetime]  # returns the present time; the type of
 _WRITER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
-_YEARS_MEANT = range(1900, 3000)
+_PLAUSIBLE_YEARS = range(1900, 3000)
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.2.3)
 
 
@@ -57,13 +57,13 @@ def moment(text: str) -> datetime:
     return utc(datetime.fromisoformat(text))
 
 
-def meant(moment: datetime) -> datetime:
+def typed_time_to_utc(moment: datetime) -> datetime:
     """Convert a moment that a person typed to UTC; ValueError if implausible.
 
     A year such as 26 or 9999 is refused: a zone or a period could lead to a date outside the
     calendar.
     """
-    if moment.year not in _YEARS_MEANT:
+    if moment.year not in _PLAUSIBLE_YEARS:
         raise ValueError(f"the year {moment.year} is not plausible")
     return utc(moment)
 

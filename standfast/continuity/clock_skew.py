@@ -16,14 +16,14 @@ from typing import Protocol, TypeVar
 _MOST_AHEAD = timedelta(hours=1)
 
 
-class Begun(Protocol):
+class WithStartTime(Protocol):
     """An object that has a start time."""
 
     @property
     def started_at(self) -> datetime: ...
 
 
-B = TypeVar("B", bound=Begun)
+B = TypeVar("B", bound=WithStartTime)
 
 
 def horizon(now: datetime) -> datetime:
@@ -31,18 +31,20 @@ def horizon(now: datetime) -> datetime:
     return now + _MOST_AHEAD
 
 
-def is_to_come(moment: datetime, now: datetime) -> bool:
+def is_in_far_future(moment: datetime, now: datetime) -> bool:
     """Return whether a moment is implausibly far in the future."""
     return moment > horizon(now)
 
 
 def newest(moments: Iterable[datetime], now: datetime) -> datetime | None:
     """Return the newest plausible moment, or None."""
-    return max((moment for moment in moments if not is_to_come(moment, now)), default=None)
+    return max((moment for moment in moments if not is_in_far_future(moment, now)), default=None)
 
 
 def newest_first(rows: Iterable[B], now: datetime) -> list[B]:
     """Return the rows newest first; rows in the implausible future are last."""
     return sorted(
-        rows, key=lambda row: (not is_to_come(row.started_at, now), row.started_at), reverse=True
+        rows,
+        key=lambda row: (not is_in_far_future(row.started_at, now), row.started_at),
+        reverse=True,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from standfast.continuity.clock_skew import is_to_come
+from standfast.continuity.clock_skew import is_in_far_future
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -76,7 +76,7 @@ def lost_work_ms(since: datetime, declared_at: datetime) -> int | None:
 
     Return None for a moment in the future: a clock was wrong, and the loss is unknown.
     """
-    return None if is_to_come(since, declared_at) else milliseconds(declared_at - since)
+    return None if is_in_far_future(since, declared_at) else milliseconds(declared_at - since)
 
 
 def minutes(count: int) -> int:

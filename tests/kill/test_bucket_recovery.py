@@ -12,7 +12,7 @@ from standfast.usecases.recovery.object_recovery import (
     put_objects,
     remove_added,
 )
-from standfast.usecases.recovery.version_record import ActState, VersionRecord, opened_record
+from standfast.usecases.recovery.version_record import ActState, VersionRecord, open_record
 from tests.backup.s3_options import options
 from tests.kill.tracing import Death, Phase, Tracer, in_own_process, traced_points, wrap_ledger
 from tests.sampling import sample
@@ -114,7 +114,7 @@ def hide_others(target: S3Options, folder: Path, log: Path, death: Death) -> Non
     """Hide all objects of a bucket in this process; die at one of them."""
     tracer = Tracer(log=log, death=death)
     tracer.wrap(BucketTarget, "hide", "hide")
-    with opened_record(folder / "versions.sqlite") as record:
+    with open_record(folder / "versions.sqlite") as record:
         put_objects(BucketTarget(target), record, folder, lambda: None)
 
 
@@ -128,13 +128,13 @@ def test_killed_hides_leave_few_unknown_markers(
         client.put_object(Bucket=bucket.name, Key=key, Body=b"encrypted")
     settings = options(bucket, bucket.admin, requires_lock=False)
     target = BucketTarget(settings)
-    with opened_record(tmp_path / "versions.sqlite") as record:
+    with open_record(tmp_path / "versions.sqlite") as record:
         record.restored([])
-        record.listed(target.rows(""), hides_others=True)
+        record.replace_listing(target.rows(""), hides_others=True)
     hides = 2 * HIDES_AT_ONCE
     death = Death(f"hide {hides}", Phase.AFTER)
     assert in_own_process(hide_others, settings, tmp_path, tmp_path / "trace", death) == KILLED
-    with opened_record(tmp_path / "versions.sqlite") as record:
+    with open_record(tmp_path / "versions.sqlite") as record:
         assert record.count(ActState.DONE) >= hides - HIDES_AT_ONCE
         put_objects(target, record, tmp_path, lambda: None)
         assert objects(bucket) == {}

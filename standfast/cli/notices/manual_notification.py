@@ -119,10 +119,10 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
     A person decides whether and how a held recipient is notified. A recipient that no message
     reached needs a letter or another address.
     """
-    from standfast.usecases.notice_follow_up.held_recipients import held, unreached
+    from standfast.usecases.notice_follow_up.held_recipients import list_held, unreached
 
     with open_incident(call, incident) as (installation, incident_id, _):
-        found = held(installation, incident_id)
+        found = list_held(installation, incident_id)
         lost = unreached(installation, incident_id)
         is_open = installation.ledger.incidents.get(incident_id).is_open
     waiting = [recipient for recipient in found if not recipient.decision]

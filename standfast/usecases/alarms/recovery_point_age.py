@@ -15,7 +15,7 @@ Rules
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from standfast.continuity.clock_skew import is_to_come, newest
+from standfast.continuity.clock_skew import is_in_far_future, newest
 from standfast.continuity.run_schedule import oldest_allowed
 from standfast.records import Json, moment, timestamp
 from standfast.usecases.core.backup_repository import set_of
@@ -60,7 +60,7 @@ def freshness(installation: Installation, set_name: str) -> Freshness:
         if run.summary.get("is_complete") and run.summary.get("files")
     ]
     complete_at = newest(complete, now)
-    tries = [run.started_at for run in runs if not is_to_come(run.started_at, now)]
+    tries = [run.started_at for run in runs if not is_in_far_future(run.started_at, now)]
     since = complete_at or min(tries, default=None)
     return Freshness(
         set_name=set_name,

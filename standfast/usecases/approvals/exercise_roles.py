@@ -11,7 +11,7 @@ from standfast.playbook.model import Playbook
 from standfast.playbook.validation.playbook_rules import check
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.playbooks.library import known
+from standfast.usecases.playbooks.library import known_names
 
 # By family of the action: the needed part, and its section in the configuration.
 _NEEDED = {
@@ -37,7 +37,7 @@ def missing_parts(installation: Installation, playbook: Playbook) -> list[str]:
     ]
     lacking += [
         f"{problem.message}: {problem.hint}" if problem.hint else problem.message
-        for problem in check(playbook, known(config))
+        for problem in check(playbook, known_names(config))
     ]
     asked = [step.approval.roles if step.approval else step.roles for step in playbook.steps]
     return lacking + [

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from standfast.continuity.clock_skew import is_to_come
+from standfast.continuity.clock_skew import is_in_far_future
 from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import Json, timestamp
 
@@ -77,7 +77,7 @@ def find_cloned_host(
     newest: dict[str, tuple[datetime, bool]] = {}
     for run in backups:
         origin, began = Origin.of(run.summary), run.started_at
-        if not origin.machine or is_to_come(began, now) or now - began > LATELY:
+        if not origin.machine or is_in_far_future(began, now) or now - began > LATELY:
             continue
         is_same = (origin.host, origin.vault) == (local.host, local.vault)
         if origin.machine != local.machine:
@@ -108,7 +108,7 @@ def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> dat
         origin, began = Origin.of(run.summary), run.started_at
         if (origin.host, origin.vault) != (local.host, local.vault):
             continue
-        if is_to_come(began, now) or now - began > LATELY:
+        if is_in_far_future(began, now) or now - began > LATELY:
             continue
         if origin.machine not in ("", local.machine):
             return None

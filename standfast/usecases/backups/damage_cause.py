@@ -10,7 +10,7 @@ from datetime import datetime
 
 from backup.records import Problem, RecoveryPoint
 from backup.repository import Repository
-from standfast.continuity.clock_skew import is_to_come
+from standfast.continuity.clock_skew import is_in_far_future
 
 
 def is_damage_behind(problems: Sequence[Problem]) -> bool:
@@ -40,7 +40,7 @@ def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> t
 
 def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
     """Return whether the point chosen as `latest` has a time in the future."""
-    return _is_latest(asked) and is_to_come(point.time, now)
+    return _is_latest(asked) and is_in_far_future(point.time, now)
 
 
 def _is_latest(asked: str) -> bool:

@@ -56,7 +56,7 @@ def damaged_packs(installation: Installation) -> DamagedPacks:
     return DamagedPacks(packs=found, unnamed=next(unnamed, 0))
 
 
-def kept(names: Sequence[str]) -> dict[str, Json]:
+def damaged_packs_as_json(names: Sequence[str]) -> dict[str, Json]:
     """Return the first pack names, and the number of all, for a run's summary."""
     return {"damaged_packs": list(names[:_MOST_KEPT]), "damaged_packs_total": len(names)}
 

@@ -34,7 +34,7 @@ from standfast.usecases.backups.incomplete_points import IncompletePoint, lackin
 from standfast.usecases.backups.service_sources import Address, address_from_secret, address_of
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     private_key_paths,
     translated_errors,
 )
@@ -165,7 +165,7 @@ def restore_into(
     """
     with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
         with translated_errors("restoring"):
-            repository = opened_repository(installation, identity_of(installation, identity_file))
+            repository = open_repository(installation, identity_of(installation, identity_file))
             point = repository.resolve(request.point, request.set_name)
             address = find_address(installation, request.into, point.set_name)
             hidden = private_key_paths(installation.config, identity_file)

@@ -21,7 +21,7 @@ from standfast.usecases.backups.incomplete_points import lacking
 from standfast.usecases.backups.outcomes import RestoreOutcome
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -50,7 +50,7 @@ def restore(
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):
-        repository = opened_repository(installation, identity_of(installation, identity_file))
+        repository = open_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
     with (
         recorded_if_possible(installation, "restore", chosen.set_name, way, is_shared=True) as run,

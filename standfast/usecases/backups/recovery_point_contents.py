@@ -19,7 +19,7 @@ from standfast.usecases.backups.outcomes import PointList
 from standfast.usecases.core.backup_repository import (
     check_set,
     identity_of,
-    opened_repository,
+    open_repository,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -112,7 +112,7 @@ def list_points(
     """
     with translated_errors("listing recovery points"):
         opened = None if identity is None else identity_of(installation, identity)
-        repository = opened_repository(installation, opened)
+        repository = open_repository(installation, opened)
         points = repository.points(set_name)
     check_set(installation, set_name, points)
     return PointList(points=tuple(points), damaged=damaged_points(repository))
@@ -130,7 +130,7 @@ def list_folder(
     Raise UsageError for an unknown point or folder.
     """
     with translated_errors(f"looking into {point}"):
-        repository = opened_repository(installation, identity_of(installation, identity_file))
+        repository = open_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
         return Listing(point=chosen, entries=tuple(repository.list_folder(chosen, folder)))
 
@@ -148,7 +148,7 @@ def find_paths(
     `set_name` limits the search to one set.
     """
     with translated_errors("searching the recovery points"):
-        repository = opened_repository(installation, identity_of(installation, identity_file))
+        repository = open_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)
         check_set(installation, set_name, points)
         if not in_all_points:
@@ -172,7 +172,7 @@ def compare_points(
     If one of the two is "latest", it means the latest point of the set and host of the other point.
     """
     with translated_errors(f"comparing {before} with {after}"):
-        repository = opened_repository(installation, identity_of(installation, identity_file))
+        repository = open_repository(installation, identity_of(installation, identity_file))
         if "latest" in (before, after) and before != after:
             named = repository.resolve(before if after == "latest" else after, set_name)
             set_name, latest = named.set_name, f"{named.writer}/latest"
@@ -199,7 +199,7 @@ def write_file_to(
     "". `Damaged` may be raised after a part was passed; that part is correct.
     """
     with translated_errors("restoring"):
-        repository = opened_repository(installation, identity_of(installation, identity_file))
+        repository = open_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
         pieces = repository.stream(chosen, path)
     with (

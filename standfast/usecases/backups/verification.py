@@ -31,7 +31,11 @@ from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.backup_run import Report
-from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs, kept
+from standfast.usecases.backups.damaged_packs import (
+    DamagedPacks,
+    damaged_packs,
+    damaged_packs_as_json,
+)
 from standfast.usecases.core.backup_repository import (
     check_identity,
     identity_of,
@@ -130,7 +134,7 @@ class VerifyOutcome:
             "found": sorted({f.depth for f in self.findings if f.severity == "error"}),
             "open_damage": None if self.open_damage is None else self.open_damage.as_json(),
             "locks": self._locks(),
-            **kept(self.report.damaged_packs),
+            **damaged_packs_as_json(self.report.damaged_packs),
         }
 
     def _locks(self) -> dict[str, Json] | None:

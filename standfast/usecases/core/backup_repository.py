@@ -236,7 +236,7 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
         )
 
 
-def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
+def open_repository(installation: Installation, identity: Identity | None) -> "Repository":
     """Open the repository for lists, and for restores if an identity is given."""
     from backup.repository import Repository  # imported here: a backup does not need it
 

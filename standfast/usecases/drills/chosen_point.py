@@ -8,7 +8,7 @@ from backup.repository import Repository
 from backup.trust.key_files import Identity
 from standfast.errors import Damaged, StandfastError, Unavailable, UsageError
 from standfast.records import timestamp
-from standfast.usecases.core.backup_repository import opened_repository, translated_errors
+from standfast.usecases.core.backup_repository import open_repository, translated_errors
 from standfast.usecases.core.installation import Installation
 
 
@@ -17,7 +17,7 @@ def open_newest(
 ) -> tuple[Repository, RecoveryPoint]:
     """Return the newest point of a set, or the newest before `until`."""
     with translated_errors("opening the repository"):
-        repository = opened_repository(installation, identity)
+        repository = open_repository(installation, identity)
         if until is None:
             return repository, repository.resolve("latest", set_name, of_any_host=True)
         points = [point for point in repository.points(set_name) if point.time <= until]
@@ -37,7 +37,7 @@ def find_named_point(
     """
     try:
         with translated_errors("opening the repository"):
-            repository = opened_repository(installation, identity)
+            repository = open_repository(installation, identity)
             points = repository.points(set_name)
     except StandfastError:
         return None

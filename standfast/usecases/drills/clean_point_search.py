@@ -26,7 +26,7 @@ from standfast.records import JsonObject, timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -80,7 +80,7 @@ def last_clean_point(
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
-        repository = opened_repository(installation, identity)
+        repository = open_repository(installation, identity)
         points = [point for point in repository.points(set_name) if not point.is_interim]
     newest_first = sorted(points, key=lambda point: point.time, reverse=True)[:MOST_POINTS]
     found = CleanPoint(points=len(newest_first))

@@ -22,7 +22,7 @@ from standfast.continuity.recovery_objectives import (
 )
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
-from standfast.usecases.backups.damaged_packs import kept
+from standfast.usecases.backups.damaged_packs import damaged_packs_as_json
 from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.drill_folders import Target
@@ -185,7 +185,7 @@ class DrillOutcome:
             **({"sample": self.sampled} if self.sampled else {}),
             "not_restored": len(self.problems),
             "is_damaged": self.is_damaged,
-            **kept(self.damaged_packs),
+            **damaged_packs_as_json(self.damaged_packs),
             "passed": passed,
             "failed": failed,
             "skipped": list(self.skipped),

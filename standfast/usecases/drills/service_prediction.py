@@ -7,7 +7,7 @@ because the ledger contains the milestones of each drill and the bytes of each b
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from standfast.continuity.clock_skew import is_to_come
+from standfast.continuity.clock_skew import is_in_far_future
 from standfast.continuity.recovery_objectives import minutes
 from standfast.continuity.recovery_prediction import (
     DrillTimes,
@@ -92,7 +92,7 @@ def _newest_good_runs(
     found: dict[str, list[RunRecord]] = {}
     for run in runs:
         of_set = found.setdefault(run.subject.removeprefix(SAMPLE_SUBJECT), [])
-        if len(of_set) < most and not is_to_come(run.started_at, now):
+        if len(of_set) < most and not is_in_far_future(run.started_at, now):
             of_set.append(run)
     return {name: of_set for name, of_set in found.items() if name in wanted}
 

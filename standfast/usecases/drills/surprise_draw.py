@@ -19,7 +19,7 @@ from standfast.errors import UsageError
 from standfast.records import Json, moment, timestamp
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -90,7 +90,7 @@ def draw_point(
     """Draw one of a set's recovery points."""
     identity = identity_of(installation, identity_file)
     with translated_errors("opening the repository"):
-        points = opened_repository(installation, identity).points(set_name)
+        points = open_repository(installation, identity).points(set_name)
     whole = sorted(
         (point for point in points if not point.is_interim), key=lambda point: point.time
     )

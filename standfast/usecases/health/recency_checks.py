@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import partial
 
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
-from standfast.continuity.clock_skew import is_to_come
+from standfast.continuity.clock_skew import is_in_far_future
 from standfast.errors import PlaybookInvalid
 from standfast.evidence.sensitive_numbers import find_sensitive_numbers
 from standfast.ledger.runs.run_record import RunRecord
@@ -99,7 +99,9 @@ def _newest(installation: Installation, set_name: str, *states: str) -> RunRecor
     runs = runs_of_vault(
         installation.config, installation.ledger.runs.all("drill", set_name, states=states)
     )
-    return next((run for run in runs if not is_to_come(run.started_at, installation.clock())), None)
+    return next(
+        (run for run in runs if not is_in_far_future(run.started_at, installation.clock())), None
+    )
 
 
 def _ago(run: RunRecord, installation: Installation) -> str:

@@ -54,7 +54,7 @@ class Held:
         }
 
 
-def held(installation: Installation, incident_id: str) -> list[Held]:
+def list_held(installation: Installation, incident_id: str) -> list[Held]:
     """Return all held recipients of an incident, undecided recipients first."""
     installation.ledger.incidents.get(incident_id)
     rows = held_effects(installation, incident_id)

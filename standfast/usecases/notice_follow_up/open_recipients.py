@@ -10,7 +10,7 @@ from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import JsonObject, StepState
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notice_follow_up.held_recipients import held
+from standfast.usecases.notice_follow_up.held_recipients import list_held
 from standfast.usecases.notice_follow_up.letters import waiting_letters
 
 
@@ -49,7 +49,7 @@ def open_recipients(installation: Installation, state: State) -> OpenRecipients:
     # Include corrections and individual notices, which are not steps of the playbook.
     sends |= {row.step for row in installation.ledger.notices.of_incident(state.incident)}
     return OpenRecipients(
-        held=sum(not recipient.decision for recipient in held(installation, state.incident)),
+        held=sum(not recipient.decision for recipient in list_held(installation, state.incident)),
         letters=len(waiting_letters(installation, state.incident)),
         unapproved=sum(
             view.state is StepState.ASKING and view.step in sends

@@ -31,7 +31,7 @@ from standfast.records import timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     set_of,
     translated_errors,
 )
@@ -66,7 +66,7 @@ def file_before(
         raise ConfigurationError(f"an audience is read from a backup: {error}") from None
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
-        repository = opened_repository(installation, identity)
+        repository = open_repository(installation, identity)
         points = [
             point
             for point in repository.points(set_name)

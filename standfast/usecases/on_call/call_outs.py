@@ -74,7 +74,7 @@ def attend(installation: Installation, triggers: Mapping[str, Trigger]) -> Itera
         return
     by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
     calls, now = installation.ledger.call_outs, installation.clock
-    for call_out in calls.open():
+    for call_out in calls.list_open():
         matter = by_subject.get(call_out.subject)
         if matter is None and calls.end(
             call_out, CallOutState.OVER, call_out.covers, installation.actor, now()
@@ -85,7 +85,7 @@ def attend(installation: Installation, triggers: Mapping[str, Trigger]) -> Itera
             matter.subject, matter.incident, matter.covers, installation.actor, now()
         ):
             yield f"call-out {matter.subject}: began, for {matter.incident}"
-    for call_out in calls.open():
+    for call_out in calls.list_open():
         if matter := by_subject.get(call_out.subject):
             yield from _continue(installation, call_out, matter)
 
@@ -138,7 +138,7 @@ def unacknowledged_call_outs(
     """
     calls = installation.ledger.call_outs
     late = [(call_out, call_out.covers) for call_out in calls.unanswered(incident_id)]
-    found = calls.open()
+    found = calls.list_open()
     if not found:
         return late
     by_subject = {matter.subject: matter for matter in matters(installation, triggers)}
@@ -215,7 +215,7 @@ def _continue(installation: Installation, call_out: CallOut, matter: Matter) -> 
         state = _send(installation, matter, page, f"{call_out.id}.{number}")
         calls.finish_page(call_out.id, number, state, installation.actor, installation.clock())
         yield f"call-out {matter.subject}: page {number}: {state.value}"
-        following = [found for found in calls.open() if found.id == call_out.id]
+        following = [found for found in calls.list_open() if found.id == call_out.id]
         if not following:
             return
         call_out = following[0]

@@ -32,7 +32,7 @@ from standfast.errors import ConfigurationError, FileInvalid, Problem, Unavailab
 from standfast.http_client import HttpClient
 from standfast.ledger.people.staff_list import Member
 from standfast.notices.mail_addresses import parse_address
-from standfast.records import meant
+from standfast.records import typed_time_to_utc
 from standfast.secrets import Reveal
 from standfast.spreadsheet_csv import CsvRows
 
@@ -249,10 +249,10 @@ def _leaves_at(text: str, config: Config) -> datetime | None:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             day = datetime.fromisoformat(text).date() + timedelta(days=1)
             zone = ZoneInfo(config.organisation.time_zone)
-            return meant(datetime.combine(day, time(), zone))
+            return typed_time_to_utc(datetime.combine(day, time(), zone))
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
-            return meant(moment)
+            return typed_time_to_utc(moment)
     except (ValueError, OverflowError):
         pass
     raise ValueError("left: write a day such as 2026-11-30, or a time with its zone")

@@ -40,7 +40,7 @@ def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> Impo
         playbook=playbook,
         file=to,
         warnings=imported.warnings,
-        problems=tuple(check(playbook, library.known(config))),
+        problems=tuple(check(playbook, library.known_names(config))),
     )
 
 

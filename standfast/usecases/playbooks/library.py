@@ -48,7 +48,7 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
             f"{known_names_hint(scenario, known_files)}"
         )
     playbook = read(known_files[scenario])
-    names = known(config)
+    names = known_names(config)
     if is_rehearsed:
         names = replace(names, audiences=None, senders=None, commands=None, requests=None)
     if problems := check(playbook, names):
@@ -92,7 +92,7 @@ def text_of(path: Path) -> str:
     raise PlaybookInvalid([Problem(file=str(path), line=0, message=why)])
 
 
-def known(config: Config | None) -> Known:
+def known_names(config: Config | None) -> Known:
     """Return the names that playbooks may use.
 
     Without a configuration, all names are allowed.

@@ -25,7 +25,7 @@ _FILLED_IN = ("organisation", "contact_line", "incident_id", "measures")
 
 def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
     """Check playbooks by name or path; PlaybookInvalid has all problems."""
-    known = library.known(config)
+    known = library.known_names(config)
     valid: list[Playbook] = []
     problems: list[Problem] = []
     for path in dict.fromkeys(library.find_file(config, name) for name in names):

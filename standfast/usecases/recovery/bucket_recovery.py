@@ -44,7 +44,7 @@ from standfast.usecases.recovery.recovery_journal import (
     RETURNING,
     RecoveryJournal,
 )
-from standfast.usecases.recovery.version_record import ActState, VersionRecord, opened_record
+from standfast.usecases.recovery.version_record import ActState, VersionRecord, open_record
 
 _PROGRESS_SECONDS = 60.0  # between two events
 _UNDER_WAY = (ActState.BEGUN, ActState.DONE, ActState.CHANGED, ActState.REMOVING)
@@ -63,7 +63,7 @@ def record_objects(
     """
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
-    with _opened(bucket, "recording") as record:
+    with _open_record(bucket, "recording") as record:
         record.restored(
             restored_objects(
                 installation, journal.set_name, bucket.source, repository, point, bucket.prefix
@@ -83,12 +83,12 @@ def replace_objects(
             "open another one."
         )
     target = open_target(installation, journal.set_name, bucket)
-    with _opened(bucket, "replacing") as record:
+    with _open_record(bucket, "replacing") as record:
         target.refuse_unsafe(bucket.prefix)
         if record.has(ActState.REMOVING):  # a reversal was interrupted
             take_objects_back(target, record, bucket.restored_folder)
         if not record.has(*_UNDER_WAY):
-            record.listed(target.rows(bucket.prefix), hides_others=bucket.hides_others)
+            record.replace_listing(target.rows(bucket.prefix), hides_others=bucket.hides_others)
             counts = record.counts()
             covered = counts.replaced + (counts.others if bucket.hides_others else 0)
             if covered and not bucket.has_data:
@@ -142,7 +142,7 @@ def take_bucket_back(
     """
     if not bucket.record_file.exists():
         return
-    with _opened(bucket, "returning") as record:
+    with _open_record(bucket, "returning") as record:
         if not record.has(*_UNDER_WAY):
             return
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
@@ -169,7 +169,7 @@ def return_objects(
             "of the recovery with the tools of the bucket."
         )
     target = open_target(installation, journal.set_name, bucket)
-    with _opened(bucket, "returning") as record:
+    with _open_record(bucket, "returning") as record:
         if record.digest() != replaced["versions_sha256"]:
             raise Refused(
                 f"{bucket.record_file}: it differs from the record of this recovery, and nothing "
@@ -204,12 +204,12 @@ def return_objects(
 
 
 @contextmanager
-def _opened(bucket: PlannedBucket, action: str) -> Iterator[VersionRecord]:
+def _open_record(bucket: PlannedBucket, action: str) -> Iterator[VersionRecord]:
     """Open the record; raise Refused if its folder is not private."""
     with translated_errors(f"{action} objects of {bucket.name}"):
         folder = bucket.record_folder
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise Refused(f"{folder}: it is not a private folder of this user. Remove it.")
-        with opened_record(bucket.record_file) as record:
+        with open_record(bucket.record_file) as record:
             yield record

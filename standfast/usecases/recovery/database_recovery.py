@@ -142,7 +142,7 @@ def give_databases_back(
         name = database.replacement.database
         if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
-            with _opened(installation, database, journal) as recovery:
+            with _open_recovery(installation, database, journal) as recovery:
                 recovery.bring_back()
             journal.write(RETURNED, source=database.source, database=name)
 
@@ -152,7 +152,7 @@ def return_databases(installation: Installation, plan: SetPlan, journal: Recover
     for database in reversed(plan.databases):
         name, withdrawn = database.replacement.database, database.replacement.withdrawn
         journal.write(RETURNING, source=database.source, database=name)
-        with _opened(installation, database, journal) as recovery:
+        with _open_recovery(installation, database, journal) as recovery:
             recovery.undo()
         journal.write(RETURNED, source=database.source, database=name, withdrawn=withdrawn)
 
@@ -169,14 +169,14 @@ def _load(
     if journal.last_of(database.source, name, LOADING, LOADED, RETURNING, RETURNED) == LOADED:
         return 0
     stream = partial(_pieces, repository, point, database.dump, observe)
-    with _opened(installation, database, journal) as recovery:
+    with _open_recovery(installation, database, journal) as recovery:
         size = recovery.load(stream)
     journal.write(LOADED, source=database.source, database=name, size_bytes=size)
     return size
 
 
 @contextmanager
-def _opened(
+def _open_recovery(
     installation: Installation, database: PlannedDatabase, journal: RecoveryJournal
 ) -> Iterator[PostgresqlRecovery | MariadbRecovery]:
     """Open the server of a planned database; UsageError for another kind."""

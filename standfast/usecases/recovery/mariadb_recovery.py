@@ -147,7 +147,9 @@ class MariadbRecovery:
         for event in reversed(self.journal.moves(self.source, self._name)):
             if (event.action, event.detail["new"]) == (MOVING, self._name):
                 if event.detail.get("creates"):
-                    self.server.drop_if_empty(self._name, self._opened(str(event.detail["sealed"])))
+                    self.server.drop_if_empty(
+                        self._name, self._decrypt_content(str(event.detail["sealed"]))
+                    )
                 return
 
     def _finish(self) -> None:
@@ -155,7 +157,7 @@ class MariadbRecovery:
         moves = self.journal.moves(self.source, self._name)
         if moves and moves[-1].action == MOVING:
             detail = moves[-1].detail
-            content = self._opened(str(detail["sealed"]))
+            content = self._decrypt_content(str(detail["sealed"]))
             self._carry_out(str(detail["moved"]), str(detail["old"]), str(detail["new"]), content)
 
     def _place(self, moved: str) -> str:
@@ -173,9 +175,9 @@ class MariadbRecovery:
             for event in self.journal.moves(self.source, self._name)
             if event.action == MOVING and event.detail["moved"] == moved
         ]
-        return self._opened(str(found[-1]["sealed"]))
+        return self._decrypt_content(str(found[-1]["sealed"]))
 
-    def _opened(self, sealed: str) -> DatabaseContent:
+    def _decrypt_content(self, sealed: str) -> DatabaseContent:
         cipher = self.journal.installation.ledger.cipher
         stored = cipher.open(self.journal.incident, _CONTEXT, base64.b64decode(sealed))
         return DatabaseContent.from_json(cast("dict[str, Any]", stored["content"]))

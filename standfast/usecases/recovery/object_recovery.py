@@ -89,7 +89,7 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Look up and record the versions that begun acts have added."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
-        _do_all(record.found, acts, partial(_look_up, target, folder))
+        _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
@@ -99,7 +99,7 @@ def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) 
     restored another recovery point to the folder.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
-    _do_all(record.found, acts, partial(_look_up, target, folder))
+    _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))
 
 
 def _do_all(

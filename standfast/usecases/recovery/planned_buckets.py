@@ -23,7 +23,7 @@ from standfast.usecases.recovery.replacement import Replacement
 from standfast.usecases.recovery.version_record import (
     ObjectCounts,
     RestoredObject,
-    opened_record,
+    open_record,
 )
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class PlannedBucket:
 
     @property
     def has_data(self) -> bool:
-        return self.covered > 0
+        return self.covered_count > 0
 
     @property
-    def covered(self) -> int:
+    def covered_count(self) -> int:
         """The number of present objects that a new version covers."""
         return self.counts.replaced + (self.counts.others if self.hides_others else 0)
 
@@ -76,7 +76,7 @@ class PlannedBucket:
     @property
     def later_name(self) -> str:
         """The previous data in words, after the recovery."""
-        return f"earlier versions of {counted(self.covered, 'object')}"
+        return f"earlier versions of {counted(self.covered_count, 'object')}"
 
     @property
     def record_folder(self) -> Path:
@@ -164,13 +164,13 @@ def plan_bucket(
     with (
         translated_errors(f"comparing {planned.name}"),
         tempfile.TemporaryDirectory(prefix="standfast-") as folder,
-        opened_record(Path(folder) / "versions.sqlite") as record,
+        open_record(Path(folder) / "versions.sqlite") as record,
     ):
         target.refuse_unsafe(planned.prefix)
         record.restored(
             restored_objects(installation, set_name, source, repository, point, planned.prefix)
         )
-        record.listed(target.rows(planned.prefix), hides_others=planned.hides_others)
+        record.replace_listing(target.rows(planned.prefix), hides_others=planned.hides_others)
         return replace(planned, counts=record.counts())
 
 

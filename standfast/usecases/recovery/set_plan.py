@@ -23,11 +23,11 @@ from standfast.config.sections.recovery import KINDS_WITH_LOG, RECOVERABLE_KINDS
 from standfast.errors import Refused, UsageError
 from standfast.host_name import host_name
 from standfast.playbook.actions.drill_last_clean_point import FIND
-from standfast.records import EffectState, JsonObject, meant, moment, timestamp
+from standfast.records import EffectState, JsonObject, moment, timestamp, typed_time_to_utc
 from standfast.usecases.backups.folder_restore import refuse_stores
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     set_of,
     translated_errors,
 )
@@ -294,7 +294,7 @@ def _choose(
     if point == CLEAN:
         name, evidence = _clean_point(installation, incident, set_name)
         with translated_errors("opening the repository"):
-            repository = opened_repository(installation, identity)
+            repository = open_repository(installation, identity)
             chosen = repository.resolve(name, set_name, of_any_host=True)
             return repository, chosen, evidence
     until = _time(point)
@@ -309,7 +309,7 @@ def _time(point: str) -> datetime | None:
     if point == NEWEST:
         return None
     try:
-        return meant(datetime.fromisoformat(point))
+        return typed_time_to_utc(datetime.fromisoformat(point))
     except ValueError as error:
         raise UsageError(
             f"point {point!r}: not a recovery point. Write `newest`, `clean`, or a time with its "

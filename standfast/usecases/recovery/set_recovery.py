@@ -37,7 +37,7 @@ from standfast.records import Json, JsonObject, Order, moment, timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
-    opened_repository,
+    open_repository,
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
@@ -236,7 +236,7 @@ class _SetRecovery:
         """Restore and check the point next to the targets; return the event."""
         for target in self._plan.targets:  # before any replacement: unplanned data is new
             target.replacement.refuse_new_data(had_data=target.has_data)
-        repository = self._opened()
+        repository = self._open_repository()
         self._journal.write(RESTORING, point=self._plan.point)
         results = [self._restore(repository, target) for target in self._plan.staged]
         try:
@@ -271,11 +271,11 @@ class _SetRecovery:
         self._journal.write(RESTORED, **detail)
         return detail
 
-    def _opened(self) -> Repository:
+    def _open_repository(self) -> Repository:
         identity = identity_of(self._installation, None)
         self._reach(DrillClock.KEY_OBTAINED)
         with translated_errors("opening the repository"):
-            return opened_repository(self._installation, identity)
+            return open_repository(self._installation, identity)
 
     def _restore(
         self, repository: Repository, target: PlannedTarget | PlannedBucket

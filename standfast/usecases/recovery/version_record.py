@@ -1,7 +1,7 @@
 """Record of a bucket's objects, and of the versions that a recovery adds.
 
     record.restored(rows)                       # the objects of the recovery point
-    record.listed(rows, hides_others=False)     # all versions in the bucket, now
+    record.replace_listing(rows, hides_others=False)     # all versions in the bucket, now
     record.mark(acts, ActState.BEGUN)           # the intent, durable before the first call
     record.added([(act, versions)])             # the receipt
 
@@ -127,7 +127,7 @@ class VersionRecord:
             except sqlite3.IntegrityError as error:
                 raise Refused("recovery point: two of its objects have the same key.") from error
 
-    def listed(self, rows: Iterable["VersionRow"], *, hides_others: bool) -> None:
+    def replace_listing(self, rows: Iterable["VersionRow"], *, hides_others: bool) -> None:
         """Replace the listing of the bucket, and plan the acts again."""
         with self._database as database:
             database.execute("DELETE FROM objects WHERE path IS NULL")
@@ -227,7 +227,7 @@ class VersionRecord:
                 state = ActState.DONE if versions else ActState.BEGUN
                 database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
 
-    def found(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
+    def record_found_versions(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
         """Record the versions that a look-up of interrupted acts found."""
         with self._database as database:
             for act, versions in found:
@@ -311,7 +311,7 @@ class VersionRecord:
 
 
 @contextmanager
-def opened_record(file: Path) -> Iterator[VersionRecord]:
+def open_record(file: Path) -> Iterator[VersionRecord]:
     """Open a record; create it if it does not exist."""
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA synchronous=FULL")

@@ -44,9 +44,9 @@ class IncidentStatus:
         return self.outcome.state
 
     @property
-    def begun(self) -> list[StepView]:
+    def started_steps(self) -> list[StepView]:
         """Return the started steps in playbook order, then the added steps."""
-        return begun_steps(self.state)
+        return started_steps_of(self.state)
 
     @property
     def pending(self) -> list[Step]:
@@ -65,7 +65,7 @@ class IncidentStatus:
         sends = {step.name for step in self.state.playbook.steps if step.action == SEND}
         return [
             view.step
-            for view in self.begun
+            for view in self.started_steps
             if view.step in sends and view.state is StepState.RUNNING and view.counts.planned
         ]
 
@@ -88,7 +88,7 @@ class IncidentStatus:
             "waits_for_people": summary.waits_for_people,
             "is_stopped": state.is_stopped_or_closed,
             "is_closed": state.is_closed,
-            "steps": [self._step_as_json(view) for view in self.begun],
+            "steps": [self._step_as_json(view) for view in self.started_steps],
             "pending": [step.name for step in self.pending],
             "troubles": list(self.outcome.troubles),
             "headline": summary.headline,
@@ -144,7 +144,7 @@ def incident_status(installation: Installation, outcome: Outcome) -> IncidentSta
     )
 
 
-def begun_steps(state: State) -> list[StepView]:
+def started_steps_of(state: State) -> list[StepView]:
     """Return the started steps in playbook order, then the added steps."""
     begun = [state.steps[s.name] for s in state.playbook.steps if not is_pending(s, state)]
     return [*begun, *state.extra]

@@ -20,7 +20,7 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import current_state, is_pending, tally
 from standfast.playbook.run_state import State
 from standfast.playbook.status.obstacles import blocked, describe_state
-from standfast.playbook.status.person_tasks import asked_of_a_person
+from standfast.playbook.status.person_tasks import describe_task
 from standfast.playbook.status.progress import waits_for_a_person
 from standfast.plurals import counted
 from standfast.records import EffectState, Proof, StepState
@@ -120,7 +120,7 @@ def _open_steps(state: State) -> Iterator[OpenStep]:
         if view is None:
             todo = f"{cause.by} blocks it: {cause.why}. {cause.what_to_do}" if cause else ""
         elif waits_for_a_person(state, view):
-            todo = asked_of_a_person(state, view)
+            todo = describe_task(state, view)
         else:
             todo = tally(view.counts) if view.counts.total else ""
         yield OpenStep(

@@ -102,7 +102,7 @@ def test_absent_relay_does_not_block_the_terminal(
         outcome = installation.advance(installation.open("account-takeover"))
         assert time.monotonic() - began < 110  # the relay requests a wait of two minutes four times
     assert state_after(outcome, "tell_staff") is StepState.RUNNING
-    assert "Are customers affected" in str(outcome.summary.asked)
+    assert "Are customers affected" in str(outcome.summary.prompted_step)
 
 
 def test_closed_incident_reports_no_failed_lock(installation: SimulatedInstallation) -> None:

@@ -69,13 +69,13 @@ def test_approval_request_reads_no_audience(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[EffectRow] = []
-    of_ledger = Effects.open
+    of_ledger = Effects.decrypt
 
     def seen(self: Effects, row: Any) -> EffectRow:
         opened.append(of_ledger(self, row))
         return opened[-1]
 
-    monkeypatch.setattr(Effects, "open", seen)
+    monkeypatch.setattr(Effects, "decrypt", seen)
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agents:agent01")
     centre.advance(case)
@@ -83,7 +83,7 @@ def test_approval_request_reads_no_audience(
     state = centre.advance(case).state
     assert state.steps[TOLD].state is StepState.ASKING
     # The plan stores no recipients, because a million would not fit in memory.
-    assert state.steps[TOLD].asked
+    assert state.steps[TOLD].is_asked
     assert "notices.send" not in {row.verb for row in opened if row.step == TOLD}
 
 

@@ -73,7 +73,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
     installation = centre.installation
     assert counted(centre, case)[0].counts == {End.HANDED_OVER: 17, End.HELD: 3}
     assert not_notified(centre) == (3, 3)
-    there = held_recipients.held(installation, case)
+    there = held_recipients.list_held(installation, case)
     assert sorted(one.why for one in there) == ["a minor", "has died", "has died"]
     child = next(one for one in there if one.why == "a minor")
     dead = [one.mark for one in there if one.why == "has died"]
@@ -151,7 +151,7 @@ def test_guardian_is_notified_and_dead_excluded(centre: Centre) -> None:
 def test_decision_during_counting_counts_once(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
-    waiting = [one.mark for one in held_recipients.held(installation, case)]
+    waiting = [one.mark for one in held_recipients.list_held(installation, case)]
     is_telling = False
 
     def tell_one(*given: Any) -> None:
@@ -179,7 +179,7 @@ def test_excluded_person_may_be_notified_later(
     centre: Centre,
 ) -> None:
     case = holding(centre)
-    mark = held_recipients.held(centre.installation, case)[0].mark
+    mark = held_recipients.list_held(centre.installation, case)[0].mark
     held_recipients.leave_out(centre.installation, case, [mark], "nobody answers", by="lee")
     planned = individual_notices.plan_individual_notice(
         centre.installation, case, mark, to=[], because="the heir called", by="lee"
@@ -197,7 +197,7 @@ def test_refused_notification_returns_to_decision(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     child, dead = (
-        next(one.mark for one in held_recipients.held(installation, case) if one.why == why)
+        next(one.mark for one in held_recipients.list_held(installation, case) if one.why == why)
         for why in ("a minor", "has died")
     )
 
@@ -217,7 +217,7 @@ def test_refused_notification_returns_to_decision(centre: Centre) -> None:
     assert len(set(refused)) == 3
     (one,) = counted(centre, case)
     assert one.counts == {End.HANDED_OVER: 17, End.HELD: 3}
-    assert {(one.decision, one.by) for one in held_recipients.held(installation, case)} == {
+    assert {(one.decision, one.by) for one in held_recipients.list_held(installation, case)} == {
         ("", "")
     }
     assert open_recipients(installation, installation.ledger.incidents.state(case)).held == 3
@@ -246,7 +246,7 @@ def test_unknown_mark_or_closed_incident_is_refused(centre: Centre) -> None:
     case = holding(centre)
     with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(centre.installation, case, ["ffff0000"], WHY, by="lee")
-    mark = held_recipients.held(centre.installation, case)[0].mark
+    mark = held_recipients.list_held(centre.installation, case)[0].mark
     with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(
             centre.installation, case, [mark[:3]], WHY, by="lee"
@@ -260,14 +260,14 @@ def test_similar_marks_are_distinguished(centre: Centre, monkeypatch: pytest.Mon
     give_one_mark_to_all(monkeypatch)
     case = holding(centre)
     installation = centre.installation
-    marks = [one.mark for one in held_recipients.held(installation, case)]
+    marks = [one.mark for one in held_recipients.list_held(installation, case)]
     assert len(set(marks)) == 3
     with pytest.raises(UsageError, match="3 held recipients of"):
         held_recipients.leave_out(installation, case, [marks[0][:8]], WHY, by="lee")
     assert (
         held_recipients.leave_out(installation, case, marks[1:], "no heir is known", by="lee") == 2
     )
-    (open_one,) = [one for one in held_recipients.held(installation, case) if not one.decision]
+    (open_one,) = [one for one in held_recipients.list_held(installation, case) if not one.decision]
     assert open_one.mark == marks[0]
 
 
@@ -292,7 +292,7 @@ def test_undelivered_person_gets_one_letter(centre: Centre) -> None:
     assert whys[:2] == ["the mail bounced", "the provider did not try to deliver it"]
     # A deferred mail is still in transit; a missing address is not a failed mail.
     assert (len(whys), "550" in whys[2]) == (3, True)
-    assert held_recipients.held(installation, case) == []
+    assert held_recipients.list_held(installation, case) == []
     assert not_notified(centre) == (
         7,
         0,
@@ -393,7 +393,7 @@ def test_interrupted_decision_stays_decided(
 ) -> None:
     case = holding(centre)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
 
     class Died(BaseException):
         pass
@@ -407,7 +407,7 @@ def test_interrupted_decision_stays_decided(
             individual_notices.plan_individual_notice(
                 installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
             )
-    (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
+    (told,) = [one for one in held_recipients.list_held(installation, case) if one.decision]
     assert (told.mark, told.by) == (mark, "")
     assert not_notified(centre) == (3, 2)
     with pytest.raises(UsageError, match="cannot be changed here"):
@@ -416,7 +416,7 @@ def test_interrupted_decision_stays_decided(
         individual_notices.plan_individual_notice(
             installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
         )
-    (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
+    (told,) = [one for one in held_recipients.list_held(installation, case) if one.decision]
     assert (told.mark, told.by) == (mark, "lee")
 
 
@@ -426,7 +426,7 @@ def test_stopped_wrong_address_allows_another(
     case = holding(centre)
     with_notices(centre, abort_window_seconds=3600)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     wrong = individual_notices.plan_individual_notice(
         installation, case, mark, to=["mma@example.net"], because=WHY, by="lee"
     ).step
@@ -489,7 +489,7 @@ def test_individual_notice_waits_for_approval(
     """If an approver refuses it, the next round holds the recipients too."""
     case = holding(centre, is_approved=False)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     with pytest.raises(UsageError, match="not approved"):
         individual_notices.plan_individual_notice(
             installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
@@ -503,7 +503,7 @@ def test_individual_notice_waits_for_approval(
     centre.advance(case)
     step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     step = individual_notices.plan_individual_notice(
         installation, case, mark, to=["ma@example.net"], because=WHY, by="lee"
     ).step
@@ -521,7 +521,7 @@ def test_first_of_two_decisions_counts(
     """Otherwise Lee's exclusion would hide the person that Kim notifies."""
     case = holding(centre)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     of_ledger: Any = Steps.expand if is_told else Notices.decide_held
     name = of_ledger.__name__
 
@@ -550,7 +550,7 @@ def test_first_of_two_decisions_counts(
     )
     with pytest.raises(UsageError, match="by step held-"):
         lee_decides()
-    (decided,) = [one for one in held_recipients.held(installation, case) if one.decision]
+    (decided,) = [one for one in held_recipients.list_held(installation, case) if one.decision]
     assert (decided.mark, decided.by) == (mark, "kim")
     (told,) = [each.counts for each in counted(centre, case) if each.step != TOLD]
     assert told == {End.PLANNED: 1}
@@ -564,7 +564,7 @@ def test_existing_exclusion_keeps_its_reason(
 ) -> None:
     case = holding(centre)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     of_ledger = Notices.decide_held
 
     def kim_is_first(*given: Any) -> bool:
@@ -576,7 +576,7 @@ def test_existing_exclusion_keeps_its_reason(
 
     monkeypatch.setattr(Notices, "decide_held", kim_is_first)
     assert held_recipients.leave_out(installation, case, [mark], "nobody answers", by="lee") == 1
-    (decided,) = [one for one in held_recipients.held(installation, case) if one.decision]
+    (decided,) = [one for one in held_recipients.list_held(installation, case) if one.decision]
     assert decided.by == "kim"
     events = [one for one in installation.ledger.timeline(case) if one.action == "held.decided"]
     assert [one.actor for one in events] == ["kim"]
@@ -586,7 +586,7 @@ def test_guardian_customer_gets_one_correction(centre: Centre) -> None:
     with_notices(centre, canary_percent=0)
     case = holding(centre)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     to = ["customer4@example.net"]
     step = individual_notices.plan_individual_notice(
         installation, case, mark, to=to, because=WHY, by="lee"
@@ -606,7 +606,7 @@ def test_guardian_customer_gets_one_correction(centre: Centre) -> None:
 def test_impossible_notification_stays_undecided(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
-    there = held_recipients.held(installation, case)
+    there = held_recipients.list_held(installation, case)
     for to, why in (
         (["ma@example.net\nBcc: pa@example.net"], "not a valid mail address"),
         (["ma@@example.net"], "not a valid mail address"),
@@ -622,7 +622,7 @@ def test_impossible_notification_stays_undecided(centre: Centre) -> None:
         individual_notices.plan_individual_notice(
             installation, case, there[0].mark, to=["ma@example.net"], because=" ", by="lee"
         )
-    assert held_recipients.held(installation, case) == there
+    assert held_recipients.list_held(installation, case) == there
     assert {each.step for each in counted(centre, case)} == {TOLD}
 
 
@@ -658,5 +658,7 @@ def test_fully_held_audience_waits_for_a_person(centre: Centre) -> None:
         centre.installation, config=config.model_copy(update={"audiences": audiences})
     )
     case = approved(centre)
-    assert [one.why for one in held_recipients.held(centre.installation, case)] == ["a minor"] * 20
+    assert [one.why for one in held_recipients.list_held(centre.installation, case)] == [
+        "a minor"
+    ] * 20
     assert not any(centre.mails_to(f"customer{number}@example.net") for number in range(1, 21))

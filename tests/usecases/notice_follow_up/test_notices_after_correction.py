@@ -83,7 +83,7 @@ def words_to(centre: Centre, address: str) -> list[str]:
 @pytest.mark.parametrize("who", ["held", "not reached"])
 def test_corrected_notice_is_rewritten_for_others(centre: Centre, who: str) -> None:
     case = holding(centre)
-    mark = held_recipients.held(centre.installation, case)[0].mark
+    mark = held_recipients.list_held(centre.installation, case)[0].mark
     if who == "not reached":
         mark = bounce(centre, case, TOLD, "customer9@example.net").token[:8]
     corrected(centre, case)
@@ -112,7 +112,7 @@ def test_refused_correction_changes_nothing(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
     plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     with pytest.raises(UsageError, match="--value"):
         individual_notices.plan_individual_notice(
             installation, case, mark, to=[GUARDIAN], because=WHY, by="lee"
@@ -159,7 +159,7 @@ def test_undelivered_correction_uses_the_newest_text(
 def test_unconcerned_people_are_not_notified(centre: Centre) -> None:
     case = holding(centre)
     installation = centre.installation
-    mark = held_recipients.held(installation, case)[0].mark
+    mark = held_recipients.list_held(installation, case)[0].mark
     lost = bounce(centre, case, TOLD, "customer9@example.net").token[:8]
     step_decisions.answer(
         installation, case, "customers_affected", "no", by="lee", is_correction=True
@@ -192,7 +192,7 @@ def test_corrected_answer_names_unnotified_people(
 ) -> None:
     case = holding(centre)
     installation = centre.installation
-    first, second = [one.mark for one in held_recipients.held(installation, case)][:2]
+    first, second = [one.mark for one in held_recipients.list_held(installation, case)][:2]
     told = individual_notices.plan_individual_notice(
         installation, case, first, to=[GUARDIAN], because=WHY, by="lee"
     ).step
@@ -234,7 +234,7 @@ def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.Mo
             installation, case, "what", "Only your name was seen.", by="lee", is_correction=True
         )
         installation.advance(case)
-        (waiting,) = held_recipients.held(installation, case)
+        (waiting,) = held_recipients.list_held(installation, case)
         individual_notices.plan_individual_notice(
             installation, case, waiting.mark, to=[], because=WHY, by="lee"
         )

@@ -18,7 +18,7 @@ from standfast.usecases.recovery.version_record import (
     ActState,
     RestoredObject,
     VersionRecord,
-    opened_record,
+    open_record,
 )
 from tests.backup.s3_options import options
 from tests.servers.seaweedfs import Bucket, SeaweedFs
@@ -49,21 +49,21 @@ def planned(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
     (folder / "calls").mkdir()
     for key in KEYS:
         (folder / key).write_bytes(key.encode())
-    with opened_record(folder / "versions.sqlite") as record:
+    with open_record(folder / "versions.sqlite") as record:
         record.restored(
             RestoredObject(key=key, path=key.encode(), size=len(key), headers={}, version="")
             for key in KEYS
         )
-        record.listed(target.rows(""), hides_others=False)
+        record.replace_listing(target.rows(""), hides_others=False)
         yield record
 
 
 @contextmanager
 def begun_hides(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
     """Yield a record of a killed process that was about to hide one object."""
-    with opened_record(folder / "versions.sqlite") as record:
+    with open_record(folder / "versions.sqlite") as record:
         record.restored([])
-        record.listed(target.rows(""), hides_others=True)
+        record.replace_listing(target.rows(""), hides_others=True)
         record.mark(record.acts(ActState.PLANNED, 2), ActState.BEGUN)
         yield record
 
@@ -87,7 +87,7 @@ def test_ended_call_continues_or_is_taken_back(tmp_path: Path, target: BucketTar
         assert listed(target) == KEYS[:4]
         take_objects_back(target, record, tmp_path)
         assert list(target.rows("")) == rows
-        record.listed(target.rows(""), hides_others=False)
+        record.replace_listing(target.rows(""), hides_others=False)
         put_objects(target, record, tmp_path, lambda: None, batch=2)
         assert listed(target) == KEYS
         assert remove_added(target, record, "") == 0
@@ -156,7 +156,7 @@ def test_marker_of_another_program_is_not_removed(
             assert remove_added(target, record, "") == 0
             assert record.count_unknown() == 1
             assert list(target.rows("")) == rows
-            record.listed(target.rows(""), hides_others=True)
+            record.replace_listing(target.rows(""), hides_others=True)
         client.delete_object(Bucket=bucket.name, Key=KEYS[1], VersionId=erased["VersionId"])
         assert remove_added(target, record, "") == 0
         assert record.count_unknown() == 0

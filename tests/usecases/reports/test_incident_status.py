@@ -19,7 +19,7 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
 def test_status_names_every_step_once(installation: SimulatedInstallation) -> None:
     case = installation.run("account-takeover")
     status = incident_status(installation, look(installation, case))
-    steps = [view.step for view in status.begun] + [step.name for step in status.pending]
+    steps = [view.step for view in status.started_steps] + [step.name for step in status.pending]
     assert sorted(steps) == sorted(step.name for step in status.state.playbook.steps)
 
 
