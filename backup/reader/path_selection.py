@@ -50,7 +50,7 @@ class Selection:
     """Selection of entries; remembers which patterns matched."""
 
     def __init__(self, wanted: Sequence[str] | PathSample, *, includes_below: bool = True) -> None:
-        """Without `includes_below`, a matching folder does not include its content."""
+        """Without `includes_below`, a folder does not include its content."""
         self._sample = wanted if isinstance(wanted, PathSample) else None
         patterns = () if isinstance(wanted, PathSample) else wanted
         below = "(?:/.*)?" if includes_below else ""
