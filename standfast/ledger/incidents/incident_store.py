@@ -278,16 +278,12 @@ class Incidents:
                 .order_by(step.c.started_at, step.c.name, step.c.round)
             )
             begun = connection.execute(statement).mappings().all()
-            progress_times = last_progress_at(connection, playbook, begun)
+            moved_at = last_progress_at(connection, playbook, begun)
             for found in begun:
                 key = (found["name"], found["round"])
                 step_counts = counts.get(key, StepCounts())
                 view = step_view(
-                    self._database,
-                    connection,
-                    found,
-                    step_counts,
-                    progress_times.get(found["name"]),
+                    self._database, connection, found, step_counts, moved_at.get(found["name"])
                 )
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
