@@ -114,8 +114,8 @@ def export_evidence(
     if not folders:
         raise no_evidence_found(installation, incident_id)
     known = recorded_evidence(installation, incident_id)
-    sound = [folder for folder in folders if _is_sound(folder, known)]
-    if not sound:
+    valid = [folder for folder in folders if _is_valid(folder, known)]
+    if not valid:
         raise StandfastError(
             f"evidence of {incident_id}: no folder is valid. Run `standfast evidence verify "
             f"{incident_id}`."
@@ -124,10 +124,10 @@ def export_evidence(
     exported = ExportedEvidence(
         folder=to,
         is_masked=not unmasked_because,
-        unsound=tuple(_unsound(folders, sound, known)),
+        unsound=tuple(_invalid_sources(folders, valid, known)),
     )
     keys = custodian_keys(identity)
-    export = _Export(installation, incident_id, sound, draft, exported, keys, progress)
+    export = _Export(installation, incident_id, valid, draft, exported, keys, progress)
     try:
         make_private(draft)
         if unmasked_because:
@@ -150,7 +150,7 @@ def export_evidence(
     return exported
 
 
-def _is_sound(evidence: Frozen, known: Recorded) -> bool:
+def _is_valid(evidence: Frozen, known: Recorded) -> bool:
     """Return whether seal, custody and ledger agree; do not read the files."""
     manifest = known.manifests.get(evidence.folder, "")
     return not (
@@ -160,10 +160,12 @@ def _is_sound(evidence: Frozen, known: Recorded) -> bool:
     )
 
 
-def _unsound(folders: Sequence[Frozen], sound: Sequence[Frozen], known: Recorded) -> Iterator[str]:
+def _invalid_sources(
+    folders: Sequence[Frozen], valid: Sequence[Frozen], known: Recorded
+) -> Iterator[str]:
     """Return the sources with an invalid or missing folder."""
     gone = known.manifests.keys() - {evidence.folder for evidence in folders}
-    bad = {evidence.source for evidence in folders if evidence not in sound} | {
+    bad = {evidence.source for evidence in folders if evidence not in valid} | {
         folder.parent.name for folder in gone
     }
     return iter(sorted(bad))
@@ -187,17 +189,17 @@ class _Export:
         self,
         installation: Installation,
         incident_id: str,
-        sound: Sequence[Frozen],
+        valid: Sequence[Frozen],
         draft: Path,
         exported: ExportedEvidence,
         keys: tuple[object, ...],
         progress: Progress,
     ) -> None:
-        self._installation, self._incident, self._sound = installation, incident_id, sound
+        self._installation, self._incident, self._valid = installation, incident_id, valid
         self._draft, self._exported, self._progress = draft, exported, progress
         self._key = read_signing_key(installation.config.custody.key).public_key()
         self._manifests = {
-            evidence.folder: read_sealed(evidence.folder, self._key) for evidence in sound
+            evidence.folder: read_sealed(evidence.folder, self._key) for evidence in valid
         }
         self._total = sum(manifest.counts.size_bytes for manifest in self._manifests.values())
         self._done = 0
@@ -205,7 +207,7 @@ class _Export:
             evidence.folder: data_key(
                 installation, evidence.folder, self._manifests[evidence.folder], keys
             )
-            for evidence in sound
+            for evidence in valid
             if exported.is_masked and not evidence.disposed_at
         }
         # Files of reviews are not evidence, but are exported too. The ledger has their hashes.
@@ -229,7 +231,7 @@ class _Export:
                 act=Act.EXPORTED,
                 detail=f"{how}: {reason}" if reason else how,
             ).hash
-            for evidence in self._sound
+            for evidence in self._valid
         }
         detail: dict[str, Json] = {"is_masked": exported.is_masked, "custody": custody}
         if reason:
@@ -240,7 +242,7 @@ class _Export:
 
     def copy_all(self) -> None:
         """Copy the sealed folders as they are, and verify the copies."""
-        for evidence in self._sound:
+        for evidence in self._valid:
             copy = self._draft / _name_of(evidence)
             make_private(copy.parent)
             shutil.copytree(evidence.folder, copy, symlinks=True, ignore=_specials)
@@ -284,7 +286,7 @@ class _Export:
                 "note": _NOTE,
             },
         )
-        for evidence in self._sound:
+        for evidence in self._valid:
             manifest = self._manifests[evidence.folder]
             yield "folder", _folder_record(evidence, manifest)
             for number, item in enumerate(manifest.items, 1):

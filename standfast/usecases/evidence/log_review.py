@@ -289,10 +289,10 @@ def collected_logs(
     if not keys and any(folder.is_encrypted for folder in readable):
         raise identity_needed()
     left_out: list[LeftOut] = []
-    sound = _recorded(installation, incident_id, folders, request, left_out)
+    recorded = _record_access(installation, incident_id, folders, request, left_out)
     key = read_signing_key(installation.config.custody.key).public_key()
     logs: list[Log] = []
-    for folder in sound:
+    for folder in recorded:
         try:
             logs += _logs(installation, folder, read_sealed(folder.folder, key), keys, clock)
         except (Damaged, Refused) as error:
@@ -316,7 +316,7 @@ def _has_result(events: Iterator[Event]) -> bool:
     return any(event.is_selected and event.indicators for event in events)
 
 
-def _recorded(
+def _record_access(
     installation: Installation,
     incident_id: str,
     folders: Sequence[Frozen],
@@ -337,7 +337,7 @@ def _recorded(
         act = f"logs reviewed in clear: {request.in_clear.reason}"
         by = request.in_clear.person
     custody: dict[str, Json] = {}
-    sound = []
+    recorded = []
     for folder in folders:
         if folder.problems:
             left_out.append(_left_out(folder, Damaged("; ".join(folder.problems))))
@@ -363,15 +363,15 @@ def _recorded(
                 "space, then run the command again."
             ) from error
         custody[folder.name] = line.hash
-        sound.append(folder)
-    if not sound:
+        recorded.append(folder)
+    if not recorded:
         reasons = "; ".join(f"{each.folder}: {each.reason}" for each in left_out)
         raise StandfastError(
             f"evidence of {incident_id}: no folder can be reviewed: {reasons}. Run `standfast "
             f"evidence verify {incident_id}`."
         )
     installation.record_event(incident_id, REVIEWED, {**detail, "custody": custody}, by=by)
-    return sound
+    return recorded
 
 
 def _left_out(folder: Frozen, error: StandfastError) -> LeftOut:

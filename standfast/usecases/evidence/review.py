@@ -118,13 +118,13 @@ def review_evidence(
         for evidence in folders
         if not evidence.problems and (line := _noted(installation, evidence, detail)) is not None
     }
-    sound = [evidence for evidence in folders if evidence.folder in notes]
-    if not sound:
+    valid = [evidence for evidence in folders if evidence.folder in notes]
+    if not valid:
         raise StandfastError(
             f"evidence of {incident_id}: no folder is valid. Freeze the evidence first, and run "
             f"`standfast evidence verify {incident_id}`."
         )
-    found = review([(evidence.folder, manifests[evidence.folder]) for evidence in sound], wanted)
+    found = review([(evidence.folder, manifests[evidence.folder]) for evidence in valid], wanted)
     folder = installation.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"
@@ -134,14 +134,14 @@ def review_evidence(
         timeline=Path(os.path.relpath(timeline, installation.config.custody.folder)),
         digest=hashlib.sha256(content).hexdigest(),
         result=found,
-        folders=len(sound),
+        folders=len(valid),
         too_short=too_short(accounts),
         noted={
             f"{evidence.source}/{evidence.folder.name}": notes[evidence.folder]
-            for evidence in sound
+            for evidence in valid
         },
         unsound=tuple(
-            dict.fromkeys(evidence.source for evidence in folders if evidence not in sound)
+            dict.fromkeys(evidence.source for evidence in folders if evidence not in valid)
         ),
     )
 
