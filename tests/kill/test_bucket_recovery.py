@@ -129,7 +129,7 @@ def test_killed_hides_leave_few_unknown_markers(
     settings = options(bucket, bucket.admin, requires_lock=False)
     target = BucketTarget(settings)
     with open_record(tmp_path / "versions.sqlite") as record:
-        record.restored([])
+        record.replace_all([])
         record.replace_listing(target.rows(""), hides_others=True)
     hides = 2 * HIDES_AT_ONCE
     death = Death(f"hide {hides}", Phase.AFTER)

@@ -64,7 +64,7 @@ def record_objects(
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
     with _open_record(bucket, "recording") as record:
-        record.restored(
+        record.replace_all(
             restored_objects(
                 installation, journal.set_name, bucket.source, repository, point, bucket.prefix
             )

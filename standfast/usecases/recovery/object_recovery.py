@@ -56,7 +56,7 @@ def put_objects(
         observe()
         for part in _parts(acts):
             record.mark(part, ActState.BEGUN)
-            _do_all(record.added, part, partial(_do, target, folder))
+            _do_all(record.record_added_versions, part, partial(_do, target, folder))
             _look_up_begun(target, record, folder)  # acts whose call returned no version
     _look_up_again(target, record, folder)
 

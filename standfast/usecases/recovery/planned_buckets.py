@@ -167,7 +167,7 @@ def plan_bucket(
         open_record(Path(folder) / "versions.sqlite") as record,
     ):
         target.refuse_unsafe(planned.prefix)
-        record.restored(
+        record.replace_all(
             restored_objects(installation, set_name, source, repository, point, planned.prefix)
         )
         record.replace_listing(target.rows(planned.prefix), hides_others=planned.hides_others)

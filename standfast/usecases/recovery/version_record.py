@@ -1,9 +1,9 @@
 """Record of a bucket's objects, and of the versions that a recovery adds.
 
-    record.restored(rows)                       # the objects of the recovery point
-    record.replace_listing(rows, hides_others=False)     # all versions in the bucket, now
-    record.mark(acts, ActState.BEGUN)           # the intent, durable before the first call
-    record.added([(act, versions)])             # the receipt
+    record.replace_all(rows)                          # the objects of the recovery point
+    record.replace_listing(rows, hides_others=False)  # all versions in the bucket, now
+    record.mark(acts, ActState.BEGUN)                 # the intent, durable before the first call
+    record.record_added_versions([(act, versions)])   # the receipt
 
 Rules
 - The rows are in an SQLite file, because a bucket may have a million objects.
@@ -110,7 +110,7 @@ class VersionRecord:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def restored(self, rows: Iterable[RestoredObject]) -> None:
+    def replace_all(self, rows: Iterable[RestoredObject]) -> None:
         """Replace the whole record by the objects of a recovery point."""
         with self._database as database:
             database.execute("DELETE FROM objects")
@@ -144,7 +144,7 @@ class VersionRecord:
                 "newest_version = iif(newest_version = '', excluded.newest_version, "
                 "newest_version), "
                 "newest_marker = iif(newest_marker = '', excluded.newest_marker, newest_marker)",
-                (_listed(row) for row in rows if not _is_folder(row)),
+                (_columns_of(row) for row in rows if not _is_folder(row)),
             )
             database.execute("DELETE FROM objects WHERE path IS NULL AND present IS NULL")
             database.execute(
@@ -216,7 +216,7 @@ class VersionRecord:
                 "UPDATE objects SET state = ? WHERE key = ?", ((state, act.key) for act in acts)
             )
 
-    def added(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
+    def record_added_versions(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
         """Record added versions; an act without a version stays begun."""
         with self._database as database:
             for act, versions in found:
@@ -319,7 +319,7 @@ def open_record(file: Path) -> Iterator[VersionRecord]:
         yield VersionRecord(database)
 
 
-def _listed(row: "VersionRow") -> dict[str, object]:
+def _columns_of(row: "VersionRow") -> dict[str, object]:
     is_present = row.is_current and not row.is_marker
     return {
         "key": row.key,

@@ -50,7 +50,7 @@ def planned(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
     for key in KEYS:
         (folder / key).write_bytes(key.encode())
     with open_record(folder / "versions.sqlite") as record:
-        record.restored(
+        record.replace_all(
             RestoredObject(key=key, path=key.encode(), size=len(key), headers={}, version="")
             for key in KEYS
         )
@@ -62,7 +62,7 @@ def planned(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
 def begun_hides(folder: Path, target: BucketTarget) -> Iterator[VersionRecord]:
     """Yield a record of a killed process that was about to hide one object."""
     with open_record(folder / "versions.sqlite") as record:
-        record.restored([])
+        record.replace_all([])
         record.replace_listing(target.rows(""), hides_others=True)
         record.mark(record.acts(ActState.PLANNED, 2), ActState.BEGUN)
         yield record
