@@ -44,7 +44,7 @@ def carry_out(call: Call, plan: str, digest: str) -> ExitStatus:
         try:
             opened = plan_promotion.carry_out(installation, plan, opener, as_shown=digest)
         except plan_promotion.PlanChanged as error:
-            now = plan_promotion.shown(installation, plan)
+            now = plan_promotion.read_plan(installation, plan)
             given = ", ".join(f"{name}: {number}" for name, number in now.given.items())
             lines = [
                 f"{error}.",

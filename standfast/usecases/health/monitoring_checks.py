@@ -15,13 +15,13 @@ from standfast.usecases.health.check_results import (
     ok,
     warn,
 )
-from standfast.usecases.health.trigger_checks import broken_tokens
+from standfast.usecases.health.trigger_checks import token_faults
 from standfast.usecases.triggers.incident_events import unsent_events
 
 
 def _metrics(inputs: CheckInputs) -> Iterator[Check]:
     tokens = inputs.config.serve.metrics_tokens
-    found = [*broken_tokens(inputs, tokens)]
+    found = [*token_faults(inputs, tokens)]
     for problem, remedy in found:
         yield fail("metrics", problem, remedy)
     if tokens and not found:

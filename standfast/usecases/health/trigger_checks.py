@@ -36,7 +36,7 @@ def _triggers(inputs: CheckInputs) -> Iterator[Check]:
             "triggers", "no trigger is set up: no alert opens an incident", "add [triggers.NAME]"
         )
     for name, trigger in triggers_of(inputs.config).items():
-        found = [*_broken(inputs, trigger)]
+        found = [*_faults(inputs, trigger)]
         for problem, remedy in found:
             yield fail("triggers", f"{name}: {problem}", remedy)
         if isinstance(trigger, EveTrigger) and not trigger.file.exists():
@@ -72,12 +72,12 @@ def _triggers(inputs: CheckInputs) -> Iterator[Check]:
         yield ok("triggers", "the form for staff is at /report of the address of `serve`")
 
 
-def _broken(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
+def _faults(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
     """Yield each fault of a trigger and its remedy."""
     for obstacle in obstacles(inputs.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
     if isinstance(trigger, AlertTrigger):
-        yield from broken_tokens(inputs, trigger.tokens)
+        yield from token_faults(inputs, trigger.tokens)
     for reference in trigger.secrets if isinstance(trigger, SignedTrigger) else ():
         try:
             read_secret(inputs.resolver.resolve(reference).reveal())
@@ -87,7 +87,7 @@ def _broken(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
             yield str(error), ""  # the message names the action
 
 
-def broken_tokens(
+def token_faults(
     inputs: CheckInputs, references: Iterable[SecretReference]
 ) -> Iterator[tuple[str, str]]:
     """Yield each fault of bearer tokens and its remedy."""

@@ -42,9 +42,9 @@ class PlanChanged(Refused):
     """A plan that differs, or may differ, from the plan that the person saw."""
 
 
-def shown(installation: Installation, plan_id: str) -> PlanShown:
+def read_plan(installation: Installation, plan_id: str) -> PlanShown:
     """Return the data of a plan; raise UsageError if the incident is no plan."""
-    return _shown(installation, _plan(installation, plan_id))
+    return _plan_summary(installation, _plan(installation, plan_id))
 
 
 def carry_out(
@@ -65,7 +65,7 @@ def carry_out(
     if earlier := installation.ledger.triggers.incident_of(message):
         opened = Opened(incident=earlier, has_joined=True)
     else:
-        now = _shown(installation, plan)
+        now = _plan_summary(installation, plan)
         _refuse_unseen(plan, now, as_shown)
         opened = open_incident(
             installation,
@@ -114,7 +114,7 @@ def _plan(installation: Installation, plan_id: str) -> IncidentRow:
     return plan
 
 
-def _shown(installation: Installation, plan: IncidentRow) -> PlanShown:
+def _plan_summary(installation: Installation, plan: IncidentRow) -> PlanShown:
     playbook = library.find(installation.config, plan.scenario).source
     return PlanShown(
         incident=plan.id,

@@ -20,7 +20,7 @@ from standfast.usecases.playbooks.library import SHIPPED
 from standfast.usecases.triggers import on_call_pages, plan_promotion
 from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, obstacles, receive
 from standfast.usecases.triggers.on_call_pages import due, notification_obstacle, send
-from standfast.usecases.triggers.plan_promotion import PlanChanged, carry_out, shown
+from standfast.usecases.triggers.plan_promotion import PlanChanged, carry_out, read_plan
 from tests.servers.smtp import SmtpServer
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
@@ -312,14 +312,14 @@ def test_joined_plan_is_promoted_as_shown(
 ) -> None:
     by_host = replace(SIEM, key=parse("the same host"))
     plan = opened(installation, "agent01", by_host)
-    before = shown(installation, plan).digest
+    before = read_plan(installation, plan).digest
     assert opened(installation, "agent02", by_host) == plan
     with pytest.raises(PlanChanged, match="accounts were added"):
         carry_out(installation, plan, "dana")
     with pytest.raises(PlanChanged, match="the plan has changed"):
         carry_out(installation, plan, "dana", as_shown=before)
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
-    now = shown(installation, plan)
+    now = read_plan(installation, plan)
     assert (now.joined, now.given["accounts"]) == (1, 2)
     live = carry_out(installation, plan, "dana", as_shown=now.digest[:16]).incident
     accounts = installation.ledger.incidents.get(live).inputs["accounts"]
@@ -373,14 +373,14 @@ def test_playbook_edited_during_promotion_stops_it(
 def test_edited_playbook_needs_a_new_plan(installation: Installation, tmp_path: Path) -> None:
     installation, file, planned = with_its_own_playbook(installation, tmp_path / "own")
     plan = opened(installation, "agent01")
-    before = shown(installation, plan).digest
+    before = read_plan(installation, plan).digest
     file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
     with pytest.raises(PlanChanged, match="was edited since"):
         carry_out(installation, plan, "dana")
     with pytest.raises(PlanChanged, match="the plan has changed"):
         carry_out(installation, plan, "dana", as_shown=before)
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
-    now = shown(installation, plan).digest
+    now = read_plan(installation, plan).digest
     live = carry_out(installation, plan, "dana", as_shown=now).incident
     assert "Wipe it" in installation.ledger.incidents.get(live).playbook
     assert carry_out(installation, plan, "dana", as_shown=now).incident == live, "typed again"
@@ -411,7 +411,7 @@ def test_message_during_promotion_stays_open(
     assert installation.ledger.incidents.get(live).inputs["accounts"] == ["agents:agent01"]
     assert installation.ledger.incidents.get(plan).is_open
     again = carry_out(
-        installation, plan, "dana", as_shown=shown(installation, plan).digest
+        installation, plan, "dana", as_shown=read_plan(installation, plan).digest
     ).incident
     assert installation.ledger.incidents.get(again).inputs["accounts"] == [
         "agents:agent01",
