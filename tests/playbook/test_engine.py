@@ -258,6 +258,13 @@ def test_failed_planning_holds_dependent_steps() -> None:
     assert [(one.step, one.by) for one in blocked(failed)] == [("next", "tell"), ("last", "tell")]
 
 
+def test_empty_notice_is_uncounted_until_accepted() -> None:
+    playbook = playbook_of(HOLDING.replace("HOW", "go_on"))
+    empty = view("tell", S.FAILED)
+    assert state_of(playbook, empty).uncounted == ("tell",)
+    assert state_of(playbook, replace(empty, is_accepted=True)).uncounted == ()
+
+
 def test_unevaluable_condition_blocks_its_step() -> None:
     playbook = playbook_of(
         "a: {title: A, manual: x}\nb: {title: B, needs: [a], manual: x, when: answers.a}\n"
