@@ -56,8 +56,9 @@ def test_lock_waits_until_unlock_cannot_land(
     ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
     begin(ledger, second, drafts(LOCK, "alice"))
     look(ledger, second, who, ENABLED)
-    assert locked_by(ledger, second, NOW + timedelta(seconds=29)) == []
-    assert locked_by(ledger, second, NOW + timedelta(seconds=31)) == ["agents:alice"]
+    settled = NOW + timedelta(seconds=30)
+    assert locked_by(ledger, second, settled - timedelta(microseconds=1)) == []
+    assert locked_by(ledger, second, settled) == ["agents:alice"]
 
 
 def test_lock_waits_for_no_other_lock(ledger: Ledger) -> None:
