@@ -9,9 +9,9 @@ import pytest
 from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_rows import EffectQueue
-from standfast.ledger.schema.tables import approval, effect, incident, person, step
+from standfast.ledger.schema.tables import approval, attempt, effect, incident, person, step
 from standfast.playbook.planned_effects import Draft
-from standfast.records import EffectState, Mode, StepState
+from standfast.records import EffectState, Mode, Observed, StepState
 from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
@@ -264,3 +264,16 @@ def test_forged_effect_on_protected_account_is_refused(ledger: Ledger, intruder:
     intruder.run("UPDATE effect SET state = 'planned'")
     with pytest.raises(Damaged, match="audit verify"):
         claim(ledger, incident_id, runner(ledger, incident_id))
+
+
+def test_forged_end_of_call_settles_nothing(ledger: Ledger, intruder: Intruder) -> None:
+    incident_id, who = _approved_by_nobody(ledger)
+    claim(ledger, incident_id, who)
+    ledger.unknown_outcomes.expire_calls(incident_id, lambda _: True, NOW)
+    (called,) = intruder.rows(attempt)
+    intruder.set(attempt, called, settle_after=called["submitted_at"])
+    (row,) = ledger.effects.to_settle(incident_id, REVOKE, NOW, 10)
+    seen = Observed(target=row.target, happened=False)
+    with pytest.raises(Damaged, match="audit verify"):
+        ledger.unknown_outcomes.settle(incident_id, [(row, seen)], who, NOW)
+    assert states(ledger, incident_id) == {row.target: EffectState.UNKNOWN}
