@@ -23,7 +23,7 @@ from standfast.plurals import counted
 from standfast.records import Json
 
 if TYPE_CHECKING:
-    from standfast.usecases.notice_follow_up.held_recipients import Held
+    from standfast.usecases.notice_follow_up.held_recipients import HeldRecipient
 
 _DECISION_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "the ledger records it, with the person that decided",
@@ -128,11 +128,11 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
     waiting = [recipient for recipient in found if not recipient.decision]
     status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
     lines: list[Line] = [
-        _listed(found, "undecided") if found else f"No recipient is held in {incident_id}."
+        _recipient_table(found, "undecided") if found else f"No recipient is held in {incident_id}."
     ]
     if lost:
         lines += ["", "Unreached recipients; send a letter, or use another address:"]
-        lines += [_listed(lost, "not notified")]
+        lines += [_recipient_table(lost, "not notified")]
     tell_them = f"`standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`"
     if waiting and not is_open:
         lines.append(f"{incident_id} is closed: nothing more can be decided.")
@@ -150,7 +150,7 @@ def list_held(call: Call, incident: str | None) -> ExitStatus:
     return call.print_result(document, lines, status)
 
 
-def _listed(found: "Sequence[Held]", undecided: str) -> Table:
+def _recipient_table(found: "Sequence[HeldRecipient]", undecided: str) -> Table:
     rows = [
         [
             recipient.mark,

@@ -25,7 +25,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.notice_follow_up.undelivered_messages import (
     individual_notice_steps,
-    returned,
+    list_undelivered,
 )
 from standfast.usecases.notices.delivery_accounting import LEFT_OUT, NOTIFIED_BY_STEP, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD
@@ -34,7 +34,7 @@ _MARK_LENGTH = 8  # minimum length of a shown prefix
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class HeldRecipient:
     """One recipient that is held or was not reached."""
 
     mark: str  # the beginning of the effect's token; people name the recipient by it
@@ -54,23 +54,24 @@ class Held:
         }
 
 
-def list_held(installation: Installation, incident_id: str) -> list[Held]:
+def list_held(installation: Installation, incident_id: str) -> list[HeldRecipient]:
     """Return all held recipients of an incident, undecided recipients first."""
     installation.ledger.incidents.get(incident_id)
     rows = held_effects(installation, incident_id)
     replacing_steps = individual_notice_steps(installation, incident_id)
-    marks = marks_of([*rows, *(recipient.row for recipient in returned(installation, incident_id))])
-    found = [_shown(row, replacing_steps, marks[row.token]) for row in rows]
+    undelivered = list_undelivered(installation, incident_id)
+    marks = marks_of([*rows, *(message.row for message in undelivered)])
+    found = [_held_recipient(row, replacing_steps, marks[row.token]) for row in rows]
     return sorted(found, key=lambda recipient: bool(recipient.decision))
 
 
-def unreached(installation: Installation, incident_id: str) -> list[Held]:
+def unreached(installation: Installation, incident_id: str) -> list[HeldRecipient]:
     """Return the recipients of undelivered messages, first the undecided."""
     installation.ledger.incidents.get(incident_id)
-    lost = returned(installation, incident_id)
+    lost = list_undelivered(installation, incident_id)
     marks = marks_of([*held_effects(installation, incident_id), *(message.row for message in lost)])
     found = [
-        Held(
+        HeldRecipient(
             mark=marks[message.row.token],
             step=message.row.step,
             why=message.why,
@@ -165,9 +166,9 @@ def decider(installation: Installation, row: EffectRow, by: str | None) -> str:
     )
 
 
-def _shown(row: EffectRow, replacing_steps: Mapping[str, str], mark: str) -> Held:
+def _held_recipient(row: EffectRow, replacing_steps: Mapping[str, str], mark: str) -> HeldRecipient:
     decision = _decision(row, replacing_steps)
-    return Held(
+    return HeldRecipient(
         mark=mark,
         step=row.step,
         why=hold_reason(row),

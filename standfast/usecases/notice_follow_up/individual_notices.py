@@ -48,7 +48,7 @@ from standfast.usecases.notice_follow_up.held_recipients import (
     is_held,
     short_mark,
 )
-from standfast.usecases.notice_follow_up.undelivered_messages import returned
+from standfast.usecases.notice_follow_up.undelivered_messages import list_undelivered
 from standfast.usecases.notices.correction_history import valid_corrections
 from standfast.usecases.notices.delivery_accounting import NOTIFIED_BY_STEP
 from standfast.usecases.notices.recipient_targets import MAIL, POST
@@ -86,7 +86,7 @@ def plan_individual_notice(
         raise UsageError("reason: missing. Add --because TEXT; it is kept with the recipient.")
     rows = [
         *held_effects(installation, incident_id),
-        *(message.row for message in returned(installation, incident_id)),
+        *(message.row for message in list_undelivered(installation, incident_id)),
     ]
     (row,) = find_by_mark(incident_id, rows, [mark])
     actor = decider(installation, row, by)

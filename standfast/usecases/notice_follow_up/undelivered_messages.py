@@ -29,7 +29,7 @@ _LOST = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Returned:
+class UndeliveredMessage:
     """One undelivered message."""
 
     row: EffectRow
@@ -37,7 +37,7 @@ class Returned:
     decision: str  # "" unless an individual notice is planned
 
 
-def returned(installation: Installation, incident_id: str) -> list[Returned]:
+def list_undelivered(installation: Installation, incident_id: str) -> list[UndeliveredMessage]:
     """Return every undelivered message of an incident's notices."""
     ledger = installation.ledger
     individual = individual_notice_steps(installation, incident_id)
@@ -58,7 +58,9 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
         if why and row.target.startswith((MAIL, POST)):
             step = individual.get(row.token)
             found.append(
-                Returned(row=row, why=why, decision=f"{NOTIFIED_BY_STEP} {step}" if step else "")
+                UndeliveredMessage(
+                    row=row, why=why, decision=f"{NOTIFIED_BY_STEP} {step}" if step else ""
+                )
             )
     return found
 
