@@ -26,14 +26,14 @@ class WithStartTime(Protocol):
 B = TypeVar("B", bound=WithStartTime)
 
 
-def horizon(now: datetime) -> datetime:
+def latest_plausible(now: datetime) -> datetime:
     """Return the latest plausible moment: an hour after `now`."""
     return now + _MOST_AHEAD
 
 
 def is_in_far_future(moment: datetime, now: datetime) -> bool:
     """Return whether a moment is implausibly far in the future."""
-    return moment > horizon(now)
+    return moment > latest_plausible(now)
 
 
 def newest(moments: Iterable[datetime], now: datetime) -> datetime | None:

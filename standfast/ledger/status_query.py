@@ -20,7 +20,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from standfast.continuity.clock_skew import horizon
+from standfast.continuity.clock_skew import latest_plausible
 from standfast.ledger.database.read_view import Cursor, open_read_view, rows
 from standfast.ledger.runs.run_record import (
     MAX_CLOCK_DIFFERENCE,
@@ -203,7 +203,7 @@ def _last_runs(
     statement = f"""
         SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,
             MAX(started_at), MAX(ended_at), COUNT(*)
-        FROM run WHERE started_at <= '{timestamp(horizon(now))}'
+        FROM run WHERE started_at <= '{timestamp(latest_plausible(now))}'
         GROUP BY kind, subject, state, by_other, in_other ORDER BY kind, subject, state
     """  # noqa: S608 - a time, and names that are quoted
     for kind, subject, state, by_other, in_other, started, ended, count in rows(cursor, statement):
@@ -238,7 +238,7 @@ def _names_other(position: str, name: str, own: str) -> str:
 
 def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmOverview]:
     is_alarm = "kind = 'alarm' AND state IN ('raised', 'failed', 'over')"
-    newest = f"started_at <= '{timestamp(horizon(now))}' ORDER BY started_at DESC"
+    newest = f"started_at <= '{timestamp(latest_plausible(now))}' ORDER BY started_at DESC"
     for run in _readable_runs(cursor, f"{is_alarm} AND {newest}"):
         yield AlarmOverview(
             subject=run.subject,
@@ -249,7 +249,7 @@ def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmOverview]:
 
 
 def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRecord]:
-    first, last = timestamp(now - _BACKUP_WINDOW), timestamp(horizon(now))
+    first, last = timestamp(now - _BACKUP_WINDOW), timestamp(latest_plausible(now))
     yield from _readable_runs(
         cursor,
         f"kind = 'backup' AND started_at BETWEEN '{first}' AND '{last}'"

@@ -94,7 +94,7 @@ def import_staff(
     would = "would be " if dry_run else ""
     lines: list[Line] = [f"The list {source}: {counted(len(listed), 'person', 'people')}."]
     for word, members in groups.items():
-        shown = [staff_access.shown(member, is_masked=not names) for member in members]
+        shown = [staff_access.display_name(member, is_masked=not names) for member in members]
         document[word] = {"count": len(shown), "names": [*shown]}
         if shown:
             more = f", and {len(shown) - 8} more" if len(shown) > 8 and not names else ""

@@ -62,7 +62,7 @@ class Leaver:
         member = self.row.member
         return {
             "list": self.row.source,
-            "name": shown(member, is_masked=is_masked),
+            "name": display_name(member, is_masked=is_masked),
             "left_at": _left_at(self.row),
             "still_in": [_account(account, is_masked=is_masked) for account in self.still_in],
             "not_listed": sum(not account.is_listed for account in self.still_in),
@@ -157,7 +157,7 @@ def leavers(installation: Installation, *, source: str | None = None) -> Leavers
     )
 
 
-def shown(member: Member, *, is_masked: bool) -> str:
+def display_name(member: Member, *, is_masked: bool) -> str:
     """Return a name, masked if requested."""
     if not is_masked:
         return member.full_name
@@ -198,7 +198,7 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
             message=TriggerMessage(source=f"staff.{source}"[:64], handle=handle),
         )
         if not opened.has_joined:
-            planned[opened.incident] = shown(member, is_masked=True)
+            planned[opened.incident] = display_name(member, is_masked=True)
     return planned
 
 
