@@ -303,7 +303,7 @@ def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
 
 
 def _identity_bytes(path: Path) -> bytes:
-    missing = f"identity file {path}: not found. Name the identity file of a custodian"
+    missing = f"identity file {path}: not found. Name a custodian's, such as offline/identity.txt"
     return read_file(path, f"the identity file {path}", missing=missing)
 
 

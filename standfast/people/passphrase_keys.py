@@ -43,7 +43,9 @@ def sign_in(name: str, passphrase: str, credential: Credential) -> Ed25519Privat
     """Return the signing key; raise ApprovalRefused for a wrong passphrase."""
     key = _derive(passphrase, credential.salt)
     if not _matches(key, credential):
-        raise ApprovalRefused(f"sign-in: that is not the passphrase of {name!r}. Type it again")
+        raise ApprovalRefused(
+            f"sign-in: that is not the passphrase of {name!r}. Correct it, then try again"
+        )
     return key
 
 

@@ -130,7 +130,7 @@ def list_points(call: Call, set_name: str | None, identity: Path | None) -> Exit
             point.set_name,
             second(point.time, zone),
             _completeness(is_complete=point.complete, is_interim=point.is_interim),
-            format_size(point.bytes_new) + " new",
+            format_size(point.bytes_new) + " new data",
             counted(point.details.files, "file") if point.details else "",
         ]
         for point in listed.points

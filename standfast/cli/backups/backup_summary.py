@@ -20,7 +20,7 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
         )
     lines.append(
         f"{outcome.set_name}: {result.point}, {counted(result.files, 'file')}, "
-        f"{format_size(result.bytes_total)}, {format_size(result.bytes_new)} new"
+        f"{format_size(result.bytes_total)}, {format_size(result.bytes_new)} stored"
     )
     if outcome.is_empty:
         lines.append(

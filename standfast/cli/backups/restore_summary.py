@@ -42,8 +42,9 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
         lines.append("This run continued an interrupted restore and compared its files again.")
     if not (result.is_on_disk or any(problem.is_missing for problem in result.problems)):
         lines.append(
-            "The disk is still writing the files. A power failure can lose some of them until "
-            ".standfast-restore disappears from the folder: then run the command again."
+            "The disk is still writing the files. When it has finished, .standfast-restore "
+            "disappears from the folder. If the power fails before that, run the same command "
+            "again."
         )
     if result.owners_lost:
         lines.append(

@@ -58,12 +58,15 @@ def _summary(report: "Report") -> str:
     from standfast.usecases.health.check_results import Verdict
 
     found = [check for check in report.checks if check.verdict is not Verdict.OK]
-    contains = sum(check.part in _CONTAINMENT for check in found)
+    parts = [check.part for check in found if check.part in _CONTAINMENT]
+    about = ", ".join(sorted(set(parts)))
     counts = (
         f"{counted(report.count(Verdict.FAIL), 'error')}, "
         f"{counted(report.count(Verdict.WARN), 'warning')}"
     )
-    return f"{counts}; {contains} of them affect containment." if contains else f"{counts}."
+    return (
+        f"{counts}; {len(parts)} of them ({about}) affect containment." if parts else f"{counts}."
+    )
 
 
 def _next_step(failed: int, warned: int) -> str:

@@ -135,8 +135,8 @@ def _lines(recovered: "RecoveredInstallation") -> list[Line]:
             f"resume {incident}`."
         )
     lines += [
-        "If somebody else may have the old machine, replace its keys first:",
-        "`standfast backup owner new-epoch`.",
+        "If somebody else may have the old machine, revoke its keys before the next backup:",
+        "`standfast backup owner new-epoch --help` states how.",
         "",
         f"Next: {config} check",
         f"      {config} audit verify",

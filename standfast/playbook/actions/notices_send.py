@@ -23,12 +23,8 @@ def _notes(adapter: str, planner: Planner) -> Iterator[str]:
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
         around = [name for name, sender in senders.items() if sender.kind != "smtp"]
-        other = (
-            f"use another channel: {', '.join(around)}"
-            if around
-            else "there is no other configured channel"
-        )
-        yield f"{adapter}: if an attacker may control this mail relay, {other}"
+        instead = f"send through {', '.join(around)} instead" if around else "add another sender"
+        yield f"{adapter}: an attacker may read mail of this relay. If that is possible, {instead}"
 
 
 ACTION = Action(

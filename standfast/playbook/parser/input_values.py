@@ -41,7 +41,10 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
     for given in playbook.inputs:
         if given.name not in raw:
             if given.required:
-                problems.append(f"input `{given.name}` is missing: {_describe_value(given)}")
+                value = _describe_value(given).rstrip(".")
+                problems.append(
+                    f"input `{given.name}` is missing: {value}. Add --input {given.name}=VALUE."
+                )
             typed[given.name] = given.default
             continue
         try:

@@ -215,7 +215,7 @@ def _logs(installation: Installation) -> Iterator[Check]:
         if not isinstance(settings, FilesEvidenceConfig):
             continue
         found = find_sensitive_numbers(settings.paths, settings.exclude)
-        read = f"the ends of {counted(found.files, 'file')}"
+        read = f"the newest lines of {counted(found.files, 'file')}"
         if found.in_files:
             kinds = (
                 (found.cards, counted(found.cards, "number") + " like a payment card's"),

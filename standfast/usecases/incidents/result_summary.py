@@ -279,4 +279,4 @@ def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) ->
         case EffectState.SUBMITTING:
             return "its result is looked up after its call has ended"
         case _:
-            return "starts when the step begins or continues"
+            return "runs with its step; nothing to do for this target"

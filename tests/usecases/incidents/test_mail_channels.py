@@ -10,12 +10,12 @@ from tests.usecases.installations import furnish, installation_at
 _POST = (
     '[senders.post]\nkind = "letters"\nreturn_address = ["1 Example Street"]\n\n[audiences.staff]'
 )
-_SAID = "mail: if an attacker may control this mail relay, "
+_SAID = "mail: an attacker may read mail of this relay. If that is possible, "
 
 
 @pytest.mark.parametrize(
     ("more", "stays"),
-    [("", "there is no other configured channel"), (_POST, "use another channel: post")],
+    [("", "add another sender"), (_POST, "send through post instead")],
 )
 def test_plan_names_channels_besides_the_relay(tmp_path: Path, more: str, stays: str) -> None:
     config_file = furnish(tmp_path)
