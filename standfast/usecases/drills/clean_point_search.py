@@ -30,7 +30,7 @@ from standfast.usecases.core.backup_repository import (
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.drills.drill_folders import drill_folder
+from standfast.usecases.drills.drill_folders import scan_folder
 
 MOST_POINTS = 500  # the newest points; older points are not examined
 _MOST_FINDS = 20  # one finding decides; further findings show where to look
@@ -70,13 +70,10 @@ class CleanPoint:
         }
 
 
-def last_clean_point(
-    installation: Installation, set_name: str, wanted: Indicators, token: str
-) -> CleanPoint:
+def last_clean_point(installation: Installation, set_name: str, wanted: Indicators) -> CleanPoint:
     """Search a set's points for the newest clean point.
 
-    `token` names the folder into which the points are restored, one after another. Raise UsageError
-    without an identity that opens the points.
+    Raise UsageError without an identity that opens the points.
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
@@ -89,7 +86,7 @@ def last_clean_point(
     def is_clean(position: int) -> bool:
         if position not in known:
             point = newest_first[position]
-            known[position], result = _look(installation, repository, token, point, wanted)
+            known[position], result = _look(installation, repository, point, wanted)
             found.looked_at.append(f"{point.name}: {result}")
         return known[position]
 
@@ -128,11 +125,10 @@ def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint)
 def _look(
     installation: Installation,
     repository: Repository,
-    token: str,
     point: RecoveryPoint,
     wanted: Indicators,
 ) -> tuple[bool, str]:
-    with drill_folder(installation, point.set_name, f"look-{token}") as folder:
+    with scan_folder(installation, point.set_name, "look") as folder:
         try:
             with translated_errors(f"restoring {point.name}"):
                 result = repository.restore(point, folder / "tree", (), now=installation.clock)

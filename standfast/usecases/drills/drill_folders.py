@@ -6,9 +6,13 @@ Rules
 - The folders of a dead drill are deleted before the next drill of the same set. The ledger shows
   which drills are alive, because drills of another machine may use the same parent folder.
 - Only `keep_target` keeps a target.
+- The name of a scan's folder contains its process and machine. The next scan or drill of the set,
+  or the watchdog, deletes the folder after that process has ended.
 """
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +20,16 @@ from pathlib import Path
 
 from backup.system.tree_removal import remove_tree
 from standfast.errors import StandfastError
+from standfast.host_name import host_name
+from standfast.ledger.runs.run_record import is_gone
+from standfast.ledger.schema.row_ids import new_token
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.throwaway.server_process import end_processes
 
 _KEPT = ".kept"
 _SHORT = 8  # characters of a run's id
 OUTPUT = ".output"  # the suffix of a file with the output of failed commands
+_in_use: set[str] = set()  # names of the scan folders that this process uses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,39 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
         destroy(folder)
 
 
+@contextmanager
+def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterator[Path]:
+    """Create a private folder for a scan; a later run deletes it if this dies.
+
+    `kind` is a word without a hyphen.
+    """
+    destroy_dead_scans(installation, set_name)
+    name = f"{kind}-{os.getpid()}-{_machine()}-{new_token()}"
+    _in_use.add(name)
+    try:
+        with drill_folder(installation, set_name, name) as folder:
+            yield folder
+    finally:
+        _in_use.discard(name)
+
+
+def destroy_dead_scans(installation: Installation, set_name: str) -> None:
+    """Delete the scan folders of a set that ended processes of this host left."""
+    own_name = re.compile(rf"[a-z]+-([0-9]{{1,10}})-{_machine()}-[^.]+")
+    for path in installation.config.drills.folder.glob(f".{set_name}.*"):
+        name = path.name.removeprefix(f".{set_name}.")
+        found = own_name.fullmatch(name)
+        if found is None or name in _in_use:
+            continue
+        pid = int(found[1])
+        if pid == os.getpid() or is_gone(host_name(), pid):
+            destroy(path)
+
+
+def _machine() -> str:
+    return hashlib.sha256(host_name().encode()).hexdigest()[:12]
+
+
 def keep_target(folder: Path) -> Target:
     """Keep a target for a person, under a name that no drill deletes."""
     kept = folder.with_name(folder.name + _KEPT)
@@ -102,6 +143,7 @@ def destroy_leftovers(installation: Installation, subject: str) -> int:
     The caller holds the lock of this machine's drills of the subject. The lock does not cover
     drills of another machine in the same folder, so the ledger shows which drills are alive.
     """
+    destroy_dead_scans(installation, subject)
     folder = installation.config.drills.folder
     alive = {row.id for row in installation.ledger.runs.all("drill", subject, states=["running"])}
     leftovers = []

@@ -40,7 +40,7 @@ from standfast.usecases.continuity.calendar import PRACTICE, practice_alarms
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import mark_dead_runs_failed
 from standfast.usecases.deadlines.reminders import reminders
-from standfast.usecases.drills.drill_folders import destroy_leftovers
+from standfast.usecases.drills.drill_folders import destroy_dead_scans, destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
 # A nightly run may wait in a queue; it counts as missed an hour after it was due.
@@ -113,6 +113,8 @@ def keep_watch(
     on_alarm = on_alarm or notify
     resumed, troubles = ([], []) if only_drills else resume_incidents(installation, way, resume)
     died = mark_dead_runs_failed(installation, {"drill": destroy_leftovers})
+    for name in installation.config.backup.sets:
+        destroy_dead_scans(installation, name)
     sets: list[BackupAge] = []
     fresh: list[Freshness] = []
     for name in () if only_drills else installation.config.backup.sets:

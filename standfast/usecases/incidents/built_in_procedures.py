@@ -163,7 +163,7 @@ class _CleanPointSearch(_BuiltInProcedure):
 
     def _execute(self, order: Order) -> Result:
         wanted = read_indicators(_texts(order.details, "indicators"))
-        found = last_clean_point(self._installation, order.target, wanted, order.token)
+        found = last_clean_point(self._installation, order.target, wanted)
         return Result(
             target=order.target,
             state=EffectState.DONE if found.point else EffectState.FAILED,

@@ -14,19 +14,13 @@ Rules
 """
 
 import glob
-import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from backup.system.tree_removal import remove_tree
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ConfigurationError, Damaged, UsageError
-from standfast.host_name import host_name
-from standfast.ledger.runs.run_record import is_gone
-from standfast.ledger.schema.row_ids import new_token
 from standfast.records import timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
@@ -36,10 +30,9 @@ from standfast.usecases.core.backup_repository import (
     translated_errors,
 )
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.drills.drill_folders import drill_folder
+from standfast.usecases.drills.drill_folders import scan_folder
 
 _STATED_TIMES = ("occurrence", "detection", "suspicion")
-_in_use: set[str] = set()  # names of the folders that this process uses
 
 
 def incident_time(installation: Installation, incident_id: str) -> datetime:
@@ -78,7 +71,7 @@ def file_before(
             f"backup set {set_name!r}: no complete recovery point from before "
             f"{timestamp(moment)[:16]}Z. Name another audience."
         )
-    with _own_folder(installation, set_name) as folder:
+    with scan_folder(installation, set_name, "audience") as folder:
         with translated_errors(f"restoring {point.name}"):
             result = repository.restore(
                 point, folder / "tree", (glob.escape(path),), now=installation.clock
@@ -92,23 +85,3 @@ def file_before(
                 f"backup ls {point.name}`."
             )
         yield file
-
-
-@contextmanager
-def _own_folder(installation: Installation, set_name: str) -> Iterator[Path]:
-    """Yield a folder for one restore; first delete folders of dead processes."""
-    machine = hashlib.sha256(host_name().encode()).hexdigest()[:12]
-    for folder_of_other in installation.config.drills.folder.glob(
-        f".{set_name}.audience-*-{machine}-*"
-    ):
-        name = folder_of_other.name.removeprefix(f".{set_name}.")
-        pid = int(name.split("-")[1])
-        if name not in _in_use and (pid == os.getpid() or is_gone(host_name(), pid)):
-            remove_tree(folder_of_other)
-    own_name = f"audience-{os.getpid()}-{machine}-{new_token()}"
-    _in_use.add(own_name)
-    try:
-        with drill_folder(installation, set_name, own_name) as folder:
-            yield folder
-    finally:
-        _in_use.discard(own_name)
