@@ -83,7 +83,7 @@ def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[st
         text = f"stopped, undo {nobody}" if is_left else "stopped"
         return text, Severity.INTERRUPTED if is_left else Severity.WAITING
     if is_over:
-        return "finished", Severity.FINISHED
+        return "nothing left to run", Severity.FINISHED
     if interrupted(state) or (not state.has_runner and any(can_begin(state, causes))):
         return nobody, Severity.INTERRUPTED
     if waits := _waits(state):
