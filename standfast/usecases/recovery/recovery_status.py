@@ -36,6 +36,7 @@ class SetStatus:
     set_aside: tuple[str, ...]
     rpo_ms: int | None
     passed: Mapping[str, Sequence[str]]  # names of checks by service
+    skipped: Mapping[str, Mapping[str, str]]  # reasons by service and name of the check
 
     @property
     def usable_ms(self) -> int | None:
@@ -51,6 +52,7 @@ class SetStatus:
             "set_aside": list(self.set_aside),
             "rpo_ms": self.rpo_ms,
             "passed": {service: list(names) for service, names in self.passed.items()},
+            "skipped": {service: dict(checks) for service, checks in self.skipped.items()},
         }
 
 
@@ -100,6 +102,7 @@ def _set_status(incident_id: str, row: EffectRow, *, is_returned: bool) -> SetSt
         set_aside=tuple(cast("Sequence[str]", facts.get("set_aside") or ())),
         rpo_ms=cast("int | None", facts.get("rpo_ms")),
         passed=cast("Mapping[str, Sequence[str]]", facts.get("passed") or {}),
+        skipped=cast("Mapping[str, Mapping[str, str]]", facts.get("skipped") or {}),
     )
 
 

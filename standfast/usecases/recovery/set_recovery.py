@@ -90,6 +90,7 @@ class RecoveredSet:
     size_bytes: int
     set_aside: tuple[str, ...]  # paths
     passed: Mapping[str, Sequence[str]]  # names of checks by service
+    skipped: Mapping[str, Mapping[str, str]]  # reasons by service and name of the check
     rpo_ms: int | None
     rto_ms: int | None  # None if no check of a service ran
 
@@ -101,6 +102,7 @@ class RecoveredSet:
             "size_bytes": self.size_bytes,
             "set_aside": list(self.set_aside),
             "passed": {service: list(names) for service, names in self.passed.items()},
+            "skipped": {service: dict(checks) for service, checks in self.skipped.items()},
             "rpo_ms": self.rpo_ms,
             "rto_ms": self.rto_ms,
         }
@@ -210,6 +212,7 @@ class _SetRecovery:
             size_bytes=cast("int", restored["size_bytes"]),
             set_aside=tuple(target.later_name for target in self._plan.replaces),
             passed=passed,
+            skipped=cast("Mapping[str, Mapping[str, str]]", restored.get("skipped") or {}),
             rpo_ms=lost_work_ms(lost_since, self._declared_at),
             rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
             if passed
@@ -258,14 +261,18 @@ class _SetRecovery:
         changes = [check.last_change for check in checks if check.last_change is not None]
         changes = changes or replayed.last_commits
         passed: dict[str, list[str]] = {}
+        skipped: dict[str, dict[str, str]] = {}
         for check in checks:
             if check.state is CheckState.PASSED:
                 passed.setdefault(check.service, []).append(check.name)
+            else:
+                skipped.setdefault(check.service, {})[check.name] = check.reason
         detail: dict[str, Json] = {
             "clocks": {clock.value: timestamp(at) for clock, at in self._clocks.items()},
             "files": sum(result.files for result in results) + len(self._plan.databases),
             "size_bytes": sum(result.bytes for result in results) + loaded,
             "passed": passed,
+            "skipped": cast("Json", skipped),
             "lost_since": timestamp(min(changes, default=self._plan.consistent_at)),
         }
         self._journal.write(RESTORED, **detail)

@@ -44,7 +44,7 @@ from standfast.usecases.drills.outcome import judged
 from standfast.usecases.drills.report_gaps import Gap, dated_gaps, objective_gaps
 from standfast.usecases.drills.signed_reports import file_report, read_reports, signed_page
 from standfast.usecases.recovery.paper_list import paper_items
-from standfast.usecases.recovery.recovery_status import RecoveryStatus, recovery_status
+from standfast.usecases.recovery.recovery_status import RecoveryStatus, SetStatus, recovery_status
 from standfast.usecases.reports.backup_and_drill_results import (
     drill_lines,
     filed_reports,
@@ -146,11 +146,7 @@ def _recovery_body(
                 "chosen": part.plan.evidence if part.plan else "",
                 "clocks_ms": dict(part.clocks_ms),
                 "set_aside": len(part.set_aside),
-                "checks": [
-                    {"name": name, "service": service, "level": "", "state": "passed", "reason": ""}
-                    for service, names in part.passed.items()
-                    for name in names
-                ],
+                "checks": [*_checks(part)],
             }
             for part in status.sets
         },
@@ -161,6 +157,20 @@ def _recovery_body(
         "gaps": dated_gaps(installation.config, incident_id, gaps, row.opened_at),
         "result": "partial" if is_done and is_short else "done" if is_done else "not complete",
     }
+
+
+def _checks(part: SetStatus) -> Iterator[dict[str, Json]]:
+    """Yield the checks of a recovered set; a failed check ends its recovery."""
+    for service, names in part.passed.items():
+        for name in names:
+            yield _check(service, name, "passed", "")
+    for service, reasons in part.skipped.items():
+        for name, reason in reasons.items():
+            yield _check(service, name, "skipped", reason)
+
+
+def _check(service: str, name: str, state: str, reason: str) -> dict[str, Json]:
+    return {"name": name, "service": service, "level": "", "state": state, "reason": reason}
 
 
 def _undone_sets(status: RecoveryStatus) -> Iterator[Gap]:

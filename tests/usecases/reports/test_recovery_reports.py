@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,22 @@ def test_recovery_without_check_has_no_recovery_time(tmp_path: Path) -> None:
         assert service.rto_actual_ms is None
         page = write_recovery_report(installation, case, tmp_path / "r.html").page.read_text()
         assert "Measured: crm: RTO not measured" in page
+
+
+def test_recovery_report_names_skipped_checks(tmp_path: Path) -> None:
+    both = SERVICE.replace('sets = ["main"]', 'sets = ["main", "other"]')
+    with installation_at(prepared(tmp_path, both)) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        lifecycle.advance(installation, case, "direct")
+        parts = {part.set_name: part for part in recovery_status(installation, case).sets}
+        ((name, reason),) = parts["other"].skipped["crm"].items()
+        assert reason
+        assert parts["other"].as_json()["skipped"] == {"crm": {name: reason}}
+        assert parts["main"].skipped == {}
+        page = write_recovery_report(installation, case, tmp_path / "r.html").page.read_text()
+        assert "Checks: 1 passed, 0 failed, 1 skipped." in page
+        assert reason in unescape(page)
 
 
 def test_removed_recovery_report_is_named(tmp_path: Path) -> None:
