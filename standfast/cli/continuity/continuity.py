@@ -186,9 +186,11 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     """Show the services in order of recovery, with objectives and results.
 
     Each service is shown with its dependencies, RTO, RPO and MTPD, the predicted recovery time,
-    the RTO and RPO that the last drill measured, and its degraded modes.
+    the RTO and RPO that the last drill measured, and its degraded modes. A tree shows the services
+    above the services that they depend on.
     """
     from standfast.continuity.degraded_modes import mode_sentences
+    from standfast.continuity.dependency_tree import dependency_tree
     from standfast.reports.report_sentences import duration
     from standfast.usecases.continuity.service_overview import (
         service_document,
@@ -215,14 +217,18 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     ]
     headings = ("service", "after", "RTO", "RPO", "MTPD", "predicted", "measured", "owner")
     none = "No service is configured. Add [services.NAME]."
-    lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none, *modes]
+    lines: list[Line] = [Table(headings=headings, rows=rows) if rows else none]
+    if any(service.depends_on for service in services):
+        graph = {service.name: service.depends_on for service in services}
+        lines += ["", "Dependencies:", *dependency_tree(graph), ""]
     lines += [
-        (
+        *modes,
+        *(
             f"{service.name}: no degraded mode reaches its minimum capacity of "
             f"{service.minimum_capacity_percent} %."
-        )
-        for service in services
-        if not service.has_minimum_capacity
+            for service in services
+            if not service.has_minimum_capacity
+        ),
     ]
     lines += [f"Written: {out}"] if out else []
     document: JsonObject = {
