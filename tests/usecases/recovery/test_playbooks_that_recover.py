@@ -100,6 +100,21 @@ def test_outage_restores_nothing_without_decision(tmp_path: Path, way_back: str)
         assert state.steps["recover"].state is StepState.SKIPPED
 
 
+def test_outage_switches_the_service_until_undone(tmp_path: Path) -> None:
+    with installation_at(prepared(tmp_path, settings(tmp_path))) as installation:
+        case = opened(
+            installation,
+            "platform-outage",
+            service="CRM",
+            switched_service="crm",
+            emergency_mode="callback",
+        )
+        assert (tmp_path / "callback").exists()
+        undo_approved(installation, case, step="degrade")
+        lifecycle.advance(installation, case, "direct")
+        assert not (tmp_path / "callback").exists()
+
+
 def test_ransomware_restores_the_last_clean_point(tmp_path: Path) -> None:
     config_file = prepared(tmp_path, settings(tmp_path))
     name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
