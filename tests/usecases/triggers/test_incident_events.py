@@ -25,6 +25,7 @@ from standfast.usecases.incidents.lifecycle import advance, close, open_incident
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.triggers.incident_events import KIND, due_events, send_event
 from tests.console.test_quiet_incidents import QUIET
+from tests.pages.blocks import blocks
 from tests.servers import wait_until
 from tests.servers.over_http import Answering, listening
 from tests.servers.scim import ScimServer
@@ -99,12 +100,14 @@ def opened_at(
     receiver: Receiver,
     clock: Clock,
     scim_url: str = "http://127.0.0.1:9/v2",
+    settings: str | None = None,
     **env: str,
 ) -> Iterator[Installation]:
     config_file = furnish(folder, scim_url=scim_url)
     (folder / "own").mkdir()
     (folder / "own/hush.yaml").write_text(QUIET)
-    config_file.write_text(config_file.read_text() + SETTINGS.format(url=receiver.url))
+    settings = settings or SETTINGS.format(url=receiver.url)
+    config_file.write_text(config_file.read_text() + settings)
     with open_installation(
         config_file, env={**ENV, **env}, actor="os:test", clock=clock
     ) as installation:
@@ -153,6 +156,60 @@ def test_each_event_is_signed_and_sent_once(
     assert {body["data"]["incident"] for _, body in receiver.messages} == {case}
     assert "agent01" not in json.dumps(receiver.messages)
     assert len({message_id for message_id, _ in receiver.messages}) == 3
+
+
+def test_ticket_of_page_is_opened_noted_and_closed(
+    tmp_path: Path, clock: Clock, scim_server: ScimServer
+) -> None:
+    scim_server.create("agent01")
+    (example,) = (
+        b.text for b in blocks("docs/monitoring.md") if b.begins == "[requests.alert-open]"
+    )
+    address = "https://api.opsgenie.com"
+    assert example.count(address) == 3
+    requests: list[tuple[str, str, str, Any]] = []
+
+    class Alerts(Answering):
+        def do_POST(self) -> None:
+            header = self.headers
+            body = json.loads(self.body())
+            requests.append((self.path, header["Authorization"], header["Content-Type"], body))
+            self.answer(202)
+
+    with listening(Alerts) as port:
+        receiver = Receiver(url=f"http://127.0.0.1:{port}")
+        settings = example.replace(address, receiver.url)
+        with opened_at(
+            tmp_path,
+            receiver,
+            clock,
+            scim_server.url,
+            settings=settings,
+            SCIM_TOKEN=scim_server.token,
+        ) as installation:
+            key = tmp_path / "keys/opsgenie"
+            key.touch(mode=0o600)
+            key.write_text("GenieKey 1234\n")
+            organisation = installation.config.organisation.name
+            case = lock_incident(installation)
+            assert send_all(installation) == ["sent"]
+            advance(installation, case, "direct")
+            assert send_all(installation) == ["sent"]
+            close(installation, case)
+            assert send_all(installation) == ["sent"]
+    alert = {
+        "alias": case,
+        "message": f"{case}: lock",
+        "source": organisation,
+        "priority": "P1",
+    }
+    headers = ("GenieKey 1234", "application/json")
+    found = f"/v2/alerts/{case}"
+    assert requests == [
+        ("/v2/alerts", *headers, alert),
+        (f"{found}/notes?identifierType=alias", *headers, {"note": "The accounts are locked."}),
+        (f"{found}/close?identifierType=alias", *headers, {"note": "The incident is closed."}),
+    ]
 
 
 def test_refused_event_is_sent_again_with_its_id(
