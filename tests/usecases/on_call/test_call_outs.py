@@ -1,5 +1,6 @@
 """Call-outs: pages one after another until somebody acknowledges."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from standfast.usecases.health.on_call_checks import CHECKS
 from standfast.usecases.incidents.lifecycle import close, stop
 from standfast.usecases.on_call.call_outs import acknowledge, attend
 from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, receive
+from tests.servers.over_http import Answering, listening
 from tests.servers.smtp import SmtpServer
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
@@ -33,6 +35,11 @@ host = "127.0.0.1"
 port = {port}
 security = "none"
 sender_address = "{name}@example.com"
+"""
+APPRISE = """
+[senders.push]
+kind = "apprise"
+url = "file:push-address"
 """
 ROTA = """
 [on_call]
@@ -289,6 +296,44 @@ def test_failed_page_is_followed_at_once(centre: Centre) -> None:
     centre.attend()
     assert centre.paged == ["kim by push"]
     assert [page.state for page in centre.newest().pages][:2] == [EffectState.REFUSED] * 2
+
+
+def test_unknown_page_by_apprise_is_not_repeated(centre: Centre) -> None:
+    posts: list[str] = []
+    statuses = [200, 500]
+
+    class Phone(Answering):
+        def do_POST(self) -> None:
+            post = json.loads(self.body())
+            posts.append(f"{post['title']} {post['message']}")
+            self.answer(statuses.pop(0))
+
+    file = centre.config_file
+    by_mail = PAGER.format(name="push", port=centre.smtp.port)
+    assert by_mail in file.read_text()
+    file.write_text(file.read_text().replace(by_mail, APPRISE))
+    with listening(Phone) as port:
+        address = file.parent / "push-address"
+        address.touch(mode=0o600)
+        address.write_text(f"json://127.0.0.1:{port}/phone")
+        with installation_at(file, clock=lambda: centre.now) as centre.installation:
+            case = centre.opened("agent01")
+            centre.pass_time(24)
+            assert centre.paged == ["lee by phone"]
+            centre.pass_time(2)
+            assert centre.paged == ["lee by phone", "dana by mail"]
+            assert [page.state for page in centre.newest().pages] == [
+                EffectState.DONE,
+                EffectState.DONE,
+                EffectState.UNKNOWN,
+                EffectState.DONE,
+            ]
+            assert centre.acknowledge(case, "kim") == 1
+            centre.pass_time(60, step=10)
+    assert len(posts) == 2
+    for post, person in zip(posts, ("lee", "kim"), strict=True):
+        assert f"standfast incident acknowledge {case} --as {person}" in post
+        assert "agent01" not in post
 
 
 def test_change_of_shift_applies_to_the_next_page(centre: Centre) -> None:
