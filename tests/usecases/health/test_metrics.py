@@ -1,17 +1,28 @@
 """Metrics of an installation on each database, during an incident."""
 
-from datetime import UTC, datetime
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from standfast.config.sections.deadlines import DeadlinesConfig
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import Mode
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import state
 from standfast.usecases.health.metrics import measure
 from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.usecases.conftest import Centre
+from tests.usecases.incidents.test_staged_notices import TOLD
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.notice_follow_up.test_held_recipients import holding
 from tests.usecases.twins import SimulatedInstallation
 
 
-def samples(installation: SimulatedInstallation, name: str) -> dict[tuple[str, ...], float]:
+def samples(installation: Installation, name: str) -> dict[tuple[str, ...], float]:
     (family,) = [found for found in measure(installation) if found.name == f"standfast_{name}"]
     return {tuple(sample.labels.values()): sample.value for sample in family.samples}
 
@@ -44,3 +55,50 @@ def test_stated_facts_start_clocks(installation: SimulatedInstallation) -> None:
     # No law is configured in this installation.
     assert set(samples(installation, "clocks").values()) == {0}
     assert samples(installation, "clock_next_due_timestamp_seconds") == {}
+
+
+def test_configured_law_is_running_and_then_missed(installation: SimulatedInstallation) -> None:
+    deadlines = DeadlinesConfig.model_validate(
+        {"jurisdictions": ["EU/EEA"], "parts": ["controller"], "authority_country": "DE"}
+    )
+    there = replace(
+        installation, config=installation.config.model_copy(update={"deadlines": deadlines})
+    )
+    case = open_incident(
+        there, "lock", {"accounts": ["agents:agent01"]}, mode=Mode.LIVE, opened_by="os:test"
+    ).incident
+    aware = there.clock()
+    state(there, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    before = samples(there, "clocks")
+    assert before["running",] > 0
+    assert before["missed",] == 0
+    due = samples(there, "clock_next_due_timestamp_seconds")[()]
+    assert due >= (aware + timedelta(hours=72)).timestamp() - 1
+    later = replace(there, clock=lambda: aware + timedelta(days=30))
+    assert samples(later, "clocks")["missed",] >= before["running",]
+
+
+def test_notices_and_waiting_work_are_counted(centre: Centre) -> None:
+    case = holding(centre, is_approved=False)
+    queues = samples(centre.installation, "queue_length")
+    assert (queues["approvals",], queues["answers",], queues["held_recipients",]) == (1, 2, 3)
+    step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
+    queues = samples(centre.installation, "queue_length")
+    assert (queues["approvals",], queues["effects",]) == (0, 17)
+    before = samples(centre.installation, "notices")
+    assert (before["planned",], before["done",], before["refused",]) == (17, 3, 3)
+    centre.advance(case)
+    assert samples(centre.installation, "queue_length")["effects",] == 0
+    after = samples(centre.installation, "notices")
+    assert (after["planned",], after["done",], after["refused",]) == (0, 20, 3)
+
+
+def test_age_of_the_witness_is_measured(installation: SimulatedInstallation) -> None:
+    for name in ("ledger", "backup"):
+        witness = getattr(installation.config, name).witness
+        witness.parent.mkdir(parents=True, exist_ok=True)
+        witness.touch()
+        written = installation.clock().timestamp() - 7200
+        os.utime(witness, (written, written))
+    ages = samples(installation, "witness_age_seconds")
+    assert ages == {name: pytest.approx(7200, abs=60) for name in (("ledger",), ("backup",))}
