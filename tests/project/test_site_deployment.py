@@ -102,6 +102,44 @@ def test_ports_and_services_agree() -> None:
     assert ports == {"redis": 6379, "prefect": 4200, "standfast": 8350}
 
 
+def test_references_of_the_manifests_resolve() -> None:
+    kustomization = documents("kustomization.yaml")[0]
+    assert kustomization["resources"] == ["kubernetes.yaml"]
+    generated = kustomization["configMapGenerator"]
+    assert all((SITE / file).is_file() for maps in generated for file in maps["envs"])
+    known = {("configMapRef", maps["name"]) for maps in generated}
+    needed = PAGE.split("Kubernetes needs two secrets:", 1)[1].replace("\n", " ")
+    known |= {("secretRef", name) for name in re.findall(r"`(\w+)` with", needed)}
+    manifests = documents("kubernetes.yaml")
+    workloads = [each["spec"] for each in manifests if "template" in each.get("spec", {})]
+    labels = [spec["template"]["metadata"]["labels"] for spec in workloads]
+    assert [spec["selector"]["matchLabels"] for spec in workloads] == labels
+    services = [each["spec"]["selector"] for each in manifests if each["kind"] == "Service"]
+    assert [selector for selector in services if selector not in labels] == []
+    for spec in workloads:
+        pod = spec["template"]["spec"]
+        claims = [claim["metadata"] for claim in spec.get("volumeClaimTemplates", [])]
+        volumes = {volume["name"] for volume in [*claims, *pod.get("volumes", [])]}
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            sources = container.get("envFrom", [])
+            assert {(k, ref["name"]) for each in sources for k, ref in each.items()} <= known
+
+
+def test_references_of_the_compose_file_resolve() -> None:
+    compose = documents("compose.yaml")[0]
+    services = compose["services"]
+    for service in services.values():
+        assert {*service.get("depends_on", [])} <= {*services}
+        for source in (volume.split(":")[0] for volume in service.get("volumes", [])):
+            is_file = source.startswith("./") and (SITE / source).is_file()
+            assert is_file or source in compose["volumes"]
+        assert all((SITE / file).is_file() for file in service.get("env_file", []))
+    used = set(re.findall(r"\$\{(\w+)", (SITE / "compose.yaml").read_text()))
+    sentence = PAGE.split("- Compose takes ", 1)[1].split("\n", 1)[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == used
+
+
 def test_files_of_the_site_have_no_secret() -> None:
     texts = [path.read_text() for path in SITE.iterdir() if path.suffix != ".md"]
     assert not any(re.search(r"(?i)password[=:] *[\"']?\w", text) for text in texts)
