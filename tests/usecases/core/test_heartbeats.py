@@ -1,8 +1,9 @@
 """Heartbeats of backups and drills, received by a monitor on loopback."""
 
 import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from standfast.errors import ConfigurationError, ExitStatus, StandfastError
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.drills.service_drill import drill_services
 from standfast.usecases.health.check_results import Verdict
 from standfast.usecases.health.installation_check import check_installation
 from tests.servers.over_http import Answering, listening
@@ -20,7 +22,7 @@ from tests.usecases.backup_installation import SERVICE, furnish, identity, insta
 SETTINGS = """
 [heartbeats]
 backup = { main = "file:heartbeat" }
-drill = { main = "file:heartbeat" }
+drill = { main = "file:heartbeat", "service.crm" = "file:heartbeat-service" }
 """
 
 
@@ -40,8 +42,9 @@ def monitor(folder: Path, *, status: int = 200) -> Iterator[list[str]]:
 
 
 def set_url(folder: Path, url: str) -> None:
-    (folder / "heartbeat").write_text(url)
-    (folder / "heartbeat").chmod(0o600)
+    for name, secret in (("heartbeat", url), ("heartbeat-service", f"{url}-service")):
+        (folder / name).write_text(secret)
+        (folder / name).chmod(0o600)
 
 
 @pytest.fixture
@@ -57,6 +60,39 @@ def test_whole_backup_and_drill_are_successes(installation: Installation, tmp_pa
         assert paths == ["/ping/s3cr3t/start", "/ping/s3cr3t"]
         run_drill(installation, "main", identity(tmp_path))
     assert paths[2:] == ["/ping/s3cr3t/start", "/ping/s3cr3t"]
+
+
+def test_failed_drills_of_set_and_service_are_failures(
+    installation: Installation, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "crm.db")) as crm, crm:
+        crm.execute("DELETE FROM customers WHERE id > 5")  # fewer than the check expects
+    run_backup(installation, "main", "direct")
+    with monitor(tmp_path) as paths:
+        outcome = run_drill(installation, "main", identity(tmp_path))
+        assert outcome.exit_status is ExitStatus.FAILED
+        assert paths == ["/ping/s3cr3t/start", "/ping/s3cr3t/fail"]
+        service = drill_services(installation, ["crm"], identity(tmp_path))
+        assert service.exit_status is ExitStatus.FAILED
+    assert paths[2:] == [
+        "/ping/s3cr3t-service/start",
+        "/ping/s3cr3t/start",
+        "/ping/s3cr3t/fail",
+        "/ping/s3cr3t-service/fail",
+    ]
+
+
+def test_drill_of_a_service_is_a_success(installation: Installation, tmp_path: Path) -> None:
+    run_backup(installation, "main", "direct")
+    with monitor(tmp_path) as paths:
+        outcome = drill_services(installation, ["crm"], identity(tmp_path))
+    assert outcome.exit_status is ExitStatus.DONE
+    assert paths == [
+        "/ping/s3cr3t-service/start",
+        "/ping/s3cr3t/start",  # its set is drilled too
+        "/ping/s3cr3t",
+        "/ping/s3cr3t-service",
+    ]
 
 
 def test_partial_backup_is_a_failure(installation: Installation, tmp_path: Path) -> None:
@@ -110,7 +146,11 @@ def test_check_names_an_unreadable_url(tmp_path: Path) -> None:
     config_file = furnish(tmp_path, SERVICE + SETTINGS)
     checks = check_installation(config_file, env={}).checks
     failed = [check.found for check in checks if check.part == "heartbeats"]
-    assert [text.partition(":")[0] for text in failed] == ["backup main", "drill main"]
+    assert [text.partition(":")[0] for text in failed] == [
+        "backup main",
+        "drill main",
+        "drill service.crm",
+    ]
     set_url(tmp_path, "https://monitor.example.com/ping/s3cr3t")
     checks = check_installation(config_file, env={}).checks
     (found,) = [check for check in checks if check.part == "heartbeats"]
