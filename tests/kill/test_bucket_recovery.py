@@ -32,7 +32,7 @@ from tests.usecases.recovery.recovery_installation import opened
 
 KILLED = -9
 CALLS_TO_S3 = ("put", "hide", "remove")
-WRITES = ("restored", "listed", "mark", "added", "compare")
+WRITES = ("replace_all", "replace_listing", "mark", "record_added_versions", "compare")
 RECOVERY, UNDO = PARTS = ("recovery", "undo")
 OF_THE_RECOVERY = ("commit recovery", *CALLS_TO_S3, *WRITES)
 

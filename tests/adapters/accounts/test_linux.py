@@ -371,7 +371,7 @@ def test_without_home_the_name_must_match(house: LinuxHouse) -> None:
 
 def test_other_program_version_is_named() -> None:
     old = connect(LinuxConnector, command=("echo", "standfast-accounts 1"))
-    with pytest.raises(ConfigurationError, match="another version"):
+    with pytest.raises(ConfigurationError, match="wrong version"):
         old.observe(["alice"])
 
 
