@@ -38,6 +38,8 @@ def serve_parts(
     The parts call `begin_work` with each incident that they open. An invalid trigger raises
     ConfigurationError, so that its error appears when `serve` starts.
     """
+    if not role.sends_pages:
+        return ()
     triggers = triggers_of(installation.config)
     parts: list[ServePart] = []
     if role.listens:
@@ -53,7 +55,7 @@ def serve_parts(
             HttpServer(app=app, host=serve.host, port=serve.port),
             *suricata_watchers(installation, triggers),
         ]
-    return [*parts, *_followers(installation, triggers)] if role.sends_pages else parts
+    return [*parts, *_followers(installation, triggers)]
 
 
 def _followers(
