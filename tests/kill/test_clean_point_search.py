@@ -1,7 +1,7 @@
 """A killed search for a clean point leaves no restored data behind."""
 
-import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,15 @@ from standfast.usecases.drills import clean_point_search
 from standfast.usecases.drills.drill_folders import scan_folder
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.health.watchdog import keep_watch
+from tests.kill.tracing import in_own_process
 from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
+
+KILLED = -signal.SIGKILL
 
 
 def _die(config_file: Path) -> None:
     def kill(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     vars(clean_point_search)["scan"] = kill
     with installation_at(config_file) as installation:
@@ -30,10 +33,7 @@ def test_remains_of_a_dead_search_are_destroyed(tmp_path: Path, who: str) -> Non
     config_file = furnish(tmp_path, SERVICE + drills)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")
-    process = multiprocessing.get_context("spawn").Process(target=_die, args=(config_file,))
-    process.start()
-    process.join(240)
-    assert process.exitcode == -9
+    assert in_own_process(_die, config_file) == KILLED
     (left,) = (tmp_path / "drills").glob(".main.look-*")
     assert any((left / "tree").iterdir())
     with (

@@ -15,14 +15,17 @@ from tests.backup.trees import describe, noise
 MIB = 1024 * 1024
 
 
+def back_up_large_file(site: Site, source: Path, size: int) -> None:
+    source.mkdir()
+    (source / "big.db").write_bytes(noise(size))
+    site.back_up(source)
+
+
 def test_blobs_named_in_lists_are_in_use(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most_refs(monkeypatch, 2)
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "big.db").write_bytes(noise(MIB))
-    site.back_up(source)
+    back_up_large_file(site, tmp_path / "source", MIB)
     with open_upload_cache(site.send_log, site.binding) as log:
         assert sum(log.live_bytes("nightly").values()) >= MIB
 
@@ -32,9 +35,7 @@ def test_large_file_has_references_in_lists_only(
 ) -> None:
     most_refs(monkeypatch, 5)
     source = tmp_path / "source"
-    source.mkdir()
-    (source / "big.db").write_bytes(noise(12 * MIB))
-    site.back_up(source)
+    back_up_large_file(site, source, 12 * MIB)
     repository = site.repository()
     (entry,) = repository.entries(repository.resolve("latest"), ["files/big.db"])
     assert entry.blobs == ()

@@ -53,6 +53,17 @@ def test_a_claim_writes_the_intent_before_the_act(ledger: Ledger) -> None:
     assert ledger.timeline(incident_id)[-1] == event
 
 
+def claim_is_given_back(ledger: Ledger, incident_id: str, who: str) -> None:
+    """Claim while an answer gets lost; check that the claim is given back."""
+    with pytest.raises(Unavailable):
+        claim(ledger, incident_id, who)
+    assert [event.action for event in ledger.timeline(incident_id)[-2:]] == [
+        "attempt.claimed",
+        "attempt.given_back",
+    ]
+    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+
+
 def test_lost_claim_answer_is_returned_at_once(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,13 +78,7 @@ def test_lost_claim_answer_is_returned_at_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(DefaultDialect, "do_commit", committed)
-        with pytest.raises(Unavailable):
-            claim(ledger, incident_id, who)
-    assert [event.action for event in ledger.timeline(incident_id)[-2:]] == [
-        "attempt.claimed",
-        "attempt.given_back",
-    ]
-    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+        claim_is_given_back(ledger, incident_id, who)
     batch = claimed(ledger, incident_id, who)
     assert [row.tries for row in batch.effects] == [0], "a call that never was is no try"
     assert ledger.audit.verify().is_whole
@@ -99,13 +104,7 @@ def test_release_waits_for_a_claim_still_committing(
 
     with monkeypatch.context() as patch:
         patch.setattr(DefaultDialect, "do_commit", committed)
-        with pytest.raises(Unavailable):
-            claim(ledger, incident_id, who)
-    assert [event.action for event in ledger.timeline(incident_id)[-2:]] == [
-        "attempt.claimed",
-        "attempt.given_back",
-    ]
-    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+        claim_is_given_back(ledger, incident_id, who)
 
 
 def test_claim_takes_one_batch_in_order(ledger: Ledger) -> None:

@@ -1,7 +1,6 @@
 """Drills restore, check, measure, destroy and sign, on real data."""
 
 import json
-import multiprocessing
 import os
 import sqlite3
 from contextlib import closing
@@ -27,6 +26,7 @@ from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import COMPARISON, HASHES, run_drill
 from standfast.usecases.health.watchdog import keep_watch
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
+from tests.kill.tracing import in_own_process
 from tests.usecases.backup_installation import (
     LAST_CHANGE,
     NOW,
@@ -384,10 +384,7 @@ def test_remains_of_a_dead_drill_are_destroyed(tmp_path: Path, who: str) -> None
     config_file = furnish(tmp_path)
     with installation_at(config_file) as installation:
         run_backup(installation, "main", "direct")
-    process = multiprocessing.get_context("spawn").Process(target=_die, args=(config_file,))
-    process.start()
-    process.join(240)
-    assert process.exitcode == -9
+    assert in_own_process(_die, config_file) == -9
     assert len(targets(tmp_path)) == 1
     with installation_at(config_file) as installation:
         (row,) = installation.ledger.runs.all("drill")

@@ -27,6 +27,7 @@ from standfast.usecases.key_ceremonies.owner_operations import (
     open_stores,
 )
 from tests.backup.trees import describe
+from tests.kill.tracing import in_own_process
 from tests.usecases.backup_installation import furnish, identity
 from tests.usecases.simulated_installations import BETA, at, machine, twins
 
@@ -250,10 +251,7 @@ def test_dead_drill_is_found_on_its_machine(tmp_path: Path, postgres_ledger_url:
     one, other = twins(tmp_path, postgres_ledger_url)
     with at(one) as here:
         run_backup(here, "main", "direct")
-    process = multiprocessing.get_context("spawn").Process(target=die_drilling, args=(one,))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert in_own_process(die_drilling, one) == -signal.SIGKILL
     (left,) = (one / "drills").iterdir()
     with at(other) as there:
         assert keep_watch(there, "serve").died == ()

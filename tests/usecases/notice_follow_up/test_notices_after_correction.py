@@ -1,5 +1,6 @@
 """Late recipients get the corrected text, never the wrong one."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_staged_notices import TOLD, approved, with_notices
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.notice_follow_up.test_held_recipients import WHY, counted, holding
-from tests.usecases.twins import TwinAdapters, simulated_installation
+from tests.usecases.twins import SimulatedInstallation, TwinAdapters, simulated_installation
 
 WRONG = {"what_happened": "wrong-facts", "what_is_right": "Only names were seen."}
 RIGHT = {"what_happened": "A stranger saw your name and nothing else."}
@@ -49,6 +50,17 @@ def approve(centre: Centre, case: str, step: str, *people: str) -> None:
     for person in people:
         step_decisions.decide(centre.installation, case, step, person, PASSPHRASES[person])
     centre.advance(case)
+
+
+def customers_told(installation: SimulatedInstallation, answers: Mapping[str, Answer]) -> str:
+    """Open an incident and send its notice; `answers` are by address."""
+    installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
+    step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
+    installation.advance(case)
+    return case
 
 
 def corrected(centre: Centre, case: str, *, is_another: bool = False) -> str:
@@ -325,12 +337,7 @@ def test_individual_notice_replaces_the_retry(
     four = "customers4@example.net"
     answers = {four: Answer(state=EffectState.FAILED)}
     with simulated_installation(tmp_path) as installation:
-        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
-        case = installation.run("account-takeover")
-        step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
-        installation.advance(case)
-        step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
-        installation.advance(case)
+        case = customers_told(installation, answers)
         plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
         (lost,) = held_recipients.unreached(installation, case)
         told = individual_notices.plan_individual_notice(
@@ -353,12 +360,7 @@ def test_request_to_approve_replaced_correction_is_retried(tmp_path: Path) -> No
     approver = "lee@example.com"
     answers: dict[str, Answer] = {}
     with simulated_installation(tmp_path) as installation:
-        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
-        case = installation.run("account-takeover")
-        step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
-        installation.advance(case)
-        step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
-        installation.advance(case)
+        case = customers_told(installation, answers)
         answers[approver] = Answer(state=EffectState.FAILED)
         first, _newest = (
             corrections.correct(

@@ -5,7 +5,6 @@ import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from standfast.ledger.incidents.incident_facts import Statement
 from standfast.usecases.backups import backup_run
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.audience_snapshots import file_before, incident_time
+from tests.kill.tracing import in_own_process
 from tests.usecases import backup_installation
 from tests.usecases.conftest import Centre
 from tests.usecases.installations import installation_at
@@ -81,10 +81,7 @@ def test_dead_restore_is_removed_and_live_kept(
     config_file = ready(tmp_path)
     with backup_installation.installation_at(config_file) as installation:
         backup_run.run_backup(installation, "main", "direct")
-        dying = get_context("spawn").Process(target=_die_reading, args=(config_file,))
-        dying.start()
-        dying.join()
-        assert dying.exitcode == -signal.SIGKILL
+        assert in_own_process(_die_reading, config_file) == -signal.SIGKILL
         (left,) = left_behind(tmp_path)
         assert (left / "tree" / "crm" / "crm.db").exists()
         of_another_machine = left.with_name(".main.audience-1-elsewhere-1")

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ from standfast.usecases.notices.delivery_accounting import (
 )
 from standfast.usecases.reports.result_pages import incident_report
 from tests.effect_rows import effect_row
+from tests.kill.tracing import in_own_process
 from tests.usecases.conftest import Centre
 from tests.usecases.installations import PASSPHRASES, installation_at
 
@@ -305,12 +305,8 @@ def test_export_works_without_hard_links(
 def test_interrupted_export_is_whole_or_absent(centre: Centre, tmp_path: Path, call: str) -> None:
     case = told_centre(centre)
     file = tmp_path / "told.csv"
-    dying = get_context("spawn").Process(
-        target=_die_exporting, args=(centre.config_file, centre.scim.token, case, file, call)
-    )
-    dying.start()
-    dying.join()
-    assert dying.exitcode == -signal.SIGKILL
+    given = (centre.config_file, centre.scim.token, case, file, call)
+    assert in_own_process(_die_exporting, *given) == -signal.SIGKILL
     drafts = list(tmp_path.glob(".told.csv.*"))
     assert len(drafts) == 1
     if call == "unlink":  # the export already had its final name
