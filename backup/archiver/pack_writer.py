@@ -25,6 +25,7 @@ from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.object_names import pack_name
 from backup.format.pack import CAPACITY, PackSettings, padded_size, seal_pack
 from backup.stores import Store, expect_existing
+from backup.system.interruptible_wait import result_of
 
 _TASKS_UNDER_WAY = 6
 # Packs in progress: one is sealed while the others are written and synced. A local disk gets three
@@ -169,7 +170,8 @@ class PackWriter:
         tasks = self._tasks
         while len(tasks) > max_left:
             frames, future = tasks.popleft()
-            for frame, parts in zip(frames, future.result(), strict=True):
+            stored = result_of(future)
+            for frame, parts in zip(frames, stored, strict=True):
                 self._append_frame(frame, parts)
 
     def _append_frame(self, frame: Frame, parts: Iterable[bytes | memoryview]) -> None:
@@ -208,7 +210,7 @@ class PackWriter:
 
     def _acknowledge(self) -> None:
         number, future = self._packs.popleft()
-        name, size = future.result()
+        name, size = result_of(future)
         self.acknowledged = number
         self._on_acknowledged(StoredPack(number=number, name=name, size=size))
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from backup.errors import BackupError, StoreUnavailable
 from backup.format.manifest import BlobRef
 from backup.reader.blob_reader import BlobReader, FrameKey, Raw, frame_key
+from backup.system.interruptible_wait import result_of
 
 _THREADS = 2
 _STEPS_AHEAD = 4096
@@ -218,7 +219,7 @@ def _read_together(
 
 def _packed(batch: _Batch) -> list[memoryview | BackupError]:
     if batch.packed is None:
-        batch.packed = batch.read.result()
+        batch.packed = result_of(batch.read)
     return batch.packed
 
 

@@ -17,6 +17,7 @@ from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
 from backup.reader.path_selection import Selection
 from backup.records import FoundPath, RecoveryPoint
 from backup.stores.parallel_reads import run_concurrently
+from backup.system.interruptible_wait import result_of
 
 
 class Search:
@@ -75,4 +76,4 @@ class Search:
                 known.set_result(entries_of(reader, page, selection.includes))
             except BaseException as error:
                 known.set_exception(error)
-        yield from known.result()
+        yield from result_of(known)

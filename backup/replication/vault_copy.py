@@ -1,7 +1,7 @@
 """Vault copy: replication to a second site, create-only and without a key.
 
-- Existing objects of the copy stay unchanged, and only missing objects are read from the vault.
-  After an interruption, the next run continues.
+- Existing objects of the copy are neither changed nor read; a wrong size is reported. Only missing
+  objects are read from the vault, so after an interruption, the next run continues.
 - A pack is copied if its bytes match its name, a record if the owner, a trusted keeper or a trusted
   writer signed it. Other objects are named, and not copied.
 - The copy is a valid repository at every moment. Root records come first, because everything refers
@@ -9,7 +9,6 @@
   record comes as late as this order allows, so that no recovery point of the copy expires before
   newer recovery points exist there. But a keep record that drops packs comes before every snapshot
   that needs these packs.
-- Objects of the copy are not read again; a wrong size is reported.
 - Packs that the keeper dropped and junk are not copied, and nothing is ever removed.
 - Key records are copied only to a store that the caller passes. Only a custodian can open them.
 """
@@ -47,6 +46,7 @@ from backup.records import Progress
 from backup.replication.copy_report import Kind, ReplicationReport, Tally
 from backup.stores import Stat, Store, expect_existing
 from backup.stores.bounded_read import read_bounded
+from backup.system.interruptible_wait import result_of
 from backup.trust.key_files import parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
@@ -263,7 +263,7 @@ class _VaultCopy:
             self._copy_snapshot(item.writer, item.sequence)
             return 0
         try:
-            size = item.future.result()
+            size = result_of(item.future)
         except NotFound:
             self._missing[item.writer, item.sha256] = "is missing although a snapshot names it"
         except Damaged as error:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from backup.stores import Stat, Store
 from backup.stores.bounded_read import read_bounded
+from backup.system.interruptible_wait import result_of
 
 _AHEAD_BYTES = 4 * 1024 * 1024
 
@@ -32,10 +33,10 @@ def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -
     try:
         for item in items:
             if len(pending) == 2 * at_once:
-                yield pending.popleft().result()
+                yield result_of(pending.popleft())
             pending.append(pool.submit(call, item))
         while pending:
-            yield pending.popleft().result()
+            yield result_of(pending.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -52,8 +53,10 @@ def start_in_background(store: Store, call: Callable[[], R]) -> Callable[[], R]:
     future = pool.submit(call)
 
     def result() -> R:
-        pool.shutdown(wait=True)
-        return future.result()
+        try:
+            return result_of(future)
+        finally:
+            pool.shutdown(wait=True)
 
     return result
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from backup.errors import TargetFailed
 from backup.sources.client_programs import Command, ProgramFailed, RunningProgram, run_program
+from backup.system.interruptible_wait import result_of
 
 Stream = Callable[[], Iterator[bytes]]  # returns the content from its beginning at each call
 
@@ -92,7 +93,7 @@ def query(command: Command, stream: Stream) -> bytes:
         answer = thread.submit(program.process.stdout.read)
         _send(program, stream)
         program.finish()
-        return answer.result()
+        return result_of(answer)
 
 
 def _send(program: RunningProgram, stream: Stream) -> int:

@@ -10,6 +10,7 @@ from backup.errors import UsageError
 from backup.stores import ObjectLock, StoreTraits
 from backup.stores.s3 import S3Options
 from backup.stores.s3.client import Calls
+from backup.system.interruptible_wait import result_of
 
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
@@ -53,7 +54,7 @@ def _protection(calls: Calls, options: S3Options) -> tuple[bool, bool, ObjectLoc
             lambda: calls.client.get_bucket_versioning(Bucket=bucket),
             max_attempts=_OPENING_ATTEMPTS,
         )
-        lock = lock_future.result()
+        lock = result_of(lock_future)
     default = lock.get("Rule", {}).get("DefaultRetention", {})
     days = default.get("Days", 0) or 365 * default.get("Years", 0)
     mode = default.get("Mode")

@@ -29,9 +29,10 @@ import hashlib
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from threading import Event, Lock
+from threading import Lock
 from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -51,6 +52,7 @@ from backup.stores.s3.client import (
 from backup.stores.s3.upload_body import UploadBody
 from backup.stores.s3.version_listing import FirstVersion, first_versions
 from backup.stores.s3.version_pages import version_pages
+from backup.system.interruptible_wait import result_of
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
@@ -105,7 +107,7 @@ class S3Store(Store):
         self._small_bytes = 0
         self._listed_again: set[tuple[str, str]] = set()  # cached and listed again
         self._looked_up: Counter[str] = Counter()  # names, by their folder
-        self._listed: dict[str, Event] = {}  # set when the page of a folder was listed
+        self._listed: dict[str, Future[None]] = {}  # done when the page of a folder was listed
         self._guard = Lock()
 
     @property
@@ -296,7 +298,7 @@ class S3Store(Store):
             self._looked_up[folder] += 1
             lists_folder = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and bool(folder)
             if lists_folder:
-                self._listed[folder] = Event()
+                self._listed[folder] = Future()
             listed = self._listed.get(folder)
         if listed is None:
             return self._look_up(name)
@@ -304,9 +306,9 @@ class S3Store(Store):
             try:
                 self._cache_page(f"{folder}/")
             finally:
-                listed.set()
+                listed.set_result(None)
         # The page probably holds the name, so no other thread asks for it meanwhile.
-        listed.wait()
+        result_of(listed)
         with self._guard:
             known = self._first.get(name)
         return known or self._look_up(name)
