@@ -275,7 +275,7 @@ def test_reported_text_is_escaped(site: Site) -> None:
     words = "<script>alert(1)</script>\"'{{ 7*7 }}&amp;\x1b[2J"
     answer = send(site, {**filled(site), "token": "", "what": words, "account": words})
     assert "<script" not in answer.text
-    assert "49" not in re.sub(r"token.*", "", answer.text)
+    assert answer.text.count("{{ 7*7 }}") == 2, "no text is executed as a template"
     assert "\x1b" not in answer.text
     assert words.replace("\x1b", "") in html.unescape(answer.text)
 
