@@ -1,4 +1,5 @@
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_every_shipped_template_renders_in_every_language(template: Template, ba
         filled = prepared.fill(language, template.example_slots(), "t", address="a@shop.test")
         for part in (filled.subject, filled.text, filled.html):
             assert not re.search(r"[{}]|https?:|www\.|slot[0-9a-f]{64}", part)
+        assert_elements_are_nested(filled.html)
+
+
+def assert_elements_are_nested(html: str) -> None:
+    """Check that each element is closed and each list entry is in a list."""
+    closed = html.removeprefix("<!doctype html>").replace('"utf-8">', '"utf-8"/>')
+    tree = ElementTree.fromstring(closed)
+    parents = {child: parent for parent in tree.iter() for child in parent}
+    assert {parents[entry].tag for entry in tree.iter("li")} <= {"ul", "ol"}
 
 
 @each_template
@@ -66,7 +76,8 @@ def test_shipped_templates_render_with_required_values(template: Template) -> No
     prepared = prepare(template, {name: examples[name] for name in template.required})
     assert prepared.warnings == ()
     for language in LANGUAGES:
-        prepared.fill(language, {}, "t", address="a@shop.test")
+        filled = prepared.fill(language, {}, "t", address="a@shop.test")
+        assert_elements_are_nested(filled.html)
 
 
 @each_template
