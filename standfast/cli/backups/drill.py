@@ -1,6 +1,6 @@
 """`standfast drill`: restore, check, measure and destroy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from standfast.cli.backups.transfer_progress import report_to
 from standfast.cli.incidents.incident_arguments import parse_moment
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.output import Line, Table, print_error
 from standfast.cli.terminal.units import format_duration, format_size
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
@@ -132,6 +132,7 @@ def run(
             services = installation.config.services
             drawn = draw_service(services, seed) if is_surprise else None
             return _run_services(call, installation, name, identity, drawn)
+        _warn_of_missing_programs(installation, [name])
         report = report_to(show_progress, f"restoring {name}")
         outcome = run_drill(
             *(installation, name, identity, point, "direct", report),
@@ -151,7 +152,7 @@ def _run_services(
     drawn: "Draw | None",
 ) -> ExitStatus:
     from standfast.usecases.core.run_record import SERVICE_SUBJECT
-    from standfast.usecases.drills.service_drill import drill_services
+    from standfast.usecases.drills.service_drill import drill_services, drilled_sets
 
     services = installation.config.services
     name = None if name is None else name.removeprefix(SERVICE_SUBJECT)
@@ -160,8 +161,20 @@ def _run_services(
         raise UsageError(f"set or service {name!r}: unknown; {known_names_hint(name, known)}")
     name = drawn.service if drawn else name
     chosen = [] if name is None else [name]
+    _warn_of_missing_programs(installation, drilled_sets(services, chosen))
     outcome = drill_services(installation, chosen, identity, drawn=drawn)
     return call.print_result(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
+
+
+def _warn_of_missing_programs(installation: "Installation", sets: Iterable[str]) -> None:
+    """Name each database source that a drill cannot load on this machine."""
+    from standfast.usecases.drills.database_load import missing_programs
+
+    for source, reason in missing_programs(installation.config, sets).items():
+        print_error(
+            f"{source}: a drill on this machine cannot load it: {reason}. Its files are checked, "
+            "its databases are not."
+        )
 
 
 @command(

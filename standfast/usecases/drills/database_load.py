@@ -14,7 +14,7 @@ Rules
   restored files, but no server.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,11 +87,14 @@ class LoadedDatabases:
         return {**common, **named}
 
 
-def missing_programs(config: Config) -> dict[str, str]:
-    """Return the sources that a drill cannot load here, with the reason."""
+def missing_programs(config: Config, sets: Iterable[str]) -> dict[str, str]:
+    """Return the sources that a drill cannot load here, with the reason.
+
+    There are none if the configuration turns the loading off.
+    """
     missing = {}
-    for settings in config.backup.sets.values():
-        for source in settings.sources:
+    for set_name in sets if config.drills.loads_databases else ():
+        for source in config.backup.sets[set_name].sources:
             try:
                 match source:
                     case PostgresqlSourceConfig() | PostgresqlBaseSourceConfig():

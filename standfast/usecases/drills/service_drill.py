@@ -193,6 +193,15 @@ def drill_services(
     return outcome
 
 
+def drilled_sets(services: Mapping[str, ServiceConfig], names: Iterable[str]) -> tuple[str, ...]:
+    """Return the sets of services and their dependencies; without names, all.
+
+    Raise `UsageError` for an unknown service.
+    """
+    found = _with_dependencies(services, tuple(names))
+    return tuple(dict.fromkeys(name for service in found.values() for name in service.sets))
+
+
 def _gaps(outcome: ServiceDrillOutcome) -> Iterator[Gap]:
     for name, problem in outcome.problems.items():
         text = f"set {name} was not drilled: {problem}"

@@ -166,11 +166,9 @@ def _sets(inputs: CheckInputs) -> Iterator[Check]:
     if config.drills.identity is not None:
         inputs.resolver.resolve(config.drills.identity)
         yield ok("drills", "the identity for unattended drills is present")
-        if config.drills.loads_databases:
-            for source, reason in missing_programs(config).items():
-                yield warn(
-                    "drills", f"{source}: a drill cannot load it: {reason}", "see docs/drills.md"
-                )
+        for source, reason in missing_programs(config, sets).items():
+            problem = f"{source}: a drill cannot load it: {reason}"
+            yield warn("drills", problem, "see docs/drills.md")
 
 
 def _missing(settings: BackupSetConfig) -> list[str]:

@@ -491,6 +491,58 @@ def test_sample_drill_prints_the_seed_that_repeats_it(
     assert "RTO       not measured" in answer.out
 
 
+_SERVERS = """
+[backup.sets.servers]
+[[backup.sets.servers.sources]]
+kind = "postgresql"
+name = "crm-server"
+host = "/no/such/folder"
+user = "backup"
+databases = ["crm"]
+[[backup.sets.servers.sources]]
+kind = "mariadb"
+name = "shop-server"
+host = "/no/such.sock"
+user = "backup"
+databases = ["shop"]
+
+[services.crm]
+owner = "Operations"
+rto_minutes = 60
+rpo_minutes = 60
+sets = ["servers"]
+
+[services.desk]
+owner = "Operations"
+rto_minutes = 120
+rpo_minutes = 60
+sets = ["main"]
+depends_on = ["crm"]
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["servers"], ["crm"], ["desk"], ["--all"], ["--surprise"], ["servers", "--sample", "5"]],
+    ids=" ".join,
+)
+def test_missing_programs_are_named_before_a_drill(
+    words: list[str], desk: Desk, installation: Path, identity: Path
+) -> None:
+    with (installation / "standfast.toml").open("a") as config_file:
+        config_file.write(_SERVERS)
+    desk.monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    # There is no recovery point, so nothing can be restored before the programs are named.
+    answer = desk.run("drill", "run", *words, "--identity", identity)
+    assert answer.status != ExitStatus.DONE
+    for source, package in (("crm-server", "postgresql"), ("shop-server", "mariadb-server")):
+        (line,) = (line for line in answer.err.splitlines() if line.startswith(f"{source}: "))
+        assert f"Install the package {package}" in line
+    with (installation / "standfast.toml").open("a") as config_file:
+        config_file.write("[drills]\nloads_databases = false\n")
+    assert "Install" not in desk.run("drill", "run", *words, "--identity", identity).err
+
+
 @pytest.mark.parametrize(
     "options",
     [
