@@ -10,6 +10,7 @@ from pathlib import Path
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.check_result import CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
+from standfast.usecases.drills.throwaway.server_process import Isolation, find_isolation
 from tests.memory_disk import memory_folder
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
@@ -97,6 +98,13 @@ def working_folders(folder: Path) -> list[Path]:
         with suppress(OSError):
             found.append(link.readlink())
     return [path for path in found if path.is_relative_to(folder)]
+
+
+def without_network_namespace(gap: str) -> Isolation:
+    """Return the isolation of a kernel that refuses a network namespace."""
+    prefix = find_isolation().prefix
+    as_user = prefix[prefix.index("--") + 1 :] if "--net" in prefix else prefix
+    return Isolation(prefix=as_user, gap=gap)
 
 
 def unexpected(outcome: DrillOutcome) -> list[str]:

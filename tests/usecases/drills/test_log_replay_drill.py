@@ -133,6 +133,40 @@ def test_log_is_replayed_to_chosen_time(tmp_path: Path, drills: Path, cluster: C
     assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
 
 
+def test_replay_changes_nothing_in_the_live_spool(
+    tmp_path: Path, drills: Path, cluster: Cluster
+) -> None:
+    config_file, moment = backed_up(tmp_path, drills, cluster)
+    assert "archive_command" in (cluster.data / "postgresql.auto.conf").read_text()
+    spool = cluster.folder / "spool"
+    # If root runs the test, the server of the drill runs as nobody, who could now write there.
+    cluster.folder.chmod(0o711)
+    spool.chmod(0o777)
+    # A promoted server archives the history of its new timeline, so a copy of the setting would
+    # add a file.
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in spool.iterdir()}
+    assert before
+    outcome = drilled(config_file, 3, moment)
+    assert outcome.exit_status is ExitStatus.DONE, unexpected(outcome)
+    after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in spool.iterdir()}
+    assert after == before
+    assert cluster.rows("SELECT count(*) FROM calls") == [(3,)]
+
+
+def test_base_of_another_version_is_not_started(
+    tmp_path: Path, drills: Path, cluster: Cluster
+) -> None:
+    (cluster.data / "PG_VERSION").write_text("9\n")  # the running server has read it already
+    config_file, _ = backed_up(tmp_path, drills, cluster)
+    outcome = drilled(config_file, 7, None)
+    assert outcome.exit_status is ExitStatus.FAILED
+    found = {check.name: check for check in outcome.checks}["replay of crm-base"]
+    assert found.state is CheckState.FAILED
+    # The server's own message would be "database files are incompatible with server".
+    assert "the base backup is of PostgreSQL 9" in found.output
+    assert "Install the package postgresql-9" in found.output
+
+
 def test_time_after_the_log_fails_the_drill(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
     config_file, moment = backed_up(tmp_path, drills, cluster)
     outcome = drilled(config_file, 7, moment + timedelta(hours=1))

@@ -93,6 +93,19 @@ def test_row_without_parent_fails_the_drill(
     assert "1 row violates" in found.reason
 
 
+def test_drill_changes_nothing_in_the_live_server(
+    tmp_path: Path, drills: Path, mariadb_server: Mariadb, database: str
+) -> None:
+    config_file = backed_up(tmp_path, drills, mariadb_server, database)
+    mariadb_server.execute("UPDATE customers SET name = 'live'", database=database)
+    before = mariadb_server.log.read_bytes()
+    assert b"name = 'live'" in before
+    assert drilled(config_file).exit_status is ExitStatus.DONE
+    assert mariadb_server.log.read_bytes() == before, "the drill opened no connection to it"
+    names = mariadb_server.rows("SELECT DISTINCT name FROM customers", database=database)
+    assert names == [["live"]]
+
+
 def test_dump_of_newer_server_is_not_checked(
     tmp_path: Path,
     drills: Path,
