@@ -6,7 +6,9 @@ Rules
 - The fixed time of a drill ends at the first restored byte. Everything after it grows with the
   bytes of the recovery point: restore, load of databases, and checks.
 - Each drill results in one estimate for the bytes of the newest backup. The prediction is the
-  median of the estimates, and its range is from the shortest to the longest.
+  median of the estimates, and its range is from the shortest to the longest. If the times vary by
+  chance only, the range of n complete drills contains a later recovery with the probability
+  (n - 1) / (n + 1).
 - A sample measures only the restore, without load and checks. The time of load and checks is the
   median of the complete drills. Without a complete drill, the prediction excludes that time, and
   states this.

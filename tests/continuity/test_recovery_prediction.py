@@ -1,5 +1,6 @@
 """Recovery times are predicted from the times and bytes of past drills."""
 
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -52,6 +53,34 @@ def test_prediction_is_median_and_range() -> None:
     assert found is not None
     assert (found.shortest_ms, found.expected_ms, found.longest_ms) == (10_100, 11_100, 30_100)
     assert found.drill_count == 3
+
+
+def simulated(chance: random.Random, size_bytes: int, *, is_sample: bool = False) -> DrillTimes:
+    """Simulate a recovery at 100 MB a second, with times that vary."""
+    fixed_ms, restore_ms, rest_ms = (
+        round(usual_ms * chance.lognormvariate(0, 0.2))
+        for usual_ms in (1_000, size_bytes / 10**5, size_bytes / 10**5 / 3)
+    )
+    return times(size_bytes, restore_ms, None if is_sample else rest_ms, fixed_ms)
+
+
+@pytest.mark.parametrize(
+    ("drills", "samples", "level"),
+    [(2, 0, 1 / 3), (4, 0, 3 / 5), (20, 0, 19 / 21), (10, 10, 19 / 21), (2, 18, 0.87)],
+)
+def test_range_contains_later_recoveries(drills: int, samples: int, level: float) -> None:
+    chance, cases = random.Random(1), 1_000
+    hits = 0
+    for _ in range(cases):
+        sizes = [chance.randint(50, 100) * GB // 100 for _ in range(drills + samples)]
+        past = [simulated(chance, size, is_sample=n >= drills) for n, size in enumerate(sizes)]
+        size_bytes = chance.randint(50, 200) * GB // 100
+        found, later = predict_set(past, size_bytes), simulated(chance, size_bytes)
+        assert found is not None
+        assert later.rest_ms is not None
+        took_ms = later.fixed_ms + later.restore_ms + later.rest_ms
+        hits += found.shortest_ms <= took_ms <= found.longest_ms
+    assert hits / cases == pytest.approx(level, abs=0.04)
 
 
 def test_sample_alone_predicts_no_load_and_checks() -> None:
