@@ -1,10 +1,12 @@
 """Background sync: a process that syncs a restore after its caller ended.
 
-- The page cache survives the end of a process, but not a power failure. So the caller need not wait
-  for the disk, but the journal must remain until the disk has everything.
-- The background process keeps the journal's lock, so no other restore writes into the target. It
-  has no terminal, no working folder and no other open file. If it is killed or the disk fails, the
-  journal remains, and the same restore resumes.
+- Written data survive the end of a process in the page cache, but not a power failure. So the
+  caller need not wait for the disk. The journal, which marks the target as unfinished, must remain
+  until the disk has all data.
+- The background process keeps the lock of the journal, so no other restore writes into the target.
+  It has no terminal, its working folder is `/`, and only the target and the journal are open in it.
+- If the background process is killed or the disk fails, the journal remains. The same restore can
+  then be resumed.
 """
 
 import os
@@ -19,7 +21,10 @@ _CALLER_WAIT_SECONDS = 2.0
 
 
 def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
-    """Start a process that syncs and completes a target; needs `may_fork`."""
+    """Start a process that calls `sync`, then removes the target's journal.
+
+    Call it only if `may_fork` is true. `sync` gets the descriptor of the target.
+    """
     caller = os.getpid()
     child = fork()
     if child:
@@ -38,7 +43,10 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 
 
 def _await_end(caller: int) -> None:
-    """Wait briefly for the caller to end: its own syncs would wait for ours."""
+    """Wait at most 2 s for the caller to end.
+
+    A sync by the caller would wait for the sync of this process.
+    """
     with suppress(OSError):
         watched = os.pidfd_open(caller)
         select.select([watched], [], [], _CALLER_WAIT_SECONDS)

@@ -1,9 +1,9 @@
-"""Direct I/O: writes a part of a file without the page cache.
+"""Direct I/O: writes of restored files past the page cache, if possible.
 
-- Direct I/O is used if the caller waits for the disk. A write through the cache copies every byte,
-  and the disk starts only after everything was read and decoded.
-- The disk accepts only whole blocks. Bytes before the first and after the last whole block are
-  written through the cache. So are all bytes if the file system has no direct I/O.
+- Direct I/O is used if the caller of the restore waits for the disk. A write through the page cache
+  copies every byte, and the disk begins to write much later than with direct I/O.
+- Direct I/O accepts only whole blocks. Bytes before the first and after the last whole block are
+  written through the cache. If the file system has no direct I/O, all bytes are.
 """
 
 import errno
@@ -12,18 +12,25 @@ import os
 from contextlib import suppress
 
 from backup.reader.blob_reader import Raw
-from backup.restorer.safe_paths import write_at
 from backup.system.huge_pages import large_memory
 
-WORTHWHILE_BYTES = 512 * 1024  # for fewer bytes, the wait for the disk costs more than the copy
+WORTHWHILE_BYTES = 512 * 1024  # for smaller files, waiting for the disk takes longer than a copy
 
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # 0 on systems without direct I/O
 _BLOCK_BYTES = 4096
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
+def write_at(descriptor: int, content: memoryview, start: int) -> None:
+    """Write all content at an offset, through the page cache."""
+    while content:
+        count = os.pwrite(descriptor, content, start)
+        content = content[count:]
+        start += count
+
+
 class DirectWriter:
-    """Aligned buffer; writes one consecutive part of a file at a time."""
+    """Writer of one consecutive part of a file at a time, by an aligned buffer."""
 
     def __init__(self) -> None:
         self._buffer = large_memory(_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""Extents of a file: the parts that its content fills, between its holes."""
+"""Extents of a sparse file: the parts between its holes, in order."""
 
 import errno
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from backup.format.manifest import Entry
 
 
 class Extents:
-    """Parts of a file that are not filled yet, in order."""
+    """Parts of a file between its holes that have no content yet, in order."""
 
     def __init__(self, entry: Entry) -> None:
         self._left: list[tuple[int, int]] = []  # (start, length)
@@ -20,11 +20,14 @@ class Extents:
 
     @property
     def is_filled(self) -> bool:
-        """Return whether no part is left."""
+        """Return whether all parts have their content."""
         return not self._left
 
     def take(self, length: int) -> Iterator[tuple[int, int]]:
-        """Yield (start, length) of the next parts; `OSError` beyond the end."""
+        """Yield (start, length) of the places of the next `length` bytes.
+
+        Raise `OSError` if the file has fewer bytes left.
+        """
         while length:
             if not self._left:
                 raise OSError(errno.EFBIG, "has more content than its size says")

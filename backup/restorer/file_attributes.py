@@ -1,12 +1,12 @@
 """Owner, mode, times and extended attributes of restored files.
 
-- The owner is restored only on request, by root. Set-id bits, and attributes that grant rights
-  (`security.capability`), are restored only with the owner: otherwise they would grant the rights
-  of the user that restores.
-- An attribute that the target cannot store is reported, and the content is restored without it.
-  Examples are an owner on FAT, or a share where root may not change owners.
-- Owner and mode are not set again if the new file was created with them. This saves two calls per
-  file.
+- The owner is restored only on request, by root. Set-id bits of files, and attributes that grant
+  rights (`security.capability`), are restored only with the owner. Without it, they would grant the
+  rights of the user that restores.
+- If the target cannot store an attribute, this is reported, and the content is restored without the
+  attribute. Examples are an owner on FAT, or on a share where root may not change owners.
+- Owner and mode are not set again if the file was created with them. This saves two system calls
+  per file.
 """
 
 import errno
@@ -19,11 +19,14 @@ from backup.format.manifest import Entry
 from backup.records import Problem
 
 Owner = tuple[int, int]
-"""User and group of a new file in a folder; (-1, -1) if it would not get the requested mode."""
+"""User and group that a new file in a folder gets.
 
-_NOTHING = (-1, -1)
+It is (-1, -1) if they are unknown, or if a new file might not get the mode that it is created with.
+"""
+
+_UNKNOWN = (-1, -1)
 DEFAULT_RIGHTS = "system.posix_acl_default"  # changes the modes of new files in a folder
-_GRANTING = (b"security.capability", b"trusted.")  # a label such as `security.selinux` grants none
+_GRANTING = (b"security.capability", b"trusted.")  # `security.selinux` is a label, without rights
 _UNSUPPORTED = frozenset(
     (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
 )
@@ -31,18 +34,19 @@ _SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
 
 
 class Attributes:
-    """Setter of attributes; adds a problem for each that cannot be set."""
+    """Setter of attributes; adds a problem for each attribute not set."""
 
     def __init__(self, *, owner: bool, problems: list[Problem]) -> None:
         self._owner = owner
         self._problems = problems
 
     def match(self, owner: Owner, entry: Entry) -> bool:
-        """Return whether a new file gets the entry's owner and mode.
+        """Return whether a new file can be created with its final owner and mode.
 
-        `owner` is the output of `inherited_owner`. Without restored owners, only the mode counts.
+        `owner` is the output of `inherited_owner`. If owners are not restored, only the mode
+        counts.
         """
-        return owner == (entry.uid, entry.gid) if self._owner else owner != _NOTHING
+        return owner == (entry.uid, entry.gid) if self._owner else owner != _UNKNOWN
 
     def set_all(self, descriptor: int, entry: Entry) -> None:
         """Set all attributes of an open file or folder."""
@@ -78,7 +82,7 @@ class Attributes:
         self._try_to_set(entry, "its time", lambda: os.utime(descriptor, ns=times))
 
     def set_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
-        """Set the attributes of a path that cannot be opened."""
+        """Set the attributes of a path that is not opened, such as a link."""
         times = (entry.modified_ns, entry.modified_ns)
         if self._owner:
             self._try_to_set(
@@ -107,13 +111,13 @@ class Attributes:
 
 
 def inherited_owner(folder: int) -> Owner:
-    """Return the owner that an open folder gives to a new file."""
+    """Return the owner of new files in an open folder; see `Owner`."""
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:
-        # A folder may pass its group to new files (set-group-id, or the mount option `grpid`). If
-        # that is this process's group, new files get this group either way.
+        # A folder may pass its group to new files (set-group-id bit, or mount option `grpid`). If
+        # this process has the same group, new files get this group in any case.
         is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)
         if is_known and os.fstat(folder).st_gid == os.getegid():
             return os.geteuid(), os.getegid()
-    return _NOTHING
+    return _UNKNOWN

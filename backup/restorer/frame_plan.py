@@ -1,15 +1,17 @@
-"""Plan of a restore by frame, so that a frame is decoded about once.
+"""Plan of a restore: units of work, so that a frame is decoded about once.
 
-- Small files share frames of about 1 MiB. If files were restored in path order, a frame would be
-  decoded several times: a frame contains changed files of several folders, and a copy of a file in
-  another folder refers to the same frame.
+- A frame is a compressed and encrypted part of a pack. Small files share frames of about 1 MiB, and
+  the files of one frame may be in several folders. If files were restored in path order, such a
+  frame would be decoded several times.
 - A unit of work is a series of files that one worker restores. The home of a frame is the first
-  unit, in path order, that needs the frame. If a file of a later unit needs the frame, the home
-  unit writes this file early, unless the frame is still in a reader's memory.
-- The plan reads each leaf page before anything is written, so each leaf is read twice. It stores a
-  number for each frame, and the entries of early files, on disk if they are many.
-- A leaf that cannot be read for the plan, or is invalid, is restored in path order. The worker that
-  reads the leaf reports the problem.
+  unit, in path order, that needs the frame. If a later file needs the frame, the home unit writes
+  this file before its turn, as an early file. A file is not early if its frame is still in the
+  memory of the worker's reader at the turn of the file.
+- The plan reads each leaf page before any file is written, so most leaves are read twice. It keeps
+  a number for each frame in memory. It keeps the entries of early files in memory or, if they are
+  many, on disk.
+- The files of a leaf that cannot be read for the plan, or is invalid, are restored in path order.
+  The worker that reads the leaf reports the problem.
 """
 
 from array import array
@@ -32,24 +34,24 @@ from backup.restorer.work_units import Stretch, Unit
 
 _STRETCH_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 32
-_FEW_ENTRIES = 256
+_FEW_ENTRIES = 256  # of each part, if the recovery point has a single leaf
 _UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
 _UNIT_ENTRIES = 8192
 _FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at about the same time
 _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps in memory
 _SHARED_FRAME_BYTES = 1024 * 1024
-_MOST_FRAMES = 256 * 1024  # about 40 MB
+_MOST_FRAMES = 256 * 1024  # whose homes are kept, in about 40 MB
 _MOST_EARLY_FILES = 4096  # of a unit, because a unit is in memory as a whole
-_KEPT_PAGE_BYTES = 1024 * 1024  # of leaves that workers of a small restore need not read again
+_KEPT_PAGE_BYTES = 1024 * 1024  # total of the first leaves, which workers need not read again
 _OFFSET_BITS = 24  # of a frame's offset in its pack
 
 
 @dataclass(slots=True, eq=False)
 class _PlannedUnit:
-    """A unit being planned; `early` has positions of entries in the spool."""
+    """A unit that is being planned."""
 
     stretches: list[Stretch] = field(default_factory=list)
-    early: "array[int]" = field(default_factory=lambda: array("Q"))
+    early: "array[int]" = field(default_factory=lambda: array("Q"))  # positions in the spool
     entries: int = 0
 
 
@@ -67,13 +69,13 @@ class FramePlan:
         self._units: list[_PlannedUnit] = []
         self._early = Spool[Entry]()
         self._homes: dict[int, _PlannedUnit] = {}
-        self._kept: OrderedDict[int, int] = OrderedDict()  # size of each frame in a reader's memory
+        self._kept: OrderedDict[int, int] = OrderedDict()  # size of each frame in reader's memory
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}
         self._page_bytes = 0
 
     def add(self, page: Page, content: Raw | None) -> None:
-        """Add a leaf; without its content, its files are restored in path order."""
+        """Add a leaf page with its content, or None if it cannot be read."""
         items, packs = _items(content)
         entries = len(items) or (self._entries if page.listed is None else page.listed.entries)
         parts = self._parts(entries, is_alone=page.listed is None)
@@ -94,7 +96,7 @@ class FramePlan:
                 items = []  # the worker that reads the leaf reports the problem
 
     def units(self) -> Iterator[Unit]:
-        """Yield the units in path order, each with the entries it writes early."""
+        """Yield the units in path order, each with its early files."""
         for unit in self._units:
             early = [self._early.at(position) for position in unit.early]
             yield Unit(stretches=unit.stretches, early=early)
@@ -107,7 +109,8 @@ class FramePlan:
         parts = entries * self._average_bytes // _STRETCH_BYTES
         if is_alone:
             parts = max(parts, entries // _FEW_ENTRIES)
-        # A folder with one file needs no second worker until the file is cut into pieces.
+        # A part needs at least two entries: a leaf with one folder and one file stays whole. If the
+        # file is large, several workers restore its pieces later.
         return max(1, min(parts, _MOST_PARTS, entries // 2))
 
     def _unit_for(self, entries: int) -> _PlannedUnit:
@@ -126,7 +129,10 @@ class FramePlan:
         return unit
 
     def _is_early(self, unit: _PlannedUnit, item: Any, packs: list[str], where: str) -> bool:
-        """Return whether a file is written early; record the frame it needs."""
+        """Return whether another unit writes a file early.
+
+        Add an early file to the home of its frame. For another file, record this unit as the home.
+        """
         blobs = item["blobs"]
         if len(blobs) != 1 or item["lists"] or "holes" in item or "hard_link" in item:
             return False
@@ -158,7 +164,10 @@ class FramePlan:
 
 
 def _items(content: Raw | None) -> tuple[list[Any], list[str]]:
-    """Return the items of a leaf and its packs; its worker validates them."""
+    """Return the items and packs of a leaf, or nothing if it is unreadable.
+
+    They are not validated here: the worker that reads the leaf validates it.
+    """
     try:
         page = orjson.loads(b"" if content is None else content)
         return list(page["items"]), list(page["packs"])

@@ -1,7 +1,8 @@
-"""Messages in pipes between worker processes: whole, and without waiting.
+"""Messages between the main process of a restore and its workers, in pipes.
 
-`post` never waits, unlike the pipes of `multiprocessing`. If it waited for a worker that itself
-waits until its report is read, both processes would wait forever.
+The main process queues a message by `post`, which never waits, unlike the pipes of
+`multiprocessing`. A worker may wait until the main process reads its report. If the main process
+waited for this worker meanwhile, both would wait forever.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ _PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
 
 
 class PipeEnd:
-    """End of a pair of pipes; values go in both directions."""
+    """One end of a connection that sends and receives values, by two pipes."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self.reading = reading  # readable when a value can be received
@@ -23,17 +24,20 @@ class PipeEnd:
         self._posted = memoryview(b"")
 
     def send(self, value: Any) -> None:
-        """Send a value that pickles; `BrokenPipeError` if the other end is closed."""
+        """Pickle and send a value, waiting for room in the pipe.
+
+        Raise `BrokenPipeError` if the other end is closed.
+        """
         rest = _framed(value)
         while rest:
             rest = rest[os.write(self.writing, rest) :]
 
     def post(self, value: Any) -> None:
-        """Queue a value, which `has_sent_all` sends; never waits."""
+        """Queue a value for `try_to_send`."""
         self._posted = memoryview(bytes(self._posted) + _framed(value))
 
-    def has_sent_all(self) -> bool:
-        """Send queued bytes while there is room; return whether all are sent."""
+    def try_to_send(self) -> bool:
+        """Send queued bytes while the pipe has room; return whether all are sent."""
         os.set_blocking(self.writing, False)
         try:
             while self._posted:
@@ -45,12 +49,12 @@ class PipeEnd:
         return True
 
     def receive(self) -> Any:
-        """Wait for a value; `EOFError` if the other end is closed."""
+        """Wait for a value and return it; raise `EOFError` if the other end is closed."""
         length = int.from_bytes(self._read(_LENGTH_BYTES))
         return pickle.loads(self._read(length))  # noqa: S301 - written by this program
 
     def close(self) -> None:
-        """Close both pipes; the other end then gets errors."""
+        """Close this end of both pipes; calls at the other end then raise errors."""
         os.close(self.reading)
         os.close(self.writing)
 

@@ -1,13 +1,14 @@
-"""Journal: the file that marks a folder as the target of a restore.
+"""Target of a restore: opened, locked, and marked by a journal for a resume.
 
-- The journal is `.standfast-restore` in the target. It is created and synced before anything else
-  is written, and removed last. So a target is empty, complete, or marked.
-- A target with content is resumed only if its journal names the same recovery point and the same
-  request. The journal does not name complete files: every file is compared. Files that the point
-  does not have remain, and are not reported.
-- A restore is not resumed in a folder that ignores upper and lower case: a complete file could be
-  mistaken for an unfinished file of a similar name, and be replaced. Such a folder is recognized by
-  a test: it finds the journal also by its name in capitals.
+- The journal is the file `.standfast-restore` in the target. It is created and synced before
+  anything else is written, and removed last. So a target is empty, complete, or has a journal.
+- A restore into a folder with content is refused, unless it resumes an interrupted restore: the
+  journal must name the same recovery point and the same request.
+- The journal does not name complete files: a resumed restore compares every file. Files in the
+  target that the recovery point does not contain remain there, and are not reported.
+- A restore is not resumed in a folder that ignores upper and lower case. There, a complete file
+  could be mistaken for an unfinished file of a similar name, and be replaced. Such a folder is
+  recognized because it finds the journal also by its name in capitals.
 - The journal is locked during a restore, so two restores never write into one target.
 """
 
@@ -24,22 +25,23 @@ from backup.format.canonical_json import to_json
 from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-_LARGEST = 1024 * 1024
+_MOST_BYTES = 1024 * 1024  # that are read of a journal
 _ADVICE = "Check its mode and its free space, or name another folder."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """An open, locked target; `is_resumed` if an earlier restore began in it."""
+    """An open and locked target."""
 
-    root: int
-    is_resumed: bool
-    journal: int
+    root: int  # descriptor of the folder
+    is_resumed: bool  # whether an earlier attempt of this restore began in it
+    journal: int  # descriptor of the locked journal
 
     def complete(self) -> None:
-        """Remove the journal; the journal of another restore stays.
+        """Remove the journal of this restore.
 
-        Somebody may have emptied the folder meanwhile and started another restore into it.
+        If somebody has emptied the folder and started another restore into it, the journal of that
+        restore remains.
         """
         with suppress(FileNotFoundError):
             found = os.stat(JOURNAL, dir_fd=self.root, follow_symlinks=False)
@@ -52,9 +54,9 @@ class Target:
 def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
     """Open a target for a request, a JSON value; create missing folders.
 
-    Raise `UnsafePath` if it is not a folder, is a symbolic link, or has other content than an
-    earlier attempt of the same restore. Raise `Busy` while that attempt still runs, and
-    `NotWritable` if the folder cannot be created.
+    Raise `UnsafePath` if the path is a symbolic link or not a folder, or if the folder has content
+    and no journal of this request. Raise `Busy` while another restore into the folder runs. Raise
+    `NotWritable` if the folder or its journal cannot be created.
     """
     root = _open_root(path)
     try:
@@ -81,10 +83,10 @@ def _open_root(path: Path) -> int:
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
     if os.listdir(root) and not _exists(root, JOURNAL):
-        raise _not_empty(path)  # before anything is changed, even the time of the folder
+        raise _not_empty(path)  # before creating the journal changes the time of the folder
     journal = _open_locked(path, root)
     try:
-        found = os.pread(journal, _LARGEST, 0)
+        found = os.pread(journal, _MOST_BYTES, 0)
         names = [os.fsencode(name) for name in os.listdir(root)]
         others = [name for name in names if name != JOURNAL]
         if found == wanted:
@@ -93,7 +95,7 @@ def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
                 _refuse_to_resume(path)
             return journal, not ignores_case
         if others:
-            _refuse(path, root, is_restore=bool(found))
+            _refuse_content(path, root, has_journal=bool(found))
         _write(journal, wanted)
         os.fsync(root)
     except OSError as error:
@@ -130,8 +132,8 @@ def _open_locked(path: Path, root: int) -> int:
         os.close(journal)
 
 
-def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
-    if is_restore:
+def _refuse_content(path: Path, root: int, *, has_journal: bool) -> NoReturn:
+    if has_journal:
         raise UnsafePath(
             f"{path}: it contains another, incomplete restore. Run that restore again, or name "
             "an empty folder."
@@ -161,8 +163,8 @@ def _lock(path: Path, journal: int) -> None:
 
 
 def _write(journal: int, content: bytes) -> None:
-    # If a crash truncates the journal, the folder has no other content yet: the next restore may
-    # write its own journal.
+    # A crash may leave an empty journal. The folder has no other content then, so the next restore
+    # can write its own journal.
     os.ftruncate(journal, 0)
     os.pwrite(journal, content, 0)
     os.fsync(journal)

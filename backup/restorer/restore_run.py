@@ -1,10 +1,13 @@
-"""Run of a restore: planned units in workers, then the remaining work.
+"""Run of a restore: workers, then late links and folders, sync and result.
 
-- A stretch is a part of a leaf page. The remaining work consists of large files, hard links between
-  stretches, and the attributes of folders into which several stretches wrote.
-- The target is empty at first, or an interrupted restore is resumed: see `restore_journal`.
-- The journal is removed after the disk has everything. With `syncs`, the caller waits for the disk;
-  without it, a background process does: see `background_sync`.
+- Workers restore the planned units of work, then the pieces of large files. A unit consists of
+  stretches; a stretch is a part of a leaf page of the manifest.
+- This process then makes the hard links between stretches, and sets the attributes of folders into
+  which several stretches wrote.
+- The target is an empty folder, or contains the same restore, interrupted: see `restore_journal`.
+- The journal is removed after the disk has all data, and only if no path is missing. If
+  `Request.syncs` is true, the caller waits for the disk. If not, a background process waits: see
+  `background_sync`.
 """
 
 import ctypes
@@ -41,14 +44,15 @@ from backup.restorer.worker_process import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4
-# Read-ahead threads of the only worker: across a network, each read waits for its answer.
+# Threads of each worker that read ahead: more for a remote store, where each read waits for its
+# answer.
 _LOCAL_READS, _REMOTE_READS = 2, 4
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """Request of a restore."""
+    """Request for a restore."""
 
     repository: bytes
     point: RecoveryPoint
@@ -118,7 +122,7 @@ class Restore:
         progress: Callable[[Progress], None] | None,
         now: Callable[[], datetime],
     ) -> None:
-        """`open_reader` returns a new reader for each worker."""
+        """`open_reader` returns a new reader, and its healer, for each worker."""
         if request.owner and os.geteuid() != 0:
             raise UsageError(
                 "owners: only root can restore them. Run as root, or restore without owners."
@@ -212,7 +216,10 @@ class Restore:
         *,
         are_many: bool = False,
     ) -> None:
-        """Restore the units; `are_many` starts workers before any unit is found."""
+        """Restore units, in several processes if there is more than one unit.
+
+        With `are_many`, the caller knows this: the processes start before the first unit is found.
+        """
         if not are_many:
             first = list(islice(units, 2))
             if not first:
@@ -267,7 +274,7 @@ class Restore:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _units(self, target: Target) -> Iterator[Unit]:
-        """Plan the leaves by frame; a resumed restore compares in path order."""
+        """Plan units of work by frame; those of a resumed restore are in path order."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
 
@@ -283,7 +290,7 @@ class Restore:
             yield from plan.units()
 
     def _pieces(self, postponed: Iterable[Entry]) -> Iterator[Piece]:
-        """Yield the pieces of postponed files, each when a worker asks for it."""
+        """Yield the pieces of large files, each when a worker asks for it."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
         lost = self._totals.lost
@@ -324,7 +331,7 @@ class Restore:
         except StoreUnavailable:
             raise
         except BackupError:
-            return None  # the page that lists the path is unreadable, which was reported
+            return None  # the page that lists the path is unreadable; a worker has reported it
 
     def _show_progress(self, path: str) -> None:
         if self._progress is None:
@@ -352,7 +359,7 @@ def _umask() -> int:
 
 
 def _sync(root: int) -> None:
-    """Wait until the disk has the whole file system of the target."""
+    """Wait until the disk has all data of the target's file system."""
     if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
         raise NotWritable(
             f"target: the disk did not store everything ({os.strerror(ctypes.get_errno())}). Check"

@@ -1,7 +1,8 @@
 """Comparison of files of an interrupted restore with the recovery point.
 
-The id of each blob is compared, and the file system is asked whether each hole has no data. Size
-and time prove nothing.
+The content at the place of each blob is hashed and compared with the id of the blob. The file
+system reports whether each hole is free of data. Size and time of a file are not compared: an
+unfinished file can have the right ones.
 """
 
 import errno
@@ -21,7 +22,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """Identity of a file when its content was compared."""
+    """Identity of a file, and its time of change, when its content was compared."""
 
     device: int
     inode: int
@@ -29,12 +30,15 @@ class Proof:
 
     @staticmethod
     def of(found: os.stat_result) -> "Proof":
-        """Return the proof of a file; a later change of the file changes it."""
+        """Return the proof of a file, from its status."""
         return Proof(device=found.st_dev, inode=found.st_ino, changed_ns=found.st_ctime_ns)
 
 
-def has_piece(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
-    """Return whether a file has its next piece; `extents` continues after it."""
+def has_blob(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
+    """Return whether a file has the content of its next blob in place.
+
+    `extents` moves on to the place of the blob after it.
+    """
     try:
         places = list(extents.take(ref.length))
         content = b"".join(os.pread(descriptor, length, start) for start, length in places)
@@ -46,13 +50,17 @@ def has_piece(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReade
 def open_proven(
     folder: int, name: bytes, proof: Proof, is_ours: Callable[[os.stat_result], bool]
 ) -> int:
-    """Open a file to read and write; `OSError` if it is not the compared file."""
+    """Open a compared file to read and write; set its mode to 0600.
+
+    Raise `OSError` if the file is not the compared one any more.
+    """
     found = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
     try:
         status = os.fstat(found)
         if Proof.of(status) != proof or not is_ours(status):
             raise OSError(errno.EAGAIN, CHANGED)
-        # Its final mode may be read-only. A file system without modes refuses the change.
+        # The file may have its final mode already, which may be read-only. On a file system without
+        # modes, the change fails.
         with suppress(OSError):
             os.fchmod(found, _PRIVATE)
         descriptor = os.open(name, os.O_RDWR | OPEN_FLAGS, dir_fd=folder)

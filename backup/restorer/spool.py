@@ -1,4 +1,4 @@
-"""Spool of values for later: a few in memory, more in an unnamed file."""
+"""Spool of values for later: up to 4 MiB in memory, more in an unnamed file."""
 
 import pickle
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Spool(Generic[T]):
         return self._end == 0
 
     def add(self, value: T) -> int:
-        """Append a value and return its position; only before any value is read."""
+        """Append a value and return its position; never call it after a read."""
         position = self._end
         pickle.dump(value, self._file)
         self._end = self._file.tell()

@@ -1,13 +1,15 @@
-"""Target folders: the open folders of the path that a writer works in.
+"""Target folders: created and opened step by step, without following links.
 
-- Each step is one name in an open folder and never follows a symbolic link. So no forged path leads
-  out of the target, and no link that somebody creates meanwhile does.
-- A folder gets its times and mode when the writer leaves it. The writer hands over folders into
-  which other workers may still write; their attributes are set at the end of the restore.
+- A writer enters the folders of one path at a time. Each step opens one name in an open folder and
+  never follows a symbolic link. So neither a forged path nor a link that somebody creates during
+  the restore leads out of the target.
+- The attributes of a folder are set when the writer leaves it. Other workers may still write into
+  some folders. The writer hands these folders over, and their attributes are set at the end of the
+  restore.
 - Few folders are open at a time, however deep the path is.
-- A folder that may not be needed is only noted. It is created when something in it is written.
-- A late link is a hard link that is made after all units. The writer of late links has `find`; for
-  it, existing folders are complete and keep their attributes.
+- A folder that was not selected is only noted. It is created when a path in it is written.
+- A late link is a hard link that is made after all units of work. The writer of late links has the
+  callback `find`. It treats existing folders as complete, and sets their mode and times again.
 """
 
 import os
@@ -31,7 +33,7 @@ class _Folder:
 
 
 class TargetFolders:
-    """Open folders of one writer; paths in order enter each folder once."""
+    """Open folders of one writer; with paths in order, each is opened once."""
 
     def __init__(
         self,
@@ -45,10 +47,10 @@ class TargetFolders:
     ) -> None:
         """Set the callbacks of the writer.
 
-        `set_attributes` sets the attributes of a folder; `count` is called when a noted folder is
-        created. `report_merged` is called with a folder that the target cannot distinguish from
-        another. `find` returns the entry of a folder that must be created; existing folders then
-        keep their attributes.
+        `set_attributes` sets the attributes of a folder. `count` is called when a noted folder is
+        created. `report_merged` is called with the path of a folder if the target ignores upper and
+        lower case and has a folder of the same letters. `find` returns the entry of a folder that
+        must be created; with `find`, existing folders keep their attributes.
         """
         self._is_resumed = is_resumed
         self._set_attributes = set_attributes
@@ -99,7 +101,7 @@ class TargetFolders:
         return self._open.current, parts[-1]
 
     def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
-        """Open a folder in the current one; create it if it is missing."""
+        """Open a folder in the current folder; create it if it is missing."""
         if self._find is not None:
             self._come_back_to(name, path, self._find)
             return
@@ -115,8 +117,8 @@ class TargetFolders:
             if not self._is_resumed:
                 raise
             descriptor = _reopen_unreadable(folder, name)
-        # Another worker may have created the folder already, for a later path. Report only a name
-        # that exists in another case.
+        # The folder may exist because another worker created it, for a later path. It is merged
+        # with another folder only if its name exists in another case.
         if is_there and not self._is_resumed and _exists_in_other_case(folder, name):
             self._report_merged(path)
         self._go_into(descriptor, _Folder(path=path, entry=entry), name)
@@ -147,7 +149,7 @@ class TargetFolders:
             os.fchmod(descriptor, 0o700)
 
     def note(self, entry: Entry) -> None:
-        """Note a folder, to create it only if something in it is written."""
+        """Note a folder, to create it only if a path in it is written."""
         self._noted[entry.path] = entry
 
     def new_file_owner(self) -> Owner:
@@ -162,9 +164,10 @@ class TargetFolders:
         self._postponed += self._take_entries()
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Return folders that may have paths after `last`: created, then noted.
+        """Return two lists of folders: created folders, and noted folders.
 
-        This writer does not set their attributes any more.
+        They are the folders into which other workers may write paths after `last`. This writer does
+        not set their attributes any more.
         """
         made = self._take_entries() + self._postponed
         self._postponed = []
@@ -197,7 +200,7 @@ class TargetFolders:
 
         def finish(descriptor: int | None) -> None:
             if descriptor is None:
-                # Somebody moved the folder: the end of the restore searches for it again.
+                # Somebody moved the folder. The end of the restore opens it again by its path.
                 self._postponed += [] if folder.entry is None else [folder.entry]
                 return
             if folder.entry is not None:
@@ -216,7 +219,7 @@ def _restore_attributes(descriptor: int, found: os.stat_result) -> None:
 
 
 def _exists_in_other_case(folder: int, name: bytes) -> bool:
-    """Return whether a name exists only with upper and lower case swapped."""
+    """Return whether a folder has a name only in another case, such as `A` for `a`."""
     swapped = name.swapcase()
     if swapped == name:  # the name has no ASCII letter
         swapped = os.fsencode(os.fsdecode(name).swapcase())
@@ -228,9 +231,10 @@ def _exists_in_other_case(folder: int, name: bytes) -> bool:
 
 
 def _reopen_unreadable(folder: int, name: bytes) -> int:
-    """Open a folder that an earlier attempt gave an unreadable final mode.
+    """Open a folder that has an unreadable final mode from an earlier attempt.
 
-    The mode is not changed by name: somebody may have replaced the folder by a link.
+    The mode is changed by descriptor, not by name, because somebody may have replaced the folder by
+    a link.
     """
     place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
     try:

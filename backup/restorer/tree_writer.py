@@ -1,9 +1,9 @@
-"""Writer of restored paths below a target folder.
+"""Tree writer: creates the files, folders, links and devices of a restore.
 
 - Paths of the manifest are not trusted: `TargetFolders` checks each component.
-- A file of an interrupted restore is continued only if it is a regular file with one name. Anything
-  else is unlinked and created again.
-- `Attributes` restores mode, time (ns) and extended attributes; this module restores the rest.
+- A file of an interrupted restore is continued only if it is a regular file with one name, and
+  belongs to the restoring user or, if owners are restored, to its owner in the recovery point. Any
+  other existing path that is not a folder is unlinked and created again.
 - A problem with one path is recorded, and its file is removed. A full disk ends the restore.
 """
 
@@ -19,11 +19,12 @@ from backup.format.canonical_json import to_path_text
 from backup.format.manifest import Entry
 from backup.reader.blob_reader import Raw
 from backup.records import Problem
-from backup.restorer.direct_io import WORTHWHILE_BYTES, DirectWriter
+from backup.restorer.direct_io import WORTHWHILE_BYTES, DirectWriter, write_at
 from backup.restorer.extents import Extents
 from backup.restorer.file_attributes import Attributes
+from backup.restorer.large_files import reserve_space
 from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, open_proven
-from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_at
+from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder
 from backup.restorer.target_folders import TargetFolders
 
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -44,8 +45,8 @@ class _File:
 class TreeWriter:
     """Writer of entries in path order below an open folder, for one thread.
 
-    With `direct`, large content bypasses the page cache. With `find`, which returns the entry of a
-    path, folders are complete and keep their attributes. `umask` is the umask of the process.
+    With `direct`, files of 512 KiB or more bypass the page cache. `find` returns the entry of a
+    folder; with it, existing folders keep their attributes. `umask` is the umask of the process.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of early files; the stretch that lists a folder sets its attributes.
+        # Folders of early files. The unit that lists a folder creates its entry and sets its
+        # attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -101,13 +103,13 @@ class TreeWriter:
             self._attributes.set_by_name(entry, folder, name)
 
     def note(self, entry: Entry) -> None:
-        """Note a folder, to create it only if something in it is written."""
+        """Note a folder, to create it only if a path in it is written."""
         self._path.note(entry)
 
     def link(self, path: bytes, first: bytes) -> bool:
-        """Link a path to a restored file; return False if the file is missing.
+        """Make a hard link to a restored file; return False if this fails.
 
-        The times of the folder are not changed, so the folder may be complete already.
+        The times of the link's folder are set again, because the folder may be complete already.
         """
         try:
             folder, name = self._path.enter(path)
@@ -124,13 +126,13 @@ class TreeWriter:
                 )
         except (OSError, UnsafePath):
             return False
-        with suppress(OSError):  # if times cannot be set, finishing the folder reports the problem
+        with suppress(OSError):  # if the times cannot be set, the end of the restore reports it
             os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
         self.files += 1
         return True
 
     def write_file(self, entry: Entry, content: Raw) -> None:
-        """Write a whole file, in fewer calls if it is new and has no holes."""
+        """Write a whole file; a new file without holes needs fewer system calls."""
         if entry.size != len(content) or entry.holes or self._is_resumed:
             self.begin(entry)
             self.write(content)
@@ -167,7 +169,7 @@ class TreeWriter:
                 os.close(descriptor)
 
     def write_early(self, entry: Entry, content: Raw) -> None:
-        """Write a whole file of a later stretch; create its folder if missing."""
+        """Write a whole file of another unit; create its folder if it is missing."""
         current, self._path = self._path, self._early_path
         try:
             self.write_file(entry, content)
@@ -175,7 +177,7 @@ class TreeWriter:
             self._path = current
 
     def leave_open(self, entry: Entry) -> None:
-        """Postpone the attributes of a folder; another unit writes the file."""
+        """Postpone the attributes of the folders of a file of another unit."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
             self._path.postpone()
@@ -183,7 +185,8 @@ class TreeWriter:
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file for `write` and `skip`, then `end` or `give_up`.
 
-        With a proof, continue the file of an earlier restore, if the file is still the same.
+        With a proof, continue the file of an interrupted restore. Record a problem if the proof
+        does not match the file any more.
         """
         self._drop_file()
         with self.problems_of(entry):
@@ -200,7 +203,7 @@ class TreeWriter:
                 self._direct.begin(self._file.descriptor, 0)
 
     def write(self, content: Raw) -> None:
-        """Write the next content between holes; after a problem, write nothing."""
+        """Write the next content of the open file; do nothing if no file is open."""
         file = self._file
         if file is None:
             return
@@ -214,7 +217,7 @@ class TreeWriter:
                 view = view[count:]
 
     def skip(self, length: int) -> None:
-        """Skip content that the file is proven to have."""
+        """Skip content that the open file is proven to have."""
         file = self._file
         if file is None:
             return
@@ -223,7 +226,7 @@ class TreeWriter:
                 pass
 
     def end(self) -> None:
-        """Close the file and set its attributes."""
+        """Set the attributes of the open file and close it."""
         file = self._file
         if file is None:
             return
@@ -241,20 +244,20 @@ class TreeWriter:
             self.bytes += file.entry.size
 
     def postpone(self) -> bool:
-        """Close the open file, to be filled later; return False if none is open.
+        """Close a large file, whose pieces follow; return False if none is open.
 
-        `finish_folder` sets the attributes of its folders later, because they may deny access.
+        The attributes of its folders are set later by `finish_folder`: they may deny access.
         """
         file, self._file = self._file, None
         if file is None:
             return False
-        reserve(file.descriptor, file.entry.size)
+        reserve_space(file.descriptor, file.entry.size)
         os.close(file.descriptor)
         self._path.postpone()
         return True
 
     def write_parts(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
-        """Write consecutive parts from an offset."""
+        """Write consecutive parts of a file from an offset."""
         if self._direct is None:
             for part in content:
                 write_at(descriptor, memoryview(part), start)
@@ -291,7 +294,7 @@ class TreeWriter:
             os.unlink(name, dir_fd=folder)
 
     def give_up(self, reason: str) -> None:
-        """Remove the open file because of damaged content, if a file is open."""
+        """Remove the open file, if any, and record that its content is damaged."""
         if self._file is not None:
             self.problems.append(
                 Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)
@@ -317,14 +320,11 @@ class TreeWriter:
         return True
 
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
-        """Return folders that may have paths after `last`: created, then noted.
-
-        This writer does not set their attributes any more.
-        """
+        """Return created and noted folders; see `TargetFolders.hand_over`."""
         return self._path.hand_over(last)
 
     def may_continue(self, found: os.stat_result, entry: Entry) -> bool:
-        """Return whether a file has one name and may be from this restore."""
+        """Return whether a file may be from this restore, and has one name."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
 

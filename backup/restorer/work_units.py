@@ -12,12 +12,12 @@ from backup.records import Problem
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stretch:
-    """A part of a leaf page: part number `part` of `parts`, by entries."""
+    """A part of a leaf page of the manifest: consecutive entries."""
 
     page: Page
-    part: int
-    parts: int
-    early: "array[int]"  # indexes in the leaf of files that a unit writes early
+    part: int  # number of this part, from 0
+    parts: int  # parts of the leaf
+    early: "array[int]"  # indexes, in the leaf, of files that other units write early
     content: bytes | None  # content of the leaf, if the plan kept it
 
     def bounds(self, entries: int) -> tuple[int, int]:
@@ -27,31 +27,31 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """Stretches that one worker restores in order."""
+    """Unit of work: stretches that one worker restores in order."""
 
     stretches: Sequence[Stretch]
-    early: Sequence[Entry]  # files of other units, whose frames this unit decodes
+    early: Sequence[Entry]  # files of later stretches that need a frame of this unit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """Result of a worker since its last report."""
 
-    path: str
+    path: str  # the newest restored path, for the display of progress
     files: int
     directories: int
-    size_bytes: int  # total of the files
+    size_bytes: int  # total size of the files
     owners_lost: int  # paths that now belong to the restoring user instead of their owner
-    bytes_done: int
+    bytes_done: int  # content written or skipped, also of files that are not complete yet
     problems: list[Problem]
     made: list[Entry]  # created folders, whose attributes are set at the end
     noted: list[Entry]  # folders whose attributes are set at the end if they exist
     links: list[tuple[bytes, bytes]]  # path of the link, path of the first name
     postponed: list[Entry]  # files that were created empty and are filled in pieces later
     lost: dict[str, Problem]  # postponed files that cannot be filled, by path text
-    matched: list[str]
-    healed: list[str]
-    damaged: list[str]  # packs, by name
+    matched: list[str]  # patterns that selected a path
+    healed: list[str]  # names of packs whose blobs were read from other packs
+    damaged: list[str]  # names of damaged packs
 
 
 def lost_page(page: Page, error: BackupError) -> Problem:

@@ -1,11 +1,12 @@
-"""Worker of a restore: restores the stretches and pieces it receives.
+"""Worker of a restore: restores units of work, and pieces of large files.
 
-- Content is read ahead while files are written. Files are written in path order, except early ones.
-- A stretch is a part of a leaf page. A report names the work that is left: attributes of folders
-  into which later stretches may write, and hard links to files that another worker may not have
-  written yet.
-- In a resumed restore, each blob of an existing file is compared with its id, and only blobs that
-  differ are read from the store.
+- Content is read ahead while files are written. Files are written in path order, except early
+  files: a unit writes them because it decodes their frames (see `frame_plan`).
+- A stretch is a part of a leaf page of the manifest. The reports of a worker name the work that is
+  left: hard links to files that another worker may not have written yet, large files, and folders
+  into which later stretches may write.
+- In a resumed restore, the content of an existing file is compared with the id of each blob. Only
+  blobs that differ are read from the store.
 """
 
 import errno
@@ -28,7 +29,7 @@ from backup.reader.self_healing import BlobHealer
 from backup.records import Problem
 from backup.restorer.extents import Extents
 from backup.restorer.large_files import Piece, is_split, reopen_file
-from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_holes, has_piece
+from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_blob, has_holes
 from backup.restorer.safe_paths import open_folder
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Stretch, Unit, damaged, lost_page
@@ -53,7 +54,7 @@ Action = Literal[
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Entries:
-    """Entries of one stretch; equal only to itself, for grouping."""
+    """Entries of one stretch; two objects are never equal, for `groupby`."""
 
     entries: Sequence[Entry]
 
@@ -68,6 +69,7 @@ class _Step:
 
     @property
     def fetched(self) -> BlobRef | None:
+        """Return the blob that the step needs from the store."""
         return self.ref if self.action in ("whole", "early", "blob") else None
 
 
@@ -108,7 +110,7 @@ class RestoreWorker:
     def work(self, units: Iterator[Unit | Piece]) -> None:
         """Restore units and pieces; the reports name the work that is left.
 
-        Frames of the next unit are read while the current one is written.
+        Frames of the next unit are read while the current unit is written.
         """
         for kind, of_kind in groupby(units, type):
             if kind is Piece:
@@ -142,7 +144,7 @@ class RestoreWorker:
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
                         yield (group, other), other.fetched
-        # Write the remaining early files. Their frames were not needed above, because a page was
+        # Write the remaining early files. No file above needed their frames, because a page was
         # unreadable.
         for step in chain.from_iterable(early.values()):
             yield (group, step), step.fetched
@@ -159,7 +161,7 @@ class RestoreWorker:
         self._report(entries[-1].text if entries else "", made, noted)
 
     def _fill(self, piece: Piece, content: Iterator[Raw | BackupError | None]) -> None:
-        """Write a piece of a postponed file."""
+        """Write a piece of a large file."""
         entry, tree = piece.entry, self._tree
         try:
             with tree.problems_of(entry), reopen_file(self._root, entry) as descriptor:
@@ -188,7 +190,7 @@ class RestoreWorker:
             self._report_when_due(entry)
 
     def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
-        """Set the attributes of postponed files; remove those that are lost."""
+        """Set the attributes of large files; remove the files that are in `lost`."""
         for entry in entries:
             if entry.text in lost:
                 self._tree.remove(entry)
@@ -204,9 +206,9 @@ class RestoreWorker:
                 self.restore_file(entry)
 
     def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
-        """Set the attributes of created folders, and of noted ones that exist.
+        """Set the attributes of created folders, and of noted folders that exist.
 
-        Deeper folders come first: the final mode of a folder may deny access to them.
+        Deeper folders come first, because the final mode of a folder may deny access to them.
         """
         self._tree.leave_folders()
         both = [(path_key(entry.path), entry, True) for entry in made]
@@ -221,7 +223,7 @@ class RestoreWorker:
         self._report("", [], [])
 
     def restore_file(self, entry: Entry) -> None:
-        """Restore one file from its own references."""
+        """Restore one file from the blobs that its entry names."""
         steps = ((step, step.fetched) for step in self._steps_of(entry))
         for step, content in prefetch_frames(self._reader, steps, self._pool):
             self._apply(step, content, b"")
@@ -236,7 +238,7 @@ class RestoreWorker:
                 if isinstance(error, Damaged):
                     error.packs = tuple(self._healer.take_damaged())
                 raise
-            # Each stretch reports the page: other workers may have read it while it was readable.
+            # Each stretch reports the page, because other workers may have read it successfully.
             self._tree.problems.append(lost_page(stretch.page, error))
             return []
 
@@ -280,7 +282,7 @@ class RestoreWorker:
             yield _Step(action="begin", entry=entry, proof=proof)
             extents = Extents(entry)
             for ref in blobs_of(self._reader, entry):
-                is_proven = existing is not None and has_piece(existing, ref, extents, self._reader)
+                is_proven = existing is not None and has_blob(existing, ref, extents, self._reader)
                 yield _Step(action="skip" if is_proven else "blob", entry=entry, ref=ref)
         except StoreUnavailable:
             raise
@@ -292,7 +294,7 @@ class RestoreWorker:
         yield _Step(action="end", entry=entry)
 
     def _existing_file(self, entry: Entry) -> int | None:
-        """Open a file of an interrupted restore; None if it may not be resumed."""
+        """Open a file of an interrupted restore; return None if it is not usable."""
         try:
             with open_folder(self._root, entry.path) as (folder, name):
                 descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
@@ -345,9 +347,9 @@ class RestoreWorker:
 
     def _link(self, entry: Entry, first: bytes) -> None:
         earlier = entry.hard_link or b""
-        # Make the link now if the file is earlier in this stretch: it exists or was not restored.
-        # Make it after all units if another stretch has the file, which may be written later, or if
-        # the file is postponed or early.
+        # Make the link after all units of work if the file is in another stretch, large or early:
+        # it may be written later. Make the link now if the file is earlier in this stretch. If this
+        # fails, the file was not restored: restore it under this name.
         if path_key(earlier) < first or earlier in self._postponed_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):

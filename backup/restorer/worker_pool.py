@@ -1,13 +1,13 @@
-"""Worker pool: processes with the same work.
+"""Worker pool: forked processes that take units of work one by one.
 
-- Units are handed out one by one, in order, to each worker that asks. A slow worker delays no other
-  worker.
-- A worker gets its units as one stream. It may ask for the next unit before it has finished, to
-  read ahead.
-- Fork only while this process has a single thread: a fork copies no other thread, and the locks of
-  such a thread would stay locked.
-- An error in a worker, or the death of a worker, ends the restore and is raised here. A worker
-  whose parent has died ends after its unit.
+- Each worker asks for its next unit of work; units are handed out in order. So a slow worker delays
+  no other worker.
+- A worker receives its units as one stream. It may ask for the next unit before it has finished the
+  last one, to read ahead.
+- Processes are forked only while this process has a single thread. A fork does not copy the other
+  threads, and locks that they hold would stay locked in the new process.
+- An error in a worker, or the death of a worker, ends the restore and is raised here. If the parent
+  process dies, its workers end after their current unit.
 """
 
 import os
@@ -33,7 +33,7 @@ WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 def run_in_processes(make: WorkerFactory[U], units: Iterable[U], workers: int) -> Iterator[Any]:
     """Work on units in forked processes; yield emitted values as they arrive.
 
-    `make` is called in each process; emitted values are pickled.
+    `make` is called in each process with a function that emits a value. The values are pickled.
     """
     rest = iter(units)
     pipes: list[PipeEnd] = []
@@ -85,8 +85,8 @@ def _hand_out(pipe: PipeEnd, rest: Iterator[U], listening: select.poll) -> None:
 
 
 def _send_more(pipe: PipeEnd, listening: select.poll) -> None:
-    with suppress(BrokenPipeError):  # receiving from the worker reports its end
-        if not pipe.has_sent_all():
+    with suppress(BrokenPipeError):  # the next `receive` from this worker reports that it ended
+        if not pipe.try_to_send():
             return
     listening.unregister(pipe.writing)
 
@@ -133,7 +133,7 @@ def _receive_units(pipe: PipeEnd) -> Iterator[Any]:
                 return
             pipe.send(("next", None))
         except OSError:
-            raise EOFError from None  # an `OSError` would be reported as the problem of a file
+            raise EOFError from None  # an `OSError` would be mistaken for a problem with a file
         yield unit
 
 

@@ -1,4 +1,4 @@
-"""Settings of a worker process; no other process may have them."""
+"""Settings of a restore worker's process: umask, garbage collection, malloc."""
 
 import ctypes
 import gc
@@ -6,19 +6,22 @@ import os
 from contextlib import suppress
 
 _OBJECTS_TO_ONE_COLLECTION = 100_000
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h has them
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # constants of glibc's malloc.h
 _KEPT_BYTES = 64 * 1024 * 1024
 _PIECE_BYTES = 16 * 1024 * 1024
 
 
 def tune_worker_process() -> None:
-    """Tune the process for many similar files; call it before threads start."""
-    os.umask(0)  # files are created with their mode, which saves a call for each
-    # Existing objects stay in use, and nearly none of the new ones are in cycles.
+    """Tune the process for many similar files.
+
+    Call it only in a forked worker, before it starts threads.
+    """
+    os.umask(0)  # so that files are created with their final mode, which saves a call per file
+    # Existing objects remain in use, and nearly no new object is part of a reference cycle.
     gc.freeze()
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
-    # Keep freed memory for the next frame. Otherwise the kernel takes it back and clears it again,
-    # which is a fifth of the time needed to decode a dump.
+    # Keep freed memory for the next frame. Otherwise the kernel takes the memory back and clears it
+    # again, which takes a fifth of the time to decode a dump.
     with suppress(AttributeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _PIECE_BYTES)
