@@ -25,7 +25,7 @@ from backup.format.object_names import snapshot_name
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.snapshot import Body, Snapshot, open_body
 from backup.reader.blob_reader import BlobReader, Heal
-from backup.reader.manifest_diff import difference, differences
+from backup.reader.manifest_diff import compare_entries, pair_entries
 from backup.reader.manifest_walk import blobs_of, content_of, find_entry, list_folder, walk
 from backup.reader.path_search import Search
 from backup.reader.path_selection import PathSample, Selection
@@ -193,10 +193,10 @@ class Repository:
                 " domains. Restore both, and compare the folders"
             )
         selection = Selection(patterns)
-        for old_entry, new_entry in differences(reader, old, new):
+        for old_entry, new_entry in pair_entries(reader, old, new):
             entry = old_entry or new_entry
             if entry is not None and selection.includes(entry.path):
-                found = difference(reader, old_entry, new_entry)
+                found = compare_entries(reader, old_entry, new_entry)
                 if found is not None:
                     yield found
         for pattern in selection.unmatched():

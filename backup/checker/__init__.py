@@ -5,10 +5,10 @@
         print(finding.severity, finding.object, finding.problem, finding.what_to_do)
 
   verification    the order of all checks; the public function `verify`
-  pack_check      which packs are complete, and what each damaged pack costs
+  pack_check      missing and damaged packs, and the recovery points that need them
   lock_check      whether the store locks objects for as long as needed
   content_check   decrypts and compares the pages and blobs of recovery points
-  sampling        number of random pieces needed to find a share of damage
+  sampling        number of random pieces that finds a share of damage
 
-Repairing damage belongs in `archiver` (sending again) and `replication` (copying back).
+The repair of damage belongs in `archiver` (sending content again) and `replication` (copying back).
 """

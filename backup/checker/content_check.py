@@ -1,14 +1,14 @@
 """Content check: decrypts and hashes pages and blobs of recovery points.
 
-- Every page of every recovery point is read, so every dangling reference is found. A page that
-  several recovery points share is read once. A list page, which has the references of a large file,
-  is also read once, even if several files name it.
-- Content is read in one of two ways: completely (each blob once), or as a sample of random pieces.
-  A sample draws uniformly from the bytes of all recovery points. So a byte that three recovery
-  points share is three times as likely.
-- A reference into a pack that the snapshot does not name is an error too: a keeper would free that
-  pack.
-- A pack with a problem is reported by `pack_check` and not read again.
+- Every page of every manifest is read, so every dangling reference is found. A page that several
+  recovery points share is read once. A list page, which contains references of a large file, is
+  also read once, even if several files name it.
+- The content of files is read completely (each blob once), or as a sample of random pieces. A
+  sample draws uniformly from the bytes of all recovery points. So a byte that three recovery points
+  share is three times as likely to be drawn.
+- A reference into a pack that the snapshot does not name is an error too, because the keeper would
+  remove that pack.
+- After a pack is found damaged, it is not read again. `pack_check` reports it.
 """
 
 from bisect import bisect_left
@@ -35,10 +35,10 @@ from backup.repository import Repository
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Page:
-    """Summary of a page and everything below it, or of a list page."""
+    """Summary of a page and all pages below it, of a list page, or of a file."""
 
     files: int = 0
-    size: int = 0  # bytes of reachable content
+    size: int = 0  # bytes of content
     packs: frozenset[bytes] = frozenset()
     is_whole: bool = True  # whether this page and every page below it could be read
 
@@ -49,9 +49,9 @@ class _Tree:
 
     point: RecoveryPoint
     reader: BlobReader
-    # This is part of each key in the caches: another recovery point may use the same reference for
-    # other content.
-    opened_by: tuple[str, str, bytes]  # writer, domain, id key
+    # Writer, domain and id key. They are part of each cache key, because a recovery point with
+    # others may use the same reference for other content.
+    opened_by: tuple[str, str, bytes]
     root_page: BlobRef
     depth: int
 
@@ -64,12 +64,12 @@ class ContentCheck:
         repository: Repository,
         packs: Mapping[str, PackCheck],
         found: Findings,
-        tell: Callable[[str, int], None],
+        on_progress: Callable[[str, int], None],
     ) -> None:
         self._repository = repository
         self._packs = packs
         self._found = found
-        self._tell = tell
+        self._on_progress = on_progress
         self._pages: dict[tuple[object, ...], _Page] = {}
         self._lists: dict[tuple[object, ...], _Page] = {}
         self._checked: set[int] = set()  # hashes of references, because there may be millions
@@ -77,12 +77,12 @@ class ContentCheck:
         self.opened_all = True  # whether the identity opens all recovery points
 
     def check(self) -> None:
-        """Check every recovery point of the domains that the identity opens."""
+        """Check all pages and content of the domains that the identity opens."""
         for _ in self._check_points():
             pass
 
     def sample(self, sample: Sample, random: Callable[[int], bytes]) -> Sampled:
-        """Check every page, and the content at randomly drawn bytes."""
+        """Check every page, and the blobs that contain randomly drawn bytes."""
         self._reads_content = False
         sizes = [(point, page.size) for point, page in self._check_points()]
         total = sum(size for _, size in sizes)
@@ -102,9 +102,9 @@ class ContentCheck:
         )
 
     def _check_points(self) -> Iterator[tuple[RecoveryPoint, _Page]]:
-        """Check the pages of each recovery point, with one reader at a time.
+        """Check the pages of each recovery point; yield its summary.
 
-        A reader keeps content in memory, so only one exists at a time.
+        Only one reader exists at a time, because a reader keeps content in memory.
         """
         for point in self._repository.points():
             packs = self._packs.get(point.writer)
@@ -155,9 +155,9 @@ class ContentCheck:
         return page
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and the tree below it, once per point and reference."""
-        # Two parents can list one page with different descriptions. A restore through the parent
-        # with the wrong description refuses the page. So each description is checked.
+        """Check a page and all pages below it, once for each description."""
+        # Two nodes can list one page with different descriptions. A restore through the node with
+        # the wrong description refuses the page. So each description is checked.
         listed = None if child is None else (child.first, child.last, child.entries)
         key = (tree.opened_by, ref, depth, listed)
         known = self._pages.get(key)
@@ -200,7 +200,7 @@ class ContentCheck:
     def _check_entry(self, tree: _Tree, entry: Entry) -> _Page:
         if entry.kind != "file":
             return _Page()
-        self._tell(f"{tree.point.name} {entry.text}", 0)
+        self._on_progress(f"{tree.point.name} {entry.text}", 0)
         packs = set[bytes]().union(*(ref.packs for ref in set(entry.lists)))
         lists = self._check_lists(tree, entry)
         if lists is None:
@@ -215,7 +215,7 @@ class ContentCheck:
         return _Page(files=1, size=size, packs=frozenset(packs))
 
     def _check_lists(self, tree: _Tree, entry: Entry) -> dict[BlobRef, _Page] | None:
-        """Check the list pages of a file; None if one of them cannot be read."""
+        """Check the list pages of a file; return None if any cannot be read."""
         summaries: dict[BlobRef, _Page] = {}
         for ref in dict.fromkeys(entry.lists):
             key = (tree.opened_by, ref)
@@ -253,7 +253,7 @@ class ContentCheck:
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
 
     def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
-        """Return the blob of a reference; None if its pack has a problem."""
+        """Return a blob, or None if its pack is damaged; `cost` is what is lost."""
         packs = self._packs[tree.point.writer]
         if any(packs.is_lost(pack.hex()) for pack in ref.packs):
             return None
@@ -268,7 +268,7 @@ class ContentCheck:
             packs.mark_lost(pack.hex(), str(error), "opening", cost=cost)
             return None
         finally:
-            self._tell(cost, tree.reader.bytes_read - before)
+            self._on_progress(cost, tree.reader.bytes_read - before)
 
     def _check_drawn(
         self,
@@ -278,7 +278,7 @@ class ContentCheck:
         drawn: Sequence[int],
         child: Child | None = None,
     ) -> None:
-        """Check the pieces below a page that contain drawn bytes."""
+        """Check the blobs below a page that contain drawn bytes."""
         base = 0
         for item in self._items(tree, ref, depth, child) or ():
             if isinstance(item, Child):
@@ -319,6 +319,6 @@ def _content_bytes(entry: Entry) -> int:
 
 
 def _select_range(drawn: Sequence[int], base: int, size: int) -> list[int]:
-    """Return the sorted numbers within a range, relative to its start."""
+    """Return the numbers within a range, relative to its start."""
     low, high = bisect_left(drawn, base), bisect_left(drawn, base + size)
     return [number - base for number in drawn[low:high]]

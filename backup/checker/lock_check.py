@@ -1,20 +1,20 @@
 """Lock check: whether the store locks objects as long as retention needs.
 
-- Needed objects are the objects with a lock that the keeper extends: packs of recovery points that
-  have not expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's
-  mode, must have been set for the bucket's default time, and must have a quarter of that time left.
-  The keeper extends a lock when half of the default time is left, and may be late by a quarter of
-  the default time.
-- A pack that no snapshot names yet has the default lock. Packs that only expired recovery points
-  need may lose their lock, and are not queried.
-- A check covers the objects that are new since the last check, and a thirtieth of the others for
-  each day since then. A hash of an object's name selects its day. So neither a missed day nor an
-  interrupted check leaves a gap. If a check finds a problem, or gets no answer for an object, the
-  next check covers all objects.
-- A wrong lock is a warning: the object is intact. A lock that the store does not report is unknown,
-  neither right nor wrong.
-- Times come from the store and are compared with this machine's clock. S3 refuses requests from a
-  clock that is a quarter of an hour off.
+- The keeper extends the locks of needed objects. They are the packs of recovery points that have
+  not expired, every snapshot, and every object under `pub/`. The lock of a needed object must have
+  the bucket's mode, must have been set for the bucket's default time, and must have a quarter of
+  the default time left. The keeper extends a lock when half of the default time is left, so it may
+  be late by a quarter of the default time.
+- A pack that no snapshot names yet must have the default lock. The lock of a pack that only expired
+  recovery points need may end. Such packs are not queried.
+- A check covers the objects that are new since the last check, and a thirtieth of the other objects
+  for each day since the last check. A hash of an object's name selects its day. So neither a missed
+  day nor an interrupted check leaves a gap. If a check finds a problem, or gets no answer for an
+  object, the next check covers all objects.
+- A wrong lock is a warning, because the object is intact. A lock that the store does not report is
+  unknown: neither right nor wrong.
+- Times of the store are compared with this machine's clock. S3 refuses requests from a machine with
+  a clock that is a quarter of an hour wrong.
 """
 
 import zlib
@@ -54,7 +54,7 @@ class LockCheck:
         default: ObjectLock,
         packs: Mapping[str, PackCheck],
         found: Findings,
-        tell: Callable[[str, int], None],
+        on_progress: Callable[[str, int], None],
         *,
         now: datetime,
         since: datetime | None,
@@ -64,14 +64,14 @@ class LockCheck:
         self._packs = packs
         self._needed = {writer: check.needed() for writer, check in packs.items()}
         self._found = found
-        self._tell = tell
+        self._on_progress = on_progress
         self._now = now
         self._since = since
         self._due_days = due_days(since, now)
         self._waiting: list[tuple[Stat, bool]] = []
         self._objects = self._looked_at = self._wrong = self._unknown = 0
-        self._refusal: tuple[str, str] | None = None  # first refused object, store's answer
-        self._are_all_refused = False  # the store refuses every query, so none is sent any more
+        self._refusal: tuple[str, str] | None = None  # first object refused, answer of the store
+        self._are_all_refused = False  # after a refused batch, no query is sent any more
 
     def add(self, stat: Stat) -> None:
         """Add a listed object; its lock is queried if it is due."""
@@ -124,7 +124,7 @@ class LockCheck:
         refused = 0
         for (stat, is_needed), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, NotFound):
-                continue  # dropped meanwhile; `pack_check` reports missing packs
+                continue  # removed during the check; `pack_check` reports missing packs
             if isinstance(answer, UsageError):
                 refused += 1
                 self._refusal = self._refusal or (stat.name, str(answer))
@@ -133,7 +133,7 @@ class LockCheck:
             self._judge(stat, answer, is_needed=is_needed)
         self._unknown += refused
         self._are_all_refused = refused == len(waiting)
-        self._tell(waiting[-1][0].name, 0)
+        self._on_progress(waiting[-1][0].name, 0)
 
     def _read_lock(self, name: str) -> Retention | UsageError | None:
         try:
@@ -160,9 +160,9 @@ class LockCheck:
 def lock_problem(
     lock: Retention | None, default: ObjectLock, stored: datetime, now: datetime, *, is_needed: bool
 ) -> tuple[str, str, str] | None:
-    """Return kind, problem and action for a wrong lock; None if it is right.
+    """Return kind, problem and action for a wrong lock, or None.
 
-    `stored` is when the object was put, by the store's clock.
+    `stored` is the time at which the object was put, by the clock of the store.
     """
     if lock is None:
         return "no lock", f"has no lock, although {_required(default)}", _LOCK_IT
@@ -183,10 +183,10 @@ def lock_problem(
 
 
 def due_days(since: datetime | None, now: datetime) -> frozenset[int]:
-    """Return the due days: the days after the last check, up to today.
+    """Return the due days, each from 0 to 29: those since the last check.
 
-    All days are due if there was no check, if the last one is thirty days old, or if the clock went
-    back.
+    All days are due if there was no check, if the last check is thirty days old, or if the clock
+    went back.
     """
     today = now.astimezone(UTC).toordinal()
     first = today - DAYS_FOR_ALL + 1
@@ -197,7 +197,7 @@ def due_days(since: datetime | None, now: datetime) -> frozenset[int]:
 
 
 def check_day(name: str) -> int:
-    """Return the day of thirty on which an object is checked."""
+    """Return the day, from 0 to 29, on which an object is checked."""
     return zlib.crc32(name.encode()) % DAYS_FOR_ALL
 
 

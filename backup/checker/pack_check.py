@@ -1,12 +1,13 @@
 """Pack check: lost and damaged packs, and recovery points that need them.
 
-- A pack that is missing, truncated or damaged becomes one finding, however often the problem is
-  noticed. The finding names the recovery points that need the pack.
+- A pack that is missing, truncated or damaged becomes one finding, even if several checks notice
+  it. The finding names the recovery points that need the pack.
 - A pack that no snapshot names is read too: its snapshot may be lost, or not written yet.
-- Packs that the keeper's records freed may be missing. A pack that an unexpired recovery point
-  needs must exist, whatever a record says.
-- A distrusted pack was found damaged before, and its content is sent again. Such a pack is only a
-  warning once the newest recovery point of each of the writer's sets no longer needs it.
+- A pack that the keeper removed, according to a keep record, may be missing. But a pack that an
+  unexpired recovery point needs must exist, whatever a keep record says.
+- A distrusted pack was found damaged before, and the writer sends its content again. When the
+  newest recovery point of each set of the writer does not need the pack any more, the finding is
+  only a warning.
 """
 
 import hashlib
@@ -41,7 +42,7 @@ class _Lost:
 
 
 class PackCheck:
-    """The packs of one writer."""
+    """Check of the packs of one writer."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class PackCheck:
         ]
         self._lost: dict[str, _Lost] = {}
         self._lost_snapshots = history.lost()
-        self.damaged: list[str] = []  # names of reported packs that new points must not use
+        self.damaged: list[str] = []  # names of packs that new recovery points must not use
 
     def needed(self) -> frozenset[str]:
         """Return every pack that an unexpired recovery point needs."""
@@ -103,17 +104,17 @@ class PackCheck:
                 "nothing: they are harmless, and the next run uses what it can",
             )
 
-    def read(self, repository: Repository | None, tell: Callable[[str, int], None]) -> None:
-        """Read every pack; with an identity, also decrypt those that are named.
+    def read(self, repository: Repository | None, on_progress: Callable[[str, int], None]) -> None:
+        """Read every pack; with a `repository`, also decrypt packs of snapshots.
 
-        `tell` is called with the name and the size in bytes of each pack read.
+        `on_progress` is called with the name and the size in bytes of each pack read.
         """
         for sha256 in self.history.packs:
             if sha256 in self._lost:
                 continue
             name = pack_name(self.history.writer, sha256)
             try:
-                data = self._read_pack(name, sha256, tell)
+                data = self._read_pack(name, sha256, on_progress)
             except NotFound:
                 self.mark_lost(sha256, "is missing although a snapshot names it", "looking")
                 continue
@@ -126,24 +127,26 @@ class PackCheck:
         for stat in self._vault.list(pack_prefix(self.history.writer)):
             pack = parse_pack_name(stat.name)
             if pack is not None and pack[1] not in self.history.packs:
-                self._read_unnamed(stat.name, pack[1], tell)
+                self._read_unnamed(stat.name, pack[1], on_progress)
 
-    def _read_pack(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
+    def _read_pack(self, name: str, sha256: str, on_progress: Callable[[str, int], None]) -> bytes:
         data = read_bounded(self._vault, name, MAX_PACK_BYTES)
-        tell(name, len(data))
+        on_progress(name, len(data))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged("its bytes do not match its name")
         return data
 
-    def _read_unnamed(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> None:
-        """Compare a pack that no snapshot names with its name.
+    def _read_unnamed(
+        self, name: str, sha256: str, on_progress: Callable[[str, int], None]
+    ) -> None:
+        """Compare the content and the name of a pack that no snapshot names.
 
-        The next run may use the pack, a lost snapshot may need it, or it is junk.
+        The next run may use the pack, a lost snapshot may need it, or the pack is junk.
         """
         try:
-            self._read_pack(name, sha256, tell)
+            self._read_pack(name, sha256, on_progress)
         except NotFound:
-            return  # dropped meanwhile
+            return  # removed during the check
         except Damaged as error:
             if len(self.damaged) < _MAX_UNNAMED:
                 self.damaged.append(name)
@@ -159,7 +162,7 @@ class PackCheck:
         try:
             header = parse_header(data[:HEADER_BYTES], name)
         except BackupError:
-            return  # the hash is right; opening the object reports that it is not a pack
+            return  # not a pack, although the hash is right; `_open_pack` reports it
         if count_openers(header.wrapped) > 1:
             self._found.warning(name, MORE_OPENERS, TREAT_AS_COMPROMISED)
 
@@ -195,9 +198,10 @@ class PackCheck:
             self._report(sha256, lost, needed_by[sha256], newest)
 
     def _newest_points(self) -> frozenset[int]:
-        """Return, for each set, the newest point of an ended run and later ones.
+        """Return the sequence numbers of the newest recovery points of each set.
 
-        Later points are interim recovery points.
+        They are the newest recovery point of a run that ended, and the later interim recovery
+        points.
         """
         newest: dict[str, set[int]] = {}
         for sequence in self.unexpired:

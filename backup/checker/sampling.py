@@ -1,9 +1,10 @@
-"""Random sampling: number of pieces for a confidence, and drawing.
+"""Random sampling: number of pieces for a confidence, and their drawing.
 
-- Each draw selects one byte of the content, and every byte is equally likely. The piece around it
-  is checked. If a share p of the content is damaged, the probability that n draws all miss the
-  damage is (1 − p)^n. It depends neither on the size of the content nor on the place of the damage.
-- A byte may be drawn twice; the formula assumes independent draws.
+- Each draw selects one byte of the content, and every byte is equally likely. The piece (blob) that
+  contains the byte is checked. If a share p of the content is damaged, the probability that n draws
+  all miss the damage is (1 − p)^n. It depends neither on the size of the content nor on the place
+  of the damage.
+- A byte may be drawn twice, because the formula assumes independent draws.
 """
 
 import math
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 
 from backup.errors import UsageError
 
-DAMAGE = 0.01
+DAMAGE = 0.01  # default share of damage
 _MAX_PIECES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Number of pieces, and the share of damage that the confidence refers to."""
+    """Number of pieces, and the share of damage that they are to find."""
 
     pieces: int
     damage: float = DAMAGE
@@ -42,8 +43,8 @@ class Sample:
 def smallest_sample(confidence: float, damage: float = DAMAGE) -> Sample:
     """Return the smallest sample that finds a share of damage.
 
-    Raise `UsageError` if a number is not between 0 and 1. Raise it also if the sample takes more
-    than a million pieces: a full check is then less work.
+    Raise `UsageError` if a number is not between 0 and 1, or if the sample needs more than a
+    million pieces. A full check is then less work.
     """
     if not 0 < confidence < 1 or not 0 < damage < 1:
         raise UsageError(
@@ -51,20 +52,21 @@ def smallest_sample(confidence: float, damage: float = DAMAGE) -> Sample:
             " 0.01."
         )
     pieces = math.log1p(-confidence) / math.log1p(-damage)
-    # Rounding must not add one if the quotient is a whole number.
+    # If the quotient is a whole number, a rounding error must not add a piece.
     return Sample(pieces=max(1, math.ceil(pieces - 1e-9)), damage=damage)
 
 
 def draw(total: int, count: int, random: Callable[[int], bytes]) -> list[int]:
-    """Draw `count` numbers below `total`, each equally likely; return sorted.
+    """Return `count` random numbers below `total`, in increasing order.
 
-    `random` returns the given number of random bytes, like `os.urandom`.
+    All numbers are equally likely. `random` returns the given number of random bytes, like
+    `os.urandom`.
     """
     bits = (total - 1).bit_length()
     size = (bits + 7) // 8
     drawn: list[int] = []
     while len(drawn) < count:
         number = int.from_bytes(random(size), "big") >> (8 * size - bits)
-        if number < total:  # taking a remainder instead would favour low numbers
+        if number < total:  # a remainder instead of a new draw would favour low numbers
             drawn.append(number)
     return sorted(drawn)

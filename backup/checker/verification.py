@@ -1,25 +1,24 @@
-"""Verification run: all checks of a vault, without or with a key.
+"""Verification run: all checks of a vault, a witness and the key records.
 
     report = verify(vault, owner=owner_public_key)
     for finding in report.findings:
         print(finding.object, finding.problem, finding.what_to_do)
 
-- Without a key: signatures, gaps in the sequence, the hash of each previous snapshot, the witness,
-  and presence and size of every named pack. `read` reads every byte: a pack's name is its hash, so
-  each flipped bit is found.
-- With a key (an identity): also every page and blob that a recovery point reaches, and with `read`
-  every authentication tag. A sample checks every page and random pieces of the content, and reports
-  its confidence.
-- Locks, if the store locks objects: all locks on the first check and with `read`; otherwise the
-  locks of new objects and a thirtieth of the others per day. See `lock_check`.
-- A pack that the keeper's records freed may be missing, unless an unexpired recovery point needs
-  it.
-- Only the check with a key finds junk that a compromised writer signed, such as dangling
+- Without a key, the run checks signatures, gaps in the sequence numbers, the hash of each previous
+  snapshot, the witness, the key records, and presence and size of each pack that a snapshot names.
+- With `read`, the run also reads every pack. A pack's name is its hash, so each flipped bit is
+  found.
+- With a key (an identity), the run also checks all pages and blobs of the recovery points, and with
+  `read` every authentication tag. A sample checks all pages and random pieces of the content, and
+  reports its confidence.
+- If the store locks objects, the first run and each run with `read` check all locks. Other runs
+  check the locks of new objects, and a thirtieth of the other locks per day. See `lock_check`.
+- Only a run with a key finds false content that a compromised writer signed, such as dangling
   references.
-- Without a witness, a vault without its newest snapshot looks like a vault in which this snapshot
-  was never made. So store the `heads` of a report in another place.
-- A finding names the object and the action. The check changes nothing. Only a store that does not
-  answer ends it early.
+- A vault that lost its newest snapshot looks like a vault in which this snapshot was never made.
+  Only a witness shows the difference. So store the `heads` of a report in another place.
+- A finding names the object, the problem and the action. The run changes nothing. It ends early
+  only if the store does not answer, or if the first root record cannot be used.
 """
 
 import hashlib
@@ -75,16 +74,18 @@ def verify(
     random: Callable[[int], bytes] = os.urandom,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> VerifyReport:
-    """Check everything possible with the given keys; return findings.
+    """Run all checks that are possible with the given keys.
 
-    `sample` needs an identity and checks random pieces instead of all content. `witness` are heads
-    of an earlier report, stored elsewhere; `owner` is the owner's public key, from the recovery
-    card. `locks_right_at` is the start of the last verification whose `locks` were right; the
-    caller stores it, and without `locks_right_at`, all locks are checked. `distrusted` are packs
-    reported to the writer, in addition to those that the keeper distrusts.
+    - `sample` needs an identity; random pieces are checked instead of all content.
+    - `witness` are the heads of an earlier report, stored in another place.
+    - `owner` is the owner's public key, from the recovery card.
+    - `locks_right_at` is the start of the last verification that found all locks right. The caller
+      stores it. Without it, all locks are checked.
+    - `distrusted` are packs reported to the writer, in addition to those that the keeper distrusts.
 
-    Raise `NotFound` (no repository), `WrongKey` (the identity is of another one),
-    `StoreUnavailable` (no answer) or `UsageError` (a sample without an identity).
+    Raise `NotFound` if the vault has no repository, `WrongKey` if the identity belongs to another
+    repository, `StoreUnavailable` if a store does not answer, and `UsageError` for a sample without
+    an identity.
     """
     if sample is not None and identity is None:
         raise UsageError("sample: it needs a key to decrypt content. Give a custodian's identity.")
@@ -184,7 +185,7 @@ class _Check:
         )
 
     def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
-        """Report an object among the keep records that is not in the chain."""
+        """Report an object under the name of a keep record that is not valid."""
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the later records were written without it"
@@ -193,7 +194,7 @@ class _Check:
             self._found.error(name, problem, FROM_A_COPY)
 
     def _check_keep_links(self, history: SnapshotHistory, log: RetentionLog) -> None:
-        """Report missing keep records that a writer has seen."""
+        """Report keep records that snapshots refer to, but that are missing."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep_record
             if link is not None and log.slots.get(link.number) != link.sha256:
@@ -294,9 +295,9 @@ class _Check:
 
 
 def is_as_named(vault: Store, stat: Stat) -> bool:
-    """Return whether FORMAT.md or the bundled reader matches its name.
+    """Return whether a bundled file, such as FORMAT.md, matches its name.
 
-    Return True for any other object, whose bytes are checked elsewhere.
+    Return True for any other object: other checks compare its content.
     """
     sha256 = bundled_sha256(stat.name)
     if sha256 is None:

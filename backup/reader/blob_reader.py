@@ -1,8 +1,9 @@
-"""Reader of blobs: verified content of references, segment by segment.
+"""Blob reader: reads, decrypts, decodes and verifies the blobs of packs.
 
-- Every blob is compared with its keyed hash before it is returned.
-- Adjacent frames are read and decrypted as one range. The frames that were decoded last stay in
-  memory (8 MiB), because other blobs in them may be requested next.
+- A frame is a compressed part of a pack with one or more blobs. A pack is encrypted in segments.
+- Every blob is compared with its id, a keyed hash, before it is returned.
+- Adjacent frames are read and decrypted as one range. Up to 8 MiB of the newest decoded frames
+  remain in memory, because other blobs of these frames may be requested next.
 - With `heal`, the reader searches a blob in other packs if its pack is missing or damaged. A reader
   that checks packs must not use `heal`.
 """
@@ -35,7 +36,7 @@ from backup.system.buffer_pool import Buffers, OwnBuffer
 _KEPT_BYTES = 8 * 1024 * 1024
 _KEPT_PACKS = 512
 _BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `frame_prefetch` reads at once
-_MUCH_BYTES = 512 * 1024
+_MUCH_BYTES = 512 * 1024  # reads of this size or more use reused buffers
 
 Raw = bytes | bytearray | memoryview
 Heal = Callable[[BlobRef], bytes | None]
@@ -44,7 +45,7 @@ T = TypeVar("T")
 
 
 def frame_key(ref: BlobRef) -> FrameKey:
-    """Return the key of a reference's frame: its location and stored size."""
+    """Return the location and stored size of a blob's frame."""
     return ref.pack, ref.offset, ref.stored, ref.next
 
 
@@ -65,8 +66,8 @@ class BlobReader:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
         self._is_far = vault.calls_at_once > 1
-        # Across a network, calls take long. So the header of a pack is read together with segments
-        # that are close to it, or at the same time as segments that are farther away.
+        # Across a network, each call takes long. Segments near the header of a pack are read in one
+        # call with it. Other segments are read at the same time as the header.
         self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
@@ -89,10 +90,10 @@ class BlobReader:
         except StoreUnavailable:
             raise
         except BackupError as error:
-            return self.blob_from_elsewhere(ref, error)
+            return self.healed_blob(ref, error)
 
     def verified_blob(self, ref: BlobRef, raw: Raw) -> Raw:
-        """Cut a blob from its frame's raw bytes and check its id."""
+        """Return a blob from its decoded frame; raise `Damaged` if its id differs."""
         _, _, _, inner, length, blob_id, _ = ref
         content = raw[inner : inner + length]
         if len(content) != length or blake3(content, key=self._id_key).digest() != blob_id:
@@ -103,24 +104,24 @@ class BlobReader:
         return content
 
     def is_content(self, ref: BlobRef, content: Raw) -> bool:
-        """Return whether `content` is the content of a reference."""
+        """Return whether `content` has the length and id of a reference."""
         is_long_enough = len(content) == ref.length
         return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
 
-    def blob_from_elsewhere(self, ref: BlobRef, error: BackupError) -> bytes:
-        """Return a blob from another pack; raise `error` if no pack has it."""
+    def healed_blob(self, ref: BlobRef, error: BackupError) -> bytes:
+        """Return a blob from another pack by `heal`; raise `error` if this fails."""
         content = None if self._heal is None else self._heal(ref)
         if content is None or not self.is_content(ref, content):
             raise error
         return content
 
     def frame(self, ref: BlobRef) -> Raw:
-        """Return the raw bytes of the frame of a blob."""
+        """Return the decoded frame of a blob."""
         raw = self.cached_frame(ref)
         return self.decode_frame(ref, self._packed_in([ref])[0]) if raw is None else raw
 
     def cached_frame(self, ref: BlobRef) -> Raw | None:
-        """Return the frame of a blob if it is still in memory."""
+        """Return the decoded frame of a blob if it is still in memory."""
         if not self._frames:
             return None
         key = frame_key(ref)
@@ -131,7 +132,7 @@ class BlobReader:
             return raw
 
     def decode_frame(self, ref: BlobRef, packed: memoryview) -> Raw:
-        """Decode a frame that was read; `Damaged` if it does not decompress."""
+        """Decode a stored frame; raise `Damaged` if it does not decompress."""
         raw = try_decode(packed)
         if raw is None:
             raise frame_error(self._name(ref.pack))
@@ -142,9 +143,9 @@ class BlobReader:
         return view
 
     def read_frames(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
-        """Read adjacent frames of one pack; return them as stored.
+        """Read and decrypt adjacent frames of one pack; return them not decoded.
 
-        If a frame cannot be read, return an error in its place. Raise only `StoreUnavailable`.
+        Return an error in place of each frame that cannot be read. Raise only `StoreUnavailable`.
         """
         try:
             return [*self._packed_in(refs)]
@@ -185,7 +186,7 @@ class BlobReader:
                 self._kept_bytes -= _held_bytes(dropped)
 
     def open_pack(self, sha256: bytes) -> OpenPack:
-        """Return a pack's header, checked to be this writer's and domain's."""
+        """Open a pack; raise `Damaged` if it is of another writer or domain."""
         return self._cached_pack(sha256) or self._parse_pack(
             sha256, self._range(self._name(sha256), 0, HEADER_BYTES)
         )
@@ -245,7 +246,7 @@ class BlobReader:
         return part
 
     def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
-        """Return sealed segments; the next read of this thread reuses the memory."""
+        """Return sealed segments, valid until the next read of this thread."""
         room = self._sealed.take(length) if length >= _MUCH_BYTES else None
         if room is None:
             return self._range(name, start, length)
@@ -273,9 +274,9 @@ class BlobReader:
 
 
 def _held_bytes(view: memoryview) -> int:
-    """Return the bytes that a view keeps in memory: its whole buffer.
+    """Return the bytes that a view keeps in memory: those of its whole buffer.
 
-    A few views of some hundred KB each can keep 64 MiB in memory.
+    So a few views of some hundred KB each can keep 64 MiB in memory.
     """
     return memoryview(view.obj).nbytes
 

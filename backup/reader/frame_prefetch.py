@@ -1,14 +1,14 @@
 """Prefetch of frames: threads read and decrypt while the caller works.
 
-- The caller's thread decodes a frame when it requests it, so that the content is still in the
-  processor's cache when it is hashed and written.
 - The caller passes steps, each with the reference of a blob or None. The results are in the order
   of the steps, and each blob is compared with its id.
-- Frames of the next steps are read pack by pack, in long ranges. In the order of the steps, reads
-  would change between packs: a file that changed before every run has blobs in packs of many runs.
-- An estimate of the raw size limits the frames in memory; the exact size is known only after a
-  frame was read.
-- Damage is returned as an error in place of the content; `StoreUnavailable` is raised.
+- Threads read and decrypt frames. The caller's thread decodes a frame when it requests the blob.
+  The content is then still in the processor's cache when the caller hashes and writes it.
+- Frames of the next steps are read pack by pack, in long ranges. The order of the steps would need
+  many short reads: a file that changed before every run has blobs in the packs of many runs.
+- The frames in memory are limited by an estimate of their decoded size. The exact size is known
+  only after a frame was decoded.
+- If a blob is damaged, an error is returned in its place. `StoreUnavailable` is raised.
 """
 
 from collections import defaultdict, deque
@@ -25,12 +25,12 @@ from backup.system.interruptible_wait import result_of
 _THREADS = 2
 _STEPS_AHEAD = 4096
 _ROUND_STEPS = 1024
-_RAW_AHEAD = 12 * 1024 * 1024
-_ROUND_RAW = 8 * 1024 * 1024
-_BATCH_STORED = 15 * 256 * 1024  # at most 4 MiB with whole first and last segments
-_SHARED_RAW = 1024 * 1024  # of a frame of several blobs
-_SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
-_USUAL_RATIO = 3  # of the raw to the stored size
+_RAW_AHEAD = 12 * 1024 * 1024  # decoded size of the frames of all rounds, in bytes
+_ROUND_RAW = 8 * 1024 * 1024  # decoded size of the frames of one round, in bytes
+_BATCH_STORED = 15 * 256 * 1024  # bytes; with whole first and last segments at most 4 MiB
+_SHARED_RAW = 1024 * 1024  # usual decoded size of a frame with several blobs
+_SMALL_BYTES = 16 * 1024  # a smaller blob nearly always shares its frame
+_USUAL_RATIO = 3  # of the decoded size to the stored size
 _NOTHING = memoryview(b"")
 _NOWHERE = 1 << 64  # beyond every pack
 
@@ -52,7 +52,7 @@ _Where = tuple[_Batch, int]  # a frame's batch, and its number in it
 
 @dataclass(slots=True, eq=False)
 class _Frame:
-    """Frame that waiting steps need, and the number of these steps."""
+    """Frame that steps need, and the number of steps that still wait for it."""
 
     key: FrameKey
     ref: BlobRef
@@ -67,7 +67,7 @@ class _Round:
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
     wanted: list[_Frame] = field(default_factory=list)  # frames that no earlier round has read
-    raw_bytes: int = 0  # estimated raw size of its frames
+    raw_bytes: int = 0  # estimated decoded size of its frames
     stored_bytes: int = 0  # stored size of the wanted frames
 
 
@@ -80,7 +80,7 @@ class _FrameReads:
         self._frames: dict[FrameKey, _Frame] = {}
 
     def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
-        """Yield steps in rounds; the reads of each round have started."""
+        """Yield steps in rounds, each after the reads for its frames have started."""
         most_raw = 2 * self._reader.read_over_bytes
         round_ = _Round()
         for step, ref in steps:
@@ -144,7 +144,7 @@ class _FrameReads:
         batch, number = frame.where
         packed = _packed(batch)
         chunk = packed[number]
-        packed[number] = _NOTHING  # after the last frame, the buffer is free
+        packed[number] = _NOTHING  # without the frames of the batch, its buffer is free
         if isinstance(chunk, BackupError):
             return chunk
         try:
@@ -161,7 +161,7 @@ def reading_threads(count: int = _THREADS) -> ThreadPoolExecutor:
 def prefetch_frames(
     reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
-    """Yield each step with its blob, read ahead; None for a step without one.
+    """Yield each step with its blob, or None if the step has no reference.
 
     A blob may be a view of a buffer. The buffer is reused when the view no longer exists.
     """
@@ -200,7 +200,8 @@ def _read_together(
             if its and offset == its[-1].offset and frame_key(ref) == frame_key(its[-1]):
                 places[at] = batch, len(its) - 1
                 continue
-            # A frame close after the last one is read with it, while there is room.
+            # Read a frame together with the frame before it if both are close and the batch has
+            # room.
             if its and not (
                 0 <= offset - end < read_over_bytes and offset + stored - begin <= _BATCH_STORED
             ):
@@ -209,7 +210,7 @@ def _read_together(
                 its = batch.refs
             if not its:
                 begin = offset
-            # No frame follows one that continues in another pack.
+            # If a frame continues in the next pack, it is the last frame of its pack.
             end = offset + stored if following is None else _NOWHERE
             places[at] = batch, len(its)
             its.append(ref)
@@ -225,7 +226,7 @@ def _packed(batch: _Batch) -> list[memoryview | BackupError]:
 
 def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | BackupError:
     try:
-        return reader.blob_from_elsewhere(ref, problem)
+        return reader.healed_blob(ref, problem)
     except StoreUnavailable:
         raise
     except BackupError as error:
@@ -233,7 +234,7 @@ def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | Bac
 
 
 def _raw_bytes(ref: BlobRef) -> int:
-    """Estimate the raw size of a frame from its first requested blob."""
+    """Estimate the decoded size of a frame from its first requested blob."""
     _, _, stored, inner, length, _, _ = ref
     guess = _SHARED_RAW
     if length >= _SMALL_BYTES and _USUAL_RATIO * stored < guess:

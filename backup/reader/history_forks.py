@@ -1,9 +1,9 @@
-"""Forks of a writer's history, because of which "latest" is ambiguous.
+"""Forks of a writer's history, which make "latest" ambiguous.
 
-- Each snapshot contains the signed hash of the previous snapshot that the writer found. If a
-  snapshot has another hash than that of the snapshot before it, the history forks. Then one of the
-  two is from somebody else who has the key, or from a history that was replaced.
-- A fork is ignored once the earlier of the two recovery points has expired.
+- Each snapshot contains the hash of the previous snapshot that the writer found. If a snapshot
+  contains another hash than that of the snapshot before it, the history forks. Then one of the two
+  snapshots may be forged with the writer's key, or be left from a history that was replaced.
+- A fork is ignored after the earlier of the two recovery points has expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from backup.errors import Damaged
 from backup.records import RecoveryPoint
 from backup.trust.snapshot_slots import Slot
 
-# Key: writer and sequence number of a point that the next point does not follow. Value: sequence
-# number of the next point.
+# Key: writer and sequence number of the earlier of two recovery points where the history forks.
+# Value: sequence number of the later point.
 Forks = Mapping[tuple[str, int], int]
 
 
-def leaves_out(slot: Slot, before: Slot) -> bool:
-    """Return whether a snapshot does not follow the valid snapshot before it."""
+def is_fork(slot: Slot, before: Slot) -> bool:
+    """Return whether a snapshot does not name the valid snapshot before it."""
     if slot.snapshot is None or slot.snapshot.previous is None:
         return True
     link = slot.snapshot.previous
@@ -28,9 +28,10 @@ def leaves_out(slot: Slot, before: Slot) -> bool:
 def require_unforked_history(
     latest: RecoveryPoint, points: Sequence[RecoveryPoint], forks: Forks
 ) -> None:
-    """Raise `Damaged` if the writer's history forks; name a point per branch.
+    """Raise `Damaged` if the history of the writer of `latest` forks.
 
-    `points` are the recovery points among which `latest` is the newest.
+    `points` are the recovery points of which `latest` is the newest. The error names a recovery
+    point of each branch.
     """
     for (writer, left_out), by in forks.items():
         if writer != latest.writer:

@@ -1,9 +1,9 @@
 """Difference of two recovery points: added, removed and changed paths.
 
-- The pages of both points are walked in parallel. A page with the same id in both points is skipped
-  with everything below it. So if one file in a million has changed, only a few pages are read.
-- Content is compared by the ids of its blobs and is never read.
-- Ids are keyed: only points with the same id key can be compared.
+- The manifests of both recovery points are walked together. A page with the same id in both is
+  skipped, with all pages below it. So if one file in a million has changed, few pages are read.
+- The content of files is compared by the ids of its blobs and is never read.
+- The id of a blob is a keyed hash. So only recovery points with the same id key can be compared.
 """
 
 from collections.abc import Iterator
@@ -18,33 +18,34 @@ from backup.records import Aspect, Difference
 
 
 class _Cursor:
-    """Position in a tree: before an unopened page or before an entry."""
+    """Position in a manifest: before an unopened page or before an entry."""
 
     def __init__(self, reader: BlobReader, body: Body) -> None:
         self._reader = reader
-        self._ahead: list[Page | Entry] = [top_page(body)]  # the next one last
+        self._ahead: list[Page | Entry] = [top_page(body)]  # in reverse order
 
     @property
     def next(self) -> Page | Entry | None:
         return self._ahead[-1] if self._ahead else None
 
     def skip(self) -> None:
-        """Skip the next page or entry, with everything below it."""
+        """Skip the next page, with all pages below it, or the next entry."""
         self._ahead.pop()
 
     def open(self, page: Page) -> None:
-        """Open the next page."""
+        """Replace the next page by the pages or entries that it lists."""
         self._ahead.pop()
         below = pages_below if page.depth else entries_of
         self._ahead += reversed(below(self._reader, page))
 
 
-def differences(
+def pair_entries(
     reader: BlobReader, before: Body, after: Body
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
-    """Yield pairs of old and new entries from pages that differ, in order.
+    """Yield the old and new entry of each path in pages that differ, in order.
 
-    The entries of a pair may be equal, if only other entries of their page changed.
+    One of the two is None if the path was added or removed. Both are equal if only other entries of
+    their page changed.
     """
     old, new = _Cursor(reader, before), _Cursor(reader, after)
     while True:
@@ -75,8 +76,8 @@ def differences(
                 new.skip()
 
 
-def difference(reader: BlobReader, a: Entry | None, b: Entry | None) -> Difference | None:
-    """Describe how two entries of one path differ; None if they do not."""
+def compare_entries(reader: BlobReader, a: Entry | None, b: Entry | None) -> Difference | None:
+    """Return how two entries of one path differ, or None if they are equal."""
     change: Literal["added", "removed", "changed"]
     aspects: tuple[Aspect, ...] = ()
     newest = b or a
@@ -130,7 +131,11 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:
-    """Return whether to open a page to find the counterpart of `other`."""
+    """Return whether to open a page before `other`, the next item of the other side.
+
+    If both are pages, the page with the lower first path is opened. If both have the same first
+    path, it is the page that is higher above the leaves.
+    """
     if page.listed is None:
         return True
     first = path_key(page.listed.first)

@@ -1,7 +1,8 @@
-"""Walk through the manifest of a recovery point: pages, paths, content.
+"""Manifest walk: find a path, list a folder, stream the content of a file.
 
+- The manifest is a tree of pages: nodes list pages, and leaves list paths (entries).
 - A page is read only if a requested path may be below it.
-- Each page is compared with its description in the page above.
+- Each page is compared with its description in the node that lists it.
 """
 
 from collections import deque
@@ -67,9 +68,9 @@ def entries_of(
     *,
     content: bytes | None = None,
 ) -> list[Entry]:
-    """Return the entries of a leaf, or only those that `takes` selects.
+    """Return the entries of a leaf; with `takes`, only the paths it selects.
 
-    `content` is the content of the leaf, if a reader has returned it before; it is not read again.
+    If the caller already has the content of the leaf, it passes `content`, and nothing is read.
     """
     data = reader.blob(page.ref) if content is None else content
     return leaf_from_bytes(data, page.where, page.listed, takes)
@@ -81,10 +82,10 @@ def leaves(
     selection: Selection,
     on_lost: Callable[[Page, BackupError], None] | None = None,
 ) -> Iterator[Page]:
-    """Yield, in order, the leaves below a page that may have selected paths.
+    """Yield the leaves below a page that may list selected paths, in order.
 
-    `on_lost` is called with each node that cannot be read. Without it, and for the top page, the
-    error is raised.
+    `on_lost` is called with each node that cannot be read. Without `on_lost`, or if the top page
+    cannot be read, the error is raised.
     """
     if not page.depth:
         yield page
@@ -105,16 +106,17 @@ def leaves(
 
 
 def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Yield, in order, all entries of pages that may have selected paths."""
+    """Yield all entries of leaves that may list selected paths, in order."""
     for leaf in leaves(reader, top_page(body), selection):
         yield from entries_of(reader, leaf)
 
 
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
-    """Yield the references of a file in order; read list pages when needed.
+    """Yield the references of a file to its blobs, in order.
 
-    Raise `Damaged` for an empty blob, and if the blobs are larger than the file: a forged page can
-    name one list page any number of times.
+    The list pages of a large file are read when they are needed. Raise `Damaged` if a blob is
+    empty, or if all blobs together are larger than the file: a forged entry can name one list page
+    any number of times.
     """
     left = entry.size
     for ref in _all_refs(reader, entry):
@@ -134,7 +136,7 @@ def _all_refs(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
 
 
 def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
-    """Find one path, reading only the pages that lead to it; None if missing."""
+    """Return the entry of a path or None; read only pages that lead to it."""
     key = path_key(path)
     page: Page | None = top_page(body)
     while page is not None and page.depth:
@@ -153,7 +155,7 @@ def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
 
 
 def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
-    """Yield the entries directly in a folder; yield a path that is no folder.
+    """Yield the entries directly in a folder, or the entry of a single file.
 
     `folder` is b"" for the list of sources. Pages with only deeper paths are not read.
     """
@@ -187,7 +189,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
 
 
 def _folder_of(entry: Entry, length: int) -> Entry:
-    """Return an entry for a folder without one, as a restore would create it."""
+    """Return an entry for a folder that the manifest does not list itself."""
     return Entry(
         path=entry.path[:length],
         kind="directory",
@@ -209,7 +211,7 @@ def _folder_of(entry: Entry, length: int) -> Entry:
 
 
 def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
-    """Yield a file's content in order, holes as zeros; read ahead.
+    """Yield a file's content in order, with zeros for holes; read ahead.
 
     `Damaged` may be raised after a part of the content was yielded.
     """

@@ -1,9 +1,9 @@
 """Search for paths and their versions in several recovery points.
 
-- A pattern without a slash is searched in every folder. A matching folder is returned without its
-  content.
-- A manifest page that several recovery points share is read once.
-- Across a network, several points are searched at the same time.
+- A pattern without a slash matches names in every folder. If a folder matches, the paths in it are
+  not returned, unless they match too.
+- A leaf page of the manifest that several recovery points share is read once.
+- `at_once` recovery points are searched at the same time: more than one across a network.
 """
 
 import threading
@@ -21,7 +21,7 @@ from backup.system.interruptible_wait import result_of
 
 
 class Search:
-    """Search through recovery points, newest first."""
+    """Search for paths that match any of the patterns."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]
@@ -34,19 +34,23 @@ class Search:
         open_point: Callable[[RecoveryPoint], tuple[Body, BlobReader]],
         at_once: int = 1,
     ) -> list[FoundPath]:
-        """Return each version of each matching path, the newest first."""
+        """Return each version of each matching path, sorted by path.
+
+        The versions of a path, and the names of each version's points, are in the order of
+        `points`.
+        """
 
         def look(point: RecoveryPoint) -> tuple[RecoveryPoint, list[Entry]]:
             body, reader = open_point(point)
-            # A selection notes its matches, so threads do not share one.
+            # Each thread needs its own selection, because a selection records its matches.
             selection = Selection(self._patterns, includes_below=False)
-            return point, [*self._fitting(reader, selection, top_page(body))]
+            return point, [*self._matches(reader, selection, top_page(body))]
 
         found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
         for point, entries in run_concurrently(look, points, at_once):
             for entry in entries:
-                pieces = tuple(ref.id for ref in (*entry.lists, *entry.blobs))
-                version = (entry.path, entry.kind, entry.size, entry.modified_ns, pieces)
+                blob_ids = tuple(ref.id for ref in (*entry.lists, *entry.blobs))
+                version = (entry.path, entry.kind, entry.size, entry.modified_ns, blob_ids)
                 found.setdefault(version, (entry, []))[1].append(point.name)
         rows = [
             FoundPath(
@@ -60,13 +64,13 @@ class Search:
         ]
         return sorted(rows, key=lambda row: row.path)
 
-    def _fitting(self, reader: BlobReader, selection: Selection, page: Page) -> Iterator[Entry]:
+    def _matches(self, reader: BlobReader, selection: Selection, page: Page) -> Iterator[Entry]:
         listed = page.listed
         if listed is not None and not selection.may_match_between(listed.first, listed.last):
             return
         if page.depth:
             for below in pages_below(reader, page):
-                yield from self._fitting(reader, selection, below)
+                yield from self._matches(reader, selection, below)
             return
         with self._guard:
             is_new = page.ref.id not in self._pages

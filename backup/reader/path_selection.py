@@ -1,17 +1,18 @@
-"""Selection of paths of a recovery point by patterns.
+"""Selection of paths of a recovery point: patterns, or a random sample.
 
-- A pattern is matched against the whole path `<source>/<path>`. `*`, `?` and `[…]` are as in a
-  shell, but `*` also matches slashes; `**/` matches any number of folders, or none. A selected
-  folder includes everything below it. Without a pattern, everything is selected. With several
-  patterns, a path is selected if any pattern matches it.
-- A path as `ls` prints it is also a pattern, and selects this path. Therefore `%` with two hex
-  digits also stands for that byte, and a bracket also stands for itself.
-- A manifest page is not read if it can contain neither a selected path nor a folder above a
+- A pattern is matched against the whole path `<source>/<path>`. `*`, `?` and `[…]` have the meaning
+  that they have in a shell, but `*` also matches slashes. `**/` matches any number of folders, or
+  none.
+- If a folder is selected, all paths below it are selected. Without a pattern, all paths are. With
+  several patterns, a path is selected if any pattern matches it.
+- A path as `standfast backup ls` prints it is also a pattern, and selects this path. So `%` with
+  two hex digits may also mean the byte with this value, and a bracket may also mean itself.
+- A manifest page need not be read if it can list neither a selected path nor a folder above a
   selected path.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
-  seed selects the same paths of a point again.
-- The result for a path does not depend on other paths. So callers may ask in any order and in
-  several processes.
+  seed selects the same paths of a recovery point again.
+- The result for a path does not depend on other paths. So callers may ask for paths in any order,
+  and in several processes.
 """
 
 import fnmatch
@@ -47,10 +48,10 @@ class PathSample:
 
 
 class Selection:
-    """Selection of entries; remembers which patterns matched."""
+    """Selection of paths; records the patterns that matched."""
 
     def __init__(self, wanted: Sequence[str] | PathSample, *, includes_below: bool = True) -> None:
-        """Without `includes_below`, a folder does not include its content."""
+        """Without `includes_below`, a selected folder does not select its content."""
         self._sample = wanted if isinstance(wanted, PathSample) else None
         patterns = () if isinstance(wanted, PathSample) else wanted
         below = "(?:/.*)?" if includes_below else ""
@@ -79,7 +80,7 @@ class Selection:
         return bool(first) or any(rule.match(text) for rule in self._matched_rules)
 
     def may_match_between(self, first: bytes, last: bytes) -> bool:
-        """Return whether a page may have a selected path or a folder above one."""
+        """Return whether a page needs to be read, by its first and last path."""
         if not self._literal_folders:
             return True
         low, high = path_key(first), path_key(last)
@@ -93,16 +94,16 @@ class Selection:
         return False
 
     def unmatched(self) -> list[str]:
-        """Return patterns that selected nothing so far."""
+        """Return the patterns that have selected no path so far."""
         return list(self._unmatched_rules)
 
     def pop_matched(self) -> list[str]:
-        """Return patterns that matched since the last call."""
+        """Return the patterns that matched for the first time since the last call."""
         matched, self._newly_matched = self._newly_matched, []
         return matched
 
     def note_matched(self, patterns: Iterable[str]) -> None:
-        """Note patterns that matched in another selection."""
+        """Record patterns that matched in another selection, such as a worker's."""
         for pattern in patterns:
             if pattern in self._unmatched_rules:
                 self._mark_matched(pattern)
@@ -120,7 +121,10 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 
 
 def _meanings(pattern: str) -> list[str]:
-    """Return the possible meanings of a pattern, each as a pattern."""
+    """Return the possible meanings of a pattern, each as a pattern.
+
+    They are: as written; with bytes for `%` and two hex digits; and both with literal brackets.
+    """
     found = [pattern]
     with suppress(Damaged):  # the pattern is not a valid path text
         found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
@@ -144,10 +148,10 @@ def _expression(pattern: str) -> str:
         else:
             texts[-1] += "." if glyph == "?" else re.escape(glyph)
     parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
-    # Match each text only at its first position, because this leaves the longest rest, and do not
-    # try other positions: a forged path of a megabyte would otherwise be searched a million times.
-    # An exception is a text before `**/` that does not end with a slash: `**/` begins after a
-    # slash, and the first position of the text may not be the one with a slash behind it.
+    # Match each text only at its first position, because this leaves the longest rest of the path.
+    # If other positions were tried, a forged path of a megabyte would be searched a million times.
+    # An exception is a text before `**/` that does not end with a slash. `**/` begins after a
+    # slash, and perhaps only a later position of the text has a slash after it.
     for number, next_gap in enumerate(gaps[1:]):
         if next_gap != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
             parts[number] = f"(?>{parts[number]})"
@@ -159,6 +163,9 @@ def _strip_wrapper(translated: str) -> str:
 
 
 def _literal_folder(pattern: str) -> str:
-    """Return the folder, or the path, with which every match starts."""
+    """Return the folder in which every match of a pattern lies.
+
+    For a pattern without wildcards, return the pattern itself.
+    """
     found = _WILD.search(pattern)
     return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

@@ -1,12 +1,12 @@
-"""Recovery points of a repository: listing, and lookup by name.
+"""Recovery points of a repository: listing, "latest", lookup by name.
 
 - Listing needs no key. `Repository.points` and `Repository.resolve` describe order and names.
-- "latest" is the newest recovery point of a run that ended. If there is none, it is the newest
+- "latest" is the newest recovery point of a run that ended. If no run has ended, it is the newest
   interim recovery point. "latest" is refused if the writer's history forks.
-- If the vault has several sets, the set must be named. The set with copies of the installation does
-  not count here, unless it is the only one.
-- If several hosts have recovery points, the host must be named. If the program runs on one of these
-  hosts, "latest" without a host name means this host's recovery points.
+- If the vault has several backup sets, "latest" needs the name of the set. The set with the copies
+  of the installation does not count, unless it is the only set.
+- If several hosts have recovery points, "latest" needs the name of the host. If the program runs on
+  one of these hosts, "latest" without a host name means the recovery points of this host.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.snapshot import Snapshot
-from backup.reader.history_forks import leaves_out, require_unforked_history
+from backup.reader.history_forks import is_fork, require_unforked_history
 from backup.records import INSTALLATION_SET, RecoveryPoint, RecoveryPointDetails
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import start_in_background
@@ -38,9 +38,11 @@ class RecoveryPoints:
         self._trust = trust
         self._own_writer = own_writer
         self._open_details = open_details
-        self.damaged: dict[tuple[str, int], str] = {}  # found by the last `read`
+        # Problems of slots without a valid snapshot, by writer and sequence number, as found by the
+        # last `read`.
+        self.damaged: dict[tuple[str, int], str] = {}
         self._forks: dict[tuple[str, int], int] = {}
-        self._junk: dict[Stat, Slot] = {}  # slots without a snapshot are read once
+        self._junk: dict[Stat, Slot] = {}  # slots without a valid snapshot, which are read once
 
     def read(self, set_name: str | None, *, with_expired: bool = False) -> list[RecoveryPoint]:
         """Return the valid recovery points, newest last."""
@@ -61,7 +63,7 @@ class RecoveryPoints:
                 if slot.snapshot is not None:
                     points.append(self._point(slot, slot.snapshot))
                     head_stored = slot.stored
-                    if previous is not None and leaves_out(slot, previous):
+                    if previous is not None and is_fork(slot, previous):
                         self._forks[writer, previous.sequence] = slot.sequence
                     previous = slot
                     for sequence in slot.snapshot.skipped:
@@ -88,7 +90,7 @@ class RecoveryPoints:
         return [point for _, point in found]
 
     def resolve(self, text: str, set_name: str | None, *, of_any_host: bool) -> RecoveryPoint:
-        """Return the point with a name; raise the errors of `Repository.resolve`."""
+        """Return the recovery point of a name; see `Repository.resolve`."""
         points = self.read(set_name)
         writer, _, digits = text.rpartition("/")
         if digits == "latest":

@@ -1,12 +1,11 @@
 """Self-healing: reads blobs of lost or damaged packs from other packs.
 
-- A writer sends the content of a lost pack again. So a later recovery point may name the same blob,
-  by its keyed hash, in another pack. Points of the same writer, domain and id key are searched,
-  newest first.
-- If the damaged recovery point and the searched one share a manifest page, the page is not read
-  again: its references are known.
-- Found content is compared with its id like all content. If it cannot be read either, older points
-  are searched too.
+- A writer sends the content of a lost pack again, in a new pack. So another recovery point may name
+  a blob of the same id in another pack. The caller passes the recovery points of the same writer,
+  domain and id key; they are searched, the newest first.
+- A manifest page that two of these recovery points share is read once.
+- The content found is compared with the id of the blob. If it cannot be read either, older recovery
+  points are searched too.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,19 +32,22 @@ class BlobHealer:
         reader: BlobReader,
         others: Callable[[], Iterator[tuple[str, Body]]],
     ) -> None:
-        """`reader` must not heal; `others` returns points by name, newest first."""
+        """Set the recovery point `body` that is read, and the others to search.
+
+        `reader` must have no `heal`. `others` yields the name and the body of each recovery point,
+        newest first.
+        """
         self._writer = writer
         self._body = body
         self._reader = reader
         self._others = others
         self._other_points: list[tuple[str, Body]] | None = None
-        self._bad: set[bytes] = set()  # packs from which blobs were requested in vain
-        self._doubted: set[bytes] = set()  # packs of locations that could not be read
-        self._places: dict[
-            bytes, dict[BlobRef, str]
-        ] = {}  # by blob id: locations, each with its point
-        self._healed: dict[str, bool] = {}  # sentences, and whether they were returned
-        self._damaged: set[bytes] = set()  # packs that were returned
+        self._bad: set[bytes] = set()  # packs of blobs that the caller could not read
+        self._doubted: set[bytes] = set()  # packs of other locations that could not be read
+        # Other locations by blob id, each with the name of its recovery point.
+        self._places: dict[bytes, dict[BlobRef, str]] = {}
+        self._healed: dict[str, bool] = {}  # sentences, and whether `take_healed` returned them
+        self._damaged: set[bytes] = set()  # packs that `take_damaged` returned
 
     def find(self, ref: BlobRef) -> bytes | None:
         """Return the blob's content from another pack, or None."""
@@ -67,7 +69,8 @@ class BlobHealer:
                 return content
             if len(self._doubted) == doubted:
                 return None
-            self._search(ref)  # older points too; at most once for each unreadable pack
+            # Search older recovery points too. This happens at most once for each unreadable pack.
+            self._search(ref)
 
     def take_healed(self) -> list[str]:
         """Return a sentence for each pack that was healed since the last call."""
@@ -91,7 +94,7 @@ class BlobHealer:
         if not self._other_points:
             self._places[ref.id] = {}
             return
-        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, locations that were tried
+        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, and locations tried
         for found in self._refs(top_page(self._body), seen):
             if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
@@ -108,7 +111,7 @@ class BlobHealer:
                 return
 
     def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
-        """Return whether to store another location."""
+        """Return whether to store another location of a blob."""
         return len(places) < _MOST_PLACES or (
             self._is_sure(ref) and not any(map(self._is_sure, places))
         )
@@ -117,7 +120,7 @@ class BlobHealer:
         return self._doubted.isdisjoint(ref.packs)
 
     def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
-        """Yield references to a page and below it, unless it was read before."""
+        """Yield the reference of a page; if it is new, also those below it."""
         yield page.ref
         if page.ref.id in seen or page.ref in seen:
             return

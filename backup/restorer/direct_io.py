@@ -30,7 +30,7 @@ def write_at(descriptor: int, content: memoryview, start: int) -> None:
 
 
 class DirectWriter:
-    """Writer of one consecutive part of a file at a time, by an aligned buffer."""
+    """Writer of one consecutive part of a file at a time, aligned to blocks."""
 
     def __init__(self) -> None:
         self._buffer = large_memory(_BUFFER_BYTES)

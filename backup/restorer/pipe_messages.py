@@ -1,4 +1,4 @@
-"""Messages between the main process of a restore and its workers, in pipes.
+"""Messages between a restore's main process and its workers, in pipes.
 
 The main process queues a message by `post`, which never waits, unlike the pipes of
 `multiprocessing`. A worker may wait until the main process reads its report. If the main process
@@ -49,7 +49,10 @@ class PipeEnd:
         return True
 
     def receive(self) -> Any:
-        """Wait for a value and return it; raise `EOFError` if the other end is closed."""
+        """Wait for the next value and return it.
+
+        Raise `EOFError` if the other end is closed.
+        """
         length = int.from_bytes(self._read(_LENGTH_BYTES))
         return pickle.loads(self._read(length))  # noqa: S301 - written by this program
 

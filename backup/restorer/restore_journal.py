@@ -1,4 +1,4 @@
-"""Target of a restore: opened, locked, and marked by a journal for a resume.
+"""Target of a restore: opened, locked, marked by a journal until complete.
 
 - The journal is the file `.standfast-restore` in the target. It is created and synced before
   anything else is written, and removed last. So a target is empty, complete, or has a journal.

@@ -274,7 +274,7 @@ class Restore:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _units(self, target: Target) -> Iterator[Unit]:
-        """Plan units of work by frame; those of a resumed restore are in path order."""
+        """Plan units of work by frame; without early files if it is a resume."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
 

@@ -22,7 +22,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """Identity of a file, and its time of change, when its content was compared."""
+    """Identity and change time of a file when its content was compared."""
 
     device: int
     inode: int

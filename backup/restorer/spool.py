@@ -1,4 +1,4 @@
-"""Spool of values for later: up to 4 MiB in memory, more in an unnamed file."""
+"""Spool of values for later: 4 MiB in memory, more in an unnamed file."""
 
 import pickle
 from collections.abc import Iterator

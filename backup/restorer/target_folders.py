@@ -1,4 +1,4 @@
-"""Target folders: created and opened step by step, without following links.
+"""Target folders: created, opened step by step, never through a link.
 
 - A writer enters the folders of one path at a time. Each step opens one name in an open folder and
   never follows a symbolic link. So neither a forged path nor a link that somebody creates during
@@ -219,7 +219,7 @@ def _restore_attributes(descriptor: int, found: os.stat_result) -> None:
 
 
 def _exists_in_other_case(folder: int, name: bytes) -> bool:
-    """Return whether a folder has a name only in another case, such as `A` for `a`."""
+    """Return whether a name exists only in another case, as `A` for `a`."""
     swapped = name.swapcase()
     if swapped == name:  # the name has no ASCII letter
         swapped = os.fsencode(os.fsdecode(name).swapcase())

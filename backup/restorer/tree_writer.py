@@ -64,8 +64,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of early files. The unit that lists a folder creates its entry and sets its
-        # attributes.
+        # Folders of early files; the unit that lists a folder sets its attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -244,7 +243,7 @@ class TreeWriter:
             self.bytes += file.entry.size
 
     def postpone(self) -> bool:
-        """Close a large file, whose pieces follow; return False if none is open.
+        """Close a large file before its pieces; return False if no file is open.
 
         The attributes of its folders are set later by `finish_folder`: they may deny access.
         """

@@ -1,4 +1,4 @@
-"""Settings of a restore worker's process: umask, garbage collection, malloc."""
+"""Tuning of a restore worker's process: umask, malloc, garbage collection."""
 
 import ctypes
 import gc
