@@ -7,7 +7,7 @@
     )
     print(result.point, result.files_new, result.warnings)
 
-  backup_run              one run, from the authorization to the commit
+  backup_run              one run, from the authorization to the result
   walk                    one walk of the sources; run_events: events that its parts report to it
   writer_authorization    whether the root record lets this host write
   unusable_packs          packs that a new recovery point must not use

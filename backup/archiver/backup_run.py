@@ -1,28 +1,26 @@
-"""One backup run: order of writes, interim points, commit.
+"""Backup run: order of its writes, threads, repeated walks, damaged cache.
 
-1. Read the root records, the writer's newest snapshot and the keep records. Write nothing to a
-   repository that is not this host's. Do not refer to packs that are freed, distrusted or lost.
-2. Read the sources. Upload packs as they fill; record each in the upload cache once the store has
-   acknowledged it.
+1. Read the root records, the writer's newest snapshot and the keep records. Stop if the repository
+   is not this host's. Exclude packs that the keeper freed, that are damaged, or that are missing.
+2. Read the sources. Upload each pack when it is full. Record the pack in the upload cache after the
+   store has acknowledged it.
 3. Upload the manifest, level by level. Read the root and keep records again. Then upload the signed
-   snapshot: only the snapshot makes the recovery point exist. If the keeper freed packs meanwhile
-   that the recovery point needs, walk the sources again. The second walk is quick, because all
-   other content is stored.
+   snapshot: only the snapshot makes the recovery point exist.
+4. If the keeper has freed packs that the recovery point needs, walk the sources again instead of
+   step 3. The second walk is quick, because the store has all other content.
 
 Rules
-- A crash at any moment leaves packs that no snapshot names, and every earlier recovery point
-  unchanged.
+- A crash at any moment leaves every earlier recovery point unchanged, and perhaps packs that no
+  snapshot names.
 - A long run commits an interim recovery point every 30 minutes or 4,096 packs. After an
-  interruption, a later run continues from this point, and a restore can use it. An interim point
-  within a large file contains the rows before the file. It also names the packs with the first part
-  of the file, so no keeper frees them. The next run reads the whole file, but sends only new
-  content.
-- A clock that is set back does no harm: recovery points keep their order, and no change is
-  overlooked.
-- A path that cannot be read, or that changed while it was read, makes the recovery point partial
-  and is named in it. A source that fails as a whole also makes the recovery point partial, and the
-  other sources continue.
-- Memory is bounded (about 256 MB), however large the sources are.
+  interruption, the next run continues from it, and a restore can use it.
+- If an interim recovery point is due within a large file, it contains the paths before the file. It
+  also names the packs with the first part of the file, so that the keeper does not free them. The
+  next run reads the whole file, but sends only new content.
+- If the clock is set back, recovery points keep their order, and no change of a file is overlooked.
+- A path that cannot be read, or that changed while it was read, is named in the recovery point and
+  makes it partial. So does a source that fails as a whole; the other sources are still read.
+- A run needs about 256 MB of memory, however large the sources are.
 """
 
 import dataclasses
@@ -63,8 +61,8 @@ from backup.trust.key_files import Host
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-_MOST_WALKS = 3  # walks in one run; the keeper may free packs that a walk used
-_MOST_COMPRESSING = 4  # threads, if the machine has as many processors
+_MOST_WALKS = 3  # walks in one run, if the keeper frees packs that a walk used
+_MOST_COMPRESSING = 4  # compression threads, if the machine has as many processors
 _LESS_URGENT = 5  # niceness: a thread gets about a third of the time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
 _GC_THRESHOLDS = (500_000, 20, 20)
@@ -81,7 +79,8 @@ def _retry_with_new_cache(run: Callable[P, BackupResult]) -> Callable[P, BackupR
         try:
             return run(*args, **kwargs)
         except UploadCacheDamaged as error:
-            warning = str(error)  # keep only the text: the error keeps memory that the run needs
+            # Keep only the text: the traceback of the error refers to memory of the failed run.
+            warning = str(error)
         result = run(*args, **kwargs)
         return dataclasses.replace(result, warnings=(warning, *result.warnings))
 
@@ -107,17 +106,15 @@ def back_up(
 ) -> BackupResult:
     """Back up the sources into a new recovery point of the set.
 
-    `send_log` is the file of the upload cache. `distrust` names packs that were found damaged;
-    their content is sent again.
+    - `send_log` is the file of the upload cache.
+    - `distrust` names packs that were found damaged. Their content is sent again.
+    - `on_start` is called after the upload cache is locked and before the sources are read. Its
+      errors end the run. If the upload cache is found damaged later, the run begins again, and
+      `on_start` is called again.
+    - `keys` is the key store. With it, the result says whether it has the key that opens the packs.
+      A missing key does not stop the run, because another copy of the key store may have the key.
 
-    `on_start` is called after the upload cache is locked and before the sources are read; its
-    errors end the run. If the upload cache turns out to be damaged, the run is retried and
-    `on_start` is called again.
-
-    With the `keys` store, the result says whether that store has the key that opens the packs. A
-    missing key does not stop the run: another copy of the key store may have the key.
-
-    Repeating the call after any error is safe and resumes the run. Raise `StoreUnavailable` (try
+    After any error, the call may be repeated; it resumes the run. Raise `StoreUnavailable` (try
     again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
     failed; no recovery point was made).
     """
@@ -130,9 +127,9 @@ def back_up(
         _rare_garbage_collection(),
         open_upload_cache(send_log, binding) as cache,
         closing(PackBuffers()) as buffers,
-        # Two pools, because uploads wait for the store. Use no more compression threads than there
-        # are processors: with more, the single thread that reads, cuts and hashes for them hardly
-        # runs.
+        # Uploads have their own pool, because they wait for the store. The compression pool has no
+        # more threads than the machine has processors. With more, the single thread that reads,
+        # cuts and hashes their content hardly runs.
         ThreadPoolExecutor(
             min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING), initializer=_lower_priority
         ) as compressing,
@@ -211,11 +208,11 @@ def back_up(
 def _lower_priority() -> None:
     """Lower the priority of this compression thread below the reader thread.
 
-    Compression always has work waiting; the thread that reads content for it must not wait for a
+    Compression threads always have work. The thread that reads content for them must not wait for a
     processor.
     """
     if sys.platform == "linux":  # on other systems, `os.nice` changes the whole process
-        # A service may lack this right; the run is then slower but otherwise the same.
+        # A service may lack the right to change priorities. The run is then slower.
         with suppress(OSError):
             os.nice(_LESS_URGENT)
 
@@ -249,7 +246,7 @@ def _rare_garbage_collection() -> Iterator[None]:
 
 @contextmanager
 def _scratch_folder(send_log: Path) -> Iterator[Path]:
-    """Create a private folder for the run; remove files left by a crash."""
+    """Create a private folder for the run; remove what a crash left in it."""
     folder = send_log.with_name(send_log.name + ".scratch")
     remove_tree(folder)
     make_private_folder(folder)

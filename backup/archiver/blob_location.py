@@ -1,15 +1,15 @@
-"""Locations of blobs; a pack is named by its number in the upload cache.
+"""Records of the archiver: blob locations, manifest rows, page outlines.
 
-- A `BlobLocation` is final. It is a tuple because there are millions of them, and they are stored
-  as JSON lists.
-- A `PendingBlob` gets its location when its frame is appended to a pack. It counts as stored when
-  the store has acknowledged the packs of that frame.
-- A `Row` is an entry on its way into a page of the manifest. Its metadata is encoded as in the
-  page. The encoded text is made once. While the entry is unchanged, later runs write the same text
-  into their pages.
+- A blob location names a pack by its number in the upload cache, not by its hash.
+- A `BlobLocation` never changes. It is a tuple because there are millions of locations, and they
+  are stored as JSON lists.
+- A `PendingBlob` gets its location when its frame is appended to a pack. Its content is stored when
+  the store has acknowledged the packs that contain the frame.
+- A `Row` is an entry of a manifest page that is not finished. Its metadata is encoded once, as in
+  the page. While the path is unchanged, later runs write the same text into their pages.
 - An `Outline` is the part of a finished page that is needed to compare the page with the source.
-- Classes with an instance per file are not frozen: creating a frozen instance takes three times as
-  long.
+- Classes with an instance per file are not frozen, because the creation of a frozen instance takes
+  three times as long.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,13 +22,13 @@ from backup.sources.files.file_status import Vector
 
 UNLOCATED = -1
 NO_PACK = -1
-MAX_REFS = 4096  # references in the row itself; with more, they move to list pages of this length
+MAX_REFS = 4096  # references in the row itself, and in a list page; a row with more has list pages
 FIRST_REFS = 512  # references in the first list page
 MARK_LENGTH = 16  # hexadecimal digits of a content mark; see `Row.content_mark`
 
 
 class BlobLocation(NamedTuple):
-    """Location of a blob in packs that have numbers.
+    """Location of a blob, with the numbers of its packs.
 
     The fields are those of `manifest.BlobRef`, with the numbers of the packs instead of names.
     """
@@ -43,7 +43,7 @@ class BlobLocation(NamedTuple):
 
     @property
     def location(self) -> "BlobLocation":
-        """Return itself, for the same interface as `PendingBlob`."""
+        """Return this location, for the same interface as `PendingBlob`."""
         return self
 
 
@@ -52,7 +52,7 @@ NOWHERE = BlobLocation(UNLOCATED, 0, 0, 0, 0, "", NO_PACK)
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Frame:
-    """A frame's location, filled in when the frame is appended to a pack."""
+    """A frame's location, which is set when the frame is appended to a pack."""
 
     pack: int = UNLOCATED
     offset: int = 0
@@ -73,7 +73,7 @@ class PendingBlob:
     inner: int
     length: int
     id: str
-    location: BlobLocation = NOWHERE  # until the frame has a location
+    location: BlobLocation = NOWHERE  # set when the frame has a location
 
 
 def set_locations(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
@@ -101,10 +101,10 @@ class Row:
     vector: Vector | None
     blobs: list[Ref] = field(default_factory=list)
     lists: Sequence[Ref] = ()  # locations of list pages, if the file has many blobs
-    list_packs: Sequence[tuple[int, int]] = ()  # (pack, bytes in it) of the blobs in list pages
+    list_packs: Sequence[tuple[int, int]] = ()  # (pack, bytes in it) of blobs that list pages name
 
     def packs(self) -> set[int]:
-        """Return every pack that the row needs, once all its blobs are stored."""
+        """Return every pack that the row needs; all its blobs must be stored."""
         locations = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, BlobLocation)]
         return {pack for pack, _ in self.list_packs}.union(
             (location.pack for location in locations),
@@ -114,8 +114,8 @@ class Row:
     def content_mark(self) -> str:
         """Return a mark that differs for different content.
 
-        For a file with many blobs, the mark is only the size: its references move from `blobs` to
-        list pages while the row grows.
+        For a file with list pages, the mark is only the size, because most of its references are
+        not in the row any more.
         """
         if self.lists or len(self.blobs) > MAX_REFS:
             return str(self.size)
@@ -133,7 +133,7 @@ class Outline:
     packs: frozenset[int]  # packs that its rows need
     paths: list[bytes]
     vectors: list[Vector]
-    marks: list[str]  # content marks of the rows
+    marks: list[str]  # content marks of its rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +142,7 @@ class PageText:
 
     content: bytes
     outline: bytes | None
-    uses: list[tuple[int, int]]
+    uses: list[tuple[int, int]]  # (pack, bytes that the page uses in it)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +150,6 @@ class ReusedPage:
     """A page of an earlier run in the upload cache."""
 
     number: int
-    ordinal: int  # among the pages of the run
-    started_ns: int  # start of that run
+    ordinal: int  # position among the pages of the earlier run
+    started_ns: int  # start of the earlier run
     outline: Outline | None  # None: compare its rows one by one

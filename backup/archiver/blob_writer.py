@@ -1,12 +1,13 @@
-"""Blob writer: stores each blob once and bundles small ones.
+"""Blob writer: stores each blob once (deduplication), bundles small blobs.
 
-- A blob that this host has stored before is not stored again; its keyed hash identifies it.
-- Compressible small blobs share frames of about 1 MiB with their neighbours in path order. Larger
-  compressible blobs have a frame each. The limit depends on the kind of content (`Packing`).
-- Incompressible content is not copied: it is read into a window, which is free memory in the open
-  pack, and the window becomes a frame.
-- After a pack was acknowledged, the upload cache records the blobs that are complete with it.
-- The number of blobs per frame and per pack is limited: otherwise the records of very small blobs
+- A blob that this host has stored before is not stored again. Its id, a keyed hash, identifies it.
+- Compressible small blobs share frames of about 1 MiB with their neighbours in path order; such a
+  frame is a bundle. Larger compressible blobs have a frame each. The limit depends on the kind of
+  content (`Packing`).
+- A window is memory into which content is read. For incompressible content, the window is free
+  memory of the open pack. It becomes a frame without being copied.
+- After the store has acknowledged a pack, the upload cache records the blobs that end in it.
+- The number of blobs per frame and per pack is limited. Otherwise the records of very small blobs
   would fill the memory before their pack is full.
 """
 
@@ -36,7 +37,7 @@ BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
-_MANY_LOOKUPS = 256  # a writer with fewer lookups does not load all ids into memory
+_MANY_LOOKUPS = 256  # after so many lookups, a writer loads all ids into memory
 
 
 class BlobWriter:
@@ -65,9 +66,9 @@ class BlobWriter:
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
-        self._bundle_effort = Effort.SMALL  # lowered to the lowest effort of its blobs
+        self._bundle_effort = Effort.SMALL  # the lowest effort of the blobs in the bundle
         self._bundled: list[PendingBlob] = []
-        # Blobs with a frame each; one task compresses all these frames.
+        # Frames with one blob each; one task compresses all of them.
         self._single_frames: list[FrameContent] = []
         self._single_frame_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
@@ -99,7 +100,7 @@ class BlobWriter:
         return self._find_known(blob_id) or self._add_new(data, blob_id, self._packing)
 
     def add_small(self, data: bytes, sizes: Sequence[int]) -> list[Ref]:
-        """Store consecutive small blobs of `data`, as `add` does."""
+        """Store the consecutive small blobs of `data`, as `add` does."""
         view = memoryview(data)
         ends = list(accumulate(sizes))
         ids = [
@@ -132,7 +133,7 @@ class BlobWriter:
         return self._windows.take(size)
 
     def add_window(self, window: memoryview, ends: Sequence[int], packing: Packing) -> list[Ref]:
-        """Store the blobs of the last window, which end at these offsets."""
+        """Store the blobs of the last window; `ends` are their end offsets."""
         refs: list[Ref] = []
         frame, parts, blobs = Frame(), [], []
         is_incompressible: bool | None = None
@@ -145,7 +146,7 @@ class BlobWriter:
             if known is None and is_incompressible is None:
                 is_incompressible = self._is_incompressible = not is_compressible(window)
                 if not is_incompressible and self._is_in_pack:
-                    # Frames that are appended meanwhile may overwrite the window.
+                    # Frames that `_add_new` appends may overwrite the window.
                     window = memoryview(bytes(window))
                     part = window[end - len(part) : end]
             if known is None and is_incompressible:
@@ -155,7 +156,7 @@ class BlobWriter:
                 blobs.append(known)
                 inner += len(part)
             refs.append(known or self._add_new(part, blob_id, packing))
-        # Copy the parts of the open bundle out of the window: the next window reuses its memory.
+        # Copy the parts of the open bundle, because the next window reuses their memory.
         self._bundle = [bytes(part) for part in self._bundle]
         if parts:
             self._under_way[frame] = blobs
@@ -166,13 +167,13 @@ class BlobWriter:
         return refs
 
     def locate_all(self) -> None:
-        """Set the location of every added blob and send the last pack."""
+        """Locate every added blob and begin to send the last pack."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.locate_all()
 
     def flush(self) -> None:
-        """Store everything that was added and wait until the store has it."""
+        """Send all blobs that were added and wait until the store has them."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.flush()
@@ -196,7 +197,7 @@ class BlobWriter:
 
     def _add_new(self, data: bytes | memoryview, blob_id: str, packing: Packing) -> PendingBlob:
         if len(data) >= packing.shares_below_bytes:
-            # Keep the bundle open: the small blobs before and after a large blob share a frame.
+            # The bundle remains open, so that small blobs before and after a large blob share it.
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]
@@ -234,7 +235,7 @@ class BlobWriter:
     ) -> None:
         """Add blobs and their content to the open bundle.
 
-        The offsets of the blobs in the bundle are set already.
+        The blobs have their offsets in the bundle already.
         """
         self._pending.update(zip(ids, blobs, strict=True))
         self._bundled += blobs

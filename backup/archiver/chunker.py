@@ -1,10 +1,11 @@
-"""Chunk boundaries, chosen so that an edit changes few chunks.
+"""Chunker: cuts files by content (FastCDC), so an edit changes few chunks.
 
-- Cutting is content-defined (FastCDC). Its only purpose is deduplication; packs hide sizes.
-- A chunk is at most 4 times its average and at most 4 MiB, so it fits into a window.
-- A chunk of a database dump has a frame of its own. A recovery point needs only a few of the chunks
-  that an earlier day's dump added. If chunks shared frames, a restore would also decompress chunks
-  that it does not need. In other files, small chunks share frames.
+- The purpose of the boundaries is deduplication. They do not hide the sizes of files; packs do.
+- A chunk is at most 4 times the average size and at most 4 MiB, so it fits into a window, the
+  memory into which content is read.
+- Small chunks share frames with their neighbours, except those of a database dump. A recovery point
+  needs only a few of the chunks that the dump of an earlier day added. If they shared frames, a
+  restore would decompress chunks that it does not need.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES, MAX_CHUNK_BYTES, MEDI
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-_LEAST_SHARE = 4  # the smallest chunk is 1/4 of the average, except the last of a file
+_LEAST_SHARE = 4  # a chunk is at least 1/4 of the average, except the last chunk of a file
 WINDOW_BYTES = MAX_CHUNK_BYTES
 _LEAST_WINDOW_BYTES = 1024 * 1024
 
@@ -33,7 +34,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """Compression effort and frame sharing of compressible blobs."""
+    """Compression effort of compressible blobs, and limit for shared frames."""
 
     effort: Effort
     shares_below_bytes: int  # smaller blobs share a frame with their neighbours
@@ -53,8 +54,8 @@ def windows(
 ) -> Iterator[tuple[memoryview, list[int]]]:
     """Read content into windows; yield each with the ends of its chunks.
 
-    A yielded window ends with its last chunk; the bytes after it begin the next window.
-    `take_window` returns memory of the given size and may reuse the memory of the previous window.
+    A yielded window ends with its last chunk. The bytes after this chunk begin the next window.
+    `take_window` returns memory of the given size, and may reuse the memory of the previous window.
     """
     cutter = None if average == MEDIA_CHUNK_BYTES else _chunk_cutter(average)
     rest = memoryview(b"")

@@ -1,7 +1,8 @@
-"""Rows of files with several names, kept for their further names.
+"""Hard links: rows of files with several names, found again by inode.
 
-Up to a limit, rows stay in memory. Beyond it, rows move to a temporary SQLite database as soon as
-their content has locations. The number of hard-linked files in a source is not limited.
+The row of a file's first name is kept until the end of the source. Up to 10,000 rows remain in
+memory. If there are more, rows move to a temporary SQLite database when their content has
+locations. The number of hard-linked files in a source is not limited.
 """
 
 import pickle
@@ -16,7 +17,7 @@ FileKey = tuple[int, int]  # device and inode
 
 
 class LinkedFiles:
-    """Rows of first names, by file; `close` removes all of them."""
+    """Rows of first names, by file; `close` removes all rows."""
 
     def __init__(self) -> None:
         self._rows: dict[FileKey, Row] = {}
@@ -34,11 +35,12 @@ class LinkedFiles:
         return None
 
     def add(self, file: FileKey, row: Row) -> None:
-        """Store the row of a first name; replace an earlier row of that file."""
+        """Store the row of a first name; replace an earlier row of the file."""
         self._rows[file] = row
         if len(self._rows) > self._max_in_memory:
-            self._move_settled_to_database()
-            # The remaining rows have no locations yet: do not scan them again for each added row.
+            self._move_located_to_database()
+            # The remaining rows have no locations yet. Raise the limit, so that they are not
+            # scanned again for each added row.
             self._max_in_memory = len(self._rows) + _FEW
 
     def close(self) -> None:
@@ -49,18 +51,21 @@ class LinkedFiles:
             self._database.close()
             self._database = None
 
-    def _move_settled_to_database(self) -> None:
+    def _move_located_to_database(self) -> None:
         if self._database is None:
             # With an empty name, SQLite uses a file that no process can open and that vanishes on
             # close.
             self._database = sqlite3.connect("", isolation_level=None)
             self._database.execute("PRAGMA journal_mode=OFF")
             self._database.execute("CREATE TABLE linked (file TEXT PRIMARY KEY, row) WITHOUT ROWID")
-        settled = [file for file, row in self._rows.items() if _is_settled(row)]
+        located = [file for file, row in self._rows.items() if _has_locations(row)]
         self._database.execute("BEGIN")
         self._database.executemany(
             "INSERT OR REPLACE INTO linked VALUES (?, ?)",
-            ((*_key(file), pickle.dumps(_settled(self._rows.pop(file)))) for file in settled),
+            (
+                (*_key(file), pickle.dumps(_with_locations(self._rows.pop(file))))
+                for file in located
+            ),
         )
         self._database.execute("COMMIT")
 
@@ -69,11 +74,11 @@ def _key(file: FileKey) -> tuple[str]:
     return (f"{file[0]} {file[1]}",)  # text: an inode number may exceed SQLite's integers
 
 
-def _is_settled(row: Row) -> bool:
+def _has_locations(row: Row) -> bool:
     return all(ref.location is not NOWHERE for ref in (*row.blobs, *row.lists))
 
 
-def _settled(row: Row) -> Row:
-    """Return the row with the final locations of its content."""
+def _with_locations(row: Row) -> Row:
+    """Return the row with locations instead of pending blobs."""
     lists = tuple(ref.location for ref in row.lists)
     return replace(row, blobs=[ref.location for ref in row.blobs], lists=lists)

@@ -1,15 +1,14 @@
-"""Manifest builder: turns rows into the tree of pages during the walk.
+"""Manifest builder: cuts rows into pages, and stores the tree of pages.
 
-- A page ends after a path whose CRC-32 selects it (1 in 1,024), at 4,096 entries, or at about 2
-  MiB. So a change in one folder leaves the pages of other folders unchanged, and an unchanged page
-  is not stored again.
-- A page is encoded as soon as its blobs have locations; then its rows are released. A page names
-  packs by their hash, so it waits until the store has every pack that it names. Pages that name no
-  new pack do not wait.
-- A file with more than 4,096 blobs has its references in list pages, which are stored before the
+- A page ends after a path that is selected by its CRC-32 (1 path in 1,024), after 4,096 entries, or
+  at about 2 MiB. So a change in one folder leaves the pages of other folders unchanged. A page that
+  is unchanged is not stored again.
+- A page is encoded when its blobs have locations; then its rows are released. The encoded page
+  names packs by their hash. So it is stored only after the store has every pack that it names.
+- A file with more than 4,096 blobs has its references in list pages. They are stored before the
   leaf page of the file.
-- `finish` returns a finished tree. It may be called again after more rows were added: the open page
-  stays open.
+- `finish` returns a finished tree. After `finish`, more rows may be added: they continue the last
+  page.
 """
 
 import zlib
@@ -45,20 +44,20 @@ from backup.format.manifest_encoding import (
 )
 
 MAX_PAGE_ENTRIES = 4096
-_CUT_MASK = 1024 - 1
+_CUT_MASK = 1024 - 1  # of the CRC-32 of the last path of a leaf page
 _NODE_CUT_SHIFT = 10
 _NODE_CUT_MASK = 256 - 1
 _PAGE_BYTES = 2 * 1024 * 1024
-_REF_BYTES = 120
+_REF_BYTES = 120  # estimated size of a reference in a page
 
 
 class PacksFreed(Exception):
-    """Packs of the tree became unusable, and the upload cache forgot them."""
+    """The keeper freed or distrusted packs that the manifest needs."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _EncodedPage:
-    """An encoded leaf page: each of its blobs has a location."""
+    """An encoded leaf page, which is not stored yet."""
 
     entries: list[str]
     table: "_PackTable"
@@ -69,17 +68,17 @@ class _EncodedPage:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Page:
-    """A page in progress; `ref` is set when its blob writer has it."""
+    """A page of the manifest; `ref` is set after its blob was added."""
 
     ordinal: int
     first: bytes
     last: bytes
     entries: int
     rows: list[Row]
-    large: Sequence[Row] = ()  # rows that have list pages, or enough blobs to need them
-    encoded: _EncodedPage | None = None  # once it is set, `rows` is empty
+    large: Sequence[Row] = ()  # rows with list pages, or with so many blobs that they need some
+    encoded: _EncodedPage | None = None  # set after encoding; `rows` is empty then
     ref: Ref | None = None
-    is_open: bool = False  # ended by a commit; further rows may follow in the same page
+    is_open: bool = False  # cut by a commit; further rows may follow in the same page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +87,7 @@ class Tree:
 
     root_page: BlobRef
     depth: int  # levels of nodes above the leaves
-    packs: frozenset[int]  # by the pack numbers of the upload cache
+    packs: frozenset[int]  # numbers of the packs that it needs
 
 
 class ManifestBuilder:
@@ -107,7 +106,7 @@ class ManifestBuilder:
         self._used: set[int] = set()  # packs that the encoded leaves name
 
     def add(self, *rows: Row) -> None:
-        """Add the next rows; their references may still be pending."""
+        """Add the next rows; their blobs may still be pending."""
         crc, open_page, size = zlib.crc32, self._rows, self._bytes
         for row in rows:
             open_page.append(row)
@@ -126,7 +125,7 @@ class ManifestBuilder:
         self._rows, self._bytes = [], 0
         self._leaves.append(page)
         self._waiting.append(page)
-        self.settle()
+        self.store_ready_pages()
 
     @property
     def is_between_pages(self) -> bool:
@@ -135,7 +134,7 @@ class ManifestBuilder:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether there is no row and no page yet."""
+        """Return whether no row and no page was added yet."""
         return not self._rows and not self._leaves
 
     def reuse(self, kept: ReusedPage, outline: Outline) -> None:
@@ -159,12 +158,12 @@ class ManifestBuilder:
     def spill(self, row: Row) -> None:
         """Move references of a growing row to list pages, to bound memory.
 
-        Only references to stored blobs are moved.
+        Only references to blobs that the store has are moved.
         """
         while len(row.blobs) > MAX_REFS and all(map(self._data.has, row.blobs[:MAX_REFS])):
             self._move_to_list(row)
 
-    def settle(self) -> None:
+    def store_ready_pages(self) -> None:
         """Encode and store the waiting pages that are ready.
 
         A page can be encoded when its blobs have locations. It can be stored when the store has all
@@ -184,7 +183,7 @@ class ManifestBuilder:
         self._waiting = waiting
 
     def finish(self) -> Tree:
-        """Store all rows so far and return their tree."""
+        """Store the pages of all rows so far and return the tree."""
         leaves = list(self._leaves)
         if self._rows:
             page = self._new_page(self._rows)
@@ -192,11 +191,11 @@ class ManifestBuilder:
             leaves.append(page)
             self._waiting.append(page)
         self._data.locate_all()
-        self.settle()  # encodes pages while the last packs are stored
+        self.store_ready_pages()  # encodes pages while the last packs are stored
         self._data.flush()
-        self.settle()
+        self.store_ready_pages()
         self._lists.flush()
-        self.settle()
+        self.store_ready_pages()
         self._levels[0].flush()
         used = set(self._used)
         children = leaves
@@ -236,14 +235,14 @@ class ManifestBuilder:
             )
 
     def _can_be_encoded(self, page: _Page) -> bool:
-        # Search from the end: the blobs that were read last get their locations last, so the first
-        # test mostly decides.
+        # Search from the end, because the blobs that were read last get their locations last. So
+        # the first test mostly decides.
         if any(ref.location is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
-        # The list pages must be in the store too. If they are not, `finish` or a later call finds
-        # them stored.
+        # The store must have the list pages too. If they are still on their way, a later call of
+        # `store_ready_pages` encodes the page.
         for row in page.large:
             self._move_all_to_lists(row)
         return all(self._lists.has(ref) for row in page.large for ref in row.lists)
@@ -263,8 +262,8 @@ class ManifestBuilder:
             )
             for row in rows
         ]
-        # Ask the cache for each pack: a row that `LinkedFiles` had moved to its database has
-        # locations instead of pending blobs, even if their packs are not stored yet.
+        # A blob with a location may be in a pack that is not stored yet, if `LinkedFiles` had moved
+        # its row to the database. So ask the cache about each pack.
         unstored = (number for number in table.numbers if self._cache.pack(number) is None)
         last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)
@@ -303,7 +302,7 @@ class ManifestBuilder:
         )
 
     def _move_to_list(self, row: Row) -> None:
-        # All workers of a restore wait for the first list, so the first list is short.
+        # The first list is short, because all workers of a restore wait for it.
         count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
         refs = [ref.location for ref in row.blobs[:count]]
         table = _PackTable()
@@ -334,7 +333,7 @@ class ManifestBuilder:
 
 
 class _PackTable(dict[int, int]):
-    """A page's table of packs, which maps pack numbers to indexes.
+    """Table of the packs that a page names: pack numbers and their indexes.
 
     A lookup adds a missing pack. So packs are in the order in which references first name them.
     """
@@ -394,6 +393,6 @@ def _require_location(page: _Page) -> BlobLocation:
 
 def _pack_sha256(cache: UploadCache, number: int) -> bytes:
     pack = cache.pack(number)
-    if pack is None:  # an interim commit forgot it after the row of a large file had named it
+    if pack is None:  # the cache forgot it at an interim commit, after a row had named it
         raise PacksFreed
     return pack.name

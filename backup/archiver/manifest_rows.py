@@ -1,4 +1,4 @@
-"""Manifest rows, made from the paths that a walk finds.
+"""Manifest rows: made from paths that a walk finds, and from hard links.
 
 The metadata of a row is encoded exactly as in its manifest page.
 """
@@ -36,9 +36,9 @@ def metadata_text(
     size: int,
     holes: tuple[tuple[int, int], ...] = (),
 ) -> str:
-    """Return the metadata text of a path.
+    """Return the encoded metadata of a path.
 
-    `size` is the number of bytes that were read, which may differ from the size found by the walk.
+    `size` is the number of bytes that were read. It may differ from the size that the walk found.
     """
     rare = None
     if xattrs or holes or found.kind not in ("file", "directory"):
@@ -60,15 +60,15 @@ def metadata_text(
 
 
 def plain_text(path: bytes, vector: Vector) -> str:
-    """Return the metadata of a file with a complete stat vector."""
+    """Return the encoded metadata of a file, made from its stat vector alone."""
     _, size, modified_ns, _, mode, uid, gid = vector
     return fill_metadata(_common_of_file(mode, uid, gid), path, modified_ns, size)
 
 
 def read_text(path: bytes, file: ReadFile) -> str:
-    """Return the metadata of a file that was read during the walk.
+    """Return the encoded metadata of a small file that the walk has read.
 
-    Of the rare metadata, such a file can have only extended attributes.
+    Such a file can have extended attributes, but no holes and no other rare metadata.
     """
     text = plain_text(path, file.vector)
     if not file.xattrs:
@@ -85,7 +85,7 @@ def _common_of_file(mode: int, uid: int, gid: int) -> tuple[str, str]:
 
 
 def hard_link_row(path: bytes, first: Row) -> Row:
-    """Return the row of a further name of a file that has a row."""
+    """Return the row of another name of the file that has the row `first`."""
     names: dict[str, object] = {"path": to_path_text(path), "hard_link": to_path_text(first.path)}
     return Row(
         path=path,

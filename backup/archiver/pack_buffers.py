@@ -1,11 +1,11 @@
-"""Buffers for packs, reused instead of 32 MiB of new pages per pack.
+"""Buffers for packs: memory of 32 MiB each, reused for later packs.
 
-- A buffer has room for a whole pack, sealed or not. It starts at a page boundary, so a store can
+- A buffer has room for a whole pack, encrypted or not. It starts at a page boundary, so a store can
   pass it to the disk directly.
 - The pool grows to the largest number of buffers in use at once, which the callers limit.
-- A buffer still contains the bytes of its previous use.
-- If the system has no memory, the run ends with `BackupError`. After an `OSError`, the run would
-  continue without the pack, as if only the file being read were unreadable.
+- A new user of a buffer finds the bytes of the previous use in it.
+- If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for an
+  unreadable file, and the run would continue without the pack.
 """
 
 from backup.errors import BackupError
@@ -36,9 +36,9 @@ class PackBuffers:
             ) from error
 
     def release(self, buffer: memoryview) -> None:
-        """Put a buffer, and every view of it, back into the pool."""
+        """Put a buffer back into the pool; no view of it may be used any more."""
         self._free.append(buffer)
 
     def close(self) -> None:
-        """Free the unused buffers at once, without waiting for garbage collection."""
+        """Free the unused buffers now, not at the next garbage collection."""
         self._free.clear()

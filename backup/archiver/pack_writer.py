@@ -1,16 +1,15 @@
-"""Pack writer: frames in sequence, cut into full packs, sealed and stored.
+"""Pack writer: appends frames, cuts full packs, encrypts and stores them.
 
-- Compression, encryption and uploads run in threads; the single calling thread keeps the order and
+- Compression, encryption and uploads run in threads. The single calling thread keeps the order and
   does all bookkeeping. So no lock is needed, and the content of packs depends only on the input.
-  Only the order of manifest pages depends on timing: a page is written when the packs that it names
-  are stored.
-- Work in progress is bounded to a few compression tasks and a few packs, however large the source
-  is.
-- A frame that does not fit continues in the next pack. Only `flush`, `locate_all` and `cut` produce
-  a pack that is not full.
-- Incompressible content can be read directly to its final location (`window`) and is never copied.
+  Only the order of manifest pages depends on timing, because a page is written after the packs that
+  it names are stored.
+- A few compression tasks and a few packs are in progress at a time, however large the source is.
+- A frame that does not fit into a pack continues in the next pack. Only `flush`, `locate_all` and
+  `cut` produce a pack that is not full.
+- Incompressible content can be read directly to its final place in the pack (`window`).
 - `on_located` is called for each frame when it has its location. `on_acknowledged` is called for
-  each pack, in order, after the store has confirmed it.
+  each pack, in order, after the store has acknowledged it.
 """
 
 from collections import deque
@@ -28,8 +27,8 @@ from backup.stores import Store, expect_existing
 from backup.system.interruptible_wait import result_of
 
 _TASKS_UNDER_WAY = 6
-# Packs in progress: one is sealed while the others are written and synced. A local disk gets three
-# at a time, which takes 5 % less time than two. For a remote store the number is lower, because a
+# Packs in progress: one is encrypted while the others are written and synced. Three packs at a time
+# on a local disk take 5 % less time than two. For a remote store the number is lower, because each
 # pack is in memory twice during its upload.
 PACKS_UNDER_WAY, _PACKS_UNDER_WAY_REMOTE = 4, 3
 
@@ -58,9 +57,9 @@ class Outlet:
     buffers: PackBuffers
 
     def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
-        """Seal and store the first `size` bytes and release the buffer.
+        """Encrypt and store the first `size` bytes; release the buffer.
 
-        Return the pack's name and size. Runs in a thread.
+        Return the pack's name and size. Threads call this method.
         """
         padded = padded_size(size)
         payload[size:padded] = bytes(padded - size)
@@ -71,8 +70,8 @@ class Outlet:
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes. An object of this name and size is the same pack:
-            # an earlier call put it, and its answer was lost.
+            # The name is the hash of the bytes, so an object of this name and size is the same pack.
+            # An earlier call put it, and the answer of the store was lost.
             with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
             if stored_size != len(pack.data):
@@ -104,22 +103,23 @@ class PackWriter:
         self._payload: memoryview | None = None
         self._filled = 0
         self._number = UNLOCATED
-        self.acknowledged = 0  # number of the last pack of this writer that is in the store
+        self.acknowledged = 0  # number of the last pack of this writer that the store has
 
     def append(self, contents: Sequence[FrameContent]) -> None:
-        """Append frames; one task compresses them, later calls locate them."""
-        frames = [frame for frame, _, _ in contents]  # the content is released after compression
+        """Append frames; one task compresses all, and later calls locate them."""
+        # Keep only the frames, so that the content is released after its compression.
+        frames = [frame for frame, _, _ in contents]
         self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, contents)))
         self._locate_frames(_TASKS_UNDER_WAY)
-        # Process the packs that are acknowledged already. At the end of the run, the caller would
-        # wait for this work.
+        # Process the packs that are acknowledged already. Otherwise the caller would wait for this
+        # work at the end of the run.
         while self._packs and self._packs[0][1].done():
             self._acknowledge()
 
     def window(self, size: int) -> memoryview | None:
-        """Return room for an uncompressed frame of `size` bytes in the pack.
+        """Return memory of the pack for an uncompressed frame of `size` bytes.
 
-        Return None if the pack has too little room. The next call may overwrite this memory;
+        Return None if the pack has too little room. The next call may overwrite this memory, unless
         `keep_window` makes its content a part of the pack.
         """
         if self._filled + 1 + size > CAPACITY:
@@ -145,18 +145,18 @@ class PackWriter:
         self._append_frame(frame, (bytes([AS_IS]), *parts))
 
     def locate_all(self) -> None:
-        """Locate every appended frame; send the last pack, full or not."""
+        """Locate every appended frame and send the last pack, full or not."""
         self._locate_frames(0)
         if self._filled:
             self._send()
 
     def flush(self) -> None:
-        """Store everything that was appended and wait for the store."""
+        """Locate and store every appended frame; wait for the store."""
         self._locate_frames(0)
         self.cut()
 
     def cut(self) -> None:
-        """Store every located frame and wait; the last pack may not be full."""
+        """Store every located frame, also in a pack that is not full; wait."""
         if self._filled:
             self._send()
         while self._packs:

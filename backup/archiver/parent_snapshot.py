@@ -1,10 +1,10 @@
 """Parent snapshot: rows and pages of earlier runs, read in path order.
 
-- A stat vector is the part of a file's status that change detection compares. If each path of a
-  page is found again with the same stat vector, the page is skipped whole: its outline is enough to
-  compare, and the page is not decoded.
-- The last page of a run has no outline, because it ended with the walk and not after a selected
-  path or at a limit of size. It is read row by row: reusing it would add a small page in each run.
+- A stat vector is the part of a file's status that change detection compares. The outline of a page
+  contains the paths and stat vectors of its rows. If all of them are found again, the page is
+  reused as a whole and is not decoded.
+- The last page of a run has no outline, because it ended with the walk and not at a regular page
+  boundary. It is read row by row: if it were reused, each run would add another small page.
 - If unfinished runs are newer than the last finished run, all pages are read row by row.
 """
 
@@ -16,7 +16,7 @@ from backup.format.manifest import path_key
 
 
 class ParentSnapshot:
-    """Rows of earlier runs; each requested path must follow the previous one."""
+    """Rows of earlier runs, requested in path order."""
 
     def __init__(self, cache: UploadCache, set_name: str, run: int) -> None:
         self._cache = cache
@@ -36,7 +36,7 @@ class ParentSnapshot:
         return self._page is None and self._row is None
 
     def find(self, path: bytes) -> tuple[Row, int] | None:
-        """Return the row of a path and the start of its run (ns)."""
+        """Return the row of a path, and the start of its run in nanoseconds."""
         key = path_key(path)
         while True:
             self._drop_rows_before(key)
@@ -48,7 +48,7 @@ class ParentSnapshot:
         return None
 
     def find_page(self, path: bytes) -> ReusedPage | None:
-        """Return the page that starts with this path, if it has an outline."""
+        """Return the page that starts with a path, if it can be reused."""
         if self._page is None:
             return None
         key = path_key(path)
@@ -64,7 +64,7 @@ class ParentSnapshot:
         return self._page
 
     def skip_page(self) -> None:
-        """Skip the page returned by `find_page`: all its rows were found again."""
+        """Skip the page that `find_page` returned, after it was reused."""
         self._page = next(self._pages, None)
 
     def _is_stored(self, outline: Outline) -> bool:

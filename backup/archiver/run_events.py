@@ -6,16 +6,16 @@ from backup.archiver.pack_writer import StoredPack
 
 
 class RunEvents(Protocol):
-    """Events of the parts of a run; called from one thread only."""
+    """Receiver of the events; called from one thread only."""
 
     def path_reached(self, path: bytes) -> None:
         """Show progress: the archiver is at this path."""
 
     def commit_possible(self) -> None:
-        """Commit an interim recovery point if one is due.
+        """Commit an interim recovery point if it is due.
 
-        Called after each path, and also while a large file is read. Then only the rows before this
-        file are committed.
+        It is called after each path, and also while a large file is read. Within a large file, only
+        the rows before the file are committed.
         """
 
     def pack_stored(self, pack: StoredPack) -> None:

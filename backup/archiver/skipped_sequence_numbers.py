@@ -1,13 +1,13 @@
-"""Sequence numbers that junk occupies, after the newest snapshot.
+"""Skipped sequence numbers: slots with junk, after the newest snapshot.
 
 - A slot is the object under one sequence number. Anybody with the writer's rights at the store can
-  put junk into free slots, and nobody can delete the junk. Reading all slots in every run would
-  take too long, so the upload cache remembers each slot that was read.
-- A remembered slot is recognized by its number, size and time at the store. It is read again if a
-  new root record is in force, because the root record decides which snapshots are trusted.
-- Slots near the newest known snapshot are all read: a clone of this host would use them. Of slots
-  far above that snapshot, a run reads a limited number and a limited total size. It reports the
-  slots that it did not read; later runs read them.
+  put junk into free slots, and nobody can delete the junk. A run would take too long if it read all
+  junk again. So the upload cache records each slot that was read.
+- A recorded slot is recognized by its number, size and time at the store. If a new root record is
+  in force, the slot is read again, because the root record decides which snapshots are trusted.
+- A run reads all slots up to 1,000 numbers above this host's newest known snapshot, because a clone
+  of this host would use these numbers. Of the slots above, a run reads a limited number and a
+  limited total size. It warns about the slots that it did not read. Later runs read them.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from backup.format.object_names import MAX_SNAPSHOT_BYTES
 from backup.stores import Stat
 from backup.trust.snapshot_slots import Slot
 
-NEAR = 1000  # slots after the newest known snapshot that are always read
-MAX_FAR = 10_000
+NEAR = 1000  # numbers after the newest known snapshot; their slots are always read
+MAX_FAR = 10_000  # slots above them that one run reads, and their total size
 MAX_FAR_BYTES = 1024**3
-_STORED_AFTER = 100  # number of newly read slots after which the scan is stored for later runs
+_STORED_AFTER = 100  # after so many newly read slots, the scan is stored for later runs
 
 
 class SkippedSlots:
     """One scan of the slots, from the highest number to the newest snapshot."""
 
     def __init__(self, cache: UploadCache, root: int, stats: Mapping[int, Stat]) -> None:
-        """Load the slots that are already known.
+        """Load the slots that earlier runs have recorded.
 
         `stats` has every listed slot; `root` is the number of the root record in force.
         """
@@ -40,7 +40,7 @@ class SkippedSlots:
         self._known = cache.history.skipped_slots(root)  # from earlier runs
         if head is not None:
             self._known.pop(head.sequence, None)  # always read this host's own snapshot
-        # Without a known snapshot, every slot may contain this host's newest one.
+        # Without a known snapshot, every slot may contain this host's newest snapshot.
         self._near = max(stats, default=0) if head is None else head.sequence + NEAR
         self._far_left = MAX_FAR
         self._bytes_left = MAX_FAR_BYTES
@@ -51,15 +51,15 @@ class SkippedSlots:
     def should_skip(self, number: int) -> bool:
         """Return whether to skip a slot without reading it.
 
-        A slot is skipped if it is known already, or if it exceeds the limits of the run.
+        A slot is skipped if it is recorded already, or if it exceeds the limits of the run.
         """
         stat = self._stats[number]
         known = self._known.get(number)
         if known is not None and (known.size_bytes, known.modified) == _size_and_time(stat):
             self.slots[number] = known
             return True
-        # The caller does not read objects that are larger than any snapshot, so they do not count
-        # towards the limits.
+        # Objects that are larger than any snapshot cost nothing: the caller recognizes them as junk
+        # by their size, without reading them. So they do not count towards the limits.
         if number <= self._near or stat.size_bytes > MAX_SNAPSHOT_BYTES:
             return False
         if not self._far_left or stat.size_bytes > self._bytes_left:

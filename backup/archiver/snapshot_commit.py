@@ -1,23 +1,24 @@
-"""Commit: the signed snapshot, and how a collision is resolved.
+"""Commit of a snapshot: sequence number, collisions, clones, rollbacks.
 
-- A snapshot is put under the next sequence number, create-only. A slot is the object under one
-  sequence number. If the slot is taken, its content decides. The same bytes mean that our own put
-  succeeded and its answer was lost. Another valid snapshot of this writer means that the machine
-  was cloned or rolled back: continue after it. Anything else is junk: skip the number.
+- A slot is the object under one sequence number. A snapshot is put create-only into the free slot
+  with the lowest number after the newest snapshot. Anybody with the writer's rights at the store
+  can put junk under any number; junk under a high number occupies only this number.
+- If the slot turns out to be taken at the put, its content decides. The same bytes mean that this
+  host's own put succeeded and the answer was lost. Another valid snapshot of this writer means that
+  the machine was cloned or rolled back; the run continues after it. Any other content is junk; its
+  number is skipped.
 - The upload cache records the intended snapshot before the put. So after a crash, the next run
-  recognizes the snapshot as its own and not as that of a clone.
-- If this host put a snapshot and the store lacks it now, somebody removed it or rolled the store
-  back. The missing number is not used again, so the gap in the sequence stays visible.
-- The next sequence number is the lowest free one. Anybody with the writer's rights at the store can
-  put junk under any number. Junk with a high number therefore occupies only that number.
+  recognizes the snapshot as its own, and does not take it for the snapshot of a clone.
+- If the store lacks a snapshot that this host has put, somebody removed it or rolled the store
+  back. The missing number is not used again, so the gap in the sequence remains visible.
 - Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
-- In a directory store, a folder can have the name of a slot. Such a slot is taken too: no object of
-  that name can be created.
+- In a directory store, a folder can have the name of a slot. Such a slot counts as taken, because
+  no object of this name can be created.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides
-  which one is newer.
-- Just before the commit, the records of the owner and the keeper are read again. A writer that the
-  owner no longer authorizes puts nothing. If the keeper freed packs that the tree needs,
-  `PacksFreed` is raised, and the caller walks the sources again.
+  which recovery point is newer.
+- Just before the commit, the records of the owner and the keeper are read again. If the owner does
+  not authorize the writer any more, nothing is put. If the keeper freed packs that the manifest
+  needs, `PacksFreed` is raised, and the caller walks the sources again.
 """
 
 import hashlib
@@ -58,7 +59,7 @@ class Committed:
 
 
 class Committer:
-    """Position of a run in the writer's history; commits its snapshots."""
+    """Committer of a run's snapshots; knows the newest snapshot of the writer."""
 
     def __init__(
         self,
@@ -75,8 +76,8 @@ class Committer:
         self._unusable_packs = unusable_packs
         self._host = host
         self._cache = cache
-        self.is_fork = False
-        self.is_intruded = False  # somebody put junk into our slots since our last recovery point
+        self.is_fork = False  # the store has a snapshot of this writer that this host did not put
+        self.is_intruded = False  # somebody put junk into slots after the newest snapshot
         self.is_store_damaged = False  # the store lacks a snapshot that this host had put
         self._must_clear_cache = False
         self._is_clock_reported = False
@@ -100,13 +101,13 @@ class Committer:
         may_prune: bool,
         filled: Sequence[str] = (),
     ) -> Committed:
-        """Put the snapshot of a finished tree; then the recovery point exists.
+        """Put the snapshot of a finished manifest, which makes the recovery point.
 
         With `may_prune`, the upload cache may forget content that only earlier runs of the set
         needed. `filled` names the sources that had files.
 
-        Raise `PacksFreed` (nothing was put; walk the sources again) or `UsageError` (the owner
-        ended the trust in this writer).
+        Raise `PacksFreed` if the sources must be walked again, and `UsageError` if the owner does
+        not authorize this writer any more. In both cases, nothing was put.
         """
         self._check_clock(time)
         self._trust = authorize_writer(
@@ -164,13 +165,13 @@ class Committer:
                 "after another, were already used. Let only one machine write under this name, "
                 "and check who else has its rights at the store."
             )
-        self._cache.settle(commit)
+        self._cache.record_commit(commit)
         self._previous_time = snapshot.time
         self._continue_after(Link(number=commit.sequence, sha256=commit.sha256))
         return Committed(sequence=commit.sequence, size_bytes=len(data))
 
     def close(self) -> None:
-        """End the run; after a fork during a commit, forget the upload cache."""
+        """End the run; after a fork at a commit, forget all cached packs."""
         if self._must_clear_cache and self._previous is not None:
             head = CachedHead(sequence=self._previous.number, sha256=self._previous.sha256)
             self._cache.forget_everything(head)
@@ -261,7 +262,7 @@ class Committer:
             return read_slot(self._vault, self._trust, self._host.writer, name)
 
     def _continue_after(self, previous: Link | None) -> None:
-        """Select the lowest free sequence number; skip the taken ones before it."""
+        """Select the lowest free sequence number after a snapshot."""
         last = 0 if previous is None else previous.number
         self._previous = previous
         self._sequence = next_number(snapshot_prefix(self._host.writer), last, self._taken)
@@ -275,7 +276,7 @@ class Committer:
                 intended.sequence,
                 intended.sha256,
             ):
-                self._cache.settle(intended)
+                self._cache.record_commit(intended)
             else:
                 self._cache.history.abandon_intention()
 
@@ -289,8 +290,8 @@ class Committer:
             return
         if head is not None and (head.number, head.sha256) == (recorded.sequence, recorded.sha256):
             return
-        # Keep the record of this host's newest snapshot: if this run is interrupted, the next run
-        # warns again.
+        # Keep the record of this host's newest snapshot. If this run is interrupted, the next run
+        # then warns again.
         self._cache.forget_everything(recorded, reason)
         if head is not None and head.number >= recorded.sequence:
             self._follow_fork(head)
@@ -301,7 +302,7 @@ class Committer:
             "this host had stored; it was removed or the store was rolled back. Everything is "
             "sent again. Verify the vault against its witness."
         )
-        # Do not use the missing number again: every later check reports the gap.
+        # Do not use the missing number again, so that every later check reports the gap.
         self._continue_after(Link(number=recorded.sequence, sha256=recorded.sha256))
 
     def _follow_fork(self, head: Link, when: str = "") -> None:
@@ -314,7 +315,7 @@ class Committer:
         self._continue_after(head)
 
     def _warn_distrusted(self, numbers: list[int], is_first: bool) -> None:
-        """Warn about snapshots of the writer's old keys that are not trusted."""
+        """Warn about snapshots that the writer's old keys signed."""
         description = f"snapshot {numbers[0]}"
         if numbers[1:]:
             description = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]},"

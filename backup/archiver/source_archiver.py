@@ -1,12 +1,12 @@
-"""Source archiver: reads changed files and one in thirty unchanged files.
+"""Source archiver: change detection, rereads, unreadable paths, counters.
 
 - A stat vector is the part of a file's status that change detection compares. A path is not read
-  again if its vector equals that of an earlier run and its ctime is at least 2 s older than the
-  start of that run. Without the margin, a change in the same tick of the clock would be missed.
+  again if its vector equals the vector in an earlier run, and its ctime is at least 2 s older than
+  the start of that run. Without the margin of 2 s, a change in the same tick of the clock would be
+  missed.
 - One file in thirty is read again each day, even if its vector is unchanged. If its content has
   changed nevertheless, the run warns about it.
-- A page is reused unchanged if all its paths are unchanged: neither the page nor its rows are
-  decoded or encoded.
+- If all paths of a manifest page are unchanged, the page is reused without decoding it.
 - A path that cannot be read is named and counted, and the run continues. If its vector is
   unchanged, the recovery point contains the content that an earlier run read.
 - A file with several names is read once, as long as each name shows the same vector.
@@ -62,18 +62,18 @@ class Counts:
     files_unchanged: int = 0
     unread: list[Unread] = field(default_factory=list)
     unread_total: int = 0
-    vanished: int = 0  # listed, and deleted before they were read
+    vanished: int = 0  # files that were deleted after they were found and before they were read
     silently_changed: int = 0  # files with an unchanged vector and changed content
 
     def add_unread(self, item: Unread) -> None:
-        """Count a path that could not be read; name it while there is room."""
+        """Count a path that could not be read; name up to `MAX_UNREAD_NAMED`."""
         self.unread_total += 1
         if len(self.unread) < MAX_UNREAD_NAMED:
             self.unread.append(item)
 
 
 class Readable(Protocol):
-    """A source that can read the path that its scan found last."""
+    """A source that can read the path that its scan yielded last."""
 
     def read_small(self, found: Found) -> Whole | None: ...
     def read(self, found: Found) -> AbstractContextManager[Content]: ...
@@ -83,7 +83,7 @@ class Readable(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class _UnchangedPage:
-    """A page of the last run of which the first `seen` rows are unchanged."""
+    """A page of the previous run; its first `seen` paths are unchanged so far."""
 
     kept: ReusedPage
     outline: Outline
@@ -109,8 +109,8 @@ class Archiver:
         self._builder = builder
         self._cycle_day = started.toordinal() % _REREAD_CYCLE_DAYS
         self._events = events
-        self.same_files = LinkedFiles()  # of the current source; close it with the source
-        self._same: _UnchangedPage | None = None
+        self.same_files = LinkedFiles()  # of the current source; the caller closes it at its end
+        self._unchanged: _UnchangedPage | None = None
         self.counts = Counts()
 
     def archive(self, source: "OpenSource | WorkerSource") -> None:
@@ -148,15 +148,15 @@ class Archiver:
         counts.directories += batch.directories
         self._events.path_reached(rows[-1].path)
 
-    def settle(self) -> None:
-        """Pass the unchanged rows of the current page to the builder.
+    def add_unchanged_rows(self) -> None:
+        """Pass the rows of a page that is unchanged so far to the builder.
 
         A commit needs every row so far in the builder.
         """
-        same, self._same = self._same, None
-        if same is None:
+        page, self._unchanged = self._unchanged, None
+        if page is None:
             return
-        for path in same.outline.paths[: same.seen]:
+        for path in page.outline.paths[: page.seen]:
             known = self._parent.find(path)
             if known is None:
                 raise NotWritable(
@@ -165,26 +165,26 @@ class Archiver:
                 )
             self._builder.add(known[0])
 
-    def _reuse_page(self, same: _UnchangedPage) -> None:
-        self._same = None
+    def _reuse_page(self, page: _UnchangedPage) -> None:
+        self._unchanged = None
         self._parent.skip_page()
-        self._builder.reuse(same.kept, same.outline)
+        self._builder.reuse(page.kept, page.outline)
 
     def _continues_page(self, source: Readable, found: Found, path: bytes) -> bool:
         """Return whether the path is the next path of an unchanged page."""
-        same = self._same
-        if same is None:
+        page = self._unchanged
+        if page is None:
             kept = self._parent.find_page(path) if self._builder.is_between_pages else None
             if kept is None or kept.outline is None:
                 return False
-            same = self._same = _UnchangedPage(kept=kept, outline=kept.outline)
-        if not self._matches_page(source, found, path, same):
-            self.settle()
+            page = self._unchanged = _UnchangedPage(kept=kept, outline=kept.outline)
+        if not self._matches_page(source, found, path, page):
+            self.add_unchanged_rows()
             return False
         self._count_unchanged(found)
-        same.seen += 1
-        if same.seen == len(same.outline.paths):
-            self._reuse_page(same)
+        page.seen += 1
+        if page.seen == len(page.outline.paths):
+            self._reuse_page(page)
         return True
 
     def _matches_page(
@@ -196,7 +196,7 @@ class Archiver:
             or found.vector is None
             or outline.vectors[index] != found.vector
             or found.changed_ns >= page.kept.started_ns - _MARGIN_NS
-            # A further name of a file needs the row of its first name; an outline has no rows.
+            # A file with several names needs a row, and an outline has no rows.
             or found.same_file is not None
         ):
             return False
@@ -227,9 +227,9 @@ class Archiver:
         if found.same_file is not None:
             if first is None or not _is_same_file(row, first):
                 self.same_files.add(found.same_file, row)
-            elif found.vector != first.vector:  # its name or mode changed meanwhile
+            elif found.vector != first.vector:  # a name or the mode changed since the first name
                 row = hard_link_row(path, first)
-                # Further names have the same vector and need not be read.
+                # Store the new vector: the next names have it too, and need not be read.
                 self.same_files.add(found.same_file, replace(first, vector=found.vector))
         self._count(found, row, before)
         return row
@@ -264,7 +264,7 @@ class Archiver:
         return row
 
     def _reuse_earlier_row(self, found: Found, before: Row | None) -> Row | None:
-        """Return the earlier row of an unchanged path that cannot be read now."""
+        """Return the earlier row if path and packs are unchanged, or None."""
         if before is None or found.vector is None or found.vector != before.vector:
             return None
         if not self._cache.recall_packs(before.packs()):
@@ -272,7 +272,7 @@ class Archiver:
         return without_hard_link(before)
 
     def _read_again(self, source: Readable, found: Found, path: bytes) -> tuple[Row, str | None]:
-        """Return the row, and the reason if the content is inconsistent."""
+        """Read a path; return its row, and how it changed during the read."""
         if found.kind != "file":
             return new_row(path, found, xattrs=source.xattrs(found)), None
         small = source.read_small(found)
@@ -305,7 +305,8 @@ class Archiver:
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
             self._events.path_reached(row.path)
-            if self._same is None:  # otherwise the builder lacks the rows before this file
+            # While a page is unchanged so far, its rows before this file are not in the builder.
+            if self._unchanged is None:
                 self._events.commit_possible()
 
     def _count_unchanged(self, found: Found) -> None:
@@ -336,10 +337,10 @@ class Archiver:
 
 
 def _is_same_file(row: Row, first: Row) -> bool:
-    """Return whether two names with one inode number are one file.
+    """Return whether two names with one inode number are one unchanged file.
 
-    A new file may get the inode number of a deleted file. A file that was written to between the
-    reads of its names has two contents.
+    They are not if a new file got the inode number of a deleted file. They are not either if the
+    file was changed between the reads of its names.
     """
     return (
         row.vector is not None

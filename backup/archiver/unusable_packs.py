@@ -1,19 +1,18 @@
-"""Packs that a new recovery point must not use: freed, damaged or sparse.
+"""Packs that a new recovery point avoids: freed, lost, damaged or sparse.
 
-- A pack is excluded by forgetting it in the upload cache. Its content is then read and sent again,
-  if the source still has it. If somebody later hides the keeper's record from this host, the pack
-  stays excluded, because the cache has no record of it any more.
-- Packs that the caller distrusts are excluded, no matter who named them: if a pack was named by
-  mistake, this costs only an upload.
-- A run reads only keep records that are newer than the last one that this host read. It reads all
-  of them again after the owner signed a new root record, because the new record may change which
-  keepers are trusted.
-- A retention log that lost its end causes a warning and does not stop the run. The lost records
-  were applied when they were read, and an attacker who removes a record must not be able to stop
-  every backup.
-- A sparse pack is less than a quarter in use and no longer locked. Sparse packs are excluded so
-  that the keeper can free them, up to a limit of bytes per run. If content of a sparse pack cannot
-  be read in that run, the recovery point uses the pack after all.
+- A run excludes a pack by forgetting it in the upload cache. Its content is then read and sent
+  again, if the source still has it. The pack remains excluded in later runs, even if somebody hides
+  the keep record that freed it.
+- Packs that the caller distrusts are excluded without a proof of their damage. If a pack was named
+  by mistake, this costs only an upload.
+- A run reads only keep records that are newer than the last keep record that this host read. After
+  the owner signed a new root record, a run reads all keep records again, because the new root
+  record may change which keepers are trusted.
+- If the newest keep records are missing, the run warns and continues. This host applied them when
+  it read them. An attacker who removes a keep record must not be able to stop every backup.
+- A sparse pack is less than a quarter in use and not locked any more. A run excludes sparse packs,
+  up to a limit of bytes, so that the keeper can free them. If the source cannot read content of a
+  sparse pack in this run, the recovery point uses the pack after all.
 """
 
 from collections.abc import Callable, Collection
@@ -43,13 +42,13 @@ class UnusablePacks:
         self._cache = cache
         self.warnings: list[str] = []
         self.is_store_damaged = False  # the store lacks objects that this host put or saw
-        # List the packs before the keeper's records are read. So if the keeper removes a pack after
-        # the listing, the records name the pack.
+        # List the packs before the keep records are read. A pack that the keeper removed before the
+        # listing is then named in the keep records, and is not reported as lost.
         self._wait_for_packs = start_in_background(vault, self._list_packs)
 
     @property
     def keep_link(self) -> Link | None:
-        """Return the newest keep record that was applied."""
+        """Return the link to the newest keep record that was applied."""
         seen = self._cache.history.last_keep_record()
         return None if seen is None else seen.link
 
@@ -61,7 +60,7 @@ class UnusablePacks:
         distrust: Collection[PackId] = (),
     ) -> None:
         """Forget packs that the set's next recovery point must not use."""
-        self.apply_retention_log(trust)  # first: packs that the keeper dropped are not lost
+        self.apply_retention_log(trust)  # first, because packs that the keeper removed are not lost
         self._forget_distrusted(distrust)
         listed = self._wait_for_packs()
         self._forget_lost(listed)
@@ -79,8 +78,7 @@ class UnusablePacks:
                 " repository."
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
-        # Otherwise a pack that was forgotten because it is sparse could be recalled, although the
-        # keeper frees or distrusts it now.
+        # A sparse pack that the keeper frees or distrusts now must not be recalled.
         self._cache.never_recall(avoided)
         freed = [row.number for row in self._cache.packs() if row.name in avoided]
         if freed:
@@ -91,7 +89,7 @@ class UnusablePacks:
             )
         head = keeps.head
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
-            # Keep the number of the newer, missing record, so that the gap stays visible.
+            # Keep the number of the missing record, which is higher, so that later runs warn again.
             return
         self._cache.history.store_keep_record(
             CachedKeepRecord(link=head, root_number=trust.root.number)
@@ -100,7 +98,10 @@ class UnusablePacks:
     def _read_retention_log(
         self, trust: RootChain, seen: CachedKeepRecord | None
     ) -> tuple[RetentionLog, bool]:
-        """Return the retention log, and whether it has the last seen record."""
+        """Return the retention log, and whether it has the keep record `seen`.
+
+        If possible, the log contains only the keep records after `seen`.
+        """
         if seen is not None and seen.root_number == trust.root.number:
             later = load_retention_log(self._vault, trust, after=seen.link)
             if not later.problems and max(later.taken, default=-1) >= seen.link.number:

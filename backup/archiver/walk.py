@@ -1,7 +1,7 @@
-"""One walk of the sources of a run, with its commits.
+"""Walk of a run's sources: interim and final commits, progress, result.
 
-An interim recovery point is committed when it is due, the final one at the end. A run walks the
-sources again if the keeper freed packs that the recovery point needs.
+An interim recovery point is committed when it is due, the final recovery point at the end. A run
+walks the sources again if the keeper freed packs that the recovery point needs.
 """
 
 import dataclasses
@@ -29,7 +29,8 @@ from backup.trust.key_files import Host
 if TYPE_CHECKING:
     from backup.archiver.worker_reader import WorkerReader
 
-# Time for which an empty source counts as not mounted; afterwards it counts as empty on purpose.
+# A source that had files in this time and has none now may not be mounted. After this time, it
+# counts as empty on purpose.
 _AWAY_AT_MOST = timedelta(days=30)
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 
@@ -54,7 +55,7 @@ class Walk:
     """A walk of all sources; its parts report to it as `RunEvents`."""
 
     def __init__(self, context: RunContext, *, bytes_new: int) -> None:
-        """`bytes_new` were stored by earlier walks of the run."""
+        """`bytes_new` is the number of bytes that earlier walks of the run stored."""
         self._context = context
         self._cache = context.cache
         self._started = context.started
@@ -101,8 +102,8 @@ class Walk:
                 f"no source could be read, so no recovery point was made: {problems}"
             )
         # If a source failed, prune nothing, so that the cache still knows the content of this
-        # source. Also prune nothing if a source has no files now and had some lately: its disk may
-        # not be mounted.
+        # source. Also prune nothing if a source has no files now and had files in the last 30 days,
+        # because its disk may not be mounted.
         is_incomplete = has_failed or not counts.files or self._has_emptied_source()
         sequence = self._commit(is_finished=True, may_prune=not is_incomplete)
         warnings = []
@@ -156,7 +157,8 @@ class Walk:
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._parent.is_empty:
-            return nullcontext()  # the worker does not know earlier rows, and little has to be read
+            # A worker does not know the rows of earlier runs. With them, little has to be read.
+            return nullcontext()
         from backup.archiver.worker_reader import open_worker_reader  # not needed by most runs
 
         return open_worker_reader(sources, scratch, self._context.now)
@@ -216,7 +218,7 @@ class Walk:
         state: State = "interim"
         if is_finished:
             state = "partial" if counts.unread_total else "complete"
-        self._archiver.settle()
+        self._archiver.add_unchanged_rows()
         tree = self._builder.finish()
         if not is_finished:
             tree = dataclasses.replace(tree, packs=tree.packs | self._since_commit)

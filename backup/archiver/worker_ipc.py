@@ -1,10 +1,10 @@
-"""Worker process for reading sources, and its communication.
+"""Worker process of a first backup: fork, and messages in shared memory.
 
 - The worker sends values through slots of shared memory. It may fill all slots before the caller
-  reads the first one; a slot is reused after the caller has read it.
+  reads the first slot. A slot is reused after the caller has read it.
 - The worker is forked while its parent has a single thread, because a fork copies no other thread.
-  The worker closes inherited descriptors, so the lock of the upload cache ends with the parent and
-  not with the worker.
+  The worker closes the descriptors that it inherits. So the lock of the upload cache ends with the
+  parent and not with the worker.
 - The worker writes no files.
 """
 
@@ -27,9 +27,9 @@ from backup.system.process_fork import fork, may_fork
 
 _SLOTS = 24
 _SLOT_BYTES = 2 * 1024 * 1024  # more than the longest path with the largest attributes
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 512 * 1024  # usual size of a message with several paths
 _HEAD = struct.Struct("<?QQ")  # whether the value is plain; its size; size of the data after it
-_PLAIN = 2  # marshal version; later versions take time to search for repeated values
+_MARSHAL_VERSION = 2  # later versions take time to search for repeated values
 _NUMBER = struct.Struct("<Q")
 
 Work = Callable[[OpenSource, "WorkerEnd"], None]
@@ -41,7 +41,7 @@ def start_worker(
 ) -> "Iterator[WorkerChannel | None]":
     """Fork a process that runs `work` for each requested source.
 
-    Yield None if the system or the sources do not support it. The process ends with the block.
+    Yield None if the system or the sources do not support workers. The process ends with the block.
     """
     if not may_fork() or not any(source.supports_worker_reader for source in sources):
         yield None
@@ -61,7 +61,7 @@ def start_worker(
 
 
 class WorkerChannel:
-    """The caller's end of the channel; values arrive in slot order."""
+    """The caller's end of the channel, which receives values."""
 
     def __init__(self, end: socket.socket, memory: memoryview, sources: Sequence[Source]) -> None:
         self._end = end
@@ -70,18 +70,18 @@ class WorkerChannel:
         self._slot = 0
 
     def request(self, source: Source) -> bool:
-        """Request a source; return whether the worker supports it.
+        """Request a source; return False if the source does not support workers.
 
-        Receive all values of the previous source first.
+        Call it only after all values of the previous source were received.
         """
         if not source.supports_worker_reader:
             return False
-        with suppress(BrokenPipeError):  # the worker's death is noticed by `receive`
+        with suppress(BrokenPipeError):  # the worker died; `receive` raises the error
             self._end.sendall(_NUMBER.pack(self._sources.index(source)))
         return True
 
     def receive(self) -> tuple[Any, bytes, int | None]:
-        """Return the next value, its data and its file descriptor."""
+        """Return the next value, its data, and its file descriptor or None."""
         try:
             sizes, descriptors, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
         except ConnectionResetError:
@@ -113,7 +113,7 @@ class WorkerEnd:
         self._free = _SLOTS
 
     def receive_request(self) -> int:
-        """Return the index of the requested source; `EOFError` at the end."""
+        """Return the index of the next requested source; `EOFError` at the end."""
         while self._free < _SLOTS:
             self._await_slots()
         number = self.end.recv(_NUMBER.size)
@@ -122,13 +122,13 @@ class WorkerEnd:
         return int(_NUMBER.unpack(number)[0])
 
     def send(self, value: object, about: str = "it", descriptor: int | None = None) -> None:
-        """Send a value; an error names a value that is too large by `about`."""
+        """Pickle and send a value; `about` names it in errors."""
         packed = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         self._send(False, packed, b"", about, descriptor)
 
     def send_plain(self, value: tuple[Any, ...], data: bytes = b"", about: str = "it") -> None:
         """Send a value made of tuples, lists and bytes, and data after it."""
-        self._send(True, marshal.dumps(value, _PLAIN), data, about, None)
+        self._send(True, marshal.dumps(value, _MARSHAL_VERSION), data, about, None)
 
     def _send(
         self, is_plain: bool, packed: bytes, data: bytes, about: str, descriptor: int | None

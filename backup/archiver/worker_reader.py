@@ -1,10 +1,10 @@
 """Worker reader: a process that finds and reads files at a first backup.
 
-For small files, Python needs as much time to find and read them as to make pages and packs. So one
-process finds and reads them while the other makes pages and packs.
+Python needs as much time to find and read small files as to make pages and packs of them. So the
+worker process finds and reads files while the main process makes pages and packs.
 
-- The worker walks a source and reads small files. The worker opens large files but does not read
-  them: the main process gets their descriptors and reads them.
+- The worker walks a source and reads small files. It opens large files and passes their descriptors
+  to the main process, which reads them.
 - If the worker dies, the run fails and can be repeated.
 """
 
@@ -27,17 +27,17 @@ from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
 from backup.sources.files.open_prefetch import advise_read
 
-_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, read ahead while earlier files are read
+_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file that the system reads ahead
 
-# A path that needs no further work: path, metadata, size, stat vector. The contents of consecutive
-# rows follow each other in the data of their batch. If the vector determines the metadata, the
-# metadata is empty: the main process makes it, because it has more time.
+# A path that the worker has finished: path, encoded metadata, size, stat vector. The contents of
+# consecutive rows follow each other in the data of their batch. If the metadata can be made from
+# the vector alone, it is empty here: the main process makes it, because it has more time.
 ReadRow = tuple[bytes, str, int, Vector]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Consecutive paths with their content."""
+    """Consecutive paths that the worker has finished, with their content."""
 
     rows: list[ReadRow]
     directories: int
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opened:
-    """A file that the main process reads; its descriptor is sent with it."""
+    """A file that the main process reads; its descriptor is sent with this."""
 
     found: Found
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
@@ -57,7 +57,7 @@ class _Opened:
 
 
 class WorkerSource:
-    """A source that the worker process reads, as `Archiver` needs it."""
+    """A source that the worker process reads; `Archiver` uses it as a source."""
 
     def __init__(self, local: OpenSource, channel: WorkerChannel) -> None:
         self.name = local.name
@@ -67,7 +67,7 @@ class WorkerSource:
         self._descriptor: int | None = None
 
     def scan(self) -> Iterator[Found | Unread | Batch]:
-        """Yield every path in order; read a file before requesting the next."""
+        """Yield every path in order; `read` opens the file yielded last."""
         try:
             while True:
                 value, data, self._descriptor = self._channel.receive()
@@ -128,9 +128,9 @@ class WorkerReader:
         self._channel = channel
 
     def open_source(self, source: Source, opened: OpenSource) -> WorkerSource | None:
-        """Return the source as read by the worker; None if not supported.
+        """Return a source that the worker reads, or None if it is unsupported.
 
-        Read the previous source to its end first.
+        Call it only after the previous source was read to its end.
         """
         return WorkerSource(opened, self._channel) if self._channel.request(source) else None
 
@@ -141,22 +141,22 @@ def open_worker_reader(
 ) -> Iterator[WorkerReader | None]:
     """Start the worker; end it with the block.
 
-    Yield None if the system or the sources do not support a worker. Reading from a source of this
-    reader raises `BackupError` if the worker died.
+    Yield None if the system or the sources do not support a worker. If the worker dies, `scan` of
+    its sources raises `BackupError`.
     """
     with worker_ipc.start_worker(_send_source, sources, scratch, now) as channel:
         yield None if channel is None else WorkerReader(channel)
 
 
 class _Rows:
-    """Rows that wait for the next slot; other messages are sent after them."""
+    """Rows that wait to be sent together; call `flush` before another message."""
 
     def __init__(self, parent: WorkerEnd) -> None:
         self._parent = parent
         self._begin()
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
-        """Add a path that needs no further work."""
+        """Add a path that the worker has finished."""
         path, text, _, _ = row
         size = len(path) + len(data) + len(text) * (1 if text.isascii() else 4)
         if self._bytes + size > worker_ipc.BATCH_BYTES:
@@ -188,7 +188,7 @@ def _send_source(source: OpenSource, parent: WorkerEnd) -> None:
     try:
         _send_all(source, parent, rows)
     except BackupError:
-        rows.flush()  # rows read before the error stay in the recovery point
+        rows.flush()  # the recovery point contains the rows before the error
         raise
     rows.flush()
     # Send one by one: a hundred of the longest paths would not fit into a slot.

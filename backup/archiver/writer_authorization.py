@@ -1,7 +1,7 @@
-"""Authorization of a host to write, by the root record in force.
+"""Authorization of a host to write, by the newest root record.
 
-A root record older than the newest one that this host has seen stops the run: the older record may
-authorize a host that the newer one does not.
+If the vault lacks the newest root record that this host has seen, the run stops. An older root
+record may authorize a host that the owner has removed since.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class WriterAuthorization:
 def authorize_writer(
     vault: Store, host: Host, cache: UploadCache | None = None, *, domain: DomainGrant | None = None
 ) -> WriterAuthorization:
-    """Read the root records; raise `UsageError` if they forbid this host.
+    """Read the root records; raise `UsageError` if they exclude this host.
 
-    `cache` records the newest root record that this host has seen; raise `Damaged` if the vault
-    lacks this record. `domain` is the domain generation with which the run started; the run uses it
-    to its end, unless a new root record no longer contains it.
+    `cache` records the newest root record that this host has seen. Raise `Damaged` if the vault
+    lacks this root record. `domain` is the domain generation with which the run started. The run
+    uses it to its end, unless the newest root record does not contain it any more.
     """
     trust = load_root_chain(vault, owner=host.owner)
     root = trust.root
@@ -66,7 +66,7 @@ def authorize_writer(
 
 
 def key_problem(keys: Store, authorization: WriterAuthorization) -> str:
-    """Return why the key store lacks the key of new packs; empty if it has it."""
+    """Return why the key store has no key for new packs; empty if it has."""
     try:
         read_key_record(keys, authorization.trust.root, authorization.domain)
     except BackupError as error:

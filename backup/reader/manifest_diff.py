@@ -131,7 +131,7 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:
-    """Return whether to open a page before `other`, the next item of the other side.
+    """Return whether to open a page before `other`, the next item opposite.
 
     If both are pages, the page with the lower first path is opened. If both have the same first
     path, it is the page that is higher above the leaves.

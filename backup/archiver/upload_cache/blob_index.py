@@ -1,14 +1,14 @@
 """Blob index: the locations of blobs, in sorted runs of records.
 
-- A run is a sorted sequence of records. The blobs that a pack completes form one run. Eight runs of
-  a level are merged into one run of the next level. So a record is written once per level, always
-  in order, and a lookup searches a few runs.
-- One B-tree row per blob would take four times as long, and even longer with more blobs: ids are
-  random, so each pack would touch every page of the tree.
+- A run of records (not a backup run) is a sorted sequence. The blobs that end in one pack form one
+  run. Eight runs of a level are merged into one run of the next level. So a record is written once
+  per level, always in order, and a lookup searches a few runs.
+- A B-tree with one row per blob would take four times as long, and even longer with more blobs. Ids
+  are random, so the blobs of each pack would change every page of the tree.
 - A record is valid while every pack that contains its blob is known. Records of forgotten packs
-  stay until their run is merged. If such records are the majority, all runs are merged. A merge
-  keeps records of packs that the current backup has forgotten, so that their content is recognized
-  when it is sent again.
+  remain until their run is merged. If they are the majority, all runs are merged.
+- A merge during a backup keeps the records of packs that this backup has forgotten. So their
+  content is recognized, and not counted as new, when it is sent again.
 """
 
 import heapq
@@ -23,7 +23,7 @@ _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
 _RECORDS_PER_ROW = 62  # four rows fill a page of the database; `find` searches one row per run
 _RUNS_PER_LEVEL = 8
-_FEW = 10_000  # records of forgotten packs; fewer are not worth a merge
+_FEW = 10_000  # fewer records of forgotten packs are not worth a merge
 
 SCHEMA = """
 CREATE TABLE run_of_places (
@@ -40,7 +40,7 @@ CREATE TABLE places (
 """
 TABLES = ("run_of_places", "places")
 
-IsKnown = Callable[[int], bool]  # argument: a pack's number
+IsKnown = Callable[[int], bool]  # returns whether the pack with a number is known
 
 
 def _accept_any(pack: int) -> bool:
@@ -66,7 +66,7 @@ def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> BlobL
 
 
 def has(database: sqlite3.Connection, blob_id: str) -> bool:
-    """Return whether a blob has a record, whether or not its packs are known."""
+    """Return whether a blob has a record, even of forgotten packs."""
     return find(database, blob_id, _accept_any) is not None
 
 
@@ -91,9 +91,9 @@ def add(
     is_known: IsKnown,
     is_recognized: IsKnown | None = None,
 ) -> None:
-    """Add the blobs of a pack, in the caller's transaction.
+    """Add the blobs that end in a pack, in the caller's transaction.
 
-    A merge drops the records of packs that are neither known nor `is_recognized`.
+    A merge keeps only the records of packs for which `is_known` or `is_recognized` is true.
     """
     pack = _RECORD.pack
     records = sorted(
@@ -155,7 +155,7 @@ def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
 
 
 def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
-    """Yield one record per id; omit blobs that are not in known packs."""
+    """Yield one record per id of the blobs in known packs."""
     before = b""
     for record in records:
         if record[:_ID_BYTES] != before and _is_in_known_packs(_location(record), is_known):
@@ -180,7 +180,7 @@ def _known_or_recognized(
 
 
 def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -> None:
-    """Write a run from its sorted records."""
+    """Write sorted records as one run."""
     number = database.execute(
         "INSERT INTO run_of_places (level, size) VALUES (?, 0)", (level,)
     ).lastrowid

@@ -1,20 +1,17 @@
-"""Upload cache: a record of stored content, in part kept in memory.
+"""Upload cache: packs and blobs in the vault; forgetting, recall, pruning.
 
-It is one SQLite file on the host, and only a cache:
-
+- The upload cache is one SQLite file on the host. If the file is lost, content is sent again, and
+  no backup is lost. If it cannot be read, it is renamed, and a new file is created.
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
-- Losing the file costs uploads, never data. A file that cannot be read is renamed, and a new one is
-  created.
-- It is bound to one repository and writer. Only this user can read it, because it shows which
+- The file is bound to one repository and writer. Only its user can read it, because it shows which
   content is stored.
-- It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
-  While no run can finish, because a source fails, it keeps the last finished run and the three
-  newest unfinished runs.
-- One run at a time: `open_upload_cache` takes a lock that ends with the process.
-- Every change is one transaction of the database. A power failure may undo the newest changes. Some
-  changes are synced to the disk: the numbers of seen root and keep records, and an intended commit,
-  which is recorded before its snapshot is put. No power failure undoes a synced change or an
-  earlier one.
+- The cache keeps the packs that the latest snapshot of each set needs. Other packs are pruned when
+  a run is finished. While no run can finish because a source fails, the last finished run and the
+  three newest unfinished runs are kept.
+- Only one backup run at a time can open the cache. Its lock ends with the process.
+- Every change is one transaction of the database. A power failure may undo the newest changes, but
+  no change before the last synced change. Synced changes are the numbers of seen root and keep
+  records, and the intended commit, which is recorded before its snapshot is put.
 """
 
 import json
@@ -42,7 +39,7 @@ from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.archiver.upload_cache.page_encoding import bytes_by_pack
 from backup.archiver.upload_cache.stored_runs import StoredRuns, drop_runs, drop_unfinished_runs
 
-_MOST_IDS = 4_000_000  # reading them from disk takes some seconds
+_MOST_IDS = 4_000_000  # in memory; reading so many from disk takes some seconds
 
 
 class UploadCache:
@@ -69,12 +66,12 @@ class UploadCache:
             )
             for number, name, size, blob_bytes, blob_count, sequence, ordinal in rows
         }
-        # Forgotten packs that can be recalled: they are undamaged, only sparse.
+        # Sparse packs that this run forgot and `recall_packs` can restore.
         self._recallable: dict[int, PackRow] = {}
-        # Recalled packs; `find` ignores their blobs.
+        # Packs that `recall_packs` restored; `find` ignores their blobs.
         self._recalled: set[int] = set()
         self._forgotten: set[int] = set()  # packs that this run forgot
-        # Contains the ids of all recorded blobs, and some of blobs in forgotten packs.
+        # The ids of all recorded blobs. It also has ids of blobs in forgotten packs.
         self._ids: IdFilter | None = None
         highest = self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
@@ -88,7 +85,7 @@ class UploadCache:
         return blob_index.find(self._connection, blob_id, self._is_usable)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return the ids that `find` may find; the others are not stored."""
+        """Return the ids that `find` may find; no other of the ids is stored."""
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
@@ -123,7 +120,7 @@ class UploadCache:
     def acknowledge(
         self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
-        """Record a pack that the store has, and the blobs completed by it."""
+        """Record a pack that the store has, and the blobs that end in it."""
         blobs = list(blobs)
         bytes_added = bytes_by_pack(blobs)
         with self._database.change() as database:
@@ -158,7 +155,7 @@ class UploadCache:
                 self._packs[pack] = replace(row, blob_bytes=row.blob_bytes + length)
 
     def forget_packs(self, numbers: Iterable[int], *, can_recall: bool = False) -> None:
-        """Forget packs, so their content is sent again.
+        """Forget packs, so that their content is sent again.
 
         With `can_recall`, `recall_packs` can restore them until the cache is closed.
         """
@@ -172,15 +169,15 @@ class UploadCache:
                 self._recallable[number] = row
 
     def never_recall(self, names: Collection[bytes]) -> None:
-        """Prevent packs from being recalled, because the keeper excludes them."""
+        """Prevent `recall_packs` from restoring packs that the keeper excludes."""
         for number in [number for number, row in self._recallable.items() if row.name in names]:
             del self._recallable[number]
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Restore packs that were forgotten with `can_recall`, without blobs.
+        """Restore packs that were forgotten with `can_recall`.
 
-        `find` does not return their blobs. Return whether all packs are known now; if one cannot be
-        restored, restore none.
+        `find` does not return their blobs. Return whether all the packs are known now. If any of
+        them cannot be restored, restore none.
         """
         rows = {
             number: self._recallable.get(number) for number in numbers if number not in self._packs
@@ -211,11 +208,11 @@ class UploadCache:
         return True
 
     def forget_everything(self, head: CachedHead | None, reason: str = "") -> None:
-        """Forget all packs and runs, so that everything is sent again.
+        """Forget all packs and runs, so that all content is sent again.
 
-        `head` is the newest snapshot of this host, which stays known. A second call with the same
-        `reason` before the next commit does nothing: the packs that an interrupted run sent after
-        the first call stay known.
+        `head` is the newest snapshot of this host; it is not forgotten. A second call with the same
+        `reason` before the next commit does nothing. So if the run is interrupted and repeated, the
+        packs that it sent after the first call remain known.
         """
         if reason and self._database.value("forgot") == reason:
             return
@@ -232,8 +229,8 @@ class UploadCache:
 
     # Commits
 
-    def settle(self, commit: Commit) -> None:
-        """Record that the snapshot exists; prune after a finished run."""
+    def record_commit(self, commit: Commit) -> None:
+        """Record that the store has a snapshot; prune after a finished run."""
         live = [(commit.set_name, number) for number in commit.live_packs]
         with self._database.change() as database:
             database.executemany(
@@ -261,11 +258,11 @@ class UploadCache:
             self._packs[number] = replace(row, sequence=commit.sequence, ordinal=ordinal)
 
     def live_bytes(self, set_name: str) -> dict[int, int]:
-        """Return the bytes that a set's latest manifest uses in each pack.
+        """Return the bytes in use in each pack that a set needs.
 
         The bytes are counted before compression, as in `PackRow.blob_bytes`. A number may be too
-        high, because content that two pages share counts twice. Packs with no content and no leaf
-        page of the manifest are omitted.
+        high, because content that two pages share counts twice. A pack of which neither content nor
+        a leaf page is in use is omitted.
         """
         live: Counter[int] = Counter()
         for uses, leaf in self._database.rows(
@@ -289,7 +286,8 @@ class UploadCache:
         drop_runs(database, "set_name = ? AND number <> ?", condition_values)
         row = (f"filled {commit.set_name}", json.dumps(commit.filled))
         database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
-        # Keep packs that an unfinished run of another set has sent: no snapshot names them yet.
+        # Keep packs that an unfinished run of another set has sent, although no snapshot names them
+        # yet.
         dead = database.execute(
             "SELECT number FROM pack WHERE number NOT IN (SELECT pack FROM live)"
             " AND (set_name = ? OR sequence IS NOT NULL)",
@@ -311,8 +309,9 @@ class UploadCache:
 def open_upload_cache(path: Path, binding: str) -> Iterator[UploadCache]:
     """Open or create the upload cache of the writer named by `binding`.
 
-    Raise `Busy` while another run uses it. A damaged file, or one of another writer, is set aside.
-    Raise `UploadCacheDamaged` if damage is found later: open the cache again and restart the run.
+    Raise `Busy` while another run uses it. A file that is damaged, or belongs to another writer, is
+    set aside, and a new file is created. If the block meets damage later, raise
+    `UploadCacheDamaged`: the run must begin again with a new cache.
     """
     with lock_cache(path):
         database, warnings = connect(path, binding)

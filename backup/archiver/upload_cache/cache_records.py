@@ -7,7 +7,7 @@ from backup.format.record_link import Link
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedHead:
-    """A snapshot that this host put, or was about to put."""
+    """The newest snapshot that this host put or followed."""
 
     sequence: int
     sha256: str
@@ -17,17 +17,17 @@ class CachedHead:
 class CachedKeepRecord:
     """The last keep record that this host applied."""
 
-    link: Link  # the last keep record whose decisions were applied
-    root_number: int  # of the root record in force then: it decides who is trusted
+    link: Link
+    root_number: int  # number of the root record that decided which keepers were trusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedSlot:
-    """A slot (object under a sequence number) without a trusted snapshot."""
+    """An object under a sequence number that is not a trusted snapshot."""
 
     size_bytes: int
     modified: str
-    is_distrusted: bool  # a snapshot of old keys, which the owner does not trust
+    is_distrusted: bool  # it is a snapshot by old keys that the owner does not trust any more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +38,14 @@ class PackRow:
     name: bytes
     size: int
     blob_bytes: int  # bytes of its blobs, before compression
-    blob_count: int  # number of blobs completed by it
-    sequence: int | None  # of the snapshot that names it first; None until then
+    blob_count: int  # number of blobs that end in it
+    sequence: int | None  # of the first snapshot that names it; None until that exists
     ordinal: int | None  # its index in the list of that snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """A snapshot, and the changes of the cache when the store has it."""
+    """A snapshot, and the data that the cache needs after its commit."""
 
     run: int
     set_name: str

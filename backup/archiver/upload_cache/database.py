@@ -1,9 +1,9 @@
 """Database file of the upload cache: tables, lock, damaged files.
 
-- The lock belongs to the kernel and ends with the process, so a crash leaves none.
+- The kernel releases the lock when the process ends, even after a crash.
 - A file that is damaged, of another version or of another writer is renamed to `.put-aside`, and a
-  new file is created. Some damage shows only when a run reads the damaged part. Then the file is
-  renamed too, and the run restarts.
+  new file is created. Some damage is found only when a run reads the damaged part. Then the file is
+  renamed too, and the run begins again.
 """
 
 import fcntl
@@ -23,9 +23,9 @@ from backup.system.durable_files import make_private_folder
 
 PUT_ASIDE = "It was set aside, and everything is sent again."
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# These errors do not mean damage. Without permission, or on a full disk, an intact file must not be
-# discarded. WAL's shared memory cannot grow on a full disk, and SQLite reports that as an I/O
-# error.
+# These errors do not mean damage: an intact file must not be discarded if a permission is missing
+# or the disk is full. On a full disk, the shared memory of the write-ahead log cannot grow, and
+# SQLite reports an I/O error.
 _NO_DAMAGE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -43,7 +43,8 @@ _CANNOT_BE_READ = {  # I/O errors that do mean damage
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
 _PRIMARY_CODE = 0xFF  # mask of the primary code in SQLite's extended codes
-# A quarter as many calls as with SQLite's default of 4,096 bytes; an existing file keeps its size.
+# Pages of this size need a quarter of the calls that SQLite's default of 4,096 bytes needs. An
+# existing file keeps its page size.
 _PAGE_BYTES = 16 * 1024
 # When the write-ahead log has this number of pages, SQLite copies it into the file, and other
 # threads wait. SQLite's default of 1,000 makes a first backup of small files wait often.
@@ -114,7 +115,7 @@ class CacheDatabase:
 
     @contextmanager
     def synced(self) -> Iterator[None]:
-        """Make the changes of the block, and all earlier ones, durable."""
+        """Make the changes of the block, and all earlier changes, durable."""
         self._database.execute("PRAGMA synchronous=FULL")
         try:
             yield
@@ -163,7 +164,7 @@ def lock_cache(path: Path) -> Iterator[None]:
 
 
 def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
-    """Open or create the file; return it with warnings for the user."""
+    """Open or create the file; return its connection and warnings."""
     warnings: list[str] = []
     if path.exists():
         database, reason = _try_open(path, binding)
@@ -192,7 +193,7 @@ def _create_file(path: Path, binding: str) -> sqlite3.Connection:
 
 
 def set_aside(path: Path) -> None:
-    """Rename the file to `.put-aside`; replace an earlier one."""
+    """Rename the file to `.put-aside`; replace an earlier file of that name."""
     _remove_wal(path)
     path.replace(path.with_name(path.name + ".put-aside"))
 
@@ -206,9 +207,9 @@ def is_damage(error: BaseException | None) -> bool:
     """Return whether an error or its causes mean that the file is damaged."""
     while error is not None:
         if isinstance(error, json.JSONDecodeError):
-            return True  # text that this program wrote
+            return True  # this program wrote valid JSON
         if isinstance(error, zstandard.ZstdError):
-            return "cannot compress" not in str(error)  # the process lacks memory
+            return "cannot compress" not in str(error)  # that means a lack of memory
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0)
             # Python reports invalid text without a code.

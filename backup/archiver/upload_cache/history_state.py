@@ -1,6 +1,6 @@
-"""History state: this host's snapshots, and the records that it has seen.
+"""History state: intended and newest snapshot, seen root and keep records.
 
-The seen records stay known when the cache forgets all packs and runs.
+When the cache forgets all packs and runs, the root and keep records remain known.
 """
 
 import json
@@ -18,20 +18,20 @@ from backup.format.record_link import Link
 
 
 class HistoryState:
-    """Newest snapshot, pending commit, and the newest records that were seen."""
+    """Newest snapshot, intended commit, and newest root and keep records seen."""
 
     def __init__(self, database: CacheDatabase) -> None:
         self._database = database
 
     def head(self) -> CachedHead | None:
-        """Return the newest snapshot that this host put, if it is known."""
+        """Return the newest snapshot that this host put or followed, or None."""
         value = self._database.value("head")
         return None if value is None else CachedHead(**json.loads(value))
 
     def pending_commit(self) -> Commit | None:
-        """Return a commit that was intended and not settled, or None.
+        """Return the intended commit that was not completed, or None.
 
-        Its snapshot may or may not be in the store.
+        The store may have its snapshot or not.
         """
         value = self._database.value("pending")
         if value is None:
@@ -45,7 +45,7 @@ class HistoryState:
     def record_intention(self, commit: Commit) -> None:
         """Record a commit durably before its snapshot is put.
 
-        After a crash, the next run can recognize the snapshot as its own and not as a clone's.
+        After a crash, the next run then recognizes the snapshot as this host's own.
         """
         value = {name: getattr(commit, name) for name in Commit.__slots__}
         value["live_packs"] = sorted(commit.live_packs)
@@ -60,17 +60,17 @@ class HistoryState:
             database.execute("DELETE FROM about WHERE key = 'pending'")
 
     def last_root_number(self) -> int:
-        """Return the highest root record seen by this host; -1 before the first."""
+        """Return the highest number of a root record seen, or -1."""
         return int(self._database.value("root") or -1)
 
     def store_root_number(self, number: int) -> None:
-        """Record the root record's number, so that an older one is noticed."""
+        """Record the number of the newest root record durably."""
         if number != self.last_root_number():
             with self._database.synced(), self._database.change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('root', ?)", (str(number),))
 
     def last_keep_record(self) -> CachedKeepRecord | None:
-        """Return the last applied keep record; None before the first."""
+        """Return the last applied keep record, or None."""
         value = self._database.value("keep")
         if value is None:
             return None
@@ -78,14 +78,14 @@ class HistoryState:
         return CachedKeepRecord(link=Link(number=number, sha256=sha256), root_number=root)
 
     def store_keep_record(self, seen: CachedKeepRecord) -> None:
-        """Record a keep record, after its decisions were applied."""
+        """Record a keep record durably, after its decisions were applied."""
         if seen != self.last_keep_record():
             value = json.dumps([seen.link.number, seen.link.sha256, seen.root_number])
             with self._database.synced(), self._database.change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 
     def skipped_slots(self, root: int) -> dict[int, SkippedSlot]:
-        """Return the slots skipped under this root record."""
+        """Return the slots that were skipped under this root record."""
         found = json.loads(self._database.value("passed over") or "[-1, []]")
         if found[0] != root:
             return {}
@@ -95,7 +95,7 @@ class HistoryState:
         }
 
     def store_skipped_slots(self, root: int, slots: Mapping[int, SkippedSlot]) -> None:
-        """Replace the recorded skipped slots, so each is read only once."""
+        """Replace the recorded slots, so that each slot is read only once."""
         rows = [
             [number, slot.size_bytes, slot.modified, slot.is_distrusted]
             for number, slot in slots.items()

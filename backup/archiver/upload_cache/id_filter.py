@@ -1,13 +1,13 @@
-"""Filter that tells whether an id may have been added, in bounded memory.
+"""Id filter: whether an id may have been added, in 8 MiB of memory.
 
-Each id sets one bit. The answer "no" is certain, the answer "yes" may be wrong. With a million ids
-added, it is wrong for one in seventy other ids.
+Each id sets one bit. The answer "no" is certain; the answer "yes" may be wrong. After a million ids
+were added, it is wrong for one in seventy ids that were not added.
 """
 
 from collections.abc import Collection, Iterable
 
 _BYTES = 1 << 23
-_DIGITS = 7  # of an id: 28 bits, of which the upper 26 select a bit
+_DIGITS = 7  # hexadecimal digits of an id: 28 bits, of which the upper 26 select a bit
 
 
 class IdFilter:

@@ -1,11 +1,12 @@
 """Encoding of pages in the upload cache: rows, outlines and pack use.
 
 - A page that can be compared as a whole has an outline, which contains the paths and stat vectors
-  of its rows. The encoded rows do not repeat them: a run mostly reads only the outline of a page.
+  of its rows. It is stored apart from the rows, because a run mostly reads only the outline. The
+  encoded rows do not repeat the paths and vectors.
 - Values are stored in columns. So a page is encoded and decoded in a few calls, however many rows
   it has.
-- Only this host reads the bytes. A change of the encoding needs a new version number of the cache
-  file.
+- Only this host reads the encoded bytes. A change of the encoding needs a new version number of the
+  cache file.
 """
 
 import json
@@ -28,9 +29,9 @@ _LENGTH = itemgetter(BlobLocation._fields.index("length"))
 def rows_to_bytes(
     rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
 ) -> bytes:
-    """Encode rows with a location for each blob.
+    """Encode rows; each of their blobs has a location.
 
-    `entries` are the encoded entries; they refer to packs by index in `packs`.
+    `entries` are the encoded entries of the rows. They refer to packs by index in `packs`.
     """
     value: dict[str, object] = {
         "packs": packs,
@@ -44,16 +45,16 @@ def rows_to_bytes(
     if not has_outline:
         value["paths"] = _paths_to_text([row.path for row in rows])
         value["vectors"] = [row.vector for row in rows]
-    # JSON contains no newline, so the entries follow it unchanged.
+    # `json.dumps` writes no newline. So the first line is the value, and each other line an entry.
     lines = [json.dumps(value, separators=(",", ":")), *entries]
     return compress("\n".join(lines).encode(), Effort.PAGE)
 
 
 def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
-    """Decode the output of `rows_to_bytes`; `outline` is the page's, if any."""
+    """Decode the output of `rows_to_bytes`; `outline` is that of the page."""
     head, *entries = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
     value = json.loads(head)
-    packs = [*value["packs"], NO_PACK]  # the last item, which index -1 refers to
+    packs = [*value["packs"], NO_PACK]  # index -1 refers to the last item, which means no pack
     paths: Sequence[bytes]
     vectors: Sequence[Vector | None]
     if outline is None:
@@ -77,10 +78,10 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
 
 
 def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
-    """Encode the outline of rows, or return None if they have none.
+    """Encode the outline of rows, or return None if it cannot be made.
 
-    Rows have no outline if one of them has no stat vector, or if their vectors have different
-    lengths, because the rows are from sources of different kinds.
+    It cannot be made if a row has no stat vector, or if the vectors have different lengths because
+    the rows are from sources of different kinds.
     """
     vectors = [row.vector for row in rows if row.vector is not None]
     if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
@@ -119,7 +120,7 @@ def outline_from_bytes(data: bytes, leaf: str) -> Outline:
 
 
 def _paths_to_text(paths: Iterable[bytes]) -> str:
-    # Join all paths into one text: splitting it costs one call a page.
+    # One text for all paths is split in one call per page.
     return b"\0".join(paths).decode("latin-1")
 
 
@@ -139,9 +140,10 @@ def bytes_by_pack(locations: Iterable[BlobLocation]) -> Counter[int]:
 
 
 def pack_uses(locations: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
-    """Return the bytes that rows use of each pack.
+    """Return the bytes that rows use in each pack.
 
-    `locations` are the locations of the blobs and lists of all rows. Shared content counts once.
+    `locations` are the locations of the blobs and list pages of all rows. Content that several rows
+    share counts once. `rows` are the rows with list pages.
     """
     uses = bytes_by_pack({location.id: location for location in locations}.values())
     for row in rows:

@@ -1,6 +1,6 @@
-"""Stored runs: the pages of earlier runs, and which of them are kept.
+"""Stored runs: manifest pages of earlier runs, and which runs are kept.
 
-Only the latest finished run of each set is kept. While no run can finish, because a source fails,
+Only the latest finished run of each set is kept. While no run can finish because a source fails,
 the last finished run and the three newest unfinished runs are kept.
 """
 
@@ -15,7 +15,7 @@ from backup.archiver.upload_cache.database import CacheDatabase
 from backup.archiver.upload_cache.page_encoding import outline_from_bytes, rows_from_bytes
 from backup.format.manifest import path_key
 
-_MOST_UNFINISHED = 3  # different sources may have failed in each of them
+_MOST_UNFINISHED = 3  # more than one, because a different source may have failed in each run
 
 
 class StoredRuns:
@@ -39,9 +39,10 @@ class StoredRuns:
             database.execute("UPDATE run SET started_ns = ? WHERE number = ?", (started_ns, run))
 
     def store_page(self, run: int, ordinal: int, page: PageText, leaf: str) -> None:
-        """Store a page with acknowledged blobs only; replace its ordinal.
+        """Store a page, and replace the page of the run with the same ordinal.
 
-        `leaf` is the id of the blob that contains the page.
+        The store must have all blobs of the page. `leaf` is the id of the blob that contains the
+        page itself.
         """
         with self._database.change() as database:
             number = database.execute(
@@ -64,13 +65,16 @@ class StoredRuns:
         return bool(self._earlier_runs(set_name, run))
 
     def previous_pages(self, set_name: str, run: int) -> Iterator[ReusedPage] | None:
-        """Return the pages of the previous run in order; None if unfinished."""
+        """Return the pages of the previous run, or None if it is not finished."""
         for number, started_ns, is_finished in self._earlier_runs(set_name, run):
             return self._reused_pages(number, started_ns) if is_finished else None
         return None
 
     def sources_with_files(self, set_name: str, run: int, since_ns: int) -> frozenset[str]:
-        """Return the sources with files in the last finished run since a time."""
+        """Return the sources that had files in the last finished run.
+
+        Return nothing if that run started before `since_ns`.
+        """
         for _, started_ns, is_finished in self._earlier_runs(set_name, run):
             if is_finished and started_ns >= since_ns:
                 return frozenset(json.loads(self._database.value(f"filled {set_name}") or "[]"))
@@ -81,11 +85,11 @@ class StoredRuns:
         return self._rows_of(page.number, page.outline)
 
     def previous_rows(self, set_name: str, run: int) -> Iterator[tuple[Row, int]]:
-        """Yield the rows of earlier runs in path order, with their start (ns).
+        """Yield the rows of earlier runs in path order.
 
-        The last finished run and all later runs are merged; for a path in several runs, the newest
-        row is yielded. So after an interrupted run, or one with a failed source, unchanged files
-        are not read again.
+        Each row is yielded with the start of its run in nanoseconds. The last finished run and all
+        later runs are merged. If a path is in several runs, its newest row is yielded. So after an
+        interrupted run, or a run with a failed source, unchanged files are not read again.
         """
         streams = []
         earlier = self._earlier_runs(set_name, run)
@@ -146,7 +150,7 @@ class StoredRuns:
 def drop_unfinished_runs(database: sqlite3.Connection, commit: Commit) -> None:
     """Drop unfinished runs except the three newest, to keep the file small.
 
-    Content that only a dropped run had read is read again, but not sent again.
+    Files that only a dropped run has read are read again, but their content is not sent again.
     """
     finished = "SELECT COALESCE(MAX(number), 0) FROM run WHERE set_name = ? AND is_finished"
     newest = "SELECT number FROM run WHERE set_name = ? ORDER BY number DESC LIMIT ?"
@@ -158,7 +162,7 @@ def drop_unfinished_runs(database: sqlite3.Connection, commit: Commit) -> None:
 
 
 def drop_runs(database: sqlite3.Connection, condition: str, values: tuple[object, ...]) -> None:
-    """Drop runs and the pages that only they use.
+    """Drop runs, and the pages that no other run uses.
 
     `condition` is an SQL condition written in this package.
     """

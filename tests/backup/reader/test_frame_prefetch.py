@@ -60,7 +60,7 @@ class Packs:
         assert raw == ref.id  # the content of the requested frame
         return raw
 
-    def blob_from_elsewhere(self, ref: BlobRef, error: BackupError) -> bytes:
+    def healed_blob(self, ref: BlobRef, error: BackupError) -> bytes:
         raise error
 
 
