@@ -70,7 +70,7 @@ class Outlet:
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes, so an object of this name and size is the same pack.
+            # The name is the hash of the bytes: an object of this name and size is the same pack.
             # An earlier call put it, and the answer of the store was lost.
             with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
