@@ -35,18 +35,18 @@ class ReplicationReport:
 
 
 class Tally:
-    """Counter of objects, which reports progress."""
+    """Counter of objects that reports progress."""
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self.counts: dict[Kind, Count] = {kind: Count() for kind in KINDS}
         self._progress = progress
 
     def count_existing(self, kind: Kind) -> None:
-        """Count an object that the copy has."""
+        """Count an object that the copy already has."""
         self.counts[kind].already += 1
 
     def count_copied(self, kind: Kind, name: str, size: int) -> None:
-        """Count an object that was put; size 0 if somebody else had put it."""
+        """Count a copied object; with size 0, count it as existing."""
         if not size:
             self.count_existing(kind)
             return

@@ -1,15 +1,16 @@
 """Vault copy: replication to a second site, create-only and without a key.
 
-- Existing objects of the copy are neither changed nor read; a wrong size is reported. Only missing
-  objects are read from the vault, so after an interruption, the next run continues.
-- A pack is copied if its bytes match its name, a record if the owner, a trusted keeper or a trusted
-  writer signed it. Other objects are named, and not copied.
-- The copy is a valid repository at every moment. Root records come first, because everything refers
-  to them. A snapshot comes after the packs that it needs and the keep record that it names. A keep
-  record comes as late as this order allows, so that no recovery point of the copy expires before
-  newer recovery points exist there. But a keep record that drops packs comes before every snapshot
-  that needs these packs.
-- Packs that the keeper dropped and junk are not copied, and nothing is ever removed.
+- Existing objects of the copy are never changed or removed. Existing packs are not read again; a
+  wrong size is reported. Only missing packs are read from the vault, so after an interruption, the
+  next run continues.
+- A pack is copied if its bytes match its name. A record or snapshot is copied if the owner, a
+  trusted keeper or a trusted writer signed it. If not, it is reported and not copied.
+- The copy is a valid repository at every moment. Root records are copied first, because all other
+  objects refer to them. A snapshot is copied after its packs and the keep record that it names.
+- A keep record is copied as late as this order allows, so that recovery points do not expire in the
+  copy before newer recovery points exist there. But a keep record that drops packs is copied before
+  every snapshot that needs these packs.
+- Junk, and packs that the keeper dropped, are not copied.
 - Key records are copied only to a store that the caller passes. Only a custodian can open them.
 """
 
@@ -55,18 +56,18 @@ from backup.trust.snapshot_slots import parse_snapshot, read_history
 
 _THREADS = 4
 _AHEAD = 8
-_READ_ATTEMPTS = 3  # attempts to read all records under one root record
+_READ_ATTEMPTS = 3  # to read all records while no new root record is signed
 _REPEAT = "copy again after it is repaired: missing objects are then copied"
 _VERIFY_COPY = "verify the copy there, remove its damaged objects, and copy again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Pending:
-    """A pack being copied, or a snapshot (no future) that waits for packs."""
+    """A pack that is being copied, or a snapshot that waits for its packs."""
 
     writer: str
     sha256: str = ""
-    future: Future[int] | None = None
+    future: Future[int] | None = None  # None for a snapshot
     sequence: int = 0
     through: int = -1  # keep records up to this number are put before the snapshot
 
@@ -80,10 +81,11 @@ def replicate_vault(
     keys_to: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ReplicationReport:
-    """Copy new objects of a vault, and key records if both stores are given.
+    """Copy the missing objects of a vault to a copy.
 
-    Raise `NotFound` (no repository), `UsageError` (the copy is of another repository), `Damaged`
-    (first root record) or `StoreUnavailable`.
+    Key records are copied too, if `keys` and `keys_to` are given. Raise `NotFound` if the vault has
+    no repository, `Damaged` if its first root record is not valid, `UsageError` if the copy has
+    another repository, and `StoreUnavailable` if a store does not answer.
     """
     return _VaultCopy(vault, to, owner, progress).run(keys, keys_to)
 
@@ -111,7 +113,7 @@ class _VaultCopy:
         self._existing = {stat.name: stat.size_bytes for stat in self._list_copy()}
         self._copy_roots()
         self._copy_documents()
-        # List after reading, so that every snapshot that was read is listed.
+        # List the snapshots after reading them, so that the listing has all that were read.
         for writer in self._histories:
             listed = self._vault.list(snapshot_prefix(writer))
             self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
@@ -133,7 +135,7 @@ class _VaultCopy:
     def _read_records(
         self, owner: bytes | None
     ) -> tuple[RootChain, dict[str, SnapshotHistory], RetentionLog]:
-        """Read all records; read again if a root record was signed meanwhile."""
+        """Read all records; again if a root record was signed during the read."""
         trust = load_root_chain(self._vault, owner=owner)
         for _ in range(_READ_ATTEMPTS):
             histories = {
@@ -142,7 +144,7 @@ class _VaultCopy:
                 )
                 for writer in trust.root.writer_ids
             }
-            # Read the keep records last: then they include every record that a snapshot names.
+            # Read the keep records last, so that they include all that the snapshots name.
             log = load_retention_log(self._vault, trust)
             reread = load_root_chain(self._vault, owner=owner)
             if reread.links == trust.links:
@@ -205,7 +207,7 @@ class _VaultCopy:
                 self._put_or_compare("documents", stat.name, data, self._existing)
 
     def _keep_records_to_copy(self) -> list[int]:
-        """Return the records of the chain, and those that a snapshot names."""
+        """Return the numbers of valid keep records, and of those in snapshots."""
         counted = {link.number for link in self._log.links}
         seen = {
             (snapshot.keep_record.number, snapshot.keep_record.sha256)
@@ -231,7 +233,7 @@ class _VaultCopy:
             )
 
     def _copy_verified(self, kind: Kind, name: str, max_bytes: int, sha256: str) -> None:
-        """Copy a record that was verified before, if it is unchanged."""
+        """Copy a record that was verified, if it is unchanged since."""
         data = read_bounded(self._vault, name, max_bytes)
         if hashlib.sha256(data).hexdigest() == sha256:
             self._put_or_compare(kind, name, data, self._existing)
@@ -242,7 +244,7 @@ class _VaultCopy:
     # Recovery points
 
     def _copy_points(self, pool: ThreadPoolExecutor, waiting: deque[int]) -> None:
-        """Copy some packs at a time; put each snapshot after its packs."""
+        """Copy a few packs at a time; put each snapshot after its packs."""
         pending: deque[_Pending] = deque()
         pending_packs = 0
         for through, writer, sequence in self._ordered_snapshots():
@@ -257,7 +259,7 @@ class _VaultCopy:
             self._finish(pending.popleft(), waiting)
 
     def _finish(self, item: "_Pending", waiting: deque[int]) -> int:
-        """Wait for a pack, or put a snapshot; return the number of packs."""
+        """Wait for a pack, or put a snapshot; return 1 for a pack, else 0."""
         if item.future is None:
             self._copy_keep_records(waiting, item.through)
             self._copy_snapshot(item.writer, item.sequence)
@@ -273,7 +275,7 @@ class _VaultCopy:
         return 1
 
     def _ordered_snapshots(self) -> list[tuple[int, str, int]]:
-        """Return all snapshots with the keep record that must precede each."""
+        """Return (keep record to put before it, writer, sequence) of snapshots."""
         dropped_by = self._drop_records()
         ordered = []
         for writer, history in self._histories.items():
@@ -281,7 +283,8 @@ class _VaultCopy:
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep_record is not None:
                     through = max(through, snapshot.keep_record.number)
-                # The copy has all packs of its snapshots, so only new ones need this order.
+                # If the copy has the snapshot, it has its packs too. So only new snapshots must
+                # wait for keep records that drop their packs.
                 is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
@@ -309,7 +312,7 @@ class _VaultCopy:
         return expected
 
     def _copy_pack(self, writer: str, sha256: str) -> int:
-        """Copy one pack in a thread; return its size, 0 if the copy has it."""
+        """Copy one pack in a thread; return its size, or 0 if the copy has it."""
         name = pack_name(writer, sha256)
         data = read_bounded(self._vault, name, MAX_PACK_BYTES)
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -341,7 +344,7 @@ class _VaultCopy:
             )
         for history in self._histories.values():
             history.check(self._findings)
-        # The keeper may have dropped a pack since the records were read.
+        # Do not report packs that the keeper has dropped since the records were read.
         dropped = load_retention_log(self._vault, self._trust).dropped if self._missing else set()
         for (writer, sha256), problem in self._missing.items():
             if (writer, sha256) not in dropped:
@@ -379,7 +382,7 @@ class _VaultCopy:
     def _put_or_compare(
         self, kind: Kind, name: str, data: bytes, existing: Container[str], to: Store | None = None
     ) -> None:
-        """Put a verified object; if it exists, compare the two."""
+        """Put a verified object; if it exists, compare the existing content."""
         store = to or self._to
         if name not in existing:
             try:

@@ -5,20 +5,20 @@
     data = store.get("w/desk-1/p/ab/abc")
     names = [stat.name for stat in store.list("w/")]
 
-- An object is created completely or not at all, under a name that did not exist: `put` never
-  replaces.
-- No name is also a folder of another name: `format.object_names` has none, and a directory could
-  not store both.
-- When `put` returns, the object survives a power failure. When it raises `StoreUnavailable`, the
-  object may or may not exist, and the caller checks before continuing.
-- `get` returns exactly what was put. No method of this interface changes or deletes an object: the
-  additional operations of the keeper are in `stores.keeper`, which no writer loads.
-- `list` yields every object whose name starts with the prefix, sorted by name, including objects
+- `put` creates an object completely or not at all, and only under a name that does not exist. It
+  never replaces an object.
+- If `a/b` is the name of an object, no object has the name `a`. A directory could not store both.
+  `format.object_names` has no such names.
+- When `put` returns, the object survives a power failure. If `put` raises `StoreUnavailable`, the
+  object may or may not exist, and the caller must check this before it continues.
+- `get` returns exactly the bytes that were put. No method of this interface changes or deletes an
+  object. The additional operations of the keeper are in `stores.keeper`, which no writer loads.
+- `list` yields all objects with names that start with the prefix, sorted by name, including objects
   that others put.
 - Only errors of `backup.errors` are raised; a store raises `NotFound` for a missing name.
-- `describe` states what protects the objects from somebody with this store's credentials.
+- `describe` states what protects the objects from somebody with the credentials of this store.
 
-To add a store: one module with `describe` and the five abstract `_methods`, and one test that
+To add a store, write a module with `describe` and the five abstract `_methods`, and a test that
 subclasses the contract suite.
 """
 
@@ -42,16 +42,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stat:
-    """An object as listed; `modified` is by the store's clock.
+    """Listing entry of an object; `modified` is a time of the store's clock.
 
-    A store with versions lists the first version, which no later version can replace, and reports
-    what was put over it.
+    A store with versions lists the first version of a name, and reports the versions and delete
+    markers that were added to the name later.
     """
 
     name: str
     size_bytes: int
     modified: datetime
-    is_hidden: bool = False  # a delete marker is over it
+    is_hidden: bool = False  # its newest version is a delete marker
     later_versions: int = 0
 
 
@@ -60,7 +60,7 @@ LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectLock:
-    """Duration and mode of a lock.
+    """Mode and duration of the lock of each new object.
 
     Nobody can remove or shorten a COMPLIANCE lock, not even the owner of the account. Somebody with
     the bypass right can remove a GOVERNANCE lock.
@@ -85,18 +85,18 @@ class StoreTraits:
     is_write_only: bool  # a writer cannot delete or replace
     why: str
     is_versioned: bool = False  # after a replacement or deletion, the earlier versions still exist
-    # The lock of a new object, in either mode.
     lock: ObjectLock | None = None
 
 
 class Store(ABC):
     """Flat namespace of immutable objects; safe to call from several threads."""
 
-    # Two ranges with at most this gap are read in one call, with the gap in between: across a
-    # network, a second call takes as long as reading a megabyte.
+    # If the gap between two ranges has at most this size, both are read in one call, with the gap.
+    # Across a network, a second call takes as long as reading a megabyte.
     read_over_bytes: ClassVar[int] = 1024 * 1024
 
-    # Useful number of concurrent calls: across a network, each call waits for its answer.
+    # Useful number of concurrent calls. It is above 1 across a network, where each call waits for
+    # its answer.
     calls_at_once: int = 1
 
     @property
@@ -105,15 +105,15 @@ class Store(ABC):
         return "this store"
 
     def put(self, name: str, data: bytes | bytearray | memoryview) -> None:
-        """Create an object durably; `AlreadyThere` if the name is taken.
+        """Create an object durably; raise `AlreadyThere` if the name exists.
 
-        The data may change as soon as this returns.
+        The caller may change the memory of `data` when this returns.
         """
         check_name(name)
         self._translate_errors("storing", name, lambda: self._put(name, data))
 
     def get(self, name: str) -> bytes:
-        """Read a whole object; raise `NotFound` if there is none."""
+        """Read a whole object; raise `NotFound` if it does not exist."""
         check_name(name)
         return self._translate_errors("reading", name, lambda: self._get_range(name, 0, None))
 
@@ -136,7 +136,7 @@ class Store(ABC):
         return self._translate_errors("reading", name, lambda: self._read_into(name, start, into))
 
     def stat(self, name: str) -> Stat:
-        """Return an object's listing entry; raise `NotFound` if there is none."""
+        """Return an object's listing entry; raise `NotFound` if it is missing."""
         check_name(name)
         return self._translate_errors("looking up", name, lambda: self._stat(name))
 
@@ -152,9 +152,10 @@ class Store(ABC):
             yield found
 
     def lock_of(self, name: str) -> Retention | None:
-        """Return the lock of an object, or None; `NotFound` without an object.
+        """Return the lock of an object, or None if it has no lock.
 
-        Raise `UsageError` if the store does not report it to this identity.
+        Raise `NotFound` if the object does not exist, and `UsageError` if the store does not report
+        the lock to this identity.
         """
         check_name(name)
         return self._translate_errors("looking at the lock of", name, lambda: self._lock_of(name))
@@ -199,10 +200,10 @@ class Store(ABC):
 
 @contextmanager
 def expect_existing(name: str) -> Iterator[None]:
-    """Read an object in a block, after `put` reported that it exists.
+    """Raise `StoreUnavailable` if an object that `put` reported is missing.
 
-    If it is missing, raise `StoreUnavailable`: a keeper may have removed it meanwhile, or the
-    store's answer was wrong.
+    The block reads the object. If it is missing, the keeper has removed it since, or an answer of
+    the store was wrong.
     """
     try:
         yield

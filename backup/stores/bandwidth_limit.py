@@ -1,11 +1,11 @@
-"""Store with a bandwidth limit for puts, by time of day.
+"""Bandwidth limit for puts into a store, by time of day.
 
-- Only puts wait, and all threads share one limit; reading and listing are not limited.
+- Only puts wait; reading and listing are not limited. All threads share one limit.
 - A put waits until the rate has allowed the bytes of all earlier puts, then runs at full speed. So
-  the limit holds on average over a few objects of at most 16 MiB.
-- The wall clock decides the rate. It is read again in each second of waiting, so a waiting put
-  gets the new rate when a window begins or ends. A monotonic clock measures the elapsed time, so a
-  wall clock that is set back delays nothing.
+  the limit is kept on average over a few objects of at most 16 MiB.
+- The wall clock decides which rate applies. It is read again after each second of waiting, so a
+  waiting put gets the new rate when a window begins or ends.
+- A monotonic clock measures the elapsed time. So a wall clock that is set back delays no put.
 """
 
 import threading
@@ -25,7 +25,7 @@ _SLICE_SECONDS = 1.0
 class Window:
     """A limit for a part of each day, in minutes after midnight.
 
-    The end is exclusive. If it is before the start, the window crosses midnight.
+    The end is exclusive. If the end is not after the start, the window crosses midnight.
     """
 
     start_minute: int
@@ -76,7 +76,7 @@ class BandwidthLimitedStore(Store):
         self._sleep = sleep
         self._monotonic = monotonic
         self._turn = threading.Lock()
-        self._allowed = 0.0  # bytes; negative after a put, until the rate has allowed its bytes
+        self._allowed = 0.0  # bytes; negative until the rate has allowed the bytes of all puts
         self._counted_at = monotonic()
 
     @property

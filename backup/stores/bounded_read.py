@@ -1,7 +1,7 @@
 """Bounded reads of objects that anybody may have put.
 
-A listing reports a size, but somebody may replace the object before it is read. So each read is
-limited to one byte more than the largest allowed size.
+The size in a listing is no protection, because somebody may replace the object before it is read.
+So each read is limited to one byte more than the largest allowed size.
 """
 
 from backup.errors import Damaged

@@ -1,17 +1,19 @@
-"""Directory store: a mounted disk, a network share, or a demonstration.
+"""Directory store: objects are files on a disk or a network share.
 
-- An object is written to `.incoming/`, synced, and linked to its name. A link never replaces, so
-  two writers of one name cannot both succeed; a file system without links is refused. The folder is
-  synced before `put` returns, and before it raises `AlreadyThere`: the writer of that name may have
-  crashed in between.
-- The parents of that folder are synced once per process, even if they exist: another process may
-  have created them just now.
-- A crash leaves at most a file in `.incoming/`; the first `put` of a process removes such files
-  after a day. Only files with names of drafts are removed, and none if `.incoming` is a link: a
-  disk that somebody else had may contain such a link.
-- Only files are objects. Opening a pipe or a device under the name of an object does not block.
-- Root and the owner of the files can change and delete them: `describe` says so. The store locks
-  nothing, so no object has a lock.
+- `put` writes a draft in `.incoming/`, syncs it, and links it to the name of the object. A link
+  never replaces a file, so two writers of one name cannot both succeed. A file system without links
+  is refused.
+- `put` syncs the folder of the object before it returns. It also does so before it raises
+  `AlreadyThere`, because the process that created the object may have crashed before the sync.
+- The parents of this folder are synced once per process, even if they existed: another process may
+  have created them without a sync.
+- A crash may leave a draft in `.incoming/`. The first `put` of a process removes drafts that are
+  older than a day. It removes only files with names of drafts. If `.incoming` is a symbolic link,
+  it removes nothing and raises an error: a disk that a stranger has prepared may have such a link.
+- Only files are objects. If a pipe or a device has the name of an object, opening it does not
+  block.
+- The owner of the files can change and delete them. `describe` reports this. The store cannot lock
+  objects, so no object has a lock.
 """
 
 import errno
@@ -64,9 +66,9 @@ class DirectoryStore(Store):
         )
 
     def try_to_put(self) -> None:
-        """Check that a put would work, and leave nothing behind.
+        """Check that a put would work; raise the errors of `put`.
 
-        Errors are those of `put`.
+        The files that are created for the check are removed.
         """
         self._translate_errors("a first try of", f"putting into {self.path}", self._try)
 
@@ -84,7 +86,7 @@ class DirectoryStore(Store):
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
-        # Check first, so that the usual collision costs no write; the link below decides.
+        # Check first, so that the usual collision costs no write. Only the link below is safe.
         if target.exists():
             raise self._name_taken(name)
         with self._lock:
@@ -104,7 +106,7 @@ class DirectoryStore(Store):
         sync_folder(target.parent)
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder of the store that survives a power failure."""
+        """Create a folder of the store durably."""
         if folder in self._synced_folders and folder.is_dir():
             return
         if folder == self.path:
@@ -135,7 +137,7 @@ class DirectoryStore(Store):
             raise NotFound(f"{name} is not in {self.path}") from None
 
     def _read_into(self, name: str, start: int, into: memoryview) -> int:
-        # Bypass the page cache: a restore reads each byte once, and needs the memory.
+        # Bypass the page cache: a restore reads each byte once, and needs the memory for files.
         try:
             descriptor = self._open(name)
             try:
@@ -146,7 +148,7 @@ class DirectoryStore(Store):
             raise NotFound(f"{name} is not in {self.path}") from None
 
     def _open(self, name: str) -> int:
-        # Do not block: opening a pipe would wait forever.
+        # Without O_NONBLOCK, opening a pipe would wait forever.
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat_module.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -175,14 +177,15 @@ class DirectoryStore(Store):
                 found = [entry for entry in scan if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return
-        # Sort a folder by its name including the slash, so that "a-b" and "a/b" are in order.
+        # Sort folders by their names with a slash, so that "a-b" comes before "a/b".
         rows = sorted(
             (before + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry)
             for entry in found
         )
         for name, entry in rows:
             if name.endswith("/"):
-                # A name that is too long is not an object, and nested folders may be endless.
+                # Do not enter a folder if names in it are too long for objects: somebody may have
+                # nested folders without end.
                 is_wanted = name.startswith(prefix) or prefix.startswith(name)
                 if is_wanted and len(name) < LONGEST_NAME:
                     yield from self._walk(folder / entry.name, name, prefix)
@@ -190,7 +193,7 @@ class DirectoryStore(Store):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # the keeper removed it meanwhile
+                    continue  # the keeper removed it during the listing
                 yield _to_stat(name, status)
 
     def _sweep(self) -> None:
@@ -224,15 +227,15 @@ def _to_stat(name: str, found: os.stat_result) -> Stat:
 
 
 def _moment(timestamp: float) -> datetime:
-    """Return a time within a valid range: a file may have any year."""
+    """Return a time, limited to the years 1000 to 9000: a file may have any."""
     return datetime.fromtimestamp(min(max(timestamp, _EARLIEST), _LATEST), UTC)
 
 
 def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
-    """Write a new file that survives a power failure."""
-    # Write directly from memory to disk if both support it: content that is not read soon would
-    # only displace other content from the page cache, and the copy costs more than sealing the
-    # pack.
+    """Write a new file durably."""
+    # Write directly from memory to disk if possible. Packs are not read soon, so in the page cache
+    # they would only displace other content. The copy into the cache takes longer than the
+    # encryption of the pack.
     is_direct = len(data) >= _DIRECT_BYTES and len(data) % _BLOCK_BYTES == 0
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o440)
     try:
@@ -261,7 +264,8 @@ def _read_direct(descriptor: int, start: int, into: memoryview) -> int:
     may_direct = True
     is_direct = False
     while filled < len(into):
-        # Read directly only from the start of a block: the end of a file is usually within one.
+        # Read directly only from the start of a block. Near the end of a file, a read usually stops
+        # within a block.
         wants_direct = may_direct and (start + filled) % _BLOCK_BYTES == 0
         if wants_direct != is_direct:
             _set_direct(descriptor, on=wants_direct)
@@ -281,7 +285,7 @@ def _read_direct(descriptor: int, start: int, into: memoryview) -> int:
 
 def _set_direct(descriptor: int, *, on: bool) -> None:
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    with suppress(OSError):  # a file system without support fails here or at the first write
+    with suppress(OSError):  # without support, the first read or write fails too
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
 
 

@@ -1,7 +1,8 @@
-"""Keeper's side of a directory store.
+"""Keeper's side of a directory store: its clock, and removal of files.
 
-- The clock is the clock of the file system; on a network share, this is the server's clock.
-- A removal survives a power failure once the folder is synced. Empty folders are not removed.
+- The clock is the clock of the file system. On a network share, this is the clock of the server.
+- After each removal, the folder is synced, so that the removal survives a power failure. Empty
+  folders are not removed.
 """
 
 import secrets
@@ -37,7 +38,7 @@ class DirectoryKeeperStore(DirectoryStore, KeeperStore):
         except FileNotFoundError:
             raise NotFound(f"{name} is not in {self.path}") from None
         finally:
-            # Sync also if the file was gone: the process that removed it may have crashed before
-            # syncing the folder.
+            # Sync even if the file was missing: the process that removed it may have crashed before
+            # it synced the folder.
             if path.parent.is_dir():
                 sync_folder(path.parent)

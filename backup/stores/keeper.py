@@ -1,15 +1,15 @@
 """Keeper's side of a store: read the clock, extend locks, remove objects.
 
-- Only the keeper gets such a store. The store modules of writers and readers have no code that
+- Only the keeper uses such a store. The store modules of writers and readers have no code that
   removes objects, and do not load this module.
-- `clock` is the store's, never this machine's: with a wrong clock, a keeper would free too much.
-- A lock is never shortened. A locked object is not removed: `Locked` is raised, and nothing
-  changes.
-- `remove` removes the version that `stat` shows. When it returns, the removal is durable. Another
-  version of the name may become visible then; another call removes that version. Removing a missing
-  object is not an error.
+- `clock` returns the time of the store, never the time of this machine. With a wrong clock, a
+  keeper would remove too many packs.
+- A lock is never shortened. If an object is locked, `remove` raises `Locked` and changes nothing.
+- `remove` removes the version that `stat` returns. When `remove` returns, the removal is durable.
+  `stat` may then return a later version of the name; another call removes that version. If the
+  object is missing, `remove` does nothing.
 
-To add a keeper's store: the store's three `_methods` in a module of its own, and a test that
+To add a keeper's store, write its three `_methods` in a module of its own, and a test that
 subclasses the keeper's contract suite.
 """
 
@@ -21,16 +21,16 @@ from backup.stores import Store, check_name
 
 
 class KeeperStore(Store):
-    """A store for the keeper; safe to call from several threads."""
+    """Store for the keeper; safe to call from several threads."""
 
     def clock(self) -> datetime:
-        """Return the store's time, exact to a second or better."""
+        """Return the time of the store's clock, with an error of at most a second."""
         return self._translate_errors("asking for the time of", "the store", self._clock)
 
     def lock_until(self, name: str) -> datetime | None:
-        """Return when an object's lock ends; None without a lock.
+        """Return the end of an object's lock, or None if it has no lock.
 
-        The time may be in the past. Raise `NotFound` if there is no object.
+        The time may be in the past. Raise `NotFound` if the object does not exist.
         """
         lock = self.lock_of(name)
         return None if lock is None else lock.until
@@ -38,8 +38,8 @@ class KeeperStore(Store):
     def extend_lock(self, name: str, until: datetime) -> None:
         """Lock an object at least until a time; never shorten a lock.
 
-        Raise `UsageError` if the store locks nothing (see `describe`), or `NotFound` if there is no
-        object.
+        Raise `UsageError` if the store cannot lock objects (see `describe`), or `NotFound` if the
+        object does not exist.
         """
         check_name(name)
         if until.tzinfo is None:
@@ -49,7 +49,7 @@ class KeeperStore(Store):
         )
 
     def remove(self, name: str) -> None:
-        """Remove the version that `stat` shows; `Locked` if it is locked."""
+        """Remove the version that `stat` returns; raise `Locked` if it is locked."""
         check_name(name)
         try:
             self._translate_errors("removing", name, lambda: self._remove(name))

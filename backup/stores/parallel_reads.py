@@ -1,9 +1,9 @@
-"""Parallel reads of many small objects, returned in order.
+"""Parallel calls to a store: small objects read ahead, background calls.
 
-- The number and total size of the objects that are read ahead are limited, so memory is limited
-  too.
-- For a store with `calls_at_once` of 1 (a local store), each object is read on request, and no
-  thread is started.
+- Results are in the order of the requests.
+- The number and the total size of the objects that are read ahead are limited, which bounds memory.
+- If `calls_at_once` of a store is 1 (a local store), each object is read on request, and no thread
+  is started.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
-    """Yield the result for each item in order; a few run ahead."""
+    """Yield the result for each item in order; run a few calls ahead."""
     if at_once == 1:
         yield from map(call, items)
         return
@@ -44,8 +44,8 @@ def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -
 def start_in_background(store: Store, call: Callable[[], R]) -> Callable[[], R]:
     """Start a call in the background; return a function that waits for it.
 
-    No thread is left after the wait, because a process can be forked only while it has a single
-    thread.
+    The returned function also ends the thread, because a process can be forked only while it has a
+    single thread.
     """
     if store.calls_at_once == 1:
         return call
@@ -64,10 +64,10 @@ def start_in_background(store: Store, call: Callable[[], R]) -> Callable[[], R]:
 def read_ahead(
     store: Store, stats: Iterable[Stat], max_bytes: int, is_wanted: Callable[[Stat], bool]
 ) -> Iterator[tuple[Stat, Read]]:
-    """Yield each listed object with a function that reads it.
+    """Yield each listed object with a function that returns its content.
 
-    The function behaves like `read_bounded`. Objects that are not wanted, or too large, are not
-    read ahead.
+    The function behaves like `read_bounded`. An object that is not wanted, or is too large, is not
+    read ahead, but when its function is called.
     """
     if store.calls_at_once == 1:
         for stat in stats:

@@ -1,6 +1,7 @@
 """S3 store: client, version listing and locks.
 
-Reading a bucket as a backup source belongs in `sources.s3`. The modules of this package load boto3.
+Reading a bucket as a backup source belongs in `sources.s3`. Most modules of this package load
+boto3; this file does not.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ class S3Options:
     endpoint_url: str | None = None
     ca_file: Path | None = None
     requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # for each object, if the bucket's default is shorter
+    lock_each: ObjectLock | None = None  # requested per object, if the bucket's lock is weaker
     connect_timeout_seconds: float = 10.0
-    read_timeout_seconds: float = 60.0  # for each wait
-    attempts: int = 8
+    read_timeout_seconds: float = 60.0  # for each wait for data
+    attempts: int = 8  # of each call

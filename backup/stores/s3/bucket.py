@@ -1,4 +1,4 @@
-"""Bucket: its address, and what protects the objects in it."""
+"""Bucket: opened, with its versions, default lock and protection."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,10 @@ _SETUP = "deploy/s3/README.md says how"
 def open_bucket(
     options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
 ) -> tuple[Calls, StoreTraits]:
-    """Open a bucket; return its calls and its protection."""
+    """Open a bucket; return its client and its protection.
+
+    Raise `UsageError` if a lock is required and the bucket has no default lock.
+    """
     calls = Calls(options, pause=pause, jitter=jitter)
     traits = _traits(options, *_protection(calls, options))
     if options.requires_lock and traits.lock is None:
@@ -31,7 +34,7 @@ def open_bucket(
 
 
 def _protection(calls: Calls, options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
-    """Return whether the bucket has versions, can lock, and its default lock."""
+    """Return whether a bucket has versions and can lock, and its default lock."""
     bucket = options.bucket
 
     def read_lock_configuration() -> dict[str, Any]:
@@ -68,7 +71,7 @@ def _protection(calls: Calls, options: S3Options) -> tuple[bool, bool, ObjectLoc
 def _traits(
     options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
 ) -> StoreTraits:
-    # Object Lock needs versions.
+    # Without versions, a bucket cannot lock objects.
     lock = _stronger_lock(default, options.lock_each) if is_versioned and can_lock else None
     return StoreTraits(
         is_write_only=lock is not None and lock.mode == "COMPLIANCE",
@@ -79,10 +82,10 @@ def _traits(
 
 
 def _stronger_lock(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
-    """Return the stronger lock: of the bucket, or requested per object.
+    """Return the stronger of the bucket's lock and the lock per object.
 
-    A lock per object replaces the bucket's default even if the default is stronger. In that case,
-    no lock per object must be requested.
+    A lock per object would replace the bucket's default even if the default is stronger. So it is
+    requested only if this function returns it.
     """
     if default is None or each is None:
         return default or each

@@ -1,17 +1,17 @@
-"""S3 calls: one client, its time-outs, retries and errors.
+"""S3 client: credentials, time-outs, retries, redirects, error messages.
 
-Imported only where S3 is used, because it imports boto3. The requests themselves are in
-`stores.s3.store`.
+This module is imported only where S3 is used, because it imports boto3. `stores.s3.store` and
+`sources.s3` send the requests.
 
-- Credentials, endpoint, region and certificates come only from the options: no environment
-  variable, no file below the home folder, no instance role, no proxy from the environment.
-- A request goes only to the configured endpoint; a redirect is not followed.
-- Transient errors are retried after a random pause that doubles: no connection, no answer, a broken
-  or garbled answer, 5xx, 429, 408, a conflict of two writers, a body that was damaged in transit, a
-  failed condition that was not requested.
+- Credentials, endpoint, region and certificates come only from the options. Environment variables
+  (also those for proxies), files below the home folder and instance roles are ignored.
+- Requests are sent only to the configured endpoint. Redirects are not followed.
+- Transient errors are retried after a random pause, up to a limit that doubles each time. They are:
+  no connection, no answer, a broken or garbled answer, status 5xx, 429 or 408, a conflict of two
+  writers, a body that was damaged in transit, and a failed condition that was not requested.
 - After a signal to end, no request is sent; see `system.network_shutdown`.
-- Only `Taken` and the errors of `backup.errors` are raised. A message contains the store's error
-  code, never its text.
+- Only `Taken` and the errors of `backup.errors` are raised. A message contains the error code of
+  the store, never its text.
 """
 
 import os
@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 20.0
-_MOST_CONNECTIONS = 24  # connections kept for reuse: as many as any command has threads
-_one_at_a_time = Lock()  # unlike clients, sessions are not thread-safe
-# Statuses and codes of transient trouble, in addition to 5xx.
+_MOST_CONNECTIONS = 24  # connections kept for reuse; no command has more threads
+_session_guard = Lock()  # sessions are not thread-safe; clients are
+# Statuses and codes of transient errors, in addition to 5xx.
 _PASSING_STATUS = {408, 409, 412, 429}
 _PASSING_CODES = {"BadDigest", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch"}
 _NOT_IMPLEMENTED = 501
@@ -60,13 +60,13 @@ _CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 class Taken(Exception):
-    """A create-only PUT found an object of that name."""
+    """The name of a create-only PUT already exists."""
 
 
 class Garbled(Exception):
-    """An answer that is not from S3, but from a device before S3.
+    """An answer that S3 would not give; it may be from a proxy.
 
-    The text, if any, gives the reason.
+    The text, if any, is the reason for this conclusion.
     """
 
 
@@ -92,14 +92,14 @@ class Calls:
         max_attempts: int | None = None,
         is_conditional: bool = False,
     ) -> T:
-        """Call until there is an answer; `action` describes it in errors.
+        """Call `call` until it succeeds; errors describe it by `action`.
 
-        Pass `max_attempts` if somebody may be waiting for the result; the options' number of
-        attempts is the default and the maximum. Only a call with `is_conditional` can raise
-        `Taken`; for others, 412 is not an answer.
+        Pass `max_attempts` if a person may be waiting for the result. It is at most the number of
+        attempts in the options, which is the default. Only a call with `is_conditional` can raise
+        `Taken`; for other calls, status 412 is a transient error.
 
-        Raise `StoreUnavailable` (no attempt was answered), `NotFound`, `Taken`, or `UsageError`
-        (refused for a permanent reason).
+        Raise `StoreUnavailable` if all attempts had transient errors, `UsageError` if the store
+        refuses for a permanent reason, `NotFound`, or `Taken`.
         """
         attempts = min(max_attempts or self._attempts, self._attempts)
         attempt = 0
@@ -108,7 +108,7 @@ class Calls:
             try:
                 with NETWORK_SHUTDOWN.call(action):
                     return call()
-            # ValueError: from boto3, for an invalid number or date.
+            # boto3 raises ValueError for an invalid number or date in an answer.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
                 meaning = self._translate(action, error, attempts, is_conditional)
                 if attempt == attempts or not isinstance(meaning, StoreUnavailable):
@@ -185,17 +185,17 @@ class Calls:
 
 @contextmanager
 def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
-    """Limit the total time of reading a body; `StoreUnavailable` after it.
+    """Limit the total time of reading a body; then raise `StoreUnavailable`.
 
-    A socket's time-out applies to each single wait, so a body that arrives in slow small pieces
-    could take forever.
+    The time-out of a socket applies to each single wait. So a body that arrives in slow small
+    pieces could take forever.
     """
     is_over = Event()
 
     def give_up() -> None:
         is_over.set()
-        with suppress(Exception):  # the read ended just now
-            body._raw_stream.shutdown()  # the only way to end a read of another thread
+        with suppress(Exception):  # the read may have ended at this moment
+            body._raw_stream.shutdown()  # ends the read of the other thread
 
     timer = Timer(seconds, give_up)
     timer.daemon = True
@@ -216,16 +216,16 @@ def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
 
 
 def http_status(error: ClientError) -> int:
-    """Return the HTTP status of an error; 0 if there is none."""
+    """Return the HTTP status of an error, or 0 if it has no status."""
     status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status
 
 
 @cache
 def _session() -> boto3.session.Session:
-    """Return the session, without settings from this machine.
+    """Return a session without settings from this machine.
 
-    It is cached because it reads megabytes of service descriptions.
+    It is cached because its creation reads megabytes of service descriptions.
     """
     core = botocore.session.Session(
         session_vars={
@@ -239,7 +239,7 @@ def _session() -> boto3.session.Session:
 
 def _client(options: S3Options) -> Any:
     try:
-        with _one_at_a_time:
+        with _session_guard:
             client = _session().client(
                 "s3",
                 aws_access_key_id=options.access_key_id,
@@ -281,10 +281,11 @@ def _client(options: S3Options) -> Any:
 
 
 class _Connections:
-    """All connections of a client, which boto3 does not expose.
+    """Record of all connections of a client, which boto3 does not expose.
 
     The client's own `close` closes only unused connections. This class uses internals of boto3 and
-    urllib3; with a release that differs, nothing is recorded, and calls end by their time-outs.
+    urllib3. If a release has other internals, no connection is recorded, and calls end only by
+    their time-outs.
     """
 
     def __init__(self, client: Any) -> None:
@@ -317,6 +318,6 @@ class _Connections:
         with self._guard:
             made = [*self._known]
         for connection in made:
-            with suppress(OSError, AttributeError, TypeError):  # no socket now
-                # Below TLS, which another thread may be using.
+            with suppress(OSError, AttributeError, TypeError):  # it has no open socket
+                # Shut down the socket below TLS, because another thread may be using TLS.
                 socket.shutdown(connection.sock, SHUT_RDWR)

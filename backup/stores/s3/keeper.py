@@ -1,13 +1,13 @@
-"""Keeper's side of an S3 store.
+"""Keeper's side of an S3 store: its clock, longer locks, removed versions.
 
-- The clock is the `Date` of the store's answers.
-- A lock is on a version. The keeper locks the first version of a name, to which the name belongs.
-  An extended lock keeps its mode; a version without a lock gets the mode of the bucket's default.
+- The clock is the `Date` header of the store's answers.
+- A lock belongs to a version. The keeper locks the first version of a name, which is the object. An
+  extended lock keeps its mode. A version without a lock gets the mode of the bucket's default.
 - A removal names the first version by its id, so no delete marker is created. If the removal is
   refused, the lock of the version is read to find the reason.
-- S3's answers to locking and removing are empty, and another server may send such answers too. So
-  the result is read back.
-- The store needs the keeper's identity: deploy/s3/keeper-policy.json.
+- S3's answers to locking and removing are empty, and a proxy may send such answers too. So the
+  result is read back.
+- The store needs the keeper's identity, with the policy deploy/s3/keeper-policy.json.
 """
 
 import random
@@ -38,7 +38,7 @@ def open_s3_keeper(
 
 
 class S3KeeperStore(S3Store, KeeperStore):
-    """First versions below a prefix of a bucket, with locks and removal."""
+    """The objects of a bucket, with extension of locks and removal."""
 
     def _clock(self) -> datetime:
         def request_date() -> datetime:
@@ -87,8 +87,8 @@ class S3KeeperStore(S3Store, KeeperStore):
                 still_exists = self._look_up(name).version_id == first.version_id
             except NotFound:
                 return
-            # Without versions, every id is null, so an object that still exists may have been put
-            # after the removal.
+            # Without versions, every version id is null. So an object that still exists may have
+            # been put after the removal.
             if still_exists and self._traits.is_versioned:
                 raise Garbled
 

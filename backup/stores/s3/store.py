@@ -2,26 +2,27 @@
 
     store = open_s3(S3Options(bucket="vault", access_key_id="…", secret_access_key="…"))
 
-- An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second object
-  of that name, and bytes that were damaged in transit. Multipart uploads are not used: in a race,
-  several of them may succeed.
-- A PUT whose answer was lost is repeated. If the name is taken then, the existing object is
-  compared: our bytes mean success, other bytes mean `AlreadyThere`. Bytes that this identity may
-  not read mean `AlreadyThere` too; the caller then checks the listing.
-- If a store answers that a name is taken, but does not list the name, the PUT is repeated.
-- AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs). So for
-  other stores, a listing after each PUT shows which version was first. A pack needs no such
-  listing: its name is the hash of its bytes, so another writer can only have put the same bytes.
-- A name belongs to its first version, which is read by its id; see `version_listing`. If somebody
-  added a delete marker, a put adds a later version, which is reported and never read.
-- Objects are locked by the bucket's default. A lock per object is requested only with `lock_each`,
-  because it needs a right that can inflate the bill.
+- An object is created by one PUT with `If-None-Match: *` and its SHA-256. So the store refuses a
+  second object of the same name, and bytes that were damaged in transit. Multipart uploads are not
+  used, because several of them may succeed under one name.
+- If the answer to a PUT was lost, the PUT is repeated. If the name exists then, the content of the
+  existing object is compared. The same bytes mean success. Other bytes, or bytes that this identity
+  may not read, mean `AlreadyThere`; the caller then checks the listing.
+- If a store answers that a name exists, but does not list the name, the PUT is repeated.
+- AWS respects the condition `If-None-Match`. Not every store with versions does: Ceph 18 accepts
+  both PUTs. So after each PUT into another store than AWS, a listing shows which version was first.
+  A pack needs no such listing. Its name is the hash of its bytes, so another writer can only have
+  put the same bytes.
+- An object is the first version of its name, and is read by the id of this version; see
+  `version_listing`. If somebody added a delete marker, a put may add a later version. A later
+  version is reported and never read.
+- Objects are locked by the default of the bucket. A lock per object is requested only with
+  `lock_each`, because it needs a right that can inflate the bill.
 - A version never changes, so small objects that were read completely are cached. A cached object is
-  returned once for each time that it is listed again. If two names of a folder are looked up, one
+  returned once after each listing that contains it. After two names of a folder were looked up, one
   page of the folder is listed, because more names will probably follow.
-- Memory: one object per thread, a page of a listing, 10,000 cached listing entries, and 4 MiB of
-  cached small objects.
-- Credentials are passed in, never searched for.
+- The memory in use is one object per thread, one page of a listing, 10,000 cached listing entries,
+  and 4 MiB of cached small objects.
 """
 
 import base64
@@ -58,10 +59,10 @@ from backup.system.network_shutdown import NETWORK_SHUTDOWN
 MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
-_REMEMBERED = 10_000
+_MOST_CACHED_ENTRIES = 10_000
 _SMALL_BYTES = 64 * 1024
-_SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
-_LOOKUPS_BEFORE_LISTING = 2  # names of a folder, before one page of it is listed
+_MOST_CACHED_BYTES = 4 * 1024 * 1024
+_LOOKUPS_BEFORE_LISTING = 2  # names looked up in a folder before one page of it is listed
 _LOCK_READ_RIGHT = "s3:GetObjectRetention"
 _LOCK_WRITE_RIGHT = "with a lock of its own, for which it takes s3:PutObjectRetention"
 # A bucket without Object Lock answers with the second code.
@@ -79,15 +80,15 @@ def open_s3(
 ) -> "S3Store":
     """Open a bucket and return its store.
 
-    Raise `UsageError` if the bucket does not exist, refuses the credentials, or locks nothing
-    although `requires_lock`; or `StoreUnavailable` if it does not answer.
+    Raise `UsageError` if the bucket does not exist, refuses the credentials, or does not lock
+    objects although `requires_lock` is true. Raise `StoreUnavailable` if it does not answer.
     """
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
     return S3Store(options, calls, traits, now)
 
 
 class S3Store(Store):
-    """First versions below a prefix of a bucket."""
+    """The objects below a prefix of a bucket: the first version of each name."""
 
     calls_at_once = 16
 
@@ -105,9 +106,10 @@ class S3Store(Store):
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
         self._small: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version
         self._small_bytes = 0
-        self._listed_again: set[tuple[str, str]] = set()  # cached and listed again
-        self._looked_up: Counter[str] = Counter()  # names, by their folder
-        self._listed: dict[str, Future[None]] = {}  # done when the page of a folder was listed
+        # Cached objects that were listed since they were last returned.
+        self._listed_again: set[tuple[str, str]] = set()
+        self._looked_up: Counter[str] = Counter()  # number of names looked up in each folder
+        self._listed: dict[str, Future[None]] = {}  # by folder; done after its page was listed
         self._guard = Lock()
 
     @property
@@ -152,8 +154,8 @@ class S3Store(Store):
         try:
             self._calls(action, put, is_conditional=True)
         except Taken:
-            # The first answer is about somebody else's object; a later one may be about our own,
-            # whose first answer was lost.
+            # At the first attempt, the existing object is somebody else's. At a later attempt, it
+            # may be ours, because the answer to an earlier attempt was lost.
             if attempts == 1 or not self._has_content(name, data):
                 raise AlreadyThere(f"{name} already exists; nothing was changed") from None
 
@@ -225,7 +227,7 @@ class S3Store(Store):
         length: int,
         consume: Callable[[Iterator[bytes]], T],
     ) -> T:
-        """Read a range and consume its pieces; a retry starts over."""
+        """Read a range; `consume` gets its pieces, after a retry from the start."""
         try:
             return self._calls(f"reading {name}", lambda: self._read(first, start, length, consume))
         except NotFound:
@@ -272,7 +274,7 @@ class S3Store(Store):
             raise
 
     def _retention(self, first: FirstVersion) -> Retention | None:
-        # Do not use HEAD: it also omits an existing lock if the identity may not see the lock.
+        # Do not use HEAD: its answer omits the lock if the identity may not see it.
         try:
             answer = self._client.get_object_retention(
                 Bucket=self._bucket, Key=first.key, VersionId=first.version_id
@@ -282,8 +284,8 @@ class S3Store(Store):
                 return None
             raise
         found = answer.get("Retention", {})
-        # A missing lock is reported as an error; an answer that is not from S3 must not look like a
-        # missing lock.
+        # S3 reports a missing lock as an error. So an answer without a lock is not from S3, and
+        # must not look like a missing lock.
         if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
             raise Garbled
         return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
@@ -293,7 +295,8 @@ class S3Store(Store):
             known = self._first.get(name)
             if known is not None:
                 return known
-            # Packs are in folders named by the start of their hash.
+            # Drop two components: packs are in subfolders that are named by the start of their
+            # hash.
             folder = "/".join(name.split("/")[:-2])
             self._looked_up[folder] += 1
             lists_folder = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and bool(folder)
@@ -307,14 +310,14 @@ class S3Store(Store):
                 self._cache_page(f"{folder}/")
             finally:
                 listed.set_result(None)
-        # The page probably holds the name, so no other thread asks for it meanwhile.
+        # Wait for the listing of another thread, because its page probably contains the name.
         result_of(listed)
         with self._guard:
             known = self._first.get(name)
         return known or self._look_up(name)
 
     def _cache_page(self, prefix: str) -> None:
-        """Cache the first page of a listing."""
+        """List one page of a folder and cache its entries."""
         page = next(self._pages(prefix))
         found = [*first_versions([page])]
         # The last name of a truncated page may have earlier versions on the next page.
@@ -327,7 +330,7 @@ class S3Store(Store):
         return first
 
     def _find(self, name: str) -> FirstVersion:
-        # Of all names with this prefix, the name itself is listed first.
+        # Of all names that start with this name, the name itself is listed first.
         first = next(first_versions(self._pages(name)), None)
         if first is None or first.key != self._prefix + name:
             raise NotFound(f"{name} is not in bucket {self._bucket}")
@@ -338,7 +341,7 @@ class S3Store(Store):
             if version not in self._small:
                 self._small[version] = data
                 self._small_bytes += len(data)
-            while self._small_bytes > _SMALL_BYTES_REMEMBERED:
+            while self._small_bytes > _MOST_CACHED_BYTES:
                 oldest, dropped = self._small.popitem(last=False)
                 self._small_bytes -= len(dropped)
                 self._listed_again.discard(oldest)
@@ -350,7 +353,7 @@ class S3Store(Store):
                 self._listed_again.add(version)
             self._first[name] = first
             self._first.move_to_end(name)
-            while len(self._first) > _REMEMBERED:
+            while len(self._first) > _MOST_CACHED_ENTRIES:
                 self._first.popitem(last=False)
 
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:

@@ -1,10 +1,11 @@
 """Version listing: the first version of each name, computed without I/O.
 
-- A name belongs to its first version. Later versions and delete markers are counted, and never
-  read: a client can omit `If-None-Match`, and a marker hides a version without deleting it.
+- An object is the first version of its name. A client can omit `If-None-Match` and so add a later
+  version, or add a delete marker, which hides versions without deleting them. Later versions and
+  delete markers are reported, and later versions are never read.
 - S3 lists names in order, and the versions of a name from the newest to the oldest. So the last
   listed version of a name was put first. The versions of a name may continue on the next page.
-- A name with markers only does not exist.
+- A name that has only delete markers does not exist.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ _VERSION_FIELDS = {"Key", "VersionId", "Size", "ETag", "LastModified"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FirstVersion:
-    """The version to which a name belongs, and what was put over it."""
+    """The first version of a name, and what was added to the name later."""
 
     key: str
     version_id: str
@@ -38,9 +39,9 @@ class _Name:
 
 
 def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]:
-    """Yield each name once, in order, keeping at most one page in memory.
+    """Yield the first version of each name, in order.
 
-    `pages` are boto3's answers.
+    `pages` are answers of boto3; at most one of them is in memory.
     """
     name: _Name | None = None
     for page in pages:
@@ -59,7 +60,7 @@ def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]
 
 
 def is_complete_page(page: Mapping[str, Any]) -> bool:
-    """Return whether every row of a page has the fields needed here."""
+    """Return whether every row of a page has the fields needed for `_rows`."""
     return all(row.keys() >= _VERSION_FIELDS for row in page.get("Versions", ())) and all(
         row.keys() >= _MARKER_FIELDS for row in page.get("DeleteMarkers", ())
     )
@@ -68,7 +69,7 @@ def is_complete_page(page: Mapping[str, Any]) -> bool:
 def _rows(page: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any], bool]]:
     rows = [(str(row["Key"]), row, False) for row in page.get("Versions", ())]
     rows += [(str(row["Key"]), row, True) for row in page.get("DeleteMarkers", ())]
-    # boto3 returns the two kinds separately; the sort is stable, so each kind keeps its order.
+    # boto3 returns versions and markers separately. The sort is stable, so each keep their order.
     return sorted(rows, key=lambda row: row[0])
 
 

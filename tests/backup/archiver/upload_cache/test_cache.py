@@ -118,7 +118,7 @@ def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
         log.forget_everything(head, "and now a third one")
         assert log.pack(pack) is None
         pack = acknowledge(log)
-        log.settle(commit(log.runs.begin("nightly", 1), 4, pack, new=1))
+        log.record_commit(commit(log.runs.begin("nightly", 1), 4, pack, new=1))
         log.forget_everything(log.history.head(), "and now a third one")
         assert log.pack(pack) is None, "a commit ends it"
 
@@ -143,9 +143,9 @@ def test_finished_run_keeps_pages_of_latest_snapshots(tmp_path: Path) -> None:
         old, kept = acknowledge(log, place(1, "aa")), acknowledge(log, place(2, "bb"))
         other = acknowledge(log, place(3, "cc"), set_name="hourly")
         first = log.runs.begin("nightly", 1)
-        log.settle(commit(first, 1, old, kept, new=2))
+        log.record_commit(commit(first, 1, old, kept, new=2))
         second = log.runs.begin("nightly", 2)
-        log.settle(commit(second, 2, kept))
+        log.record_commit(commit(second, 2, kept))
         assert log.find("aa" * 32) is None
         assert log.find("bb" * 32) is not None
         # A run must not prune the unfinished work of another set.
@@ -156,9 +156,9 @@ def test_finished_run_keeps_pages_of_latest_snapshots(tmp_path: Path) -> None:
 def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"))
-        log.settle(commit(log.runs.begin("nightly", 1), 1, old, new=1))
+        log.record_commit(commit(log.runs.begin("nightly", 1), 1, old, new=1))
         new = acknowledge(log, place(2, "bb"))
-        log.settle(commit(log.runs.begin("nightly", 2), 2, new, new=1, ends=False))
+        log.record_commit(commit(log.runs.begin("nightly", 2), 2, new, new=1, ends=False))
         assert log.find("aa" * 32) is not None
 
 
@@ -192,7 +192,7 @@ def test_unfinished_rows_precede_those_of_finished_run(tmp_path: Path, has_outli
         rows = [row("s"), row("s/a", place(pack)), row("s/b")]
         log.runs.store_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
         log.runs.store_page(done, 1, page([row("s-t")]), "11" * 32)
-        log.settle(commit(done, 1, pack, new=1))
+        log.record_commit(commit(done, 1, pack, new=1))
         broken = log.runs.begin("nightly", 200)
         log.runs.store_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
         now = log.runs.begin("nightly", 300)
@@ -211,7 +211,7 @@ def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
         assert log.history.head() is None
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.history.pending_commit() == intended
-        log.settle(intended)
+        log.record_commit(intended)
         head = log.history.head()
         assert head is not None
         assert (head.sequence, head.sha256) == (1, "ab" * 32)
