@@ -1,8 +1,7 @@
 """Vault copy: replication to a second site, create-only and without a key.
 
-- Existing objects of the copy are never changed or removed. Existing packs are not read again; a
-  wrong size is reported. Only missing packs are read from the vault, so after an interruption, the
-  next run continues.
+- Existing objects of the copy are never changed or removed. Existing packs are not read again, but
+  a wrong size is reported. After an interruption, the next run copies what is missing.
 - A pack is copied if its bytes match its name. A record or snapshot is copied if the owner, a
   trusted keeper or a trusted writer signed it. If not, it is reported and not copied.
 - The copy is a valid repository at every moment. Root records are copied first, because all other
@@ -81,11 +80,10 @@ def replicate_vault(
     keys_to: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ReplicationReport:
-    """Copy the missing objects of a vault to a copy.
+    """Copy missing objects of a vault; key records if both stores are given.
 
-    Key records are copied too, if `keys` and `keys_to` are given. Raise `NotFound` if the vault has
-    no repository, `Damaged` if its first root record is not valid, `UsageError` if the copy has
-    another repository, and `StoreUnavailable` if a store does not answer.
+    Raise `NotFound` if the vault has no repository, `Damaged` if its first root record is invalid,
+    `UsageError` if the copy has another repository, and `StoreUnavailable`.
     """
     return _VaultCopy(vault, to, owner, progress).run(keys, keys_to)
 
