@@ -281,8 +281,7 @@ class _VaultCopy:
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep_record is not None:
                     through = max(through, snapshot.keep_record.number)
-                # If the copy has the snapshot, it has its packs too. So only new snapshots must
-                # wait for keep records that drop their packs.
+                # Only new snapshots wait: a snapshot in the copy has its packs there already.
                 is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
