@@ -7,7 +7,7 @@
   object_names      names of objects; record_link: links between records
   signature         signed bytes; root_record, keep_record and snapshot are signed
   pack              the encrypted container; frame: a compressed part of it
-  manifest          decodes the tree of pages; manifest_encoding encodes its pages
+  manifest          decodes manifest pages; manifest_encoding encodes them
   age_header        number of keys that open an age file
 
 A parser raises only `Damaged` or `FormatUnknown`, with the name of the object.

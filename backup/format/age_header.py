@@ -1,21 +1,22 @@
-"""Header of an age file: the number of keys that open it, without a key.
+"""Header of an age file: its length, and the number of keys that open it.
 
-The time to open an age file is quadratic in the length of its header: 20 seconds for 100 KB.
-Somebody may make such a file to delay its readers. So a file is opened only if its header is short.
+The time to open an age file is quadratic in the length of its header. With a header of 100 KB, it
+is 20 seconds, and an attacker could make such files to delay readers. So readers open a file only
+if its header is short. No key is needed to read the header.
 """
 
 MAX_HEADER_BYTES = 4096
 
 _STANZA = b"\n-> "
 _END = b"\n---"  # the last line of the header
-_GREASE = b"-grease"  # age adds stanzas for no key, to test that readers skip unknown stanzas
+_GREASE = b"-grease"  # age adds such stanzas, of no key, so that readers learn to skip stanzas
 
 
 def count_openers(wrapped: bytes) -> int:
     """Return the number of keys or passphrases that open an age file.
 
-    Return 0 if the data is short and has no complete header. If the header is longer than
-    MAX_HEADER_BYTES, count only the keys in its first MAX_HEADER_BYTES.
+    Return 0 if the header is incomplete and the data has fewer than MAX_HEADER_BYTES. If the header
+    is longer than MAX_HEADER_BYTES, count only the keys in its first MAX_HEADER_BYTES.
     """
     header, end, _ = wrapped[:MAX_HEADER_BYTES].partition(_END)
     if not end and len(wrapped) < MAX_HEADER_BYTES:

@@ -1,9 +1,9 @@
 """Canonical JSON (RFC 8785), time stamps and path text.
 
-- Only unambiguous values are used: no floats, no integer beyond 2^53 - 1, ASCII keys.
-- Reading accepts only canonical bytes. So two different byte strings never decode to the same
+- Only unambiguous values are used: no floats, no integer beyond 2^53 - 1, and only ASCII keys.
+- The decoder accepts only canonical bytes. So two different byte strings never decode to the same
   record.
-- Callers limit the number of bytes before they decode, which also limits memory and time.
+- Callers limit the number of bytes before they decode, which limits memory and time.
 """
 
 import json
@@ -32,7 +32,7 @@ def from_json(data: bytes, where: str) -> Any:
     """Decode the output of `to_json`; raise `Damaged` for other bytes."""
     try:
         value = json.loads(data, parse_float=_no_float)
-        # The same bytes as from `to_json`, in a sixth of the time.
+        # orjson returns the same bytes as `to_json`, in a sixth of the time.
         is_canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS) == data
     except (ValueError, RecursionError, orjson.JSONEncodeError):
         raise Damaged(f"{where} is not valid JSON. Verify the vault") from None
@@ -63,13 +63,13 @@ def from_time(text: object, where: str) -> datetime:
 
 
 def to_path_text(path: bytes) -> str:
-    """Convert bytes to text that is printable and converts back exactly.
+    """Convert bytes to printable text, which `from_path_text` converts back.
 
     Bytes that are not UTF-8, control characters and the percent sign become %XX, in upper case.
     """
     text = path.decode("utf-8", "surrogateescape")
     if text.isascii() and text.isprintable() and "%" not in text:
-        return text  # most paths
+        return text  # the usual case
     return _UNPRINTABLE.sub(_percent, text) if _UNPRINTABLE.search(text) else text
 
 
@@ -81,7 +81,7 @@ def from_path_text(text: object, where: str) -> bytes:
     """Parse the output of `to_path_text`."""
     if isinstance(text, str):
         if text.isascii() and text.isprintable() and "%" not in text:
-            return text.encode()  # most paths
+            return text.encode()  # the usual case
         try:
             path = unquote_to_bytes(text)  # decodes %XX and encodes the other text as UTF-8
             if to_path_text(path) == text:

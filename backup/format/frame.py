@@ -1,8 +1,8 @@
-"""Frames: at most 8 MiB of content, compressed at a level for its kind.
+"""Frames: content of at most 8 MiB, compressed by zstd; a level per kind.
 
-- The first byte is the encoding: 0 for uncompressed, 1 for zstd. The rest is the content. The
-  header of zstd contains the raw size.
-- `is_compressible` compresses a sample of the content. A caller that asks first can write
+- The first byte of a frame is its encoding: 0 for uncompressed, 1 for zstd. The other bytes are the
+  content. The header of zstd contains the raw (uncompressed) size.
+- `is_compressible` compresses a sample of the content. A caller can test this first, and write
   incompressible content without another copy of it.
 """
 
@@ -21,7 +21,7 @@ MAX_STORED_BYTES = MAX_RAW_BYTES + 1
 AS_IS = 0
 _ZSTD = 1
 _SAMPLE_BYTES = 64 * 1024
-WORTHWHILE_RATIO = 0.97  # compressed size / raw size; below it, compression is worthwhile
+WORTHWHILE_RATIO = 0.97  # compressed size / raw size; compression is worthwhile if it is lower
 
 
 class Effort(IntEnum):
@@ -60,11 +60,11 @@ _SETTINGS: dict[Effort, dict[str, Any]] = {
 
 
 class _Local(threading.local):
-    """Objects per thread, because creating a compressor costs a megabyte."""
+    """Compressors of each thread, reused because each needs a megabyte."""
 
     def __init__(self) -> None:
         self.compressors: dict[Effort, zstandard.ZstdCompressor] = {}
-        # The window is limited, whatever a frame's header claims.
+        # Limit the window, because the header of a frame may claim any size.
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_RAW_BYTES)
 
 
@@ -80,8 +80,8 @@ def to_frame(
     """
     if len(raw) > MAX_RAW_BYTES:
         raise ValueError(f"a frame contains at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
-    # Do not test a sample first: zstd is twenty times as fast on incompressible content as on other
-    # content.
+    # Do not test a sample first, because zstd is twenty times faster on incompressible content than
+    # on other content.
     packed = compress(raw, effort)
     if len(packed) < len(raw):
         return bytes([_ZSTD]), packed
@@ -98,7 +98,7 @@ def is_compressible(raw: bytes | memoryview) -> bool:
 
 
 def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
-    """Decode a frame; refuse raw content beyond 8 MiB without decoding it."""
+    """Decode a frame; raise `Damaged` if it is invalid or larger than 8 MiB."""
     raw = try_decode(data)
     if raw is None:
         raise frame_error(where)
@@ -111,7 +111,7 @@ def frame_error(where: str) -> Damaged:
 
 
 def try_decode(data: bytes | memoryview) -> bytes | memoryview | None:
-    """Decode a frame like `from_frame`, but return None for an invalid one."""
+    """Decode a frame like `from_frame`, but return None if it is invalid."""
     if not 0 < len(data) <= MAX_STORED_BYTES:
         return None
     kind, content = data[0], data[1:]
@@ -121,8 +121,8 @@ def try_decode(data: bytes | memoryview) -> bytes | memoryview | None:
         try:
             size = frame_content_size(content)
             if 0 <= size <= MAX_RAW_BYTES:
-                # Positional arguments take half the time. The last one, `allow_extra_data`, forbids
-                # bytes after the zstd frame.
+                # Positional arguments take half the time. The last argument, `allow_extra_data`,
+                # forbids bytes after the zstd frame.
                 raw: bytes = _local.decompressor.decompress(content, 0, False, False)
                 return raw if len(raw) == size else None
         except zstandard.ZstdError:

@@ -1,12 +1,12 @@
 """Keep records: `pub/keep/<n>`, the changes of the keeper's runs.
 
-- Each record contains only changes; the state is the result of all records in order.
-- A record lists at most 100,000 items in total, and each list is sorted. A run with more changes
-  writes several records.
-- A pack is removed in two phases. First it is `marked`. At least seven days later it is either
-  `unmarked`, if a snapshot needs it after all, or `dropped`. A drop is recorded before the pack is
-  removed.
-- `distrusted` packs are damaged or lost: the writer sends their content again.
+- Each record contains only changes. All records in order give the state.
+- A record lists at most 100,000 items in total, and each list is sorted. If a run has more changes,
+  the next run records the rest.
+- A pack is removed in two phases. First it is `marked`. At least seven days later it is `dropped`.
+  If a snapshot needs the pack after all, it is `unmarked` instead. A drop is recorded before the
+  pack is removed.
+- `distrusted` packs are damaged or lost. The writer sends their content again.
 """
 
 from collections.abc import Iterable
@@ -32,11 +32,11 @@ PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeepRecord:
-    """Changes of a run of the keeper, or a part of them."""
+    """Changes that a run of the keeper records."""
 
     repository: bytes
     number: int
-    previous: Link | None  # the previous keep record; objects with numbers in between are junk
+    previous: Link | None  # the previous keep record; objects between the two numbers are junk
     root_record: Link
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
@@ -47,7 +47,7 @@ class KeepRecord:
 
 
 def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a keep record; sort its lists.
+    """Encode and sign a keep record, with sorted lists.
 
     Raise `ValueError` for more than 100,000 items.
     """

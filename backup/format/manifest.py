@@ -1,16 +1,17 @@
-"""Manifest: the content of a recovery point, as a tree of pages.
+"""Manifest: decodes the pages that list the paths of a recovery point.
 
-- A leaf page lists entries in path order: component by component, compared as bytes (so "a/b" comes
-  before "a-b"). A node page lists other pages.
+- The manifest is a tree of pages. A leaf page lists entries (paths) in path order. A node page
+  lists other pages. Paths are compared component by component, as bytes, so "a/b" comes before
+  "a-b".
 - A reference is the location of a blob: [pack, offset, stored, inner, length, id, next], the fields
-  of `BlobRef`. It names a frame in one or two packs, and a slice of the frame's raw bytes.
-- A file with many blobs has its references in list pages, to which the entry's `lists` refer.
+  of `BlobRef`. It names a frame in one or two packs, and a slice of the decoded frame.
+- A file with many blobs has its references in list pages. The entry refers to them in `lists`.
 - All pages are JSON, stored as blobs. Each page has a table of pack names; its references name
   packs by their index in this table.
-- Parsing checks types, sizes and order. It also checks that a page has the first and last path and
-  the number of entries that its parent states. Paths ascend through the whole tree, so no page
-  occurs twice in it, and no reader loops.
-- Whether a path is safe to write is checked by the code that writes it.
+- The decoder checks types, sizes and order. It also checks that a page has the first path, the last
+  path and the number of entries that the node above states. Paths ascend through the whole tree, so
+  no page occurs twice in it, and no reader loops.
+- The code that writes a path checks whether the path is safe to write.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,19 +38,19 @@ _KINDS: dict[str, Kind] = {
 
 NO_PACK = -1
 _MAX_DEVICE = 2**32 - 1
-_MAX_ID = 2**32 - 1  # of a user or a group
+_MAX_ID = 2**32 - 1  # number of a user or a group
 
 
 class BlobRef(NamedTuple):
     """Location of a blob: a slice of a frame in `pack`, continued in `next`.
 
-    A tuple, because a page has thousands of them.
+    It is a tuple, because a page has thousands of references.
     """
 
     pack: bytes  # SHA-256, 32 bytes
     offset: int  # of the frame in the pack's payload
     stored: int  # size of the frame as stored
-    inner: int  # of the blob in the frame's raw bytes
+    inner: int  # offset of the blob in the decoded frame
     length: int
     id: bytes  # BLAKE3 of the blob, keyed with the snapshot's id key
     next: bytes | None  # pack in which the frame ends, if it does not end in `pack`
@@ -69,7 +70,7 @@ class Entry:
     mode: int  # permission bits, 0 to 0o7777
     uid: int
     gid: int
-    user: str  # the name on the source machine, or empty
+    user: str  # name on the source machine, or empty
     group: str
     modified_ns: int
     size: int
@@ -83,13 +84,13 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """Return the path as FORMAT.md's path text."""
+        """Return the path as path text; see `canonical_json.to_path_text`."""
         return to_path_text(self.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Child:
-    """A page as its parent page describes it."""
+    """A page as the node above describes it."""
 
     first: bytes  # first path in the page or below it
     last: bytes
@@ -103,7 +104,7 @@ def path_key(path: bytes) -> bytes:
 
 
 def ref_to_json(ref: BlobRef) -> list[object]:
-    """Encode a reference outside of a page, with pack names, not indexes."""
+    """Encode a reference outside of a page, with names of packs, not indexes."""
     next_pack = None if ref.next is None else ref.next.hex()
     return [
         ref.pack.hex(), ref.offset, ref.stored, ref.inner, ref.length, ref.id.hex(), next_pack
@@ -130,7 +131,7 @@ def leaf_from_bytes(
 ) -> list[Entry]:
     """Decode the entries of a leaf page, or only those that `selects` accepts.
 
-    `selects` receives the path of an entry. `child` is the parent's description of the page.
+    `selects` receives the path of an entry. `child` is the description in the node above.
     """
     items, packs = _page(data, "leaf", where)
     try:
@@ -147,7 +148,7 @@ def leaf_from_bytes(
 
 
 def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list[Child]:
-    """Decode a node page; `child` is the parent's description of it."""
+    """Decode a node page; `child` is its description in the node above."""
     items, packs = _page(data, "node", where)
     children = []
     for item in items:
@@ -170,7 +171,7 @@ def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list
 
 
 def list_from_bytes(data: bytes, where: str) -> Iterator[BlobRef]:
-    """Decode a list of references lazily."""
+    """Decode the references of a list page lazily."""
     items, packs = _page(data, "list", where)
     return (_ref(item, packs, where) for item in items)
 
@@ -198,7 +199,7 @@ def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
 
 
 def entry_from_item(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
-    """Decode an item of a leaf page with this path."""
+    """Decode the item of a leaf page that has this path."""
     plain = _plain_entry(value, path, packs, where)
     return _full_entry(value, path, packs, where) if plain is None else plain
 

@@ -1,10 +1,12 @@
 """Encoding of manifest pages, for the archiver.
 
-- Canonical JSON sorts keys alphabetically, so `blobs` is the first key of an entry. The rest of the
-  entry is its metadata. It can be encoded before the locations of the blobs are known.
+- Canonical JSON sorts keys alphabetically, so `blobs` is the first key of an entry. The other keys
+  of the entry are its metadata. The metadata can be encoded before the locations of the blobs are
+  known.
 - A reference is the location of a blob: the fields of `manifest.BlobRef`, with indexes into the
-  page's table of packs. Few entries have references to list pages, in the key `lists`.
-- `format.manifest` decodes pages and checks them.
+  page's table of packs. Entries of very large files also have references to list pages, in the key
+  `lists`.
+- `format.manifest` decodes and checks pages.
 """
 
 import base64
@@ -18,7 +20,7 @@ from backup.format.manifest import Kind
 _BLOBS = '{"blobs":'
 _NO_LISTS = '"lists":[]'
 _SCANNER = json.JSONDecoder()
-_quote = json.encoder.encode_basestring  # as canonical JSON: only necessary escapes
+_quote = json.encoder.encode_basestring  # escapes only what canonical JSON escapes
 
 
 def page_to_bytes(kind: str, packs: Sequence[str], items: Sequence[object]) -> bytes:
@@ -27,7 +29,7 @@ def page_to_bytes(kind: str, packs: Sequence[str], items: Sequence[object]) -> b
 
 
 def leaf_to_bytes(packs: Sequence[str], entries: Sequence[str]) -> bytes:
-    """Encode a leaf page of entries made by `entry_to_text`."""
+    """Encode a leaf page from entries that `entry_to_text` has encoded."""
     names = to_json(list(packs)).decode()
     return f'{{"items":[{",".join(entries)}],"kind":"leaf","packs":{names}}}'.encode()
 
@@ -45,10 +47,10 @@ def metadata_to_text(
     size: int,
     rare: dict[str, object] | None = None,
 ) -> str:
-    """Encode the metadata of an entry, without lists.
+    """Encode the metadata of an entry without references to list pages.
 
-    `rare` is the output of `rare_metadata_to_json`. Most entries have no rare metadata: their text
-    is formatted without `to_json`, which takes a third of the time.
+    `rare` is the output of `rare_metadata_to_json`. Most entries have no rare metadata. Their text
+    is formatted without `to_json`, in a third of the time.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
     text = fill_metadata(common, path, modified_ns, size)
@@ -127,7 +129,7 @@ def rare_metadata_to_json(
     device: tuple[int, int] | None,
     holes: tuple[tuple[int, int], ...],
 ) -> dict[str, object]:
-    """Encode metadata that few entries have; omit fields that do not apply."""
+    """Return the metadata that few entries have, without absent fields."""
     value: dict[str, object] = {}
     if holes:
         value["holes"] = [list(hole) for hole in holes]

@@ -20,8 +20,8 @@ FORMATS = "pub/format/"
 READERS = "pub/reader/"
 MAX_NUMBER = 9_999_999_999
 
-# Larger objects are invalid and are not read. Otherwise somebody that may put objects could exhaust
-# the memory of a reader.
+# Larger objects are invalid and are not read. Otherwise anybody with the right to put objects could
+# exhaust the memory of a reader.
 MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
 MAX_KEEP_RECORD_BYTES = 16 * 1024 * 1024
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -72,19 +72,20 @@ def snapshot_name(writer: str, sequence: int) -> str:
 
 
 def parse_number(name: str, prefix: str) -> int | None:
-    """Return the number in the name of a record or snapshot, or None.
+    """Return the number in the name of a record or snapshot.
 
-    None means that the name is not the prefix and ten digits.
+    Return None if the name is not the prefix and ten digits.
     """
     digits = name.removeprefix(prefix)
     return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
 
 
 def next_number(prefix: str, after: int, taken: Container[int]) -> int:
-    """Return the lowest free number after a valid object's number.
+    """Return the lowest free number after the number of a valid object.
 
-    The highest taken number is no basis: somebody that may put objects could take the last possible
-    number, and then no number would remain. Raise `Damaged` if no number follows.
+    The next number is not the highest taken number plus one. Otherwise anybody with the right to
+    put objects could take the highest possible number, and no number would remain. Raise `Damaged`
+    if no number follows.
     """
     number = after + 1
     while number in taken:

@@ -1,15 +1,15 @@
-"""Packs: encrypted containers, the only objects that contain data.
+"""Packs: encryption of data in segments, header, key commitment, padding.
 
-- A pack has 4,096 bytes of header, then 1 to 255 segments of 65,536 bytes (the last one may be
-  shorter). Each segment is 65,520 bytes of the payload, encrypted with AES-256-GCM. The nonce
-  contains the segment's number and whether it is the last one.
+- A pack has a header of 4,096 bytes, then 1 to 255 segments of 65,536 bytes; the last segment may
+  be shorter. Each segment contains 65,520 bytes of the payload, encrypted with AES-256-GCM. The
+  nonce contains the number of the segment, and whether it is the last segment.
 - The file key is random and is encrypted to the domain with age. The salt is the BLAKE3 hash of the
-  payload, keyed with the file key. A virtual machine that was rolled back may use a file key again;
-  other data then still have another salt, and so another segment key.
-- The key commitment ensures that only one key opens a pack. The header, with the commitment set
-  to zero, is an input of the key derivation.
-- The payload is padded with zeros (Padmé), so its size discloses little about the content. A
-  full pack needs no padding.
+  payload, keyed with the file key. A virtual machine that was rolled back may use a file key again.
+  Even then, other data have another salt, and so another segment key.
+- The key commitment ensures that only one key opens a pack. The header, with the commitment set to
+  zero, is an input of the key derivation.
+- The payload is padded with zeros (Padmé), so its size discloses little about the content. A full
+  pack needs no padding.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ _MAX_WRAPPED_BYTES = HEADER_BYTES - _LAYOUT.size
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackSettings:
-    """Header fields and recipient that all packs of a run have in common."""
+    """Header fields and recipient that all packs of a run share."""
 
     repository: bytes  # 16 bytes
     writer: str
@@ -68,7 +68,7 @@ class SealedPack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackHeader:
-    """Fields before the segments; `data` is all 4,096 bytes."""
+    """Header of a pack; `data` is all its 4,096 bytes."""
 
     segments: int
     generation: int
@@ -136,7 +136,7 @@ def seal_pack(
 
 
 def parse_header(data: bytes, where: str) -> PackHeader:
-    """Parse a pack's first 4,096 bytes; a key must verify them later."""
+    """Parse a pack's first 4,096 bytes; `OpenPack` verifies them with a key."""
     if len(data) != HEADER_BYTES or not data.startswith(_MAGIC):
         raise Damaged(f"{where} does not start like a pack. Verify the vault")
     _, number, segments, generation, repository, writer, domain, salt, commitment, length = (
@@ -199,8 +199,8 @@ class OpenPack:
     ) -> memoryview:
         """Decrypt whole segments, starting with number `first`.
 
-        `data` ends at the end of a segment. The result is written to the beginning of `into`, which
-        is at least as large as `data`, or to new memory.
+        `data` must end at the end of a segment. The result is written to the beginning of `into`,
+        which must be at least as large as `data`, or to new memory.
         """
         count = self.header.segments
         segments = -(-len(data) // SEGMENT_BYTES)
@@ -245,7 +245,7 @@ def _nonce(index: int, count: int) -> bytes:
 
 
 def _parse_name(field: bytes) -> str | None:
-    # Only zero bytes may follow the name: otherwise two different headers could contain the same
-    # name. A zero byte within the text does not match NAME.
+    # Accept only zero bytes after the name. If other bytes were ignored, two different headers
+    # could contain the same name. A zero byte within the name does not match NAME.
     text = field.rstrip(b"\0").decode("ascii", "replace")
     return text if NAME.fullmatch(text) else None

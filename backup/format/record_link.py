@@ -1,4 +1,4 @@
-"""Links between records: number and hash of the record referred to."""
+"""Link from one record to another: the number and hash of that record."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from backup.format.strict_fields import Fields
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """A record's number and the SHA-256, in hexadecimal, of all its bytes."""
+    """Number of a record, and the SHA-256 of all its bytes in hexadecimal."""
 
     number: int
     sha256: str

@@ -1,13 +1,14 @@
 """Root and key records: `pub/root/<n>` and `k/…`, signed by the owner.
 
-A root record lists writers, domains and keepers; a key record contains a domain's encrypted key.
+A root record lists writers, domains and keepers. A key record contains the encrypted private key of
+a domain.
 
 - Both are canonical JSON, a newline and the owner's signature. Each root record names the SHA-256
-  of the previous one.
-- The owner's public key is in every root record and never changes. A reader that knows this key
-  beforehand accepts no record that another person signed.
-- Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once.
-  Otherwise two readers could use different entries.
+  of the previous root record.
+- The owner's public key is in every root record and never changes. A reader that already knows this
+  key accepts no record that another person signed.
+- Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once in
+  a root record. Otherwise two readers could use different entries.
 """
 
 import base64
@@ -32,13 +33,13 @@ MAX_GENERATION = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriterGrant:
-    """A backup host in one epoch."""
+    """A writer (backup host) in one epoch."""
 
     id: str
     epoch: int
     key: bytes  # Ed25519 public key
     domains: tuple[str, ...]
-    trusted_through: int | None  # the last trusted sequence number; None: fully trusted
+    trusted_through: int | None  # last trusted sequence number; None: no limit
     trusted_sha256: str | None = None  # of the last trusted snapshot, in hexadecimal, if known
 
 
@@ -49,15 +50,15 @@ class DomainGrant:
     id: str
     generation: int
     recipient: str  # age public key
-    erased: datetime | None = None  # when its private key was destroyed; None: not erased
+    erased: datetime | None = None  # time of its erasure; None: not erased
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeeperGrant:
-    """A keeper, the role that frees unneeded packs."""
+    """A keeper, which lets recovery points expire and frees packs."""
 
     key: bytes  # Ed25519 public key
-    trusted_through: int | None  # the last trusted keep record; None: fully trusted
+    trusted_through: int | None  # number of the last trusted keep record; None: no limit
     trusted_sha256: str | None = None  # of the last trusted record, in hexadecimal, if known
 
 
@@ -67,11 +68,11 @@ class RootRecord:
 
     repository: bytes  # 16 bytes
     number: int
-    previous: bytes | None  # SHA-256 of the previous record, with its signature
+    previous: bytes | None  # SHA-256 of the previous root record, including its signature
     owner: bytes  # Ed25519 public key
     created: datetime
     writers: tuple[WriterGrant, ...]
-    domains: tuple[DomainGrant, ...]  # every generation; new packs use the highest
+    domains: tuple[DomainGrant, ...]  # every generation; new packs use the highest generation
     keepers: tuple[KeeperGrant, ...] = ()
 
     def writer(self, writer_id: str, epoch: int) -> WriterGrant | None:
@@ -104,10 +105,10 @@ class KeyRecord:
     repository: bytes
     domain: str
     generation: int
-    number: int  # increases when custodians change; the record with the highest is in force
-    recipient: str
-    custodians: tuple[str, ...]  # public keys of the people who can open `wrapped`
-    wrapped: bytes  # age file of the domain's "AGE-SECRET-KEY-1…" text
+    number: int  # of several valid records, the one with the highest number is in force
+    recipient: str  # the domain's age public key
+    custodians: tuple[str, ...]  # public keys that can open `wrapped`, with names
+    wrapped: bytes  # age file that contains the text of the private key, "AGE-SECRET-KEY-1…"
 
 
 def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
@@ -153,7 +154,7 @@ def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
 
 
 def root_from_bytes(data: bytes, where: str) -> RootRecord:
-    """Decode a root record and verify the signature of the owner it names."""
+    """Decode a root record; verify its signature with the key that it names."""
     value = signed_value(data, "root", where)
     fields = Fields(value, where, _ROOT_FIELDS)
     record = RootRecord(

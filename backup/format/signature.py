@@ -1,7 +1,7 @@
 """Signatures: `content || Ed25519 signature (64 bytes)`.
 
-The signed bytes are `context || 0x00 || content`. The context states the purpose, so a signature is
-never valid for a record of another kind.
+The signed bytes are `context || 0x00 || content`. The context names the kind of the record, so a
+signature is never valid for a record of another kind.
 """
 
 import re
@@ -32,7 +32,7 @@ def sign(context: bytes, content: bytes, key: Ed25519PrivateKey) -> bytes:
 def signed_content(data: bytes, where: str) -> bytes:
     """Return the content without checking its signature.
 
-    Use it only to find the key that must have signed the content.
+    Use it only to find the key with which the signature must be checked.
     """
     if len(data) <= SIGNATURE_BYTES:
         raise Damaged(f"{where} is too short for a signature. Verify the vault")
@@ -40,7 +40,7 @@ def signed_content(data: bytes, where: str) -> bytes:
 
 
 def check_signature(context: bytes, data: bytes, public_key: bytes, where: str) -> None:
-    """Raise `Damaged` unless the key signed this content for this context."""
+    """Raise `Damaged` unless the key signed the content for this context."""
     content = signed_content(data, where)
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(
@@ -56,8 +56,8 @@ def check_later_signature(
     """Raise `Damaged` unless the key signed a record of a later format.
 
     Later formats keep the form of the context and the place of the signature. So this version can
-    check that a record which it cannot read is authentic. Such a record stops it, and only the
-    owner of the key can make one.
+    check that a record is authentic even if it cannot read the record. Such a record stops this
+    program, and only a holder of the key can make such a record.
     """
     check_signature(f"standfast-backup-{number} {kind}".encode(), data, public_key, where)
 
@@ -75,8 +75,8 @@ def signed_value(data: bytes, kind: str, where: str) -> object:
 def claimed_later_format(data: bytes) -> int | None:
     """Return the later format number that a record claims, or None.
 
-    The record is searched, not parsed. The result proves nothing; it only selects the signature
-    that the caller checks.
+    The record is searched, not parsed. The claim may be false, so the caller must then check the
+    signature of the later format.
     """
     match = _CLAIM.search(data)
     number = FORMAT if match is None else int(match[1])

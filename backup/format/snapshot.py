@@ -5,14 +5,14 @@ A snapshot has a public part, a body encrypted to the domain, and the writer's s
     canonical JSON || newline || age(u32 length || body JSON || zeros to the Padmé size) ||
     signature
 
-- With the public part, anyone can check history and packs, and a keeper can free space, without
-  any key.
-- `packs` are new in this snapshot. `uses` contains a bitmap for each earlier snapshot: the packs of
-  that snapshot which this one still needs.
-- `previous` is the last valid snapshot before this one. The sequence numbers in between are
-  skipped, because their slots contained junk. The JSON key of the skipped numbers is `burnt`.
-- The three long lists are parsed item by item from their text. Parsed as a whole, they would need
-  25 times their size in memory, and a compromised host may sign a list of 64 MiB.
+- The public part can be read without a key. With it, anyone can check the history and the packs,
+  and a keeper can free packs.
+- `packs` lists the packs that are new in this snapshot. `uses` contains a bitmap for each earlier
+  snapshot that has packs in use: one bit for each pack of the earlier snapshot.
+- `previous` is the last valid snapshot before this snapshot. The sequence numbers between the two
+  are skipped, because junk occupied them. The JSON key of the skipped numbers is `burnt`.
+- The three long lists are parsed item by item from their text. A parser for the whole list would
+  need 25 times its size in memory, and a compromised host may sign a list of 64 MiB.
 """
 
 import re
@@ -38,8 +38,8 @@ from backup.format.signature import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_sig
 from backup.format.strict_fields import Fields, check_ascending, check_format, from_hex
 from backup.records import SourceOutcome, Unread
 
-# Complete: everything was read. Partial: the run ended, but something could not be read. Interim:
-# the run had not ended, so later content is missing.
+# Complete: the run ended, and all paths were read. Partial: the run ended, but paths or sources
+# could not be read. Interim: the run had not ended, so later paths are missing.
 State = Literal["complete", "partial", "interim"]
 _STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "interim": "interim"}
 
@@ -65,24 +65,25 @@ class Snapshot:
     epoch: int
     sequence: int
     previous: Link | None
-    skipped: tuple[int, ...]
-    root_record: Link
-    keep_record: Link | None  # the last keep record that the writer had seen
+    skipped: tuple[int, ...]  # sequence numbers between `previous` and this snapshot
+    root_record: Link  # the newest root record that the writer had read
+    keep_record: Link | None  # the newest keep record that the writer had read
     domain: str
     generation: int
     set_name: str
     time: datetime
     state: State
     packs: tuple[tuple[str, int], ...]  # (SHA-256, size) of each new pack
-    # Sequence number → bitmap over that snapshot's packs, lowest bit first.
+    # Packs of earlier snapshots in use: sequence number → bitmap over the earlier snapshot's
+    # `packs`, lowest bit first.
     uses: Mapping[int, bytes]
 
     def used_packs(self, earlier: "Snapshot") -> list[str]:
-        """Return the packs of an earlier snapshot that this one needs.
+        """Return the packs of an earlier snapshot that this snapshot needs.
 
-        Raise `Damaged` for a bit without a pack.
+        Raise `Damaged` if a set bit of the bitmap has no pack.
         """
-        # Check the position of the last bit first: 64 MiB of bits must not become a list.
+        # Check the position of the last bit before making a list: a forged bitmap may have 64 MiB.
         bitmap = self.uses.get(earlier.sequence, b"").rstrip(b"\0")
         if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
             raise Damaged(
@@ -162,7 +163,7 @@ def seal_body(body: Body, recipient: str) -> bytes:
 
 
 def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: str) -> Body:
-    """Decrypt the body; raise `WrongKey` if no identity opens it."""
+    """Decrypt a body; raise `WrongKey` if no identity opens it."""
     if not has_short_header(sealed):
         raise Damaged(
             f"the encrypted part of {where} does not open: it is not an age file for one key"
@@ -201,7 +202,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
 
 
 def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a snapshot; `UsageError` if it is too large to read."""
+    """Encode and sign a snapshot; raise `UsageError` if it is too large."""
     value = {
         "format": FORMAT,
         "kind": "snapshot",
@@ -232,7 +233,7 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
 
 
 def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
-    """Decode the public part; return it with the encrypted part.
+    """Return the public part, decoded, and the encrypted part of a snapshot.
 
     The signature is not checked.
     """
@@ -293,8 +294,9 @@ def _state(text: str, where: str) -> State:
 def _split_lists(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
     """Cut the items of the long lists out of the public part.
 
-    Return the remaining JSON, then the items of each list. If a list is missing, or is not followed
-    by its next key in `_LISTS`, return the whole public part and no items.
+    Return the remaining JSON, with empty lists, and the text of the items of each list. If a list
+    is missing, or is not followed by its next key in `_LISTS`, return the whole public part and no
+    items.
     """
     other_fields, items, end = [], [], 0
     for name, next_key in _LISTS:
@@ -361,7 +363,7 @@ def _uses(text: memoryview, where: str) -> dict[int, bytes]:
 
 
 def _unread_to_json(unread: tuple[Unread, ...]) -> Iterator[list[str]]:
-    """Yield as many unread paths as fit; the total is stored separately."""
+    """Yield as many unread paths as fit into `MAX_UNREAD_BYTES`."""
     room = MAX_UNREAD_BYTES
     for item in unread[:MAX_UNREAD_NAMED]:
         room -= len(item.path.encode()) + len(item.reason.encode()) + 8

@@ -1,6 +1,6 @@
-"""Strict reading of parsed JSON, with types and ranges of fields.
+"""Strict reading of parsed JSON: names, types and ranges of fields.
 
-A field of another type or range makes the object damaged.
+If a field is missing, unknown, or of another type or range, `Damaged` is raised.
 """
 
 import base64
@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
 class Fields:
-    """Fields of an object; `where` names the stored object in errors."""
+    """Fields of a JSON object; `where` names the stored object in errors."""
 
     def __init__(self, value: object, where: str, names: Iterable[str]) -> None:
         if not isinstance(value, dict):
@@ -93,7 +93,7 @@ class Fields:
         return self._values[name]
 
     def _integer(self, value: object, name: str, low: int, high: int) -> int:
-        # In Python, bool is an int; in JSON it is not.
+        # `isinstance` would accept true and false, because bool is a subclass of int.
         if type(value) is not int or not low <= value <= high:
             raise self._invalid(name)
         return value
@@ -110,7 +110,7 @@ def read_record(data: bytes, kind: str, names: Iterable[str], where: str) -> Fie
 
 
 def check_format(value: object, kind: str, where: str) -> None:
-    """Refuse a record of another format or kind before reading other fields."""
+    """Raise an error for a record of another format or kind."""
     if not isinstance(value, dict):
         raise Damaged(f"{where} is not a record. Verify the vault")
     number = value.get("format")
@@ -121,9 +121,9 @@ def check_format(value: object, kind: str, where: str) -> None:
 
 
 def check_ascending(values: Iterable[Any], label: str, where: str) -> None:
-    """Raise `Damaged` unless each value is greater than the previous one.
+    """Raise `Damaged` unless each value is greater than the previous value.
 
-    This check leaves only one valid order for each list.
+    So each list has only one valid order.
     """
     if any(previous >= after for previous, after in pairwise(values)):
         raise Damaged(f"{where} has {label} out of order or twice. Verify the vault")
@@ -136,8 +136,8 @@ def from_base64(value: object, where: str) -> bytes:
             decoded = base64.b64decode(value, validate=True)
         except ValueError:
             decoded = b""
-        # The unused bits of the last character must be zero: two different texts must not decode to
-        # the same value.
+        # The unused bits of the last character must be zero, so that only one text decodes to a
+        # value.
         if base64.b64encode(decoded).decode() == value:
             return decoded
     raise Damaged(f"{where} has invalid base64. Verify the vault")
@@ -150,8 +150,8 @@ def from_hex(value: object, size: int, where: str) -> bytes:
             decoded = bytes.fromhex(value)
         except ValueError:
             decoded = b""
-        # fromhex accepts upper case and white space: two different texts must not decode to the
-        # same value.
+        # `fromhex` accepts upper case and white space. Refuse them, so that only one text decodes
+        # to a value.
         if len(decoded) == size and decoded.hex() == value:
             return decoded
     raise Damaged(f"{where} has an invalid hexadecimal value. Verify the vault")

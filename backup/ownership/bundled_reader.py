@@ -1,11 +1,11 @@
 """Bundled reader: FORMAT.md and break_glass.py, stored in the vault.
 
-With these two files, a restore is possible when every other copy of the program is gone.
+With these two files, a restore is possible when every other copy of the program is lost.
 
 - `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name is the
   hash of the bytes, so a modified copy is noticed.
-- Both files are put when the repository is created. When a newer version changes a file, the
-  owner also stores the new file; the older files stay.
+- Both files are put when the repository is created. If a newer version of the program changes a
+  file, the owner puts the new file too; the older files remain.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ CONTRACT, READER = "FORMAT.md", "break_glass.py"
 
 
 def bundled_files() -> dict[str, bytes]:
-    """Return the objects of this version, by name."""
+    """Return both files of this program version, by object name."""
     return {
         prefix + hashlib.sha256(data).hexdigest(): data
         for prefix, data in ((FORMATS, document(CONTRACT)), (READERS, document(READER)))

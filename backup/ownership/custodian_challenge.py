@@ -1,10 +1,11 @@
-"""Quarterly challenge: a test of each custodian's key.
+"""Quarterly challenge: a test of each custodian's key, and its answers.
 
-- A challenge contains a secret number for every custodian (see `attestation`) and the key records
-  that the custodian should be able to open. So an answer needs no store and no network.
-- An answer contains the custodian's number and the names of the domain keys that could be opened.
-  It contains nothing that can decrypt anything.
-- The receiver of the answer compares it with the stored challenge.
+- A challenge document contains a secret number for every custodian (see `decryption_challenge`),
+  and the key records that custodians should be able to open. So an answer needs no store and no
+  network.
+- An answer contains the custodian's number and the names of the domain keys that the custodian
+  could open. It contains no key.
+- The receiver compares the answer with the stored challenge document.
 """
 
 import base64
@@ -20,7 +21,8 @@ from backup.format.canonical_json import to_time
 from backup.format.object_names import key_name
 from backup.format.root_record import REPOSITORY_BYTES
 from backup.format.strict_fields import Fields
-from backup.ownership.attestation import (
+from backup.ownership.custodian_public_key import Custodian, parse_custodian, parse_custodians
+from backup.ownership.decryption_challenge import (
     Challenge,
     challenges_from_json,
     challenges_to_json,
@@ -28,7 +30,6 @@ from backup.ownership.attestation import (
     is_answered,
     new_challenge,
 )
-from backup.ownership.custodian_public_key import Custodian, parse_custodian, parse_custodians
 from backup.ownership.owner_documents import (
     owner_document,
     owner_document_hash,
@@ -40,7 +41,7 @@ from backup.trust.root_chain import RootChain
 
 CHALLENGE = "custodian-challenge"
 ANSWER = "custodian-answer"
-_LONGEST_HEADER = 16 * 1024  # bytes of an age header: a custodian adds 100, with an RSA key 700
+_LONGEST_HEADER = 16 * 1024  # bytes of an age header; each custodian adds 100, an RSA key 700
 _CHALLENGE_FIELDS = ("repository", "owner", "created", "text", "challenges", "keys")
 _KEY_FIELDS = ("domain", "generation", "recipient", "wrapped")
 _ANSWER_FIELDS = ("challenge", "custodian", "nonce", "opens", "lacks", "answered_at")
@@ -65,7 +66,7 @@ def make_challenge(
 ) -> tuple[bytes, tuple[Custodian, ...]]:
     """Create a challenge document; return it and the challenged custodians.
 
-    Raise `NotFound` if no domain has a key any more.
+    Raise `NotFound` if every domain is erased.
     """
     root = trust.root
     records = [
@@ -111,10 +112,10 @@ def make_challenge(
 def answer_challenge(
     data: bytes, identity: Identity, *, now: datetime, where: str
 ) -> tuple[bytes, tuple[Answer, ...]]:
-    """Answer a challenge with an identity, in one document.
+    """Answer a challenge document with an identity.
 
-    The document has one answer per custodian's key in the identity. Raise `WrongKey` if the
-    challenge names none of these keys or is of another repository.
+    The returned document has one answer for each custodian's key in the identity. Raise `WrongKey`
+    if the challenge names none of these keys, or belongs to another repository.
     """
     fields = read_owner_document(data, CHALLENGE, _CHALLENGE_FIELDS, where)
     pins = (identity.repository, identity.owner)
@@ -151,7 +152,7 @@ def read_answers(data: bytes, where: str) -> tuple[Answer, ...]:
 
 
 def check_answer(challenge_data: bytes, answer: Answer, where: str) -> None:
-    """Raise `UsageError` unless the answer matches the stored challenge."""
+    """Raise `UsageError` unless an answer matches the stored challenge."""
     fields = read_owner_document(challenge_data, CHALLENGE, _CHALLENGE_FIELDS, where)
     for challenge in _challenges(fields, where):
         if challenge.custodian.recipient == answer.custodian.recipient and is_answered(

@@ -1,8 +1,8 @@
-"""Public keys and names of custodians, and the limits of both.
+"""Public keys and names of custodians; encryption to custodians.
 
-- A custodian is an age or SSH public key and the name of its person: `age1… Dana Ray`, `ssh-ed25519
-  AAAA… Lee`. The name is for people; only the key counts.
-- Any one custodian can decrypt content that is encrypted to custodians, without the others.
+- A custodian is an age or SSH public key and the name of a person: `age1… Dana Ray`, `ssh-ed25519
+  AAAA… Lee`. The name is for people; only the key is compared.
+- Any one custodian can decrypt content that is encrypted to several custodians.
 """
 
 import base64
@@ -28,7 +28,7 @@ class Custodian:
 
     @property
     def text(self) -> str:
-        """Return the custodian as a key record names it."""
+        """Return public key and name on one line, as a key record has them."""
         return f"{self.recipient} {self.name}".strip()
 
     @property
@@ -38,7 +38,7 @@ class Custodian:
 
     @property
     def fingerprint(self) -> str:
-        """Return the key itself for age, the `ssh-keygen -l` hash for SSH."""
+        """Return the key itself for age, or the `ssh-keygen -l` hash for SSH."""
         if not self.recipient.startswith("ssh-"):
             return self.recipient
         digest = hashlib.sha256(base64.b64decode(self.recipient.split()[1])).digest()
@@ -46,7 +46,10 @@ class Custodian:
 
 
 def parse_custodian(recipient: str, name: str = "") -> Custodian:
-    """Validate a public key; a comment after an SSH key becomes the name."""
+    """Parse a public key; a comment after an SSH key becomes the name.
+
+    Raise `UsageError` if the key or the name is not valid.
+    """
     parts = recipient.split()
     length = 1 if recipient.startswith("age1") else 2
     parsed = Custodian(
@@ -87,7 +90,7 @@ def custodian_for_display(text: str) -> Custodian:
 
 
 def wrap(plain: bytes, custodians: Sequence[Custodian]) -> bytes:
-    """Encrypt bytes so that any one custodian can decrypt them."""
+    """Encrypt bytes so that each of the custodians can decrypt them."""
     sealed: bytes = pyrage.encrypt(plain, [_recipient(custodian) for custodian in custodians])
     return sealed
 

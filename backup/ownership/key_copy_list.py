@@ -1,8 +1,8 @@
-"""List of the places that hold a copy of the key records.
+"""List of the known copies of the key records, stored in each copy.
 
-- A copy is a folder with key records below `k/`. Its `k/.copies.json` has the copy's own name and
-  every known copy, so the list is as durable as the records themselves.
-- `standfast status` reads the list, so this module imports nothing heavy.
+- A copy is a folder with key records below `k/`. Its file `k/.copies.json` has the copy's own name
+  and all known copies. So the list is lost only together with the key records.
+- `standfast status` reads the list, so this module imports no large library.
 """
 
 import json
@@ -72,7 +72,7 @@ def _from_json(name: str, value: Mapping[str, Any]) -> KeyCopy:
 
 
 def merge(lists: Iterable[CopyList]) -> dict[str, KeyCopy]:
-    """Merge lists; the latest entry of each name counts."""
+    """Merge lists; keep the entry of each name with the latest time."""
     found: dict[str, KeyCopy] = {}
     for copy_list in lists:
         for name, copy in copy_list.copies.items():
@@ -82,7 +82,7 @@ def merge(lists: Iterable[CopyList]) -> dict[str, KeyCopy]:
 
 
 def write_copy_list(folder: Path, copies: CopyList) -> None:
-    """Write the list into a copy durably and atomically, on any file system."""
+    """Write the list into a copy, durably and atomically."""
     value = {
         "name": copies.own_name,
         "copies": {

@@ -1,12 +1,12 @@
 """Copies of the key records: synchronized with the key store and checked.
 
 - A restore needs the key record of each domain and generation. The record is encrypted to the
-  custodians and signed by the owner, so a copy of the record alone decrypts nothing.
-- The valid record with the highest number is in force for each generation. If only the key store or
-  only the copy has this record, it is put into the other store too.
-- Records that were removed from the key store are removed from the copy too: the records of an
-  erased domain, and the records that a retired custodian could open.
-- Key records are never put into the vault: a lock there would keep them beyond an erasure.
+  custodians and signed by the owner. So a copy of the record is useless without a custodian.
+- The valid key record with the highest number is in force for each generation. If only the key
+  store or only the copy has it, it is put into the other of the two.
+- Key records that were removed from the key store are removed from the copy too. They are the
+  records of an erased domain, and the records that a retired custodian could open.
+- Key records are never put into the vault, because a lock there would keep them after an erasure.
 """
 
 import os
@@ -38,7 +38,7 @@ class KeyFolder(DirectoryKeeperStore):
         replace_file(target, bytes(data))
 
     def _list(self, prefix: str) -> Iterator[Stat]:
-        # Refuse a link: a removal through the link would remove files of this machine.
+        # Refuse a symbolic link: a removal through it would remove files of this machine.
         folder = self.path
         for part in prefix.split("/")[:-1]:
             folder /= part
@@ -49,12 +49,12 @@ class KeyFolder(DirectoryKeeperStore):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Synchronized:
-    """Objects exchanged between a copy and the key store, by name."""
+    """Names of the key records that a synchronization has changed."""
 
     added: tuple[str, ...]  # to the copy
     restored: tuple[str, ...]  # to the key store
     removed: tuple[str, ...]  # from the copy
-    lacking: tuple[str, ...]  # "DOMAIN/GENERATION" without a key record in either
+    lacking: tuple[str, ...]  # "DOMAIN/GENERATION"; neither of the two has a valid key record
 
 
 def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synchronized:
@@ -100,9 +100,9 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
 
 
 def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
-    """Return the newest record number of each "DOMAIN/GENERATION" in a copy.
+    """Return the highest record number of each "DOMAIN/GENERATION" in a copy.
 
-    If the domain is not erased, only valid records count.
+    Invalid records count only if the domain is erased.
     """
     found: dict[str, int] = {}
     for domain in root.domains:
@@ -115,9 +115,9 @@ def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
 
 
 def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
-    """Record the content of each copy in the lists of all; return the list.
+    """Update the list of copies in each given copy; return the list.
 
-    `folders` maps the name of a copy to its folder.
+    `folders` maps the name of a copy to its folder. The list says what each copy contains now.
     """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     for name, folder in folders.items():
@@ -127,9 +127,9 @@ def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) ->
 
 
 def record_destroyed(folders: Mapping[str, Path], name: str, now: datetime) -> None:
-    """Record in the given folders that a copy was destroyed.
+    """Record in the given folders that the copy `name` was destroyed.
 
-    Raise `NotFound` with the known names if there is no such copy.
+    Raise `NotFound` with the known names if no copy has this name.
     """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     if name not in copies or copies[name].is_destroyed:
@@ -156,7 +156,7 @@ def _valid(store: KeeperStore, root: RootRecord, domain: DomainGrant) -> dict[st
 
 
 def _records(store: KeeperStore, prefix: str) -> list[str]:
-    """Return the names that a key record can have, in ascending order."""
+    """Return the names below a prefix that a key record can have, in order."""
     return [stat.name for stat in store.list(prefix) if parse_number(stat.name, prefix) is not None]
 
 

@@ -1,13 +1,13 @@
 """Plan of an owner operation, stored completely before its first step.
 
-- The plan contains every byte that its steps write. It is written to a private file first. So an
-  interrupted operation is completed by requesting it again: each step is then already done, or does
-  exactly what was planned.
-- Before the plan is written, the path of each new file is checked. So if a file cannot be created
-  (a FAT stick, a mistyped folder), the operation can be requested again with another path.
-- A step creates an object or a file, or removes an object; it never replaces. An existing object
-  that differs from the plan raises `AlreadyThere`.
-- The plan file is removed last. While it exists, no other operation of this owner's key starts.
+- The plan contains every byte that its steps write. It is stored in a private file before the first
+  step. An interrupted operation is completed by the same request: steps that are done already have
+  no further effect, and the other steps write what was planned.
+- Before the plan is stored, the path of each new file is checked. So if a file cannot be created (a
+  FAT stick, a mistyped folder), the operation can be requested again with another path.
+- A step creates an object or a file, or removes objects. It never replaces an object or a file. If
+  one exists and differs from the plan, the step raises `AlreadyThere`.
+- The plan file is removed last. While it exists, no other operation with this owner's key starts.
 """
 
 import base64
@@ -48,10 +48,10 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forget:
-    """Removal of objects from the key store and from each copy of it."""
+    """Removal of key records from the key store and from each copy of it."""
 
     prefix: str
-    names: tuple[str, ...] | None = None  # only these names; None: everything below the prefix
+    names: tuple[str, ...] | None = None  # only these names; None: all names below the prefix
 
 
 Step = Put | Create | Forget
@@ -85,7 +85,7 @@ def execute_plan(
     plan = read_plan(plan_file)
     if plan is None:
         plan = make()
-        # Check first: a stored plan with a step that can never succeed would block all operations.
+        # Check before storing: a plan with a step that can never succeed blocks all operations.
         for step in plan.steps:
             if isinstance(step, Create):
                 check_creatable(step.path, len(step.data))
@@ -104,7 +104,7 @@ def execute_plan(
 
 
 def read_plan(plan_file: Path) -> Plan | None:
-    """Read an unfinished plan; None if there is none."""
+    """Read the plan of an unfinished operation; return None if it is missing."""
     try:
         data = plan_file.read_bytes()
     except FileNotFoundError:
@@ -168,7 +168,7 @@ def _create_exactly(step: Create) -> None:
 
 
 def _forget(store: KeeperStore, step: Forget) -> None:
-    # Repeat: in a store with versions, removing a version reveals the version below it.
+    # Repeat, because in a store with versions, the removal of a version reveals a later version.
     for _ in range(_MOST_VERSIONS):
         names = _remaining_names(store, step)
         if not names:

@@ -1,9 +1,8 @@
-"""Documents that people exchange as files: orders, attestations, answers.
+"""Unsigned documents that people exchange: attestations, challenges.
 
-- A document is canonical JSON and a newline. Orders and certificates of the owner are signed like
-  records. Each names its repository.
-- The hash of a document is the SHA-256 of all its bytes; an answer refers to the document by this
-  hash.
+- A document is canonical JSON and a newline. Orders and certificates of the owner are signed; see
+  `erasure`.
+- An answer refers to a document by the SHA-256 of all its bytes.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ def owner_document(kind: str, **fields: object) -> bytes:
 
 
 def read_owner_document(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
-    """Read an unsigned document; raise `WrongKey` for another kind."""
+    """Read an unsigned document; raise `WrongKey` if it has another kind."""
     try:
         return read_record(data, kind, names, where)
     except Damaged:

@@ -1,10 +1,11 @@
-"""Owner session: the owner's key, both stores, and how an operation runs.
+"""Owner session: the owner's key file, rollback check, run of operations.
 
 The operations are in `operations` and `erasure`.
 
-- An operation reads everything first, plans (see `operation_plan`), and only then writes.
-- The file `<owner's file>.seen` has the last root record that this key signed here. If the vault
-  lacks this record, the vault was rolled back, and nothing is signed.
+- An operation first reads all that it needs, then stores its plan (see `operation_plan`), and only
+  then writes.
+- The file `<owner's file>.seen` names the last root record that this key signed on this machine. If
+  the vault lacks this root record, the vault was rolled back, and nothing is signed.
 - The owner's key file may be an age file with a passphrase.
 """
 
@@ -37,14 +38,14 @@ from backup.trust.root_chain import RootChain, load_root_chain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """The key that signs every root record, key record and order."""
+    """Owner's key, which signs every root record, key record and order."""
 
     repository: bytes
     key: Ed25519PrivateKey = field(repr=False)
 
     @property
     def public(self) -> bytes:
-        """Return the public key that the files of hosts and custodians name."""
+        """Return the public key, which files of hosts and custodians contain."""
         return self.key.public_key().public_bytes_raw()
 
     def to_bytes(self) -> bytes:
@@ -61,13 +62,13 @@ class Owner:
 def is_locked(path: Path) -> bool:
     """Return whether an owner's file needs a passphrase.
 
-    Raise `NotFound` if there is no such file.
+    Raise `NotFound` if the file does not exist.
     """
     return _read_owner_file(path).startswith(AGE_FILE)
 
 
 def open_owner(path: Path, passphrase: str | None = None) -> Owner:
-    """Read the owner's key; raise `WrongKey` for another file or passphrase."""
+    """Read the owner's key; raise `WrongKey` for a wrong file or passphrase."""
     data = _read_owner_file(path)
     if data.startswith(AGE_FILE):
         data = unlock(data, passphrase, str(path))
@@ -82,7 +83,7 @@ def open_owner(path: Path, passphrase: str | None = None) -> Owner:
 
 
 def lock_owner_file(path: Path, to: Path, passphrase: str) -> None:
-    """Write the owner's key to a new, encrypted file; keep the old file."""
+    """Write the owner's key to a new file, encrypted with a passphrase."""
     open_owner(path)
     create_file(to, pyrage.passphrase.encrypt(_read_owner_file(path), passphrase))
 
@@ -98,8 +99,8 @@ class OwnerSession:
     now: Callable[[], datetime]
     # Reachable copies of the key records; each is synchronized after an operation.
     key_copies: Sequence[KeeperStore] = ()
-    copies_away: Sequence[KeyCopy] = ()  # known copies that cannot be reached now
-    copies_unseen: Sequence[str] = ()  # places of copies that were never inspected
+    copies_away: Sequence[KeyCopy] = ()  # known copies of the key records, not reachable now
+    copies_unseen: Sequence[str] = ()  # places of copies that were never read
     on_done: Callable[[RootRecord], object] = lambda _: None  # called after each operation
     random: Callable[[int], bytes] = os.urandom
 
@@ -118,12 +119,12 @@ class OwnerSession:
             trust = load_root_chain(self.vault, owner=self.owner.public)
         except Damaged:
             if load_root_chain(self.vault).root.repository != self.owner.repository:
-                raise wrong from None  # nothing is damaged, and nothing was trusted
+                raise wrong from None  # the vault is not damaged: it is another repository
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # Do not stop because of invalid objects that the owner did not sign: otherwise one of them
-        # would prevent every revocation.
+        # Stop only for invalid root records that the owner signed. An object that somebody else put
+        # must not be able to prevent a revocation.
         if trust.unlinked:
             raise Damaged(
                 f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"
@@ -139,7 +140,7 @@ class OwnerSession:
         return trust
 
     def key_store(self) -> KeeperStore:
-        """Return the key store; raise `UsageError` if there is none."""
+        """Return the key store; raise `UsageError` if none is configured."""
         if self.keys is None:
             raise UsageError("key store: this operation needs it. Name it in the configuration.")
         return self.keys
@@ -147,7 +148,7 @@ class OwnerSession:
     def run(
         self, operation: str, request: Mapping[str, str], make_plan: Callable[[RootChain], Plan]
     ) -> OperationResult:
-        """Run an operation, or complete the interrupted one with this request."""
+        """Run an operation; if it was interrupted with this request, complete it."""
         result = execute_plan(
             self.plan_file,
             operation,
@@ -166,7 +167,7 @@ class OwnerSession:
         for copy in self.key_copies:
             try:
                 synchronize(root, self.key_store(), copy)
-            except BackupError as error:  # the operation is done and cannot be requested again
+            except BackupError as error:  # the operation itself is done, so this is only reported
                 failed.append(f"{copy.where}: {error}")
         try:
             self.on_done(root)
@@ -185,7 +186,7 @@ class OwnerSession:
 
 
 def check_name(role: str, name: str) -> None:
-    """Raise `UsageError` unless a writer or domain can have this name."""
+    """Raise `UsageError` unless a name is valid for a writer or domain."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{role} {name!r}: not a valid name. Use 1 to 31 of a-z, 0-9, dash and underscore."
@@ -204,7 +205,7 @@ def known_domain(root: RootRecord, domain: str) -> DomainGrant:
 def next_root(
     session: OwnerSession, trust: RootChain, moment: datetime, **changes: Any
 ) -> tuple[RootRecord, Put]:
-    """Create the next root record with changed fields, and its put step."""
+    """Return the next root record, with changed fields, and its put step."""
     number = trust.next_number
     record: RootRecord = replace(
         trust.root,

@@ -1,9 +1,10 @@
-"""Content of the recovery card: all to start a restore, except keys.
+"""Recovery card: its content (stores, fingerprints, steps), as plain text.
 
-`recovery_card_page` renders it for print.
+`recovery_card_page` renders the card for print.
 
-- It contains no secret: a finder learns where the stores are and who the custodians are.
-- Keys that people compare by eye or read aloud are in groups of four.
+- The card contains no secret. A person that finds it learns the places of the stores and the names
+  of the custodians.
+- Public keys that people compare by eye or read aloud are in groups of four digits.
 """
 
 from dataclasses import dataclass
@@ -15,22 +16,21 @@ from backup.ownership.roster import Roster
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Places:
-    """Locations as people write them; copies by name."""
+    """Organisation and locations, as people write them."""
 
     organisation: str
     contact: str
     vault: str
     keys: str
-    copies: tuple[tuple[str, str], ...] = ()
-    # Copies of the key records, and when each was seen.
-    key_copies: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()  # copies of the vault: name, location
+    key_copies: tuple[tuple[str, str], ...] = ()  # copies of the key records: name, time seen
     download: str = ""  # the command that downloads the vault; empty for a folder
     has_installation: bool = False  # the vault has copies of the installation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One instruction, and the command to type for it."""
+    """One instruction of a restore, and the command to type for it."""
 
     instruction: str
     command: str = ""

@@ -1,7 +1,7 @@
-"""Texts and print layout of the recovery card, a web page of one sheet.
+"""Print layout of the recovery card: one web page, one sheet of paper.
 
-- It is one file without scripts, pictures or external fonts.
-- Every value is escaped: names and locations come from people.
+- The page is one file without scripts, pictures or external fonts.
+- Every value is escaped, because names and locations come from people.
 """
 
 from collections.abc import Iterable

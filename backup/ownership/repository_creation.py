@@ -1,9 +1,10 @@
 """Creation of a repository, with its first owner, custodian and host.
 
-- Everything is generated first and written to a plan (`<owner_file>.unfinished`, see
-  `operation_plan`), so a second call after a crash completes it.
-- The root record in the vault is the commit. Then the owner's file is written and the plan removed.
-- Nothing is overwritten: an existing object or file raises `AlreadyThere`.
+- All keys and records are generated first and written to a plan (`<owner_file>.unfinished`, see
+  `operation_plan`). So a second call after a crash completes the creation.
+- The repository exists when its root record is in the vault. After that, the owner's file is
+  written and the plan is removed.
+- Nothing is overwritten. If an object or file exists, `AlreadyThere` is raised.
 """
 
 from collections.abc import Callable
@@ -190,7 +191,8 @@ def _plan(
 
 
 def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
-    # Check everything below pub/, not only the first root record: the repository may be incomplete.
+    # Check all objects below pub/, not only the first root record: the creation of a repository may
+    # have been interrupted.
     existing = [str(path) for path in files if path.exists() or path.is_symlink()]
     existing += [stat.name for stat in vault.list("pub/")][:1]
     existing += [stat.name for stat in keys.list(key_prefix(domain, 0))][:1]

@@ -1,7 +1,7 @@
 """Roster: all roles of a repository, read from its records without a key.
 
-- Everything is public: names, public keys, numbers, dates.
-- Records that cannot be read are listed in `problems`; the rest is returned nevertheless.
+- All values are public: names, public keys, numbers and dates.
+- Records that cannot be read are listed in `problems`; the other records are returned.
 """
 
 from collections.abc import Iterator
@@ -37,13 +37,13 @@ class Newest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterWriter:
-    """A backup host in one epoch."""
+    """A writer (backup host) in one epoch."""
 
     id: str
     epoch: int
     key: bytes
     domains: tuple[str, ...]
-    trusted_through: int | None
+    trusted_through: int | None  # last trusted sequence number; None: no limit
     newest: Newest | None  # the writer's newest recovery point, of any epoch
 
 
@@ -72,10 +72,10 @@ class RosterDomain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterKeeper:
-    """The role that frees unneeded packs."""
+    """A keeper, which lets recovery points expire and frees packs."""
 
     key: bytes
-    trusted_through: int | None
+    trusted_through: int | None  # number of the last trusted keep record; None: no limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +90,9 @@ class Roster:
     writers: tuple[RosterWriter, ...]
     domains: tuple[RosterDomain, ...]
     keepers: tuple[RosterKeeper, ...]
-    keep_number: int | None  # the newest valid keep record
+    keep_number: int | None  # number of the newest valid keep record
     documents: tuple[str, ...]  # names of FORMAT.md and break_glass.py in the vault
-    lacks_documents: bool  # the vault lacks the documents of this version
+    lacks_documents: bool  # the vault lacks the documents of this program version
     problems: tuple[str, ...]
 
     @property
@@ -111,7 +111,7 @@ class Roster:
 def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None) -> Roster:
     """Read the roles of a repository.
 
-    Raise `NotFound` if there is no repository, or `Damaged` without a valid root record.
+    Raise `NotFound` if the vault has no repository, or `Damaged` if no root record is valid.
     """
     trust = load_root_chain(vault, owner=owner)
     problems = [problem for _, problem in trust.problems]

@@ -5,12 +5,12 @@
     result = run_retention(vault, Keeper.load(folder / "keeper.json"), rules, now=now)
 
   retention_run      one run of the keeper, or its plan; the public functions
-  keeper_key         the keeper's key, on another machine than the writer's
-  vault_state        records, recovery points and packs at one moment
-  rules              retention by time
-  retention_plan     what a run would change; pure
-  lock_extension     which locks to extend, and which prevent a removal
-  storage_forecast   which packs are needed, and when the others can be freed
+  keeper_key         the keeper's key, on another machine than the writer's key
+  vault_state        records, recovery points and packs at one moment; blocked writers
+  rules              how long recovery points are kept
+  retention_plan     what a run would change, computed without I/O
+  lock_extension     which locks to extend, and which locks prevent a removal
+  storage_forecast   which packs are needed, and when the other packs can be freed
 
-The keeper's records themselves belong in `trust.retention_log`.
+Reading the keeper's records belongs in `trust.retention_log`.
 """

@@ -1,9 +1,9 @@
 """Keeper key: a file that the owner makes for the keeper's machine.
 
-- The keeper's machine is not a backup host. The key signs keep records and decrypts nothing.
-- Somebody with this key and the keeper's rights at the store can expire recovery points, and remove
-  their packs after seven days, once the packs are no longer locked. So the key is not stored on a
-  backup host.
+- The key signs keep records. It cannot decrypt backups.
+- Somebody with this key and the keeper's rights at the store can expire recovery points. Seven days
+  later, and after their locks have ended, this person can remove packs. So the key is not stored on
+  a backup host.
 """
 
 from dataclasses import dataclass, field

@@ -1,13 +1,13 @@
 """Lock extension: which locks to extend, and which prevent a removal.
 
-- Live objects are the packs of unexpired recovery points, every snapshot, and everything under
-  `pub/`. Once less than half of the bucket's default lock time is left on a live object, its lock
-  is extended to the full time.
-- The lock of an object that is younger than half of the default lock time is not queried.
-- The keeper extends locks, not the writer: a compromised writer could lock junk for years, at the
-  organisation's cost.
-- If the store refuses to extend a lock, the object is reported, and the other locks are extended
-  nevertheless.
+- Live objects are the packs of recovery points that do not expire, every snapshot, and every object
+  under `pub/`. If less than half of the bucket's default lock time is left on a live object, its
+  lock is extended to the full default time.
+- An object that was put less than half of the default lock time ago needs no extension. Its lock is
+  not queried.
+- The keeper extends locks, and the writer may not. A compromised writer could lock junk for years,
+  at the organisation's cost.
+- If the store refuses to extend a lock, the object is reported, and the other locks are extended.
 """
 
 from collections.abc import Callable, Collection
@@ -35,7 +35,8 @@ def find_expiring_locks(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of live objects with less than half of their lock left.
 
-    Also return the store's refusals, as problems. `clock` is the store's time.
+    Also return the refusals of the store, as problems. `live` are the live packs; `clock` is the
+    time of the store.
     """
     half = _half(vault)
     if half is None:
@@ -48,7 +49,7 @@ def find_expiring_locks(
         try:
             until = vault.lock_until(name)
         except NotFound:
-            return False  # gone meanwhile; `verify` reports missing objects
+            return False  # removed since the listing; `verify` reports missing objects
         return until is None or until < clock + half
 
     due, problems = _call_for_each(vault, candidates, is_due, "looking at locks", progress)
@@ -63,7 +64,8 @@ def extend_locks(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Extend locks to the full default time.
 
-    Return the names of the objects with an extended lock, and the store's refusals, as problems.
+    Return the names of the objects with an extended lock, and the refusals of the store, as
+    problems.
     """
     lock = vault.describe().lock
     if lock is None:
@@ -81,7 +83,7 @@ def find_locks(
     clock: datetime,
     progress: ProgressCallback = no_progress,
 ) -> dict[str, datetime]:
-    """Return the objects that are locked now, with the end of the lock."""
+    """Return the end of the lock of each object that is locked now."""
     if vault.describe().lock is None:
         return {}
 
@@ -112,7 +114,7 @@ def _call_for_each(
 ) -> tuple[dict[str, T], tuple[str, ...]]:
     """Call a function for each name.
 
-    Return the results by name, and refusals as problems. Raise other errors.
+    Return the results by name, and the refusals of the store, as problems. Raise other errors.
     """
     problems: list[str] = []
     done: dict[str, T] = {}

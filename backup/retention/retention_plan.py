@@ -1,16 +1,17 @@
-"""Retention plan: what a run would expire and remove, and its limit.
+"""Retention plan: what a run expires, marks and drops; limit; clock check.
 
-- A recovery point has expired once a keep record names it as expired. A remaining recovery point
-  is one that has not expired and that this run does not expire.
-- A pack is marked if no remaining recovery point needs it and it is over 30 days old by the store's
-  clock. It is dropped seven days later, if then every recovery point that needs it has expired by
-  an earlier record.
+- A recovery point has expired if a keep record names it as expired. A recovery point remains if it
+  has not expired and this run does not expire it.
+- A pack is marked if no remaining recovery point needs it, and it is more than 30 days old by the
+  store's clock. At least seven days later it is dropped, if all recovery points that need it have
+  expired by earlier keep records.
 - A marked pack that a remaining recovery point needs is unmarked.
-- A dropped pack that still exists is removed by the next run, under the same condition as a drop.
-- A writer is blocked if one of its snapshots is missing or unreadable: the packs that this snapshot
-  needs are unknown. Nothing of a blocked writer is removed, even if its drop was recorded, and all
-  its locks are extended.
-- One run marks and drops as many packs as fit into its records; the next runs continue.
+- If a pack was dropped by an earlier run and still exists, the next run removes it, unless a
+  recovery point that has not expired needs it.
+- A writer is blocked if one of its snapshots is missing or unreadable, because the packs that this
+  snapshot needs are unknown. No pack of a blocked writer is removed, even if its drop was recorded,
+  and the locks of all its packs are extended.
+- One run marks and drops as many packs as fit into its records. The next runs continue.
 - A run that would expire more than a fifth of the recovery points is refused as a whole. Interim
   recovery points, and those of an erased domain, do not count.
 """
@@ -27,7 +28,7 @@ from backup.retention.vault_state import VaultState
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)
 MAX_EXPIRED_PERCENT = 20
-MAX_PER_RECORD = MAX_LISTED // 4  # packs of each list; four lists share a record
+MAX_PER_RECORD = MAX_LISTED // 4  # packs in one list; four lists share a record
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CLOCK_JUMPED = timedelta(days=60)
 
@@ -36,30 +37,31 @@ _CLOCK_JUMPED = timedelta(days=60)
 class RetentionPlan:
     """Changes of a run; locks may still prevent the removal of packs."""
 
-    clock: datetime  # the store's
+    clock: datetime  # time of the store
     expire: tuple[SnapshotId, ...] = ()
     mark: tuple[PackId, ...] = ()
     unmark: tuple[PackId, ...] = ()
     distrust: tuple[PackId, ...] = ()
     drop: tuple[PackId, ...] = ()
-    leftover: tuple[PackId, ...] = ()  # dropped by an earlier run, but still there
+    leftover: tuple[PackId, ...] = ()  # packs that an earlier run dropped and that still exist
     live: frozenset[PackId] = frozenset()  # needed by a remaining recovery point
-    # For each needed pack, the time until which it is needed; None if no end is known.
+    # Packs of unexpired recovery points, with the time at which the last of these points expires,
+    # or None if it does not expire.
     last_needed: Mapping[PackId, datetime | None]
     blocked_packs: frozenset[PackId] = frozenset()  # packs of blocked writers
     refusal: str | None = None  # why the plan must not be executed
 
     @property
     def packs_to_protect(self) -> Collection[PackId]:
-        """Return the packs that must stay locked.
+        """Return the packs that must remain locked.
 
-        If the plan is refused, these are all packs that any unexpired recovery point needs.
+        If the plan is refused, the packs of recovery points that it would expire are among them.
         """
         needed = self.live if self.refusal is None else self.last_needed.keys()
         return needed | self.blocked_packs
 
     def without_changes(self, reason: str) -> "RetentionPlan":
-        """Return the plan without changes, which only extends locks."""
+        """Return a refused plan, which only extends locks."""
         return RetentionPlan(
             clock=self.clock,
             live=self.live,
@@ -70,14 +72,15 @@ class RetentionPlan:
 
     @property
     def has_first_record(self) -> bool:
-        """Return whether there is anything to record before packs are dropped."""
+        """Return whether the plan needs a keep record besides the drops."""
         return bool(self.expire or self.mark or self.unmark or self.distrust)
 
 
 def check_clocks(store: datetime, local: datetime, last: datetime | None) -> None:
-    """Raise `RetentionStopped` if the clocks disagree.
+    """Raise `RetentionStopped` if a clock is not plausible.
 
-    `last` is the time of the newest keep record.
+    `store` and `local` are the times of the store and of this machine, `last` is the time of the
+    newest keep record.
     """
     what_now = "Find out which clock is right; if the store's is, run again with --clock-is-right."
     if abs(store - local) > _CLOCKS_DIFFER:
@@ -105,7 +108,7 @@ def plan_retention(
     distrust: Collection[PackId] = (),
     max_percent: int = MAX_EXPIRED_PERCENT,
 ) -> RetentionPlan:
-    """Plan a run; packs of blocked writers change only by being unmarked."""
+    """Plan a run; of a blocked writer, packs are only unmarked or distrusted."""
     log = state.log
     ends = expiry_times(state.points, rules)
     expiring = {
@@ -178,7 +181,7 @@ def _limit(packs: Iterable[PackId]) -> tuple[PackId, ...]:
 def _needed_packs(
     state: VaultState, ends: Mapping[SnapshotId, datetime | None], expiring: Container[SnapshotId]
 ) -> tuple[dict[PackId, datetime | None], set[PackId]]:
-    """Return until when each pack is needed, and the live packs."""
+    """Return `last_needed` and the live packs; see `RetentionPlan`."""
     last_needed: dict[PackId, datetime | None] = {}
     live: set[PackId] = set()
 
@@ -186,7 +189,7 @@ def _needed_packs(
         end = ends[id_]
         return float("inf") if end is None else end.timestamp()
 
-    # In the order of expiry: for each pack, the recovery point that expires last decides.
+    # Sort by expiry, so that for each pack the recovery point that expires last decides.
     for point in sorted(state.points, key=lambda point: expiry_or_infinity(point.id)):
         needs = [(point.id[0], sha256) for sha256 in state.find_needed_packs(point.id)]
         last_needed.update(dict.fromkeys(needs, ends[point.id]))

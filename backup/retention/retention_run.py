@@ -1,21 +1,21 @@
 """Retention run: expires recovery points, frees packs, extends locks.
 
-One run, in this order:
+A run has these steps:
 
 1. Read the records, snapshots and pack names. If a clock is not plausible, stop without a change.
-2. Extend the locks of live objects. If more than a fifth of the recovery points would expire, stop:
-   no record is put, and the locks of packs that these recovery points need were extended too.
+2. Extend the locks of live objects. If more than a fifth of the recovery points would expire, stop
+   without a keep record. In this case, the locks of their packs are extended too.
 3. Remove packs that an earlier run dropped but did not remove.
-4. Put a record with the recovery points that expire, and the packs that are marked, unmarked or
-   distrusted.
-5. Read again. Put a record of the packs to drop: packs that were marked for seven days, that no
-   recovery point needs, and that are not locked. Only then remove these packs.
+4. Put a keep record with the recovery points that expire, and the packs that are marked, unmarked
+   or distrusted.
+5. Read again. Put a keep record of the packs to drop: packs that were marked at least seven days
+   ago, that no recovery point needs, and that are not locked. Only then remove these packs.
 
 Rules
-- The first put of a record number wins. A keeper that finds its number taken reads and plans again.
+- If another keeper has put a record under the same number, the run reads and plans again.
 - An interrupted run leaves either no record, or a record that the next run completes.
-- A pack that is still locked stays marked and is reported; the next run tries it again.
-- No domain key is needed, and no pack is opened.
+- A pack that is still locked remains marked and is reported. The next run tries to drop it again.
+- The run needs no domain key, and opens no pack.
 """
 
 from collections.abc import Callable, Collection
@@ -50,7 +50,7 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizedPack:
-    """A pack and its size; the size is 0 if the store no longer has it."""
+    """A pack and its size, which is 0 if the store does not have the pack."""
 
     pack: PackId
     size_bytes: int
@@ -67,22 +67,22 @@ class LockedPack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionResult:
-    """Changes of a run, or of a planned run; `clock` is the store's."""
+    """Changes of a run, or planned changes."""
 
-    is_plan: bool
-    clock: datetime
+    is_plan: bool  # whether nothing was changed
+    clock: datetime  # time of the store
     records: tuple[str, ...]  # the keep records that were put
     expired: tuple[SnapshotId, ...]
     marked: tuple[SizedPack, ...]
     unmarked: tuple[PackId, ...]
     distrusted: tuple[PackId, ...]
-    dropped: tuple[SizedPack, ...]  # recorded in this run
+    dropped: tuple[SizedPack, ...]  # packs with a drop that this run recorded
     removed: tuple[SizedPack, ...]  # including packs that an earlier run dropped
     locked: tuple[LockedPack, ...]  # not removed because of a lock; the next run tries again
     extended: tuple[str, ...]  # names of objects with an extended lock
-    problems: tuple[str, ...]  # failures and anomalies, which did not stop the run
-    refusal: str | None = None  # of a plan: why a run would stop
-    hold: str | None = None  # why nothing expires, though locks are extended
+    problems: tuple[str, ...]  # failures and anomalies that did not stop the run
+    refusal: str | None = None  # of a plan: the reason for which a run would stop
+    hold: str | None = None  # reason of a retention hold: nothing expires, locks are extended
 
     @property
     def freed_bytes(self) -> int:
@@ -102,13 +102,14 @@ def run_retention(
     hold: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> RetentionResult:
-    """Run retention once; repeating it after any error is safe.
+    """Run retention once; after any error, it may be repeated.
 
-    `now` is this machine's clock, which is compared with the store's. `is_clock_right` states that
-    a person has checked both clocks; they are not compared then. At most `max_percent` of the
-    recovery points may expire. `hold` is the reason of a retention hold: nothing expires or is
-    dropped, and the locks of all packs that recovery points need are extended. `progress` is called
-    with the action, the number of objects done, and their total.
+    - `now` is this machine's clock, which is compared with the store's clock. If `is_clock_right`
+      is true, a person has checked both clocks, and they are not compared.
+    - At most `max_percent` of the recovery points may expire.
+    - `hold` is the reason of a retention hold. With it, nothing expires or is dropped, and the
+      locks of all packs that recovery points need are extended.
+    - `progress` is called with the action, the number of objects done, and their total.
 
     Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner has not granted this
     keeper, or the store refuses it) or `StoreUnavailable` (try again later).
@@ -139,10 +140,9 @@ def plan_retention_run(
     hold: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> tuple[RetentionResult, StorageForecast]:
-    """Plan a run without changes and without a key.
+    """Plan a run, without changes and without a key; return also a forecast.
 
-    The plan drops only packs that earlier runs have marked, and none during a `hold`. An
-    implausible clock is the plan's `refusal`.
+    If a clock is not plausible, this is the `refusal` of the result.
     """
     clock = vault.clock()
     state = Reader(vault=vault, owner=owner, progress=progress).read()
@@ -180,7 +180,7 @@ def plan_retention_run(
 
 
 class _Run:
-    """One call of `run_retention`; collects the changes of all attempts."""
+    """State of one call of `run_retention`: the changes of all its attempts."""
 
     def __init__(
         self,
@@ -354,7 +354,7 @@ def _split_by_lock(
     clock: datetime,
     progress: ProgressCallback,
 ) -> tuple[tuple[PackId, ...], tuple[LockedPack, ...]]:
-    """Split packs into packs that may be removed now, and locked packs."""
+    """Return the packs that may be removed now, and the locked packs."""
     names = {pack: pack_name(*pack) for pack in packs if pack in state.packs}
     locks = find_locks(vault, list(names.values()), clock, progress)
     locked = tuple(

@@ -1,19 +1,20 @@
-"""Retention rules: lengths of time such as `6m`, and what they keep.
+"""Retention rules: periods such as `6m`, and when recovery points expire.
 
-- Every recovery point is kept for `everything`. The last complete recovery point of each day, ISO
-  week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month has no
-  complete recovery point, its last partial one is kept. No rule keeps a number of recovery points:
-  somebody that adds recovery points could then make older ones expire.
+- Every recovery point is kept for the period `everything`. The last complete recovery point of each
+  day, ISO week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month
+  has no complete recovery point, its last partial recovery point is kept instead.
+- No rule keeps a number of recovery points. With such a rule, somebody that adds recovery points
+  could make older recovery points expire.
 - No recovery point expires before it is older than `floor`. Two recovery points of each set of a
-  writer never expire: the newest complete one, and the newest one of a run that ended.
-- An interim recovery point expires when it is older than the floor and a later run of its set
+  writer never expire: the newest complete recovery point, and the newest one of a run that ended.
+- An interim recovery point expires when it is older than the floor, if a later run of its set has
   ended.
-- Nobody can open a recovery point of an erased domain. It expires one floor after the erasure.
-- The time of a recovery point is what its writer claims, but not before the previous recovery point
-  of the writer and not after the store's time. So a compromised writer can neither date a recovery
-  point back nor make it seem younger than it is.
+- Nobody can open a recovery point of an erased domain. It expires at the erasure plus the floor.
+- The time of a recovery point is the time that its writer claims. But it is not before the time of
+  the writer's previous recovery point, and not after the time at which the store received it. So a
+  compromised writer can neither date a recovery point back nor make it seem younger than it is.
 
-The functions are pure: they do no I/O.
+The functions do no I/O.
 """
 
 import re
@@ -55,20 +56,20 @@ class RetentionRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgedPoint:
-    """A recovery point with the fields that rules need."""
+    """A recovery point with the fields that the rules need."""
 
     id: SnapshotId
     set_name: str
     state: State
     moment: datetime  # its time, from `point_times`
-    stored: datetime  # when it was put, by the store's clock
-    erased: datetime | None = None  # when its domain's key was destroyed
+    stored: datetime  # time of its put, by the store's clock
+    erased: datetime | None = None  # time of the erasure of its domain
 
 
 def parse_period(text: str) -> timedelta:
     """Parse "35d", "12w", "6m" or "7y".
 
-    A month counts as 31 days and a year as 366, so nothing expires too early.
+    A month counts as 31 days and a year as 366, so no recovery point expires too early.
     """
     match = _PERIOD.fullmatch(text)
     if match is None:
@@ -77,9 +78,9 @@ def parse_period(text: str) -> timedelta:
 
 
 def point_times(claims: Iterable[tuple[datetime, datetime]]) -> list[datetime]:
-    """Return the times of a writer's recovery points, in order.
+    """Return the times of a writer's recovery points, in order of sequence.
 
-    `claims` has for each recovery point the writer's time and the store's time.
+    `claims` has the writer's time and the store's time of each recovery point.
     """
     times: list[datetime] = []
     for claimed, stored in claims:
@@ -91,10 +92,10 @@ def point_times(claims: Iterable[tuple[datetime, datetime]]) -> list[datetime]:
 def expiry_times(
     points: Sequence[AgedPoint], rules: RetentionRules
 ) -> Mapping[SnapshotId, datetime | None]:
-    """Return when each recovery point expires; None if it does not.
+    """Return the time at which each recovery point expires, or None if never.
 
-    `points` are all unexpired recovery points, those of a writer in the order of their sequence.
-    The result is what the rules say if no recovery point is added.
+    `points` are all unexpired recovery points; those of a writer are in order of sequence. The
+    result assumes that no recovery point is added.
     """
     sets: dict[tuple[str, str], list[AgedPoint]] = {}
     for point in points:

@@ -1,7 +1,8 @@
 """Storage forecast: needed packs, and when the other packs can be freed.
 
-It assumes that nothing is added and the rules do not change. The newest recovery points never
-expire, so some bytes always remain. No key is needed: the store reports the sizes.
+The forecast assumes that no recovery point is added and that the rules do not change. The newest
+recovery points never expire, so some packs always remain. No key is needed, because the store
+reports the sizes of packs.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from backup.stores.keeper import KeeperStore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """Number and total size of some packs."""
+    """Number and total size of the packs in one state."""
 
     packs: int
     size_bytes: int
@@ -25,17 +26,17 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageForecast:
-    """Packs by state; each pack is in one of the first five shares."""
+    """Packs by state; each pack is counted in one of the first five shares."""
 
     live: Share  # needed by a recovery point that has not expired
     expired: Share  # needed only by expired recovery points
-    unnamed: Share  # named by no recovery point: of a run that was interrupted or is running
+    unnamed: Share  # named by no snapshot: a run was interrupted, or is running
     marked: Share  # not needed and marked: a later run drops them
     dropped: Share  # not needed and dropped: a later run removes them
     locked: Share  # packs of the last four shares that are locked
     locked_until: datetime | None  # the end of the last lock
-    free_by: tuple[tuple[str, int], ...]  # month as YYYY-MM in order, bytes that can be freed in it
-    points: int
+    free_by: tuple[tuple[str, int], ...]  # (month as YYYY-MM, bytes that can be freed in it)
+    points: int  # unexpired recovery points
     expired_points: int
 
 

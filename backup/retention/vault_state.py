@@ -1,13 +1,13 @@
-"""Vault state: records, recovery points and packs at one moment.
+"""Vault state: records, recovery points and packs; blocked writers.
 
-- Snapshots never change, so a run that reads the state twice reads each snapshot once. A slot (the
-  object under one sequence number) without a valid snapshot is read again if a new root record is
-  in force.
-- A writer is `blocked` if a snapshot of its history is missing or unreadable: the packs that this
-  snapshot needs are unknown. Nothing of a blocked writer expires or is freed until the snapshot is
-  readable again. A snapshot that has expired blocks nothing.
-- Only packs with names of this format, of writers that the root record names, are considered.
-- No key is needed: the public part of a snapshot names its packs.
+- Snapshots never change. So if a run reads the state twice, it reads each snapshot once. A slot is
+  the object under one sequence number. If a new root record is in force, a slot without a valid
+  snapshot is read again.
+- A writer is `blocked` if a snapshot of its history is missing or unreadable, because the packs
+  that this snapshot needs are unknown. Until the snapshot is readable again, no recovery point of
+  the writer expires, and none of its packs is freed. An expired snapshot does not block its writer.
+- A pack counts only if it has a valid name and belongs to a writer in the root record.
+- No key is needed, because the public part of a snapshot names its packs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,14 +42,14 @@ T = TypeVar("T")
 ProgressCallback = Callable[[str, int, int], None]
 
 
-def no_progress(_what: str, _done: int, _total: int) -> None:
+def no_progress(_action: str, _done: int, _total: int) -> None:
     """Ignore progress."""
 
 
 def with_progress(
     answers: Iterable[T], action: str, total: int, progress: ProgressCallback
 ) -> Iterator[T]:
-    """Yield each answer after reporting it."""
+    """Yield each answer; before it, report how many were received."""
     for done, answer in enumerate(answers, 1):
         progress(action, done, total)
         yield answer
@@ -57,23 +57,23 @@ def with_progress(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaultState:
-    """Objects of the vault, and what the records say about them."""
+    """Objects of the vault, and the decisions in its records."""
 
     trust: RootChain
     log: RetentionLog
-    points: tuple[AgedPoint, ...]  # valid and unexpired; those of a writer by sequence number
-    find_needed_packs: Callable[[SnapshotId], set[str]]  # returns the packs that a point needs
-    # Slots that are neither a valid snapshot, skipped nor expired, with the time of their put.
+    points: tuple[AgedPoint, ...]  # valid and unexpired; those of a writer in order of sequence
+    find_needed_packs: Callable[[SnapshotId], set[str]]  # returns the packs of a recovery point
+    # Slots without a valid snapshot that are neither skipped nor expired; and the time of the put.
     unreadable: tuple[tuple[SnapshotId, datetime], ...]
     packs: Mapping[PackId, Stat]  # existing packs
     named: frozenset[PackId]  # packs that any valid snapshot names, including expired snapshots
     snapshots: tuple[Stat, ...]  # all slots
-    blocked: Mapping[str, str]  # blocked writers, each with the reason
+    blocked: Mapping[str, str]  # reason, by blocked writer
 
 
 @dataclass(kw_only=True)
 class Reader:
-    """Reader of the vault; later calls read only new objects."""
+    """Reader of the state; a later call reads only new snapshots."""
 
     vault: Store
     owner: bytes
@@ -83,9 +83,9 @@ class Reader:
 
     def read(self) -> VaultState:
         """Read the current state."""
-        # Read the records before the snapshots. A writer reads the marks before it commits. So a
-        # snapshot that is put after the marks were read either does not use a marked pack, or this
-        # call reads the snapshot and finds the pack needed.
+        # Read the records before the snapshots. A writer reads the marks before it puts a snapshot,
+        # and does not use marked packs. So if a new snapshot uses a marked pack, its writer had not
+        # seen the mark, and this call reads the snapshot and finds that the pack is needed.
         trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
             # A newer root record may make an invalid slot valid.
@@ -103,8 +103,8 @@ class Reader:
         snapshots: list[Stat] = []
         blocked: dict[str, str] = {}
         for writer in trust.root.writer_ids:
-            # List packs before snapshots: a pack of this list is either named by a snapshot that is
-            # read next, or too young to be marked, or not needed.
+            # List packs before snapshots. So a pack in this list is named by a snapshot that is
+            # read next, or is too young to be marked, or is not needed.
             for stat in self.vault.list(pack_prefix(writer)):
                 pack = parse_pack_name(stat.name)
                 if pack is not None:
@@ -157,7 +157,7 @@ class Reader:
 def _find_needed_packs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
     """Return the packs that a recovery point needs.
 
-    The set is computed at each call: the sets of all recovery points would not fit into memory.
+    The set is computed at each call, because the sets of all recovery points need too much memory.
     """
     writer, sequence = point
     try:
@@ -167,7 +167,7 @@ def _find_needed_packs(histories: Mapping[str, SnapshotHistory], point: Snapshot
 
 
 def _find_problem(history: SnapshotHistory, log: RetentionLog) -> str | None:
-    """Return why a writer is blocked, or None."""
+    """Return the reason for which a writer is blocked, or None."""
     findings = Findings()
     history.check(findings)
     prefix = snapshot_prefix(history.writer)

@@ -1,9 +1,9 @@
-"""Key files of hosts and custodians; domain keys.
+"""Key files of hosts and custodians; reading and opening of domain keys.
 
-- A host has its signing key, the id key (the key of blob ids), and public keys. Nothing in its
-  folder decrypts a backup.
-- A custodian's file is created once, then taken offline, like the owner's file (see `ownership`).
-- Files are created with mode 0600 in folders of mode 0700, synced, and never overwritten.
+- The file of a host contains its signing key, the id key (the key of blob ids), and public keys. No
+  key in it decrypts a backup.
+- The identity file of a custodian is created once, then taken offline, like the owner's file (see
+  `ownership`).
 """
 
 from collections.abc import Sequence
@@ -113,10 +113,10 @@ class Identity:
 
 
 def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
-    """Read an age identity, an SSH private key, or a file locked with age.
+    """Read an age identity, SSH private key, or age file with a passphrase.
 
-    Raise `WrongKey` if it contains no identity or the passphrase does not open it, or `NotFound` if
-    there is no such file.
+    Raise `WrongKey` if the file contains no identity or the passphrase does not open it. Raise
+    `NotFound` if the file does not exist.
     """
     data = source if isinstance(source, bytes) else _identity_bytes(source)
     folder = source.absolute().parent if isinstance(source, Path) else None
@@ -151,9 +151,9 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
 
 
 def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
-    """Decrypt an age file with a passphrase; raise `WrongKey` if it fails.
+    """Decrypt an age file with a passphrase; raise `WrongKey` if this fails.
 
-    Also raise `WrongKey` if testing the passphrase would take too long on this machine. In this
+    Also raise `WrongKey` if the test of the passphrase would take too long on this machine. In this
     case, the passphrase may be right.
     """
     if passphrase is None:
@@ -161,7 +161,7 @@ def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
-        # age estimates the time on this machine first, and refuses work of many seconds.
+        # age first estimates the time on this machine, and refuses a test of many seconds.
         if str(error).startswith("Excessive work"):
             raise WrongKey(
                 f"opening {label} takes too long on this machine, so the passphrase was not "
@@ -180,13 +180,14 @@ def open_domains(
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
     """Decrypt the private key of every domain generation, where possible.
 
-    `keys` is the key store. `key_copies` are other copies of the key records; they are tried in
-    order for domains that the key store does not open. Without `keys`, the identity must be the
-    private key of a domain. An erased domain is not opened, even if its key or a key record still
-    exists. `damaged` receives the error of each domain with an invalid key record in `keys`.
+    - `keys` is the key store. Without it, the identity must be the private key of a domain.
+    - `key_copies` are copies of the key records. They are tried, in order, for domains that the key
+      store does not open.
+    - `damaged` receives the error of each domain with an invalid key record in the key store.
 
-    If no domain can be opened, raise `Damaged` or `StoreUnavailable` if a key record could not be
-    read, else `NotFound` if there is no key record, else `WrongKey`.
+    An erased domain is not opened, even if its key or a key record still exists. If no domain can
+    be opened, raise `Damaged` or `StoreUnavailable` if a key record could not be read, `NotFound`
+    if no key record exists, and otherwise `WrongKey`.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -214,14 +215,14 @@ def open_domains(
                 opened[domain.id, domain.generation] = _unwrap(record, identity)
                 break
             except BackupError as error:
-                # The skipped record may be the only one that this identity could open.
+                # The skipped key record may be the only one that this identity could open.
                 store_problems.append(skipped[0] if skipped else error)
         else:
             problems += store_problems
             if damaged is not None and isinstance(store_problems[0], Damaged):
                 damaged[domain.id, domain.generation] = store_problems[0]
     if not opened:
-        # With one of these problems, the identity may be right.
+        # Prefer these problems to `WrongKey`, because the identity may be right.
         for kind in (Damaged, StoreUnavailable):
             for problem in problems:
                 if isinstance(problem, kind):
@@ -251,10 +252,10 @@ def erased_text(domain: DomainGrant) -> str:
 def read_key_record(
     keys: Store, root: RootRecord, domain: DomainGrant, skipped: list[Damaged] | None = None
 ) -> KeyRecord:
-    """Return the newest valid key record of a domain.
+    """Return the newest valid key record of a domain generation.
 
-    Invalid records with higher numbers are skipped, and their errors are added to `skipped`;
-    `verify` reports them. Raise `NotFound` if there is no record, or `Damaged` if none is valid.
+    Invalid records with higher numbers are skipped, and their errors are added to `skipped`.
+    `verify` reports them. Raise `NotFound` if no key record exists, or `Damaged` if none is valid.
     """
     prefix = key_prefix(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if parse_number(stat.name, prefix) is not None]

@@ -1,12 +1,13 @@
 """Retention log: the chain of keep records, read and verified.
 
-- A record is in the chain if it names the last record before it in the chain, and if a keeper
-  signed it that the root record in force trusts up to this number. Other records are skipped and
+- A keep record is in the chain if it names the previous keep record of the chain, and was signed by
+  a keeper that the newest root record trusts up to this number. Other records are skipped and
   reported. So junk under a number stops neither a reader nor a keeper.
-- The owner may end the trust in a keeper at a record with a known hash. Then no other record of
-  this keeper is accepted under the same number.
-- Only records in the chain decide what expired and what was dropped. Packs that a writer must not
-  use are taken from every signed record, in the chain or not: a wrong entry costs only uploads.
+- The owner may end the trust in a keeper at a keep record with a known hash. Then no other record
+  of this keeper is accepted under the same number.
+- Only records in the chain decide which recovery points expired and which packs were dropped. But a
+  writer avoids the packs that any signed record names, in the chain or not, because a wrong entry
+  costs only uploads.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ from backup.trust.root_chain import RootChain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionLog:
-    """State after all keep records; `problems` are (object, problem) pairs."""
+    """State after all keep records."""
 
     head: Link | None  # the last record of the chain
     links: tuple[Link, ...]  # the records of the chain that were read
@@ -44,23 +45,23 @@ class RetentionLog:
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
     avoided: frozenset[PackId]  # packs that no new snapshot may use
-    slots: Mapping[int, str]  # number and SHA-256 of each object that was read, including junk
-    problems: tuple[tuple[str, str], ...]
+    slots: Mapping[int, str]  # SHA-256 of each object that was read, including junk, by number
+    problems: tuple[tuple[str, str], ...]  # (object, problem)
 
     @property
     def next_number(self) -> int:
-        """Return the next number: the lowest free one after all signed records."""
+        """Return the lowest free number after all signed records."""
         return next_number(KEEPS, self.signed, self.taken)
 
 
 def load_retention_log(
     vault: Store, trust: RootChain, *, after: Link | None = None
 ) -> RetentionLog:
-    """Read and verify the keep records, if there are any.
+    """Read and verify the keep records.
 
-    With `after`, the head of an earlier call, only later records are read, and the result has only
-    their changes. So the cost does not grow with the age of the vault. Raise `FormatUnknown` if a
-    keeper signed a record of a later format.
+    `after` is the head of an earlier call. With it, only later records are read, and the result has
+    only their changes. So the cost does not grow with the age of the vault. Raise `FormatUnknown`
+    if a keeper signed a record of a later format.
     """
     head = after
     signed = -1 if after is None else after.number
@@ -92,7 +93,7 @@ def load_retention_log(
             slots[number] = hashlib.sha256(data).hexdigest()
             record = _parse_signed(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
-            # A program that cannot read which packs were freed must not use any pack.
+            # Without this record, it is unknown which packs were freed, so none may be used.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))
@@ -140,9 +141,9 @@ def _parse_signed(data: bytes, number: int, trust: RootChain, name: str, where: 
 
 
 def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
-    """Verify the signature; raise `Damaged` if no trusted keeper signed.
+    """Raise `Damaged` unless a trusted keeper signed a record.
 
-    It is verified before the record is parsed: a stranger's object must not reach the parser.
+    This is checked before the record is parsed, so that no object of a stranger reaches the parser.
     """
     later = claimed_later_format(data)
     for keeper in trust.root.keepers:

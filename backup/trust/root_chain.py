@@ -1,12 +1,12 @@
 """Root chain: the root records, read from the vault and verified.
 
-- A record is in the chain if the owner signed it and it names the SHA-256 of the last record before
-  it in the chain. Other records are skipped and reported. So junk under a number neither stops a
-  reader nor prevents the owner from signing the next record. If a record of the chain is missing,
-  the records after it are reported.
-- If the caller knows the owner's key from a host's or a custodian's file, the records must have
-  this key.
-- A record of a later format stops this program, but only if the owner signed it.
+- A root record is in the chain if the owner signed it and it names the SHA-256 of the previous root
+  record of the chain. Other records are skipped and reported. So junk under a number neither stops
+  a reader nor prevents the owner from signing the next record. If a record of the chain is missing,
+  the later records are not in the chain, and are reported.
+- If the caller knows the owner's key from the file of a host or custodian, only records with this
+  key are accepted.
+- A record of a later format stops this program, if the owner signed it or the owner is unknown.
 """
 
 import hashlib
@@ -35,18 +35,18 @@ from backup.stores.parallel_reads import read_ahead
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootChain:
-    """The chain of root records; `problems` are (object, problem) pairs."""
+    """The chain of root records."""
 
-    roots: tuple[RootRecord, ...]  # in order; the last one is in force
-    links: tuple[Link, ...]  # for each record of `roots`, the link with which others refer to it
+    roots: tuple[RootRecord, ...]  # in order; the last record is in force
+    links: tuple[Link, ...]  # number and hash of each record of `roots`
     taken: frozenset[int]  # numbers of all objects, including junk
-    problems: tuple[tuple[str, str], ...]
+    problems: tuple[tuple[str, str], ...]  # (object, problem)
     # Names of records that the owner signed, but that are not in the chain, as after a rollback.
     unlinked: tuple[str, ...] = ()
 
     @property
     def next_number(self) -> int:
-        """Return the next number: the lowest free one after all signed records."""
+        """Return the lowest free number after all signed records."""
         signed = (
             number for name in self.unlinked if (number := parse_number(name, ROOTS)) is not None
         )
@@ -58,7 +58,7 @@ class RootChain:
         return self.roots[-1]
 
     def removal_time(self, writer: str) -> datetime | None:
-        """Return when the owner ended all trust in a writer, or None."""
+        """Return the time at which the owner removed a writer, or None."""
         ended = None
         for root in reversed(self.roots):
             grants = [grant for grant in root.writers if grant.id == writer]
@@ -71,8 +71,8 @@ class RootChain:
 def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     """Read and verify the root records.
 
-    Raise `NotFound` if there is no record, `Damaged` if no record is valid, or `FormatUnknown` if
-    the owner signed a record of a later format.
+    Raise `NotFound` if the vault has no root record, `Damaged` if no root record is valid, and
+    `FormatUnknown` for a record of a later format.
     """
     roots: list[RootRecord] = []
     links: list[Link] = []
@@ -90,11 +90,11 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
             data = read()
             _refuse_later_format(data, known, stat.name, vault.where)
             if roots:
-                # Check the signature before parsing: a stranger's object must not reach the parser.
+                # Check the signature first, so that no object of a stranger reaches the parser.
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
             record = root_from_bytes(data, stat.name)
         except (FormatUnknown, StoreUnavailable):
-            # A program that cannot read the newest root record must not act by an older one.
+            # Without the newest root record, the program must not act by an older one.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))

@@ -1,7 +1,7 @@
-"""Snapshot history: all snapshots of a writer, checked against each other.
+"""Snapshot history of a writer: gaps, forks, lost snapshots, needed packs.
 
-A slot is the object under one sequence number. A compromised writer may fill its slots with junk:
-the first ten thousand slots with junk are stored, further ones are only counted.
+A slot is the object under one sequence number. A compromised writer may fill its slots with junk.
+So only the first ten thousand slots with junk are kept; the other slots with junk are counted.
 """
 
 from bisect import bisect_left
@@ -35,10 +35,10 @@ _MOST_AHEAD = timedelta(days=1)
 
 
 class SnapshotHistory:
-    """All slots of a writer."""
+    """All slots of a writer, compared with each other."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """Collect the slots; `removed` is when the owner removed the writer."""
+        """Collect the slots; `removed` is the time of the writer's removal."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
@@ -68,16 +68,18 @@ class SnapshotHistory:
         }
 
     def head(self) -> Head | None:
-        """Return the newest valid snapshot."""
+        """Return the head: the newest valid snapshot."""
         if not self.snapshots:
             return None
         sequence = max(self.snapshots)
         return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
 
     def needed_packs(self, sequence: int, lost: Container[int] = ()) -> set[str]:
-        """Return every pack that a snapshot needs; `Damaged` if one is unknown.
+        """Return the packs that a snapshot needs.
 
-        Packs that a `lost` snapshot had named first are unknown; they are omitted.
+        A snapshot refers to packs of earlier snapshots. If an earlier snapshot is missing, the
+        names of its packs are unknown: raise `Damaged`, or omit the packs if the snapshot is in
+        `lost`.
         """
         snapshot = self.snapshots[sequence]
         needed = {sha256 for sha256, _ in snapshot.packs}
@@ -93,7 +95,7 @@ class SnapshotHistory:
     def known_packs(self, sequence: int) -> set[str]:
         """Return the packs that a snapshot needs, as far as they are known.
 
-        Unlike `needed_packs`, raise no error: `check` reports the unknown packs.
+        Unlike `needed_packs`, it raises no error, because `check` reports unknown packs.
         """
         try:
             return self.needed_packs(
@@ -103,9 +105,10 @@ class SnapshotHistory:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
 
     def lost(self) -> dict[int, int]:
-        """Return each lost snapshot with the number of later ones that need it.
+        """Return lost snapshots, each with the number of snapshots that need it.
 
-        Slots that the writer skipped, and snapshots that the owner does not trust, are not lost.
+        A slot that the writer skipped is not lost. A snapshot that the owner does not trust is not
+        lost either.
         """
         ignored = self.skipped() | self._distrusted
         lost = dict.fromkeys(self._junk.keys() - ignored, 0)
@@ -116,14 +119,14 @@ class SnapshotHistory:
         return lost
 
     def skipped(self) -> set[int]:
-        """Return the slots without a snapshot that the writer skipped."""
+        """Return the sequence numbers that the writer skipped."""
         skipped = {number for snapshot in self.snapshots.values() for number in snapshot.skipped}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
         return skipped | find_older_junk(junk, newest, self._stored.get(newest))
 
     def check(self, findings: Findings) -> None:
-        """Report gaps, replaced snapshots, forks, junk, and unknown packs."""
+        """Report gaps, replaced snapshots, forks, junk and unknown packs."""
         skipped = self.skipped()
         for sequence, problem in self._junk.items():
             name = snapshot_name(self.writer, sequence)
@@ -176,15 +179,15 @@ class SnapshotHistory:
                 )
 
     def _is_of_removed_writer(self, sequence: int) -> bool:
-        """Return whether the owner removed the writer after the slot was stored.
+        """Return whether the owner removed the writer after a slot was stored.
 
-        A removed writer makes no further snapshot, so it cannot skip the slot.
+        A removed writer makes no further snapshot, so no snapshot can skip the slot.
         """
         stored = self._stored[sequence]
         return self._removed is not None and stored is not None and stored <= self._removed
 
     def check_witness(self, witness: Sequence[Head], findings: Findings) -> None:
-        """Compare with a witness's heads; a difference reveals a rollback."""
+        """Compare the slots with the heads of a witness; report rollbacks."""
         for head in witness:
             if head.writer != self.writer:
                 continue
@@ -207,8 +210,8 @@ class SnapshotHistory:
         if link != previous:
             self._check_broken_link(name, link, findings)
         numbers = range(1 if link is None else link.number + 1, snapshot.sequence)
-        # The range may be huge, because a compromised writer may sign any number. So missing
-        # numbers are counted, not enumerated, and existing numbers are counted by their position.
+        # A compromised writer may sign any number, so the range may be huge and is not enumerated.
+        # Existing numbers are counted by bisection; the rest of the range is missing.
         existing = bisect_left(self._numbers, numbers.stop) - bisect_left(
             self._numbers, numbers.start
         )
@@ -232,7 +235,7 @@ class SnapshotHistory:
             )
 
     def _check_time(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
-        """Check the writer's time, on which retention depends."""
+        """Check the time that the writer claims, because retention depends on it."""
         name = snapshot_name(self.writer, snapshot.sequence)
         stored = self._stored[snapshot.sequence]
         if stored is not None and snapshot.time - stored > _MOST_AHEAD:

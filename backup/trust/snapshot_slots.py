@@ -1,8 +1,8 @@
 """Snapshot slots: numbered objects of a writer, each read and verified.
 
-- A slot is the object under one sequence number. A slot without a valid snapshot of this writer is
+- A slot is the object under one sequence number. If it has no valid snapshot of this writer, it is
   returned with its problem. The caller decides what the problem means.
-- Objects larger than any snapshot are not read.
+- An object that is larger than any snapshot is not read.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from backup.trust.root_chain import RootChain
 
 
 class NoLongerTrusted(Damaged):
-    """A valid snapshot, newer than the last one that the owner trusts."""
+    """A valid snapshot, newer than the last snapshot that the owner trusts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
-    """One snapshot object; exactly one of `snapshot` and `problem` is set."""
+    """One slot; either `snapshot` or `problem` is set."""
 
     name: str
     sequence: int
@@ -33,7 +33,7 @@ class Slot:
     snapshot: Snapshot | None
     sealed: bytes  # the encrypted part; empty without a snapshot
     problem: str | None
-    is_distrusted: bool = False  # valid, but newer than the owner's trust in its writer
+    is_distrusted: bool = False  # a valid snapshot, but newer than the last trusted snapshot
     stored: datetime | None = None  # time of the put by the store's clock; None if not listed
 
 
@@ -45,7 +45,7 @@ def read_slot(
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
     except Damaged as error:
-        # An object that the store cannot read must not keep the caller from the other snapshots.
+        # Do not raise, so that the caller can read the other snapshots.
         return _no_snapshot(writer, name, str(error))
     try:
         snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
@@ -67,7 +67,7 @@ def read_slot(
 def read_listed(
     vault: Store, trust: RootChain, writer: str, stat: Stat, read: Read | None = None
 ) -> Slot:
-    """Read a listed slot; do not read an object larger than any snapshot."""
+    """Read a listed slot, unless its object is larger than any snapshot."""
     if stat.size_bytes > MAX_SNAPSHOT_BYTES:
         slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
     else:
@@ -78,10 +78,10 @@ def read_listed(
 def read_history(
     vault: Store, trust: RootChain, writer: str, junk: dict[Stat, Slot] | None = None
 ) -> Iterator[Slot]:
-    """Yield every slot of a writer, oldest first; other names are ignored.
+    """Yield every slot of a writer, oldest first.
 
-    `junk` caches slots without a snapshot. A caller passes it to several calls only while the same
-    root record is in force.
+    `junk` caches slots without a valid snapshot. The caller must pass a new cache when a new root
+    record is in force.
     """
     stats = (
         stat
@@ -119,7 +119,7 @@ def parse_snapshot(
 
     Raise `Damaged` with the failed check.
     """
-    # Check the signature before parsing: a stranger's object must not reach the parser.
+    # Check the signature first, so that no object of a stranger reaches the parser.
     _check_signer(data, trust, writer, name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     if (snapshot.writer, snapshot.sequence) != (writer, sequence):
@@ -163,12 +163,12 @@ def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None
 def find_older_junk(
     junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
 ) -> set[int]:
-    """Return the junk slots above the newest snapshot that are older than it.
+    """Return junk slots after the newest snapshot that are older than it.
 
-    Ages are by the store's clock. When the writer put its newest snapshot, these slots contained
-    junk already. The writer takes the lowest free sequence number and may never reach them, so no
-    snapshot lists them as skipped. A later snapshot that was damaged is not returned, because it
-    was put after the newest valid one.
+    The ages are by the store's clock: the junk was put before the newest valid snapshot. A writer
+    uses the lowest free sequence number and may never reach the number of such junk. So perhaps no
+    snapshot will list it as skipped. A damaged later snapshot is not returned, because it was put
+    after the newest valid snapshot.
     """
     if head_stored is None:
         return set()

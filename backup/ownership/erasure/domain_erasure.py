@@ -1,19 +1,21 @@
 """Erasure of a domain: the order, its attestations and its execution.
 
 1. The owner signs an order, which contains a challenge for every custodian of the domain (see
-   `attestation`).
+   `decryption_challenge`).
 2. Each custodian reads the order, decrypts the challenge in it and returns an attestation.
-3. With all attestations, the owner executes the order: a root record marks the domain as erased,
-   then its key records are removed from the key store and each known copy of it, then the
+3. With all attestations, the owner executes the order. A root record marks the domain as erased.
+   Then its key records are removed from the key store and each reachable copy of it. Then the
    certificate is written.
 
 Rules
-- The root record is put first. Until it exists, nothing has changed. From then on no writer uses
-  the domain and no reader opens it. If keys are still stored, `verify` reports them, and repeating
-  the erasure removes them. If the keys were removed first, a crash could leave writers that encrypt
-  to a key that nobody has, and nobody could distinguish the erasure from a loss.
-- Packs stay until their locks end; without the private key nobody can decrypt them.
-- An order is valid for 30 days, and only while the domain has the same generations and custodians.
+- The root record is put first. Until it exists, nothing has changed. After that, no writer uses the
+  domain and no reader opens it. If key records are still stored, `verify` reports them, and a
+  repeated erasure removes them.
+- If the key records were removed first, a crash could leave writers that encrypt to a key that
+  nobody has. Nobody could then distinguish the erasure from a loss of the keys.
+- Packs remain until their locks end. Without the private key, nobody can decrypt them.
+- An order is valid for 30 days, and only while the domain has the same generations and no new
+  custodian.
 """
 
 import hashlib
@@ -28,8 +30,8 @@ from backup.format.canonical_json import to_time
 from backup.format.object_names import MAX_KEY_RECORD_BYTES, key_prefix
 from backup.format.record_link import Link, link_to_json
 from backup.format.root_record import DomainGrant, RootRecord
-from backup.ownership.attestation import is_answered, new_challenge
 from backup.ownership.custodian_public_key import Custodian
+from backup.ownership.decryption_challenge import is_answered, new_challenge
 from backup.ownership.erasure.erasure_certificate import (
     CERTIFICATE,
     Certificate,
@@ -97,9 +99,9 @@ def erase(
 ) -> OperationResult:
     """Execute an order irrevocably and write the certificate.
 
-    The certificate is written as JSON, and next to it as text. Raise `UsageError` if an attestation
-    is missing, if one person signed the order and all attestations, or if the domain has changed
-    since the order.
+    The certificate is written as JSON and, in a second file, as text. Raise `UsageError` if an
+    attestation is missing, if one person signed the order and all attestations, or if the domain
+    has changed since the order.
     """
     path = certificate.absolute()
     request = {"order": order.sha256, "certificate": str(path)}
@@ -171,9 +173,8 @@ def _remaining_key_records(session: OwnerSession, domain: str) -> list[dict[str,
     records = [
         stat.name
         for stat in keys.list(_keys_of_domain(domain))
-        if stat.size_bytes
         # A larger object is not a key record; it is removed, but not listed.
-        <= MAX_KEY_RECORD_BYTES
+        if stat.size_bytes <= MAX_KEY_RECORD_BYTES
     ]
     return [
         {
@@ -197,7 +198,7 @@ def _custodians_of_domain(
                     read_bounded(keys, stat.name, MAX_KEY_RECORD_BYTES), root, grant, stat.name
                 )
             except BackupError:
-                continue  # not a valid record: the erasure removes it too
+                continue  # not a valid key record; the erasure removes it too
             by_key |= {item.recipient: item for item in record_custodians(record)}
     if not by_key:
         raise NotFound(
@@ -208,9 +209,10 @@ def _custodians_of_domain(
 
 
 def _match_attestations(order: Order, attestations: Sequence[Attestation]) -> list[Attestation]:
-    """Return one attestation per custodian.
+    """Return the attestation of each custodian in the order.
 
-    Raise `UsageError` if one is missing, or if one person signed the order and all attestations.
+    Raise `UsageError` if an attestation is missing, or if one person signed the order and all
+    attestations.
     """
     matched: list[Attestation] = []
     for item in order.challenges:

@@ -1,9 +1,10 @@
 """Erasure certificate: signed by the owner, as JSON and as text.
 
-- It names the domain, its generations, the order with its date and person, the attestations, the
-  removed key records, the copies of key records that remain to be destroyed, and the number of
-  recovery points that nobody can open any more. It contains no secret.
-- The JSON is one canonical line; the next line is the signature in hexadecimal.
+- The certificate names the domain and its generations, the order with its date and person, and the
+  attestations. It also names the removed key records, the copies of key records that must still be
+  destroyed, and the number of recovery points that nobody can open any more. It contains no secret.
+- The first line is canonical JSON. The second line is the signature of the first line, in
+  hexadecimal.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""Documents of an erasure: the owner's order and the attestations.
+"""Order and attestations of an erasure: signed, attested and read.
 
-An order contains a challenge for every custodian of the domain (see `attestation`). An attestation
-contains the decrypted number and the name of the person that opened it. `domain_erasure` executes
-an order.
+An order contains a challenge for every custodian of the domain (see `decryption_challenge`). An
+attestation contains the decrypted number and the name of the person that decrypted it.
+`domain_erasure` executes an order.
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from backup.format.canonical_json import to_json, to_time
 from backup.format.root_record import PUBLIC_KEY_BYTES, REPOSITORY_BYTES
 from backup.format.signature import check_signature, sign, signed_value
 from backup.format.strict_fields import Fields
-from backup.ownership.attestation import (
+from backup.ownership.custodian_public_key import Custodian, parse_custodian
+from backup.ownership.decryption_challenge import (
     Challenge,
     challenges_from_json,
     challenges_to_json,
     decrypt_challenges,
 )
-from backup.ownership.custodian_public_key import Custodian, parse_custodian
 from backup.ownership.owner_documents import (
     owner_document,
     owner_document_hash,
@@ -89,8 +89,8 @@ def order_to_bytes(order: Order, owner: Ed25519PrivateKey) -> bytes:
 def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
     """Read an order and check its signature.
 
-    Without `owner`, the signature is checked with the key that the order names; a person must then
-    compare that key with the owner's. Raise `WrongKey` if another owner signed the order.
+    Without `owner`, the signature is checked with the key that the order itself names. A person
+    must then compare this key with the owner's key. Raise `WrongKey` if another owner signed.
     """
     try:
         value = signed_value(data, ORDER, where)
@@ -120,7 +120,7 @@ def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
 def attest(
     data: bytes, identity: Identity, *, attested_by: str, now: datetime, where: str
 ) -> tuple[bytes, ...]:
-    """Agree to an order with each custodian's key in the identity.
+    """Return an attestation for each custodian's key in the identity.
 
     Raise `WrongKey` if the order names none of these custodians, or if the identity names another
     owner.
@@ -147,7 +147,7 @@ def attest(
 
 
 def read_attestation(data: bytes, where: str) -> Attestation:
-    """Read an attestation; `erase` checks that it fits its order."""
+    """Read an attestation; `erase` compares it with its order."""
     fields = read_owner_document(data, _ATTESTATION, _ATTESTATION_FIELDS, where)
     return Attestation(
         order=fields.hexadecimal("order", 32).hex(),

@@ -1,14 +1,14 @@
-"""Owner operations on custodians: add one, retire one.
+"""Owner operations on custodians: add a custodian, retire a custodian.
 
-- Both operations need the identity of a current custodian: only such an identity decrypts the keys,
-  which are then encrypted again.
-- To add a custodian, the key of every generation is encrypted again to all custodians, in a key
-  record with a new number.
-- To retire a custodian, every domain gets a new generation with a key that this custodian never
-  had. The older keys are encrypted again to the other custodians, and the records that the retired
-  custodian could open are removed.
-- A key cannot be withdrawn. A retired custodian that once opened the key of an older generation may
-  have kept it, and can then decrypt the backups of this generation from any copy of the packs.
+- Both operations need the identity of a current custodian. Only such an identity decrypts the
+  domain keys, which are then encrypted again.
+- If a custodian is added, the key of every generation is encrypted again to all custodians, in a
+  key record with a new number.
+- If a custodian is retired, every domain gets a new generation with a key that this custodian never
+  had. The older keys are encrypted again to the remaining custodians. The key records that the
+  retired custodian could open are removed.
+- A key cannot be withdrawn. A retired custodian may have kept the key of an older generation, and
+  can then decrypt the backups of this generation from any copy of the packs.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def add_custodian(
 ) -> OperationResult:
     """Add a custodian to every domain, for old and new recovery points.
 
-    If the public key is known under another name, rename the custodian.
+    If the public key is already a custodian's with another name, change the name.
     """
     request = {"custodian": custodian.text}
 
@@ -68,10 +68,10 @@ def add_custodian(
 
 
 def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) -> OperationResult:
-    """Retire a custodian: future backups cannot be opened with its key.
+    """Retire a custodian: its key cannot open future backups.
 
     `name` is the custodian's public key, fingerprint or unique name. `identity` is the identity of
-    a custodian who stays.
+    a remaining custodian.
     """
     request = {"custodian": name}
 
@@ -211,8 +211,8 @@ def _stay_rule(leaving: Custodian) -> Callable[[Custodian], bool]:
 
 
 def _check_identity_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
-    """Refuse the identity of the leaving custodian."""
-    # An age file does not name its recipients, but an X25519 identity shows its public key.
+    """Raise `UsageError` if an identity belongs to the retired custodian."""
+    # The public key of an X25519 identity can be computed, that of other identities cannot.
     public_keys = [
         str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)
     ]

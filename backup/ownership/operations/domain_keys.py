@@ -1,10 +1,10 @@
 """Private keys of domains: creation and encryption to the custodians.
 
-- A domain has a key pair in each generation. The private key exists unencrypted only in the memory
-  of the operation that creates it, and of a restore.
-- A new key record gets the next number. Earlier records are then no longer in force; they stay in
-  the key store until an operation removes them.
-- Generation numbers may have gaps: the number of an interrupted operation is skipped.
+- A domain has a key pair in each generation. The private key exists unencrypted only in memory: in
+  owner operations that create it or encrypt it again, and in a restore.
+- A new key record has a higher number than all earlier key records of its generation, and replaces
+  them. They remain in the key store until an operation removes them.
+- Generation numbers may have gaps, because the number of an interrupted operation is skipped.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def record_custodians(record: KeyRecord) -> tuple[Custodian, ...]:
 
 
 def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
-    """Return the numbers of the stored key records, whatever they contain."""
+    """Return the numbers of all stored key records, valid or not."""
     prefix = key_prefix(domain, generation)
     found = (parse_number(stat.name, prefix) for stat in keys.list(prefix))
     return sorted(number for number in found if number is not None)
@@ -52,7 +52,7 @@ def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
 def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int:
     """Return the next unused generation number of a domain.
 
-    The number is above all granted generations, and no stored object has it.
+    The number is above all generations in the root record, and no object in the key store has it.
     """
     granted = [grant.generation for grant in root.domains if grant.id == domain]
     prefix = f"k/{domain}/"
@@ -67,7 +67,7 @@ def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int
 def new_key(
     session: OwnerSession, domain: str, generation: int, custodians: Sequence[Custodian]
 ) -> tuple[DomainGrant, Put]:
-    """Create a private key for a generation, encrypted to the custodians."""
+    """Create the key of a generation; return its grant and its put step."""
     private = pyrage.x25519.Identity.generate()
     recipient = str(private.to_public())
     numbers = numbers_in_use(session.key_store(), domain, generation)

@@ -1,7 +1,7 @@
 """Owner operations on domains: add a domain, add a key generation.
 
 The key record is put before the root record. Otherwise a crash could leave a root record that names
-a key without a key record, and nobody could restore backups to this key.
+a key without a key record. Writers would encrypt to this key, and nobody could restore.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def add_domain(
 
 
 def new_generation(session: OwnerSession, *, domain: str) -> OperationResult:
-    """Create a new key for a domain's future backups; custodians stay."""
+    """Create a new key for a domain's future backups, for the same custodians."""
     request = {"domain": domain}
 
     def make_plan(trust: RootChain) -> Plan:
@@ -66,7 +66,7 @@ def new_generation(session: OwnerSession, *, domain: str) -> OperationResult:
 def _grant_new_key(
     session: OwnerSession, trust: RootChain, domain: str, key_custodians: Sequence[Custodian]
 ) -> tuple[OperationResult, tuple[Put, Put]]:
-    """Return the report, and the steps that put key and root record."""
+    """Return the result, and the steps that put key record and root record."""
     generation = free_generation(session, trust.root, domain)
     grant, put_key = new_key(session, domain, generation, key_custodians)
     record, put = next_root(session, trust, session.now(), domains=(*trust.root.domains, grant))
@@ -80,7 +80,7 @@ def _grant_new_key(
 
 
 def _common_custodians(session: OwnerSession, root: RootRecord) -> tuple[Custodian, ...]:
-    # The last generation of each domain is the highest.
+    # Generations are in order, so the dictionary keeps the newest generation of each domain.
     newest = {grant.id: grant for grant in active_domains(root)}
     by_domain = {
         name: record_custodians(current_key_record(session, root, grant))

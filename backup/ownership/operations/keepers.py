@@ -1,10 +1,10 @@
-"""Owner operations on the keeper, the role that frees unneeded packs.
+"""Owner operations on the keeper: grant a keeper, retire a keeper.
 
-- A keeper's key is created here, in a file that a person carries to the keeper's machine. Or it was
-  created on that machine, and only its public key is passed.
-- One keeper is active at a time: the records of two keepers would not form one chain.
-- A retired keeper is trusted up to one keep record; its later records are ignored. Packs that it
-  removed are gone: only locks prevent a removal.
+- The key of a keeper is created either by this operation, in a file that a person carries to the
+  keeper's machine, or on that machine. In the second case, only its public key is passed.
+- Only one keeper is trusted at a time, because the records of two keepers would not form one chain.
+- A retired keeper is trusted up to one keep record. Its later records are ignored. But packs that
+  it removed are lost: only a lock prevents a removal.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from backup.trust.root_chain import RootChain
 def set_keeper(
     session: OwnerSession, *, keeper_file: Path | None = None, key: bytes | None = None
 ) -> OperationResult:
-    """Grant a keeper: a new one with a key file, or a known public key.
+    """Grant a keeper: with a new key in a file, or with a given public key.
 
     Raise `UsageError` while another keeper is trusted.
     """
@@ -57,7 +57,7 @@ def set_keeper(
 
 
 def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> OperationResult:
-    """Trust the keeper up to one keep record only (None: no record at all)."""
+    """Trust the keeper only up to one keep record; None means no record."""
     request = {"trusted_through": "none" if trusted_through is None else str(trusted_through)}
 
     def make_plan(trust: RootChain) -> Plan:

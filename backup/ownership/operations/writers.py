@@ -1,9 +1,9 @@
 """Owner operations on writers: add or remove a host, start an epoch.
 
-- A new epoch has a new signing key and a new id key. So the new epoch uses no object that the old
-  host claimed to have stored, and sends everything again.
-- The old keys of a writer are trusted up to and including one sequence number. Their grant stays in
-  the root record, so recovery points up to that number can be restored.
+- A new epoch has a new signing key and a new id key. Under the new id key, no stored blob is found
+  again. So the new epoch uses no content that the old host stored, and sends all content again.
+- The old keys of a writer are trusted up to and including one sequence number. They remain in the
+  root record, so that recovery points up to this number can be restored.
 - The host's file is created before the root record. Otherwise a crash could leave a root record
   with a key that nobody has, and the host could not back up.
 """
@@ -55,11 +55,11 @@ def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path)
 def new_epoch(
     session: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Start an epoch with new keys; trust the old keys up to a number.
+    """Start an epoch with new keys; trust the old keys up to a snapshot.
 
-    `trusted_through` 0 means: trust nothing. The result lists the recovery points that are no
-    longer trusted. Raise `NotFound` if the writer is unknown or has no valid snapshot with this
-    number.
+    With `trusted_through` 0, no snapshot of the old keys is trusted. The result lists the recovery
+    points that are not trusted any more. Raise `NotFound` if the writer is unknown or has no valid
+    snapshot with this number.
     """
     request = {
         "writer": writer,
@@ -100,7 +100,7 @@ def new_epoch(
 
 
 def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -> OperationResult:
-    """End a writer's authorization; keep recovery points up to a number."""
+    """End a writer's authorization; trust its snapshots up to a number."""
     request = {"writer": writer, "trusted_through": str(trusted_through)}
 
     def make_plan(trust: RootChain) -> Plan:
@@ -127,9 +127,9 @@ def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -
 
 
 def witnessed_head(session: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
-    """Return the newest sequence number that a witness saw and the vault has.
+    """Return the number of the newest snapshot that is as a witness saw it.
 
-    Raise `NotFound` if there is none.
+    Raise `NotFound` if the vault has no such snapshot.
     """
     heads = {head.sequence: head.sha256 for head in witness if head.writer == writer}
     slots = read_history(session.vault, session.load_trust(), writer)
@@ -158,7 +158,7 @@ def _check_domain(root: RootRecord, domain: str) -> None:
 def _end_trust(
     root: RootRecord, writer: str, trusted_through: int, sha256: str | None
 ) -> tuple[WriterGrant, ...]:
-    """Return the grants, with a writer's trust limited to one last snapshot."""
+    """Return all writer grants, with a writer's trust ended after a snapshot."""
     return tuple(
         replace(grant, trusted_through=trusted_through, trusted_sha256=sha256)
         if grant.id == writer
@@ -171,11 +171,11 @@ def _end_trust(
 def _last_trusted(
     session: OwnerSession, trust: RootChain, writer: str, trusted_through: int
 ) -> tuple[str | None, list[dict[str, str]]]:
-    """Return the last trusted snapshot's hash, and later recovery points."""
+    """Return the hash of the last trusted snapshot, and later recovery points."""
     last: str | None = None
     newest = 0
     after: list[dict[str, str]] = []
-    # Read one snapshot at a time: a compromised host may have signed more than fits into memory.
+    # Keep one snapshot at a time: a compromised host may have signed more than memory can hold.
     for slot in read_history(session.vault, trust, writer):
         if (snapshot := slot.snapshot) is None:
             continue
@@ -201,7 +201,7 @@ def _last_trusted(
 def _new_host(
     session: OwnerSession, *, writer: str, epoch: int, domain: str, host_dir: Path
 ) -> tuple[bytes, Create]:
-    """Create a host's keys; return the public key and the file's step."""
+    """Create a host's keys; return the public key and the step for its file."""
     signing_seed, id_key = session.random(32), session.random(32)
     path = host_dir.absolute() / HOST_FILE
     if host_dir.exists() and not (host_dir.is_dir() and not any(host_dir.iterdir())):

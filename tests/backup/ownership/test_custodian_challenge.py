@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from backup.errors import Damaged, UsageError, WrongKey
-from backup.ownership.attestation import challenges_to_json
 from backup.ownership.custodian_challenge import (
     answer_challenge,
     check_answer,
@@ -15,6 +14,7 @@ from backup.ownership.custodian_challenge import (
     read_answers,
 )
 from backup.ownership.custodian_public_key import Custodian
+from backup.ownership.decryption_challenge import challenges_to_json
 from backup.ownership.erasure.domain_erasure import order_erasure
 from backup.ownership.erasure.erasure_order import read_order
 from backup.ownership.operations.custodians import add_custodian

@@ -32,7 +32,6 @@ from hypothesis import strategies as st
 from backup.errors import BackupError, UsageError, WrongKey
 from backup.format.canonical_json import to_json
 from backup.format.signature import SIGNATURE_BYTES, sign
-from backup.ownership.attestation import decrypt_challenges
 from backup.ownership.custodian_challenge import (
     answer_challenge,
     check_answer,
@@ -40,6 +39,7 @@ from backup.ownership.custodian_challenge import (
     read_answers,
 )
 from backup.ownership.custodian_public_key import wrap
+from backup.ownership.decryption_challenge import decrypt_challenges
 from backup.ownership.erasure.domain_erasure import erase, order_erasure
 from backup.ownership.erasure.erasure_certificate import (
     _CONTEXT,

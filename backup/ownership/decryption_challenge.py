@@ -1,14 +1,14 @@
-"""Attestation: agreement of a custodian, proved with an age key.
+"""Decryption challenge: proof that a custodian can decrypt, and agrees.
 
-An age key cannot sign, so a challenge is decrypted instead.
+An age key cannot sign, so the custodian decrypts a challenge instead.
 
-- A challenge is a secret number (a nonce), encrypted to one custodian. The kind of the document and
-  the text to agree to are encrypted together with it. Only the SHA-256 of the number is public.
-- Somebody who returns the number has decrypted the challenge, and therefore also the text.
-- A decrypted number is returned only if the decrypted content also has the expected kind and text.
-  So nobody can make a custodian decrypt other content by placing it in a document.
-- Limit: the maker of a challenge knows the number. This program forgets it immediately; nothing
-  prevents a modified program from keeping it and attesting instead of the custodian.
+- A challenge is a secret number (a nonce), encrypted to one custodian together with the kind of the
+  document and the text to agree to. Only the SHA-256 of the number is public.
+- A person that returns the number has decrypted the challenge, and so also the text.
+- The number is returned only if the decrypted content has the expected kind and text. So nobody can
+  make a custodian decrypt other content by placing it in a document.
+- The maker of a challenge knows the number. This program forgets it immediately. But a modified
+  program could keep the number and attest instead of the custodian.
 """
 
 import base64
@@ -31,7 +31,7 @@ _NONCE_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Challenge:
-    """The encrypted number that one custodian has to decrypt."""
+    """The encrypted number that one custodian must decrypt."""
 
     custodian: Custodian
     sha256: str  # of the number
@@ -49,7 +49,7 @@ class OpenedChallenge:
 def new_challenge(
     recipient: Custodian, *, kind: str, text: str, random: Callable[[int], bytes]
 ) -> Challenge:
-    """Create a challenge for a custodian, with this document kind and text."""
+    """Create a challenge for a custodian, with a document kind and a text."""
     nonce = random(_NONCE_BYTES)
     plain = to_json({"kind": kind, "nonce": nonce.hex(), "text": text})
     return Challenge(
@@ -62,10 +62,10 @@ def new_challenge(
 def decrypt_challenges(
     challenges: Iterable[Challenge], identity: Identity, *, kind: str, text: str
 ) -> tuple[OpenedChallenge, ...]:
-    """Decrypt the challenges of this identity.
+    """Decrypt the challenges that are encrypted to an identity.
 
-    Raise `WrongKey` if no challenge is for this identity, or `Damaged` if a challenge was not made
-    for this document.
+    Raise `WrongKey` if no challenge is for this identity, or `Damaged` if a challenge was made for
+    another document.
     """
     opened = []
     for challenge in challenges:
@@ -88,7 +88,7 @@ def decrypt_challenges(
 
 
 def is_answered(challenge: Challenge, nonce: bytes) -> bool:
-    """Return whether this is the number of the challenge."""
+    """Return whether a nonce is the secret number of a challenge."""
     return hmac.compare_digest(hashlib.sha256(nonce).hexdigest(), challenge.sha256)
 
 
