@@ -6,16 +6,18 @@
                 with opened.read(item) as content:
                     content.readinto(buffer)
 
-- `opened(scratch)` prepares the source. Everything it creates is in `scratch` and is removed when
-  the block ends, however it ends. `SourceFailed` means that nothing of this source can be read.
-- Every change that was finished before the moment `consistent_at` is in the content of the source.
-- `scan` yields each path once, in path order (component by component, as bytes), its root first as
-  b"". A path that cannot be read is yielded as `Unread`, and the scan continues.
+- `opened(scratch)` prepares the source. All files that it creates are in `scratch`, and are removed
+  when the block ends, even after an error. If `opened` raises `SourceFailed`, no path of the source
+  can be read.
+- All changes that were complete before the moment `consistent_at` are in the content of the source.
+- `scan` yields each path once, in path order: component by component, compared as bytes. The root
+  of the source is yielded first, as b"". A path that cannot be read is yielded as `Unread`, and the
+  scan continues.
 - The content and extended attributes of a `Found` file are read before the next item is requested.
-- Paths that the source omits by its nature or settings are recorded in `left_out` and do not make a
-  recovery point partial. The same holds for paths that vanished between being listed and being
-  read, which are only counted.
-- A source changes nothing, except data that exists only for the backup: see `on_committed`.
+- Paths that the source omits by its nature or settings are recorded in `left_out`. They do not make
+  a recovery point partial. Paths that were deleted after they were listed and before they were read
+  do not make it partial either; they are only counted.
+- A source changes no data, except data that exists only for the backup: see `on_committed`.
 
 To add a source, write one module with the `_methods`, and a test that ends in a restore.
 """
@@ -42,27 +44,30 @@ T = TypeVar("T")
 class Content(Protocol):
     """Content of an open file."""
 
-    # Size of the file when it was opened. If the file ends earlier, the size is reduced then. For a
-    # stream of unknown size, it is larger than any file until the stream has ended.
+    # Size of the file when it was opened. If the file ends earlier, the size is then reduced. The
+    # size of a stream of unknown length is larger than any file until the stream has ended.
     size: int
     holes: tuple[tuple[int, int], ...]  # (start, length) pairs that `readinto` omits
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer with the next bytes; fewer only at the end, then 0."""
+        """Fill the buffer with the next bytes; return their number.
+
+        It is less than the size of the buffer only at the end, and then 0.
+        """
 
     def changed(self) -> str | None:
-        """Return why the content that was read may be inconsistent, or None.
+        """Return how the file changed while it was read, or None.
 
-        Inconsistent content is a mixture of the old and the new content of the file.
+        The content that was read may then be a mixture of old and new content.
         """
 
 
-# One per file: not frozen, because creating a frozen one takes three times as long.
+# Not frozen: each file has an instance, and the creation of a frozen one takes three times as long.
 @dataclass(kw_only=True, slots=True)
 class Found:
     """One path of a source, as listed."""
 
-    path: bytes  # within the source; b"" is its root
+    path: bytes  # below the source; b"" is the root of the source
     kind: Kind
     mode: int
     uid: int
@@ -70,24 +75,24 @@ class Found:
     user: str
     group: str
     modified_ns: int
-    size: int  # of a file as listed; 0 for everything else
+    size: int  # size of a file as listed; 0 for any other kind
     target: bytes | None
     device: tuple[int, int] | None
     same_file: tuple[int, int] | None  # (device, inode) of a file with more than one name
-    vector: tuple[int, ...] | None  # equal if the path is unchanged; None: always read the path
-    changed_ns: int  # ctime: the last change of anything about the file
+    vector: tuple[int, ...] | None  # stat vector for change detection; None: always read the path
+    changed_ns: int  # ctime: the last change of the content or the metadata
 
 
 @dataclass(kw_only=True, slots=True)
 class LeftOut:
     """Paths that a source omits without a problem; complete after `scan`."""
 
-    named: list[Unread] = field(default_factory=list)  # the first hundred
-    total: int = 0
-    vanished: int = 0  # listed, and gone before they were read
+    named: list[Unread] = field(default_factory=list)  # the first hundred omitted paths
+    total: int = 0  # number of omitted paths
+    vanished: int = 0  # number of paths that were deleted after the listing and before the read
 
     def note(self, item: Unread) -> None:
-        """Count a path, and name it while there is room."""
+        """Count an omitted path, and name it if it is one of the first hundred."""
         self.total += 1
         if len(self.named) < _MOST_NOTED:
             self.named.append(item)
@@ -103,7 +108,7 @@ class LeftOut:
 class Obstacle:
     """A problem that may prevent a complete backup.
 
-    With `prevents`, the backup would be incomplete. Without it, the obstacle is a risk that an
+    If `prevents` is true, the backup would be incomplete. If not, the obstacle is a risk that an
     operator may accept.
     """
 
@@ -115,10 +120,11 @@ class Source(ABC):
     """One named source; usable for one run at a time."""
 
     kind: str
-    # Whether a forked process can read the source: reading needs nothing that the parent has open.
+    # Whether a forked process can read the source. It can if it needs no file or connection that
+    # the parent process has opened.
     supports_worker_reader = False
-    # Whether most files of the source are removed after they were stored, as archived logs are
-    # after each base backup.
+    # Whether most files of the source are removed after they were stored. Archived logs, for
+    # example, are removed after each base backup.
     is_self_pruning = False
 
     def __init__(self, name: str) -> None:
@@ -136,18 +142,18 @@ class Source(ABC):
             yield opened
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
-        """Return known problems of a run, without reading content.
+        """Return problems that a run would have, without reading content.
 
-        `scratch` is an existing, empty private folder; it is empty again afterwards.
+        `scratch` is an existing, empty private folder; afterwards it is empty again.
         """
         del scratch
         return []
 
-    def on_committed(self) -> None:  # most sources have nothing to release
+    def on_committed(self) -> None:  # most sources have no data to release
         """Release data that a committed recovery point contains.
 
-        Called at most once per run, and not if this source failed. Raise `OSError` if data cannot
-        be released.
+        It is called at most once per run, and not if this source failed. Raise `OSError` if data
+        cannot be released.
         """
 
     @contextmanager
@@ -178,7 +184,7 @@ class Whole:
 
     data: bytes
     xattrs: tuple[tuple[bytes, bytes], ...]
-    changed: str | None  # why it is inconsistent
+    changed: str | None  # how the file changed while it was read
 
 
 class ReadFile(NamedTuple):
@@ -199,21 +205,21 @@ class OpenSource(ABC):
         self.left_out = LeftOut()
 
     def read_small(self, found: Found) -> Whole | None:
-        """Read the last file of `scan` whole; None if it must be opened.
+        """Read the file that `scan` yielded last; return None if it is not small.
 
-        None is also the answer of a source without small files.
+        Also return None if the source supports only `read`.
         """
         del found
         return None
 
     def scan(self) -> Iterator[Found | Unread]:
-        """Yield every path in order; `SourceFailed` if the source ends early."""
+        """Yield every path in order; raise `SourceFailed` if it cannot continue."""
         return self._translated(self._scan())
 
     def scan_with_content(self) -> Iterator[Found | Unread | ReadFile]:
-        """Yield paths as `scan`, some small files with their content.
+        """Yield the paths of `scan`; small files may have their content.
 
-        A file with several names is always yielded as `Found`.
+        A file with several names is always yielded as `Found`, without content.
         """
         return self._translated(self._scan_with_content())
 
@@ -233,7 +239,7 @@ class OpenSource(ABC):
 
     @abstractmethod
     def read(self, found: Found) -> AbstractContextManager[Content]:
-        """Open the file that `scan` yielded last; raise `OSError` if unreadable."""
+        """Open the file that `scan` yielded last; raise `OSError` on failure."""
 
     @abstractmethod
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
@@ -241,9 +247,9 @@ class OpenSource(ABC):
 
     @abstractmethod
     def chunk_bytes(self, found: Found) -> int:
-        """Return the suitable average chunk size in bytes.
+        """Return the average chunk size for the content, in bytes.
 
-        The size is small for content with scattered edits.
+        The size is small if many small parts of the content change.
         """
 
 

@@ -1,8 +1,8 @@
 """Chunk sizes, chosen by the name of a file.
 
-- In databases and dumps, many small parts change, so chunks are small. In other files, few parts
-  change, so chunks are large, and a file needs few references.
-- Recordings and pictures are written once and never edited: they are cut every 4 MiB, which saves
+- In databases and dumps, many small parts change. With small chunks, few unchanged bytes are stored
+  again. In other files, few parts change. With large chunks, a file needs few references.
+- Recordings and pictures are written once and never edited. They are cut every 4 MiB, which saves
   the search for chunk boundaries.
 """
 

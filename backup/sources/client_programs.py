@@ -1,17 +1,18 @@
-"""Client programs that produce or consume data: start, stream, end.
+"""Client programs of databases: start, secrets, streams, errors, end.
 
-- A secret reaches a program through its environment or a private file, never through its arguments,
-  which every user of the machine may read.
-- The output of a program is read as it arrives and stored nowhere. A thread reads its error output,
-  so the program never blocks on it; only the beginning and the end are kept, because some programs
-  write a line per row.
-- Content is complete only if the program ended with success: the last `readinto` waits for its end.
-  If a complete output has a known end marker, the marker must be present too: `programs` may name a
-  script that runs the program elsewhere and hides its failure.
+- A program gets a secret through its environment or a private file. It never gets a secret through
+  its arguments, which every user of the machine may read.
+- The output of a program is read as it arrives, and is not stored on a local disk.
+- A thread reads the error output, so the program never blocks on it. Only the beginning and the end
+  of the error output are kept, because some programs write a line per row.
+- Content is complete only if the program ended with success. The last `readinto` waits for its end.
+  If the end of a complete output is known (an end marker), the output must contain it too. Without
+  this check, a script that runs the program on another machine could hide a failure.
 - Only one line of the error output is shown, shortened and without secrets.
-- A program never outlives the block that started it, and never blocks a nightly run.
+- A program is killed at the end of the block that started it. If it writes no output for half an
+  hour, its run ends with an error.
 - A program that receives backup content cannot read the custodian's identity, if the kernel can
-  hide a file.
+  hide files.
 """
 
 import fcntl
@@ -35,7 +36,7 @@ UNKNOWN_SIZE = 1 << 62  # size of content whose length is known only at its end
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-_LAST_WORD_SECONDS = 2.0  # to read the rest of the error output; a child may keep the pipe open
+_LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may hold the pipe open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
 _SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked
@@ -43,16 +44,16 @@ _IS_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 
 
 class ProgramFailed(Exception):
-    """A program is missing, could not start, or failed; with the reason."""
+    """A program is missing, could not start, or failed; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command line; `environment` replaces that of this process."""
+    """A command line, with the whole environment of the program."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
-    # Removed from everything that is shown.
+    # Texts that are removed from all messages.
     secrets: tuple[str, ...] = field(default=(), repr=False)
     hidden: tuple[Path, ...] = ()  # files and folders that the program cannot read
 
@@ -78,9 +79,9 @@ def find_program(names: Iterable[str], folder: Path | None, package: str) -> str
 
 
 def bare_environment() -> dict[str, str]:
-    """Return the variables that a program needs, without a user's settings.
+    """Return the environment variables that a program needs.
 
-    The variables select messages in English.
+    They contain no settings of the user, and select messages in English.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
@@ -93,7 +94,7 @@ class ErrorOutput:
         self._command = command
         self._head = b""
         self._tail = b""
-        self._left_out = 0  # bytes between the two
+        self._left_out = 0  # bytes between the beginning and the end
         read_end, self.write_end = os.pipe()  # the program writes, `_listen` reads
         self._is_open = True
         self._thread = threading.Thread(target=self._listen, args=(read_end,), daemon=True)
@@ -108,10 +109,10 @@ class ErrorOutput:
     def lines(self) -> list[str]:
         """Return the kept lines, each shortened and without secrets."""
         self.close()
-        self._thread.join(_LAST_WORD_SECONDS)
+        self._thread.join(_LAST_ERRORS_SECONDS)
         head, tail = self._head, self._tail
         if self._left_out:
-            # Cut at the gap: half a secret would not be recognized.
+            # Drop the text next to the gap, because a part of a secret would not be recognized.
             half = max((len(secret.encode()) for secret in self._command.secrets), default=0)
             head, tail = head[: len(head) - half] + b"\n", tail[half:]
         text = (head + tail).decode("utf-8", "replace")
@@ -130,7 +131,7 @@ class ErrorOutput:
                 self._tail = tail[-_TAIL_BYTES:]
 
     def check(self, status: int) -> None:
-        """Raise `ProgramFailed` with the last error line for a failed status."""
+        """Raise `ProgramFailed` with the last error line if the status is not 0."""
         if status:
             lines = self.lines() or ["it wrote no error message"]
             line = next((line for line in reversed(lines) if _IS_ERROR.search(line)), lines[-1])
@@ -146,7 +147,7 @@ class RunningProgram:
         self.errors = errors
 
     def finish(self) -> None:
-        """Wait for its end; raise `ProgramFailed` unless it succeeded."""
+        """Wait for the end; raise `ProgramFailed` if the program failed."""
         self.errors.check(self.process.wait())
 
 
@@ -167,7 +168,7 @@ def _collect_errors(command: Command) -> Iterator[ErrorOutput]:
 def run_program(
     command: Command, *, stdin: bool = False, stdout: bool = False
 ) -> Iterator[RunningProgram]:
-    """Start a program with standard input or output; kill it at block end."""
+    """Start a program, with pipes if requested; kill it at the block's end."""
     with _collect_errors(command) as errors:
         process = call_with_hidden_paths(
             command.hidden,
@@ -178,7 +179,7 @@ def run_program(
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=errors.write_end,
                 bufsize=0,
-                # Ctrl-C is handled by this process, which ends the program.
+                # Ctrl-C must reach only this process, which then ends the program.
                 start_new_session=True,
             ),
         )
@@ -187,7 +188,7 @@ def run_program(
     finally:
         if process.poll() is None:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with everything that it started
+                os.killpg(process.pid, signal.SIGKILL)  # also the processes that it started
             process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -198,7 +199,7 @@ def run_program(
 class ProgramOutput:
     """Output of a program as content; `OSError` if the program failed.
 
-    A short output has its size from the beginning, a longer one only at its end.
+    The size of a short output is known from the beginning, that of a longer output only at its end.
     """
 
     holes: tuple[tuple[int, int], ...] = ()
@@ -211,15 +212,16 @@ class ProgramOutput:
         ending: EndMarker | None = None,
         on_failure: Callable[[str], None],
     ) -> None:
-        """Start reading; the output must contain its `ending`.
+        """Start to read; the output must have the end marker `ending`.
 
-        `first` is returned before the output of the program.
+        `first` is returned before the output of the program. `on_failure` is called with the
+        problem before an error is raised.
         """
         assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
         self._program = program
         self._on_failure = on_failure
         self._pipe = program.process.stdout.fileno()
-        with suppress(OSError):  # only saves switches between the two processes
+        with suppress(OSError):  # a larger pipe only saves switches between the two processes
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._ready = select.poll()  # unlike select(), for descriptors of any number
         self._ready.register(self._pipe, select.POLLIN)
@@ -233,7 +235,7 @@ class ProgramOutput:
         self.size = length if self._has_ended else UNKNOWN_SIZE
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; fewer bytes only at the end."""
+        """Fill the buffer, except at the end; return the number of bytes."""
         count = min(len(buffer), len(self._head))
         buffer[:count] = self._head[:count]
         self._head = self._head[count:]
@@ -244,7 +246,7 @@ class ProgramOutput:
         return count
 
     def changed(self) -> None:
-        """Return None: the output of a successful program is consistent."""
+        """Return None, because the output of a successful program is consistent."""
 
     def _fill(self, buffer: memoryview) -> int:
         filled = 0
@@ -275,8 +277,7 @@ class ProgramOutput:
             self._check_end_marker()
         except ProgramFailed as error:
             self._on_failure(str(error))
-            # Report it as a file that cannot be read: the caller names it and continues with the
-            # next.
+            # Raise the error of an unreadable file: the caller names the file and continues.
             raise OSError(str(error)) from error
 
     def _check_end_marker(self) -> None:
@@ -288,7 +289,7 @@ class ProgramOutput:
 
 
 def program_output(command: Command) -> bytes:
-    """Return the complete output of a program, within two minutes."""
+    """Return the output of a program; raise `ProgramFailed` after two minutes."""
     with run_program(command, stdout=True) as program:
         try:
             answer, _ = program.process.communicate(timeout=_QUERY_SECONDS)

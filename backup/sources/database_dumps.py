@@ -1,10 +1,11 @@
 """Database dumps: files that exist only as the output of a program.
 
-- Each dump is one file, streamed from its program. If a dump fails, it is named, the remaining
-  dumps are tried, and then the source fails.
-- The recovery point is consistent at the moment before the first dump started: each dump has its
-  own snapshot, taken after that moment.
-- A file is readable by its owner only, and belongs to the user that runs the backup.
+- Each dump is one file, streamed from its program. If a dump fails, it is named, and the remaining
+  dumps are tried. At the end, the source fails.
+- The recovery point is consistent at the moment before the first dump started. Each dump shows its
+  database at its own, later moment.
+- In the recovery point, a file belongs to the user that runs the backup, and only this user can
+  read it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,13 +32,13 @@ class Dump:
 
     file_name: str
     command: Command
-    first: bytes = b""  # precedes the output of the program
-    ending: Callable[[], EndMarker] | None = None  # the end of a complete output, if known
+    first: bytes = b""  # content of the file before the output of the program
+    ending: Callable[[], EndMarker] | None = None  # creates the check of the end, if it is known
     missing: str = ""  # content that the dump lacks; if not empty, the recovery point is partial
 
 
 class OpenDumps(OpenSource):
-    """A folder of dumps."""
+    """Open source that yields a folder and the dumps in it."""
 
     def __init__(self, name: str, consistent_at: datetime, dumps: Sequence[Dump]) -> None:
         super().__init__(name, consistent_at)
@@ -85,10 +86,10 @@ class OpenDumps(OpenSource):
 
 
 def dump_file_name(database: str, suffix: str) -> str:
-    """Return the file name for a database of any name."""
+    """Return the file name for a database; any database name is possible."""
     return quote(database, safe=_PLAIN) + suffix
 
 
 def database_name(file_name: str, suffix: str) -> str:
-    """Return the database name of a file."""
+    """Return the database name from the output of `dump_file_name`."""
     return unquote(file_name.removesuffix(suffix))

@@ -1,8 +1,8 @@
 """End markers of a complete output, checked while it streams.
 
-- A complete text has a known line in its last KiB.
-- A complete tar ends with two empty records in place of a member header (POSIX pax, "ustar
-  Interchange Format"). Empty records within a member are content: database files have many.
+- A complete text contains a known line in its last KiB.
+- A complete tar file ends with two empty records in place of a member header (POSIX pax, "ustar
+  Interchange Format"). Empty records within a member are content; database files have many.
 """
 
 from typing import Protocol
@@ -26,7 +26,7 @@ class EndMarker(Protocol):
 
 
 class TextEndMarker:
-    """A text that ends with `marker`, or shortly after it."""
+    """Check of a text: it must contain `marker` in its last KiB."""
 
     def __init__(self, marker: bytes) -> None:
         self._marker = marker
@@ -41,11 +41,11 @@ class TextEndMarker:
 
 
 class TarEndMarker:
-    """A tar, followed from header to header."""
+    """Check of a tar file, which is followed from header to header."""
 
     def __init__(self) -> None:
         self._content_left = 0  # of the current member, with the padding of its last record
-        self._header = b""  # the part of the next one that was seen
+        self._header = b""  # the part of the next header that was examined
         self._empty = 0  # consecutive empty records
 
     def feed(self, piece: memoryview) -> None:
@@ -74,10 +74,10 @@ class TarEndMarker:
 
 
 def _size(field: bytes) -> int:
-    """Return a member's size: octal, or binary for 8 GiB and more.
+    """Return a member's size from octal or, for 8 GiB and more, binary form.
 
-    GNU and PostgreSQL write the binary form. Return 0 for an invalid field. Then content is taken
-    for a header, and the end is not found.
+    GNU tar and PostgreSQL write the binary form. Return 0 for an invalid field. Content is then
+    taken for a header, and the end is not found.
     """
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")

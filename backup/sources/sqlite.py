@@ -1,13 +1,13 @@
 """SQLite source: a consistent copy, made by the online backup of SQLite.
 
-- The copy is made in one step: in WAL mode, writers continue during the copy; in rollback mode,
-  they wait.
-- The recovery point is consistent at the moment before the copy started: every transaction that was
-  committed by then is included.
-- The copy is a complete database without -wal and -shm files, so a restore needs only the file.
-- The copy needs as much space in `scratch` as the database has, and only this user can read it.
-- For SQLite, a file of 0 bytes is an empty database, but it may also be the rest of a failed copy.
-  It is stored, and the recovery point is partial.
+- The copy is made in one step. If the database is in WAL mode, writers continue during the copy. In
+  rollback mode, they wait.
+- The recovery point is consistent at the moment before the copy started. It contains every
+  transaction that was committed before this moment.
+- The copy is a complete database without -wal and -shm files, so a restore needs only one file.
+- The copy needs as much space in `scratch` as the database, and only this user can read it.
+- For SQLite, a file of 0 bytes is an empty database. But such a file may also be left by a failed
+  copy. It is stored, and the recovery point is partial.
 """
 
 import os
@@ -77,8 +77,8 @@ class SqliteSource(Source):
 
     def _copy_database(self, copy: Path) -> None:
         if not self.path.is_file():
-            # Check here: SQLite's own message does not distinguish a missing file from a missing
-            # permission.
+            # Check this first, because SQLite's message for a missing file and for a missing
+            # permission is the same.
             raise SourceFailed(
                 f"source {self.name}: {self.path} is not a file. Name the database's file."
             )
@@ -120,7 +120,7 @@ class _OpenSqlite(OpenSource):
             os.fsencode(self._original.name),
             status,
             None,
-            # The file's own stat vector is useless: changes may be in the -wal file only.
+            # The stat vector of the file is useless, because changes may be in the -wal file.
             always_read=True,
             size=self._copy.stat().st_size,
         )

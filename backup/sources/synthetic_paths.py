@@ -1,4 +1,4 @@
-"""Paths of sources that are not file systems."""
+"""Paths of sources that are not file systems: dumps and objects."""
 
 import os
 from typing import Literal
@@ -14,7 +14,10 @@ def synthetic_path(
     size: int = 0,
     vector: tuple[int, ...] | None = None,
 ) -> Found:
-    """Return a path of the current user; without a vector it is always read."""
+    """Return a path that belongs to the user of this process.
+
+    Without a `vector`, the path is read in each run.
+    """
     return Found(
         path=path,
         kind=kind,

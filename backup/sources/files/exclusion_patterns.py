@@ -1,13 +1,15 @@
 r"""Exclusion patterns of a file source, a subset of gitignore's.
 
-- A pattern without a slash, or with a slash only at its end, matches a name in any folder. With a
-  slash before the end it is anchored: it matches the path from the source's root.
-- `*` and `?` match within one name, `[a-z]` and `[!a-z]` match one character; `\\` takes the next
-  character literally. `**/` stands for any folders or none, `/**` at the end for everything below.
-- A slash at the end means: folders only.
-- `!` in front re-includes what an earlier pattern excluded; the last matching pattern decides.
-  Nothing below an excluded folder is re-included, because such a folder is not entered.
-- `*` and `?` match each byte that is not UTF-8 as one character.
+- A pattern without a slash, or with a slash only at its end, matches a name in any folder. A
+  pattern with a slash before its end is anchored: it matches the path from the root of the source.
+- `*` and `?` match within one name. `[a-z]` and `[!a-z]` match one character. After `\\`, the next
+  character is literal. `**/` matches any number of folders, or none. `/**` at the end matches all
+  paths below a folder.
+- A pattern with a slash at its end matches only folders.
+- If a pattern begins with `!`, it includes a path again that an earlier pattern excluded. The last
+  matching pattern decides. A path below an excluded folder cannot be included again, because such a
+  folder is not entered.
+- `*` and `?` treat each byte that is not UTF-8 as one character.
 """
 
 import os
@@ -29,7 +31,7 @@ class _Pattern:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rules:
-    """Neighbouring patterns of one sign, as one expression each."""
+    """Consecutive patterns that all exclude or all include, as expressions."""
 
     is_negated: bool
     names: re.Pattern[str] | None
@@ -43,19 +45,19 @@ class _Rules:
 
 
 class Exclusion:
-    """Compiled exclusion patterns; `UsageError` for an invalid pattern."""
+    """Compiled exclusion patterns; raises `UsageError` for an invalid pattern."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         parsed = [_parse(pattern) for pattern in patterns]
         self._for_folders = _rules(parsed)
         self._for_others = _rules([pattern for pattern in parsed if not pattern.is_folder_only])
         self._is_kind_needed = any(pattern.is_folder_only for pattern in parsed)
-        self.has_patterns = bool(parsed)  # callers skip `match` if there are none
+        self.has_patterns = bool(parsed)  # if false, callers need not call `match`
 
     def match(self, path: bytes, name: bytes) -> tuple[bool, bool]:
-        """Return whether a path is excluded as a folder, and as anything else.
+        """Return whether a path is excluded if it is a folder, and if it is not.
 
-        If both are equal, the caller need not examine the path.
+        If both values are equal, the caller need not find out the kind of the path.
         """
         if not self._for_folders:
             return False, False
@@ -146,9 +148,9 @@ def _name_regex(part: str) -> str:
 
 
 def _class_end(part: str, start: int) -> int:
-    """Return the end of a character class; -1 for a single bracket."""
+    """Return the index at which a character class ends, or -1 if it does not."""
     first = start + 1 if part[start : start + 1] in ("!", "^") else start
-    return part.find("]", first + 1)  # a bracket at the beginning belongs to the class
+    return part.find("]", first + 1)  # a bracket as the first member belongs to the class
 
 
 def _class_regex(body: str) -> str:

@@ -7,12 +7,15 @@ _MOST_BYTES = 256 * 1024
 
 
 def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
-    """Return the attributes sorted by name, and whether they are complete."""
+    """Return the attributes, sorted by name, and whether they are complete.
+
+    They are incomplete if an attribute cannot be read, or if all have more than 256 KiB.
+    """
     try:
         names = os.listxattr(descriptor)
     except OSError as error:
         return (), error.errno == errno.ENOTSUP
-    if not names:  # nearly every file has none
+    if not names:  # the usual case
         return (), True
     found = []
     size = 0
@@ -21,7 +24,7 @@ def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]
         try:
             content = os.getxattr(descriptor, name)
         except OSError as error:
-            is_whole &= error.errno == errno.ENODATA  # removed meanwhile
+            is_whole &= error.errno == errno.ENODATA  # the attribute was removed after the listing
             continue
         size += len(content)
         if size <= _MOST_BYTES:

@@ -1,7 +1,7 @@
-"""Content of an open file without its holes.
+"""Content of an open file, without its holes; changes during the read.
 
-The file is read up to the size that it had when it was opened. If it changes meanwhile, `changed`
-says so.
+The file is read up to the size that it had when it was opened. If it changes while it is read,
+`changed` returns how.
 """
 
 import errno
@@ -13,7 +13,7 @@ _MOST_HOLES = 4096
 
 
 class FileContent:
-    """An open file, read up to the size it had when it was opened."""
+    """Content of an open file; see `backup.sources.Content`."""
 
     def __init__(
         self, descriptor: int, opened: os.stat_result, *, is_replaced: bool = False
@@ -32,7 +32,7 @@ class FileContent:
         start, length = self._extents[0]
         count = os.preadv(self.descriptor, [buffer[:length]], start)
         if count == 0:
-            # The file ends here now: the rest is no longer part of it.
+            # The file became shorter and ends here now.
             self._is_short = True
             self._extents.clear()
             self.size = start
@@ -52,7 +52,7 @@ class FileContent:
 
 
 def describe_change(descriptor: int, before: os.stat_result) -> str | None:
-    """Return a note if an open file changed since it was opened."""
+    """Return how an open file changed since it was opened, or None."""
     now = os.fstat(descriptor)
     if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
         before.st_size,
@@ -82,7 +82,7 @@ def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ..
             if data >= status.st_size:
                 break
             position = os.lseek(descriptor, data, os.SEEK_HOLE)
-    # If a file has very many holes, the small holes are stored as zeros, as they are read.
+    # If a file has very many holes, only the largest are kept. The others are stored as zeros.
     holes = sorted(holes, key=lambda hole: -hole[1])[:_MOST_HOLES]
     return tuple(sorted(holes))
 

@@ -1,4 +1,4 @@
-"""Status of a path as the kernel reports it."""
+"""Status of a path: kind, owner, and the stat vector for change detection."""
 
 import grp
 import os
@@ -22,20 +22,19 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFCHR: "character-device",
 }
 
-Vector = tuple[
-    int, ...
-]  # stat vector: fields of a path's status; if they are equal, it is unchanged
+# Stat vector: the fields of a path's status that change if the path is changed.
+Vector = tuple[int, ...]
 
 vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
     "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode", "st_uid", "st_gid"
 )
-"""Return the fields that tell whether a file is unchanged."""
+"""Return the stat vector of a file."""
 
 
 def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
-    """Encode vectors of equal length column by column, in few calls.
+    """Encode vectors of equal length, column by column, in few calls.
 
-    Raise `OverflowError` for a number beyond 63 bits, such as an inode number or a time in a
+    Raise `OverflowError` for a number beyond 63 bits. It may be an inode number, or a time in a
     distant century.
     """
     return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
@@ -58,7 +57,7 @@ def found_from_status(
     ignore_inode: bool = False,
     size: int | None = None,
 ) -> Found:
-    """Return a path as listed; `size` replaces that of the status."""
+    """Return a path as listed; `size` replaces the size in the status."""
     mode = status.st_mode
     if stat.S_ISREG(mode) and status.st_nlink == 1 and not ignore_inode and size is None:
         return _found_plain_file(path, vector_of_file(status), always_read)
@@ -85,7 +84,7 @@ def found_from_status(
 
 
 def _found_plain_file(path: bytes, vector: Vector, always_read: bool) -> Found:
-    """Return a plain file as listed, in half the time of the general case."""
+    """Return a plain file as listed, in half the time of `found_from_status`."""
     _, size, modified_ns, changed_ns, mode, uid, gid = vector
     return Found(
         path=path,
@@ -111,13 +110,14 @@ def change_vector(status: os.stat_result, ignore_inode: bool, size: int | None =
     if size is None:
         if stat.S_ISREG(status.st_mode) and not ignore_inode:
             return vector
-        size = vector[1] if stat.S_ISREG(status.st_mode) else 0  # the size of a folder says nothing
+        # The size of a folder does not show whether it changed.
+        size = vector[1] if stat.S_ISREG(status.st_mode) else 0
     return (0 if ignore_inode else vector[0], size, *vector[2:])
 
 
 @lru_cache(maxsize=4096)
 def user_name(uid: int) -> str:
-    """Return the user name of a number as path text; "" if unknown."""
+    """Return the name of a user as path text, or "" if it is unknown."""
     try:
         return to_path_text(os.fsencode(pwd.getpwuid(uid).pw_name))
     except KeyError:
@@ -126,7 +126,7 @@ def user_name(uid: int) -> str:
 
 @lru_cache(maxsize=4096)
 def group_name(gid: int) -> str:
-    """Return the group name of a number as path text; "" if unknown."""
+    """Return the name of a group as path text, or "" if it is unknown."""
     try:
         return to_path_text(os.fsencode(grp.getgrgid(gid).gr_name))
     except KeyError:

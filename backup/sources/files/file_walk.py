@@ -1,9 +1,9 @@
 """Walk through a file source, and reading of its files.
 
-- `files_source` states the rules.
+- The rules of the walk are in `files_source`.
 - Paths are yielded in order. Each step of the walk opens one name in an open folder.
-- `scan_with_content` reads a small file as soon as it is found. This saves system calls, which are
-  most of the cost of a small file.
+- `scan_with_content` reads a small file as soon as it is found. This saves system calls, which take
+  most of the time for a small file.
 """
 
 import errno
@@ -42,14 +42,14 @@ _EXCLUDED, _NOT_EXCLUDED = (True, True), (False, False)
 class _Folder:
     """Position of the walk in one folder."""
 
-    length: int  # of its path, with a slash after it
+    length: int  # length of the folder's path, including a slash at the end
     names: Sequence[bytes]
-    to_read: Container[bytes] = frozenset()  # names of files, according to the folder's listing
+    to_read: Container[bytes] = frozenset()  # names that are files, according to the listing
     position: int = 0  # index of the next name
 
 
 class OpenFiles(OpenSource):
-    """The open file source: yields its paths and reads the last file."""
+    """Open file source: yields its paths, and reads the file yielded last."""
 
     def __init__(self, source: "FilesSource", consistent_at: datetime, scratch: Path) -> None:
         super().__init__(source.name, consistent_at)
@@ -57,7 +57,7 @@ class OpenFiles(OpenSource):
         self._exclusion = source.exclude
         self._one_file_system = source.one_file_system
         self._ignore_inode = source.ignore_inode
-        # The root may be a symbolic link on purpose; below it, none is followed.
+        # The root may be a symbolic link on purpose. Below the root, no link is followed.
         root = resolve_path(source.path)
         self._name = b""
         self._open_file: int | None = None  # the file that `scan` yielded last, while it is read
@@ -101,7 +101,7 @@ class OpenFiles(OpenSource):
             if file is not None:
                 yield file
             return
-        # Avoid recursion: a tree may be deeper than Python's stack.
+        # Use no recursion, because a tree may be deeper than Python's stack.
         is_excluding = self._exclusion.has_patterns
         folder_path = bytearray()  # path of the current folder, with a slash after it
         walks = [self._list_folder(b"")]
@@ -137,11 +137,11 @@ class OpenFiles(OpenSource):
                 continue
             walks.pop()
             if walks and (moved_away := self._leave(prefix[: walks[-1].length])):
-                walks[-1].names = ()  # nothing more can be read in a folder that was moved away
+                walks[-1].names = ()  # the folder was moved away, so no more names can be read
                 yield moved_away
 
     def _list_folder(self, path: bytes) -> _Folder:
-        """List the innermost folder, and the files in it to read at once."""
+        """List the current folder."""
         length = len(path) + 1 if path else 0
         own = self._own_prefixes.get(path, ())
         names, to_read = list_names(
@@ -151,7 +151,7 @@ class OpenFiles(OpenSource):
 
     def _enter(self, path: bytes, name: bytes) -> _Folder | Unread | None:
         """Enter a folder and list it."""
-        # After a file became a folder, files of the parent folder are still open.
+        # If a name was a file and is a folder now, files of the parent folder are still open.
         self._ahead.close()
         if len(path) > _PATH_BYTES:
             return self._unread(path, "is too deep: its path is longer than 65,536 bytes")
@@ -178,7 +178,7 @@ class OpenFiles(OpenSource):
     def _examine(
         self, path: bytes, name: bytes, excluded: tuple[bool, bool]
     ) -> Found | Unread | None:
-        """Return a path as found, or None if it is omitted."""
+        """Return a path as listed, or None if it is omitted."""
         folder = self._folders.current
         try:
             self._name = name
@@ -210,10 +210,10 @@ class OpenFiles(OpenSource):
         return not reason
 
     def _reason_not_to_enter(self, status: os.stat_result) -> str:
-        """Return why a folder is not entered; empty if it is."""
+        """Return the reason not to enter a folder, or an empty text."""
         if (status.st_dev, status.st_ino) in self._not_entered:
             return "contains the backups themselves"
-        # Check folders only: on an overlay, files may show the device of a lower layer.
+        # Only folders are checked. On an overlay, files may show the device of a lower layer.
         if self._one_file_system and status.st_dev != self._device:
             return "has another file system mounted on it"
         return ""
@@ -225,9 +225,9 @@ class OpenFiles(OpenSource):
         return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
 
     def _read_files(self, walk: _Folder, prefix: bytes) -> Iterator[ReadFile]:
-        """Read the next files of a folder, up to one that must be examined."""
+        """Read the next files of a folder, up to a name that must be examined."""
         opened = self._ahead.files
-        # System calls dominate the cost of a small file: avoid calls of functions here.
+        # Function calls are avoided here, because this loop runs once per small file.
         while walk.position < len(walk.names):
             if not opened:
                 self._ahead.open(self._folders.current, self._next_files(walk, prefix))
@@ -260,7 +260,7 @@ class OpenFiles(OpenSource):
             yield ReadFile(path, vector, data, xattrs)
 
     def _next_files(self, walk: _Folder, prefix: bytes) -> list[bytes]:
-        """Return the next names, up to one that is not a file to read at once."""
+        """Return the next names, up to a name that is not a file or is excluded."""
         names = walk.names[walk.position : walk.position + FILES_AHEAD]
         is_excluding = self._exclusion.has_patterns
         for count, name in enumerate(names):
@@ -280,7 +280,8 @@ class OpenFiles(OpenSource):
             if not stat.S_ISREG(opened.st_mode) or size != found.size:
                 return None
             data = os.read(descriptor, size + 1)
-            if len(data) != size or opened.st_blocks * 512 < size:  # it is changing, or has holes
+            # The file is changing, or has holes.
+            if len(data) != size or opened.st_blocks * 512 < size:
                 return None
             xattrs = self._xattrs(found.path, descriptor)
             changed = describe_change(descriptor, opened)
@@ -299,8 +300,7 @@ class OpenFiles(OpenSource):
             raise
 
     def _is_replaced(self, found: Found, opened: os.stat_result) -> bool:
-        # Editors write a new file and rename it: then the new file is read, and reported as
-        # replaced.
+        # Editors write a new file and rename it. The new file is read, and reported as replaced.
         return (
             found.vector is not None and not self._ignore_inode and opened.st_ino != found.vector[0]
         )
@@ -328,7 +328,7 @@ class OpenFiles(OpenSource):
         try:
             descriptor = os.open(self._name, FILE_FLAGS, dir_fd=self._folders.current)
         except OSError:
-            # The next read of the content reports the error with a better message.
+            # The read of the content, which follows, reports the error with a better message.
             return ()
         try:
             return self._xattrs(found.path, descriptor)

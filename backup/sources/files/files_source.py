@@ -1,4 +1,4 @@
-"""File source: a folder with everything below it, or one file.
+"""File source: a folder with all paths below it, or one file; settings.
 
 - Each step of the walk is one name in an open folder, and no symbolic link is followed. So nobody
   can redirect the walk while it runs, and no path is too long for the kernel.
@@ -6,19 +6,19 @@
   not block the walk.
 - Sockets are omitted and recorded, because a socket is useless without its process. Devices and
   fifos are stored as devices and fifos.
-- The recovery point is consistent at the start of the walk: later changes may or may not be in it.
-  A file that changes or is replaced while it is read is stored as it was read, and reported. A file
-  that was listed, but deleted before it is read, is only counted.
-- `exclude` has patterns (see `exclusion_patterns`). An excluded folder is not entered.
-- `one_file_system`: other file systems mounted below the root are recorded and not entered.
-- `not_entered`: folders of the backup itself. They are recorded and not entered, wherever they are
-  below the root. Otherwise each nightly backup would store the previous backup again.
-- `own_files`: files that the backup itself writes in each run. They are omitted, and so is every
-  name in the same folder that begins with the name of such a file. Own files outside of the source
-  have no effect.
-- `ignore_inode`: for network mounts that assign new inode numbers at each mount. Then only size,
-  times, mode and owner indicate a change, and each name of a file with several names is stored as a
-  separate file.
+- The recovery point is consistent at the start of the walk; it may contain later changes. If a file
+  changes or is replaced while it is read, it is stored as it was read, and reported. If a file was
+  listed and is deleted before it is read, it is only counted.
+- `exclude` contains patterns (see `exclusion_patterns`). An excluded folder is not entered.
+- `one_file_system`: mount points below the root are recorded and not entered.
+- `not_entered` names folders of the backup itself. They are recorded and not entered, wherever they
+  are below the root. Otherwise each nightly backup would store the previous backup again.
+- `own_files` names files that the backup itself writes in each run. They are omitted, and so is
+  every name in the same folder that begins with the name of such a file. Own files outside of the
+  source have no effect.
+- `ignore_inode` is for network mounts that assign new inode numbers at each mount. With it, only
+  size, times, mode and owner indicate a change, and each name of a file with several names is
+  stored as a separate file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ from backup.system.durable_files import resolve_path
 
 
 class FilesSource(Source):
-    """A folder or a file; see the module for the parameters."""
+    """A folder or a file; the module describes the parameters."""
 
     kind = "files"
     supports_worker_reader = True

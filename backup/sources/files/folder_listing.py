@@ -1,6 +1,6 @@
 """Sorted names in a folder, without files of the backup itself.
 
-The names in a very large folder are stored on the disk; only some of them are in memory.
+The names in a very large folder are sorted on disk (see `large_folder_listing`).
 """
 
 import os
@@ -12,19 +12,19 @@ from pathlib import Path
 from backup.sources.files.large_folder_listing import LargeFolderListing
 
 _MANY_NAMES = 50_000  # names in one folder
-_LARGE_FOLDER_BYTES = 1024 * 1024  # size of the folder itself; such a folder may contain many names
+_LARGE_FOLDER_BYTES = 1024 * 1024  # a folder of this size may contain that many names
 _NONE: Set[bytes] = frozenset()
 
 
 def list_names(
     folder: int, own_prefixes: tuple[bytes, ...], scratch: Path, *, with_files: bool
 ) -> tuple[Sequence[bytes], Container[bytes]]:
-    """Return the names in an open folder, without those of `own_prefixes`.
+    """Return the names in an open folder that begin with no own prefix.
 
-    With `with_files`, also return the names of files, according to the folder's listing.
+    Also return the names of files, according to the folder's listing, if `with_files` is true.
     """
     if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
-        # A name that is replaced meanwhile may be listed twice.
+        # A name that is replaced during the listing may be listed twice.
         names = sorted(set(map(os.fsencode, os.listdir(folder))))
         return [
             name for name in names if not name.startswith(own_prefixes)
@@ -53,7 +53,7 @@ def file_ids(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
 
 
 def own_name_prefixes(files: Sequence[Path], root: Path) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the omitted name prefixes, by folder path below the root."""
+    """Return the prefixes of names to omit, by the path of the folder."""
     prefixes: dict[bytes, tuple[bytes, ...]] = {}
     for path in map(Path.resolve, files):
         if path != root and path.is_relative_to(root):
@@ -63,7 +63,7 @@ def own_name_prefixes(files: Sequence[Path], root: Path) -> dict[bytes, tuple[by
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # Use the folder's own information: other kinds must not even be opened.
+    # Use the information in the folder's listing, because other kinds must not be opened.
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:

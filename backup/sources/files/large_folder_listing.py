@@ -1,7 +1,4 @@
-"""Names in a very large folder, sorted in a temporary SQLite file.
-
-A folder may have millions of names.
-"""
+"""Names in a folder with millions of names, sorted in an SQLite file."""
 
 import errno
 import secrets
@@ -16,7 +13,7 @@ _BLOCK = 512  # names that are read at once
 
 
 class LoadedFiles:
-    """Names that are files, among those in memory."""
+    """The names in memory that are names of files."""
 
     def __init__(self) -> None:
         self.names: frozenset[bytes] = frozenset()
@@ -26,12 +23,12 @@ class LoadedFiles:
 
 
 class LargeFolderListing(Sequence[bytes]):
-    """Sorted names in a file below `scratch`; some of them in memory."""
+    """Sorted names, in a file below `scratch` and in part in memory."""
 
     def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:
-        """Sort names, each with whether it is a file.
+        """Sort names; each is paired with whether it is a file.
 
-        A name that is replaced while its folder is listed may occur twice, and is listed once.
+        A name may occur twice if it is replaced during the listing. It is then kept once.
         """
         self.files = LoadedFiles()
         self._first = 0  # index of the first name in memory
@@ -40,7 +37,7 @@ class LargeFolderListing(Sequence[bytes]):
             self._database = _open_unnamed(scratch)
             self._count = self._sort(names)
         except sqlite3.OperationalError as error:
-            # The full disk is that of `scratch`; the folder's disk is only read.
+            # The disk of `scratch` is full, not the disk of the folder.
             reason = f"{error} for its names, which are sorted next to the upload cache"
             raise OSError(errno.ENOSPC, reason) from error
 
@@ -89,7 +86,7 @@ class LargeFolderListing(Sequence[bytes]):
 
 
 def _open_unnamed(folder: Path) -> sqlite3.Connection:
-    """Open a database with an unlinked file, which ends with the process."""
+    """Open a database in an unlinked file, which disappears with the process."""
     path = folder / f"{secrets.token_hex(8)}.names"
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode=OFF")

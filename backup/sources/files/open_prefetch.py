@@ -1,9 +1,9 @@
-"""Read-ahead: small files opened some time before they are read.
+"""Read-ahead: small files opened before they are read, so disks prefetch.
 
-Content that is in no cache must be read from the disk. If files are read one after the other, each
-read waits for the disk. If the system is advised about many open files first, the disk fetches them
-in parallel. The advice is given only if this thread has read from a disk since the last call: for
-cached content, it is useless.
+If files that are not in the page cache are read one after the other, each read waits for the disk.
+If many files are opened first, and the system is advised to read them, the disk reads them in
+parallel. The advice is useless for content in the page cache. So it is given only if this thread
+has read from a disk since the last call.
 """
 
 import os
@@ -27,14 +27,14 @@ def advise_read(descriptor: int, count: int) -> None:
 
 
 class OpenPrefetch:
-    """The next files of one folder; the reader of `files` closes them."""
+    """The next files of one folder; the caller closes a file that it takes."""
 
     def __init__(self) -> None:
-        self.files: list[tuple[bytes, int]] = []  # (name, descriptor), the next one last
+        self.files: list[tuple[bytes, int]] = []  # (name, descriptor), in reverse order
         self._read_from_disk = 0
 
     def open(self, folder: int, names: Sequence[bytes]) -> None:
-        """Open the next files by name, up to one that cannot be opened."""
+        """Open the next files by name, up to a file that cannot be opened."""
         advises = _HAS_THREAD_USAGE and self._has_read_from_disk()
         for name in names:
             try:
@@ -53,6 +53,6 @@ class OpenPrefetch:
         return self._read_from_disk > before
 
     def close(self) -> None:
-        """Close the files that were not used."""
+        """Close the files that were not taken."""
         while self.files:
             os.close(self.files.pop()[1])

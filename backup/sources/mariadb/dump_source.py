@@ -1,20 +1,21 @@
 """MariaDB source: checks version and privileges, dumps each database.
 
-- A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events,
-  and is never stored on a local disk. MySQL's `mysqldump` works as well, for MySQL servers.
-- A dump can be loaded into a database of any name: it names no database, and its first statement
+- A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events.
+  It is never stored on a local disk. For MySQL servers, MySQL's `mysqldump` can be used too.
+- A dump can be loaded into a database of any name. It names no database, and its first statement
   sets the character set of the database into which it is loaded.
-- Users, roles and their grants are in `users.grants`, also SQL, with password hashes.
-- A transaction gives a consistent view of InnoDB tables only. Other tables are dumped as they are
-  when the dump reaches them, and `obstacles` names them.
-- System-versioned tables are dumped with their history. If `mariadb-dump` cannot do that, they are
-  dumped without it, and the recovery point says what is missing.
+- Users, roles and their grants are in `users.grants`, as SQL statements with password hashes.
+- A transaction shows a consistent state of InnoDB tables only. Each other table is dumped in its
+  state at the time of its own dump. `obstacles` names these tables.
+- System-versioned tables are dumped with their history. If `mariadb-dump` cannot dump the history,
+  the recovery point is partial and names it as missing.
 - A dump that was cut off between two statements would load without an error. So each dump must end
   with the last line that `mariadb-dump` writes.
 - `mariadb-dump` supports MySQL servers from 5.7 on. It writes generated columns and roles in a form
-  that only MariaDB accepts; for a MySQL server, the recovery point then says what is missing.
-- Without some rights, `mariadb-dump` would omit triggers or routines silently. So the grants are
-  read first, and the source fails if a database cannot be dumped completely.
+  that only MariaDB accepts. If a MySQL server has them, the recovery point is partial and names
+  them as missing.
+- If the user lacks some rights, `mariadb-dump` omits triggers or routines without an error. So the
+  grants are read first, and the source fails if a database cannot be dumped completely.
 """
 
 import re
@@ -39,7 +40,7 @@ _NEEDED_RIGHTS = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
 _GRANT = re.compile(
     r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
 )
-# `mysql.proc` has the routines, except in MySQL from 8.0 on.
+# The table `mysql.proc` contains the routines, except in MySQL from 8.0 on.
 _SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "
 _ENDING = partial(TextEndMarker, b"\n-- Dump completed")  # also of MySQL's mysqldump
 _DUMP_OPTIONS = (
@@ -54,7 +55,7 @@ _DUMP_OPTIONS = (
     "--max-allowed-packet=1G",
 )
 _HISTORY = "--dump-history"
-# Otherwise MySQL's program would set the GTID state of the next server.
+# Without this option, the dump of MySQL's program sets the GTID state of the server that loads it.
 _NO_GTID = "--set-gtid-purged=OFF"
 _OLDEST_MYSQL = (5, 7)
 _FIRST_WITH_ROLES = (8, 0)
@@ -103,7 +104,7 @@ class MariadbSource(Source):
             yield OpenDumps(self.name, consistent_at, dumps)
 
     def _databases(self, programs: MariadbPrograms) -> dict[str, tuple[str, str]]:
-        """Return the databases to dump, with character set and collation."""
+        """Return character set and collation of each database to dump."""
         existing = {
             name: (characters, collation)
             for name, characters, collation in programs.rows(
@@ -156,7 +157,7 @@ class MariadbSource(Source):
         return dumps
 
     def _histories(self, programs: MariadbPrograms, names: Iterable[str]) -> dict[str, str]:
-        """Return the databases with histories, and why each cannot be dumped.
+        """Return why the history of each database with histories is not dumped.
 
         The reason is empty if the history can be dumped.
         """
@@ -256,9 +257,9 @@ class MariadbSource(Source):
 
 
 def _mysql_version(programs: MariadbPrograms) -> tuple[int, int] | None:
-    """Return the version of MySQL, None for MariaDB.
+    """Return the version of a MySQL server, or None for MariaDB.
 
-    Raise `ProgramFailed` if the dump program cannot dump this server.
+    Raise `ProgramFailed` if the dump program does not support this server.
     """
     (version,) = programs.column("SELECT VERSION()")
     is_mysql = programs.is_mysql("mariadb-dump")
@@ -281,7 +282,7 @@ def _mysql_version(programs: MariadbPrograms) -> tuple[int, int] | None:
 
 
 def _generated_columns(programs: MariadbPrograms) -> dict[str, str]:
-    """Return the databases with generated columns, each with the problem."""
+    """Return the problem of each database with generated columns."""
     tables: dict[str, list[str]] = {}
     for database, table in programs.rows(_GENERATED):
         tables.setdefault(database, []).append(table)
@@ -294,7 +295,7 @@ def _generated_columns(programs: MariadbPrograms) -> dict[str, str]:
 
 
 def _lost_roles(programs: MariadbPrograms, mysql: tuple[int, int]) -> str:
-    """Return why mariadb-dump loses the roles of a server, or ""."""
+    """Return the problem of a MySQL server with roles, or an empty text."""
     if mysql < _FIRST_WITH_ROLES or not programs.rows("SELECT 1 FROM mysql.role_edges LIMIT 1"):
         return ""
     return (
@@ -314,7 +315,8 @@ def _user_options(programs: MariadbPrograms) -> tuple[str, ...]:
 def _grant_covers(scope: str, database: str) -> bool:
     if scope == "*.*":
         return True
-    # A name in a grant is a pattern: % and _ are wildcards, unless a backslash precedes them.
+    # The name of a database in a grant is a pattern. % and _ are wildcards, unless a backslash
+    # precedes them.
     pattern = scope[1:-3].replace("``", "`")
     pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
     wild = {"%": ".*", "_": "."}

@@ -1,11 +1,12 @@
 """MariaDB or MySQL server, reached through its client programs.
 
 - MySQL's `mysql` and `mysqldump` need other TLS options than MariaDB's programs. MariaDB before
-  10.5 has programs with the same names, so the output of `--version` selects the options.
-- Settings of the environment and option files of users are ignored. The password is in a file in
-  the private folder of the run; the file is removed when the block ends.
-- Over a network, the connection is encrypted and the server's certificate verified, unless the
-  options say otherwise.
+  10.5 has programs with the same names. So the output of `--version` decides which options are
+  used.
+- Settings in the environment, and option files of users, are ignored. The password is in a file in
+  the private folder of the run. The file is removed when the block ends.
+- Over a network, the connection is encrypted and the server's certificate is verified, unless
+  `MariadbServer.tls` has another value.
 """
 
 import os
@@ -43,7 +44,8 @@ _MARIADB_TLS: Mapping[Tls | None, tuple[str, ...]] = {
     None: ("--skip-ssl-verify-server-cert",),
 }
 _MYSQL_TLS: Mapping[Tls | None, tuple[str, ...]] = {
-    # Without TLS, a caching_sha2_password password is encrypted with the key that the server names.
+    # Without TLS, the client encrypts a password for caching_sha2_password with a public key that
+    # it requests from the server.
     "disable": ("--ssl-mode=DISABLED", "--get-server-public-key"),
     "require": ("--ssl-mode=REQUIRED",),
     "verify": ("--ssl-mode=VERIFY_IDENTITY",),
@@ -59,14 +61,14 @@ class MariadbServer:
     user: str
     port: int = 3306
     password: Callable[[], str] | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: verify; on this machine, what the server offers
+    tls: Tls | None = None  # None: verify, or for a server on this machine, TLS if it offers TLS
     ca_file: Path | None = None
     programs: Path | None = None  # the folder with mariadb-dump and mariadb, or MySQL's programs
     hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
 
     @contextmanager
     def connect(self, scratch: Path) -> Iterator["MariadbPrograms"]:
-        """Prepare the programs; `scratch` is a private folder, empty at the end."""
+        """Prepare the programs, with an options file in the private `scratch`."""
         password = None if self.password is None else self.password()
         options = scratch / "mariadb.cnf"
         try:
@@ -112,15 +114,16 @@ class MariadbPrograms:
     server: MariadbServer
     options: Path
     secrets: tuple[str, ...] = field(repr=False)
-    is_mysql_program: Callable[[str], bool] = field(repr=False)  # of a program's path; asked once
+    # Returns whether the program at a path is MySQL's; the result is cached.
+    is_mysql_program: Callable[[str], bool] = field(repr=False)
 
     def command(self, program: Program, *arguments: str) -> Command:
-        """Return a command with the connection's options."""
+        """Return a command of a program, with the options of the connection."""
         path = self._path(program)
         tls = self.server.tls_options(mysql=self.is_mysql_program(path))
-        # A statement or a server may request a file of this machine from the client.
+        # Without this option, a statement or the server could read files of this machine.
         no_files = ("--local-infile=0",) if program == "mariadb" else ()
-        # This option must be first, so that no other file is read.
+        # `--defaults-file` must be the first option, so that no other option file is read.
         return Command(
             arguments=(path, f"--defaults-file={self.options}", *tls, *no_files, *arguments),
             environment=bare_environment(),
@@ -129,14 +132,14 @@ class MariadbPrograms:
         )
 
     def is_mysql(self, program: Program) -> bool:
-        """Return whether the program found is of MySQL, not of MariaDB."""
+        """Return whether the installed program is MySQL's, not MariaDB's."""
         return self.is_mysql_program(self._path(program))
 
     def _path(self, program: Program) -> str:
         return find_program(_NAMES[program], self.server.programs, _PACKAGE)
 
     def rows(self, sql: str) -> list[list[str]]:
-        """Return the rows of a statement as text; `ProgramFailed` on an error."""
+        """Return the rows of a statement as text; raise `ProgramFailed` on error."""
         options = (
             "--batch",
             "--skip-column-names",
@@ -170,7 +173,7 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL, independent of the meaning of backslashes."""
+    """Return a text as an SQL literal in hexadecimal, without escapes."""
     return f"X'{text.encode().hex()}'"
 
 

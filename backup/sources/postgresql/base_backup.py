@@ -1,15 +1,15 @@
 """PostgreSQL base backup: a whole server as `base.tar`, with its WAL.
 
-- The base is streamed from `pg_basebackup` and never stored on a local disk. It contains the WAL
-  that it needs. So a restored base starts without the archive, in the state at the end of the base
-  backup.
+- The base backup (base) is streamed from `pg_basebackup` and never stored on a local disk. It
+  contains the WAL (write-ahead log) that it needs. So a restored base starts without an archive, in
+  the state at the end of the base backup.
 - `wal` is the folder into which the server archives its WAL (`archive_command` or `pg_receivewal`).
-  With it, a recovery point has the WAL from the previous base to the newest segment, and a restore
-  can reach any moment in between.
+  With it, a recovery point contains the WAL from the previous base to the newest segment. A restore
+  can reach any moment between the two.
 - After a recovery point with a new base was committed, segments before this base are removed from
-  the folder, if the recovery point contains them. Until then, and while base backups fail, the
-  folder grows.
-- A server with tablespaces is refused: pg_basebackup can write only one tablespace to a pipe.
+  the folder, if the recovery point contains them. While base backups fail, the folder grows.
+- A server with tablespaces is refused, because pg_basebackup can write only one tablespace to a
+  pipe.
 - The role needs REPLICATION, and a replication connection in pg_hba.conf.
 """
 
@@ -56,7 +56,8 @@ class PostgresqlBaseSource(Source):
         consistent_at = now()
         try:
             command = self._command()
-            # Query before the base starts, so the base starts in that segment or later.
+            # Query the segment before the base backup starts, so that the base starts in this
+            # segment or a later one.
             first_segment = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
         except ProgramFailed as error:
             raise SourceFailed(f"source {self.name}: {error}") from error
@@ -118,7 +119,7 @@ class PostgresqlBaseSource(Source):
 
 
 class _OpenBase(OpenSource):
-    """The base, followed by the WAL that was archived until the base's end."""
+    """The base, followed by the WAL that was archived until its end."""
 
     def __init__(self, base: OpenDumps, spool: WalSpool | None) -> None:
         super().__init__(base.name, base.consistent_at)
@@ -127,8 +128,8 @@ class _OpenBase(OpenSource):
         self.is_complete = False
 
     def _scan(self) -> Iterator[Found | Unread]:
-        # If the base fails, raise the error only at the end of the scan, so that the WAL is in the
-        # recovery point.
+        # If the base backup fails, raise the error at the end of the scan, so that the recovery
+        # point contains the WAL.
         failure: SourceFailed | None = None
         try:
             yield from self._base.scan()

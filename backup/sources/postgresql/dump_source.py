@@ -1,13 +1,13 @@
 """PostgreSQL source: each database of a server as a dump, `NAME.dump`.
 
-- A dump is streamed from `pg_dump -Fc --compress=0` and never stored on a local disk. It is
-  uncompressed because the repository deduplicates and compresses better.
-- Roles and tablespaces are in `globals.sql`, from `pg_dumpall --globals-only`; role passwords only
-  with `role_passwords`, because that needs a superuser.
-- The role needs CONNECT, `pg_read_all_data`, and BYPASSRLS for row security. A missing right fails
-  the dump that needs it.
-- A dump waits ten minutes for a lock, then fails: a nightly run must not hang on a forgotten
-  session.
+- A dump is streamed from `pg_dump -Fc --compress=0` and never stored on a local disk. It is not
+  compressed, because the archiver deduplicates and compresses uncompressed content better.
+- Roles and tablespaces are in `globals.sql`, from `pg_dumpall --globals-only`. It contains the
+  passwords of roles only with `role_passwords`, which needs a superuser.
+- The role needs CONNECT and `pg_read_all_data`, and BYPASSRLS if tables have row security. If a
+  right is missing, the dump that needs it fails.
+- A dump waits ten minutes for a lock, then fails, so that a forgotten session does not block a
+  nightly run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,9 +49,10 @@ WHERE NOT (me.rolsuper OR pg_has_role(l.lomowner, 'USAGE')
 
 
 class PostgresqlSource(Source):
-    """Named databases of a server, or all that accept connections.
+    """Named databases of a server, or all databases that accept connections.
 
-    `template1` is included only by name: restores are created from `template0`.
+    `template1` is included only if it is named, because a restore creates databases from
+    `template0`.
     """
 
     kind = "postgresql"
@@ -85,7 +86,7 @@ class PostgresqlSource(Source):
         globals_options = ["--globals-only", "--no-password"]
         if not self.role_passwords:
             globals_options.append("--no-role-passwords")
-        # Build one command as a pattern: each program lookup queries the versions again.
+        # Build one command and vary it, because each call of `command` queries the versions.
         pattern = server.command(
             "pg_dump",
             "--format=custom",
@@ -109,7 +110,7 @@ class PostgresqlSource(Source):
         if not names:
             existing = self.server.column(
                 "SELECT datname FROM pg_database WHERE datallowconn"
-                # Other templates are databases of a user.
+                # Users have created all other templates.
                 " AND datname NOT IN ('template0', 'template1')"
             )
             names = [name for name in existing if name not in self.exclude_databases]

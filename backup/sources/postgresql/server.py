@@ -2,8 +2,9 @@
 
 - Settings of the environment and the home folder are ignored: PG variables, ~/.pgpass and service
   files. The password is only in the environment of the program.
-- The name of a database is passed in a way that no program reads as a connection string.
-- A program older than the server is refused before it starts, because it would fail later.
+- The name of a database is passed in the environment, so that no program takes it for a connection
+  string.
+- A program that is older than the server is refused before it starts, because it would fail later.
 """
 
 import re
@@ -36,11 +37,11 @@ class PostgresqlServer:
     password: Callable[[], str] | None = field(default=None, repr=False)
     tls: Tls | None = None  # None: verify-full; on this machine, prefer
     ca_file: Path | None = None
-    programs: Path | None = None  # the folder with pg_dump and the others
+    programs: Path | None = None  # the folder with psql, pg_dump and the other programs
     hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
 
     def require_restrict(self) -> None:
-        """Raise `ProgramFailed` if psql cannot refuse commands in its input."""
+        """Raise `ProgramFailed` if psql lacks `\\restrict`, which blocks commands."""
         path = self._program("psql")
         helps = program_output(self._command(path, ["--help=commands"], "postgres"))
         if b"\\restrict" not in helps:
@@ -50,7 +51,7 @@ class PostgresqlServer:
             )
 
     def command(self, program: str, *arguments: str, database: str = "postgres") -> Command:
-        """Return a command of a program that is not older than the server."""
+        """Return a command; raise `ProgramFailed` for a program that is too old."""
         path = self._program(program)
         if program != "psql":
             self._check_version(path, program)

@@ -1,12 +1,13 @@
 """PostgreSQL WAL source: the archived log, between two base backups.
 
-- Run it often, in a set of its own. A second set has a `postgresql_base` source with the same
-  folder. That source prunes the folder; this source never does.
-- The source first tells the server to finish its segment (`pg_switch_wal`), and waits a minute for
-  the segment. The recovery point is consistent at the moment of that call.
-- If the server does not answer, or the segment does not arrive, the existing segments are stored
-  nevertheless, because they may be the newest data of a crashed server. The recovery point says
-  that the newest changes are missing.
+- Run this source often, in a set of its own. A second set has a `postgresql_base` source with the
+  same folder. The `postgresql_base` source prunes the folder; this source never does.
+- The source first makes the server finish its current WAL segment (`pg_switch_wal`), and waits up
+  to a minute until the segment is archived. The recovery point is consistent at the moment of this
+  call.
+- If the server does not answer, or the segment is not archived, the existing segments are stored,
+  because they may be the newest data of a crashed server. The recovery point is then partial, and
+  names the newest changes as missing.
 - The role needs EXECUTE on pg_switch_wal().
 """
 
@@ -26,7 +27,8 @@ from backup.sources.postgresql.wal_spool import WalSpool
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-# Subtract a byte: an idle server returns a segment boundary, whose file depends on the version.
+# Subtract a byte, because an idle server returns the boundary of two segments. The file name of a
+# boundary depends on the version of the server.
 _SWITCH = "SELECT pg_walfile_name(pg_switch_wal() - 1)"
 _MAY_SWITCH = "SELECT has_function_privilege('pg_switch_wal()', 'EXECUTE')"
 

@@ -1,12 +1,14 @@
-"""WAL spool: the folder of archived segments.
+"""WAL spool: folder of archived segments; missing segments, and pruning.
 
 - `scan` yields complete segments, histories of timelines and of backups, and the segment that
   `pg_receivewal` is writing (`.partial`). Other files, such as an unfinished copy, are ignored.
-- A `.partial` may grow while it is read. A replay of the log stops at the end of the stored part.
-- A missing segment between others is reported: the log cannot be replayed beyond it. Otherwise only
-  a restore would notice the gap.
-- `prune` removes a file before a given segment if the recovery point contains it completely and the
-  file is unchanged since it was read. It removes no `.partial`. Nothing else removes a file.
+- A `.partial` file may grow while it is read. A replay of the log stops at the end of the part that
+  was stored.
+- If a segment is missing between other segments, it is reported, because the log cannot be replayed
+  beyond it. Without this report, only a restore would notice the gap.
+- `prune` removes a file before a given segment if the recovery point contains the whole file, and
+  the file is unchanged since it was read. It never removes a `.partial` file. No other function
+  removes files.
 """
 
 import os
@@ -38,19 +40,19 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WalSpool:
-    """The folder, from opening a source until its recovery point is committed."""
+    """The folder, from the scan of a source until the commit."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # Files that are complete in the recovery point, with their status.
+        # Files that the recovery point contains completely, with their status.
         self._delivered: dict[str, _Vector] = {}
         self._segment_bytes = 0
 
     def scan(self, source: str, below: bytes) -> Iterator[Found | Unread]:
-        """Yield the folder as `below`, and the files in it.
+        """Yield the folder under the path `below`, the files in it, and the gaps.
 
-        `below` is b"" or ends with a slash. Missing segments are reported in the name of the
-        source.
+        `below` is b"" or ends with a slash. `source` is the name of the source, for the paths of
+        missing segments.
         """
         self._delivered.clear()
         yield found_from_status(below.removesuffix(b"/"), self.folder.stat(), None)
@@ -66,15 +68,15 @@ class WalSpool:
             try:
                 status = (self.folder / name).lstat()
             except FileNotFoundError:
-                continue  # a .partial that was renamed just now, because it is complete
+                continue  # a .partial file that is complete and was renamed after the listing
             if stat.S_ISREG(status.st_mode):
-                # Record the file even if it is not read now: an unchanged file is in the recovery
-                # point with the content that was read before.
+                # Record the file even if it is not read in this run. The recovery point contains
+                # the content of an unchanged file, which an earlier run has read.
                 if not name.endswith(".partial"):
                     self._delivered[name] = _vector(status)
                 if _SEGMENT.fullmatch(name):
-                    # Use the largest size: the newest segment may still be incomplete under its
-                    # final name.
+                    # Use the largest size, because the newest segment may be incomplete although it
+                    # has its final name.
                     self._segment_bytes = max(self._segment_bytes, status.st_size)
                 yield found_from_status(below + name.encode(), status, None)
 
@@ -82,7 +84,7 @@ class WalSpool:
     def read(self, found: Found) -> Iterator[Content]:
         """Open the file that `scan` yielded last."""
         name = found.path.rpartition(b"/")[2].decode()
-        vector = self._delivered.pop(name, None)  # restored after it was read to its end
+        vector = self._delivered.pop(name, None)  # added again after the file was read to its end
         descriptor = os.open(self.folder / name, _FLAGS)
         try:
             content = FileContent(descriptor, os.fstat(descriptor))
@@ -100,10 +102,10 @@ class WalSpool:
         return (self.folder / segment).exists()
 
     def newest_ns(self) -> int | None:
-        """Return the time (ns) of the last write to the newest complete segment.
+        """Return the latest mtime of a complete segment in nanoseconds, or None.
 
-        Return None without segments. The time is that of the segment's changes only if archiving
-        keeps a segment's time.
+        It is the time of the changes in the segment only if the archiving keeps the mtime of the
+        server's file.
         """
         times = [
             file.stat().st_mtime_ns
@@ -113,7 +115,7 @@ class WalSpool:
         return max(times, default=None)
 
     def prune(self, segment: str) -> None:
-        """Remove delivered files before a segment, on any timeline."""
+        """Remove files before a segment, on any timeline, that were stored whole."""
         for name, vector in sorted(self._delivered.items()):
             match = _WAL.fullmatch(name)
             if match is None or match.group("segment") >= segment[_TIMELINE_DIGITS:]:
@@ -128,9 +130,9 @@ class WalSpool:
 def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
     """Yield the first missing segment of each gap, judged by names only.
 
-    A timeline branches from an earlier timeline: the segments before its first segment must exist
-    on an earlier timeline. Otherwise a server that died with unarchived segments and was followed
-    by its standby would leave an unnoticed gap.
+    A timeline branches from an earlier timeline. So the segments before its first segment must
+    exist on an earlier timeline. They are missing, for example, if a server died with unarchived
+    segments and its standby continued.
     """
     per_file = _segments_per_file(segment_bytes)
     earlier: list[tuple[int, str]] = []
@@ -171,7 +173,7 @@ def _vector(status: os.stat_result) -> _Vector:
 
 
 class _GrowingContent:
-    """A file that may grow while it is read, up to its first size."""
+    """Content of a file that may grow; it is read up to its size at opening."""
 
     def __init__(self, content: FileContent) -> None:
         self._content = content
@@ -184,4 +186,4 @@ class _GrowingContent:
         return count
 
     def changed(self) -> None:
-        """Return None: the beginning of the file is unchanged."""
+        """Return None, because the part that was read does not change."""

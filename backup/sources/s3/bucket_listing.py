@@ -1,13 +1,14 @@
-"""Bucket listing as a tree of paths made from keys, sorted in a file.
+"""Bucket listing: keys of objects as paths, sorted as a tree in a file.
 
 S3 sorts objects by key, but a source yields paths sorted by component. A bucket may have millions
-of objects, so they are sorted in a file. A component of a key that is not valid on file systems is
+of objects, so they are sorted in a file. Components of keys that are not valid on file systems are
 changed:
 
-- an empty component becomes `%`; `.` and `..` become `%2E` and `%2E%2E`; a zero byte becomes `%00`;
-- a component over 255 bytes becomes its first 200 bytes, `%` and 16 digits of its SHA-256;
-- an object whose key is also a folder of other objects gets a `%` at its end, unless that is taken;
-- an empty object whose key ends with a slash is the folder.
+- An empty component becomes `%`. `.` and `..` become `%2E` and `%2E%2E`. A zero byte becomes `%00`.
+- A component of more than 255 bytes becomes its first 200 bytes, `%`, and 16 digits of its SHA-256.
+- If the key of an object is also a folder of other objects, `%` is appended to its path, unless
+  this path exists too.
+- An empty object with a key that ends with a slash is the folder itself.
 
 If two keys have the same path, which is rare, the second object is reported and not stored.
 """
@@ -41,7 +42,7 @@ class ListedObject:
 
 
 class BucketListing:
-    """Objects by path: add them, call `settle`, then read `paths`."""
+    """Objects by path; call `add`, then `separate_folders`, then `paths`."""
 
     def __init__(self, objects: sqlite3.Connection, prefix: str) -> None:
         self._objects = objects
@@ -49,7 +50,7 @@ class BucketListing:
         self._base = len(folder_of(prefix))
 
     def add(self, item: ListedObject) -> bool:
-        """Add an object, unless it is known; return False if its path is taken."""
+        """Add an object; return False if another object has its path."""
         path = _sort_path(item.key[self._base :], is_empty=item.size == 0)
         if path is None:
             return True
@@ -61,12 +62,15 @@ class BucketListing:
         select = "SELECT key FROM objects WHERE path = ?"
         return bool(self._objects.execute(select, (path,)).fetchone()[0] == item.key)
 
-    def settle(self) -> list[str]:
-        """Rename objects with the path of a folder; return the keys dropped."""
+    def separate_folders(self) -> list[str]:
+        """Rename each object that has the path of a folder.
+
+        If the new path is taken too, drop the object. Return the keys of dropped objects.
+        """
         conflicting: list[bytes] = []
         previous = b""
         for (path,) in self._objects.execute("SELECT path FROM objects ORDER BY path"):
-            # Nothing sorts between a name and the paths below it.
+            # In the sort order, the paths below a folder follow directly after its name.
             if previous and path.startswith(previous + _SEPARATOR):
                 conflicting.append(previous)
             previous = path
@@ -84,17 +88,17 @@ class BucketListing:
         return dropped
 
     def _is_taken(self, path: bytes) -> bool:
-        """Return whether an object or a folder has the path.
+        """Return whether an object or a folder has a path.
 
-        A manifest page with a path twice is refused.
+        No path may be yielded twice, because no reader accepts a manifest with a path twice.
         """
         sql = "SELECT 1 FROM objects WHERE path = ? OR path >= ? AND path < ?"
         below = path + _SEPARATOR
         return self._objects.execute(sql, (path, below, path + b"\1")).fetchone() is not None
 
     def paths(self) -> Iterator[tuple[bytes, ListedObject | None]]:
-        """Yield every path below the root in order; None is a folder."""
-        above: list[bytes] = []  # the folders yielded last, from the root
+        """Yield every path below the root in order, with None for a folder."""
+        above: list[bytes] = []  # the folders of the path yielded last, from the root
         for path, *rest in self._objects.execute("SELECT * FROM objects ORDER BY path"):
             key, size, etag, modified_ns, storage = rest
             *folders, name = path.split(_SEPARATOR)
@@ -111,17 +115,17 @@ class BucketListing:
                 yield b"/".join((*folders, name)), listed
 
     def is_unchanged_key(self, path: bytes, key: str) -> bool:
-        """Return whether the path equals the key below the prefix."""
+        """Return whether a path equals the part of its key below the prefix."""
         return path == key[self._base :].encode()
 
 
 @contextmanager
 def new_listing(scratch: Path, prefix: str) -> Iterator[BucketListing]:
-    """Create an empty listing in a file of `scratch`, removed at block end."""
+    """Create an empty listing in a file, which is removed at the block's end."""
     file = scratch / "objects.sqlite"
     try:
         with closing(sqlite3.connect(file)) as objects:
-            # Nothing needs to survive a crash.
+            # After a crash, the file is useless.
             objects.execute("PRAGMA journal_mode=OFF")
             objects.execute("PRAGMA synchronous=OFF")
             objects.execute(_TABLE)
@@ -131,9 +135,9 @@ def new_listing(scratch: Path, prefix: str) -> Iterator[BucketListing]:
 
 
 def _sort_path(key: str, *, is_empty: bool) -> bytes | None:
-    """Return the path with zero bytes as separators; None for the root.
+    """Return the path of a key, with zero bytes as separators.
 
-    A folder has a zero byte at its end.
+    The path of a folder has a zero byte at its end. Return None if the path is empty.
     """
     components = key.encode().split(b"/")
     is_folder = is_empty and components[-1] == b""
@@ -150,5 +154,5 @@ def _to_component(component: bytes) -> bytes:
     if len(component) <= _MAX_BYTES:
         return component
     digest = hashlib.sha256(component).hexdigest()[:16]
-    # Do not cut within a character: the name would not be UTF-8.
+    # `errors="ignore"` drops a character that the cut has split, so that the name is UTF-8.
     return component[:200].decode(errors="ignore").encode() + b"%" + digest.encode()

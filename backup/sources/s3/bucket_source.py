@@ -1,14 +1,15 @@
 """S3 bucket source: each object below a prefix as one file.
 
-- An object is unchanged if its ETag, size and time are unchanged. Such an object is not fetched.
-- Only current versions are stored. An object deleted between listing and reading counts as
-  vanished. An object replaced between listing and reading is stored in its new form. A read never
-  mixes two objects: an interrupted read continues only if the object is still the same.
-- Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`, and
-  so is the key, if the path differs from the key; see `bucket_listing`.
-- An object that may not be read, or is archived, is named, and the source continues. If the bucket
-  stops answering, or its listing repeats itself, the source fails.
-- An answer that lacks the properties of an object is not from S3. It is not used.
+- An object is unchanged if its ETag, size and time are unchanged. Its content is not read again.
+- Only current versions are stored. An object that is deleted between listing and reading counts as
+  vanished. An object that is replaced between listing and reading is stored in its new form. A read
+  never mixes two objects: an interrupted read continues only if the object is still the same.
+- Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`. The
+  key is stored too if the path differs from it; see `bucket_listing`.
+- An object that this identity may not read, or that is archived, is named, and the source
+  continues. If the bucket stops answering, or its listing has nothing new for 100 pages, the source
+  fails.
+- An answer without the properties of an object is not from S3, and is not used.
 """
 
 import hashlib
@@ -59,7 +60,7 @@ class S3Source(Source):
         pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Create the source; `options` returns the connection when it is opened."""
+        """Create the source; `options` is called when the source is opened."""
         super().__init__(name)
         self.bucket = bucket
         self.prefix = prefix
@@ -88,7 +89,7 @@ class S3Source(Source):
             for item in bucket.page({"Prefix": self.prefix, "MaxKeys": 1}).get("Contents", ()):
                 bucket.get(item["Key"])["Body"].close()
         except NotFound:
-            return []  # the object was deleted just now
+            return []  # the object was deleted after the listing
         except BackupError as error:
             return [Obstacle(problem=str(error))]
         return []
@@ -102,7 +103,7 @@ class S3Source(Source):
 
 
 class _Bucket:
-    """Calls to a bucket; `SourceFailed` if nothing more can be read."""
+    """Calls to a bucket; they raise `SourceFailed` if it does not answer."""
 
     def __init__(self, source: str, name: str, calls: Calls) -> None:
         self._source = source
@@ -110,7 +111,7 @@ class _Bucket:
         self._calls = calls
 
     def list_into(self, listing: BucketListing, prefix: str) -> list[str]:
-        """List the objects; return the keys with a path that is taken."""
+        """Add all objects to a listing; return the keys that were dropped."""
         dropped = []
         request = {"Prefix": prefix}
         idle_pages = 0
@@ -129,8 +130,8 @@ class _Bucket:
                 if not listing.add(listed):
                     dropped.append(listed.key)
             if not page["IsTruncated"]:
-                return dropped + listing.settle()
-            # Not every store lists in order, so names cannot tell whether the listing advances.
+                return dropped + listing.separate_folders()
+            # Not every store lists in order, so names do not show whether the listing advances.
             idle_pages = idle_pages + 1 if listing.count == known else 0
             if idle_pages > _MOST_IDLE_PAGES:
                 raise SourceFailed(
@@ -162,7 +163,7 @@ class _Bucket:
         return self.retry(lambda: self.request_object(key))
 
     def request_object(self, key: str, **more: str) -> dict[str, Any]:
-        """Request an object once; errors are those of boto3."""
+        """Request an object once; raise the errors of boto3."""
         answer: dict[str, Any] = self._calls.client.get_object(Bucket=self._name, Key=key, **more)
         if answer.keys() >= _ANSWER_FIELDS:
             return answer
@@ -171,7 +172,7 @@ class _Bucket:
         raise Garbled
 
     def retry(self, call: Callable[[], T], *, is_conditional: bool = False) -> T:
-        """Call for an object, with retries."""
+        """Call a function that reads an object, with retries."""
         return self._call("reading an object", call, is_conditional=is_conditional)
 
     def _call(self, action: str, call: Callable[[], T], *, is_conditional: bool = False) -> T:
@@ -182,13 +183,13 @@ class _Bucket:
         except NotFound:
             raise
         except UsageError as error:
-            # The text after the first sentence is advice about a vault.
+            # Drop the text after the first sentence: it is advice about a vault.
             problem = str(error).partition(". ")[0]
             raise _AccessDenied(f"source {self._source}: {problem}. {_ADVICE}.") from error
 
 
 class _AccessDenied(SourceFailed):
-    """The bucket refused access; for one object, only that object is lost."""
+    """The bucket refused access to the listing or to one object."""
 
 
 class _OpenS3(OpenSource):
@@ -260,7 +261,7 @@ class _Body:
         self.size: int = answer["ContentLength"]
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; fewer bytes only at the end."""
+        """Fill the buffer, except at the end; return the number of bytes."""
         filled = 0
         while filled < len(buffer) and self._position < self.size:
             size = len(buffer) - filled
@@ -292,14 +293,14 @@ class _Body:
         answer = self._bucket.request_object(
             self._key, Range=f"bytes={self._position}-", IfMatch=self._etag
         )
-        # Only the rest of this object may follow: other bytes would be mixed into its content.
+        # Accept only the rest of the same object, so that no other bytes are mixed into it.
         if (answer["ETag"], answer["ContentLength"]) != (self._etag, self.size - self._position):
             answer["Body"].close()
             raise Garbled
         return answer["Body"]
 
     def changed(self) -> None:
-        """Return None: it was one object from its first byte to its last."""
+        """Return None, because all bytes are of one version of the object."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -309,8 +310,7 @@ class _Body:
 
 
 def _folder(path: bytes) -> Found:
-    # No store knows when a folder was created; constant, so that an unchanged manifest page stays
-    # unchanged.
+    # No store records the time of a folder. A constant time keeps manifest pages unchanged.
     return synthetic_path(path, kind="directory", modified_ns=0, vector=(0,))
 
 

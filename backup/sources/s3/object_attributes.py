@@ -1,8 +1,11 @@
-"""Properties of an object as extended attributes `user.s3.*`, and back.
+"""Properties of S3 objects as extended attributes, and back; their keys.
 
-- Tags, access lists and locks have no attribute.
-- S3 itself returns only ASCII: it encodes other text. Some stores return the bytes that they got.
-  boto3 reads these as Latin-1, though it sends text as UTF-8; `headers_of` undoes that.
+The attributes have names that begin with `user.s3.`.
+
+- Tags, access lists and locks are not stored.
+- S3 itself returns metadata only in ASCII; it encodes other text. Some stores return the bytes that
+  they received. boto3 sends text as UTF-8, but decodes such bytes as Latin-1. `headers_of` reverses
+  the wrong decoding.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +13,7 @@ from typing import Any
 
 from backup.errors import UnsafePath
 
-# Headers of boto3 that a PUT accepts too.
+# Fields in boto3's answer to a GET that a PUT accepts as arguments.
 _HEADERS = {
     "CacheControl": b"user.s3.cache-control",
     "ContentDisposition": b"user.s3.content-disposition",
@@ -41,7 +44,7 @@ def attributes_of(answer: Mapping[str, Any]) -> dict[bytes, bytes]:
 def headers_of(attributes: Attributes) -> dict[str, Any]:
     """Return the arguments of a PUT that restores the attributes.
 
-    Raise `UnsafePath` for a name that no header can have, and for a value that is no text.
+    Raise `UnsafePath` if a name is not ASCII or a value is not UTF-8.
     """
     known = dict(attributes)
     try:
@@ -59,7 +62,7 @@ def headers_of(attributes: Attributes) -> dict[str, Any]:
 
 
 def _as_sent(value: bytes) -> str:
-    """Return the text that a PUT sends so that a GET returns this value."""
+    """Return the text for a PUT after which a GET returns the same value."""
     text = value.decode()
     try:
         return text.encode("latin-1").decode()
@@ -73,14 +76,15 @@ def version_of(attributes: Attributes) -> str:
 
 
 def folder_of(prefix: str) -> str:
-    """Return the part of a prefix that paths do not contain."""
+    """Return the part of a prefix, up to its last slash, that paths omit."""
     return prefix[: prefix.rfind("/") + 1]
 
 
 def key_of(path: bytes, attributes: Attributes, source_prefix: str, target_prefix: str) -> str:
-    """Return the key of an object below another prefix.
+    """Return the key under which an object is restored below another prefix.
 
-    `path` is the path below the source. Raise `UnsafePath` for a key outside of the prefix.
+    `path` is the path of the object below the source. Raise `UnsafePath` if the key is outside of a
+    prefix.
     """
     folder = folder_of(source_prefix)
     try:

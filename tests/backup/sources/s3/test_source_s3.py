@@ -421,7 +421,7 @@ def paths_of(scratch: Path, prefix: str, *keys: str) -> tuple[list[str], list[st
     """Return the paths of keys (folders end in a slash), and other keys."""
     with new_listing(scratch, prefix) as listing:
         lost = [key for key in keys if not listing.add(listed(key))]
-        lost += listing.settle()
+        lost += listing.separate_folders()
         paths = [path.decode() + ("/" if one is None else "") for path, one in listing.paths()]
         return paths, lost
 
@@ -453,7 +453,7 @@ def test_object_with_content_and_folder_key_is_file(scratch: Path) -> None:
     with new_listing(scratch, "p/") as listing:
         for key in ("p/", "p/d/"):
             assert listing.add(replace(listed(key), size=7))
-        assert listing.settle() == []
+        assert listing.separate_folders() == []
         files = [(path, one.key) for path, one in listing.paths() if one is not None]
     assert files == [(b"%", "p/"), (b"d/%", "p/d/")]
 
