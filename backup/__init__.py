@@ -26,8 +26,8 @@ FORMAT.md describes every stored byte. Packages, from low to high:
   ownership      the owner's operations: `owner_session.OwnerSession`, repository creation
   sources        files, databases and buckets to back up
   archiver       `backup_run.back_up` makes a recovery point
-  targets        database servers to restore into
+  targets        database servers and buckets to restore into
   system         files, processes and memory of the operating system
 
-To add a store, source or target, see the promises in the `__init__` of its package.
+If you add a store, source or target, keep the promises in the `__init__` of its package.
 """

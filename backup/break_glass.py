@@ -14,9 +14,9 @@ You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), t
      export AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_DEFAULT_REGION=...
      export AWS_ENDPOINT_URL=https://...        (only for a store that is not Amazon S3)
      glass/bin/python break_glass.py download s3://BUCKET/PREFIX VAULT
-   Use no other tool: others download the newest version of each object, which may be an
-   intruder's. This downloads the first version, which the backup wrote. If the download stops,
-   run the command again: it continues.
+   Use no other tool: other tools download the newest version of each object, which may be from
+   an intruder. This command downloads the first version, which the backup wrote. If the download
+   stops, run the command again: it continues.
 3. List the recovery points:
      glass/bin/python break_glass.py VAULT KEYS IDENTITY_FILE
    Compare the owner's key that it prints with the recovery card. If the keys differ, stop: this
@@ -27,7 +27,7 @@ You need Linux, Python 3.11 or newer (on Debian and Ubuntu with python3-venv), t
    restored, if all points are of one host and one backup set.
    Run this step as root to restore owners, devices and the set-id bits of files.
 
-Damaged content is named and left out; only verified content is written. FORMAT.md, with a copy
+Damaged content is named and not restored; only verified content is written. FORMAT.md, with a copy
 in VAULT/pub/format, describes every byte of a vault.
 Exit status: 0 done; 2 refused: wrong arguments, folder or key; 3 partial: something was not
 backed up, downloaded or restored; 6 damaged: an object is damaged or missing.
@@ -89,7 +89,7 @@ class BreakGlassReader:
     def __init__(self, vault: Path, keys: Path, target: Path) -> None:
         # Absolute paths, because a restore changes the working folder.
         self.vault, self.keys, self.target = map(Path.absolute, (vault, keys, target))
-        self.current_object = ""  # its name; an object that cannot be parsed is reported by it
+        self.current_object = ""  # name of the object in work, for messages about damage
         self.problems: dict[str, int] = {}  # the text of each problem, and its exit status
         self.read_pack = lru_cache(4)(self._decrypt_pack)
         self.read_frame = lru_cache(8)(self._decompress)
@@ -138,7 +138,7 @@ class BreakGlassReader:
             raise Refused(f"{name}: of another repository, or damaged. Give another copy as KEYS")
         context = f"standfast-backup-{record['format']} {kind}\0".encode()
         key.verify(data[-64:], context + data[:-64])
-        # After the signature, because an unsigned record of a later format must stop no restore.
+        # Checked after the signature: an unsigned record of a later format must not stop a restore.
         if record["format"] != 1:
             raise Refused(f"{name}: format {record['format']} is new. Use a newer break_glass.py")
         expected = (record["kind"], RECORD_NAMES[kind].format(**record))
@@ -183,7 +183,7 @@ class BreakGlassReader:
         return domain_key
 
     def open_point(self, point: Any) -> None:
-        """Decrypt the sealed part of a snapshot, and select its point."""
+        """Decrypt the sealed part of a snapshot, and select its recovery point."""
         domain_key = self.open_domain_key(point["domain"], point["generation"])
         sealed = self.read_record("snapshot", point["object"])["data"].partition(b"\n")[2][:-64]
         # Parsing an age header takes time that grows with the square of its length.
@@ -306,7 +306,7 @@ class BreakGlassReader:
         blobs = (self.read_blob(item, page["packs"]) for page in pages for item in page["items"])
         with file.open("xb") as out:
             try:
-                rest = b""  # what is not yet written of the current blob
+                rest = b""  # the part of the current blob that is not written yet
                 for start, length in [*entry.get("holes", []), (entry["size"], 0)]:
                     while out.tell() < start:
                         rest = rest or next(blobs)
@@ -337,7 +337,7 @@ class BreakGlassReader:
         self.open_point(point)
         self.target.mkdir(parents=True)
         self.attempt("all files", self.restore_page, self.body["depth"], self.body["root"], None)
-        # Last, and inner folders first: each change inside a folder changes the folder's time.
+        # Inner folders come first: each change inside a folder changes the time of the folder.
         for folder, entry in reversed(self.created_folders.items()):
             if entry:
                 self.attempt(entry["path"], self.set_attributes, folder, entry)
@@ -374,8 +374,8 @@ class BreakGlassReader:
         points, next_times, skipped = list[Any](), dict[str, str](), set[str]()
         for path in sorted(self.vault.glob(f"w/*/s/{TEN_DIGITS}"), reverse=True):
             name = path.relative_to(self.vault).as_posix()
-            # A later point may list this slot as junk. Junk there is no damage; a valid point is
-            # used, because an intruder with the writer's key could hide points by such a list.
+            # A later point may list this slot as junk. Then an error is not reported. A valid point
+            # is used: an intruder with the writer's key could hide points by such a list.
             reported = partial(self.attempt, name, self.read_record)
             read = self.read_record if name in skipped else reported
             with suppress(Exception):
@@ -471,7 +471,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, "TARGET: this path exists already. Name a new folder." if is_taken else "")
         return REFUSED
     reader = BreakGlassReader(Path(arguments[0]), Path(arguments[1]), Path(*arguments[3:4]))
-    with chdir("."):  # the caller's working folder comes back after the restore
+    with chdir("."):  # return to the caller's working folder after the restore
         reader.attempt("break_glass", reader.run, *arguments[2:])
     return max(reader.problems.values(), default=DONE)
 

@@ -2,24 +2,25 @@
 
     BackupError                 1
     ├── StoreUnavailable        1  try again: the store or the network did not answer
-    ├── AlreadyThere            1  check: an object or file exists already
-    ├── Locked                  1  wait: the store locks the object until a time
+    ├── AlreadyThere            1  check the object or file that exists already
+    ├── Locked                  1  wait until the lock of the object ends
     ├── SourceFailed            1  check the source; the other sources continued
     ├── NothingToBackUp         1  check the sources: none could be read
     ├── NotWritable             1  free space or grant the right, then run again
-    ├── TargetFailed            1  check the server that was restored into
-    ├── UsageError              2  call it differently
+    ├── TargetFailed            1  check the server into which data was restored
+    ├── UsageError              2  correct the arguments of the call
     │   ├── NotFound            2  the object or recovery point does not exist
-    │   ├── WrongKey            2  the key opens nothing here
-    │   └── FormatUnknown       2  made by a newer version: use that one
+    │   ├── WrongKey            2  the key opens no part of this repository
+    │   └── FormatUnknown       2  use the newer version of the program that wrote the object
     ├── Busy                    4  refused: another run uses the upload cache or the target; wait
     ├── UnsafePath              4  refused: it would write to a forbidden place
     ├── UnexpectedStatement     4  refused: a dump of roles or users has other statements
     ├── RetentionStopped        4  refused: a clock jumped or too much would expire; check first
-    └── Damaged                 6  not what was written: verify, then restore from a copy
+    └── Damaged                 6  the bytes changed: verify, then restore from a copy
 
-- A message says what failed, on which object, and what to do; it contains no secret.
-- `exit_code` is what a command line returns for the class; a partial result is not an exception.
+- A message names the object, the cause and the action. It contains no secret.
+- `exit_code` is the exit status of a command that fails with the error. A partial result is not an
+  error.
 """
 
 from typing import ClassVar
@@ -32,7 +33,7 @@ class BackupError(Exception):
 
 
 class StoreUnavailable(BackupError):
-    """The store did not answer as needed; the same call may succeed later."""
+    """The store did not answer, or not correctly; a later call may succeed."""
 
 
 class AlreadyThere(BackupError):
@@ -50,11 +51,11 @@ class Locked(BackupError):
 
 
 class SourceFailed(BackupError):
-    """A source could not be read at all; other sources are unaffected."""
+    """A source could not be read, or not to its end; other sources were read."""
 
 
 class NothingToBackUp(BackupError):
-    """No source had a single entry, so no recovery point was made."""
+    """No source had any path, so no recovery point was made."""
 
 
 class NotWritable(BackupError):
@@ -62,7 +63,7 @@ class NotWritable(BackupError):
 
 
 class TargetFailed(BackupError):
-    """A database server did not accept what was restored into it."""
+    """A database server refused the data that was restored into it."""
 
 
 class UsageError(BackupError):
@@ -76,7 +77,7 @@ class NotFound(UsageError):
 
 
 class WrongKey(UsageError):
-    """The identity opens nothing in this repository."""
+    """A key, identity or passphrase opens no part of this repository."""
 
 
 class FormatUnknown(UsageError):
@@ -84,7 +85,7 @@ class FormatUnknown(UsageError):
 
 
 class UnsafePath(BackupError):
-    """Refused: it would write outside of the target, or over other content."""
+    """Refused: a write would leave the target, or replace other content."""
 
     exit_code = 4
 
@@ -102,7 +103,7 @@ class RetentionStopped(BackupError):
 
 
 class Damaged(BackupError):
-    """Bytes differ from those stored: a bit flip, truncation or an attack."""
+    """Stored bytes have changed, by an error of the disk or by an attack."""
 
     exit_code = 6
     packs: tuple[str, ...] = ()  # damaged packs that a restore found before it failed

@@ -1,8 +1,8 @@
-"""Findings of a check: each object and problem once, in order.
+"""Findings of a check: each object and problem once, in order, limited.
 
-Anybody who may write into a store can fill it with junk. So if many findings have the same text,
-the first hundred are named and the others are counted. The memory used does not grow with the
-number of junk objects.
+Anybody with the right to put objects can fill a store with junk. So if many findings are of the
+same kind, the first hundred are named and the others are counted. So the memory in use does not
+grow with the number of junk objects.
 """
 
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ _Severity = Literal["error", "warning", "note"]
 
 @dataclass(kw_only=True, slots=True)
 class _Kind:
-    """Findings of one kind: the number named, and the number of others."""
+    """Number of findings of one kind."""
 
     example: Finding
-    named: int = 0
-    more: int = 0
+    named: int = 0  # number of findings that are named
+    more: int = 0  # number of other findings
 
 
 class Findings:
-    """A growing list of findings."""
+    """List of findings, which checks add to."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Finding] = {}
@@ -59,7 +59,10 @@ class Findings:
         depth: Depth = "looking",
         kind: str | None = None,
     ) -> None:
-        """Add an error: data or history changed; `kind` groups the count."""
+        """Add an error: data or history changed.
+
+        Findings of the same `kind` are counted together; without it, those of the same problem.
+        """
         self._add("error", name, problem, what_to_do, depth, kind)
 
     def warning(self, name: str, problem: str, what_to_do: str, *, kind: str | None = None) -> None:
@@ -73,13 +76,13 @@ class Findings:
     def lost_pack(self, name: str, problem: str, what_to_do: str, *, depth: Depth) -> None:
         """Add an error for a pack that a recovery point needs.
 
-        Every such pack is named: signed snapshots limit their number.
+        Every such pack is named, because signed snapshots limit their number.
         """
         finding = _finding("error", name, problem, what_to_do, depth)
         self._found.setdefault((name, problem), finding)
 
     def all(self) -> tuple[Finding, ...]:
-        """Return all named findings, then the counts of the others by kind."""
+        """Return all named findings, then the number of others of each kind."""
         counted = tuple(
             _finding(
                 kind.example.severity,
@@ -119,7 +122,7 @@ class Findings:
 def _finding(
     severity: _Severity, name: str, problem: str, what_to_do: str, depth: Depth
 ) -> Finding:
-    # Error texts name the object and the remedy; a finding has fields for both.
+    # Remove the object and the action from the text of an error: a finding has fields for both.
     problem = problem.removeprefix(name).lstrip()
     if what_to_do == FROM_A_COPY:
         problem = problem.removesuffix("; restore it from a copy")

@@ -1,8 +1,8 @@
 """Records that callers receive: progress, results, points, findings.
 
 - Every record is frozen; every datetime is aware and UTC; every size is in bytes.
-- A path for people is text in the encoding of FORMAT.md ("Path text"): bytes that are not UTF-8 and
-  the percent sign are %XX, so the text prints anywhere and converts back exactly.
+- A path for people is path text (see FORMAT.md). Bytes that are not UTF-8, control characters and
+  the percent sign are written as %XX. So the text is printable and can be converted back exactly.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-INSTALLATION_SET = "installation"  # the set in which an installation backs itself up
+INSTALLATION_SET = "installation"  # the backup set with copies of the installation itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Progress of a long call; sent a few times a second."""
+    """Progress of a long call, reported a few times a second."""
 
     phase: Literal["reading", "storing", "restoring", "verifying"]
     path: str  # the object or path in progress, for display
@@ -40,16 +40,18 @@ class BackupResult:
     point: str  # "<writer>/<sequence, 10 digits>"
     sequence: int
     set_name: str
-    complete: bool  # False: see `unread`; everything else is in the recovery point
-    is_fork: bool  # the store had a recovery point unknown to this machine: clone or rollback
+    complete: bool  # whether all paths were read; if not, see `unread`
+    # The store had a recovery point of this writer that this machine did not make: the machine was
+    # cloned or rolled back.
+    is_fork: bool
     is_intruded: bool  # somebody put junk into this host's slots since the last recovery point
     is_store_damaged: bool  # the store lacks objects that this host put or saw: see `warnings`
     files: int
     directories: int
     bytes_read: int  # from the sources
-    bytes_total: int  # of all files; each name of a hard link counts
-    bytes_new: int  # added to the store, packs and snapshots
-    bytes_changed: int  # of content that was not stored before, uncompressed
+    bytes_total: int  # size of all files; a file with several names counts several times
+    bytes_new: int  # size of the packs and snapshots that were put
+    bytes_changed: int  # uncompressed size of content that was not stored before
     # Whether the upload cache knew no earlier run of the set. If so, every file counts as new.
     is_full_upload: bool
     bytes_incompressible: int  # incompressible part of `bytes_changed`: media, or encrypted content
@@ -58,10 +60,10 @@ class BackupResult:
     files_unchanged: int
     unread: tuple[Unread, ...]  # at most 10,000 are named
     unread_total: int
-    left_out: tuple[Unread, ...]  # such as sockets; at most 100 per source are named
+    left_out: tuple[Unread, ...]  # omitted paths such as sockets; at most 100 per source are named
     left_out_total: int
     vanished: int  # paths that were listed, but deleted before they were read
-    consistent_at: datetime  # the recovery point has every change that ended before this moment
+    consistent_at: datetime  # the recovery point has all changes that ended before this moment
     started: datetime
     ended: datetime
     warnings: tuple[str, ...]
@@ -77,12 +79,12 @@ class SourceOutcome:
     consistent_at: datetime
     files: int
     bytes: int
-    problem: str | None  # why the source failed as a whole
+    problem: str | None  # why the source failed; None if it did not fail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveryPointDetails:
-    """The encrypted part of a recovery point, known only with a key."""
+    """Encrypted details of a recovery point, which only an identity opens."""
 
     consistent_at: datetime
     started: datetime
@@ -103,9 +105,9 @@ class RecoveryPoint:
     sequence: int
     set_name: str
     domain: str
-    time: datetime  # when the writer committed it, by the writer's clock
-    complete: bool  # everything was read
-    is_interim: bool  # committed during a run: paths read later are missing
+    time: datetime  # time of the commit, by the writer's clock
+    complete: bool  # the run ended and has read all paths
+    is_interim: bool  # committed during a run, so paths that were read later are missing
     bytes_new: int  # size of the packs that this recovery point added
     object_name: str
     sha256: str
@@ -139,7 +141,7 @@ class Difference:
 
     path: str
     change: Literal["added", "removed", "changed"]
-    aspects: tuple[Aspect, ...]  # of a changed path
+    aspects: tuple[Aspect, ...]  # what changed; empty for an added or removed path
     kind: str
     size_before: int | None
     size_after: int | None
@@ -165,8 +167,8 @@ class RestoreResult:
     problems: tuple[Problem, ...]
     started: datetime
     ended: datetime
-    healed: tuple[str, ...] = ()  # damaged packs, and where their content came from
-    # By name; includes packs that share a frame with a damaged one.
+    healed: tuple[str, ...] = ()  # a sentence for each damaged pack with content in other packs
+    # Names of packs; they include packs that share a frame with a damaged pack.
     damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
     is_resumed: bool = False  # the call continued an interrupted restore
@@ -175,27 +177,27 @@ class RestoreResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """The newest snapshot of a writer; a copy elsewhere reveals a rollback."""
+    """Newest snapshot of a writer; a stored copy of it reveals a rollback."""
 
     writer: str
     sequence: int
     sha256: str
 
 
-# The check that finds a problem: "looking" compares listings and signed records, "reading" reads
-# every byte, "opening" decrypts.
+# Depth of a check: "looking" compares listings and signed records, "reading" also reads every byte,
+# "opening" also decrypts.
 Depth = Literal["looking", "reading", "opening"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """A finding of `verify`; `error` means that data or history changed."""
+    """A finding of `verify`."""
 
-    severity: Literal["error", "warning", "note"]
+    severity: Literal["error", "warning", "note"]  # "error": data or history changed
     object: str
     problem: str
     what_to_do: str
-    depth: Depth = "looking"  # the check that found it
+    depth: Depth = "looking"  # depth of the check that found it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,9 +205,9 @@ class Sampled:
     """A random sample, and the probability of finding a share of damage."""
 
     pieces: int
-    content_bytes: int  # of all content that the recovery points would restore, point by point
-    damage: float  # share of damaged content that the confidence refers to
-    confidence: float  # probability of finding at least that share of damage
+    content_bytes: int  # sum of the content of all recovery points; shared content counts for each
+    damage: float  # share of damaged content
+    confidence: float  # probability that the sample finds damage, if this share is damaged
 
     @property
     def sentence(self) -> str:
@@ -214,7 +216,7 @@ class Sampled:
             return "there is no content to draw from"
         # Add a little, so that 0.29 × 1,000 is 290 and not 289.999….
         certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
-        # Keep the first digits of a small share: it must not become 0.
+        # Keep the first digits of a small share, so that it is not rounded to 0.
         percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")
         return (
             f"{self.pieces:,} random pieces of content were decrypted: if {percent}% or more of "
@@ -224,12 +226,12 @@ class Sampled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockSummary:
-    """Number of required locks that were checked, and the results."""
+    """Numbers of objects by the result of the lock check."""
 
     objects: int  # objects that must be locked
-    looked_at: int  # checked objects for which the store reported a lock, or that it has none
-    wrong: int  # without a lock, or with a shorter or weaker one than needed
-    unknown: int  # the store did not report the lock
+    looked_at: int  # checked objects; the store reported their lock, or that they have no lock
+    wrong: int  # checked objects without a lock, or with a shorter or weaker lock than needed
+    unknown: int  # objects for which the store did not answer
 
     @property
     def is_right(self) -> bool:
@@ -253,9 +255,9 @@ class VerifyReport:
     packs: int
     bytes_read: int
     heads: tuple[Head, ...]
-    saw: tuple[Depth, ...] = ("looking",)  # levels that were checked completely
+    saw: tuple[Depth, ...] = ("looking",)  # depths of the checks that covered all objects
     sampled: Sampled | None = None
-    locks: LockSummary | None = None  # None if the store locks nothing
+    locks: LockSummary | None = None  # None if the store does not lock objects
     damaged_packs: tuple[str, ...] = ()  # names of packs that the next backup must not use
 
     @property

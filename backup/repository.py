@@ -4,10 +4,11 @@
     point = repository.resolve("latest")
     repository.restore(point, Path("/restored"))
 
-- Recovery points are listed without a key; an identity decrypts details, entries and content.
+- Recovery points are listed without a key. An identity decrypts details, entries and content.
 - Only signed records are trusted, and content is returned only if its keyed hash matches.
-- A restore never writes outside its target, overwrites only an earlier attempt of the same restore,
-  and names what it could not restore. It may read damaged content from another recovery point.
+- A restore never writes outside its target. It overwrites only files of an earlier attempt of the
+  same restore. It names the paths that it could not restore. If content is damaged, it reads the
+  content from other packs, if they have it.
 """
 
 import os
@@ -83,11 +84,10 @@ class Repository:
 
         `owner` is the public key that must have signed the repository, unless the identity names an
         owner key. `own_writer` is the writer of the host on which the call runs. `key_copies` are
-        copies of the key store that may have records lost from `keys`.
+        copies of the key records, for records that `keys` lacks.
 
-        Raise `NotFound` if there is no repository, or `WrongKey` if the identity opens none of its
-        domains or belongs to another repository. Raise `Damaged` if another owner signed the
-        repository.
+        Raise `NotFound` if the vault has no repository, `WrongKey` if the identity opens none of
+        its domains or is of another repository, and `Damaged` if another owner signed it.
         """
         try:
             trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
@@ -108,8 +108,8 @@ class Repository:
     def damaged(self) -> dict[tuple[str, int], str]:
         """Return the problems that the last call of `points` found.
 
-        Keys are writer and sequence number. Snapshots that their writer skipped, or that are beyond
-        the owner's trust, are omitted.
+        Keys are writer and sequence number. Junk that the writer skipped is omitted, and so are
+        snapshots that the owner does not trust.
         """
         return self._points.damaged
 
@@ -118,11 +118,11 @@ class Repository:
     ) -> list[RecoveryPoint]:
         """Return the valid, unexpired recovery points, newest last.
 
-        With `with_expired`, expired points are included; packs that they need may be gone. Points
-        of one writer are in the order of their sequence numbers, even if its clock was wrong.
-        Points of several writers are in the order of time. For this order, the time of a point is
-        never later than that of the following points of its writer. Damaged or forged snapshots are
-        omitted; see `damaged`.
+        With `with_expired`, expired points are included; packs that they need may be missing. The
+        points of one writer are in the order of their sequence numbers, even if its clock was
+        wrong. Points of several writers are in the order of time. For this order, a point that is
+        dated after the next point of its writer gets the time of that point. Damaged or forged
+        snapshots are omitted; see `damaged`.
         """
         return self._points.read(set_name, with_expired=with_expired)
 
@@ -131,13 +131,12 @@ class Repository:
     ) -> RecoveryPoint:
         """Find a point by "latest", "<writer>/latest", a name or a number.
 
-        A name is "<writer>/<sequence>". An expired point is found by its number; content that still
-        exists can be restored.
+        A name is "<writer>/<sequence>". An expired point is found by its number. Its content can be
+        restored as far as it still exists.
 
         Raise `NotFound`, which names the existing sets or points. Raise `Damaged` if the point of
-        that number is damaged, or if the history of "latest" forks. Raise `UsageError` if several
-        writers have a point of that number. For "latest", raise it if there are several sets, or,
-        without `of_any_host`, several hosts.
+        this number is damaged, or if the history of "latest" forks. Raise `UsageError` if several
+        writers have a point of this number, or if "latest" is ambiguous; see `recovery_points`.
         """
         return self._points.resolve(text, set_name, of_any_host=of_any_host)
 
@@ -152,7 +151,7 @@ class Repository:
     def list_folder(self, point: RecoveryPoint, path: bytes | str = b"") -> list[Entry]:
         """Return the entries directly in a folder; without a path, the sources.
 
-        A path that is not a folder returns itself. Raise `NotFound` if there is no such path.
+        For a path that is not a folder, return its own entry; `NotFound` if it does not exist.
         """
         body, reader = self._open_healing(point)
         folder = _to_path(path)
@@ -164,8 +163,8 @@ class Repository:
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
         """Find paths in several points; see `path_search` for patterns.
 
-        Points whose domain the identity does not open are omitted. Raise `Damaged` if the domain
-        does not open because of a damaged key.
+        Points of domains that the identity does not open are omitted. Raise `Damaged` if a domain
+        does not open because its key record is damaged.
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
@@ -181,8 +180,8 @@ class Repository:
         """Yield added, removed and changed paths between two points, in order.
 
         Only the pages that differ are read. Raise `UsageError` if the points have different id
-        keys, as points of two writers do. Raise `NotFound` after the last difference for a pattern
-        that selects nothing in either point.
+        keys, as points of two writers have. After the last difference, raise `NotFound` if a
+        pattern selects no path of either point.
         """
         _, old, old_reader = self.open_point(before)
         new, reader = self._open_healing(after)
@@ -208,13 +207,13 @@ class Repository:
     def stream(self, point: RecoveryPoint, path: bytes | str) -> Iterator[bytes]:
         """Yield the content of one file; holes are zeros.
 
-        `path` is `<source>/<path>`, as bytes or as path text. Pieces are not empty and at most 8
-        MiB; each is compared with its id before it is yielded, and the next ones are read
-        meanwhile. Only the pages that lead to the file are read.
+        `path` is `<source>/<path>`, as bytes or as path text. A piece has 1 byte to 8 MiB. It is
+        compared with its id before it is yielded. Later pieces are read ahead. Only the pages that
+        lead to the file are read.
 
         Raise `NotFound`, `UsageError` (not a file) or `WrongKey` before the first piece. `Damaged`
-        may come later, when the pieces so far are right but incomplete: the consumer must not take
-        an interrupted stream for the file.
+        may be raised after some pieces. They are right, but the consumer must not take them for the
+        whole file.
         """
         body, reader = self._open_healing(point)
         path_bytes = _to_path(path)
@@ -243,20 +242,21 @@ class Repository:
         """Restore a point, selected paths or a sample into an empty folder `to`.
 
         Paths become `to/<source>/…`. After a crash, an error or Ctrl-C, the same call continues:
-        existing files are compared with the point piece by piece, and only differences are read
-        again. Files or attributes that the point does not have stay, and are not reported. Without
-        `owner`, neither set-id bits nor capabilities are restored, and `problems` says so.
+        existing files are compared with the point blob by blob, and only blobs that differ are read
+        again. Files and attributes in the target that the point does not have remain there, and are
+        not reported. Without `owner`, neither set-id bits nor capabilities are restored; `problems`
+        names them.
 
-        When the call returns, the disk has everything. With `syncs` False, the call may return
-        earlier, and a background process removes the journal when the disk has everything. In a
+        When the call returns, the disk has all data. With `syncs` False, the call may return
+        earlier, and a background process removes the journal when the disk has all data. In a
         process with threads, the call always waits. `workers` is the number of worker processes, by
         default one per processor and at most four. If this process has other threads, or the store
         is not on a disk, no worker processes are started.
 
-        Damaged or missing content costs its files, each named in `problems`, unless another point
-        has the content: see `healed`. A manifest page that cannot be read costs the paths that it
-        lists; only an unreadable top page raises `Damaged`. Raise `UnsafePath` if `to` has other
-        content, `Busy` while another restore writes there, or `NotWritable` if the disk is full.
+        If content is damaged or missing, it is read from other packs (`healed`), or its files are
+        named in `problems`. If a manifest page cannot be read, the paths that it lists are missing;
+        for the top page, raise `Damaged`. Raise `UnsafePath` if `to` has other content, `Busy`
+        while another restore writes into it, or `NotWritable` if the disk is full.
         """
         _, body, _ = self.open_point(point)
 
@@ -281,7 +281,7 @@ class Repository:
     def open_point(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
         """Return a point's public part, its decrypted part and a blob reader.
 
-        Raise `WrongKey` if the identity does not open its domain.
+        Raise `WrongKey` if the identity does not open the point's domain.
         """
         if not self._domains:
             raise WrongKey("identity: none is named. Name the identity file of a custodian")
@@ -331,7 +331,7 @@ class Repository:
         return any(domain == point.domain for domain, _ in self._domains)
 
     def open_whole_pack(self, data: bytes, writer: str, name: str) -> None:
-        """Verify header, tags and salt of a pack that the identity can open."""
+        """Verify a pack; the tags and the salt only if the identity opens it."""
         header = parse_header(data[:HEADER_BYTES], name)
         if (header.repository, header.writer) != (self.trust.root.repository, writer):
             raise Damaged(f"{name} is a pack of another writer or repository")
@@ -383,18 +383,18 @@ def _contains(reader: BlobReader, body: Body, pattern: str) -> bool:
 
 
 def _to_path(path: bytes | str) -> bytes:
-    """Convert a path that a person wrote: path text or plain, final slash."""
+    """Convert a path that a person wrote, as path text or as it is."""
     if isinstance(path, bytes):
         return path
     try:
         path_bytes = from_path_text(path, "the path asked for")
     except Damaged:
-        path_bytes = os.fsencode(path)  # a literal percent sign or control character
+        path_bytes = os.fsencode(path)  # not path text: it has a percent sign of its own
     return path_bytes.rstrip(b"/")
 
 
 def _is_other_repository(vault: Store, identity: Identity) -> bool:
-    """Return whether the store has a valid repository of another id."""
+    """Return whether the vault has another repository than the identity names."""
     with suppress(BackupError):
         return load_root_chain(vault).root.repository != identity.repository
     return False

@@ -1,4 +1,4 @@
 """Operating-system facilities: files, processes, memory and shutdown.
 
-Nothing here knows stores, records or the repository format.
+These modules depend on no store, record or repository format.
 """

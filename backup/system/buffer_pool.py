@@ -1,7 +1,7 @@
 """Buffer pool: memory for reads, reused when no view of it is left.
 
-- Fresh memory is the largest cost of a large read: the kernel clears each page, and reclaims the
-  page afterwards.
+- New memory costs more time than any other part of a large read: the kernel clears each page, and
+  takes it back afterwards.
 - A buffer is free if no view of it exists. This is tested by a resize, which Python refuses for a
   mapping with views.
 """
@@ -25,8 +25,8 @@ class Buffers:
     def take(self, length: int) -> memoryview:
         """Return `length` bytes of memory, with arbitrary content.
 
-        The memory belongs to the caller while a view of it exists. A length above one buffer's size
-        is allocated each time.
+        The memory belongs to the caller while a view of it exists. If `length` is larger than a
+        buffer, the memory is not from the pool.
         """
         if length > self._size:
             return memoryview(bytearray(length))
@@ -41,13 +41,16 @@ class Buffers:
 
 
 class OwnBuffer(threading.local):
-    """One page-aligned buffer per thread, for content that is used at once."""
+    """One page-aligned buffer per thread, reused at each call."""
 
     def __init__(self, size: int) -> None:
         self._memory = large_memory(size)
 
     def take(self, length: int) -> memoryview | None:
-        """Return `length` bytes until this thread's next call; None if too many."""
+        """Return `length` bytes, valid until the next call of this thread.
+
+        Return None if the buffer is smaller.
+        """
         return self._memory[:length] if length <= len(self._memory) else None
 
 

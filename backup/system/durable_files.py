@@ -13,9 +13,9 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def create_file(path: Path, data: bytes) -> None:
-    """Create a file with mode 0600, synced; `AlreadyThere` if it exists.
+    """Create a file durably with mode 0600; raise `AlreadyThere` if it exists.
 
-    The name is created only after the data is complete, so a crash never leaves a part of a key.
+    The name is created after the data is complete. So a crash never leaves a part of a key file.
     """
     with _draft_file(path, data) as draft:
         link_new(draft, path)
@@ -23,9 +23,9 @@ def create_file(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically with mode 0600, synced.
+    """Create or replace a file atomically and durably, with mode 0600.
 
-    The replacement needs no hard links, so it works on a FAT stick.
+    It needs no hard links, so it can be used on a FAT stick.
     """
     with _draft_file(path, data) as draft:
         draft.replace(path)
@@ -33,12 +33,15 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def resolve_path(path: Path) -> Path:
-    """Return the target of a path; a loop of links is left unresolved."""
+    """Return a path without symbolic links, unless they form a loop."""
     return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError for a loop
 
 
 def check_creatable(path: Path, size_bytes: int) -> None:
-    """Raise the errors of `create_file`; leave at most the folder behind."""
+    """Raise the errors of `create_file`, without creating the file.
+
+    Missing folders of the path are created.
+    """
     probe = path.with_name(f".{path.name}.probe")
     with _draft_file(path, bytes(size_bytes)) as draft:
         if os.path.lexists(path):
@@ -50,11 +53,14 @@ def check_creatable(path: Path, size_bytes: int) -> None:
 
 @contextmanager
 def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
-    """Write a synced draft next to a file; errors name the file."""
+    """Write a synced draft next to a file; remove it at the end of the block.
+
+    Errors of the block are translated; they name the file.
+    """
     draft = path.with_name(f".{path.name}.draft")
     try:
         make_private_folder(path.parent)
-        # The call that left this draft was interrupted, so nobody relies on its content.
+        # An existing draft is from an interrupted call, and nobody uses it.
         with suppress(FileNotFoundError):
             draft.unlink()
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -78,10 +84,10 @@ def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def link_new(draft: Path, path: Path) -> None:
-    """Link a draft to its name; `FileExistsError` if the name is taken.
+    """Link a draft to its name; raise `FileExistsError` if the name exists.
 
-    Raise `UsageError` if the file system has no hard links: another method could replace an
-    existing file.
+    Raise `UsageError` if the file system has no hard links, because any other method could replace
+    an existing file.
     """
     try:
         os.link(draft, path)
@@ -96,9 +102,9 @@ def link_new(draft: Path, path: Path) -> None:
 
 
 def read_file(path: Path, label: str = "", *, missing: str = "") -> bytes:
-    """Read a key or document; raise `NotFound` or `UsageError`.
+    """Read a file of at most 16 MiB; raise `NotFound` or `UsageError`.
 
-    `label` names the file in errors; `missing` is the message if the file does not exist.
+    `label` names the file in errors. `missing` is the message if the file does not exist.
     """
     label = label or str(path)
     try:

@@ -1,10 +1,10 @@
 """Folder stack: the path of open folders of a walk or a restore.
 
-- Every step is one name relative to an open folder and never follows a symbolic link, so no path is
-  too long for the kernel and nobody can redirect it.
-- At any depth, only a few dozen descriptors are open. A folder that was closed is opened again
-  through "..", and compared by device and inode. If somebody moved folders meanwhile, the closed
-  folder is searched by name from the root.
+- Each step opens one name in an open folder and never follows a symbolic link. So no path is too
+  long for the kernel, and nobody can redirect the path.
+- At most 33 descriptors are open, at any depth. A folder that was closed is opened again through
+  "..", and compared by device and inode. If somebody has moved folders, the closed folder is opened
+  by its names, from the root.
 """
 
 import errno
@@ -25,7 +25,7 @@ class _Level:
 
 
 class FolderStack:
-    """A stack of folders; call `close` at the end."""
+    """The open folders from the root to the innermost folder."""
 
     def __init__(self, top: int) -> None:
         self._top = top
@@ -47,7 +47,8 @@ class FolderStack:
     def enter(self, name: bytes, opened: int | None = None) -> None:
         """Open a subfolder of the innermost folder and make it the innermost.
 
-        A descriptor passed in `opened` is closed with the others.
+        If the caller has opened the subfolder, it passes the descriptor in `opened`. The stack
+        closes this descriptor later.
         """
         descriptor = opened
         if descriptor is None:
@@ -62,11 +63,12 @@ class FolderStack:
     def leave(self, last: Callable[[int | None], None] | None = None) -> None:
         """Return to the parent of the innermost folder.
 
-        Raise `OSError` if the parent cannot be found; the stack is at the parent nevertheless, and
-        `current` raises the error again.
+        Raise `OSError` if the parent cannot be opened again. The parent is then the innermost
+        folder nevertheless, and `current` raises the error again.
 
-        `last` is called with the descriptor of the left folder, or with None if that folder was not
-        found again. The parent is opened first, because a change of mode by `last` may prevent it.
+        `last` is called with the descriptor of the folder that is left, or with None if that folder
+        could not be opened again. The parent is opened first, because `last` may change the mode of
+        the folder, and so deny access to "..".
         """
         child = self._levels.pop()
         parent = self._levels[-1]
@@ -111,7 +113,7 @@ def _level(name: bytes, descriptor: int) -> _Level:
 
 
 def _open_same(level: _Level, name: bytes, parent_descriptor: int) -> int | None:
-    """Open a folder if it is the one of this level, otherwise return None."""
+    """Open a folder; return None if it is not the folder of this level."""
     try:
         descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent_descriptor)
     except OSError:

@@ -1,7 +1,7 @@
 """Memory with large pages, aligned to a page.
 
-For direct I/O, the kernel has to clear, find and pin each page of the memory. With small pages,
-these would be 4,096 pages for a pack.
+For direct I/O, the kernel clears, finds and pins each page of the memory. With small pages, a pack
+of 16 MiB has 4,096 pages.
 """
 
 import mmap
@@ -17,8 +17,9 @@ def large_memory(size: int) -> memoryview:
 
 def large_mapping(size: int) -> mmap.mmap:
     """Return a new mapping of at least `size` bytes."""
-    # The kernel aligns a mapping to large pages only if its length is a multiple; otherwise half of
-    # it has small pages. Bytes beyond `size` are never touched, or are in the last page.
+    # The kernel aligns a mapping to large pages only if its length is a multiple of their size.
+    # Otherwise about half of the mapping has small pages. The additional bytes are not used, so
+    # they need no memory beyond the last page.
     whole = -(-size // _LARGE_PAGE_BYTES) * _LARGE_PAGE_BYTES
     memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE)
     if hasattr(mmap, "MADV_HUGEPAGE"):

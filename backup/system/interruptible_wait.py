@@ -1,15 +1,15 @@
-"""Waits for other threads that a signal interrupts soon.
+"""Waits of the main thread for other threads, which a signal interrupts.
 
-Python runs a signal's handler in the main thread, between two of its instructions. If the signal
-arrives after the main thread released the interpreter lock and before it sleeps, or if the kernel
-delivers it to another thread, nothing wakes a wait without a time limit, and the handler does not
-run before the wait ends. So these waits are divided into short ones.
+Python runs the handler of a signal in the main thread, between two of its instructions. A signal
+may not wake a waiting main thread: it may arrive just before the main thread sleeps, or the kernel
+may deliver it to another thread. The handler would then run after the wait. So a long wait is
+divided into waits of half a second.
 """
 
 from concurrent.futures import Future
 from typing import TypeVar
 
-_LONGEST_SECONDS = 0.5  # until the handler of a missed signal runs
+_LONGEST_SECONDS = 0.5  # of one wait; then the handler of a signal runs
 
 T = TypeVar("T")
 
@@ -20,5 +20,5 @@ def result_of(future: Future[T]) -> T:
         try:
             return future.result(timeout=_LONGEST_SECONDS)
         except TimeoutError:
-            if future.done():  # meanwhile, or the call itself raised the error
+            if future.done():  # it ended just now, or the call itself raised `TimeoutError`
                 return future.result()

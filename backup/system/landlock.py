@@ -1,12 +1,12 @@
 """Landlock: programs that cannot read some files of their user.
 
 - Landlock needs Linux 5.13 or newer.
-- Everything stays readable except the hidden files and folders. Landlock can only allow paths, so
-  the other entries of each folder above a hidden path are allowed one by one. A file that is
-  created later in such a folder is not readable either.
-- A confined program cannot read the memory or environment of an unconfined process, nor gain rights
-  by a set-user-ID program such as sudo. For root this is only a hurdle: root can read disks and
-  environments in other ways.
+- All files except the hidden files and folders remain readable. Landlock can only allow paths. So
+  in each folder above a hidden path, the other entries are allowed one by one. A file that is
+  created later in such a folder is not readable.
+- A confined program cannot read the memory or environment of an unconfined process. It cannot gain
+  rights by a set-user-ID program such as sudo.
+- Landlock does not stop root, who can read disks and environments in other ways.
 - A second name of a hidden file (hard link, bind mount) in another folder is not hidden.
 """
 
@@ -36,8 +36,8 @@ def is_supported() -> bool:
 def call_with_hidden_paths(hidden: Iterable[Path], function: Callable[[], T]) -> T:
     """Call a function in a thread that cannot read `hidden`.
 
-    The restriction also applies to every process that it starts. If the kernel has no Landlock, or
-    nothing is hidden, the function is just called.
+    The restriction also applies to every process that the function starts. If the kernel has no
+    Landlock, or `hidden` is empty, the function is called without a restriction.
     """
     paths = {os.path.realpath(path) for path in hidden}
     if not paths or not is_supported():
@@ -64,11 +64,11 @@ def _confine(hidden: set[str]) -> None:
 
 
 def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
-    """Yield paths of a folder that neither are nor contain hidden paths."""
+    """Yield the paths below a folder that are not hidden, as few as possible."""
     try:
         entries = list(Path(folder).iterdir())
     except OSError:
-        return  # then the program cannot list it either
+        return  # this user cannot list the folder, so the program cannot list it either
     for entry in entries:
         path = str(entry)
         if path in hidden:
@@ -81,11 +81,11 @@ def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
 
 def _allow(ruleset: int, path: str) -> None:
     try:
-        # Do not allow the target of a link: a target may be hidden, and any other is allowed at its
-        # own path.
+        # Do not allow the target of a link. A target may be hidden. If it is not, it is allowed by
+        # its own path.
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return  # gone meanwhile
+        return  # it was removed after the listing
     try:
         rule = struct.pack("=Qi", _READ_FILE, descriptor)
         _check_result(_call(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))

@@ -1,12 +1,12 @@
-"""Network shutdown: bounds pending network calls of an ending process.
+"""Network shutdown: ends pending network calls of an ending process.
 
-- Ctrl-C interrupts the wait of the main thread, which then cleans up. Calls of other threads may
-  last as long as all time-outs and attempts together. The main thread waits for these calls,
-  because they use its resources.
-- After the signal, no call is started or repeated. Pending calls may finish within a few seconds;
-  then their connections are closed.
-- A request of a closed call may or may not have arrived at the store, as if the process had been
-  killed. The next run relies only on objects that exist.
+- Ctrl-C interrupts the wait of the main thread, which then cleans up. It must wait for the network
+  calls of other threads, because they use its resources. Without a limit, such a call could last as
+  long as all its time-outs and attempts together.
+- After the signal, no call is started or repeated. Pending calls have five seconds to finish; then
+  their connections are closed.
+- If the connection of a call was closed, its request may have arrived at the store or not, as if
+  the process had been killed. The next run relies only on objects that exist.
 """
 
 import threading
@@ -22,18 +22,18 @@ _REPORT_AFTER_SECONDS = 0.5  # a shorter wait needs no message
 
 
 class Abortable(Protocol):
-    """An owner of connections that other threads wait for."""
+    """Owner of connections that other threads may be waiting for."""
 
     def abort_all(self) -> None:
         """Close all connections, even those that threads wait for."""
 
 
 class NetworkShutdown:
-    """State of the shutdown and pending calls; for several threads."""
+    """State of the shutdown, and the pending calls of all threads."""
 
     def __init__(self) -> None:
         self.is_begun = False
-        self._begun = threading.Event()  # `is_begun`, a moment later, for waiting threads
+        self._begun = threading.Event()  # set shortly after `is_begun`, to wake waiting threads
         self._guard = threading.Lock()
         self._pending: list[str] = []
         self._none_left = threading.Event()
@@ -44,18 +44,18 @@ class NetworkShutdown:
         self._begun.wait(seconds)
 
     def register(self, connections: Abortable) -> None:
-        """Register connections to close if they are still in use after the grace."""
+        """Register connections, which are closed if calls do not finish in time."""
         with self._guard:
             self._abortable.add(connections)
 
     def refuse(self, action: str) -> None:
-        """Raise `StoreUnavailable` after the shutdown began."""
+        """Raise `StoreUnavailable` if the shutdown has begun."""
         if self.is_begun:
             raise StoreUnavailable(f"{action} was not started: this command is ending")
 
     @contextmanager
     def call(self, action: str) -> Iterator[None]:
-        """Track a pending call; raise `StoreUnavailable` after the shutdown began."""
+        """Track a pending call; see `refuse`."""
         self.refuse(action)
         with self._guard:
             self._pending.append(action)
@@ -70,8 +70,8 @@ class NetworkShutdown:
     def begin(self, report: Callable[[str], None]) -> None:
         """Begin the shutdown, from a signal handler.
 
-        `report` is called with the pending calls, if any. No lock is taken here: the handler may
-        run while its own thread has the lock.
+        If calls are pending, `report` is called with a message. This method takes no lock, because
+        the handler may run while its own thread has the lock.
         """
         if self.is_begun:
             return
@@ -97,4 +97,4 @@ class NetworkShutdown:
                 connections.abort_all()
 
 
-NETWORK_SHUTDOWN = NetworkShutdown()  # of this process: a signal applies to all of it
+NETWORK_SHUTDOWN = NetworkShutdown()  # one for the process, because a signal ends the process

@@ -1,6 +1,7 @@
 """Fork of this process, only while it has a single thread.
 
-A fork copies no other thread, and locks of such a thread would stay locked.
+A fork does not copy the other threads, and locks that they hold would stay locked in the new
+process.
 """
 
 import os
@@ -16,13 +17,14 @@ def may_fork() -> bool:
 
 
 def fork() -> int:
-    """Fork this process; call it only if `may_fork`.
+    """Fork this process; call it only if `may_fork` returns true.
 
-    In the child, signals that end a process have their default action. Otherwise the parent's
-    signal handler would run in the child, and undo what only the parent may undo. A signal that the
-    parent ignores stays ignored, such as SIGHUP under `nohup`.
+    In the child, signals that end a process get their default action. Otherwise the signal handler
+    of the parent would run in the child, and clean up what the parent still uses. A signal that the
+    parent ignores, such as SIGHUP under `nohup`, remains ignored.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # no signal arrives in between
+    # Block the signals until the child has its default actions.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         pid = os.fork()
         if not pid:

@@ -1,7 +1,7 @@
 """Removal of a folder tree of any depth and modes.
 
-`shutil.rmtree` recurses, keeps a descriptor per level, and gives up at a folder without read or
-write permission.
+`shutil.rmtree` is not used: it recurses, keeps a descriptor per level, and gives up at a folder
+without read or write permission.
 """
 
 import os
@@ -12,9 +12,9 @@ from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody else uses, as far as possible.
+    """Remove a folder and its content as far as possible; raise no error.
 
-    Links in it are removed, never followed.
+    No other process may use the folder. Symbolic links in it are removed, never followed.
     """
     with suppress(OSError):
         _make_writable(os.fsencode(folder), None)
@@ -28,7 +28,7 @@ def remove_tree(folder: Path) -> None:
 
 def _empty(folders: FolderStack) -> None:
     """Remove the content of the innermost folder, deepest first."""
-    pending = [_remove_files(folders.current)]  # names of folders, per level
+    pending = [_remove_files(folders.current)]  # names of the remaining folders, per level
     while True:
         if pending[-1]:
             name = pending[-1][-1]

@@ -5,14 +5,14 @@ The target of objects, a bucket, is in `targets.s3` and has its own promises.
     result = target.restore("crm", "crm", stream, replace=False)
     print(result.problems)
 
-- A dump is streamed from the repository into the server's own program and is never stored on a
-  local disk; every piece is compared with its id before the program gets it.
-- A database with content is refused and unchanged, unless `replace` is set.
-- If the stream is interrupted, the program is killed before its input ends. So it never takes a
-  part of a dump for the whole. A database that was created for the restore is dropped then.
-- Statements that the server refused are counted and reported without data of the dump.
+- A dump is streamed from the repository into the client program of the server. It is never stored
+  on a local disk. Each blob is compared with its id before the program gets it.
+- If the database has content and `replace` is false, it is not changed, and an error is raised.
+- If the stream is interrupted, the program is killed before its input ends, so that it does not
+  take a part of a dump for the whole dump. A database that was created for the restore is dropped.
+- Statements that the server refused are counted, and reported without data of the dump.
 
-To add a target: one module with the `_methods`, and one test that restores and compares rows.
+To add a target, write one module with the `_methods`, and a test that restores and compares rows.
 """
 
 from abc import ABC, abstractmethod
@@ -29,17 +29,17 @@ Stream = Callable[[], Iterator[bytes]]  # returns the content from its beginning
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TargetResult:
-    """Result of restoring one dump; complete if `problems` is empty."""
+    """Result of restoring one dump; complete if `problems_total` is 0."""
 
-    database: str  # "" for server-wide objects: roles, users
-    bytes: int
-    problems: tuple[str, ...] = ()  # error lines of the program, without data of the dump
-    problems_total: int = 0
-    kept_as: str | None = None  # the previous database, if it still exists
+    database: str  # "" for server-wide objects: roles and users
+    bytes: int  # size of the dump
+    problems: tuple[str, ...] = ()  # the first error lines of the program, without data of the dump
+    problems_total: int = 0  # number of refused statements
+    kept_as: str | None = None  # name of the previous database, if it still exists
 
 
 class Target(ABC):
-    """A server to restore into, as a role that may create databases."""
+    """A server to restore into; its user may create databases."""
 
     kind: str
     suffix: str  # of the dumps that it accepts
@@ -50,8 +50,8 @@ class Target(ABC):
     ) -> TargetResult:
         """Restore a dump of database `name` into `database`; create it if missing.
 
-        Raise `UnsafePath` if the database has content and `replace` is not set, or `TargetFailed`
-        if the server did not accept the dump as a whole; errors of the stream pass through.
+        Raise `UnsafePath` if the database has content and `replace` is false, or `TargetFailed` if
+        the restore could not be completed. Errors of the stream are raised unchanged.
         """
         try:
             return self._restore(database, name, stream, replace=replace)
@@ -59,7 +59,7 @@ class Target(ABC):
             raise TargetFailed(f"restoring into database {database} failed: {error}") from error
 
     def restore_globals(self, stream: Stream) -> TargetResult:
-        """Restore roles or users with grants and passwords; change existing ones."""
+        """Restore roles or users, with grants and passwords, also existing ones."""
         try:
             return self._restore_globals(stream)
         except ProgramFailed as error:
@@ -77,7 +77,7 @@ class Target(ABC):
 def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
     """Stream into a program; return its status, bytes sent and error lines.
 
-    If the stream raises, the program is killed before it can mistake a part for the whole dump.
+    If the stream raises an error, the program is killed before its input ends.
     """
     with run_program(command, stdin=True) as program:
         sent = _send(program, stream)
@@ -85,9 +85,9 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
 
 def query(command: Command, stream: Stream) -> bytes:
-    """Stream into a program as far as it reads; return its output."""
-    # On an error, `run_program` ends the program before the pool waits for its thread: the thread's
-    # read ends only when the program has ended.
+    """Stream into a program until it stops reading; return its output."""
+    # The order of the two managers matters. The read of the thread ends only when the program has
+    # ended. After an error, `run_program` first ends the program; then the pool waits.
     with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:
         assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
         answer = thread.submit(program.process.stdout.read)
@@ -106,7 +106,9 @@ def _send(program: RunningProgram, stream: Stream) -> int:
             try:
                 count = pipe.write(remaining)
             except BrokenPipeError:
-                return sent  # the program ended before its input; its status says why
+                return (
+                    sent  # the program ended before its input; its status shows whether it failed
+                )
             sent += count or 0
             remaining = remaining[count or 0 :]
     pipe.close()
@@ -114,6 +116,6 @@ def _send(program: RunningProgram, stream: Stream) -> int:
 
 
 def read_through(stream: Stream) -> None:
-    """Read a stream to its end, to find damage before anything is dropped."""
+    """Read a stream to its end, to find damage before a database is dropped."""
     for _ in stream():
         pass

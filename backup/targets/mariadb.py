@@ -1,14 +1,16 @@
 """MariaDB target: dumps and users through `mariadb`, or MySQL's `mysql`.
 
-- A missing database is created; the first statement of the dump sets its character set.
-- MariaDB cannot rename a database. So for `replace`, the whole dump is read once before the
-  existing database is dropped: damage in the vault is found before data is lost. A recovery moves
-  the content of the existing database instead (`move`), and loads with limited rights (`stage`).
+- A missing database is created. The first statement of the dump sets its character set.
+- MariaDB cannot rename a database. With `replace`, the existing database is dropped before the
+  load. Before that, the whole dump is read once, so that damage in the vault is found before data
+  is lost.
+- A recovery does not use `replace`. It loads the dump with limited rights (`stage`) and moves the
+  content of the existing database to another name (`move`).
 - The first statement that the server refuses ends the restore, so that no table is restored in
   part.
 - Dumps cannot start programs or read files of this machine. From the dump of users and grants, only
   statements about users and grants are sent.
-- Existing users stay. They get the grants of the dump, and in MariaDB also its passwords.
+- Existing users are kept. They get the grants of the dump, and in MariaDB also its passwords.
 """
 
 import re
@@ -36,19 +38,19 @@ from backup.targets.statement_allowlist import MARIADB, checked_statements
 
 _MAX_NAMED = 20
 _EXISTS = {"1396"}  # CREATE USER of an existing user
-_TOO_LARGE = {"1153", "2006"}  # the second if the server closed the connection first
+_TOO_LARGE = {"1153", "2006"}  # 2006: the server has closed the connection
 _ERROR = re.compile(r"^ERROR (\d+) \((\w+)\)(?: at line (\d+))?")
 _SETTINGS = b"SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO';\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitedQueries:
-    """Queries of an account that has rights on some databases only."""
+    """Queries of an account with rights on a few databases only."""
 
     programs: MariadbPrograms
 
     def value(self, sql: str, database: str) -> str:
-        """Return the only value of a query; raise `ProgramFailed` on an error."""
+        """Return the only value of a query; raise `ProgramFailed` on error."""
         rows = execute(self.programs, sql.rstrip("; \n"), database=database)
         return rows[0][0] if rows else ""
 
@@ -58,7 +60,7 @@ class LimitedQueries:
 
 
 class MariadbTarget(Target):
-    """A server, with a user that may create databases; `scratch` is private."""
+    """A server, and a user that may create databases; `scratch` is private."""
 
     kind = "mariadb"
     suffix = SUFFIX
@@ -71,7 +73,7 @@ class MariadbTarget(Target):
     def plan_obstacle(self, database: str, names: Sequence[str], stream: Stream) -> str:
         """Return why a dump cannot replace a database, or "".
 
-        `names` are those for data that is set aside. The whole dump is read.
+        `names` are the database names for data that is set aside. The whole dump is read.
         """
         with self._connected("reading", database) as programs:
             if reason := mariadb_move.server_obstacle(programs, dump_version(stream)):
@@ -100,10 +102,12 @@ class MariadbTarget(Target):
     def move(
         self, content: DatabaseContent, old: str, new: str, *, is_aside: bool, kept_as: str = ""
     ) -> None:
-        """Move a content to another name; repeatable after an interruption.
+        """Move the content of database `old` to the name `new`.
 
-        `is_aside` is True for a name that keeps data without its stored code. Nobody else may have
-        rights on that name. `kept_as` gets tables that another program created in the way.
+        The call may be repeated after an interruption. If `is_aside` is true, the data is set aside
+        under the name `new` without stored code; no other account may have rights on this name. If
+        another program creates tables under the name `new` that prevent the move, they are moved to
+        `kept_as`.
         """
         with self._connected("moving", old) as programs:
             if is_aside and (reason := grant_obstacle(programs, new)):
@@ -111,15 +115,16 @@ class MariadbTarget(Target):
             mariadb_move.move(programs, content, old, new, with_code=not is_aside, kept_as=kept_as)
 
     def drop_if_empty(self, database: str, content: DatabaseContent) -> None:
-        """Drop a database after its content was moved, unless used again."""
+        """Drop a database after its content was moved, unless it is used again."""
         with self._connected("dropping", database) as programs:
             mariadb_move.drop_if_empty(programs, database, content)
 
     def stage(self, database: str, name: str, stream: Stream) -> tuple[DatabaseContent, int]:
         """Load a dump of database `name` into the new database `database`.
 
-        Return its content with the definers of the dump, and the size of the dump. The load has no
-        rights on anything else. Raise `TargetFailed` if the dump was not accepted as a whole.
+        Return its content with the definers of the dump, and the size of the dump. The account that
+        loads the dump has rights on this database only. Raise `TargetFailed` if the server refuses
+        a statement.
         """
         with self._connected("loading", name) as programs:
             if reason := grant_obstacle(programs, database):
@@ -128,7 +133,8 @@ class MariadbTarget(Target):
             code = DumpCode()
             with limited_account(programs, [database], ALL_RIGHTS, purpose=name) as limited:
                 result = _load(limited, database, lambda: code.loadable(stream))
-                # Without their definer, the server would name the database in views.
+                # Read the content while its definer exists: for a view without its definer, the
+                # server writes the name of the database into the text.
                 loaded = mariadb_move.read_content(programs, database)
             if reason := self._code_obstacle(programs, name, code):
                 raise TargetFailed(f"database {name}: {reason}")
@@ -136,7 +142,7 @@ class MariadbTarget(Target):
 
     @contextmanager
     def limited_queries(self, databases: Sequence[str]) -> Iterator[LimitedQueries]:
-        """Open queries that can only read these databases."""
+        """Open queries of an account that can read only these databases."""
         with (
             self._connected("reading", databases[0]) as programs,
             limited_account(programs, databases, READ_RIGHTS, purpose=databases[0]) as limited,
@@ -211,7 +217,7 @@ def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetRes
 def _with_definers(
     content: DatabaseContent, definers: Mapping[tuple[str, str], Account], database: str
 ) -> DatabaseContent:
-    """Return the content with the definers of the dump instead of the account."""
+    """Return a content with the definers of the dump as definers of its code."""
     code = []
     for item in content.code:
         definer = definers.get((item.kind, item.name))
@@ -228,7 +234,7 @@ def _with_definers(
 
 @contextmanager
 def _drop_on_failure(programs: MariadbPrograms, database: str) -> Iterator[None]:
-    """Drop the new database if the block fails: half a database is useless."""
+    """Drop the new database if the block fails: a part of it is useless."""
     try:
         yield
     except BaseException:
@@ -249,7 +255,7 @@ def _has_content(programs: MariadbPrograms, database: str) -> bool:
 
 
 def _error_text(lines: list[str]) -> str:
-    """Return the error's number and place; its text would quote data."""
+    """Return number and line of an error, without its text, which quotes data."""
     found = next((found for line in reversed(lines) if (found := _ERROR.match(line))), None)
     if found is None:
         return "the program gave no readable error"

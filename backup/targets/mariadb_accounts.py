@@ -1,13 +1,16 @@
 """Limited accounts of a MariaDB server, and the rights of other accounts.
 
-- A dump is loaded with an account that has rights on its databases only; checks query the data with
-  such an account too. So a dump cannot reach another database, and cannot name another definer. A
-  view that a check reads cannot act with the rights of an administrator.
+- A dump is loaded with a limited account, which has rights on one database only. So a dump cannot
+  reach another database, and cannot name another definer.
+- A check queries restored data with a limited account too. So a view that the check reads cannot
+  act with the rights of an administrator.
 - The account is removed at the end of the block. A killed process may leave its account. Nobody
-  knows the password of that account, and the next try for the same database removes it. Each
-  account has a new name: an event of an earlier load must not run with the rights of a later one.
-- Like every account, it also has the rights of PUBLIC and of anonymous accounts.
-- The server logs statements as they are, so it gets a hash of the password.
+  knows the password of this account, and the next recovery of the same database removes it. Each
+  account has a new name, so that an event of an earlier load does not run with the rights of a
+  later account.
+- Like every account, a limited account also has the rights of PUBLIC and of anonymous accounts.
+- The server may log statements in clear text. So it gets a hash of the password, if it accepts a
+  hash.
 """
 
 import hashlib
@@ -29,7 +32,8 @@ _PATTERN_CHARACTERS = 64
 _ON_DATABASE = re.compile(r"GRANT .+? ON (`(?:[^`]|``)*`)\.(?:\*|`(?:[^`]|``)*`) TO ")
 _NO_RIGHT = "GRANT USAGE ON *.* TO "
 _GRANT_OPTION = " WITH GRANT OPTION"
-# Grants on a database are patterns: % and _ are wildcards, unless a backslash precedes them.
+# The name of a database in a grant is a pattern. % and _ are wildcards, unless a backslash precedes
+# them.
 _GRANTED = """SELECT CONCAT(user, '@', host), CONVERT({schema} USING utf8mb4) FROM (
 SELECT user, host FROM mysql.db
 WHERE CONVERT({schema} USING utf8mb4) COLLATE utf8mb4_general_ci LIKE db
@@ -45,7 +49,8 @@ def limited_account(
 ) -> Iterator[MariadbPrograms]:
     """Create an account with rights on these databases; remove it at the end.
 
-    `purpose` is the database that is recovered; accounts that are left of it are removed too.
+    `purpose` is the database that is recovered. Accounts that earlier calls for it have left are
+    removed too.
     """
     start = f"standfast_{hashlib.sha256(purpose.encode()).hexdigest()[:16]}_"
     (address,), *left = execute(
@@ -55,7 +60,8 @@ def limited_account(
     )
     name = start + secrets.token_hex(4)
     account = _sql(Account(user=name, host=address))
-    password = f"aA1!{secrets.token_urlsafe(24)}"  # plugins that check passwords want all kinds
+    # Plugins that check passwords may demand characters of four kinds.
+    password = f"aA1!{secrets.token_urlsafe(24)}"
     folder = programs.options.parent / _FOLDER
     make_private_folder(folder)
     try:
@@ -79,9 +85,9 @@ def limited_account(
 
 
 def _create(programs: MariadbPrograms, account: str, password: str) -> None:
-    """Create an account without its password in the server's general log."""
+    """Create an account; keep its password out of the server's general log."""
     create = f"CREATE USER {account} IDENTIFIED BY"
-    # The form of mysql_native_password. For a long random password, it is safe.
+    # The hash of mysql_native_password. It is weak, but safe for a long random password.
     digest = hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest()  # noqa: S324
     try:
         execute(programs, f"{create} PASSWORD '*{digest.upper()}'")
@@ -90,7 +96,7 @@ def _create(programs: MariadbPrograms, account: str, password: str) -> None:
 
 
 def grant_obstacle(programs: MariadbPrograms, *names: str) -> str:
-    """Return which account has rights on a name for set-aside data, or ""."""
+    """Return which account has rights on one of these database names, or ""."""
     queries = [_GRANTED.format(schema=literal(name)) for name in names]
     if granted := execute(programs, *queries) if queries else []:
         account, name = granted[0]
@@ -102,7 +108,7 @@ def grant_obstacle(programs: MariadbPrograms, *names: str) -> str:
 
 
 def definer_obstacle(programs: MariadbPrograms, definer: Account, database: str) -> str:
-    """Return why code of a dump cannot run as this account, or ""."""
+    """Return why stored code of a dump must not run as an account, or ""."""
     user, host = literal(definer.user), literal(definer.host)
     found = f"SELECT 1 FROM mysql.user WHERE user = {user} AND host = {host}"  # noqa: S608 - quoted
     if not execute(programs, found):
@@ -111,7 +117,8 @@ def definer_obstacle(programs: MariadbPrograms, definer: Account, database: str)
         if line.startswith(_NO_RIGHT) and _GRANT_OPTION not in line:
             continue
         on = _ON_DATABASE.match(line)
-        # An _ is rarely escaped in a grant, though it then covers any character.
+        # Accept a grant in which _ is not escaped: few people escape it, although it then matches
+        # any character.
         covered = (_escaped(database), database if "%" not in database else None)
         if on is None or unquoted(on[1]) not in covered:
             return (
@@ -130,7 +137,8 @@ def _pattern(programs: MariadbPrograms, database: str) -> str:
     escaped = _escaped(database)
     if len(escaped) <= _PATTERN_CHARACTERS:
         return escaped
-    # The server accepts no longer pattern. In the bare name, each _ covers any character.
+    # The escaped name is too long for the server. In the name as it is, each _ matches any
+    # character, so it must match no other database.
     matching = (
         "SELECT schema_name FROM information_schema.schemata"  # noqa: S608 - quoted
         f" WHERE schema_name LIKE {literal(database)}"

@@ -1,11 +1,12 @@
 """Stored code of a MariaDB database: views, triggers, routines and events.
 
-- MariaDB cannot move stored code to another database, so it is read, dropped and created again.
+- MariaDB cannot move stored code to another database. So the code is read, dropped and created
+  again.
 - The text of an object comes from the server. The definer in the text is compared with the definer
-  in the catalog, where only a user with the right SET USER can set another definer.
+  in the catalog. In the catalog, only a user with the right SET USER can set another definer.
 - Each statement is sent in hexadecimal and executed by EXECUTE IMMEDIATE, which refuses a second
   statement. So no name and no text can end a statement or start a command of the client.
-- Text in a character set in which a byte of a letter may be a quote is refused.
+- Text in some character sets is refused, because a byte of a letter may be a quote there.
 """
 
 import re
@@ -37,7 +38,7 @@ WHERE event_schema = {schema} UNION ALL
 (SELECT 'TRIGGER', trigger_name, definer FROM information_schema.triggers
 WHERE trigger_schema = {schema} ORDER BY event_object_table, action_order LIMIT 1000000)"""
 CodeRow = tuple[str, str, str]  # kind, name and definer
-# Places of columns in the answers of SHOW CREATE: sql_mode, time zone, statement, character set.
+# Indexes of columns in the answers of SHOW CREATE: sql_mode, time zone, statement, character set.
 _COLUMNS: dict[str, tuple[int | None, int | None, int, int]] = {
     "VIEW": (None, None, 1, 2),
     "TRIGGER": (1, None, 2, 3),
@@ -67,7 +68,7 @@ class StoredCode:
 
     @property
     def statements(self) -> tuple[str, ...]:
-        """The statements that create it, in a session of its own."""
+        """Statements that create the object and set the session for it."""
         account = f"{identifier(self.definer.user)}@{identifier(self.definer.host)}"
         return (
             f"SET sql_mode = {literal(self.sql_mode)}, time_zone = {literal(self.time_zone)}",
@@ -80,7 +81,10 @@ class StoredCode:
 def execute(
     programs: MariadbPrograms, *statements: str, database: str = "", ignores_errors: bool = False
 ) -> list[list[str]]:
-    """Execute statements in one session; return all rows of their answers."""
+    """Execute statements in one session; return all rows of their answers.
+
+    With `ignores_errors`, continue after errors and return no rows.
+    """
     options = (*BATCH, "--skip-column-names", *([f"--database={database}"] if database else []))
     limited = (f"SET lock_wait_timeout = {_LOCK_SECONDS}", *statements)
     sent = "".join(
@@ -93,7 +97,7 @@ def execute(
 
 
 def list_code(programs: MariadbPrograms, database: str) -> list[CodeRow]:
-    """Return kind, name and definer of all stored code."""
+    """Return kind, name and definer of all stored code in a database."""
     rows = execute(programs, CATALOG.format(schema=literal(database)))
     return [(kind, name, definer) for kind, name, definer in rows]
 
@@ -101,7 +105,7 @@ def list_code(programs: MariadbPrograms, database: str) -> list[CodeRow]:
 def read_code(
     programs: MariadbPrograms, database: str, listed: Sequence[CodeRow]
 ) -> tuple[StoredCode, ...]:
-    """Read the listed code; raise `ProgramFailed` for code that cannot move."""
+    """Read listed code; raise `ProgramFailed` if any of it cannot be moved."""
     for kind, name, _ in listed:
         if kind not in _COLUMNS:
             raise ProgramFailed(f"its {kind.lower()} {name} cannot be moved. Drop it.")
@@ -123,7 +127,10 @@ def drop_code(
     *,
     only_unchanged: bool,
 ) -> None:
-    """Drop stored code as far as it is listed, and perhaps only if unchanged."""
+    """Drop the stored code that is listed.
+
+    With `only_unchanged`, keep code whose text differs from `code`.
+    """
     known = {(item.kind, item.name): item.tail for item in code}
     present = [(kind, name, definer) for kind, name, definer in listed if (kind, name) in known]
     if only_unchanged:
@@ -142,9 +149,9 @@ def drop_code(
 def create_code(
     programs: MariadbPrograms, database: str, code: Sequence[StoredCode], listed: Sequence[CodeRow]
 ) -> None:
-    """Create stored code as far as it is missing in the list.
+    """Create the stored code that is not listed.
 
-    Views and triggers may need each other, so creation is repeated as long as it makes progress.
+    A view or trigger may need another one. So the creation is repeated while it makes progress.
     """
     expected = {(item.kind, item.name, str(item.definer)): item for item in code}
     missing = [key for key in expected if key not in listed]

@@ -1,9 +1,9 @@
 """Stored code in a MariaDB dump: its definers, and obstacles to a load.
 
 - Views, triggers, routines and events run with the rights of their definer. `DumpCode.loadable`
-  names the loading account as the definer of each, and keeps the definer of the dump.
-- This is not a protection against a hostile dump. The limited rights of the loading account are the
-  protection: if a definer is not found here, the server refuses the load.
+  replaces each definer by the account that loads the dump, and records the definer of the dump.
+- This replacement is not a protection against a hostile dump. The limited rights of the account are
+  the protection: if a definer is not found here, the server refuses the load.
 - Only the forms that `mariadb-dump` writes at the start of a line are found. A row cannot imitate
   them, because `mariadb-dump` escapes the line breaks in values.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from backup.targets import Stream
 
-_HEAD_BYTES = 64 * 1024  # of a dump
-_WINDOW = 4096  # longer than the clause of a definer with the names after it
+_HEAD_BYTES = 64 * 1024  # of a dump, in which the version of the server is searched
+_WINDOW = 4096  # longer than the clause of a definer and the names after it
 _VERSION = re.compile(r"(\d+)\.(\d+)\.\d+")
 _DUMPED_FROM = re.compile(rb"^-- Server version\s+(\S+)", re.MULTILINE)
 _CLAUSE = b"DEFINER="
@@ -48,7 +48,7 @@ _DEFINITION = re.compile(
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Account:
-    """A user of a server, as the definer of stored code."""
+    """Account of a server."""
 
     user: str
     host: str
@@ -59,13 +59,16 @@ class Account:
 
 @dataclass(kw_only=True)
 class DumpCode:
-    """The stored code of one dump, known after the dump was read to its end."""
+    """Stored code of one dump, complete after the dump was read to its end."""
 
     definers: dict[tuple[str, str], Account] = field(default_factory=dict)  # by kind and name
-    obstacle: str = ""  # the first part that a load cannot accept
+    obstacle: str = ""  # the first reason for which the dump cannot be loaded
 
     def loadable(self, stream: Stream) -> Iterator[bytes]:
-        """Yield the dump with the loading account as the definer of all code."""
+        """Yield the dump with the loading account as the definer of all code.
+
+        Record the definers of the dump, and obstacles.
+        """
         block, is_line_start = b"", True
         for piece in stream():
             block += piece
@@ -92,12 +95,12 @@ class DumpCode:
                     )
             found = block.find(_CLAUSE, found + 1)
         self._find_sequence(block, limit)
-        # Keep the start of a clause that continues after the limit.
+        # Keep the end of the block: a clause may begin there and continue in the next block.
         cut = max(done, limit if limit == len(block) else limit - _LONGEST_START - 1)
         return b"".join([*pieces, block[done:cut]]), block[cut:]
 
     def _line_start(self, block: bytes, found: int, is_line_start: bool) -> int | None:
-        """Return the start of the line if it creates stored code."""
+        """Return the start of the line of a clause, if it creates stored code."""
         for start in _STARTS:
             first = found - len(start)
             if first < 0 or block[first:found] != start:
@@ -128,7 +131,7 @@ class DumpCode:
 
 
 def dump_version(stream: Stream) -> str:
-    """Return the version of a dump's server as it names it; "" if unknown."""
+    """Return the server version that a dump names, or "" if it names none."""
     head = b""
     for piece in stream():
         head += piece
@@ -139,7 +142,7 @@ def dump_version(stream: Stream) -> str:
 
 
 def parse_version(text: str) -> tuple[int, int]:
-    """Return the first two numbers of a version; (0, 0) without a version."""
+    """Return the first two numbers of a version, or (0, 0) if there are none."""
     found = _VERSION.search(text)
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 

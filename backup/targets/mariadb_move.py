@@ -1,11 +1,11 @@
 """Move of the content of a MariaDB database to another name.
 
-MariaDB cannot rename a database. So all tables move in one statement, and stored code is created
-again. The caller stores a description of the content before the move. An interrupted move is
-repeated with this description, and relies on no information in the database.
+MariaDB cannot rename a database. So all tables are moved in one statement, and stored code is
+created again. The caller stores a description of the content before the move. If the move is
+interrupted, it is repeated with this description.
 
-- A database that was set aside has no stored code, so no event and no trigger changes it.
-- Grants refer to the name of a database, so they stay with the old name.
+- A database that was set aside has no stored code, so that no event and no trigger changes it.
+- Grants refer to the name of a database. So they remain with the old name.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from backup.targets.mariadb_code import (
 )
 from backup.targets.mariadb_dump import Account, parse_version
 
-_OLDEST = (10, 6)  # the first version that executes each needed statement immediately
+_OLDEST = (10, 6)  # the first version in which EXECUTE IMMEDIATE accepts each needed statement
 _MOST_TRIES = 5  # of a move while another program creates tables
 _ALL_RIGHTS = "GRANT ALL PRIVILEGES ON *.* TO "
 _SUMMARY = """SELECT 'DATABASE', default_character_set_name, default_collation_name
@@ -39,7 +39,7 @@ WHERE db = {schema} AND id <> CONNECTION_ID()"""
 _REFERRING = """SELECT CONCAT(constraint_schema, '.', table_name)
 FROM information_schema.referential_constraints
 WHERE unique_constraint_schema = {schema} AND constraint_schema <> {schema} LIMIT 1"""
-# This table contains the bytes of a name as if they were latin1.
+# The table mysql.procs_priv contains the UTF-8 bytes of a name, declared as latin1.
 _ROUTINE_GRANTS = """SELECT routine_name FROM mysql.procs_priv
 WHERE db = CONVERT(_latin1 {schema} USING utf8mb4) LIMIT 1"""
 
@@ -74,7 +74,7 @@ class DatabaseContent:
 class DatabaseSummary:
     """Names and sizes of the parts of a database."""
 
-    characters: tuple[str, str] | None  # set and collation; None if there is no such database
+    characters: tuple[str, str] | None  # character set and collation; None: no such database
     tables: Mapping[str, int]  # sizes in bytes
     code: tuple[tuple[str, str, str], ...]  # kinds, names and definers
 
@@ -88,18 +88,18 @@ class DatabaseSummary:
 
     @property
     def size_bytes(self) -> int:
-        """The size; 0 if the database has no content."""
+        """Return the size of the tables, at least 1; 0 without content."""
         return max(1, sum(self.tables.values())) if self.has_content else 0
 
     @property
     def digest(self) -> str:
-        """The digest of the names of tables and stored code; "" without database."""
+        """Return a digest of the names of tables and code; "" without database."""
         names = [*self.tables, *("\0".join(item) for item in self.code)]
         return hashlib.sha256("\n".join(names).encode()).hexdigest() if self.exists else ""
 
 
 def summarise(programs: MariadbPrograms, database: str) -> DatabaseSummary:
-    """Read the parts of a database in one session."""
+    """Read the names and sizes of the parts of a database."""
     statements = (sql.format(schema=literal(database)) for sql in (_SUMMARY, CATALOG))
     rows = execute(programs, *statements)
     characters = [(row[1], row[2]) for row in rows if row[0] == "DATABASE"]
@@ -115,7 +115,7 @@ def summarise(programs: MariadbPrograms, database: str) -> DatabaseSummary:
 
 
 def server_obstacle(programs: MariadbPrograms, needed: str) -> str:
-    """Return why the server cannot load a dump of a version, or ""."""
+    """Return why the server cannot load a dump of this server version, or ""."""
     rows = execute(programs, "SELECT VERSION()", "SHOW GRANTS")
     version, grants = rows[0][0], [row[0] for row in rows[1:]]
     if "mariadb" not in version.lower() or programs.is_mysql("mariadb"):
@@ -151,7 +151,7 @@ def move_obstacle(programs: MariadbPrograms, database: str) -> str:
 
 
 def read_content(programs: MariadbPrograms, database: str) -> DatabaseContent:
-    """Return the content of a database, as it is now."""
+    """Return the present content of a database."""
     summary = summarise(programs, database)
     if summary.characters is None:
         raise ProgramFailed("it does not exist")
@@ -173,13 +173,17 @@ def move(
     with_code: bool,
     kept_as: str = "",
 ) -> None:
-    """Move a content to another name; repeatable after an interruption.
+    """Move a content from database `old` to database `new`.
 
-    The stored code is dropped under the old name, and created under the new one if `with_code` is
-    set. Tables that are not in the content stay. A table that another program created under the new
-    name, and that would prevent the move, is moved to the database `kept_as`. Without `kept_as`,
-    nobody else may have rights on the new name: a table that it has was moved before the
-    interruption, and under the old name, a table of the same name and all stored code stay.
+    - The call may be repeated after an interruption. Tables that are not in `content` are not
+      moved.
+    - The stored code is dropped under the old name. If `with_code` is true, it is created under the
+      new name.
+    - With `kept_as`, if another program creates a table under the new name that prevents the move,
+      this table is moved to the database `kept_as`.
+    - Without `kept_as`, no other account may have rights on the new name. So if the new name has a
+      table of the content, an earlier call has moved it. Then a table of the same name under the
+      old name, and all stored code there, are from another program and are not changed.
     """
     execute(
         programs,
@@ -191,10 +195,11 @@ def move(
     if summary.exists:
         _end_sessions(programs, old)
         present = {} if kept_as else summarise(programs, new).tables
-        # All tables move after the drop: once they have moved, another program created the code.
+        # The tables move after the drop. If they have moved already, another program has created
+        # the code that is there now.
         if present.keys().isdisjoint(content.tables):
-            # With `kept_as`, no program uses the old name. Its views may lack their definer, which
-            # changes their text.
+            # With `kept_as`, no other program uses the old name, so the code need not be compared.
+            # The text of a view may have changed, because its definer does not exist any more.
             drop_code(programs, old, content.code, summary.code, only_unchanged=not kept_as)
         _move_tables(
             programs,
@@ -211,9 +216,9 @@ def move(
 
 
 def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseContent) -> None:
-    """Drop a database after its content was moved, unless it is in use again.
+    """Drop a database after its content was moved, unless it is used again.
 
-    It is in use if it has new content, or another character set than the moved content.
+    It is used again if it has new content, or another character set than the moved content.
     """
     summary = summarise(programs, database)
     if summary.characters == (content.characters, content.collation) and not summary.has_content:
@@ -223,9 +228,9 @@ def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseCon
 def _move_tables(
     programs: MariadbPrograms, tables: Sequence[str], old: str, new: str, kept_as: str
 ) -> None:
-    """Move tables in one statement, and tables in their way with them.
+    """Move tables in one statement, which first moves tables in their way.
 
-    If another program created one of them meanwhile, the statement is repeated.
+    If another program creates a table in the way at the same moment, the statement is repeated.
     """
     if not tables:
         return
@@ -251,7 +256,7 @@ def _move_tables(
 
 
 def _end_sessions(programs: MariadbPrograms, database: str) -> None:
-    # A session may end by itself before.
+    # Ignore errors, because a session may have ended by itself.
     sessions = [f"KILL {int(number)}" for number in _column(programs, _SESSIONS, database)]
     if sessions:
         execute(programs, *sessions, ignores_errors=True)

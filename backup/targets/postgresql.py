@@ -1,14 +1,14 @@
-"""PostgreSQL target: loads a dump and keeps the old database meanwhile.
+"""PostgreSQL target: loads a dump; keeps the old database until the end.
 
-- A missing database is created with the encoding, locale, settings and grants of the dump. If the
-  database has another name than the dump's, it gets the server's defaults.
-- `replace` renames the existing database, and drops it only when the new one is complete. After a
+- A missing database is created with the encoding, locale, settings and grants of the dump. If its
+  name differs from the name of the dumped database, it gets the defaults of the server.
+- `replace` renames the existing database, and drops it after the new database is complete. After a
   failure, the old database gets its name back. If the server refused statements, the old database
-  keeps the new name, which is reported. A rename ends the sessions of the database.
+  is kept under its new name, which is reported. A rename ends the sessions of the database.
 - An object that the server refuses is skipped, and the restore continues.
-- Error output quotes rows, which may imitate messages. Refused statements are counted by the last
-  line of `pg_restore` and by its error lines, whichever count is higher.
-- `psql` gets statements about roles and tablespaces only, and runs no command of its own.
+- Error output quotes rows, which may imitate messages. The number of refused statements is the
+  count in the last line of `pg_restore` or the number of its error lines, whichever is higher.
+- `psql` gets only statements about roles and tablespaces, and runs no command of its own.
 """
 
 import re
@@ -30,7 +30,7 @@ _RENAME_ATTEMPTS = 20
 _SETTINGS = "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n"
 _EXISTS = {"42710", "42P04"}  # duplicate_object, duplicate_database: SQLSTATE
 _SQLSTATE = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b")
-# Parts that a message may quote: the name of an object, never a value.
+# Parts of a message that may be shown: the name of an object, never a value.
 _NAMED = re.compile(
     r"\b(role|schema|type|function|relation|table|extension|language|tablespace|collation|sequence|"
     r'index|constraint|database|column|operator|publication) ("(?:[^"]|"")*")'
@@ -41,7 +41,7 @@ _IGNORED = re.compile(r"(?:pg_restore: warning|WARNING): errors ignored on resto
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-# The last term counts types and everything else that users created.
+# The last term counts types and all other objects that users created.
 _CONTENT = """
 SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')
@@ -55,7 +55,10 @@ SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relname
 
 
 def dumped_version(list_command: Command, stream: Stream) -> int:
-    """Return the major version of a dump's server, from a list of pg_restore."""
+    """Return the major version of a dump's server; 0 if it is unknown.
+
+    `list_command` is a command of pg_restore that lists the content of a dump.
+    """
     found = _DUMPED_FROM.search(query(list_command, stream))
     return int(found.group(1)) if found else 0
 
@@ -87,7 +90,7 @@ class PostgresqlTarget(Target):
         return ""
 
     def database_id(self, database: str) -> str:
-        """Return the server's id of a database, or "". A rename keeps it."""
+        """Return the oid of a database, which a rename keeps, or ""."""
         with _translated("reading", database):
             sql = f"SELECT oid FROM pg_database WHERE datname = {literal(database)}"  # noqa: S608 - quoted
             return self._server.value(sql)
@@ -100,7 +103,7 @@ class PostgresqlTarget(Target):
             return int(self._server.value(f"SELECT pg_database_size({literal(database)})"))
 
     def rename(self, database: str, name: str) -> None:
-        """Rename a database, and end its sessions for that."""
+        """End the sessions of a database and rename it."""
         with _translated("renaming", database):
             self._rename(database, name)
 
@@ -140,7 +143,7 @@ class PostgresqlTarget(Target):
 
     @contextmanager
     def _drop_on_failure(self, database: str) -> Iterator[None]:
-        """Drop the new database if the block fails: half a database is useless."""
+        """Drop the new database if the block fails: a part of it is useless."""
         try:
             yield
         except BaseException:
@@ -155,9 +158,9 @@ class PostgresqlTarget(Target):
         return self._load(database, stream)
 
     def _creates_only_itself(self, name: str, stream: Stream) -> bool:
-        """Return whether a dump creates only a database of this name.
+        """Return whether a dump creates a database of this name, and no other.
 
-        With --create, pg_restore continues in whichever database the dump names.
+        With --create, pg_restore creates the database that the dump names, and loads into it.
         """
         command = self._server.command("pg_restore", "--format=custom", "--create", "--list")
         listed = query(command, stream).decode("utf-8", "replace").split("\n")
@@ -190,10 +193,11 @@ class PostgresqlTarget(Target):
         )
 
     def _restore_globals(self, stream: Stream) -> TargetResult:
-        # Use only SQLSTATE: the message of a refused statement would quote a password hash.
+        # Report only the SQLSTATE, because the message of a refused statement may quote a password
+        # hash.
         self._server.require_restrict()
         statements, size = checked_statements(stream, POSTGRESQL)
-        # From here on, psql runs no command of its own without a secret key.
+        # After \restrict, psql runs no command of its own without this secret key.
         first = f"\\restrict {secrets.token_hex(32)}\n{_SETTINGS}".encode()
         command = self._server.command(
             "psql", "-X", "-q", "-w", "-v", "VERBOSITY=sqlstate", "-f", "-"
@@ -229,7 +233,7 @@ class PostgresqlTarget(Target):
         rename = f"ALTER DATABASE {identifier(old)} RENAME TO {identifier(new)}"
         for _ in range(_RENAME_ATTEMPTS - 1):
             self._run(f"SELECT count(pg_terminate_backend(pid)) {sessions}")
-            with suppress(ProgramFailed):  # somebody reconnected in between, or it is not ours
+            with suppress(ProgramFailed):  # somebody reconnected; or the role does not own it
                 self._run(rename)
                 return
         self._run(rename)
@@ -257,7 +261,7 @@ def _quote_connection_value(text: str) -> str:
 
 
 def _without_data(line: str) -> str:
-    """Return a message without quoted values; names of objects stay."""
+    """Return a message without quoted values, but with names of objects."""
     kept_names: list[str] = []
 
     def keep_name(found: re.Match[str]) -> str:

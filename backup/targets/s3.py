@@ -3,18 +3,21 @@
     target = BucketTarget(options)
     target.refuse_unsafe("calls/")
     added = target.put("calls/1.wav", file, {"ContentType": "audio/wav"}, newest_version="")
-    target.remove("calls/1.wav", added[0])    # the version below it is current again
+    target.remove("calls/1.wav", added[0])    # the previous version is current again
 
-- The bucket must keep versions, so nothing is overwritten: a put and a delete marker only cover the
-  present version. Removing the added version uncovers it, with its metadata, tags and locks.
-- A default lock and MFA Delete are refused, because an added version could then not be removed.
-- If the answer to a put is lost, the put is repeated, and both versions are returned. A version is
-  recognised as our own by its bytes, among the versions newer than those that the caller knew.
-- A delete marker has no content by which it could be recognised. If the answer to a hide is lost
-  and there is a newer marker, another program may have added the marker. So it is not returned as
+- The bucket must keep versions. So a put or a delete marker overwrites nothing; it becomes the
+  current version. If the added version is removed, the previous version is current again, with its
+  metadata, tags and locks.
+- A bucket with a default lock or MFA Delete is refused, because an added version could not be
+  removed.
+- If the answer to a put is lost, the put is repeated, and both added versions are returned. They
+  are recognized by their content, among the versions that are newer than the newest version that
+  the caller knew.
+- A delete marker has no content by which it could be recognized. If the answer to a hide is lost
+  and a newer marker exists, another program may have added the marker. So it is not returned as
   added.
-- An object over 64 MiB is sent in parts. Parts of an interrupted upload are not visible as an
-  object; a lifecycle rule of the bucket removes them.
+- An object of more than 64 MiB is sent in parts. The parts of an interrupted upload are not visible
+  as an object. A lifecycle rule of the bucket should remove them.
 """
 
 import base64
@@ -42,7 +45,7 @@ from backup.system.network_shutdown import NETWORK_SHUTDOWN
 _PIECE_BYTES = 1024 * 1024
 _LONGEST_BODY_SECONDS = 3600.0
 _PART_BYTES = 64 * 1024**2
-_MOST_PARTS = 10_000  # of S3
+_MOST_PARTS = 10_000  # limit of S3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,15 +75,15 @@ class BucketTarget:
         self._part_bytes = part_bytes
         self._calls, self._traits = open_bucket(options, pause=pause, jitter=jitter)
         self._client = self._calls.client
-        # Stores accept metadata that is not ASCII, and only boto3 refuses it.
+        # boto3 refuses metadata that is not ASCII, although stores accept it.
         for call in ("PutObject", "CreateMultipartUpload"):
             event = f"before-parameter-build.s3.{call}"
             self._client.meta.events.unregister(event, validate_ascii_metadata)
 
     def refuse_unsafe(self, prefix: str) -> None:
-        """Raise an error if an added version could not be removed again.
+        """Raise an error if an added version could not be removed.
 
-        The right to remove versions is tried on a key that does not exist.
+        The right to remove versions is tested on a key that does not exist.
         """
         if not self._traits.is_versioned:
             raise UnsafePath(
@@ -104,14 +107,17 @@ class BucketTarget:
         self.remove(f"{prefix}{uuid.uuid4()}", "null")
 
     def rows(self, prefix: str) -> Iterator[VersionRow]:
-        """Yield all versions and markers; of one key and kind, newest first."""
+        """Yield all versions and markers below a prefix.
+
+        The versions of one key are in order, newest first, and so are its markers.
+        """
         for rows in self._pages(prefix):
             yield from rows
 
     def put(
         self, key: str, file: Path, headers: Mapping[str, Any], *, newest_version: str
     ) -> list[str]:
-        """Add a version with the content of a file; return what was added.
+        """Add a version with the content of a file; return the added versions.
 
         `newest_version` is the newest version before the put, or "".
         """
@@ -131,7 +137,7 @@ class BucketTarget:
         return list({version: None} | dict.fromkeys(self.own_versions(key, file, newest_version)))
 
     def own_versions(self, key: str, file: Path, newest_version: str) -> list[str]:
-        """Return the newer versions of a key with the content of a file."""
+        """Return versions with the content of a file, newer than a known version."""
         size = file.stat(follow_symlinks=False).st_size
         return [
             row.version_id
@@ -140,9 +146,9 @@ class BucketTarget:
         ]
 
     def hide(self, key: str, *, newest_marker: str) -> list[str]:
-        """Add a delete marker; return what was added.
+        """Add a delete marker; return it in a list.
 
-        Nothing is returned if an answer was lost and there is a marker of unknown origin.
+        The list is empty if an answer was lost and a marker of unknown origin exists.
         """
         attempts = 0
 
@@ -159,11 +165,11 @@ class BucketTarget:
         return self._calls("hiding an object", hide)
 
     def newer_markers(self, key: str, newest_marker: str) -> list[str]:
-        """Return the delete markers that are newer than a known one."""
+        """Return the delete markers that are newer than a known marker."""
         return [row.version_id for row in self._newer(key, newest_marker, is_marker=True)]
 
     def remove(self, key: str, version_id: str) -> None:
-        """Remove one added version or marker; repeatable."""
+        """Remove one added version or marker; the call may be repeated."""
         self._calls(
             "removing an added version",
             lambda: self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version_id),
@@ -193,7 +199,7 @@ class BucketTarget:
                     return
                 yield row
             if any(row.key != key for row in rows):
-                return  # of all keys with this prefix, the key itself is listed first
+                return  # the key itself is listed before all other keys with this prefix
 
     def _has_content(self, row: VersionRow, file: Path) -> bool:
         def compare() -> bool:
@@ -268,6 +274,6 @@ def _added(answer: Mapping[str, Any]) -> str:
     version: str = answer.get("VersionId", "")
     if not version:
         raise Garbled
-    if version == "null":  # the object of this id was replaced just now
+    if version == "null":  # a bucket without versions: the put has replaced the object
         raise UnsafePath("the bucket no longer keeps versions. Enable versioning, then retry")
     return version

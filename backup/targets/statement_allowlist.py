@@ -2,13 +2,13 @@
 
 - Only statements of the kinds that the dump program writes are sent. A dump with a statement of
   another kind is refused as a whole.
-- Statements are rebuilt from tokens, without comments. No token contains a character that such a
-  statement never has outside of quotes. This excludes the characters that start a command or a
-  variable of the client program.
-- Settings are omitted, because they change how later statements are parsed; each target sends its
+- Statements are rebuilt from tokens, without comments. Outside of quotes, only characters that
+  these statements need are accepted. The characters that start a command or a variable of the
+  client program are not among them.
+- Settings are omitted, because they change how later statements are parsed. Each target sends its
   own settings.
-- A conditional comment of MariaDB or MySQL may only contain a whole statement. Otherwise a server
-  that skips the comment would execute another statement than the checked one.
+- A conditional comment of MariaDB or MySQL must contain a whole statement. If it contained a part,
+  a server that skips the comment would execute a statement that was not checked.
 """
 
 import re
@@ -28,9 +28,9 @@ class Dialect:
     Kinds are matched with words in upper case and quoted names as `"`.
     """
 
-    token: re.Pattern[str]  # a quoted token or a sign is in no group
+    token: re.Pattern[str]  # a quoted text or a sign has no named group
     allowed: re.Pattern[str]
-    omitted: re.Pattern[str]  # expected, but not sent
+    omitted: re.Pattern[str]  # statements that are expected, but not sent
 
 
 POSTGRESQL = Dialect(
@@ -72,7 +72,7 @@ MARIADB = Dialect(
 def checked_statements(stream: Stream, dialect: Dialect) -> tuple[bytes, int]:
     """Return the statements to send, and the dump's size in bytes.
 
-    Raise `UnexpectedStatement` if the dump has any other statement; then send nothing of it.
+    Raise `UnexpectedStatement` if the dump has any other statement. The caller then sends nothing.
     """
     pieces, size = [], 0
     for piece in stream():
