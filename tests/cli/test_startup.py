@@ -31,15 +31,29 @@ def cpu_seconds(words: list[str], installation: Path) -> float:
 
 
 def test_help_does_not_load_the_configuration_reader(installation: Path) -> None:
-    program = "from standfast.cli import main; import sys; main(['--help']); print(*sys.modules)"
+    modules = modules_after("from standfast.cli import main; main(['--help'])", installation)
+    assert not {"pydantic", "sqlalchemy", "standfast.config.schema"} & modules
+
+
+def test_shipped_playbooks_load_no_schema_validator(installation: Path) -> None:
+    modules = modules_after(
+        "from standfast.usecases.playbooks.library import find; find(None, 'lock')",
+        installation,
+    )
+    assert "jsonschema" not in modules, "it takes up to 0.6 s of the time until the first lock"
+
+
+def modules_after(program: str, installation: Path) -> set[str]:
+    """Run a program in a process of its own; return the loaded modules."""
     answer = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", f"{program}; import sys; print(*sys.modules)"],
         env=environment(installation),
+        cwd=installation,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert not {"pydantic", "sqlalchemy", "standfast.config.schema"} & set(answer.stdout.split())
+    return set(answer.stdout.split())
 
 
 def environment(installation: Path) -> dict[str, str]:

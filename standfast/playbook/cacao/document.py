@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.cacao.line_numbers import lines_of, places
-from standfast.playbook.cacao.schema_errors import misfits
 from standfast.playbook.cacao.semantics import Inconsistency, inconsistencies
 
 LARGEST_BYTES = 1024 * 1024
@@ -63,6 +62,10 @@ def read_document(text: str, file: str) -> Document:
         raise _invalid(file, str(error)) from None
     if _depth(document) > DEEPEST:
         raise _invalid(file, f"is nested deeper than {DEEPEST} levels")
+    # jsonschema takes 40 ms to load, and 0.6 s if rfc3987-syntax is installed. Every lock reads the
+    # playbooks, but most installations have none in CACAO.
+    from standfast.playbook.cacao.schema_errors import misfits
+
     if found := list(islice(misfits(document), MOST_PROBLEMS)):
         raise PlaybookInvalid(_problems(found, text, file))
     if len(document["workflow"]) > MOST_STEPS:
