@@ -7,10 +7,9 @@ one at a time.
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects.effect_conditions import is_superseded_undo, with_step
@@ -103,30 +102,21 @@ class OpenEffects:
     """The effects of several incidents as counts for monitoring."""
 
     by_action: Mapping[tuple[str, ...], int]  # by verb and state
-    due: int  # planned, and neither delayed nor waiting for a person
     deliveries: Mapping[str, int]  # messages by their newest delivery state
 
 
-def count_open_effects(
-    database: AuditedDatabase, incident_ids: Collection[str], now: datetime
-) -> OpenEffects:
+def count_open_effects(database: AuditedDatabase, incident_ids: Collection[str]) -> OpenEffects:
     """Count the effects of incidents by verb and state; nothing is decrypted."""
-    is_due = and_(
-        effect.c.state == EffectState.PLANNED.value,
-        ~effect.c.is_parked,
-        or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-    )
     kinds = (effect.c.verb, effect.c.state)
     mine = effect.c.incident.in_(incident_ids)
-    effects = select(*kinds, func.count(), func.sum(case((is_due, 1), else_=0)))
+    effects = select(*kinds, func.count().label("number")).where(mine).group_by(*kinds)
     reports = select(delivery.c.state, func.count().label("number")).join(
         effect, effect.c.token == delivery.c.effect
     )
     with database.reading() as connection:
-        rows = connection.execute(effects.where(mine).group_by(*kinds)).all()
+        counted = connection.execute(effects).all()
         reported = connection.execute(reports.where(mine).group_by(delivery.c.state)).all()
     return OpenEffects(
-        by_action={(verb, state): number for verb, state, number, _ in rows},
-        due=sum(due for *_, due in rows),
+        by_action={(row.verb, row.state): row.number for row in counted},
         deliveries={row.state: row.number for row in reported},
     )

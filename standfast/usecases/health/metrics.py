@@ -151,9 +151,9 @@ def _incidents(installation: Installation, seen: LedgerOverview) -> Iterator[Met
         ("mode",),
         {(mode.value,): sum(row.mode == mode for row in shown) for mode in Mode},
     )
-    effects = count_open_effects(
-        installation.ledger.database, [row.id for row in live], installation.clock()
-    )
+    ledger, now = installation.ledger, installation.clock()
+    effects = count_open_effects(ledger.database, [row.id for row in live])
+    work = [ledger.effects.open_work(row.id, now, only_undos=row.is_stopped) for row in live]
     yield _gauge(
         "effects",
         "Effects of open live incidents, by action and state.",
@@ -174,11 +174,11 @@ def _incidents(installation: Installation, seen: LedgerOverview) -> Iterator[Met
     )
     yield _gauge(
         "queue_length",
-        "Waiting work of open live incidents: effects that are due, steps that wait for an "
-        "approval or an answer, recipients that a person must decide about.",
+        "Waiting work of open live incidents: effects that a runner could take now, steps that "
+        "wait for an approval or an answer, recipients that a person must decide about.",
         ("queue",),
         {
-            ("effects",): effects.due,
+            ("effects",): sum(sum(each.queues.values()) for each in work),
             ("approvals",): _in_state(live, StepState.ASKING),
             ("answers",): _in_state(live, StepState.PROMPTED),
             ("held_recipients",): sum(row.held for row in live),

@@ -9,17 +9,19 @@ import pytest
 from standfast.config.sections.deadlines import DeadlinesConfig
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger.incidents.incident_facts import Statement
-from standfast.records import Mode
+from standfast.records import DeliveryEvent, DeliveryState, Mode
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import state
 from standfast.usecases.health.metrics import measure
-from standfast.usecases.incidents.lifecycle import advance, open_incident
+from standfast.usecases.incidents.lifecycle import advance, open_incident, resume, stop
 from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_staged_notices import TOLD
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.notice_follow_up.test_held_recipients import holding
 from tests.usecases.twins import SimulatedInstallation
+
+MAILS = {"mail:customer4@example.net", "mail:customer5@example.net"}
 
 
 def samples(installation: Installation, name: str) -> dict[tuple[str, ...], float]:
@@ -79,18 +81,33 @@ def test_configured_law_is_running_and_then_missed(installation: SimulatedInstal
 
 
 def test_notices_and_waiting_work_are_counted(centre: Centre) -> None:
+    centre.smtp.answer_recipient("customer9@example.net", "550 5.1.1 no such mailbox")
     case = holding(centre, is_approved=False)
-    queues = samples(centre.installation, "queue_length")
-    assert (queues["approvals",], queues["answers",], queues["held_recipients",]) == (1, 2, 3)
-    step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
-    queues = samples(centre.installation, "queue_length")
+    installation, ledger = centre.installation, centre.installation.ledger
+    # No runner may send a notice before its approval.
+    waiting = {"approvals": 1, "answers": 2, "held_recipients": 3, "effects": 0}
+    assert samples(installation, "queue_length") == {(name,): n for name, n in waiting.items()}
+    step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
+    queues = samples(installation, "queue_length")
     assert (queues["approvals",], queues["effects",]) == (0, 17)
-    before = samples(centre.installation, "notices")
+    stop(installation, case, by="dana")
+    assert samples(installation, "queue_length")["effects",] == 0
+    resume(installation, case, by="dana")
+    before = samples(installation, "notices")
     assert (before["planned",], before["done",], before["refused",]) == (17, 3, 3)
     centre.advance(case)
-    assert samples(centre.installation, "queue_length")["effects",] == 0
-    after = samples(centre.installation, "notices")
-    assert (after["planned",], after["done",], after["refused",]) == (0, 20, 3)
+    assert samples(installation, "queue_length")["effects",] == 0
+    after = samples(installation, "notices")
+    assert (after["planned",], after["done",], after["refused",]) == (0, 19, 4)
+    sent = [row.token for row in ledger.effects.of_incident(case) if row.target in MAILS]
+    states = (DeliveryState.DELIVERED, DeliveryState.BOUNCED)
+    reports = [
+        DeliveryEvent(token=token, state=state, at=installation.clock())
+        for token, state in zip(sent, states, strict=True)
+    ]
+    ledger.deliveries.store_reports(reports, "event", installation.clock())
+    found = samples(installation, "notice_deliveries")
+    assert (found["delivered",], found["bounced",], found["dropped",]) == (1, 1, 0)
 
 
 def test_age_of_the_witness_is_measured(installation: SimulatedInstallation) -> None:
