@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,6 +17,7 @@ from standfast.records import Mode
 from standfast.usecases.incidents.lifecycle import open_incident
 from tests.console.installations import ENV, SIEM, Site, about, furnish_with, site_at
 from tests.console.test_quiet_incidents import QUIET
+from tests.pages.blocks import blocks
 from tests.servers import installed, need
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -143,9 +145,25 @@ def test_the_page_names_every_metric(site: Site) -> None:
 
 @pytest.mark.parametrize("check", [("check", "rules"), ("test", "rules")])
 def test_promtool_accepts_the_rules(check: tuple[str, str]) -> None:
-    need("promtool", "it evaluates the alert rules")
     file = "standfast.rules.yaml" if check[0] == "check" else "standfast.rules-test.yaml"
+    promtool(*check, RULES / file)
+
+
+def test_promtool_accepts_the_settings_of_the_page(tmp_path: Path) -> None:
+    (settings,) = [block for block in blocks("docs/monitoring.md") if block.language == "yaml"]
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    place = "/etc/prometheus/standfast-token"
+    assert place in settings.text
+    (tmp_path / "prometheus.yml").write_text(settings.text.replace(place, str(token)))
+    shutil.copy(RULES / "standfast.rules.yaml", tmp_path)
+    assert "1 rule files found" in promtool("check", "config", tmp_path / "prometheus.yml")
+
+
+def promtool(*words: str | Path) -> str:
+    need("promtool", "it examines the settings and alert rules of Prometheus")
     done = subprocess.run(
-        [installed("promtool"), *check, RULES / file], capture_output=True, text=True, check=False
+        [installed("promtool"), *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
