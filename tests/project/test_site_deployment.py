@@ -1,6 +1,8 @@
 """Site units, compose file and manifests have the same commands."""
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,14 +132,66 @@ def test_references_of_the_compose_file_resolve() -> None:
     compose = documents("compose.yaml")[0]
     services = compose["services"]
     for service in services.values():
-        assert {*service.get("depends_on", [])} <= {*services}
         for source in (volume.split(":")[0] for volume in service.get("volumes", [])):
             is_file = source.startswith("./") and (SITE / source).is_file()
             assert is_file or source in compose["volumes"]
-        assert all((SITE / file).is_file() for file in service.get("env_file", []))
     used = set(re.findall(r"\$\{(\w+)", (SITE / "compose.yaml").read_text()))
     sentence = PAGE.split("- Compose takes ", 1)[1].split("\n", 1)[0]
     assert set(re.findall(r"`(\w+)`", sentence)) == used
+
+
+COMPOSE = [["docker-compose", "config", "--quiet"]]
+KUBERNETES = [
+    ["kustomize", "build", ".", "--output", "built.yaml"],
+    ["kubernetes-validate", "--strict", "built.yaml"],
+]
+HAPROXY = [["haproxy", "-c", "-dr", "-f", "haproxy.cfg"]]  # it needs no address of the containers
+
+
+def fault(tools: list[list[str]], folder: Path) -> str:
+    """Examine a copy of the site with tools; return the first error."""
+    secrets = {"POSTGRES_PASSWORD": "a", "PREFECT_PASSWORD": "b"}
+    for program, *words in tools:
+        need(program, "it examines deploy/site")
+        done = subprocess.run(
+            [installed(program), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={**os.environ, **secrets},
+        )
+        if done.returncode != 0:
+            return done.stdout + done.stderr or program
+    return ""
+
+
+@pytest.fixture
+def copied_site(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SITE, tmp_path / "site"))
+
+
+@pytest.mark.parametrize("tools", [COMPOSE, KUBERNETES, HAPROXY])
+def test_files_are_valid(tools: list[list[str]], copied_site: Path) -> None:
+    assert fault(tools, copied_site) == ""
+
+
+@pytest.mark.parametrize(
+    ("tools", "name", "key"),
+    [
+        (COMPOSE, "compose.yaml", "restart"),
+        (KUBERNETES, "kubernetes.yaml", "readinessProbe"),
+        (KUBERNETES, "kustomization.yaml", "configMapGenerator"),
+        (HAPROXY, "haproxy.cfg", "retry-on"),
+    ],
+)
+def test_misspelt_key_is_refused(
+    tools: list[list[str]], name: str, key: str, copied_site: Path
+) -> None:
+    text = (copied_site / name).read_text()
+    assert key in text
+    (copied_site / name).write_text(text.replace(key, f"{key}x"))
+    assert f"{key}x" in fault(tools, copied_site)
 
 
 def test_files_of_the_site_have_no_secret() -> None:
