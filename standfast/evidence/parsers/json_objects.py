@@ -4,6 +4,8 @@ Rules
 - The keys of an object identify the provider that wrote it. If no provider is identified, common
   names of keys are used.
 - An object that only wraps a list of events, such as a page, is replaced by these events.
+- The message of an event of CloudWatch is parsed like a line of its own log. Its time is used if it
+  has a time zone, otherwise the time of the event.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +15,48 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from standfast.evidence.parsers import cloudtrail, entra, journald, okta, postgresql
-from standfast.evidence.parsers.log_record import Record, inner, parse_time, text_of
+from standfast.evidence.parsers import (
+    amazon_connect,
+    cloudtrail,
+    entra,
+    journald,
+    okta,
+    postgresql,
+)
+from standfast.evidence.parsers.log_record import Record, as_datetime, inner, parse_time, text_of
+from standfast.evidence.parsers.text_lines import message_fields, parse_text
 
 _Parser: TypeAlias = Callable[[int, Mapping[str, Any]], Record | None]
 _PAGES = ("Records", "value", "items", "events", "Contacts")  # keys that contain a list of events
+
+
+def _parse_cloudwatch(number: int, event: Mapping[str, Any]) -> Record | None:
+    """Parse an event of CloudWatch by its message; None if it has no time."""
+    time = parse_time(event["timestamp"])
+    if time is None:
+        return None
+    at, message = time[0], text_of(event["message"])
+    found = _parse_message(number, message, at) or Record(
+        at, number, False, *message_fields("", message)
+    )
+    text = ": ".join(filter(None, (text_of(event.get("logStreamName")), message)))
+    return found._replace(
+        at=at if found.is_zone_assumed else found.at, is_zone_assumed=False, text=text
+    )
+
+
+def _parse_message(number: int, message: str, at: int) -> Record | None:
+    """Parse the line of a log in a message; None if it is in no known format."""
+    try:
+        inside = orjson.loads(message)
+    except ValueError:
+        return parse_text(number, message, as_datetime(at))
+    return parse_object(number, {"timestamp": at, **inside}) if isinstance(inside, dict) else None
+
+
 _PROVIDERS: tuple[tuple[tuple[str, ...], _Parser], ...] = (
+    (("timestamp", "message", "ingestionTime"), _parse_cloudwatch),
+    (("InitiationTimestamp",), amazon_connect.parse_contact),
     (("eventVersion", "eventName"), cloudtrail.parse_event),
     (("published", "eventType", "actor"), okta.parse_event),
     (("createdDateTime", "userPrincipalName"), entra.parse_sign_in),
@@ -28,7 +66,7 @@ _PROVIDERS: tuple[tuple[tuple[str, ...], _Parser], ...] = (
 )
 TIMES = (
     "timestamp", "@timestamp", "time", "ts", "at", "datetime", "created_at", "eventTime",
-    "log_time", "date", "InitiationTimestamp",
+    "log_time", "date",
 )  # fmt: skip
 _ACCOUNTS = (
     "account", "user", "username", "user_name", "login", "actor", "agent", "agent_id",

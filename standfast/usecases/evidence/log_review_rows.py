@@ -25,7 +25,7 @@ from standfast.spreadsheet_csv import formula_safe
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "�")
 _FIELDS = ("account", "address", "action", "object", "result", "device", "place", "text")
-COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "indicators", "cut")
+COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "records", "indicators", "cut")
 
 
 class Display:
@@ -46,6 +46,7 @@ class Display:
             "line": event.line,
             **{name: self._value(getattr(event, name), account) for name in _FIELDS[:-1]},
             "text": self._text(event)[:LONGEST_TEXT],
+            "records": ", ".join(self._value(each, account) for each in event.records),
             "indicators": ", ".join(self._value(each, account) for each in event.indicators),
             "cut": event.is_cut,
         }

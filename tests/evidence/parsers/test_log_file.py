@@ -106,6 +106,43 @@ ENTRA = {
     "status": {"errorCode": 0},
     "location": {"countryOrRegion": "DE"},
 }
+AUDIT = {
+    "activityDateTime": "2026-11-25T02:13:44Z",
+    "activityDisplayName": "Reset password",
+    "initiatedBy": {"user": {"userPrincipalName": "agent01", "ipAddress": "203.0.113.9"}},
+    "targetResources": [{"userPrincipalName": "agent02"}],
+    "result": "success",
+}
+GOOGLE = {
+    "id": {"time": "2026-11-25T02:13:44.000Z", "applicationName": "login"},
+    "actor": {"email": "agent01"},
+    "ipAddress": "203.0.113.9",
+    "events": [{"type": "login", "name": "login_failure"}],
+}
+CONTACT = {
+    "Id": "contact-1",
+    "Channel": "VOICE",
+    "InitiationMethod": "INBOUND",
+    "InitiationTimestamp": 1795572824,
+    "AgentInfo": {"Id": "agent01"},
+}
+EXPORTED_CONTACT = {
+    "ContactId": "contact-1",
+    "InitiationMethod": "OUTBOUND",
+    "InitiationTimestamp": "2026-11-25T02:13:44Z",
+    "Agent": {"Username": "agent01"},
+    "DisconnectReason": "AGENT_DISCONNECT",
+}
+
+
+def cloudwatch(*messages: str) -> str:
+    events = [
+        {"timestamp": 1795572824000, "message": message, "ingestionTime": 1795572900000}
+        for message in messages
+    ]
+    return json.dumps({"events": events})
+
+
 SSH = "sshd[7]: Accepted password for agent01 from 203.0.113.9 port 22 ssh2"
 SIGNED_IN = ("agent01", "203.0.113.9", SIGN_IN, "sshd", SUCCESS)
 
@@ -159,6 +196,15 @@ SIGNED_IN = ("agent01", "203.0.113.9", SIGN_IN, "sshd", SUCCESS)
         ),
         (json.dumps([OKTA], indent=1), ("agent01", "203.0.113.9", SIGN_IN, "portal", FAILURE)),
         (json.dumps({"value": [ENTRA]}), ("agent01", "203.0.113.9", SIGN_IN, "portal", SUCCESS)),
+        (json.dumps({"value": [AUDIT]}),
+            ("agent01", "203.0.113.9", "Reset password", "agent02", SUCCESS)),
+        (json.dumps({"items": [GOOGLE]}), ("agent01", "203.0.113.9", "login_failure", "", "")),
+        (json.dumps({"Contacts": [CONTACT]}), ("agent01", "", "INBOUND", "contact-1", "")),
+        (json.dumps(EXPORTED_CONTACT),
+            ("agent01", "", "OUTBOUND", "contact-1", "AGENT_DISCONNECT")),
+        (cloudwatch(f"Nov 25 02:13:40 host {SSH}"), SIGNED_IN),
+        (cloudwatch('{"user": "agent01", "ip": "10.0.0.7", "action": "read", "record": 7}'),
+            ("agent01", "10.0.0.7", "read", "7", "")),
         (
             f"<Events>{event_xml(4624, TargetUserName='agent01', IpAddress='10.0.0.7')}</Events>",
             ("agent01", "10.0.0.7", SIGN_IN, "", SUCCESS),
@@ -170,7 +216,9 @@ SIGNED_IN = ("agent01", "203.0.113.9", SIGN_IN, "sshd", SUCCESS)
     ],
     ids=[
         "RFC 3164", "RFC 5424", "journal", "access log", "dated line", "JSON", "csvlog",
-        "csvlog refused", "jsonlog", "table", "CloudTrail", "Okta", "Entra", "Windows", "UTF-16",
+        "csvlog refused", "jsonlog", "table", "CloudTrail", "Okta", "Entra", "Entra audit",
+        "Google Workspace", "Connect", "exported contact",
+        "CloudWatch", "JSON in CloudWatch", "Windows", "UTF-16",
     ],
 )  # fmt: skip
 def test_event_of_each_family_is_a_record(content: bytes | str, expected: tuple[str, ...]) -> None:
@@ -190,6 +238,14 @@ def test_place_has_country_and_coordinates() -> None:
 )
 def test_missing_zone_is_marked(time: str, is_assumed: bool) -> None:
     assert only(f"2026-11-25T{time} started\n").is_zone_assumed is is_assumed
+
+
+def test_message_of_cloudwatch_keeps_its_own_time() -> None:
+    messages = ["2026-11-25T02:13:40Z user=agent01", "no time", "[1]", '{"time": "never"}']
+    found = [each for each in read(cloudwatch(*messages).encode()) if isinstance(each, Record)]
+    seconds = [as_datetime(record.at).second for record in found]
+    assert seconds == [40, 44, 44, 44]
+    assert [record.text for record in found] == messages
 
 
 def test_december_line_belongs_to_earlier_year() -> None:
@@ -309,7 +365,7 @@ def test_any_bytes_are_read_without_error(content: bytes, begin: bytes) -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from([*CLOUDTRAIL, *OKTA, *ENTRA, "status", "id", "time"]),
+                st.sampled_from([*CLOUDTRAIL, *OKTA, *ENTRA, *CONTACT, "status", "id", "time"]),
                 inner,
                 max_size=6,
             )
@@ -317,5 +373,11 @@ def test_any_bytes_are_read_without_error(content: bytes, begin: bytes) -> None:
     )
 )
 def test_any_json_is_read_without_error(value: Any) -> None:
-    for event in (value, {**OKTA, "client": value}, {**CLOUDTRAIL, "resources": value}):
+    for event in (
+        value,
+        {**OKTA, "client": value},
+        {**CLOUDTRAIL, "resources": value},
+        {"timestamp": 5, "ingestionTime": 5, "message": json.dumps(value)},
+        {"timestamp": value, "ingestionTime": 5, "message": value},
+    ):
         read(json.dumps(event).encode())

@@ -76,6 +76,8 @@ def json_line(draw: st.DrawFn) -> bytes:
     text, address = draw(TEXTS), draw(st.sampled_from(PARTS))
     escapes = draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
     line = f'{{"time": "{AT}", "ip": {json.dumps(address)}, "note": "{escaped(text, escapes)}"}}'
+    if draw(st.booleans()):  # as the message of an event of CloudWatch, escaped twice
+        line = json.dumps({"timestamp": 5, "message": line, "ingestionTime": 5})
     pages = draw(st.integers(0, 2))
     return (f'{{"Records": [{", ".join([line] * pages)}]}}' if pages else line).encode()
 

@@ -308,9 +308,14 @@ def test_page_is_masked_and_shows_counts(case: Case, tmp_path: Path) -> None:
         write_review_page(case.installation, case.incident, in_clear, page)
 
 
-def test_configured_records_are_counted_by_hour(case: Case) -> None:
+def test_used_records_are_named_and_counted(case: Case, tmp_path: Path) -> None:
     settings = RecordPatternConfig(pattern=r"/customers/(?P<record>\d+)", exposed="name")
     review = case.installation.config.review.model_copy(update={"records": {"crm": settings}})
     config = case.installation.config.model_copy(update={"review": review})
     case.installation = replace(case.installation, config=config)
-    assert [*case.review().counts.records.counts.values()] == [1]
+    found = case.review()
+    assert [row["records"] for row in found.rows] == ["", "", "crm 7"]
+    page = write_review_page(case.installation, case.incident, found, tmp_path / "page.html")
+    text = page.read_text()
+    assert "Records of customers that were used" in text
+    assert text.count("2026-11-25 02:00: 1") == 1
