@@ -1,4 +1,4 @@
-"""Errors of the backup package, grouped by what the caller does next.
+"""Errors of the backup package and exit statuses, by what to do next.
 
     BackupError                 1
     ├── StoreUnavailable        1  try again: the store or the network did not answer

@@ -14,7 +14,7 @@
   source_archiver         makes a row for each path; parent_snapshot, manifest_rows, hard_links
   worker_reader           first backup: a worker process finds and reads the files; worker_ipc
   chunker                 boundaries of chunks
-  blob_writer             stores each blob once; pack_writer, pack_buffers, blob_location
+  blob_writer             stores each blob once; pack_writer, pack_buffers, archiver_records
   manifest_builder        pages of the manifest, level by level
   snapshot_commit         puts the signed snapshot; skipped_sequence_numbers: junk after the newest
   upload_cache            local record of the blobs that the vault already has

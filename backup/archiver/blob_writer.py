@@ -18,7 +18,7 @@ from itertools import accumulate
 
 from blake3 import blake3
 
-from backup.archiver.blob_location import (
+from backup.archiver.archiver_records import (
     UNLOCATED,
     BlobLocation,
     Frame,

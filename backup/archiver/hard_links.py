@@ -9,7 +9,7 @@ import pickle
 import sqlite3
 from dataclasses import replace
 
-from backup.archiver.blob_location import NOWHERE, Row
+from backup.archiver.archiver_records import NOWHERE, Row
 
 _FEW = 10_000  # rows: about 20 MB
 

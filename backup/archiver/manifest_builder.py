@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from operator import ge
 
-from backup.archiver.blob_location import (
+from backup.archiver.archiver_records import (
     FIRST_REFS,
     MAX_REFS,
     NO_PACK,

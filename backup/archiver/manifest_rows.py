@@ -6,7 +6,7 @@ The metadata of a row is encoded exactly as in its manifest page.
 from functools import lru_cache
 from stat import S_IMODE
 
-from backup.archiver.blob_location import Row
+from backup.archiver.archiver_records import Row
 from backup.format.canonical_json import to_path_text
 from backup.format.manifest_encoding import (
     common_metadata,

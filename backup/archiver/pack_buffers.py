@@ -1,4 +1,4 @@
-"""Buffers for packs: memory of 32 MiB each, reused for later packs.
+"""Buffers for packs: memory of 16 MiB each, reused for later packs.
 
 - A buffer has room for a whole pack, encrypted or not. It starts at a page boundary, so a store can
   pass it to the disk directly.

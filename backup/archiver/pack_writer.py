@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from backup.archiver.blob_location import UNLOCATED, Frame
+from backup.archiver.archiver_records import UNLOCATED, Frame
 from backup.archiver.pack_buffers import PackBuffers
 from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, Effort, to_frame

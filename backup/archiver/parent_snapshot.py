@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator
 
-from backup.archiver.blob_location import Outline, ReusedPage, Row
+from backup.archiver.archiver_records import Outline, ReusedPage, Row
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.manifest import path_key
 

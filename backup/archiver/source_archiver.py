@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from backup.archiver.blob_location import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
+from backup.archiver.archiver_records import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.chunker import choose_packing, windows
 from backup.archiver.hard_links import LinkedFiles

@@ -1,4 +1,6 @@
-"""Signatures: `content || Ed25519 signature (64 bytes)`.
+"""Ed25519 signatures of records: sign, check, records of later formats.
+
+A signed record is `content || signature (64 bytes)`.
 
 The signed bytes are `context || 0x00 || content`. The context names the kind of the record, so a
 signature is never valid for a record of another kind.

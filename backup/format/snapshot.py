@@ -1,4 +1,4 @@
-"""Snapshot record: the signed commit of one recovery point.
+"""Snapshot record of a recovery point: public part, body, packs in use.
 
 A snapshot has a public part, a body encrypted to the domain, and the writer's signature:
 

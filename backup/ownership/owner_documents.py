@@ -1,7 +1,8 @@
-"""Unsigned documents that people exchange: attestations, challenges.
+"""Form of unsigned owner documents: encode, read, hash.
 
-- A document is canonical JSON and a newline. Orders and certificates of the owner are signed; see
-  `erasure`.
+- Attestations and challenges are such documents. Orders and certificates of the owner are signed;
+  see `erasure`.
+- A document is canonical JSON and a newline.
 - An answer refers to a document by the SHA-256 of all its bytes.
 """
 

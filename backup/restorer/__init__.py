@@ -7,7 +7,7 @@
   frame_plan       units of work, planned so that a frame is decoded about once
   work_units       units of work, and the reports of workers
   worker           one worker: restores units, and pieces of large files; large_files, extents
-  worker_pool      several workers in processes; worker_process, pipe_messages
+  worker_pool      several workers in processes; worker_tuning, pipe_messages
   tree_writer      writes files and folders below the target; target_folders, safe_paths
   file_attributes  owner, mode, times and extended attributes
   direct_io        writes at an offset, through the page cache or past it

@@ -1,4 +1,4 @@
-"""Target of a restore: opened, locked, marked by a journal until complete.
+"""Restore journal: opens and locks a target, and marks it until complete.
 
 - The journal is the file `.standfast-restore` in the target. It is created and synced before
   anything else is written, and removed last. So a target is empty, complete, or has a journal.

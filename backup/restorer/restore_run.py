@@ -40,7 +40,7 @@ from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Unit, damaged, lost_page
 from backup.restorer.worker import RestoreWorker
 from backup.restorer.worker_pool import Emit, Worker, run_in_processes
-from backup.restorer.worker_process import tune_worker_process
+from backup.restorer.worker_tuning import tune_worker_process
 from backup.system.process_fork import may_fork
 
 _MOST_WORKERS = 4

@@ -1,4 +1,4 @@
-"""Memory with large pages, aligned to a page.
+"""Memory in large pages, aligned for direct I/O.
 
 For direct I/O, the kernel clears, finds and pins each page of the memory. With small pages, a pack
 of 16 MiB has 4,096 pages.

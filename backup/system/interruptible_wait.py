@@ -1,4 +1,4 @@
-"""Waits of the main thread for other threads, which a signal interrupts.
+"""Interruptible wait for another thread, so that Ctrl-C is handled soon.
 
 Python runs the handler of a signal in the main thread, between two of its instructions. A signal
 may not wake a waiting main thread: it may arrive just before the main thread sleeps, or the kernel

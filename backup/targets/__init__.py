@@ -1,4 +1,4 @@
-"""Targets: database servers to restore dumps into, and their promises.
+"""Targets of a restore: database servers and buckets, and their promises.
 
 The target of objects, a bucket, is in `targets.s3` and has its own promises.
 

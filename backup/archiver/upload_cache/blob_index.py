@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from struct import Struct
 
-from backup.archiver.blob_location import NO_PACK, BlobLocation
+from backup.archiver.archiver_records import NO_PACK, BlobLocation
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32

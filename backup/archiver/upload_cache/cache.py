@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from backup.archiver.blob_location import BlobLocation
+from backup.archiver.archiver_records import BlobLocation
 from backup.archiver.upload_cache import blob_index
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit, PackRow
 from backup.archiver.upload_cache.database import (

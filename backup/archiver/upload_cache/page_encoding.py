@@ -17,7 +17,7 @@ from operator import itemgetter
 
 import zstandard
 
-from backup.archiver.blob_location import NO_PACK, BlobLocation, Outline, Ref, Row
+from backup.archiver.archiver_records import NO_PACK, BlobLocation, Outline, Ref, Row
 from backup.format.frame import Effort, compress
 from backup.format.manifest_encoding import split_entry
 from backup.sources.files.file_status import Vector, vectors_from_bytes, vectors_to_bytes

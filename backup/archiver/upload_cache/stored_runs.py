@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 
-from backup.archiver.blob_location import Outline, PageText, ReusedPage, Row
+from backup.archiver.archiver_records import Outline, PageText, ReusedPage, Row
 from backup.archiver.upload_cache.cache_records import Commit
 from backup.archiver.upload_cache.database import CacheDatabase
 from backup.archiver.upload_cache.page_encoding import outline_from_bytes, rows_from_bytes

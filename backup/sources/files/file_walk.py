@@ -1,4 +1,4 @@
-"""Walk through a file source, and reading of its files.
+"""File source walk: finds paths, skips mounts and sockets, reads files.
 
 - The rules of the walk are in `files_source`.
 - Paths are yielded in order. Each step of the walk opens one name in an open folder.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.archiver import hard_links, manifest_builder
-from backup.archiver.blob_location import BlobLocation, Frame, PendingBlob, Ref, Row
+from backup.archiver.archiver_records import BlobLocation, Frame, PendingBlob, Ref, Row
 from backup.archiver.hard_links import LinkedFiles
 from backup.records import Progress
 from tests.backup.site import Site

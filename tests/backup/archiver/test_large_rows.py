@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backup.archiver import pack_writer
-from backup.archiver.blob_location import Row
+from backup.archiver.archiver_records import Row
 from backup.archiver.manifest_builder import ManifestBuilder
 from backup.archiver.upload_cache.cache import open_upload_cache
 from tests.backup.most_refs import most_refs

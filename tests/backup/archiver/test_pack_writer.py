@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backup.archiver.blob_location import Frame
+from backup.archiver.archiver_records import Frame
 from backup.archiver.pack_buffers import PackBuffers
 from backup.archiver.pack_writer import Outlet, PackWriter, StoredPack
 from backup.errors import AlreadyThere, StoreUnavailable

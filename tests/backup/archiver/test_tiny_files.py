@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backup.archiver import blob_writer, manifest_builder, worker_ipc
-from backup.archiver.blob_location import Row
+from backup.archiver.archiver_records import Row
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.chunker import USUAL_PACKING
 from backup.archiver.manifest_builder import ManifestBuilder

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backup.archiver.blob_location import ReusedPage, Row
+from backup.archiver.archiver_records import ReusedPage, Row
 from backup.archiver.upload_cache.stored_runs import StoredRuns
 from backup.checker.verification import verify
 from backup.errors import SourceFailed

@@ -9,7 +9,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from backup.archiver.blob_location import BlobLocation
+from backup.archiver.archiver_records import BlobLocation
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.checker.verification import verify

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import backup
 from backup import break_glass
-from backup.archiver import blob_location, blob_writer, chunker, manifest_builder, unusable_packs
+from backup.archiver import archiver_records, blob_writer, chunker, manifest_builder, unusable_packs
 from backup.archiver.backup_run import INTERIM_AFTER, INTERIM_PACKS, back_up
 from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE_RATIO
 from backup.format.keep_record import MAX_LISTED
@@ -104,22 +104,23 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
         f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
         f"at {manifest_builder.MAX_PAGE_ENTRIES:,} entries" in chosen
     )
-    assert f"more than {blob_location.MAX_REFS:,} references gets lists" in chosen
-    assert (
-        f"first of {blob_location.FIRST_REFS}, the others of {blob_location.MAX_REFS:,}" in chosen
-    )
+    assert f"more than {archiver_records.MAX_REFS:,} references gets lists" in chosen
+    lists = f"first of {archiver_records.FIRST_REFS}, the others of {archiver_records.MAX_REFS:,}"
+    assert lists in chosen
     assert f"at most {blob_writer._MOST_IN_BUNDLE:,} small blobs" in chosen
     assert f"the pack that has {blob_writer._MOST_IN_PACK:,} of them" in chosen
     limits = section("Limits")
-    assert f"one file up to {extended_attributes._MOST_BYTES // 1024} KiB together" in limits
-    assert f"at most {file_content._MOST_HOLES:,} holes a file" in limits
+    assert (
+        f"of a file are kept up to {extended_attributes._MOST_BYTES // 1024} KiB in total" in limits
+    )
+    assert f"At most {file_content._MOST_HOLES:,} holes of a file" in limits
 
 
 def test_packs_move_and_expire_as_documented() -> None:
     order, keeping = section("Order of writes"), section("Retention in two phases")
     assert f"Packs under {unusable_packs.SPARSE_BELOW:.0%}".replace("%", " %") in order
     assert f"at most {unusable_packs.SPARSE_BYTES_PER_RUN >> 30} GiB" in order
-    assert f"that the store has had for over {retention_plan.MARK_AGE.days} days" in keeping
+    assert f"the store has had it for more than {retention_plan.MARK_AGE.days} days" in keeping
     assert f"has been marked for {retention_plan.DROP_AFTER.days} days or more" in keeping
     assert (retention_plan.MAX_EXPIRED_PERCENT, retention_plan._CLOCKS_DIFFER.total_seconds()) == (
         20,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup.archiver.blob_location import NO_PACK, BlobLocation
+from backup.archiver.archiver_records import NO_PACK, BlobLocation
 from backup.archiver.upload_cache import blob_index
 
 

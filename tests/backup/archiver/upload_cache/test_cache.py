@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver.blob_location import BlobLocation, PageText, Row
+from backup.archiver.archiver_records import BlobLocation, PageText, Row
 from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.upload_cache.page_encoding import (
