@@ -8,7 +8,7 @@ from standfast.errors import ExitStatus
 from standfast.records import timestamp
 from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.recovery import replacement, set_recovery
+from standfast.usecases.recovery import replacement, staged_restore
 from tests.kill.tracing import Death, Phase, Tracer, in_own_process, wrap_ledger
 from tests.servers.postgres import Postgres
 from tests.usecases.backup_installation import installation_at
@@ -41,7 +41,7 @@ def advance(config_file: Path, case: str, log: Path, death: Death | None) -> Non
     wrap_ledger(tracer)
     tracer.wrap(RecoveredPostgresql, "recover", "replay", is_within=True)
     tracer.wrap(replacement, "sync_folder", "sync", is_within=True)
-    tracer.wrap(set_recovery, "write_directories", "write", is_within=True)
+    tracer.wrap(staged_restore, "write_directories", "write", is_within=True)
     with installation_at(config_file) as installation:
         outcome = lifecycle.advance(installation, case, "direct")
     assert outcome.exit_status is ExitStatus.DONE, outcome
