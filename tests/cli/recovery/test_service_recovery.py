@@ -4,6 +4,7 @@ import pytest
 
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
+from tests.usecases.backup_installation import SERVICE
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.recovery.recovery_installation import prepared, tree
 
@@ -38,6 +39,21 @@ def test_plan_of_a_set_without_target_is_refused(at_recovery: Desk) -> None:
     answer = at_recovery.run("recover", "plan", "crm")
     assert answer.status == ExitStatus.REFUSED
     assert "[backup.sets.main.recovery.crm]" in answer.out
+
+
+def test_plan_names_dependencies_that_are_left_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = SERVICE.replace("rpo_minutes = 1560", 'rpo_minutes = 1560\ndepends_on = ["telephony"]')
+    needs += '\n[services.telephony]\nowner = "it"\nrto_minutes = 30\nrpo_minutes = 1560\n'
+    config_file = prepared(desk.folder, needs + 'sets = ["other"]\n')
+    monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
+    assert "Not recovered: telephony, needed by crm." in desk.run("recover", "plan", "crm").out
+    assert desk.json("recover", "plan", "crm")["omitted"] == {"telephony": ["crm"]}
+    whole = desk.run("recover", "plan", "crm", "telephony")
+    assert whole.status == ExitStatus.DONE
+    assert "Not recovered" not in whole.out
+    assert whole.out.index("Set other") < whole.out.index("Set main")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from backup.sources.postgresql.wal_spool import is_segment
 from standfast.errors import Damaged, ExitStatus
 from standfast.records import timestamp
 from standfast.usecases.approvals import step_retry
+from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
 from standfast.usecases.recovery.data_directory import write_data_directory
@@ -101,6 +103,49 @@ def test_time_after_the_log_changes_nothing(tmp_path: Path, drills: Path, cluste
     _, outcome = recovered(config_file, moment + timedelta(hours=1))
     assert outcome.exit_status is ExitStatus.FAILED
     assert calls(cluster) == []
+
+
+def refused_replay(config_file: Path, cluster: Cluster) -> str:
+    """Recover the end of the log; return the reason of the failure."""
+    with installation_at(config_file) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        outcome = lifecycle.advance(installation, case, "direct")
+        assert outcome.exit_status is ExitStatus.FAILED
+        (status,) = recovery_status(installation, case).sets
+    assert not cluster.data.with_name(f"data.before-{case}").exists()
+    assert calls(cluster) == []
+    return status.reason
+
+
+def test_missing_log_segment_changes_nothing(
+    tmp_path: Path, drills: Path, cluster: Cluster
+) -> None:
+    config_file, _ = with_directory(tmp_path, drills, cluster)
+    with cluster.started(), installation_at(config_file) as installation:
+        for number in (4, 5):
+            cluster.execute(f"INSERT INTO calls VALUES ({number})", "SELECT pg_switch_wal()")
+        cluster.execute("DELETE FROM calls")
+        run_backup(installation, "often", "direct")
+        segments = sorted(
+            path for path in (cluster.folder / "spool").iterdir() if is_segment(path.name)
+        )
+        segments[-2].unlink()
+        assert run_backup(installation, "often", "direct").result.unread
+    assert "a segment in between is missing" in refused_replay(config_file, cluster)
+
+
+def test_base_of_another_version_changes_nothing(
+    tmp_path: Path, drills: Path, cluster: Cluster
+) -> None:
+    config_file, _ = with_directory(tmp_path, drills, cluster)
+    version_file = cluster.data / "PG_VERSION"
+    version = version_file.read_text()
+    with cluster.started(), installation_at(config_file) as installation:
+        version_file.write_text("9\n")  # the running server has read it already
+        run_backup(installation, "night", "direct")
+        version_file.write_text(version)
+    assert "Install the package postgresql-9" in refused_replay(config_file, cluster)
 
 
 def test_plan_shows_the_time_of_the_log(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
