@@ -1,6 +1,7 @@
 """Pages of drills and recoveries, verified on another machine."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
@@ -124,6 +125,26 @@ def test_drill_page_shows_its_parts(drilled: Installation, tmp_path: Path) -> No
     ):
         assert part in page
     assert "compliant" not in page.lower()
+
+
+def print_rules(page: str) -> str:
+    """Return the rules of all `@media print` blocks of a page."""
+    blocks = re.findall(r"@media print \{((?:[^{}]|\{[^{}]*\})*)\}", page)
+    return "\n".join(blocks)
+
+
+def test_report_prints_black_on_white_and_whole(drilled: Installation, tmp_path: Path) -> None:
+    page = write_drill_report(drilled, "crm", tmp_path / "crm.html").page.read_text()
+    rules = print_rules(page)
+    assert page.index("@media print") > page.index("prefers-color-scheme: dark")
+    assert re.search(r":root \{[^}]*--paper: #ffffff;[^}]*--ink: #000000;", rules)
+    assert re.search(r"@page \{ size: A4;", rules)
+    for kept_together in ("tr", "figure", r"\.hashes", r"\.set"):
+        assert re.search(
+            rf"(?m)^\s*(?:[^{{}}]*, )?{kept_together}\b[^{{}}]*\{{ break-inside: avoid", rules
+        )
+    assert "display: none" not in rules
+    assert not re.search("<(nav|form|button|script|details)", page), "nothing to hide on paper"
 
 
 def test_unknown_drill_is_refused(drilled: Installation, tmp_path: Path) -> None:
