@@ -1,4 +1,4 @@
-"""Recovery of one backup set: restore next to the targets, then replace; undo.
+"""Recovery of one backup set: restore, check, replace, and undo.
 
 Rules
 - A call may be repeated after a crash at any point. Acts that the journal or the names on the disk

@@ -1,4 +1,4 @@
-"""Recoveries of several services in one incident follow their dependencies."""
+"""Recoveries of several services follow their dependencies."""
 
 from pathlib import Path
 
