@@ -346,8 +346,10 @@ class BreakGlassReader:
         if point["state"] != "complete":
             self.report(PARTIAL, f"{point['object']}: the point itself is {point['state']}")
         print(f"\nThe point contains every change before {self.body['consistent_at']}:")
-        written, files = len(self.written_files), self.body["files"]
-        print(f"{written} of {files} files; {len(self.problems)} problems, listed above")
+        problems = (
+            f"{len(self.problems)} problems, listed above" if self.problems else "no problems"
+        )
+        print(f"{len(self.written_files)} of {self.body['files']} files; {problems}")
 
     def check_folders(self) -> None:
         """Refuse wrong folders, before a missing object is reported as damage."""

@@ -43,8 +43,9 @@ class BackupResult:
     complete: bool  # whether all paths were read; if not, see `unread`
     # The store had a recovery point of this writer that this machine did not make: the machine was
     # cloned or rolled back.
-    is_fork: bool
-    is_intruded: bool  # somebody put junk into this host's slots since the last recovery point
+    has_foreign_point: bool
+    # After the last recovery point, somebody put invalid objects into snapshot slots of this host.
+    has_invalid_snapshots: bool
     is_store_damaged: bool  # the store lacks objects that this host put or saw: see `warnings`
     files: int
     directories: int

@@ -76,8 +76,9 @@ class Committer:
         self._unusable_packs = unusable_packs
         self._host = host
         self._cache = cache
-        self.is_fork = False  # the store has a snapshot of this writer that this host did not put
-        self.is_intruded = False  # somebody put junk into slots after the newest snapshot
+        self.has_foreign_point = False  # the store has a snapshot that this host did not put
+        # Slots after the newest snapshot contain invalid objects, or more than a run reads.
+        self.has_invalid_snapshots = False
         self.is_store_damaged = False  # the store lacks a snapshot that this host had put
         self._must_clear_cache = False
         self._is_clock_reported = False
@@ -306,7 +307,7 @@ class Committer:
         self._continue_after(Link(number=recorded.sequence, sha256=recorded.sha256))
 
     def _follow_fork(self, head: Link, when: str = "") -> None:
-        self.is_fork = True
+        self.has_foreign_point = True
         self.warnings.append(
             f"writer {self._host.writer}: the store has snapshot {head.number}, which this host"
             " does not know; the machine was cloned or rolled back. Everything is sent"
@@ -329,7 +330,7 @@ class Committer:
 
     def _warn_unread(self, numbers: list[int]) -> None:
         """Warn about slots that this run did not read."""
-        self.is_intruded = True
+        self.has_invalid_snapshots = True
         self.warnings.append(
             f"writer {self._host.writer}: {len(numbers)} snapshots, {min(numbers)} to "
             f"{max(numbers)}, were not read yet: there are more than a run reads. The "
@@ -339,7 +340,7 @@ class Committer:
 
     def _warn_junk(self, numbers: list[int]) -> None:
         """Warn about slots after the newest snapshot that contain junk."""
-        self.is_intruded = True
+        self.has_invalid_snapshots = True
         slots = f"snapshot {numbers[0]} is"
         if numbers[1:]:
             slots = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]}, are"

@@ -123,8 +123,8 @@ class Walk:
             sequence=sequence,
             set_name=self._context.set_name,
             complete=counts.unread_total == 0,
-            is_fork=self._context.committer.is_fork,
-            is_intruded=self._context.committer.is_intruded,
+            has_foreign_point=self._context.committer.has_foreign_point,
+            has_invalid_snapshots=self._context.committer.has_invalid_snapshots,
             is_store_damaged=False,  # set by `back_up`, which compares the cache with the store
             files=counts.files,
             directories=counts.directories,

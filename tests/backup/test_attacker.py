@@ -238,7 +238,7 @@ class TestOnAStoreThatLocks:
             made = captured.site.back_up(captured.source)
             captured.site.vault = reading
             assert made.point == f"{WRITER}/{round_number:010d}"
-            assert made.is_intruded == (round_number == 4), "it is told once"
+            assert made.has_invalid_snapshots == (round_number == 4), "it is reported once"
             assert any("snapshot 3 is not valid" in one for one in made.warnings) == (
                 round_number == 4
             )
@@ -263,7 +263,7 @@ class TestOnAStoreThatLocks:
             captured.site.vault = reading
             assert made.point == f"{WRITER}/{round_number:010d}"
             assert not made.is_store_damaged
-            assert made.is_intruded == (round_number == 3), "it is told once"
+            assert made.has_invalid_snapshots == (round_number == 3), "it is reported once"
             assert any(f"snapshot {MAX_NUMBER} is not valid" in one for one in made.warnings) == (
                 round_number == 3
             )

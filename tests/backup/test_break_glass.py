@@ -127,7 +127,7 @@ def test_both_readers_restore_the_source(
         assert restored.st_blocks <= original.st_blocks
     printed = capsys.readouterr().out
     assert glass.site.host.owner.hex() in printed
-    assert "14 of 14 files; 0 problems" in printed
+    assert "14 of 14 files; no problems" in printed
 
 
 def test_root_restores_owners_and_devices(glass: Glass, owned: Path, tmp_path: Path) -> None:

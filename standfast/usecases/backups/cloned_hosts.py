@@ -112,6 +112,6 @@ def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> dat
             continue
         if origin.machine not in ("", local.machine):
             return None
-        if run.summary.get("is_fork"):
+        if run.summary.get("has_foreign_point"):
             found = max(began, found or began)
     return found

@@ -51,7 +51,8 @@ class BackupOutcome:
         if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
             return ExitStatus.DAMAGED  # earlier data is damaged; the new recovery point exists
         has_clone = self.cloned_host is not None and self.cloned_host.is_sure
-        is_alone = not (self.result.is_fork or self.result.is_intruded or has_clone)
+        result = self.result
+        is_alone = not (result.has_foreign_point or result.has_invalid_snapshots or has_clone)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
         has_failed_hook = any(hook.problem and hook.is_required for hook in self.hooks)
         is_whole = is_alone and not (is_lacking or self.unrecorded or has_failed_hook)
@@ -63,8 +64,8 @@ class BackupOutcome:
         return {
             "point": result.point,
             "is_complete": result.complete,
-            "is_fork": result.is_fork,
-            "is_intruded": result.is_intruded,
+            "has_foreign_point": result.has_foreign_point,
+            "has_invalid_snapshots": result.has_invalid_snapshots,
             "is_store_damaged": result.is_store_damaged,
             "is_key_missing": bool(result.key_problem),
             "files": result.files,

@@ -65,7 +65,7 @@ class _Backup:
         site.clock.forward(days=1)
         self._restores("1", self.first_source)
         result = site.back_up(self.source)
-        assert (result.complete, result.is_fork, result.warnings) == (True, False, ())
+        assert (result.complete, result.has_foreign_point, result.warnings) == (True, False, ())
         self._restores("latest", self.source)
         self._restores("1", self.first_source)
         report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)

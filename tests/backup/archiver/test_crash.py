@@ -60,7 +60,7 @@ def test_crash_at_any_put_harms_no_point(tmp_path: Path, is_stored: bool, dies: 
         assert verify(vault, keys=site.keys, identity=site.identity, read=True).is_sound
 
         result = site.back_up(source)
-        assert (result.complete, result.is_fork, result.warnings) == (True, False, ())
+        assert (result.complete, result.has_foreign_point, result.warnings) == (True, False, ())
         is_committed = is_stored and at == puts - 1
         assert result.sequence == (3 if is_committed else 2)
         check_point(site, "latest", tmp_path / f"second-{at}", describe(source))
@@ -100,7 +100,7 @@ def test_crash_at_any_upload_cache_change_harms_nothing(
             site.back_up(source)
         count = changes
         result = site.back_up(source)
-        assert (result.complete, result.is_fork, result.warnings) == (True, False, ())
+        assert (result.complete, result.has_foreign_point, result.warnings) == (True, False, ())
         check_point(site, "latest", tmp_path / f"out-{dies_at}", describe(source))
         report = verify(vault, keys=site.keys, identity=site.identity, read=True)
         assert report.is_sound
@@ -128,7 +128,7 @@ def test_lost_upload_cache_costs_only_repeated_uploads(tmp_path: Path) -> None:
     first = site.back_up(source)
     site.send_log.unlink()
     second = site.back_up(source)
-    assert (second.is_fork, second.warnings) == (False, ())
+    assert (second.has_foreign_point, second.warnings) == (False, ())
     assert second.bytes_new > first.bytes_new / 2
     for point in ("1", "2"):
         check_point(site, point, tmp_path / f"out-{point}", describe(source))

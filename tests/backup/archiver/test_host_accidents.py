@@ -136,7 +136,7 @@ def test_repeated_random_numbers_repeat_no_key(
     trees[3] = describe(source)
     second = SameChance()
     result = site.back_up(source, random=second)
-    assert (result.sequence, result.is_fork) == (3, True)
+    assert (result.sequence, result.has_foreign_point) == (3, True)
     assert any("cloned or rolled back" in warning for warning in result.warnings)
 
     pairs = keys_of_packs(site)
@@ -149,7 +149,7 @@ def test_repeated_random_numbers_repeat_no_key(
     # The fork is over: later backups run as usual.
     trees[4] = changed(source, "four")
     following = site.back_up(source)
-    assert (following.sequence, following.is_fork, following.warnings) == (4, False, ())
+    assert (following.sequence, following.has_foreign_point, following.warnings) == (4, False, ())
     check(site, trees, tmp_path / "later")
 
 
@@ -163,7 +163,7 @@ def test_alternating_clones_lose_no_point(site: Site, source: Path, tmp_path: Pa
         trees[sequence] = changed(source, f"turn {sequence}")
         result = machine.back_up(source)
         assert (result.sequence, result.complete) == (sequence, True)
-        forks.append(result.is_fork)
+        forks.append(result.has_foreign_point)
     # When the second machine is at the head of the sequence, it is notified each time.
     assert forks == [False, True, True, False, True, False]
     check(site, trees, tmp_path / "out")
@@ -194,10 +194,10 @@ def test_simultaneous_clones_make_two_points(
     results["ours"] = site.back_up(source)
     run.join(timeout=60)
     assert {result.sequence for result in results.values()} == {2, 3}
-    assert {result.is_fork for result in results.values()} == {True, False}
+    assert {result.has_foreign_point for result in results.values()} == {True, False}
     for result, tree in ((results["ours"], ours), (results["theirs"], theirs)):
         trees[result.sequence] = tree
-        assert result.is_fork is (result.sequence == 3)
+        assert result.has_foreign_point is (result.sequence == 3)
     check(site, trees, tmp_path / "out")
 
 
@@ -217,7 +217,7 @@ def test_second_run_with_same_cache_is_busy(
     vault.hook = (pack_prefix(WRITER), run_again)
     result = site.back_up(source)
     assert len(refused) == 1
-    assert (result.sequence, result.is_fork, result.warnings) == (2, False, ())
+    assert (result.sequence, result.has_foreign_point, result.warnings) == (2, False, ())
     check(site, trees, tmp_path / "out")
 
 
@@ -226,7 +226,7 @@ def test_lost_cache_does_not_fork_the_history(site: Site, source: Path, tmp_path
     for sequence in range(1, 5):
         trees[sequence] = changed(source, str(sequence))
         result = site.back_up(source)
-        assert (result.sequence, result.is_fork, result.warnings) == (sequence, False, ())
+        assert (result.sequence, result.has_foreign_point, result.warnings) == (sequence, False, ())
         if sequence % 2:
             shutil.rmtree(site.send_log.parent)
     check(site, trees, tmp_path / "out")
@@ -242,7 +242,7 @@ def test_cache_of_last_week_is_recognized(site: Site, source: Path, tmp_path: Pa
     shutil.copy(tmp_path / "old.log", site.send_log)
     trees[4] = changed(source, "4")
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (4, True)
+    assert (result.sequence, result.has_foreign_point) == (4, True)
     check(site, trees, tmp_path / "out")
 
 
@@ -257,7 +257,7 @@ def test_removed_newest_snapshot_leaves_a_visible_gap(
     del trees[3]
     trees[4] = changed(source, "4")
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (4, False)
+    assert (result.sequence, result.has_foreign_point) == (4, False)
     assert any("lacks snapshot 3" in warning for warning in result.warnings)
     missing = {found.object for found in verify(vault).findings if found.severity == "error"}
     assert missing == {snapshot_name(WRITER, 3)}
@@ -286,9 +286,9 @@ def test_rolled_back_store_gets_everything_again(
         assert describe(tmp_path / str(sequence) / "files") == tree
 
 
-@pytest.mark.parametrize("is_fork", [True, False], ids=["cloned", "store rolled back"])
+@pytest.mark.parametrize("has_foreign_point", [True, False], ids=["cloned", "store rolled back"])
 def test_interrupted_run_after_rollback_reports_it_again(
-    site: Site, source: Path, tmp_path: Path, vault: HookedStore, is_fork: bool
+    site: Site, source: Path, tmp_path: Path, vault: HookedStore, has_foreign_point: bool
 ) -> None:
     trees = {1: changed(source, "1")}
     site.back_up(source)
@@ -297,7 +297,7 @@ def test_interrupted_run_after_rollback_reports_it_again(
     for sequence in (2, 3):
         trees[sequence] = changed(source, str(sequence))
         site.back_up(source)
-    if is_fork:
+    if has_foreign_point:
         site = twin
     else:
         vault._objects.clear()
@@ -313,7 +313,7 @@ def test_interrupted_run_after_rollback_reports_it_again(
     with pytest.raises(Died):
         site.back_up(source)
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (4, is_fork)
+    assert (result.sequence, result.has_foreign_point) == (4, has_foreign_point)
     assert len(result.warnings) == 1
     assert result.bytes_new < 100 * KIB, "what had been sent is not sent again"
     for sequence, tree in trees.items():
@@ -410,5 +410,5 @@ def test_junk_in_next_slots_costs_only_slots(
     )
     trees[4] = changed(source, "4")
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (4, False)
+    assert (result.sequence, result.has_foreign_point) == (4, False)
     check(site, trees, tmp_path / "out")

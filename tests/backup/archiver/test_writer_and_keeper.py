@@ -171,7 +171,7 @@ def test_pack_marked_during_the_run_is_sent_again(kept: KeptSite, tmp_path: Path
     vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, marked=tuple(marked)))
     result = kept.next_backup()
     assert vault_of(kept).hooks == []
-    assert (result.sequence, result.is_fork) == (2, False)
+    assert (result.sequence, result.has_foreign_point) == (2, False)
     assert not needed_by(kept, 2) & marked
     assert (
         named_by(kept, 2).keep_record

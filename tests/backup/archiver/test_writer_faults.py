@@ -84,7 +84,7 @@ def answers_503() -> None:
 
 def check(site: Site, source: Path, out: Path) -> None:
     result = site.back_up(source)
-    assert (result.complete, result.is_fork, result.warnings) == (True, False, ())
+    assert (result.complete, result.has_foreign_point, result.warnings) == (True, False, ())
     assert site.restore("latest", out).problems == ()
     assert describe(out / "files") == describe(source)
     report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)

@@ -282,7 +282,7 @@ class TestVersions:
         assert "1 later versions" in found[names[1]].problem
         assert {finding.severity for finding in report.findings} == {"warning"}
         third = site.back_up(source)
-        assert (third.is_fork, third.warnings) == (False, ())
+        assert (third.has_foreign_point, third.warnings) == (False, ())
         for number, point in enumerate((hidden.point, over.point, third.point)):
             site.restore(point, tmp_path / f"out{number}")
             assert describe(tmp_path / f"out{number}" / "files") == describe(source)

@@ -89,7 +89,7 @@ def test_junk_is_named_until_a_point_follows(
     owned.vault.put(LAST, b"junk")
     assert errors_of(owned) == [LAST]
     made = owned.back_up(source)
-    assert (made.point, made.is_intruded) == (f"{WRITER}/0000000003", True)
+    assert (made.point, made.has_invalid_snapshots) == (f"{WRITER}/0000000003", True)
     assert errors_of(owned) == []
     repository = owned.repository()
     assert repository.resolve("latest").sequence == 3
@@ -209,7 +209,7 @@ def test_junk_is_read_once_per_host(
     for round_number in range(3):
         reads.clear()
         made = owned.back_up(source)
-        assert made.is_intruded == (round_number == 0)
+        assert made.has_invalid_snapshots == (round_number == 0)
         assert {name for name in junk if reads[name]} == (junk if round_number == 0 else set())
         assert not any(reads[name] > 1 for name in junk)
     assert made.point == f"{WRITER}/0000000007"
@@ -239,7 +239,7 @@ def test_distant_junk_is_read_in_parts_and_reported(
         reads.clear()
         made = owned.back_up(source)
         assert sum(reads[snapshot_name(WRITER, number)] for number in FAR) == read
-        assert made.is_intruded == bool(left)
+        assert made.has_invalid_snapshots == bool(left)
         assert any(f": {left} snapshots," in one for one in made.warnings) == bool(left)
     assert errors_of(owned) == []
 
@@ -253,7 +253,7 @@ def test_clones_point_that_replaced_equal_junk_is_found(
     owned.vault.remove(snapshot_name(WRITER, 9))
     owned.vault.put(snapshot_name(WRITER, 9), point)
     made = owned.back_up(source)
-    assert (made.point, made.is_fork) == (f"{WRITER}/0000000010", True)
+    assert (made.point, made.has_foreign_point) == (f"{WRITER}/0000000010", True)
     assert owned.restore(made.point, tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
 
@@ -266,9 +266,9 @@ def test_clones_point_is_found_before_distant_junk(
     for number in FAR:
         owned.vault.put(snapshot_name(WRITER, number), b"junk")
     clone = owned.back_up(source, send_log=tmp_path / "clone/send.log")
-    assert (clone.point, clone.is_fork) == (f"{WRITER}/0000000003", False)
+    assert (clone.point, clone.has_foreign_point) == (f"{WRITER}/0000000003", False)
     made = owned.back_up(source)
-    assert (made.point, made.is_fork) == (f"{WRITER}/0000000004", True)
+    assert (made.point, made.has_foreign_point) == (f"{WRITER}/0000000004", True)
     assert errors_of(owned) == []
 
 
@@ -282,7 +282,11 @@ def test_host_without_cache_continues_after_newest_point(
     shutil.rmtree(owned.send_log.parent)
     (source / "note.txt").write_text("the fourth backup\n")
     made = owned.back_up(source)
-    assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000004", False, False)
+    assert (made.point, made.has_foreign_point, made.has_invalid_snapshots) == (
+        f"{WRITER}/0000000004",
+        False,
+        False,
+    )
     assert errors_of(owned) == []
     assert owned.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
@@ -300,9 +304,12 @@ def test_folder_in_a_slot_takes_only_that_number(
     site.back_up(source)
     for number in (2, 4, MAX_NUMBER):
         site.vault.put(f"{snapshot_name(WRITER, number)}/x", b"junk")
-    for point, is_intruded in ((3, True), (5, False), (6, False)):
+    for point, has_invalid_snapshots in ((3, True), (5, False), (6, False)):
         made = site.back_up(source)
-        assert (made.point, made.is_intruded) == (f"{WRITER}/{point:010d}", is_intruded)
+        assert (made.point, made.has_invalid_snapshots) == (
+            f"{WRITER}/{point:010d}",
+            has_invalid_snapshots,
+        )
     report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
     assert [one for one in report.findings if one.severity == "error"] == []
     assert site.restore("latest", tmp_path / "out").problems == ()
@@ -314,7 +321,11 @@ def test_junk_beside_the_head_does_not_hide_it(site: Site, tmp_path: Path) -> No
         site.back_up(source)
     site.vault.put(f"{snapshot_name(WRITER, 2)}/x", b"junk")
     made = site.back_up(source)
-    assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000003", False, False)
+    assert (made.point, made.has_foreign_point, made.has_invalid_snapshots) == (
+        f"{WRITER}/0000000003",
+        False,
+        False,
+    )
     assert made.warnings == ()
     assert made.bytes_read == 0
     assert site.restore("latest", tmp_path / "out").problems == ()
@@ -347,7 +358,7 @@ def test_oversize_snapshot_is_never_read(
 ) -> None:
     monkeypatch.setattr("backup.trust.snapshot_slots.MAX_SNAPSHOT_BYTES", 100_000)
     owned.vault.put(LAST, bytes(100_001))
-    assert owned.back_up(source).is_intruded
+    assert owned.back_up(source).has_invalid_snapshots
     assert errors_of(owned) == []
     assert owned.repository().points()
     assert read_roster(owned.vault, owned.keys).writers[0].newest is not None

@@ -110,10 +110,10 @@ def test_a_clone_collides_and_both_histories_stay_restorable(
     shutil.copytree(site.folder, tmp_path / "clone")
     clone = Site(folder=tmp_path / "clone", vault=site.vault, keys=site.keys, clock=site.clock)
     (source / "note.txt").write_text("seen by the clone")
-    assert not clone.back_up(source).is_fork
+    assert not clone.back_up(source).has_foreign_point
     (source / "note.txt").write_text("seen by the first")
     result = site.back_up(source)
-    assert result.is_fork
+    assert result.has_foreign_point
     assert result.sequence == 4
     assert any("cloned or rolled back" in warning for warning in result.warnings)
     assert problems(verify(site.vault, keys=site.keys, identity=site.identity)) == []
@@ -122,7 +122,7 @@ def test_a_clone_collides_and_both_histories_stay_restorable(
         assert site.restore(point, out).problems == ()
         assert (out / "files/note.txt").read_text() == text
     following = site.back_up(source)
-    assert not following.is_fork
+    assert not following.has_foreign_point
     assert following.warnings == ()
 
 
@@ -145,11 +145,11 @@ def test_clone_that_commits_meanwhile_is_followed(site: Site, source: Path, tmp_
     clone.vault = overtaken
     site.vault = overtaken
     result = site.back_up(source)
-    assert (result.is_fork, result.sequence) == (True, 3)
+    assert (result.has_foreign_point, result.sequence) == (True, 3)
     assert problems(verify(overtaken, keys=site.keys, identity=site.identity)) == []
     assert site.restore("latest", tmp_path / "out").problems == ()
     following = site.back_up(source)
-    assert (following.is_fork, following.is_full_upload) == (False, True)
+    assert (following.has_foreign_point, following.is_full_upload) == (False, True)
     assert following.bytes_changed == following.bytes_total, "nothing that was logged is believed"
 
 
@@ -160,8 +160,8 @@ def test_junk_in_next_slot_is_skipped_and_reported(
     for sequence in (2, 3):
         vault_of(site).put(snapshot_name(WRITER, sequence), b"junk" * sequence)
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (4, False)
-    assert result.is_intruded
+    assert (result.sequence, result.has_foreign_point) == (4, False)
+    assert result.has_invalid_snapshots
     (warning,) = result.warnings
     assert "desk-1: 2 snapshots, 2 to 3, are not valid" in warning
     report = verify(site.vault)
@@ -184,7 +184,7 @@ def test_junk_arriving_during_the_run_is_skipped(site: Site, source: Path, tmp_p
     raced._objects = vault_of(site)._objects
     site.vault = raced
     result = site.back_up(source)
-    assert (result.sequence, result.is_fork) == (2, False)
+    assert (result.sequence, result.has_foreign_point) == (2, False)
     assert problems(verify(raced)) == []
     assert site.restore("latest", tmp_path / "out").problems == ()
 

@@ -82,7 +82,7 @@ def test_foreign_snapshots_are_reported_once(
     assert "main: host-1/0000000003" in answer.out
     (after,) = desk.json("backup", "run", "main")["backups"]
     assert (after["point"], after["exit_status"]) == ("host-1/0000000004", 0)
-    assert (after["is_intruded"], after["warnings"]) == (False, [])
+    assert (after["has_invalid_snapshots"], after["warnings"]) == (False, [])
     restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
     assert restored.status == 0
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
@@ -114,7 +114,7 @@ def test_rolled_back_machine_is_reported_then_backs_up(
     note.write_text("the next backup")
     (after,) = desk.json("backup", "run", "main")["backups"]
     assert after["point"] == "host-1/0000000004"
-    assert (after["is_fork"], after["warnings"], after["exit_status"]) == (False, [], 0)
+    assert (after["has_foreign_point"], after["warnings"], after["exit_status"]) == (False, [], 0)
     for sequence, text in enumerate(
         ("a note", "after the image was made", "after the machine was rolled back"), 1
     ):

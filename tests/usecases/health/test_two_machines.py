@@ -166,7 +166,7 @@ def test_rolled_back_machine_is_reported(
     for folder in (one, other, one):
         with at(folder) as installation:
             outcome = run_backup(installation, "main", "direct")
-    assert (outcome.result.is_fork, outcome.exit_status) == (True, ExitStatus.PARTIAL)
+    assert (outcome.result.has_foreign_point, outcome.exit_status) == (True, ExitStatus.PARTIAL)
     ((verdict, words),) = found(one)
     assert verdict is Verdict.WARN
     assert "the vault had a point of host-1 that this machine had not made" in words

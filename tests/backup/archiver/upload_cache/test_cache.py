@@ -277,7 +277,7 @@ def test_damage_within_the_cache_stops_no_backup(
     assert site.restore(result.point, tmp_path / "out").problems == ()
     assert describe(tmp_path / "out" / "files") == describe(source)
     again = site.back_up(source)
-    assert (again.warnings, again.files_unchanged, again.is_fork) == ((), 1501, False)
+    assert (again.warnings, again.files_unchanged, again.has_foreign_point) == ((), 1501, False)
 
 
 def test_inaccessible_cache_is_not_damaged(tmp_path: Path) -> None:

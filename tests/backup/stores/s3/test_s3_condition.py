@@ -125,7 +125,7 @@ def test_slower_clone_is_reported_in_the_same_run(
     site.vault = slower
     (source / "note.txt").write_text("seen by the slower one")
     result = site.back_up(source)
-    assert (result.is_fork, result.sequence) == (True, 3)
+    assert (result.has_foreign_point, result.sequence) == (True, 3)
     report = verify(slower, keys=site.keys, identity=site.identity, read=True)
     assert [(one.severity, one.object) for one in report.findings] == [
         ("warning", snapshot_name(WRITER, 2))

@@ -160,7 +160,7 @@ class Case:
         self.kept().check()
         site = site_at(self.where, self.folder, self.evening.now + timedelta(days=1))
         result = site.back_up(self.evening.source)
-        assert (result.complete, result.is_fork, result.warnings) == (True, False, ())
+        assert (result.complete, result.has_foreign_point, result.warnings) == (True, False, ())
         kept = self.kept()
         assert result.point in kept.points()
         kept.check()
