@@ -12,8 +12,8 @@ Promises
   could not be read also has `exists=False`, and only such an account has a `reason`.
 - Every verb is idempotent: a second lock or undo changes nothing.
 - `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
-  deactivates keys, as far as the directory can. A lock never enables an account, and never deletes
-  what it cannot restore.
+  deactivates keys, as far as the directory can. A lock never enables an account. `irreversible`
+  lists what a lock changes and an undo cannot restore; the plan shows this list.
 - `undo` restores `order.prior` and nothing else: an account that was disabled before stays
   disabled.
 - An order with a prior state applies to the account that the state was read from. If the name
@@ -26,9 +26,9 @@ Promises
 - A change that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
   A change that may have happened (time-out after sending, lost connection) is UNKNOWN. Only errors
   that Standfast declares are raised.
-- `second_factors` reports which accounts can sign in without a second factor, privileged ones
-  first, with a bounded number of requests, and whether the list is complete. It changes nothing. A
-  directory without second factors raises `Unsupported`.
+- `second_factors` reports which accounts can sign in without a second factor, privileged accounts
+  first, and whether the list is complete. The number of its requests is bounded. It changes
+  nothing. A directory without second factors raises `Unsupported`.
 - A verb that a provider does not support raises `Unsupported` when it is planned; it is never
   skipped.
 - Messages and reasons contain no account name, no secret, and no text of a server.
@@ -119,7 +119,7 @@ class Connector(ABC):
         return []
 
     def second_factors(self) -> SecondFactors:
-        """Return the accounts without a second factor, privileged ones first.
+        """Return the accounts without a second factor, privileged accounts first.
 
         Raises `Unsupported` if the directory has no second factors, and `Unavailable` if nothing
         could be read.

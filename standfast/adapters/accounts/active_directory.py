@@ -6,10 +6,11 @@ Rules
 - The directory has no compare-and-swap: it answered "success" to an attempt with an outdated value.
   The value is therefore read just before the change, only this bit is set or cleared, and the
   result is read back.
-- `reset_password` writes two random passwords, the second together with the bit: domain controllers
-  accept the previous password for an hour. The plan states that this cannot be undone.
-- A rotation writes two passwords too: a random one, and then the new one.
-- Issued Kerberos tickets cannot be cleared. There is no `revoke`.
+- `reset_password` writes two random passwords, the second together with the bit. Domain controllers
+  accept the previous password for an hour, and after two changes the holder's password is no longer
+  the previous one. The plan states that this cannot be undone.
+- A rotation writes two passwords for the same reason: a random password, then the new one.
+- Issued Kerberos tickets cannot be cleared, so there is no `revoke`.
 - The prior state is the value of the bit. If an account was disabled before, neither its bit nor
   its password is changed.
 - Built-in accounts (krbtgt, Administrator) are refused, and so are accounts over which the

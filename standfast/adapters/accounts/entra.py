@@ -5,8 +5,8 @@ It uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-i
 Rules
 - Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
   application does not support continuous access evaluation. The plan states this.
-- `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
-  after the undo.
+- `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that they do not
+  work after the undo.
 - A user that is synchronised from on premises is enabled again by the next synchronisation. So the
   result asks a person to lock the user on premises too.
 - The answer must contain the requested name, because Graph also finds users by id.

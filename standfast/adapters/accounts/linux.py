@@ -161,10 +161,7 @@ class _Account:
         return self.expires == _NEVER or int(self.expires) > today
 
     def ends_sooner_by_others(self, expires: str) -> bool:
-        """Return whether `expires` is later than a day that others set.
-
-        A day counts if it was set after the lock.
-        """
+        """Return whether others set an expiry day before `expires` after the lock."""
         if self.expires in (_NEVER, _LOCKED, expires):
             return False
         return expires == _NEVER or int(expires) > int(self.expires)

@@ -58,7 +58,7 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; columns have the names of an audience, others are slots.
+    """Run one SELECT; columns that are not audience fields become slots.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
     Unavailable if the server does not answer.

@@ -94,7 +94,7 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run one SELECT on SQLite; columns have audience names, others are slots.
+    """Run a SELECT on SQLite; columns that are not audience fields: slots.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the

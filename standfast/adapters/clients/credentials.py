@@ -1,4 +1,4 @@
-"""Credentials that a connector sends: permanent ones, or renewed ones.
+"""Credentials that a connector sends: permanent or renewed.
 
 A renewed credential is stored once for all workers. The connector obtains it (`oauth_client`, or a
 sign-in of its own).

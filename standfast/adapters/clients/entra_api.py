@@ -1,4 +1,4 @@
-"""Microsoft Graph as the Entra connector and the evidence source use it."""
+"""Microsoft Graph: token of the application, mark of the next page."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote, urlsplit

@@ -1,4 +1,4 @@
-"""Google's Admin SDK, for the Workspace connector and evidence source.
+"""Google's Admin SDK: token of the service account, exhausted quotas.
 
 Rules
 - Google reports an exhausted quota with status 429, or with status 403 and a reason.

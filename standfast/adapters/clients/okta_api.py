@@ -1,6 +1,6 @@
-"""Okta's API as the connector and the evidence source use it.
+"""Okta's API: credential, rate limits, cursor of the next page.
 
-This module has the credential, the meaning of a rate-limit answer, and the cursor of the next page.
+The connector and the evidence source use it.
 
 Rules
 - Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a point in time, and not in

@@ -16,8 +16,8 @@ Promises
   the result is DONE: `facts["unread"]` counts the items that were not read, and
   `facts["incomplete"]` the items that were collected only in part.
 - The content is kept as the source sent it; nothing is parsed.
-- Content that is written after the start of the collection is left out: a growing log is cut at
-  the start of the collection.
+- Content that is written after the start of the collection is left out: a growing log is copied up
+  to the size that it had at that time.
 - `find` returns whether a sealed manifest exists for a token; it changes nothing.
 """
 

@@ -7,9 +7,9 @@ Rules
 - Two enrolled people are connected if one enrolled the other, directly or through further people.
   Only one of several connected people counts as requester, approver or reviewer. A founding
   enrolment does not connect two people.
-- To refuse or review a break-glass approval, an enrolment and a signature are enough, even for the
-  owner of a target. The person that gives a break-glass approval may also have chosen the targets,
-  and could otherwise exclude everybody that may object.
+- Every enrolled person may refuse or review a break-glass approval with a signature, even the owner
+  of a target. Otherwise a person could name everybody's accounts as targets, and then give a
+  break-glass approval that nobody may refuse.
 - The owner of an account may not decide if a requester that signed in named the account. If only a
   trigger named the account, or if the requester did not sign in, the owner may decide, but one more
   approval is needed.

@@ -213,7 +213,7 @@ def is_void(
 def void_signature(
     database: AuditedDatabase, connection: Connection, key: Sequence[str | int]
 ) -> str:
-    """Return a decision's signature if its passkey was removed since, or "".
+    """Return a decision's signature if its passkey was removed later, or "".
 
     `key` is incident, step, round and person. The caller has checked with `is_void` that the
     decision was not forged.

@@ -63,7 +63,7 @@ _PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override 
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-# Number of a PostgreSQL advisory lock; the chain, the accounts and the recent locks have others.
+# Number of a PostgreSQL advisory lock; the audit chain, claims and recent locks use other numbers.
 _PLANNING_LOCK = 7_236_116
 
 

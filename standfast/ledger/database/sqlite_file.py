@@ -101,7 +101,7 @@ def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly
         factory=ReadOnly,
     )
     try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # this opens the file
     except sqlite3.Error:
         connection.close()
         raise

@@ -229,8 +229,8 @@ class Attempts:
         """Store the results of a call; a late receipt still counts.
 
         With `hand_on`, some effects are planned again for the connector named `hand_on`: the
-        effects that failed permanently, and those that only the present connector refused. Effects
-        with an unknown outcome are never planned again here.
+        effects that failed permanently, and the effects that only the present connector refused.
+        Effects with an unknown outcome are never planned again here.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now

@@ -1,4 +1,4 @@
-"""Checks in the transaction that claims effects for a call.
+"""Checks of a claim: approvals, settings, locks of other incidents.
 
 Rules
 - Effects are claimed only while the incident is open, the adapters have its mode, the step runs and

@@ -1,4 +1,4 @@
-"""Counts of an incident's effects by kind.
+"""Counts of effects by kind, for reports and metrics; names stay sealed.
 
 The database counts. Names are not decrypted; the reasons of effects that are not done are decrypted
 one at a time.

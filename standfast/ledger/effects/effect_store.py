@@ -1,4 +1,4 @@
-"""Queries for planned effects: due effects, and effects of a step.
+"""Queries for effects: due effects, effects of a step, locked accounts.
 
 Rules
 - An undo is an effect of its own (`undoes`); the undone effect keeps its state.
@@ -230,7 +230,7 @@ class Effects:
         return [(row.target, times[row.token], ends.get(row.token)) for row in locks]
 
     def frozen(self, incident_id: str) -> list[EffectRow]:
-        """Return the snapshots of evidence that this incident sealed on disk."""
+        """Return the effects that sealed evidence in a folder on the disk."""
         found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)
         return [row for row in found if "folder" in row.facts]  # an exercise has no folder
 

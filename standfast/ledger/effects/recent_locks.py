@@ -24,7 +24,7 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-# Number of a PostgreSQL advisory lock; the chain, the accounts and the planning have others.
+# Number of a PostgreSQL advisory lock; the audit chain, claims and planning use other numbers.
 _LIMITS_LOCK = 7_236_117
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 

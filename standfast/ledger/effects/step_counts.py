@@ -1,4 +1,4 @@
-"""Numbers of effects of each step and round, by state."""
+"""Counts of effects by step, round and state, as the engine needs them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str
     return found
 
 
-@cache  # a runner runs the statement many times a second, and building it takes longer than that
+@cache  # runners run the statement many times a second; building it takes longer than running it
 def _counts_by_step() -> Select[Any]:
     incident_id = bindparam("of_incident", type_=effect.c.incident.type)
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")

@@ -3,9 +3,9 @@
 Rules
 - A trigger has a key, its scenario, its mode and its inputs. It joins only an open incident of the
   same scenario and mode.
-- First, it joins the incident that a trigger with the same key opened. Without such an incident, it
-  joins one whose inputs name one of the same accounts. A trigger that names no accounts joins an
-  incident with the same inputs.
+- First, it joins the incident that a trigger with the same key opened. If there is none, it joins
+  an incident whose inputs name an account that the trigger names too. A trigger that names no
+  accounts joins an incident with the same inputs.
 - Accounts and inputs are stored as handles, so that finding the incident decrypts nothing. So a
   message takes the same time with one open incident and with thousands.
 - An incident may have left an account unlocked, after an undo or a failed lock. A trigger with

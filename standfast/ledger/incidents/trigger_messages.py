@@ -1,4 +1,4 @@
-"""Ledger of trigger messages; a repeated message does not count again.
+"""Trigger messages: repeats, ended alerts, triggers of stopped incidents.
 
 Rules
 - A message is stored in the transaction in which it opens or joins an incident.

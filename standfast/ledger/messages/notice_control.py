@@ -1,4 +1,4 @@
-"""Control of a notice: pause, resume, release, stop and abort window.
+"""Control of a notice: pauses, canary release, stop, held recipients.
 
 Rules
 - A paused notice has an abort window that never ends. Each claim reads the abort window, so no

@@ -1,4 +1,4 @@
-"""Records of runs and their origin."""
+"""Records of runs: their origin, and whether their process has ended."""
 
 import os
 from collections.abc import Mapping

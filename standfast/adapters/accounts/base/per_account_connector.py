@@ -101,7 +101,7 @@ class PerAccountConnector(Connector):
 
     @abstractmethod
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
-        """Restore `prior` (an `Account.state_before`); return whether it differed."""
+        """Restore `prior` (an `Account.state_before`); return whether it changed."""
 
     def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
         """End sessions that the undo would revive; return whether any existed."""

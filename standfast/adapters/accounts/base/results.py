@@ -1,4 +1,4 @@
-"""Constructors of a connector's results."""
+"""Results of orders to connectors: done, refused, failed or unknown."""
 
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Proof, Result
