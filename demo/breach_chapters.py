@@ -43,18 +43,18 @@ class Breach:
             view = self.look().steps.get(step)
             return (view.counts.done, view.counts.total) if view else (0, 0)
 
-        with self.tour.teller.working(title, progress):
+        with self.tour.output.show_progress(title, progress):
             self.tour.engine.respond(self.incident)
 
 
 def plan(tour: TourContext) -> None:
     """Show the changes that the playbook would make; planning makes none."""
-    teller = tour.teller
+    output = tour.output
     accounts, before = tour.centre.taken_over, tour.mail()
     tour.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
-    with teller.chapter(f"An intruder uses {len(accounts)} accounts. First, the plan"):
-        teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
-        with teller.working("reading"), tour.installation() as installation:
+    with output.chapter(f"An intruder uses {len(accounts)} accounts. First, the plan"):
+        output.print_command(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
+        with output.show_progress("reading"), tour.installation() as installation:
             report = plan_incident(
                 installation, SCENARIO, {"accounts": list(accounts)}, is_signed=True
             )
@@ -64,17 +64,17 @@ def plan(tour: TourContext) -> None:
             words += [f"{count} refused: {reason}" for reason, count in step.refused.items()]
             words += ["cannot be undone"] if step.is_irreversible else []
             words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
-            teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
+            output.print_line(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
         expect(not tour.locked() and tour.mail() == before, "a plan changes nothing")
-        teller.says("Nothing was changed.")
+        output.print_line("Nothing was changed.")
 
 
 def contain(tour: TourContext) -> Breach:
     """Open the incident live: freeze logs, lock, prove, warn staff."""
-    teller = tour.teller
+    output = tour.output
     accounts, before = tour.centre.taken_over, tour.mail()
-    with teller.chapter("Now live: contain it"):
-        teller.types(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
+    with output.chapter("Now live: contain it"):
+        output.print_command(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
         with tour.installation() as installation:
             opened = open_incident(
                 installation,
@@ -105,24 +105,26 @@ def contain(tour: TourContext) -> Breach:
             "each of the staff has one mail, and nobody else has any",
         )
         files = sum(int(str(e.facts["files"])) for e in frozen)
-        teller.says(
+        output.print_line(
             f"{opened.incident}: {counted(files, 'log file')} frozen and sealed as evidence."
         )
-        teller.says(f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened.")
-        teller.says(
+        output.print_line(
+            f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened."
+        )
+        output.print_line(
             "Each lock is proven (sign-in refused): the intruder's session token is not accepted."
         )
-        teller.says(f"{staff} members of staff are warned.")
-        teller.says(f"The next step waits for a person: {_next(breach)}")
+        output.print_line(f"{staff} members of staff are warned.")
+        output.print_line(f"The next step waits for a person: {_next(breach)}")
     return breach
 
 
 def notify_customers(breach: Breach) -> None:
     """Answer the question, approve as a second person, notify customers once."""
-    tour, teller = breach.tour, breach.tour.teller
+    tour, output = breach.tour, breach.tour.output
     customers = len(tour.centre.customers)
-    with teller.chapter("Customers are affected: notify them"):
-        teller.types(
+    with output.chapter("Customers are affected: notify them"):
+        output.print_command(
             f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
         )
         with tour.installation() as installation:
@@ -136,14 +138,18 @@ def notify_customers(breach: Breach) -> None:
             not any(customer.address in already for customer in tour.centre.customers),
             "no customer is notified before the approval",
         )
-        teller.says(f"{counted(customers, 'message')} are ready, and none is sent: a second person")
-        teller.says(f"must approve. {MANAGER} was paged. The demo now approves as {MANAGER}:")
-        teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
+        output.print_line(
+            f"{counted(customers, 'message')} are ready, and none is sent: a second person"
+        )
+        output.print_line(f"must approve. {MANAGER} was paged. The demo now approves as {MANAGER}:")
+        output.print_command(
+            f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}"
+        )
         with tour.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
             )
-        teller.says(
+        output.print_line(
             f"Approved. The abort window lasts {counted(ABORT_SECONDS, 'second')} (by default two "
             "minutes), then the messages are sent."
         )
@@ -155,18 +161,22 @@ def notify_customers(breach: Breach) -> None:
         )
         state = breach.look().steps["tell_customers"]
         expect(state.counts.done == customers, "the ledger counts every customer as notified")
-        teller.says(f"{customers:,} customers notified, each exactly once; 0 failed, 0 unknown.")
-        teller.says(f"The messages are in {MAILBOX}/new, one file each.")
+        output.print_line(
+            f"{customers:,} customers notified, each exactly once; 0 failed, 0 unknown."
+        )
+        output.print_line(f"The messages are in {MAILBOX}/new, one file each.")
 
 
 def unlock_innocent(breach: Breach) -> None:
     """Unlock the accounts that were locked but not used by the intruder."""
-    tour, teller = breach.tour, breach.tour.teller
+    tour, output = breach.tour, breach.tour.output
     innocent = tour.centre.innocent
-    with teller.chapter(f"{len(innocent)} accounts were locked by mistake: unlock them"):
+    with output.chapter(f"{len(innocent)} accounts were locked by mistake: unlock them"):
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
-        teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
+        output.print_command(
+            f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}"
+        )
         with tour.installation() as installation:
             undo = effect_undo.undo(
                 installation,
@@ -185,7 +195,9 @@ def unlock_innocent(breach: Breach) -> None:
             tour.locked() == set(tour.centre.taken_over),
             "none is unlocked before a second person approves",
         )
-        teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
+        output.print_command(
+            f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}"
+        )
         with tour.installation() as installation:
             step_decisions.decide(
                 installation, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER]
@@ -195,7 +207,7 @@ def unlock_innocent(breach: Breach) -> None:
             tour.locked() == set(tour.centre.taken_over) - set(innocent),
             "exactly the innocent accounts are active again",
         )
-        teller.says(
+        output.print_line(
             f"{len(innocent)} accounts are in their prior state again; "
             f"{len(tour.locked())} stay locked."
         )
@@ -203,15 +215,15 @@ def unlock_innocent(breach: Breach) -> None:
 
 def verify(breach: Breach) -> None:
     """Verify the whole record."""
-    tour, teller = breach.tour, breach.tour.teller
-    with teller.chapter("Verify the record"):
-        teller.types("standfast audit verify")
-        with teller.working("verifying"), tour.installation() as installation:
+    tour, output = breach.tour, breach.tour.output
+    with output.chapter("Verify the record"):
+        output.print_command("standfast audit verify")
+        with output.show_progress("verifying"), tour.installation() as installation:
             installation.ledger.audit.sign_head(installation.clock())
             report = installation.ledger.audit.verify()
         expect(report.is_whole, "the record agrees with itself")
         expect(report.witnessed == report.heads > 0, "the witness confirms every signed head")
-        teller.says(
+        output.print_line(
             f"Intact: {report.events:,} events in the audit chain, {report.rows:,} rows agree with "
             f"them, {report.heads} signed heads are confirmed by the witness."
         )

@@ -58,25 +58,25 @@ last_change = "SELECT max(at) FROM calls"
 """
 
 
-def drill_database(teller: TourOutput) -> None:
+def drill_database(output: TourOutput) -> None:
     """Back up a PostgreSQL database, and load its dump in a drill."""
     try:
         programs = max(installed_programs(None))
     except ProgramFailed as error:
-        teller.says(f"No dump was loaded, because PostgreSQL is not installed: {error}.")
+        output.print_line(f"No dump was loaded, because PostgreSQL is not installed: {error}.")
         return
-    teller.types(f"standfast drill run {_SET} --identity {OFFLINE}/{IDENTITY_FILE}")
-    with teller.working("dumping, restoring and loading"):
+    output.print_command(f"standfast drill run {_SET} --identity {OFFLINE}/{IDENTITY_FILE}")
+    with output.show_progress("dumping, restoring and loading"):
         checks = _drilled(programs)
     gap = next((check.reason for check in checks if check.name == f"load of {_SET}"), "")
     if gap:
-        teller.says(f"No dump was loaded: {gap}.")
+        output.print_line(f"No dump was loaded: {gap}.")
         return
     failed = [check.name for check in checks if check.state is CheckState.FAILED]
     expect(not failed, f"the dump loads and every check passes (failed: {failed})")
     passed = {check.name for check in checks if check.state is CheckState.PASSED}
     expect(f"load of {_SET}/{_DATABASE}.dump" in passed, "the dump was loaded")
-    teller.says(
+    output.print_line(
         f"A PostgreSQL dump was loaded into a throwaway server: {_CALLS:,} rows, foreign keys and "
         f"the newest call were checked. {len(passed)} checks passed, and the server is deleted."
     )

@@ -75,6 +75,6 @@ class Engine:
 
     def _start(self) -> PrefectServer:
         server = prefect_server.start(self._home, os.environ, is_given_up=self._is_over.is_set)
-        flow_calls.speak_to(server, self._home)
+        flow_calls.use_server(server, self._home)
         flow_calls.load()
         return server

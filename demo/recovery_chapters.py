@@ -20,26 +20,26 @@ _DATABASE_AT_MOST = (
 
 def first_backup(tour: TourContext) -> None:
     """Back up everything for the first time."""
-    with tour.teller.chapter("The first backup: everything, encrypted"):
+    with tour.output.chapter("The first backup: everything, encrypted"):
         run = _backed_up(tour)
-        tour.teller.says(
+        tour.output.print_line(
             f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
             f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
         )
-        tour.teller.says("Encrypted to public keys: this host cannot read its backups.")
+        tour.output.print_line("Encrypted to public keys: this host cannot read its backups.")
         found = _drilled(tour)
-        tour.teller.says(
+        tour.output.print_line(
             f"Restored in {_measured(found['rto_ms'])}: every file and row equals the source."
         )
 
 
 def second_backup(tour: TourContext) -> None:
     """Simulate a day of work, and store only its changes."""
-    teller = tour.teller
-    with teller.chapter("The second backup: only what changed"):
-        with teller.working("a day of work"):
+    output = tour.output
+    with output.chapter("The second backup: only what changed"):
+        with output.show_progress("a day of work"):
             day = next_day(tour.centre, system_clock(), lambda *_: None)
-        teller.says(
+        output.print_line(
             f"The day: {counted(day.recorded, 'new recording')}, one renamed, one deleted, "
             f"{counted(day.customers_changed, 'customer')} changed, "
             f"{counted(day.contacts, 'contact')}."
@@ -49,7 +49,7 @@ def second_backup(tour: TourContext) -> None:
             0 < run.summary["bytes_new"] < day.recorded_bytes + _DATABASE_AT_MOST,
             "the second backup stores the new recordings and a little of the database",
         )
-        teller.says(
+        output.print_line(
             f"{counted(run.summary['files'], 'file')} checked, {size(run.summary['bytes_new'])} "
             f"stored in {_took(run)}; the renamed recording took almost no space."
         )
@@ -57,25 +57,27 @@ def second_backup(tour: TourContext) -> None:
 
 def drill(tour: TourContext) -> None:
     """Restore the second backup in isolation, compare, measure, destroy."""
-    teller = tour.teller
-    with teller.chapter("A drill: restore, compare, measure, destroy"):
+    output = tour.output
+    with output.chapter("A drill: restore, compare, measure, destroy"):
         found = _drilled(tour)
-        teller.says(
+        output.print_line(
             f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
             "database equal the source: content, modes, times, links."
         )
-        teller.says(
+        output.print_line(
             f"Usable again after {_measured(found['rto_ms'])} (RTO), "
             f"{_measured(found['rpo_ms'])} of work lost (RPO): "
             f"all {found['services_met']} services within their objectives."
         )
-        teller.says("The restored copy is destroyed, which was checked. The report is signed.")
-        drill_database(teller)
+        output.print_line(
+            "The restored copy is destroyed, which was checked. The report is signed."
+        )
+        drill_database(output)
 
 
 def _backed_up(tour: TourContext) -> RunRecord:
-    tour.teller.types(f"standfast backup run {SET}")
-    with tour.teller.working("backing up"):
+    tour.output.print_command(f"standfast backup run {SET}")
+    with tour.output.show_progress("backing up"):
         tour.engine.back_up(SET)
     with tour.installation() as installation:
         run = _newest(installation, "backup")
@@ -87,8 +89,8 @@ def _backed_up(tour: TourContext) -> RunRecord:
 
 def _drilled(tour: TourContext) -> dict[str, Any]:
     """Run the drill; return the part that the ledger stores."""
-    tour.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
-    with tour.teller.working("restoring and comparing"):
+    tour.output.print_command(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
+    with tour.output.show_progress("restoring and comparing"):
         tour.engine.drill(SET)
     with tour.installation() as installation:
         run = _newest(installation, "drill")

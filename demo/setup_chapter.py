@@ -27,26 +27,26 @@ from standfast.usecases.setup.new_installation import OFFLINE, set_up
 
 
 @contextmanager
-def installed_tour(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[TourContext]:
+def installed_tour(folder: Path, scale: Scale, output: TourOutput) -> Iterator[TourContext]:
     """Create everything in an empty folder; Prefect runs until the block ends."""
     with ExitStack() as stack:
-        with teller.chapter("A contact centre, and an installation of Standfast"):
-            teller.types(
+        with output.chapter("A contact centre, and an installation of Standfast"):
+            output.print_command(
                 f"standfast init {folder.name} --source {folder.name}/centre/recordings --yes"
             )
             config_file = create_installation(folder)
             engine = stack.enter_context(Engine(config_file))
-            centre, accounts = create_centre(folder, scale, teller)
+            centre, accounts = create_centre(folder, scale, output)
             enrol_people(config_file)
-            _introduce(folder, centre, teller)
-            with teller.working("Prefect starts"):
+            _introduce(folder, centre, output)
+            with output.show_progress("Prefect starts"):
                 prefect = engine.wait()
             server_processes.note_prefect(
                 folder, port=urlsplit(prefect.url).port or 0, pid=prefect.pid
             )
-            teller.says(f"Prefect runs the work until the demo ends: {prefect.url}")
+            output.print_line(f"Prefect runs the work until the demo ends: {prefect.url}")
         yield TourContext(
-            folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller
+            folder=folder, centre=centre, accounts=accounts, engine=engine, output=output
         )
 
 
@@ -65,7 +65,7 @@ def create_installation(folder: Path) -> Path:
 
 
 def create_centre(
-    folder: Path, scale: Scale, teller: TourOutput
+    folder: Path, scale: Scale, output: TourOutput
 ) -> tuple[CallCentre, server_processes.Accounts]:
     """Create the centre, start its servers, write the configuration."""
     server_processes.make_token(folder)
@@ -76,7 +76,7 @@ def create_centre(
     def progress(done: int, total: int) -> None:
         far[0] = (done, total)
 
-    with teller.working("recording calls", lambda: far[0]):
+    with output.show_progress("recording calls", lambda: far[0]):
         centre = build(folder / "centre", scale, system_clock(), progress)
     accounts = server_processes.Accounts(folder, directory_port)
     accounts.create([*(agent.account for agent in centre.agents), BREAK_GLASS, OPERATOR, MANAGER])
@@ -103,17 +103,19 @@ def enrol_people(config_file: Path) -> None:
             )
 
 
-def _introduce(folder: Path, centre: CallCentre, teller: TourOutput) -> None:
+def _introduce(folder: Path, centre: CallCentre, output: TourOutput) -> None:
     recorded = [path.stat().st_size for path in centre.calls()]
-    teller.says(
+    output.print_line(
         f"Created in {folder}: {counted(len(recorded), 'recording')} ({size(sum(recorded))}), "
         f"{counted(len(centre.customers), 'customer')} in SQLite, logs,"
     )
-    teller.says(f"{counted(len(centre.agents), 'agent')} in a SCIM directory, a mail server.")
-    teller.says(
+    output.print_line(f"{counted(len(centre.agents), 'agent')} in a SCIM directory, a mail server.")
+    output.print_line(
         f"Keep {OFFLINE}/ away from this machine: the key records and the recovery identity in it "
         "open every backup, and the owner's key decides who may write."
     )
-    teller.says(f"The demo plays both people: {OPERATOR}, operator, and {MANAGER}, duty manager.")
+    output.print_line(
+        f"The demo plays both people: {OPERATOR}, operator, and {MANAGER}, duty manager."
+    )
     for name, passphrase in PASSPHRASES.items():
-        teller.says(f"  {name}'s passphrase: {passphrase}")
+        output.print_line(f"  {name}'s passphrase: {passphrase}")

@@ -41,7 +41,7 @@ def run(
     as_json: bool = False,
     is_again: bool = False,
     scale: Scale | None = None,
-    teller: TourOutput | None = None,
+    output: TourOutput | None = None,
 ) -> int:
     """Create an installation in `folder`, show the tour, return the status.
 
@@ -51,10 +51,10 @@ def run(
     """
     began = time.monotonic()
     folder = (folder or Path(DEFAULT_FOLDER)).absolute()
-    teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
+    output = output or TourOutput(out=sys.stderr if as_json else sys.stdout)
     _prepare_folder(folder, is_again=is_again)
     try:
-        with _sigterm_as_interrupt(), installed_tour(folder, scale or Scale(), teller) as tour:
+        with _sigterm_as_interrupt(), installed_tour(folder, scale or Scale(), output) as tour:
             incident = _run_chapters(tour)
     except BaseException:
         if (folder / server_processes.SERVERS_FILE).exists():
@@ -127,15 +127,15 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
 
 
 def _print_summary(tour: TourContext, incident: str, seconds: float) -> None:
-    teller, folder = tour.teller, tour.folder
-    teller.says("")
-    teller.says(f"All checks passed, {seconds:.0f} s in all. The page of results:")
-    teller.says(f"  {tour.page}")
-    teller.says("")
-    teller.says("Try next:")
+    output, folder = tour.output, tour.folder
+    output.print_line("")
+    output.print_line(f"All checks passed, {seconds:.0f} s in all. The page of results:")
+    output.print_line(f"  {tour.page}")
+    output.print_line("")
+    output.print_line("Try next:")
     for line in _path_commands():
-        teller.says(f"  {line}")
-    teller.says(f"  export STANDFAST_CONFIG={tour.config_file}")
+        output.print_line(f"  {line}")
+    output.print_line(f"  export STANDFAST_CONFIG={tour.config_file}")
     for command in (
         "status",
         f"incident status {incident} --targets",
@@ -143,10 +143,10 @@ def _print_summary(tour: TourContext, incident: str, seconds: float) -> None:
         f"backup restore latest --to restored --identity {tour.identity_file} 'crm/*'",
         f"lock {DIRECTORY}:{tour.centre.innocent[0]}",
     ):
-        teller.says(f"  standfast {command}")
-    teller.says("")
-    teller.says("The directory and the mail server keep running for these commands.")
-    teller.says(f"End them: standfast demo --stop {folder}")
+        output.print_line(f"  standfast {command}")
+    output.print_line("")
+    output.print_line("The directory and the mail server keep running for these commands.")
+    output.print_line(f"End them: standfast demo --stop {folder}")
 
 
 def _path_commands() -> list[str]:
@@ -159,7 +159,7 @@ def _path_commands() -> list[str]:
 def _print_json(tour: TourContext, incident: str, seconds: float) -> None:
     chapters: list[Json] = [
         {"title": chapter.title, "milliseconds": round(chapter.seconds * 1000)}
-        for chapter in tour.teller.chapters
+        for chapter in tour.output.chapters
     ]
     document: JsonObject = {
         "folder": str(tour.folder),

@@ -33,7 +33,7 @@ class TourContext:
     centre: CallCentre
     accounts: Accounts
     engine: Engine
-    teller: TourOutput
+    output: TourOutput
 
     @property
     def config_file(self) -> Path:

@@ -50,16 +50,16 @@ class TourOutput:
         yield
         self.chapters.append(FinishedChapter(title=title, seconds=time.monotonic() - began))
 
-    def types(self, command: str) -> None:
+    def print_command(self, command: str) -> None:
         """Print a command as a person would type it."""
         self._print(f"   $ {command}")
 
-    def says(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print one line."""
         self._print(f"   {line}" if line else "")
 
     @contextmanager
-    def working(self, title: str, counted: Counted | None = None) -> Iterator[None]:
+    def show_progress(self, title: str, counted: Counted | None = None) -> Iterator[None]:
         """Show running work on a terminal; `counted` returns its progress."""
         if not self.out.isatty():
             yield

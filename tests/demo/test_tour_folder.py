@@ -38,20 +38,20 @@ class _NoEngine:
 def test_folder_with_foreign_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.odt").write_text("three years of work")
     with pytest.raises(UsageError, match="did not"):
-        tour.run(tmp_path, teller=TourOutput(out=io.StringIO()))
+        tour.run(tmp_path, output=TourOutput(out=io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
 
 
 def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(UsageError, match="did not"):
-        tour.run(tmp_path / "file", teller=TourOutput(out=io.StringIO()))
+        tour.run(tmp_path / "file", output=TourOutput(out=io.StringIO()))
 
 
 def test_tour_that_cannot_start_says_why(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         with pytest.raises(StandfastError, match="No space left on device") as told:
-            tour.run(tmp_path / "place", teller=TourOutput(out=full))
+            tour.run(tmp_path / "place", output=TourOutput(out=full))
         discard_output(full)
     assert "start again with --again" in str(told.value)
 
@@ -70,14 +70,14 @@ def test_failed_tour_stops_servers_and_keeps_files(
     folder = tmp_path / "place"
     for is_again in (False, True):  # the demo makes its own files again
         with pytest.raises(StandfastError, match="check failed"):
-            tour.run(folder, is_again=is_again, scale=SMALL, teller=TourOutput(out=io.StringIO()))
+            tour.run(folder, is_again=is_again, scale=SMALL, output=TourOutput(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()
         noted = json.loads((folder / server_processes.SERVERS_FILE).read_text())
         assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
         assert server_processes.stop(folder) == 0
     (folder / "mine.txt").write_text("an afternoon's work")
     with pytest.raises(UsageError, match="demo --again"):
-        tour.run(folder, teller=TourOutput(out=io.StringIO()))
+        tour.run(folder, output=TourOutput(out=io.StringIO()))
     assert (folder / "mine.txt").exists()
 
 
@@ -97,9 +97,9 @@ def test_terminal_shows_progress_of_long_work() -> None:
             return True
 
     out = Terminal()
-    teller = TourOutput(out=out)
+    output = TourOutput(out=out)
     seen = False
-    with teller.working("counting", lambda: (3, 7)):
+    with output.show_progress("counting", lambda: (3, 7)):
         server_processes.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
         seen = True
     assert seen
@@ -108,15 +108,15 @@ def test_terminal_shows_progress_of_long_work() -> None:
 
 def test_elsewhere_long_work_is_silent() -> None:
     out = io.StringIO()
-    with TourOutput(out=out).working("counting", lambda: (3, 7)):
+    with TourOutput(out=out).show_progress("counting", lambda: (3, 7)):
         pass
     assert out.getvalue() == ""
 
 
 def test_failed_chapter_is_not_counted() -> None:
-    teller = TourOutput(out=io.StringIO())
-    with teller.chapter("good"):
+    output = TourOutput(out=io.StringIO())
+    with output.chapter("good"):
         pass
-    with pytest.raises(ValueError, match="no"), teller.chapter("bad"):
+    with pytest.raises(ValueError, match="no"), output.chapter("bad"):
         raise ValueError("no")
-    assert [told.title for told in teller.chapters] == ["good"]
+    assert [told.title for told in output.chapters] == ["good"]
