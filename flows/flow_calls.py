@@ -1,7 +1,7 @@
 """Calls of flows in this process, with their results; the demo uses them.
 
 Rules
-- The process uses one Prefect server, chosen before Prefect is imported (`speak_to`).
+- The process uses one Prefect server, chosen before Prefect is imported (`use_server`).
 - The heartbeat of the flow is off: it would delay each call by a second, and the caller can observe
   whether the flow runs.
 - Logs of flows go to Prefect and not to the terminal, which belongs to the caller.
@@ -19,8 +19,8 @@ from flows.prefect_server import PrefectServer, environment
 _HAND_OVER_SECONDS = 5.0
 
 
-def speak_to(server: PrefectServer, home: Path) -> None:
-    """Let every flow of this process report to `server` from now on."""
+def use_server(server: PrefectServer, home: Path) -> None:
+    """Make every flow of this process use `server` from now on."""
     os.environ.update(environment(home, server.url, os.environ, server.secret))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 

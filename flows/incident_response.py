@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.flow_states import refer_to_incident, run_to_state
-from flows.response_claim import engaged
+from flows.response_claim import claimed_response
 from standfast.errors import ExitStatus
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import advance
@@ -24,7 +24,7 @@ def respond_to_incident(config: str, incident: str) -> State[None]:
     """Run an incident; any number of flows may do so at once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
-        with engaged(incident):
+        with claimed_response(incident):
             outcome = advance(installation, incident, "prefect")
         refer_to_incident(installation.config, incident)
         steps = outcome.state.playbook.steps

@@ -4,8 +4,8 @@ Rules
 - The Prefect server is queried for at most half a second; if it does not answer, the operation runs
   without Prefect.
 - Prefect may die after it answered and before the flow begins. A flow that has not begun its work
-  in time is abandoned permanently, and the operation runs without Prefect. An `Engagement` decides
-  once whether the flow or its caller does the work, so that never both do.
+  in time is abandoned permanently, and the operation runs without Prefect. A `ResponseClaim`
+  decides once whether the flow or its caller does the work, so that never both do.
 - After the work, nobody waits for the report to Prefect: it may hang for over a minute.
 - The runner's row in the ledger records how the work ran: `prefect` or `serve`.
 """
@@ -16,16 +16,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows import flow_calls
-from flows.response_claim import Engagement, called
+from flows.response_claim import ResponseClaim, calling_flow
 
 BEGINS_WITHIN_SECONDS = 1.0
 
 
-def carry_on(
+def run_response(
     config: Path,
     incident: str,
     *,
-    is_prefect_there: Callable[[], bool],
+    is_prefect_available: Callable[[], bool],
     without_prefect: Callable[[], object],
     begins_within_seconds: float = BEGINS_WITHIN_SECONDS,
 ) -> str:
@@ -35,23 +35,23 @@ def carry_on(
     Errors of the operation are raised only if it runs without Prefect; the error of a flow is in
     Prefect and in the ledger.
     """
-    if is_prefect_there():
-        engagement = Engagement()
+    if is_prefect_available():
+        claim = ResponseClaim()
         thread = threading.Thread(
-            target=_call, args=(config, incident, engagement), name=f"flow-{incident}", daemon=True
+            target=_call, args=(config, incident, claim), name=f"flow-{incident}", daemon=True
         )
         thread.start()
-        if engagement.belongs_to_flow(begins_within_seconds):
-            engagement.wait()
+        if claim.belongs_to_flow(begins_within_seconds):
+            claim.wait()
             return "prefect"
     without_prefect()
     return "serve"
 
 
-def _call(config: Path, incident: str, engagement: Engagement) -> None:
+def _call(config: Path, incident: str, claim: ResponseClaim) -> None:
     try:
         # After any error of Prefect, the caller finds that no work has begun.
-        with suppress(Exception), called(engagement):
+        with suppress(Exception), calling_flow(claim):
             flow_calls.respond(config, incident)
     finally:
-        engagement.end()
+        claim.end()

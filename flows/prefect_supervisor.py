@@ -1,8 +1,8 @@
 """Supervision of Prefect: start, restart, and backups without Prefect.
 
 Rules
-- The supervision runs in its own thread; the loop of `serve` only calls `is_there`, which queries
-  the server for at most half a second.
+- The supervision runs in its own thread; the loop of `serve` only calls `is_available`, which
+  queries the server for at most half a second.
 - A server or a runner that died is restarted, with growing delays. The thread does nothing else: it
   runs no incident, and waits for no flow.
 - If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
@@ -45,8 +45,8 @@ log = logging.getLogger("standfast.serve")
 
 
 @dataclass(kw_only=True)
-class Scheduling:
-    """The Prefect of one installation."""
+class PrefectSupervisor:
+    """Supervisor of the Prefect of one installation."""
 
     config_file: Path
     home: Path
@@ -70,7 +70,7 @@ class Scheduling:
         self._thread = threading.Thread(target=self._keep, name="prefect", daemon=True)
         self._thread.start()
 
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Return whether a flow may be called in this process now."""
         server = self._server
         return self._is_warm and server is not None and is_healthy(server.url)
@@ -183,7 +183,7 @@ class Scheduling:
 
     def _load(self, server: PrefectServer) -> None:
         """Import the flows; Prefect reads its address once, at this import."""
-        flow_calls.speak_to(server, self.home)
+        flow_calls.use_server(server, self.home)
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()

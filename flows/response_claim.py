@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from standfast.errors import Unavailable
 
 
-class Engagement:
-    """One call of the flow: the party that does its work, and its end."""
+class ResponseClaim:
+    """Claim on one call of the flow: the party that does the work, its end."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -48,13 +48,13 @@ class Engagement:
         self._ended.wait()
 
 
-_call: ContextVar[Engagement | None] = ContextVar("call", default=None)
+_call: ContextVar[ResponseClaim | None] = ContextVar("call", default=None)
 
 
 @contextmanager
-def called(engagement: Engagement) -> Iterator[None]:
-    """Assign the flow that this block calls in this thread to an engagement."""
-    token = _call.set(engagement)
+def calling_flow(claim: ResponseClaim) -> Iterator[None]:
+    """Attach a claim to the flow that this block calls in this thread."""
+    token = _call.set(claim)
     try:
         yield
     finally:
@@ -62,18 +62,18 @@ def called(engagement: Engagement) -> Iterator[None]:
 
 
 @contextmanager
-def engaged(incident: str) -> Iterator[None]:
+def claimed_response(incident: str) -> Iterator[None]:
     """Begin the work of an incident's flow; `Unavailable` if it was abandoned.
 
-    A process that called no flow itself claims nothing.
+    If this process did not call the flow (`calling_flow`), nothing is claimed.
     """
-    engagement = _call.get()
-    if engagement is None:
+    claim = _call.get()
+    if claim is None:
         yield
         return
-    if not engagement.begin():
+    if not claim.begin():
         raise Unavailable(f"{incident} continues without Prefect, which was too slow")
     try:
         yield
     finally:
-        engagement.end()
+        claim.end()

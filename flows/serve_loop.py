@@ -37,8 +37,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from flows.inline_response import carry_on
-from flows.prefect_supervisor import Scheduling
+from flows.inline_response import run_response
+from flows.prefect_supervisor import PrefectSupervisor
 from flows.roles import EVERYTHING, Role
 from flows.run_log import log_ended_runs
 from standfast.config import load
@@ -100,11 +100,11 @@ class _Response:
 
 @dataclass(kw_only=True)
 class Serving:
-    """The loop of one installation; `scheduling` is Prefect or None."""
+    """The loop of one installation; `prefect` is None if Prefect is not used."""
 
     installation: Installation
     config_file: Path
-    scheduling: Scheduling | None
+    prefect: PrefectSupervisor | None
     role: Role = EVERYTHING
     parts: Sequence[ServePart] = ()
     stop: threading.Event = field(default_factory=threading.Event)
@@ -129,8 +129,8 @@ class Serving:
         runners = self.installation.ledger.runners
         token = runners.register(None, self.role.way, self.installation.clock())
         self._lease_extended_at = time.monotonic()
-        if self.scheduling is not None:
-            self.scheduling.begin()
+        if self.prefect is not None:
+            self.prefect.begin()
         threading.Thread(target=self._notify_people, name="alarms", daemon=True).start()
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
         if self.role.responds and self.installation.config.custody.timestamp is not None:
@@ -147,8 +147,8 @@ class Serving:
         finally:
             for part in self.parts:
                 part.end()
-            if self.scheduling is not None:
-                self.scheduling.end()
+            if self.prefect is not None:
+                self.prefect.end()
             self._wait_for_responses()
             if stamps.is_alive():
                 self._news.set()
@@ -230,8 +230,8 @@ class Serving:
         for name in sorted(stale - self._stale):
             log.warning("the newest complete recovery point of %s is too old", name)
         self._stale = stale
-        if self.scheduling is not None and self.role.backs_up:
-            self.scheduling.catch_up(
+        if self.prefect is not None and self.role.backs_up:
+            self.prefect.catch_up(
                 {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
             )
 
@@ -307,12 +307,12 @@ class Serving:
         response.thread.start()
 
     def _carry_on(self, incident: str, way: str, response: _Response) -> None:
-        scheduling = self.scheduling
+        prefect = self.prefect
         try:
-            used = carry_on(
+            used = run_response(
                 self.config_file,
                 incident,
-                is_prefect_there=scheduling.is_there if scheduling else lambda: False,
+                is_prefect_available=prefect.is_available if prefect else lambda: False,
                 without_prefect=lambda: self._advance(incident, way),
             )
             log.info("%s was resumed, by way of %s", incident, used)

@@ -1,4 +1,4 @@
-"""The process of `standfast serve`: one for each machine."""
+"""Process of `standfast serve`: lock of the machine, log, signals, end."""
 
 import fcntl
 import logging
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from flows.prefect_supervisor import Scheduling
+from flows.prefect_supervisor import PrefectSupervisor
 from flows.roles import EVERYTHING, ROLES, check_role, role_named
 from flows.serve_loop import BeginWork, ServePart, Serving, log
 from standfast.config import load
@@ -116,7 +116,7 @@ def serve(
         open_installation(config_file, env=env, resolver=secrets) as installation,
         _only_one_here(installation, role_name),
     ):
-        scheduling = Scheduling(
+        prefect = PrefectSupervisor(
             config_file=config_file.absolute(),
             home=installation.config.serve.prefect_home,
             url=installation.config.serve.prefect,
@@ -126,7 +126,7 @@ def serve(
         serving = Serving(
             installation=installation,
             config_file=config_file.absolute(),
-            scheduling=scheduling if role.is_scheduled or role.responds else None,
+            prefect=prefect if role.is_scheduled or role.responds else None,
             role=role,
         )
         recorder = ReadinessRecorder(

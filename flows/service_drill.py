@@ -1,4 +1,4 @@
-"""The flow of an unattended drill of a service: configured identity."""
+"""Flow of an unattended drill of a service, with configured identity."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

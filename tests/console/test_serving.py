@@ -108,7 +108,7 @@ def test_killed_serve_completes_a_signed_lock_later(
 @contextmanager
 def serving_here(installation: Installation, config_file: Path) -> Iterator[Serving]:
     """Run the loop and its services here, without Prefect."""
-    loop = Serving(installation=installation, config_file=config_file, scheduling=None)
+    loop = Serving(installation=installation, config_file=config_file, prefect=None)
     loop.parts = serve_parts(installation, loop.begin_work)
     thread = threading.Thread(target=loop.run)
     thread.start()

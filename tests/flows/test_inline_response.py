@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows import flow_calls, inline_response
-from flows.inline_response import carry_on
-from flows.response_claim import Engagement, called, engaged
+from flows.inline_response import run_response
+from flows.response_claim import ResponseClaim, calling_flow, claimed_response
 from standfast.errors import Unavailable
 
 CONFIG = Path("standfast.toml")
@@ -16,8 +16,11 @@ CONFIG = Path("standfast.toml")
 
 def test_without_prefect_the_work_is_done_here() -> None:
     done: list[str] = []
-    way = carry_on(
-        CONFIG, "inc-1", is_prefect_there=lambda: False, without_prefect=lambda: done.append("here")
+    way = run_response(
+        CONFIG,
+        "inc-1",
+        is_prefect_available=lambda: False,
+        without_prefect=lambda: done.append("here"),
     )
     assert (way, done) == ("serve", ["here"])
 
@@ -26,14 +29,14 @@ def test_flow_that_begins_in_time_works(monkeypatch: pytest.MonkeyPatch) -> None
     done: list[str] = []
 
     def respond(config: Path, incident: str) -> None:
-        with engaged(incident):
+        with claimed_response(incident):
             done.append("flow")
 
     monkeypatch.setattr(flow_calls, "respond", respond)
-    way = carry_on(
+    way = run_response(
         CONFIG,
         "inc-2",
-        is_prefect_there=lambda: True,
+        is_prefect_available=lambda: True,
         without_prefect=lambda: done.append("here"),
         begins_within_seconds=3600,
     )
@@ -47,16 +50,16 @@ def test_a_flow_that_begins_too_late_does_nothing(monkeypatch: pytest.MonkeyPatc
     def respond(config: Path, incident: str) -> None:
         go.wait(30)
         try:
-            with engaged(incident):
+            with claimed_response(incident):
                 done.append("flow")
         except Unavailable:
             was_refused.set()
 
     monkeypatch.setattr(flow_calls, "respond", respond)
-    way = carry_on(
+    way = run_response(
         CONFIG,
         "inc-3",
-        is_prefect_there=lambda: True,
+        is_prefect_available=lambda: True,
         without_prefect=lambda: done.append("here"),
         begins_within_seconds=0.05,
     )
@@ -74,23 +77,23 @@ def test_delayed_flow_takes_no_later_call(
     def held_up(config: Path, incident: str) -> None:
         is_late.wait(30)
         try:
-            with engaged(incident):
+            with claimed_response(incident):
                 done.append("the first flow")
         except Unavailable:
             was_refused.set()
 
     def second(config: Path, incident: str) -> None:
         is_late.set()
-        assert was_refused.wait(30), "the first is turned away while the second is called"
-        with engaged(incident):
+        assert was_refused.wait(30), "the first is refused while the second is called"
+        with claimed_response(incident):
             done.append("the second flow")
 
     def carried_on(respond: Callable[[Path, str], None], seconds: float) -> str:
         monkeypatch.setattr(flow_calls, "respond", respond)
-        return carry_on(
+        return run_response(
             CONFIG,
             "inc-8",
-            is_prefect_there=lambda: True,
+            is_prefect_available=lambda: True,
             without_prefect=lambda: done.append("here"),
             begins_within_seconds=seconds,
         )
@@ -104,13 +107,11 @@ def test_flow_failing_early_is_not_awaited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(
-        inline_response, "_call", lambda config, incident, engagement: engagement.end()
-    )
-    way = carry_on(
+    monkeypatch.setattr(inline_response, "_call", lambda config, incident, claim: claim.end())
+    way = run_response(
         CONFIG,
         "inc-4",
-        is_prefect_there=lambda: True,
+        is_prefect_available=lambda: True,
         without_prefect=lambda: done.append("here"),
         begins_within_seconds=3600,
     )
@@ -123,15 +124,15 @@ def test_hanging_prefect_is_not_awaited_after_work(
     release = threading.Event()
 
     def respond(config: Path, incident: str) -> None:
-        with engaged(incident):
+        with claimed_response(incident):
             pass
         release.wait(60)  # as when the server dies before it learns of the end
 
     monkeypatch.setattr(flow_calls, "respond", respond)
-    way = carry_on(
+    way = run_response(
         CONFIG,
         "inc-5",
-        is_prefect_there=lambda: True,
+        is_prefect_available=lambda: True,
         without_prefect=lambda: None,
         begins_within_seconds=3600,
     )
@@ -140,17 +141,17 @@ def test_hanging_prefect_is_not_awaited_after_work(
 
 
 def test_worker_flow_needs_no_claim() -> None:
-    with engaged("inc-6"):
+    with claimed_response("inc-6"):
         pass
 
 
 def test_abandoned_flow_is_reported_in_prefect() -> None:
-    engagement = Engagement()
-    assert not engagement.belongs_to_flow(0)
+    claim = ResponseClaim()
+    assert not claim.belongs_to_flow(0)
     with (
-        called(engagement),
+        calling_flow(claim),
         pytest.raises(Unavailable, match="inc-7"),
-        engaged("inc-7"),
+        claimed_response("inc-7"),
     ):
         pytest.fail("it was not to begin")
 
@@ -160,4 +161,4 @@ def test_what_the_operation_raises_is_raised() -> None:
         raise Unavailable("the ledger is gone")
 
     with pytest.raises(Unavailable):
-        carry_on(CONFIG, "inc-8", is_prefect_there=lambda: False, without_prefect=fail)
+        run_response(CONFIG, "inc-8", is_prefect_available=lambda: False, without_prefect=fail)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from flows import prefect_server
-from flows import prefect_supervisor as scheduling_module
+from flows import prefect_supervisor as supervisor_module
 from flows.prefect_server import PrefectServer, environment
-from flows.prefect_supervisor import Scheduling
+from flows.prefect_supervisor import PrefectSupervisor
 from tests.flows.installations import plain_environment
 from tests.servers import wait_until
 from tests.usecases.backup_installation import furnish
@@ -32,12 +32,14 @@ def test_hanging_first_call_allows_a_restart(
 
     monkeypatch.setattr(prefect_server, "find", lambda home: None)
     monkeypatch.setattr(prefect_server, "start", start)
-    monkeypatch.setattr(Scheduling, "_load", lambda self, server: None)
-    monkeypatch.setattr(Scheduling, "_call_once", lambda self: never.wait())
-    monkeypatch.setattr(Scheduling, "_child", lambda self, module, *more: None)
+    monkeypatch.setattr(PrefectSupervisor, "_load", lambda self, server: None)
+    monkeypatch.setattr(PrefectSupervisor, "_call_once", lambda self: never.wait())
+    monkeypatch.setattr(PrefectSupervisor, "_child", lambda self, module, *more: None)
     for name in ("_WARM_SECONDS", "_LOOK_SECONDS"):
-        monkeypatch.setattr(scheduling_module, name, 0.01)
-    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+        monkeypatch.setattr(supervisor_module, name, 0.01)
+    keeper = PrefectSupervisor(
+        config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={}
+    )
     keeper.begin()
     try:
         wait_until(lambda: len(started) >= 2, "it is started again")
@@ -62,11 +64,13 @@ def test_runner_of_a_killed_serve_ends(tmp_path: Path) -> None:
 def test_full_disk_is_reported_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def start(self: Scheduling) -> None:
+    def start(self: PrefectSupervisor) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Scheduling, "_start", start)
-    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+    monkeypatch.setattr(PrefectSupervisor, "_start", start)
+    keeper = PrefectSupervisor(
+        config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={}
+    )
     with caplog.at_level(logging.WARNING, "standfast.serve"):
         keeper.begin()
         try:

@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from flows.prefect_supervisor import Scheduling
+from flows.prefect_supervisor import PrefectSupervisor
 from flows.serve_loop import Serving
 from tests.flows.installations import is_over, plain_environment, ways
 from tests.servers import START_SECONDS, free_port, wait_until
@@ -17,13 +17,13 @@ def test_recovery_continues_while_prefect_is_down(tmp_path: Path) -> None:
     with installation_at(config_file) as installation:
         case = opened(installation)
         approve_as(installation, case, "recover", "lee")
-        dead = Scheduling(
+        dead = PrefectSupervisor(
             config_file=config_file,
             home=tmp_path / "prefect",
             url=f"http://127.0.0.1:{free_port()}/api",
             env=plain_environment(),
         )
-        loop = Serving(installation=installation, config_file=config_file, scheduling=dead)
+        loop = Serving(installation=installation, config_file=config_file, prefect=dead)
         thread = threading.Thread(target=loop.run)
         thread.start()
         try:

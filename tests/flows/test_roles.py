@@ -97,7 +97,7 @@ def test_loop_does_only_the_work_of_its_role(
     with installation_at(config_file) as installation:
         case = open_exercise(installation)
         loop = Serving(
-            installation=installation, config_file=config_file, scheduling=None, role=ROLES[name]
+            installation=installation, config_file=config_file, prefect=None, role=ROLES[name]
         )
         thread = threading.Thread(target=loop.run)
         thread.start()

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from flows import prefect_supervisor as scheduling_module
+from flows import prefect_supervisor as supervisor_module
 from flows import serve_loop as serve_module
 from flows.prefect_server import is_healthy
-from flows.prefect_supervisor import Scheduling
+from flows.prefect_supervisor import PrefectSupervisor
 from flows.serve_loop import Serving
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.runs.run_store import LEASE
@@ -64,7 +64,7 @@ DUE = datetime(2026, 11, 26, 2, tzinfo=UTC)
 @contextmanager
 def serving_here(installation: Installation, config_file: Path) -> Iterator[Serving]:
     """Run the loop in a thread, without Prefect."""
-    loop = Serving(installation=installation, config_file=config_file, scheduling=None)
+    loop = Serving(installation=installation, config_file=config_file, prefect=None)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
@@ -175,23 +175,23 @@ def test_missed_backup_runs_without_prefect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    scheduling = Scheduling(
+    supervisor = PrefectSupervisor(
         config_file=config_file,
         home=tmp_path / "prefect",
         url=f"http://127.0.0.1:{free_port()}/api",
         env=plain_environment(),
     )
     with installation_at(config_file) as installation:
-        scheduling.catch_up({"main": DUE})
+        supervisor.catch_up({"main": DUE})
         assert installation.ledger.runs.all("backup") == []  # it may still start
-        monkeypatch.setattr(scheduling_module, "PATIENCE_SECONDS", 0.0)
-        scheduling.catch_up({"main": DUE})
-        scheduling.catch_up({"main": DUE})  # while the first is under way
+        monkeypatch.setattr(supervisor_module, "PATIENCE_SECONDS", 0.0)
+        supervisor.catch_up({"main": DUE})
+        supervisor.catch_up({"main": DUE})  # while the first is under way
         wait_until(
             lambda: any(run.ended_at for run in installation.ledger.runs.all("backup")),
             "it was run",
         )
-        scheduling.end()
+        supervisor.end()
         assert [
             (run.subject, run.state, run.way) for run in installation.ledger.runs.all("backup")
         ] == [("main", "done", "serve")]
@@ -199,7 +199,7 @@ def test_missed_backup_runs_without_prefect(
 
 def test_backup_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    scheduling = Scheduling(
+    supervisor = PrefectSupervisor(
         config_file=config_file,
         home=tmp_path / "prefect",
         url=None,
@@ -211,14 +211,14 @@ def test_backup_that_prefect_skipped_runs_once(tmp_path: Path) -> None:
         def ended() -> list[str]:
             return [run.subject for run in installation.ledger.runs.all("backup") if run.ended_at]
 
-        scheduling.catch_up({"main": DUE})
-        scheduling.catch_up({"main": next_due})
+        supervisor.catch_up({"main": DUE})
+        supervisor.catch_up({"main": next_due})
         assert installation.ledger.runs.all("backup") == []  # Prefect may only be late
-        scheduling.catch_up({"main": next_due})
+        supervisor.catch_up({"main": next_due})
         wait_until(lambda: ended() == ["main"], "it was run")
         for _ in range(2):  # as if it had failed
-            scheduling.catch_up({"main": next_due})
-        scheduling.end()
+            supervisor.catch_up({"main": next_due})
+        supervisor.end()
         assert len(installation.ledger.runs.all("backup")) == 1
 
 

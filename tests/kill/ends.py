@@ -25,7 +25,7 @@ _NOT_LEFT = (End.PLANNED, End.REFUSED, End.HELD)
 _IN_DOUBT = (End.UNKNOWN, End.UNDER_WAY)
 
 
-def everybody_is_named(world: World) -> Counter[End]:
+def check_recipients(world: World) -> Counter[End]:
     """Check that each person is in one list, and that the channel agrees."""
     found: Counter[End] = Counter()
     taken = world.channel.taken()
@@ -37,47 +37,51 @@ def everybody_is_named(world: World) -> Counter[End]:
         for told in accounts:
             mine = [line for line in lines if line.step == told.step]
             assert told.audience == len(mine) == AUDIENCE
-            assert len({line.person for line in mine}) == AUDIENCE, "each is named"
+            assert len({line.person for line in mine}) == AUDIENCE, "each person has one line"
             found.update(told.counts)
             for line in mine:
                 if line.end in _IN_DOUBT:
-                    assert taken[line.address] <= 1, "nobody is told twice"
+                    assert taken[line.address] <= 1, "nobody gets two messages"
                 else:
                     is_told = line.end not in _NOT_LEFT
                     assert taken[line.address] == is_told, (line.end, "as the channel says")
     return found
 
 
-def is_at_rest(world: World) -> None:
+def check_at_rest(world: World) -> None:
     """Check that containment is locked once and unknown outcomes are named."""
     taken, effects = world.channel.taken(), rows(world)
     assert len({row.token for row in effects}) == len(effects)
     doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
-    assert len(doubts) <= _lost(world), "only a call whose answer nobody has is in doubt"
+    assert len(doubts) <= _lost(world), "only lost calls are unknown"
     sent = [row for row in effects if row.verb in _SENT]  # one page per step, to each approver
     done = messages_done(effects)
     for row in effects:
         if row.verb not in _SENT:
             assert row.state is EffectState.DONE, (row.verb, row.state, row.reason)
         elif row.state is EffectState.DONE:
-            assert taken[_name(row)] >= done[_name(row)], "who counts as told was told"
+            assert taken[_name(row)] >= done[_name(row)], (
+                "each recipient that counts as notified has a message"
+            )
         elif row.state is EffectState.UNKNOWN:
-            assert row.is_parked, "it waits for the provider's event, or for a person"
-    assert taken <= Counter(map(_name, sent)), "nobody is told twice"
+            assert row.is_parked, "it waits for the provider's event, or for a person's report"
+    assert taken <= Counter(map(_name, sent)), "nobody gets two messages"
 
 
-def doubts_are_settled(world: World) -> bool:
+def settle_unknown_messages(world: World) -> bool:
     """Settle unknown messages by events and people; return if any existed."""
     taken = world.channel.taken()
     has_doubts = any(row.state is EffectState.UNKNOWN for row in rows(world))
     if has_doubts and isinstance(world.channel, Grid):
-        tell_what_was_delivered(world, world.channel)
+        send_delivery_events(world, world.channel)
     done = messages_done(rows(world))
     for row in rows(world):
         if row.state is EffectState.UNKNOWN:
             happened = taken[_name(row)] > done[_name(row)]
             done[_name(row)] += happened
-            assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
+            assert not (happened and isinstance(world.channel, Grid)), (
+                "the event settled it already"
+            )
             effect_settlement.settle(
                 world.installation, row.incident, row.token, happened=happened, by="lee"
             )
@@ -91,7 +95,7 @@ def messages_done(effects: Sequence[EffectRow]) -> Counter[str]:
     )
 
 
-def tell_what_was_delivered(world: World, channel: Grid) -> None:
+def send_delivery_events(world: World, channel: Grid) -> None:
     """Send SendGrid's signed events about every accepted message."""
     account, now = channel.account, int(time.time())
     events = [account.event(mail.token, "delivered", now) for mail in account.taken]
@@ -108,7 +112,7 @@ def tell_what_was_delivered(world: World, channel: Grid) -> None:
         assert answer.status_code == 204
 
 
-def is_over(world: World) -> None:
+def check_end(world: World) -> None:
     """Check that everything is done once, and the right people can sign in."""
     (case,) = cases(world)
     state = world.installation.ledger.incidents.state(case)
@@ -124,12 +128,12 @@ def is_over(world: World) -> None:
         if row.verb in _SENT:
             assert taken[_name(row)] == done[_name(row)], "each counts once"
     (refused,) = (row.verb for row in effects if row.state is EffectState.REFUSED)
-    assert refused == "notices.send", "of the customer who has no address"
+    assert refused == "notices.send", "only the customer without an address is refused"
     assert [taken[address] for address in CUSTOMERS] == [1] * len(CUSTOMERS)
     if "lock" in state.steps:
         taken_over, innocent = world.case.accounts
-        assert not world.agents.signs_in(taken_over), "the old password is turned away"
-        assert world.agents.signs_in(innocent), "what was taken back works again"
+        assert not world.agents.signs_in(taken_over), "the old password is refused"
+        assert world.agents.signs_in(innocent), "the unlocked account can sign in"
         assert world.agents.changes(taken_over) == Changes(locks=1, unlocks=0)
         assert world.agents.changes(innocent) == Changes(locks=1, unlocks=1)
     assert world.installation.ledger.audit.verify().findings == ()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from flows import flow_calls, prefect_supervisor, serve_loop
-from flows.inline_response import BEGINS_WITHIN_SECONDS, carry_on
+from flows.inline_response import BEGINS_WITHIN_SECONDS, run_response
 from flows.prefect_server import PrefectServer, is_healthy
-from flows.prefect_supervisor import Scheduling
+from flows.prefect_supervisor import PrefectSupervisor
 from flows.serve_loop import Serving
 from tests.flows.installations import plain_environment
 from tests.kill.exchanges import CALL_HEADER
@@ -33,8 +33,8 @@ FLOW_OVER = "flow-over"  # the flow has ended or was abandoned
 LONG_SECONDS = 120.0
 
 
-class AttendedElsewhere(Scheduling):
-    """Scheduling with a Prefect server that the test runs."""
+class AttendedElsewhere(PrefectSupervisor):
+    """PrefectSupervisor with a Prefect server that the test runs."""
 
     def begin(self) -> None:
         assert self.url is not None
@@ -67,9 +67,7 @@ def serve_with_prefect(case: Case, url: str) -> None:
             url=url,
             env=plain_environment(),
         )
-        serving = Serving(
-            installation=installation, config_file=case.config_file, scheduling=prefect
-        )
+        serving = Serving(installation=installation, config_file=case.config_file, prefect=prefect)
         signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
         serving.run()
     os._exit(0)  # as `serve` ends: Prefect's threads would wait for their server
@@ -87,13 +85,13 @@ def _note(config_file: Path, line: str) -> None:
 def _note_calls(config_file: Path) -> None:
     respond, calls = flow_calls.respond, Counter[str]()
 
-    @functools.wraps(carry_on)
+    @functools.wraps(run_response)
     def carry_on_noted(config: Path, incident: str, **more: Any) -> str:
         calls[incident] += 1
         is_patient = patience(config_file).exists()
         within = LONG_SECONDS if is_patient else BEGINS_WITHIN_SECONDS
         try:
-            return carry_on(config, incident, begins_within_seconds=within, **more)
+            return run_response(config, incident, begins_within_seconds=within, **more)
         finally:
             _note(config_file, f"{CARRIED_ON} {incident}")
 
@@ -109,5 +107,5 @@ def _note_calls(config_file: Path) -> None:
         finally:
             _note(config_file, f"{FLOW_OVER} {incident}")
 
-    setattr(serve_loop, "carry_on", carry_on_noted)  # noqa: B010 - no name of its interface
+    setattr(serve_loop, "run_response", carry_on_noted)  # noqa: B010 - no name of its interface
     flow_calls.respond = respond_told_apart

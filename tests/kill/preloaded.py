@@ -1,4 +1,4 @@
-"""Fork server: imports and derives once for hundreds of killed runs."""
+"""Fork server: imports modules and derives keys once for all killed runs."""
 
 import gc
 from contextlib import suppress

@@ -97,7 +97,7 @@ def serve(case: Case, death: Death | None) -> None:
 
     trace(case.log, death)
     with case.installation() as installation:
-        serving = Serving(installation=installation, config_file=case.config_file, scheduling=None)
+        serving = Serving(installation=installation, config_file=case.config_file, prefect=None)
         signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
         serving.run()
 

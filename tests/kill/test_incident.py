@@ -13,11 +13,11 @@ import pytest
 from standfast.usecases.notices.delivery_accounting import End
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import (
-    doubts_are_settled,
-    everybody_is_named,
-    is_at_rest,
-    is_over,
-    tell_what_was_delivered,
+    check_at_rest,
+    check_end,
+    check_recipients,
+    send_delivery_events,
+    settle_unknown_messages,
 )
 from tests.kill.people import Agents
 from tests.kill.tracing import Death
@@ -29,9 +29,9 @@ CARRIED_OUT = [("small", "smtp"), ("telling", "sendgrid")]
 
 def carried_out(world: World) -> None:
     assert world.run(None) == 0
-    is_at_rest(world)
-    everybody_is_named(world)
-    is_over(world)
+    check_at_rest(world)
+    check_recipients(world)
+    check_end(world)
 
 
 def test_a_clean_run_has_points_of_every_kind(
@@ -51,10 +51,10 @@ def test_what_the_provider_delivered_counts_as_delivered(
     folder = tmp_path / "clean"
     with fresh_world(folder, furnished, agents, "sendgrid", scenario="telling") as world:
         carried_out(world)
-        assert everybody_is_named(world) == Counter({End.HANDED_OVER: 2, End.REFUSED: 1})
+        assert check_recipients(world) == Counter({End.HANDED_OVER: 2, End.REFUSED: 1})
         assert isinstance(world.channel, Grid)
-        tell_what_was_delivered(world, world.channel)
-        found = everybody_is_named(world)
+        send_delivery_events(world, world.channel)
+        found = check_recipients(world)
         assert found == Counter({End.DELIVERED: len(CUSTOMERS), End.REFUSED: 1})
 
 
@@ -69,13 +69,13 @@ def ends_as_the_clean_run(
     def died(death: Death, name: str) -> bool:
         with new_world(name, kind=kind, scenario=scenario) as world:
             is_dead = world.run(death) == KILLED
-            everybody_is_named(world)
+            check_recipients(world)
             world.go_on()
-            is_at_rest(world)
-            if doubts_are_settled(world):
+            check_at_rest(world)
+            if settle_unknown_messages(world):
                 world.go_on()
-            everybody_is_named(world)
-            is_over(world)
+            check_recipients(world)
+            check_end(world)
             return is_dead
 
     die_everywhere(points, died, name)

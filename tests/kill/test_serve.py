@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 
 from standfast.usecases.incidents import lifecycle
 from tests.kill.deaths import die_everywhere
-from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
+from tests.kill.ends import check_at_rest, check_end, check_recipients, settle_unknown_messages
 from tests.kill.scenario import people_speak, serve
 from tests.kill.tracing import ENDS_WITHIN_SECONDS, Death, own_process
 from tests.kill.world import KILLED, NewWorld, World
@@ -69,7 +69,7 @@ def ends_as_the_clean_run(new_world: NewWorld, name: str) -> None:
         case = world.case.opened(world.installation)
         with serving(world) as process:
             carried_out(world, case, process)
-        is_over(world)
+        check_end(world)
         points = world.trace
 
     def died(death: Death, name: str) -> bool:
@@ -77,17 +77,17 @@ def ends_as_the_clean_run(new_world: NewWorld, name: str) -> None:
             case = world.case.opened(world.installation)
             with serving(world, death) as process:
                 carried_out(world, case, process)
-            everybody_is_named(world)
+            check_recipients(world)
             assert not world.installation.ledger.runners.live(case, world.installation.clock())
             earlier = starts(world, case)
             with serving(world) as next_process:
                 is_resumed(world, case, earlier)
                 carried_out(world, case, next_process)
-                is_at_rest(world)
-                if doubts_are_settled(world):
+                check_at_rest(world)
+                if settle_unknown_messages(world):
                     carried_out(world, case, next_process)
-            everybody_is_named(world)
-            is_over(world)
+            check_recipients(world)
+            check_end(world)
             return process.exitcode == KILLED
 
     die_everywhere(points, died, name)

@@ -34,7 +34,7 @@ receivers:
 
 @dataclass(frozen=True, kw_only=True)
 class Alertmanager:
-    """A server that groups by name and repeats every second."""
+    """An Alertmanager that groups alerts by name and repeats them each second."""
 
     port: int
 

@@ -24,7 +24,7 @@ from prefect.server.api.server import create_app
 
 log, port = sys.argv[1:]
 application = create_app(final=True)
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries what was killed
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps killed children
 print("ready", flush=True)
 for _ in sys.stdin:
     pid = os.fork()

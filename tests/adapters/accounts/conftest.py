@@ -1,4 +1,4 @@
-"""Shared fixtures: the scripted SCIM directory, an account in a house."""
+"""Shared fixtures: a scripted SCIM directory, an account, OpenLDAP."""
 
 import uuid
 

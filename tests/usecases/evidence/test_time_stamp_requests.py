@@ -330,9 +330,7 @@ def test_incident_does_not_wait_for_the_authority(
         return (200, {}, server.answer(question))
 
     server.say = silent
-    loop = Serving(
-        installation=installation, config_file=tmp_path / "standfast.toml", scheduling=None
-    )
+    loop = Serving(installation=installation, config_file=tmp_path / "standfast.toml", prefect=None)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
@@ -366,9 +364,7 @@ def test_serve_asks_a_failing_authority_less_often(
 ) -> None:
     monkeypatch.setattr(serve_loop, "FIRST_STAMP_PAUSE_SECONDS", 0.05)
     incident = freeze(installation)
-    loop = Serving(
-        installation=installation, config_file=tmp_path / "standfast.toml", scheduling=None
-    )
+    loop = Serving(installation=installation, config_file=tmp_path / "standfast.toml", prefect=None)
     pauses: list[float] = []
 
     class Stop(threading.Event):
