@@ -1,4 +1,4 @@
-"""Frozen records that all layers share, and their canonical JSON.
+"""Records that all layers share: states, orders, results, canonical JSON.
 
 Rules
 - Records are frozen and keyword-only; raw dictionaries are used only where TOML, YAML, JSON or rows

@@ -1,4 +1,4 @@
-"""Schema of `standfast.toml`: `Config`, and sections without adapters.
+"""Schema: `Config`, organisation, ledger, limits, approvals, `serve`.
 
 `loader.py` reads the file; `reference_page.py`, `json_schema.py` and `default_file.py` generate
 their output from this schema.

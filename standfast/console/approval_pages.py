@@ -1,4 +1,4 @@
-"""Pages of the console: open incidents and decisions.
+"""Pages of the console: incidents, decisions, notes, accounts, stop.
 
 The pages are also usable on a phone.
 

@@ -1,4 +1,4 @@
-"""Thread that sends the messages that new events of the ledger require.
+"""Thread that sends pages, call-outs and incident events when due.
 
 Rules
 - The thread checks for due messages when the ledger has a new event, and every half minute: another

@@ -1,4 +1,4 @@
-"""Obligations of the data, and the reader of `obligations.jsonl`.
+"""Records of obligations, and the reader of `obligations.jsonl`.
 
 Rules
 - A line with an unknown key, a missing key or an unknown word is rejected with its number: an

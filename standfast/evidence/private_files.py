@@ -1,4 +1,4 @@
-"""Private files: mode 0600, owned by the installation's user, synced.
+"""Private files and folders: mode, owner, durable writes, folder locks.
 
 Order of writing: bytes, fsync, rename, fsync of the folder. Modes: 0600 for files, 0700 for
 folders. If root freezes evidence in the installation of another user, that user becomes the owner

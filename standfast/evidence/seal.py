@@ -1,7 +1,7 @@
 """Seal of an evidence folder: writing, and verification of each file.
 
-The seal is a signed in-toto statement about the manifest (`signed_statement`). `tree_copy` makes the
-copies, and `custody` records the chain of custody.
+The seal is a signed in-toto statement about the manifest (`signed_statement`). `tree_copy` makes
+the copies, and `custody` records the chain of custody.
 
 Rules
 - `manifest.json` is written first and the envelope last: if the envelope exists, everything that it

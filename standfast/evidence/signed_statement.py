@@ -1,5 +1,6 @@
-"""Signed statement about a manifest: in-toto in a DSSE envelope (Ed25519).
+"""Signed in-toto statements in DSSE envelopes: writing, verification.
 
+Rules
 - The envelope is made with securesystemslib: it is light (a tenth of a second, loaded when first
   needed), typed, and used by the in-toto tools of external examiners. The library finds a signature
   by its key id, which the DSSE specification makes optional. Therefore each envelope has one

@@ -1,4 +1,4 @@
-"""Pieces of a file in order; gzip data are unpacked within limits."""
+"""Pieces of a file; gzip data are unpacked up to a limit of the ratio."""
 
 import zlib
 from collections.abc import Iterator

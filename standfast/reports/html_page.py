@@ -1,4 +1,4 @@
-"""Rendering of a report as one HTML file, written atomically.
+"""Rendering of HTML pages; the pages of an incident and an installation.
 
 Rules
 - Jinja2 escapes every value. Only shipped files are templates, never a text of people.

@@ -1,4 +1,4 @@
-"""Settings under `[backup]`: vault, copy, sets, files, SQLite.
+"""Settings under `[backup]`: vault, copy, sets, hooks, files, SQLite.
 
 The behaviour is in `backup/` and `standfast/usecases/backups/backup_run.py`.
 

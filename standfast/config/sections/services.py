@@ -1,4 +1,4 @@
-"""Settings of services, `[services.NAME]`: recovery times and checks.
+"""Settings of services, `[services.NAME]`: recovery times, checks, modes.
 
 `standfast/continuity/` has the rules for dependencies between services.
 
@@ -9,12 +9,12 @@ Rules
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from standfast.config.base_section import Section
-from standfast.config.sections.procedures import ServiceModeConfig
+from standfast.config.sections.procedures import ParameterName, ProcedureName
 from standfast.config.value_types import Count, InnerPath, Items, Line, Minutes, Name, Seconds, Text
 
 
@@ -105,6 +105,62 @@ class CommandCheckConfig(Section):
 CheckConfig: TypeAlias = Annotated[
     SqliteCheckConfig | DatabaseCheckConfig | CommandCheckConfig, Field(discriminator="kind")
 ]
+
+
+class ServiceModeConfig(Section):
+    """A mode of a service while it or a dependency is unavailable.
+
+    The command or request switches to the mode, and its undo switches back. A mode that people
+    enter by hand, such as paper, has instructions instead.
+    """
+
+    kind: Literal["ivr", "callback", "site", "home", "partner", "paper", "other"] = Field(
+        default="other",
+        description="The form of the mode: a text of the IVR, callbacks, a second site, work "
+        "from home, a partner, or paper.",
+        examples=["callback"],
+    )
+    capacity_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="The share of the usual volume that the service handles in this mode.",
+        examples=[40],
+    )
+    instructions: Text | None = Field(
+        default=None,
+        description="Steps that people do in this mode.",
+        examples=["Write each order on form 7; the shift lead collects the forms."],
+    )
+    command: ProcedureName | None = Field(
+        default=None, description="The command that switches to the mode.", examples=["ivr-mode"]
+    )
+    request: ProcedureName | None = Field(
+        default=None,
+        description="Or the request that switches to the mode.",
+        examples=["pbx-route"],
+    )
+    parameters: Mapping[ParameterName, Any] = Field(
+        default={},
+        description="The values of its parameters in this mode.",
+        examples=[{"mode": "callback"}],
+    )
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        if self.command is not None and self.request is not None:
+            raise ValueError("a mode has a command or a request, not both")
+        if self.procedure is None and self.instructions is None:
+            raise ValueError("a mode has a command, a request or instructions")
+        for name, value in self.parameters.items():
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise ValueError(f"the parameter {name} is a text or a whole number")
+        return self
+
+    @property
+    def procedure(self) -> str | None:
+        """The procedure that switches the mode, such as `commands.ivr-mode`."""
+        if self.command is not None:
+            return f"commands.{self.command}"
+        return None if self.request is None else f"requests.{self.request}"
 
 
 class ServiceConfig(Section):

@@ -22,7 +22,7 @@ MOST_MESSAGES = 100  # messages on one connection: some relays limit them
 
 
 @dataclass(kw_only=True)
-class Line:
+class RelayConnection:
     """A connection to the relay, and the number of messages sent on it."""
 
     connection: smtplib.SMTP
@@ -60,7 +60,7 @@ class Relay:
         self._domain = domain
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._kept: list[Line] = []
+        self._kept: list[RelayConnection] = []
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -69,7 +69,7 @@ class Relay:
         for line in kept:
             quit_session(line.connection)
 
-    def take_kept(self) -> Line | None:
+    def take_kept(self) -> RelayConnection | None:
         """Return a connection of an earlier call that still answers."""
         while True:
             with self._guard:
@@ -80,7 +80,7 @@ class Relay:
                 return found
             quit_session(found.connection)
 
-    def keep(self, line: Line) -> None:
+    def keep(self, line: RelayConnection) -> None:
         """Keep a connection for the next call unless it carried MOST_MESSAGES."""
         if line.messages >= MOST_MESSAGES:
             quit_session(line.connection)

@@ -29,9 +29,9 @@ from standfast.adapters.senders.sender_context import SenderContext
 from standfast.adapters.senders.smtp.mime_message import written
 from standfast.adapters.senders.smtp.relay import (
     RELAY_AWAY_SECONDS,
-    Line,
     NoConnection,
     Relay,
+    RelayConnection,
     allow,
     quit_session,
 )
@@ -60,7 +60,7 @@ class _Call:
     """The state of a call."""
 
     deadline: float
-    line: Line | None  # None before the first message, and after a break
+    line: RelayConnection | None  # None before the first message, and after a break
     rest: _Answer | None = None  # applies to each message that was not begun
 
 
@@ -122,7 +122,9 @@ class SmtpSender(Sender):
         if call.rest is not None:
             return call.rest
         try:
-            line = call.line or Line(connection=self._relay.connect(call.deadline, seconds_left))
+            line = call.line or RelayConnection(
+                connection=self._relay.connect(call.deadline, seconds_left)
+            )
         except NoConnection as error:
             call.rest = _failed(str(error), error.retry_after_seconds)
             return call.rest
@@ -138,7 +140,7 @@ class SmtpSender(Sender):
                 )
         return answer
 
-    def _hand_over(self, line: Line, message: Message, seconds: float) -> _Answer:
+    def _hand_over(self, line: RelayConnection, message: Message, seconds: float) -> _Answer:
         """Send a message, and count it if the connection carried it."""
         allow(line.connection, seconds)
         answer = self._handed_over(line.connection, message)
