@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             rounds=asked.rounds,
             is_quick=asked.quick,
             is_all=asked.all,
-            tell=lambda line: print(line, file=sys.stderr, flush=True),
+            report_progress=lambda line: print(line, file=sys.stderr, flush=True),
         )
         rows = [row for name in dict.fromkeys(names) for row in _rows(name, setting)]
     if asked.json:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _rows(name: str, setting: Setting) -> list[Row]:
-    setting = replace(setting, folder=setting.room(name))
+    setting = replace(setting, folder=setting.new_folder(name))
     try:
         measured: list[Row] = importlib.import_module(f"benchmarks.{name}").rows(setting)
     except Exception as error:  # a missing program must not prevent the other measurements
@@ -86,14 +86,16 @@ def _rows(name: str, setting: Setting) -> list[Row]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure, side by side with what one would use otherwise.",
+        description="Measure Standfast next to other tools.",
         epilog="exit statuses: 0 measured, 1 a row failed, 2 usage",
     )
     listed = (
         f"one of {', '.join((*NAMES, *_ONLY_NAMED))}; or {', '.join(GROUPS)} for all of that kind"
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=listed)
-    parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small run that shows whether every benchmark works"
+    )
     parser.add_argument("--all", action="store_true", help="also what takes hours")
     parser.add_argument("--json", action="store_true", help="one JSON document with every round")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="3 or more; default 5")

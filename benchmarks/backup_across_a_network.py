@@ -262,7 +262,7 @@ def _after(
             program = _PROGRAMS[subject](setting.folder / subject, source, server, network)
             changed = sorted(file for file in source.rglob("*") if file.is_file())
             for number in range(runs):
-                setting.tell(f"{_BENCHMARK}: run {number + 1} of {runs}, {subject}")
+                setting.report_progress(f"{_BENCHMARK}: run {number + 1} of {runs}, {subject}")
                 for file in changed[number % 600 :: 600]:
                     with file.open("a") as content:
                         content.write(f"edited before run {number}\n")

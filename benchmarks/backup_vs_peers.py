@@ -81,7 +81,7 @@ def measure(
     corpus: corpora.Corpus,
     folder: Path,
     rounds: int,
-    tell: Callable[[str], None],
+    report_progress: Callable[[str], None],
     programs: Sequence[type[Program]] = PROGRAMS,
     *,
     is_cold: bool = False,
@@ -100,7 +100,9 @@ def measure(
             for program, its in ready:
                 if its.failure:
                     continue
-                tell(f"{corpus.name}: round {turn + 1} of {rounds}, {step}, {program.name}")
+                report_progress(
+                    f"{corpus.name}: round {turn + 1} of {rounds}, {step}, {program.name}"
+                )
                 try:
                     _take(step, program, its, is_cold)
                 except Exception as error:  # a failing program must not end the run of the others
@@ -119,7 +121,7 @@ def rows(setting: Setting) -> list[Row]:
     found = []
     for name in corpora.NAMES:
         corpus = corpora.make(name, setting.folder / f"corpus-{name}", scale)
-        figures = measure(corpus, setting.room(name), setting.rounds, setting.tell)
+        figures = measure(corpus, setting.new_folder(name), setting.rounds, setting.report_progress)
         found += list(_rows(corpus.name, figures))
     return found
 
@@ -142,9 +144,9 @@ def main(arguments: Sequence[str]) -> int:
         measured = {}
         for name in names:
             corpus = corpora.make(name, kept / f"corpus-{name}", asked.scale)
-            _warm(corpus.source)
+            _read_into_page_cache(corpus.source)
             measured[name] = measure(
-                corpus, work / name, asked.rounds, _tell, programs, is_cold=asked.cold
+                corpus, work / name, asked.rounds, _print_progress, programs, is_cold=asked.cold
             )
         for name, value in machine.items():
             print(f"{name:<9} {value}")
@@ -181,14 +183,14 @@ def _prepared(
 def _take(step: str, program: Program, figures: Figures, is_cold: bool) -> None:
     os.sync()
     if step in (RESTORE, SYNCED):
-        _cool(program.folder)
-        _have_memory(program)
+        _drop_from_page_cache(program.folder)
+        _claim_memory(program)
         target = program.folder / step.replace(", ", "-").replace(" ", "-")
         figures.note_usage(step, program.restore(target, waits=step == SYNCED))
         expect_same(program.source, program.restored(target))
         return
-    _warm(program.source)
-    _have_memory(program)
+    _read_into_page_cache(program.source)
+    _claim_memory(program)
     before = program.stored_bytes()
     if is_cold:
         _empty_caches()
@@ -207,7 +209,7 @@ def expect_same(source: Path, restored: Path) -> None:
         sorted(str(path.relative_to(root)) for path in root.rglob("*"))
         for root in (source, restored)
     ]
-    expect(names[0] == names[1], "what was restored has the names that the source has")
+    expect(names[0] == names[1], "the restored tree has the names of the source")
     first, second = (memoryview(bytearray(_BUFFER_BYTES)) for _ in range(2))
     for name in names[0]:
         original, copy = (root / name for root in (source, restored))
@@ -295,7 +297,7 @@ def _as_json(figures: Figures) -> dict[str, object]:
     return {"program": figures.program, "failure": figures.failure, "measured": measured}
 
 
-def _cool(folder: Path) -> None:
+def _drop_from_page_cache(folder: Path) -> None:
     """Drop the files of a folder, which are synced, from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -309,7 +311,7 @@ def _empty_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def _have_memory(program: Program) -> None:
+def _claim_memory(program: Program) -> None:
     """Claim as much free memory as the largest step needs.
 
     Each page is written, because a host may promise memory that it does not provide.
@@ -325,7 +327,7 @@ def _have_memory(program: Program) -> None:
     used.unlink()
 
 
-def _warm(folder: Path) -> None:
+def _read_into_page_cache(folder: Path) -> None:
     buffer = bytearray(_BUFFER_BYTES)
     for path in folder.rglob("*"):
         if path.is_file():
@@ -334,14 +336,14 @@ def _warm(folder: Path) -> None:
                     pass
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.backup_vs_peers",
-        description="Back up and restore five corpora, beside restic and borg.",
+        description="Back up and restore five corpora, next to restic and borg.",
         epilog="exit statuses: 0 measured, 1 a program failed or restored wrongly, 2 usage",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")

@@ -17,7 +17,7 @@ STANDFAST = (sys.executable, "-c", "import sys; from standfast.cli import main; 
 
 def rows(setting: Setting) -> list[Row]:
     """Time each command from its start until its whole output is read."""
-    config_file = furnish(setting.room("place"))
+    config_file = furnish(setting.new_folder("place"))
 
     def ours(_number: int) -> Mapping[str, float]:
         helped, text = _timed([*STANDFAST, "--help"])

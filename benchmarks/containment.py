@@ -32,7 +32,7 @@ def rows(setting: Setting) -> list[Row]:
 
         def ours(number: int) -> Mapping[str, float]:
             agents = new_agents(server, count)
-            folder = setting.room(f"place-{number}")
+            folder = setting.new_folder(f"place-{number}")
             config_file = furnish(folder, scim_url=agents.server.url, timeout_seconds=30)
             with installation_at(config_file, token=server.token) as installation:
                 watch = Stopwatch()
@@ -46,7 +46,9 @@ def rows(setting: Setting) -> list[Row]:
                 outcome = lifecycle.advance(installation, opened.incident, "direct")
                 seconds = watch.seconds()
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
-                expect(installation.ledger.audit.verify().is_whole, "the ledger is whole after it")
+                expect(
+                    installation.ledger.audit.verify().is_whole, "the ledger verifies afterwards"
+                )
             agents.expect_all_locked()
             return {metric: seconds}
 

@@ -56,7 +56,7 @@ def rows(setting: Setting) -> list[Row]:
 
 
 def _overhead(setting: Setting) -> list[Row]:
-    folder = setting.room("drill")
+    folder = setting.new_folder("drill")
     config_file = furnish(folder, _service("crm", "main", ()))
     _fill(folder / "recordings", setting)
     with installation_at(config_file) as installation:
@@ -94,7 +94,7 @@ def _overhead(setting: Setting) -> list[Row]:
 
 
 def _planning(setting: Setting) -> list[Row]:
-    folder = setting.room("services")
+    folder = setting.new_folder("services")
     names = [f"service-{number}" for number in range(_SERVICES)]
     a_wave = _SERVICES // _WAVES
     settings = ""

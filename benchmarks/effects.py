@@ -76,14 +76,16 @@ def rows(setting: Setting) -> list[Row]:
     found += _growth(
         setting,
         "standfast on SQLite",
-        lambda number, grown: _ours(setting.room(f"grown-{number}"), "sqlite:///ledger.db", grown),
+        lambda number, grown: _ours(
+            setting.new_folder(f"grown-{number}"), "sqlite:///ledger.db", grown
+        ),
     )
     with _durable_postgres() as (ours, bare):
         found += compare("effects", units, _on_postgresql(setting, cases, ours, bare), setting)
         found += _growth(
             setting,
             _ON_POSTGRESQL,
-            lambda number, grown: ours(setting.room(f"grown-postgres-{number}"), grown),
+            lambda number, grown: ours(setting.new_folder(f"grown-postgres-{number}"), grown),
         )
     return found
 
@@ -121,10 +123,10 @@ def _growth(
 
 def _on_sqlite(setting: Setting, cases: Sequence[_Case]) -> list[Contender]:
     def ours(number: int) -> Mapping[str, float]:
-        return _ours(setting.room(f"sqlite-{number}"), "sqlite:///ledger.db", cases)
+        return _ours(setting.new_folder(f"sqlite-{number}"), "sqlite:///ledger.db", cases)
 
     def bare(number: int) -> Mapping[str, float]:
-        file = setting.room(f"bare-sqlite-{number}") / "bare.db"
+        file = setting.new_folder(f"bare-sqlite-{number}") / "bare.db"
 
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(file, isolation_level=None, timeout=30)
@@ -146,11 +148,11 @@ def _on_postgresql(
     return [
         Contender(
             subject=_ON_POSTGRESQL,
-            run=lambda number: ours(setting.room(f"postgres-{number}"), cases),
+            run=lambda number: ours(setting.new_folder(f"postgres-{number}"), cases),
         ),
         Contender(
             subject="bare psycopg",
-            run=lambda number: bare(setting.room(f"bare-postgres-{number}"), cases),
+            run=lambda number: bare(setting.new_folder(f"bare-postgres-{number}"), cases),
         ),
     ]
 
@@ -212,16 +214,16 @@ def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]
     figures: dict[str, float] = {}
     with installation_at(furnish(folder, ledger_url=url)) as installation:
         for case in cases:
-            planned, carried = _carry(installation, case)
+            planned, carried = _execute(installation, case)
             figures[case.metric] = carried / case.count * 1e6
             if case.plan_metric:
                 figures[case.plan_metric] = planned / case.count * 1e6
         report = installation.ledger.audit.verify()
-        expect(report.is_whole, f"the ledger is whole after it: {report.findings[:1]}")
+        expect(report.is_whole, f"the ledger verifies afterwards: {report.findings[:1]}")
     return figures
 
 
-def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
+def _execute(installation: Installation, case: _Case) -> tuple[float, float]:
     """Plan and run one step of a new incident; return both durations.
 
     The durations are in seconds.
@@ -239,7 +241,7 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
         expansion = Expansion(drafts=drafts[start : start + 1000])
         ledger.steps.expand(case_id, _STEP, round_, expansion, "dana", clock())
     planned = watch.seconds()
-    adapters = _Pausing(installation, case_id, case)
+    adapters = _PausingAdapters(installation, case_id, case)
     runner = ledger.runners.register(case_id, "direct", clock())
     queues = EffectQueues(
         ledger=ledger, adapters=adapters, incident=case_id, runner=runner, clock=clock
@@ -263,8 +265,8 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
     return planned, carried
 
 
-class _Pausing(Adapters):
-    """An adapter; each of its calls takes the same time and succeeds."""
+class _PausingAdapters(Adapters):
+    """Adapters with calls of equal duration, which succeed."""
 
     mode = Mode.LIVE
 
@@ -342,7 +344,7 @@ def _bare(
         batches = [tokens[start : start + case.batch] for start in range(0, case.count, case.batch)]
         own = threading.local()
 
-        def carry(
+        def execute(
             batch: Sequence[str],
             own: threading.local = own,
             table: str = table,
@@ -362,7 +364,7 @@ def _bare(
 
         watch = Stopwatch()
         with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(carry, batches))
+            list(pool.map(execute, batches))
         figures[case.metric] = watch.seconds() / case.count * 1e6
         done = setup.execute(f"SELECT count(*) FROM {table} WHERE state = 'done'").fetchone()[0]
         expect(done == case.count, f"{case.count} rows are done, not {done}")

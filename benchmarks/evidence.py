@@ -48,7 +48,7 @@ _LINE = (
 
 def rows(setting: Setting) -> list[Row]:
     """Measure each aim."""
-    with installation_at(furnish(setting.room("centre"))) as installation:
+    with installation_at(furnish(setting.new_folder("centre"))) as installation:
         logs = installation.config.folder / "logs"
         size_bytes = _write_logs(logs, setting.size(8, 2))
         measured = [
@@ -85,7 +85,7 @@ def _collection(
     installation: Installation, logs: Path, size_bytes: int, setting: Setting
 ) -> list[Row]:
     def collect(number: int) -> Mapping[str, float]:
-        folder = setting.room(f"evidence-{number}")
+        folder = setting.new_folder(f"evidence-{number}")
         watch = Stopwatch()
         _freeze(installation, logs, folder, f"token-{number}")
         seconds = watch.seconds()
@@ -132,7 +132,7 @@ def _review(installation: Installation, logs: Path, size_bytes: int, setting: Se
     folder = installation.config.custody.folder / opened.incident
     folder.mkdir(parents=True)
     _freeze(installation, logs, folder, "token")
-    listed = setting.room("lists") / "indicators"
+    listed = setting.new_folder("lists") / "indicators"
     listed.write_text("".join(_indicators()))
     lines = len(list(logs.iterdir())) * _LINES
 
@@ -177,7 +177,7 @@ def _review(installation: Installation, logs: Path, size_bytes: int, setting: Se
 
 def _memory(setting: Setting) -> list[Row]:
     """Measure the peak memory of a search and of a timeline, by log size."""
-    listed = setting.room("indicators") / "list"
+    listed = setting.new_folder("indicators") / "list"
     listed.write_text("".join(_indicators()))
     search = ("--indicators", str(listed))
     contenders = [
@@ -198,7 +198,7 @@ def _large_review(
     setting: Setting, gigabytes: float, name: str, options: Sequence[str]
 ) -> Contender:
     def review(_number: int) -> Mapping[str, float]:
-        folder = setting.room(f"{name}-{gigabytes:g}")
+        folder = setting.new_folder(f"{name}-{gigabytes:g}")
         config_file = furnish(folder)
         with installation_at(config_file) as installation:
             logs = installation.config.folder / "logs"

@@ -19,7 +19,7 @@ from tests.usecases.installations import furnish, installation_at
 _WHAT = "first of 25 locked"
 _COUNT = 25
 
-# A script written in a hurry: it looks nothing up and records nothing.
+# A minimal script: it looks nothing up and records nothing.
 _SCRIPT = """
 import sys, httpx
 url, token, *ids = sys.argv[1:]
@@ -35,7 +35,7 @@ def rows(setting: Setting) -> list[Row]:
 
         def warm(number: int) -> Mapping[str, float]:
             agents = new_agents(server, _COUNT)
-            config_file = furnish(setting.room(f"warm-{number}"), scim_url=agents.server.url)
+            config_file = furnish(setting.new_folder(f"warm-{number}"), scim_url=agents.server.url)
             with installation_at(config_file, token=server.token) as installation:
                 begin = datetime.now(UTC)
                 opened = lifecycle.open_incident(
@@ -50,7 +50,9 @@ def rows(setting: Setting) -> list[Row]:
 
         def command(number: int) -> Mapping[str, float]:
             agents = new_agents(server, _COUNT)
-            config_file = furnish(setting.room(f"command-{number}"), scim_url=agents.server.url)
+            config_file = furnish(
+                setting.new_folder(f"command-{number}"), scim_url=agents.server.url
+            )
             env = {**os.environ, "SCIM_TOKEN": server.token}
             begin = datetime.now(UTC)
             subprocess.run(

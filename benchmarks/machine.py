@@ -31,7 +31,7 @@ def describe(folder: Path) -> dict[str, str]:
         "disk": f"{_sync_seconds(folder) * 1e3:.2f} ms for 4 KiB written and synced (median)",
         "priority": f"{_POLICIES.get(os.sched_getscheduler(0), 'another')} policy,"
         f" nice {os.getpriority(os.PRIO_PROCESS, 0)}",
-        "busy": f"load {os.getloadavg()[0]:.2f} as it began",
+        "busy": f"load {os.getloadavg()[0]:.2f} at the start",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "restic": _first_line("restic", "version"),

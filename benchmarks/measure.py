@@ -45,14 +45,14 @@ class Setting:
     folder: Path  # empty, and removed by the caller
     rounds: int
     is_quick: bool
-    tell: Callable[[str], None]  # progress, for people
+    report_progress: Callable[[str], None]  # progress, for people
     is_all: bool = False  # also benchmarks that take many minutes
 
     def size(self, whole: int, quick: int) -> int:
         """Return the count for this run."""
         return quick if self.is_quick else whole
 
-    def room(self, name: str) -> Path:
+    def new_folder(self, name: str) -> Path:
         """Create an empty folder of this name."""
         folder = self.folder / name
         folder.mkdir(parents=True)
@@ -149,7 +149,7 @@ def compare(
         for place in range(len(turns)):
             turn = turns[(place + number) % len(turns)]
             if not turn.ended:
-                setting.tell(
+                setting.report_progress(
                     f"{benchmark}: round {number + 1} of {count}, {turn.contender.subject}"
                 )
                 turn.take(number, seconds_a_round)

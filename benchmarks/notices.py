@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import processes
-from benchmarks.imitations import Line, running_imitation
-from benchmarks.imitations.sendgrid import running_apart
+from benchmarks.imitations import ImitationConnection, running_imitation
+from benchmarks.imitations.sendgrid import running_sendgrid_imitation
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
 from standfast.errors import ExitStatus
 from standfast.records import Mode
@@ -100,17 +100,17 @@ def _sendgrid_rows(setting: Setting, count: int) -> list[Row]:
     send, both, plan_cpu, send_cpu, their_cpu, memory = units
 
     def ours(number: int) -> Mapping[str, float]:
-        folder = setting.room(f"grid-{count}-{number}")
+        folder = setting.new_folder(f"grid-{count}-{number}")
         config_file = furnish(folder, customers=count)
         (folder / "playbooks").mkdir()
         tell = _PLAYBOOK.replace("audience: staff", "audience: customers\n      sender: grid")
         (folder / "playbooks/tell.yaml").write_text(tell)
-        with running_apart(folder / "ledger.db") as account:
+        with running_sendgrid_imitation(folder / "ledger.db") as account:
             # A notice to staff needs no approval, so the run waits for nobody.
             settings = config_file.read_text().replace(*_AT_ONCE).replace(*_AS_STAFF)
             config_file.write_text(settings + _GRID.format(url=account.url))
             before = account.seen().cpu_seconds
-            with _progress(folder / "ledger.db", count, setting.tell):
+            with _progress(folder / "ledger.db", count, setting.report_progress):
                 used = processes.run(
                     [sys.executable, "-m", "benchmarks.sending", str(folder)],
                     seconds=_SECONDS_A_ROUND,
@@ -148,7 +148,7 @@ def _sendgrid_rows(setting: Setting, count: int) -> list[Row]:
 
 
 @contextmanager
-def _progress(ledger: Path, count: int, tell: Callable[[str], None]) -> Iterator[None]:
+def _progress(ledger: Path, count: int, report_progress: Callable[[str], None]) -> Iterator[None]:
     """Print periodically how many messages are planned and sent."""
     is_over = threading.Event()
 
@@ -159,7 +159,7 @@ def _progress(ledger: Path, count: int, tell: Callable[[str], None]) -> Iterator
                 (sent,) = connection.execute(
                     "SELECT sum(size) FROM attempt WHERE ended_at IS NOT NULL"
                 ).fetchone()
-            tell(f"  planned {planned or 0:,}, handed over {sent or 0:,} of {count:,}")
+            report_progress(f"  planned {planned or 0:,}, handed over {sent or 0:,} of {count:,}")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -176,7 +176,7 @@ def _mail_rows(setting: Setting) -> list[Row]:
     with running_sink() as sink:
 
         def ours(number: int) -> Mapping[str, float]:
-            folder = setting.room(f"place-{number}")
+            folder = setting.new_folder(f"place-{number}")
             config_file = furnish(folder, smtp_port=sink.port, staff=count, mail_timeout_seconds=30)
             (folder / "playbooks").mkdir()
             (folder / "playbooks/tell.yaml").write_text(_PLAYBOOK)
@@ -241,7 +241,7 @@ def _mail(address: str) -> tuple[str, bytes]:
 class Sink:
     """Client of a mail server in its own process that records recipients."""
 
-    def __init__(self, port: int, line: Line) -> None:
+    def __init__(self, port: int, line: ImitationConnection) -> None:
         self.port = port
         self._line = line
 

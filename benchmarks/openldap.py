@@ -119,10 +119,10 @@ def rows(setting: Setting) -> list[Row]:
 
     def timed(lock: Callable[[_Directory, Sequence[str], int], _Taken]) -> _Run:
         def run(number: int) -> Mapping[str, float]:
-            with _running() as house:
-                names = house.people(count)
-                taken = lock(house, names, number)
-                house.expect_all_locked(names)
+            with _running() as directory:
+                names = directory.people(count)
+                taken = lock(directory, names, number)
+                directory.expect_all_locked(names)
             return {
                 metric: count / taken.seconds,
                 _PROCESSOR: taken.processor_seconds / count * 1_000_000,
@@ -137,22 +137,22 @@ def rows(setting: Setting) -> list[Row]:
             Contender(
                 subject="standfast, the whole incident",
                 run=timed(
-                    lambda house, names, number: _by_incident(
-                        house, names, setting.room(f"place-{number}")
+                    lambda directory, names, number: _by_incident(
+                        directory, names, setting.new_folder(f"place-{number}")
                     )
                 ),
             ),
             Contender(
                 subject="standfast, the connector alone",
-                run=timed(lambda house, names, _: _by_connector(house, names)),
+                run=timed(lambda directory, names, _: _by_connector(directory, names)),
             ),
             Contender(
                 subject=f"bare ldap3, {_THREADS} threads",
-                run=timed(lambda house, names, _: _bare(house, names, 1)),
+                run=timed(lambda directory, names, _: _bare(directory, names, 1)),
             ),
             Contender(
                 subject=grouped,
-                run=timed(lambda house, names, _: _bare(house, names, _MOST_A_SEARCH)),
+                run=timed(lambda directory, names, _: _bare(directory, names, _MOST_A_SEARCH)),
             ),
         ],
         setting,
@@ -174,9 +174,9 @@ def _round_by_round(ours: Row, other: Row) -> Row:
     )
 
 
-def _by_connector(house: _Directory, names: Sequence[str]) -> _Taken:
+def _by_connector(directory: _Directory, names: Sequence[str]) -> _Taken:
     """Observe, then lock with the observed state, as an effect queue does."""
-    connector = house.connector()
+    connector = directory.connector()
     meter = _Meter()
     priors = [state.prior for state in connector.observe(names)]
     orders = [
@@ -190,8 +190,8 @@ def _by_connector(house: _Directory, names: Sequence[str]) -> _Taken:
     return taken
 
 
-def _by_incident(house: _Directory, names: Sequence[str], folder: Path) -> _Taken:
-    connector = house.connector()
+def _by_incident(directory: _Directory, names: Sequence[str], folder: Path) -> _Taken:
+    connector = directory.connector()
     with _installation(folder, connector) as installation:
         meter = _Meter()
         case = installation.open("lock", [f"agents:{name}" for name in names])
@@ -202,10 +202,10 @@ def _by_incident(house: _Directory, names: Sequence[str], folder: Path) -> _Take
     return taken
 
 
-def _bare(house: _Directory, names: Sequence[str], most_a_search: int) -> _Taken:
+def _bare(directory: _Directory, names: Sequence[str], most_a_search: int) -> _Taken:
     import ldap3
 
-    server = house.server
+    server = directory.server
     context = ssl.create_default_context(cafile=str(server.ca_file))
     own, opened = threading.local(), []
 

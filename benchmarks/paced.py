@@ -111,7 +111,7 @@ def rows(setting: Setting) -> list[Row]:
         names = [f"agent{index:04}" for index in range(count)]
         inner = SimulatedConnector("agents", dict.fromkeys(names, True))
         directory = _Paced(inner)
-        with _installation(setting.room(f"place-{number}"), directory) as installation:
+        with _installation(setting.new_folder(f"place-{number}"), directory) as installation:
             watch = Stopwatch()
             opened = lifecycle.open_incident(
                 installation,

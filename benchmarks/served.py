@@ -96,8 +96,8 @@ def rows(setting: Setting) -> list[Row]:
     """Measure the command and the webhook, with Prefect and without."""
     with (
         running_directory() as server,
-        _serving(setting.room("down"), server, prefect=f'prefect = "{_NOWHERE}"') as down,
-        _serving(setting.room("up"), server, prefect="") as up,
+        _serving(setting.new_folder("down"), server, prefect=f'prefect = "{_NOWHERE}"') as down,
+        _serving(setting.new_folder("up"), server, prefect="") as up,
     ):
 
         def timed(

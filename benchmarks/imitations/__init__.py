@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.measure import expect
 
 
-class Line:
+class ImitationConnection:
     """The connection to an imitation, which answers one request after another."""
 
     def __init__(self, name: str, connection: Connection[Any, Any], seconds: float) -> None:
@@ -34,7 +34,7 @@ class Line:
 @contextmanager
 def running_imitation(
     name: str, serve: Callable[..., None], *arguments: object, seconds: float
-) -> Iterator[tuple[Line, Any]]:
+) -> Iterator[tuple[ImitationConnection, Any]]:
     """Run `serve(*arguments, connection)`; yield the connection to it.
 
     The first message of `serve` is yielded too. `serve` ends when the closed connection raises
@@ -46,7 +46,7 @@ def running_imitation(
     process.start()
     far.close()
     try:
-        line = Line(name, near, seconds)
+        line = ImitationConnection(name, near, seconds)
         yield line, line.receive("starts")
     finally:
         near.close()

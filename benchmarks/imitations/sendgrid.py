@@ -21,10 +21,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.imitations import Line, running_imitation
+from benchmarks.imitations import ImitationConnection, running_imitation
 
 _SECONDS = 60
-_TURNED_AWAY = 97  # one request in this number
+_ONE_REFUSED_IN = 97  # one request in this number
 _MOST_PEOPLE = 1_000
 _MOST_BYTES = 30_000_000
 _MOST_SUBSTITUTION_BYTES = 10_000
@@ -44,10 +44,10 @@ class Seen:
     first: int  # messages in the first request
 
 
-class SendGridApart:
+class SendGridImitation:
     """Client of the running imitation."""
 
-    def __init__(self, url: str, line: Line) -> None:
+    def __init__(self, url: str, line: ImitationConnection) -> None:
         self.url = url
         self._line = line
 
@@ -58,11 +58,11 @@ class SendGridApart:
 
 
 @contextmanager
-def running_apart(ledger: Path) -> Iterator[SendGridApart]:
+def running_sendgrid_imitation(ledger: Path) -> Iterator[SendGridImitation]:
     """Start the imitation on a free port; stop it at the end of the block."""
     name = "the imitation of SendGrid"
     with running_imitation(name, _serve, ledger, seconds=_SECONDS) as (line, url):
-        yield SendGridApart(url, line)
+        yield SendGridImitation(url, line)
 
 
 def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
@@ -86,7 +86,7 @@ def _serve(ledger: Path, line: Connection[Any, Any]) -> None:
                 if not self.asked:
                     self.intents, self.first = _begun(ledger, people), len(people)
                 self.asked += 1
-                if self.asked % _TURNED_AWAY == 0:
+                if self.asked % _ONE_REFUSED_IN == 0:
                     self.turned_away += 1
                     return 429, {"errors": []}, self.wait_header(1)
                 self.messages += len(people)

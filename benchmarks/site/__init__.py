@@ -60,7 +60,7 @@ def _nightly_backups(setting: Setting, size: nightly_backups.Size) -> list[Row]:
     }
 
     def ours(_number: int) -> Mapping[str, float]:
-        folder = setting.room(metric.replace(":", ""))
+        folder = setting.new_folder(metric.replace(":", ""))
         servers = folder / "servers"
         servers.mkdir()
         with (
@@ -68,8 +68,8 @@ def _nightly_backups(setting: Setting, size: nightly_backups.Size) -> list[Row]:
             running_site(servers) as site,
             nightly_backups.prepared(folder, site, store, size) as prepared,
         ):
-            done = prepared.run(folder / "restored", setting.tell, _SECONDS)
-        setting.tell(f"  no difference: {done}")
+            done = prepared.run(folder / "restored", setting.report_progress, _SECONDS)
+        setting.report_progress(f"  no difference: {done}")
         rate = size.sets / done.seconds * 3600
         return dict(zip(units, (done.seconds, rate, done.died, done.repeated), strict=True))
 
@@ -90,7 +90,7 @@ def _breach(setting: Setting, size: breach_hosts.Size, *, has_prefect: bool) -> 
     }
 
     def ours(_number: int) -> Mapping[str, float]:
-        folder = setting.room(metric.replace(":", ""))
+        folder = setting.new_folder(metric.replace(":", ""))
         with ExitStack() as stack:
             site = None
             if has_prefect:
@@ -102,8 +102,8 @@ def _breach(setting: Setting, size: breach_hosts.Size, *, has_prefect: bool) -> 
                 server = stack.enter_context(running_postgres())
                 url = server.url(stack.enter_context(server.database()))
             prepared = stack.enter_context(breach.prepared(folder, url, size, site))
-            done = prepared.run(setting.tell, _SECONDS)
-        setting.tell(f"  no difference: {done}")
+            done = prepared.run(setting.report_progress, _SECONDS)
+        setting.report_progress(f"  no difference: {done}")
         figures = (
             done.lock_seconds,
             done.seconds,

@@ -74,7 +74,7 @@ class Breach:
     incident: str = ""
     victims: list[Victim] = field(default_factory=list)
 
-    def run(self, tell: Callable[[str], None], seconds: float) -> Measured:
+    def run(self, report_progress: Callable[[str], None], seconds: float) -> Measured:
         """Run the incident with kills; raise Wrong on any difference."""
         if self.runs is not None:
             self._start_hosts()
@@ -105,14 +105,19 @@ class Breach:
                 (sends.total() + ended) / self.size.customers / 3
             )
 
-        kills = Kills(victims=self.victims, count=self.size.kills, seed=self.size.seed, tell=tell)
+        kills = Kills(
+            victims=self.victims,
+            count=self.size.kills,
+            seed=self.size.seed,
+            report_progress=report_progress,
+        )
         with nullcontext() if self.runs is None else self.runs.kept(self.incident):
             killed = kills.during(progress, seconds)
         ended = watch.seconds()
         by_events, by_people = self._settle(seconds)
-        tell("  compare the ledger with the directories and the messages")
+        report_progress("  compare the ledger with the directories and the messages")
         self._compare()
-        tell("  undo the locks")
+        report_progress("  undo the locks")
         self._undo(seconds)
         return Measured(
             lock_seconds=locked[0],

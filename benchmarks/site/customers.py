@@ -1,8 +1,8 @@
 """Imitation of SendGrid that counts the messages of each person.
 
-It runs in its own process. Each request is compared with the ledger when it arrives: each of its
-messages must be recorded as begun: `submitting`, or `unknown` if its sender was killed and another
-runner noticed that before the request was read. On request, it sends a signed event about each
+It runs in its own process. When a request arrives, each of its messages must be recorded in the
+ledger as begun. Its state is `submitting`, or `unknown` if its sender was killed and another runner
+noticed that before the request was read. On request, the imitation sends a signed event about each
 accepted message, as SendGrid does.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.imitations import Line, running_imitation
+from benchmarks.imitations import ImitationConnection, running_imitation
 from benchmarks.measure import expect
 
 _SECONDS = 900  # time limit for the events of all messages, on a busy machine
@@ -40,7 +40,7 @@ class Accepted:
 class CustomerMail:
     """Client of the running imitation."""
 
-    def __init__(self, url: str, event_key: str, line: Line) -> None:
+    def __init__(self, url: str, event_key: str, line: ImitationConnection) -> None:
         self.url, self.event_key = url, event_key
         self._line = line
 

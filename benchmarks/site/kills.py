@@ -42,7 +42,7 @@ class Kills:
     victims: Sequence[Victim]
     count: int
     seed: int
-    tell: Callable[[str], None]
+    report_progress: Callable[[str], None]
 
     def during(self, progress: Callable[[], float], seconds: float) -> list[str]:
         """Kill until the progress is 1; return the names of the killed.
@@ -60,14 +60,14 @@ class Kills:
         while (done := progress()) < 1 or len(killed) < len(order):
             if len(killed) < len(order) and done >= (len(killed) + 1) / (len(order) + 1):
                 victim, pause = order[len(killed)], pauses[len(killed)]
-                self.tell(f"  {done:.0%}: kill {victim.name}")
+                self.report_progress(f"  {done:.0%}: kill {victim.name}")
                 victim.kill()
                 killed.append(victim.name)
                 restarts.append(threading.Thread(target=_restart, args=(victim, pause)))
                 restarts[-1].start()
             if time.monotonic() - told_at > _TELL_SECONDS:
                 told_at = time.monotonic()
-                self.tell(f"  {done:.0%}")
+                self.report_progress(f"  {done:.0%}")
             if time.monotonic() > deadline:
                 raise Wrong(f"the work ends within {seconds:g} s; {done:.0%} is done")
             time.sleep(_LOOK_SECONDS)

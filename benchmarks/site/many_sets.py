@@ -44,7 +44,7 @@ def rows(setting: Setting) -> list[Row]:
 
 def _rows(setting: Setting, count: int) -> list[Row]:
     def ours(number: int) -> Mapping[str, float]:
-        folder = setting.room(f"sets-{count}-{number}")
+        folder = setting.new_folder(f"sets-{count}-{number}")
         with running_postgres() as server, server.database() as name:
             return _measure(folder, server.url(name), count)
 

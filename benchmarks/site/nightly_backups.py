@@ -97,20 +97,25 @@ class NightlyBackups:
     identity: Path
     victims: Sequence[Victim]
 
-    def run(self, folder: Path, tell: Callable[[str], None], seconds: float) -> Measured:
+    def run(self, folder: Path, report_progress: Callable[[str], None], seconds: float) -> Measured:
         """Run the backups with kills; raise Wrong on any difference."""
         watch = Stopwatch()
         for host in self.hosts:
             host.commands = [host.standfast("worker")]
             host.start()
-        kills = Kills(victims=self.victims, count=self.size.kills, seed=self.size.seed, tell=tell)
+        kills = Kills(
+            victims=self.victims,
+            count=self.size.kills,
+            seed=self.size.seed,
+            report_progress=report_progress,
+        )
         killed = kills.during(lambda: len(self._done()) / self.size.sets, seconds)
         taken = watch.seconds()
         for host in self.hosts:
             host.end()
         died = self._died()
         expect(died > 0 or not self.size.kills, "a kill ended at least one backup in progress")
-        tell("  restore and compare each recovery point")
+        report_progress("  restore and compare each recovery point")
         return Measured(
             seconds=taken,
             killed=killed,
