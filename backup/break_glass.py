@@ -346,10 +346,8 @@ class BreakGlassReader:
         if point["state"] != "complete":
             self.report(PARTIAL, f"{point['object']}: the point itself is {point['state']}")
         print(f"\nThe point contains every change before {self.body['consistent_at']}:")
-        problems = (
-            f"{len(self.problems)} problems, listed above" if self.problems else "no problems"
-        )
-        print(f"{len(self.written_files)} of {self.body['files']} files; {problems}")
+        found = f"{len(self.problems)} problems, listed above" if self.problems else "no problems"
+        print(f"{len(self.written_files)} of {self.body['files']} files; {found}")
 
     def check_folders(self) -> None:
         """Refuse wrong folders, before a missing object is reported as damage."""
