@@ -65,7 +65,8 @@ class PostgresqlRecovery:
                 f"database {self._name}: {counted(result.problems_total, 'statement')} of the dump "
                 f"failed, first: {result.problems[0] if result.problems else ''}. The previous "
                 "database has its name back. Create missing roles, or restore them with "
-                "`standfast backup restore --globals`. Then retry the step."
+                f"`standfast backup restore POINT {self.source}/globals.sql --globals --into "
+                "ADDRESS`. Then retry the step."
             )
         return result.bytes
 

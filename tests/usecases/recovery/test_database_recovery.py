@@ -12,6 +12,7 @@ import pytest
 from standfast.errors import ExitStatus
 from standfast.records import StepState
 from standfast.usecases.approvals import step_retry
+from standfast.usecases.backups.database_restore import Request, restore_into
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
@@ -19,7 +20,7 @@ from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
-from tests.usecases.backup_installation import installation_at
+from tests.usecases.backup_installation import identity, installation_at
 from tests.usecases.drills.database_installation import CHECK
 from tests.usecases.installations import approve_as, undo_approved
 from tests.usecases.recovery.live_database import (
@@ -180,6 +181,35 @@ def test_dump_of_newer_postgresql_is_refused(tmp_path: Path, postgres_server: Po
         case = opened(installation)
         assert lifecycle.look(installation, case).exit_status is ExitStatus.FAILED
         assert (live.names(), live.beside()) == (BEFORE, [])
+
+
+def test_missing_role_is_restored_before_a_retry(tmp_path: Path, postgres_server: Postgres) -> None:
+    owner, _ = postgres_server.role()
+    with live_database(postgres_server) as live:
+        live.execute(f"ALTER TABLE calls OWNER TO {owner}")
+        config_file = with_database(tmp_path, live)
+        live.execute("ALTER TABLE calls OWNER TO postgres", f"DROP ROLE {owner}")
+        with installation_at(config_file) as installation:
+            case, outcome = recovered(installation)
+            assert outcome.exit_status is ExitStatus.FAILED
+            roles = "crm-server/globals.sql"
+            assert roles in recovery_status(installation, case).sets[0].reason
+            assert live.names() == BEFORE
+            request = Request(
+                point="latest", into="crm-server", patterns=(roles,), has_globals=True
+            )
+            restored = restore_into(installation, request, identity(tmp_path))
+            assert [dump.path for dump in restored.dumps] == [roles]
+            assert restored.exit_status is ExitStatus.DONE
+            assert live.names() == BEFORE
+            step_retry.retry(installation, case, "recover", by="dana")
+            assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
+            assert live.names() == AFTER
+        owned = "SELECT tableowner FROM pg_tables WHERE tablename = 'calls'"
+        assert live.column(owned) == [owner]
+        password = f"SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = '{owner}'"
+        assert live.column(password) == ["True"]
+    postgres_server.execute(f"DROP ROLE {owner}")
 
 
 def test_refused_dump_leaves_the_old_database(tmp_path: Path, on_mariadb: LiveDatabase) -> None:

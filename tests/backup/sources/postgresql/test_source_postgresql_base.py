@@ -2,7 +2,7 @@
 
 import tarfile
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -282,3 +282,8 @@ def test_missing_base_settings_are_reported_before_the_backup(
     cluster.execute(f"CREATE TABLESPACE other LOCATION '{cluster.new_folder('other')}'")
     (told,) = base(cluster).obstacles(tmp_path)
     assert "tablespaces, which pg_basebackup cannot stream" in told.problem
+    with (
+        pytest.raises(SourceFailed, match="tablespaces"),
+        base(cluster).opened(tmp_path, lambda: datetime.now(UTC)),
+    ):
+        pass
