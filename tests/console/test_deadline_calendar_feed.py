@@ -18,7 +18,7 @@ from standfast.usecases.deadlines.calendar_subscriptions import (
     subscriber_of,
     subscribers,
 )
-from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.legal_clocks import state_fact
 from standfast.usecases.incidents import lifecycle
 from tests.console.installations import Site, furnish_with, site_at
 
@@ -52,7 +52,7 @@ def opened(site: Site, mode: Mode = Mode.LIVE, *, aware: datetime | None = None)
 
 def became_aware(site: Site, case: str, at: datetime) -> None:
     said = Statement(kind=FactKind.TIME, name="awareness", at=at, reference="Ada called")
-    state(site.installation, case, said)
+    state_fact(site.installation, case, said)
 
 
 def read(site: Site, path: str, **headers: str) -> httpx.Response:
@@ -92,7 +92,7 @@ def test_moved_deadline_keeps_its_calendar_entry(site: Site) -> None:
     moved = dues(read(site, path))
     assert moved == {uid: due - timedelta(hours=1) for uid, due in before.items()}
     told = Statement(kind=FactKind.NOTIFIED, name="contract-acme", at=at, reference="call 9")
-    state(site.installation, case, told)
+    state_fact(site.installation, case, told)
     lifecycle.close(site.installation, case)  # nobody is enrolled, so nobody signs in
     assert dues(read(site, path)).keys() == {f"eu-gdpr-33-authority@{case}.standfast"}
 

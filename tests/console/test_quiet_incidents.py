@@ -15,7 +15,7 @@ from standfast.records import Mode
 from standfast.triggers.input_mapping import parse
 from standfast.usecases.alarms.notification import notify
 from standfast.usecases.deadlines.calendar_feed import due_feed
-from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.legal_clocks import state_fact
 from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.on_call.call_outs import acknowledge, attend
@@ -62,7 +62,7 @@ def opened(site: Site, account: str, opener: str = "os:test") -> str:
         site.installation, "hush", {"accounts": [account]}, mode=Mode.LIVE, opened_by=opener
     ).incident
     aware = datetime(2026, 1, 1, tzinfo=UTC)
-    state(site.installation, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    state_fact(site.installation, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
     return case
 
 

@@ -248,7 +248,7 @@ def _state(
     `takes` describes the words after the incident in messages; `values` returns further fields.
     """
     from standfast.ledger.incidents.incident_facts import Statement
-    from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state
+    from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state_fact
 
     with open_incident(call, *words, takes=takes) as (installation, incident, given):
         now, zone = installation.clock(), installation.config.organisation.time_zone
@@ -256,7 +256,7 @@ def _state(
             clock.obligation.id: clock.due for clock in incident_clocks(installation, incident)
         }
         statement = Statement(kind=kind, name=given[0], **values(now, given))
-        is_news = state(installation, incident, statement)
+        is_news = state_fact(installation, incident, statement)
         clocks = [clock for clock in incident_clocks(installation, incident) if is_open(clock)]
     later = 0
     for clock in clocks:

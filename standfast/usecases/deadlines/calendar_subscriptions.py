@@ -1,4 +1,4 @@
-"""Subscriptions to the calendar, each by a secret address.
+"""Subscriptions to the calendar of due dates, each by a secret address.
 
 Rules
 - An address is shown once, when it is created. The timeline stores a MAC of the address, from which

@@ -54,7 +54,7 @@ def is_open(clock: Clock) -> bool:
     return clock.state not in _ENDED
 
 
-def state(
+def state_fact(
     installation: Installation, incident_id: str, statement: Statement, author: str | None = None
 ) -> bool:
     """State a fact about an incident; return whether it is new.
@@ -154,14 +154,14 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
 
 def _where_named(kind: FactKind) -> str:
     """Return the command that lists the valid names of a kind of fact."""
-    list_hint = "`standfast deadline list --all` names the obligations"
+    obligation_hint = "`standfast deadline list --all` names the obligations"
     places = "`standfast deadline places` lists the places"
     return {
         FactKind.TIME: "`standfast deadline places` lists the facts",
         FactKind.AFFECTED: places,
-        FactKind.DELAY: f"{places}, {obligations}",
+        FactKind.DELAY: f"{places}, {obligation_hint}",
         FactKind.CONTENT: "`standfast deadline places` lists the topics",
-    }.get(kind, list_hint)
+    }.get(kind, obligation_hint)
 
 
 def _refuse_unreasoned(statement: Statement) -> None:

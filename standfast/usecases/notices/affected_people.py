@@ -41,7 +41,7 @@ from standfast.notices.audience_rows import Recipient, Rules
 from standfast.notices.encrypted_spool import PAGE
 from standfast.records import JsonObject, Mode, digest
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.legal_clocks import state_fact
 from standfast.usecases.deadlines.obligations import obligations
 
 WHY = "a person whose data was affected"
@@ -313,5 +313,5 @@ def _state_counts(
             statement = Statement(
                 kind=FactKind.AFFECTED, name=place, count=count, reference=reference
             )
-            state(installation, incident_id, statement, author)
+            state_fact(installation, incident_id, statement, author)
     return {place: count for place, count in report.places.items() if place not in known}

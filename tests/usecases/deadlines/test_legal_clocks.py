@@ -25,7 +25,7 @@ from standfast.usecases.deadlines.legal_clocks import (
     incident_clocks,
     is_open,
     refuse_blocked,
-    state,
+    state_fact,
 )
 from standfast.usecases.deadlines.obligations import reach
 from standfast.usecases.health.watchdog import keep_watch
@@ -114,7 +114,7 @@ class Office:
     def state(self, incident: str, kind: FactKind, name: str, **what: Any) -> bool:
         if kind in (FactKind.TIME, FactKind.NOTIFIED):
             what = {"at": self.now[0], **what}
-        return state(self.installation, incident, Statement(kind=kind, name=name, **what))
+        return state_fact(self.installation, incident, Statement(kind=kind, name=name, **what))
 
     def clock(self, incident: str, obligation: str) -> Clock:
         found = incident_clocks(self.installation, incident)
@@ -183,6 +183,7 @@ def test_missed_clocks_come_first(office: Office) -> None:
         (FactKind.CONTENT, "weather", {}, "`standfast deadline places` lists the topics"),
         (FactKind.AFFECTED, "US-CA", {"count": -1}, "is negative"),
         (FactKind.DELAY, "US-FL", {}, "needs the document"),
+        (FactKind.DELAY, "Mars", {}, "lists the places, `standfast deadline list --all`"),
         (FactKind.CONTENT, "what_happened", {}, "text of a notice is missing"),
         (FactKind.TIME, "awareness", {"at": NOW + timedelta(days=1)}, "in the future"),
     ],

@@ -12,7 +12,7 @@ from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import DeliveryEvent, DeliveryState, Mode
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.legal_clocks import state_fact
 from standfast.usecases.health.metrics import measure
 from standfast.usecases.incidents.lifecycle import advance, open_incident, resume, stop
 from tests.usecases.conftest import Centre
@@ -53,7 +53,7 @@ def test_stated_facts_start_clocks(installation: SimulatedInstallation) -> None:
         opened_by="os:test",
     ).incident
     aware = datetime(2026, 1, 1, tzinfo=UTC)
-    state(installation, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    state_fact(installation, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
     # No law is configured in this installation.
     assert set(samples(installation, "clocks").values()) == {0}
     assert samples(installation, "clock_next_due_timestamp_seconds") == {}
@@ -70,7 +70,7 @@ def test_configured_law_is_running_and_then_missed(installation: SimulatedInstal
         there, "lock", {"accounts": ["agents:agent01"]}, mode=Mode.LIVE, opened_by="os:test"
     ).incident
     aware = there.clock()
-    state(there, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    state_fact(there, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
     before = samples(there, "clocks")
     assert before["running",] > 0
     assert before["missed",] == 0

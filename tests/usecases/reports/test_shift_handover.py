@@ -186,7 +186,7 @@ def test_missed_clocks_come_first_on_every_page(
     case = asking(installation)
     begun = bound_by_law(installation)
     aware = Statement(kind=FactKind.TIME, name="awareness", at=begun.clock())
-    assert legal_clocks.state(begun, case, aware, "lee")
+    assert legal_clocks.state_fact(begun, case, aware, "lee")
     for later, state, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
         there = bound_by_law(installation, later)
         owed = incident_report(there, case, must_verify=False).obligations
