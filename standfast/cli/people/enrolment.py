@@ -156,11 +156,11 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
 def list_people(call: Call, contacts: bool) -> ExitStatus:
     """List the people that may approve, with their roles."""
     from standfast.ledger.approvals.objections import MINIMUM_ENROLMENT_AGE
-    from standfast.usecases.incidents.result_summary import people
+    from standfast.usecases.people import enrolment
 
     with call.installation() as installation:
         now, zone = installation.clock(), installation.config.organisation.time_zone
-        members = people(installation, with_contacts=contacts)
+        members = enrolment.list_people(installation, with_contacts=contacts)
         passkeys = {
             member.name: installation.ledger.passkeys.of_person(member.name) for member in members
         }

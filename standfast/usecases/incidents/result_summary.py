@@ -1,10 +1,10 @@
-"""Summaries of results: causes, targets, people.
+"""Results of steps in numbers: done, missed and why; missing approvers.
 
 Rules
 - Causes and counts contain no personal data. The first targets that are not done are shown masked;
   the person who typed their names recognises them.
-- Full names of targets and contacts of people are shown on request; each access is an event of the
-  timeline with its actor and the number of names.
+- Full names of targets are shown on request. Each access is an event of the timeline with its actor
+  and the number of names.
 """
 
 from collections import Counter
@@ -15,7 +15,6 @@ from standfast.adapters.senders.letters import WRITTEN
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_counts import count_effect_kinds, first_unfinished_effects
 from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.ledger.people.enrolment import Person
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.actions.people_page import PAGE
@@ -191,14 +190,6 @@ def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
     rows = installation.ledger.effects.of_incident(incident_id)
     installation.record_event(incident_id, "targets.viewed", {"count": len(rows)})
     return rows
-
-
-def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
-    """Return the enrolled people; the access to their contacts is recorded."""
-    people = installation.ledger.people.all()
-    if with_contacts:
-        installation.record_event("people", "contacts.viewed", {"count": len(people)})
-    return people
 
 
 def _masked_targets(

@@ -1,4 +1,4 @@
-"""Enrolment and removal of approvers, and their roles.
+"""Approvers: enrol, remove and list them; grant roles; notify all people.
 
 Rules
 - The key pair of a person is derived here from the passphrase, which is not stored; the ledger
@@ -11,6 +11,7 @@ Rules
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
 - Names, roles and accounts are validated here, because approvals compare them exactly. Accounts get
   the canonical spelling of their directory.
+- Each access to the names and addresses of approvers is an event of the timeline.
 """
 
 import re
@@ -151,6 +152,14 @@ def remove_person(
     installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
     return ChangedPerson(person=person, mail_problem=_notify(installation, person, signer.name))
+
+
+def list_people(installation: Installation, *, with_contacts: bool) -> list[Person]:
+    """Return the enrolled people; the access to their contacts is recorded."""
+    people = installation.ledger.people.all()
+    if with_contacts:
+        installation.record_event("people", "contacts.viewed", {"count": len(people)})
+    return people
 
 
 def _notify(
