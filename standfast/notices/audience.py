@@ -18,7 +18,7 @@ Rules
   pages of its rows are in memory at a time (`encrypted_spool`, `duplicate_rows`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +35,7 @@ from standfast.notices.audience_rows import (
 )
 from standfast.notices.duplicate_rows import Seen
 from standfast.notices.encrypted_spool import Spool
+from standfast.plurals import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,27 @@ def _with_reason(person: Recipient, seen: Seen) -> Recipient:
         "notified"
     )
     return replace(person, held=why)
+
+
+def exclusion_summary(audience: Audience) -> Iterator[str]:
+    """Describe the rows excluded from sending, by reason."""
+    for rows, reason in (
+        (audience.held, "held: a person decides"),
+        (audience.suppressed, "on the suppression list"),
+        (audience.repeated, "with the same person or address as an earlier row"),
+    ):
+        if rows:
+            yield f"{counted(len(rows), 'row')} {reason}"
+    yield from describe_ineffective_entries(audience)
+
+
+def describe_ineffective_entries(audience: Audience) -> Iterator[str]:
+    """Describe the entries of the suppression list that have no effect."""
+    if many := audience.ineffective_entries:
+        yield (
+            f"{counted(many, 'entry', 'entries')} of the suppression list without a valid "
+            "address: such an entry excludes nobody, unless it is the key of a row of the audience"
+        )
 
 
 def people_spool() -> Spool[Recipient]:

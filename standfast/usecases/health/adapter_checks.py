@@ -1,4 +1,4 @@
-"""Checks of external services, notices and playbooks.
+"""Checks of directories, senders, audiences, evidence and playbooks.
 
 Rules
 - A directory is queried for an account that does not exist: each response shows that it works. If
@@ -21,6 +21,7 @@ from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
 from standfast.evidence.bucket_copy import CopyDestination
 from standfast.evidence.wrapped_key import read_custodians
+from standfast.notices.audience import describe_ineffective_entries
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
@@ -30,7 +31,6 @@ from standfast.usecases.evidence.bucket_copies import second_location, uncopied_
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamp_requests import authority_of, unstamped
 from standfast.usecases.health.check_results import Check, CheckInputs, fail, lacking, ok, warn
-from standfast.usecases.notices.staged_sending import describe_ineffective_entries
 from standfast.usecases.playbooks import library
 
 _NOBODY = "standfast-check"

@@ -13,7 +13,7 @@ from typing import cast
 
 from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, StandfastError, UsageError
-from standfast.notices.audience import Audience
+from standfast.notices.audience import Audience, exclusion_summary
 from standfast.notices.audience_rows import Recipient
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
@@ -27,7 +27,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 from standfast.suggestions import known_names_hint
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
-from standfast.usecases.notices.staged_sending import exclusion_summary, with_canary
+from standfast.usecases.notices.staged_sending import with_canary
 
 # A function that returns the token that the effect of a target will have. A plan records no effects
 # and uses a function that returns the target itself.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from standfast.config.schema import OrganisationConfig
 from standfast.errors import StandfastError, UsageError
-from standfast.notices.audience import Audience
+from standfast.notices.audience import Audience, describe_ineffective_entries
 from standfast.notices.audience_rows import Recipient
 from standfast.notices.banned_phrases import find_banned_values
 from standfast.notices.prepared_notice import Prepared, pick_language
@@ -27,7 +27,7 @@ from standfast.reports.name_masking import mask_address, mask_word
 from standfast.reports.notice_page import ShownMessage, notice_page
 from standfast.reports.report_records import Heading
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notices.staged_sending import describe_ineffective_entries, notice_rounds
+from standfast.usecases.notices.staged_sending import notice_rounds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,9 @@ from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_conditions import NEVER
 from standfast.ledger.messages.notice_control import NoticeRow
-from standfast.notices.audience import Audience
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State
-from standfast.plurals import counted
 from standfast.records import DeliveryState, EffectState, StepState
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.installation import Installation
@@ -58,27 +56,6 @@ def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -
 
 def _percent_rounded_up(number: int, percent: int) -> int:
     return -(-number * percent // 100)
-
-
-def exclusion_summary(audience: Audience) -> Iterator[str]:
-    """Describe the rows excluded from sending, by reason."""
-    for rows, reason in (
-        (audience.held, "held: a person decides"),
-        (audience.suppressed, "on the suppression list"),
-        (audience.repeated, "with the same person or address as an earlier row"),
-    ):
-        if rows:
-            yield f"{counted(len(rows), 'row')} {reason}"
-    yield from describe_ineffective_entries(audience)
-
-
-def describe_ineffective_entries(audience: Audience) -> Iterator[str]:
-    """Describe the entries of the suppression list that have no effect."""
-    if many := audience.ineffective_entries:
-        yield (
-            f"{counted(many, 'entry', 'entries')} of the suppression list without a valid "
-            "address: such an entry excludes nobody, unless it is the key of a row of the audience"
-        )
 
 
 def due_notices(installation: Installation, state: State, now: datetime) -> list[str]:
