@@ -4,7 +4,8 @@ Ransomware causes such changes. A backup is measured by five shares, each compar
 value of the same set:
 - changed: files whose content changed, as a share of the files of the previous backup;
 - renamed: pairs of a new and a removed file, as when each file gets another suffix;
-- gone: removed files without new ones, as after a deletion or with an unmounted disk;
+- gone: removed files that exceed the number of new files, as after a deletion or with an unmounted
+  disk;
 - new content: bytes that were never stored before, as a share of all bytes;
 - incompressible: the share of the new content that hardly compresses, as encrypted data.
 
@@ -13,8 +14,8 @@ Rules
   deviation: a few extreme backups, or the attack itself, change neither.
 - A backup that uploaded everything again (a lost cache, a new epoch) has no such shares. It is
   neither evaluated nor used for the usual value, and its outcome states this.
-- A share is evaluated only after five backups, if it is at least a tenth of the set and concerns
-  more than a handful of files.
+- A share is an anomaly only after five earlier backups. It must exceed its usual value by at least
+  a tenth of the set, and concern at least 20 files or 8 MiB.
 - An attacker that changes a little before every backup is not detected.
 """
 
@@ -83,7 +84,7 @@ class BackupAnomaly:
 @dataclass(frozen=True, kw_only=True)
 class _Share:
     share: int  # in millionths
-    is_weighty: bool  # more than a handful of files
+    is_weighty: bool  # at least 20 files or 8 MiB
 
 
 def jumps(

@@ -1,4 +1,4 @@
-"""Order of moments after a clock was wrong.
+"""Moments from wrong clocks: a time in the far future counts as oldest.
 
 A clock that was ahead for a day or a year leaves recorded moments in the future. If the highest
 moment counted as the newest, such a moment would hide that later backups are missing.

@@ -17,7 +17,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class RpoBasis(StrEnum):
-    """The start of the actual recovery point objective."""
+    """The moment from which the lost work (the actual RPO) is measured."""
 
     LAST_CHANGE = "last_change"  # the newest change in the restored data
     CONSISTENT_AT = "consistent_at"  # the moment to which the recovery point is consistent

@@ -27,7 +27,8 @@ def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
     """
     now, zone = utc(now), ZoneInfo(time_zone)
     # cronsim returns whole minutes strictly before its start, but `now` itself may be due. If the
-    # search starts within a repeated hour, cronsim skips the first of the two; so it starts later.
+    # search starts within a repeated hour, cronsim skips the first occurrence of that hour.
+    # Therefore the search starts later.
     start = (now + _FOLDS + _MINUTE).replace(second=0, microsecond=0)
     try:
         runs = CronSim(cron, start.astimezone(zone), reverse=True)

@@ -1,9 +1,9 @@
 """Detection of repeated mailboxes and people in audiences of any size.
 
 Rules
-- Only keyed digests are stored, and each reading of a source has its own key. So nobody can search
-  the remains of the file on a disk for a person. A digest has 128 bits, so that no two of a billion
-  people collide.
+- Only keyed digests are stored, and each reading of a source has its own key. Therefore nobody can
+  search the remains of the file on a disk for a person. A digest has 128 bits, so that no two of a
+  billion people collide.
 - The store is a private file of SQLite that has no name and ends with the connection. A few
   megabytes of it are in memory.
 """

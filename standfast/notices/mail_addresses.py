@@ -11,8 +11,8 @@ Rules
   breaks.
 - The local part keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons do not repeat the address.
-- In a do-not-contact list, which people write, every mailbox that an entry may mean is read. An
-  address that is not recognized there would receive mail.
+- People write the entries of a suppression list in many forms. Every mailbox that an entry may mean
+  is read: an address that is not recognized there would receive mail.
 """
 
 import re

@@ -1,7 +1,8 @@
 """Prepared notice: slots of recipients, digests, choice of language.
 
-This module does the second stage: slots, digests, the choice of a language, and the Merkle root
-over all recipients. `template_renderer` does the first stage; the use-cases record approvals.
+A notice is made in two stages. `template_renderer` renders its template once with the values of the
+incident. This module then fills in the values of each recipient, chooses the language, and computes
+the digests and the Merkle root over all recipients. The use-cases record approvals.
 
 Rules
 - An approval covers exact bytes. It covers the digest of the prepared notice and the Merkle root of

@@ -10,8 +10,8 @@ Rules
 - A notice is rendered with all its examples, and again with the examples of the required values
   only, because some readers get the other branch of an `if`. The sentences of both are measured
   together. Sentences in labels count only as the hardest or the longest sentence.
-- A language without a formula here is checked for the longest sentence only, and the result says
-  so.
+- For a language without a formula here, only the longest sentence is checked, and the result states
+  this.
 
 Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kandel and Moles 1958
 (French), Bamberger and Vanecek 1984 (German). `docs/notices.md` gives the reasons for the limits.
@@ -64,7 +64,7 @@ class Measured:
     formula: Formula | None
     score: float | None
     sentences: int  # number that the score is based on
-    hardest: str  # the sentence with the worst score; the longest one without a formula
+    hardest: str  # the sentence with the worst score; without a formula, the longest sentence
     longest: str
     longest_words: int
 

@@ -1,11 +1,11 @@
 """Template folders on disk: the installation's own, then shipped ones.
 
-This module reads files; `template_renderer` checks what was read.
+This module reads files; `template_renderer` checks their content.
 
 Rules
-- A template is loaded when it is first needed. So an incident loads only its own templates, and an
-  invalid template does not prevent the sending of other notices.
-- A folder of the installation replaces the shipped one of the same name as a whole.
+- A template is loaded when it is first needed. Therefore an incident loads only its own templates,
+  and an invalid template does not prevent the sending of other notices.
+- A folder of the installation replaces the whole shipped folder of the same name.
 - Nothing outside the folder is read: links, hidden files and backup files of editors are skipped.
 """
 

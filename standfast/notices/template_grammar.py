@@ -4,11 +4,11 @@ This check is the first barrier. The sandbox of `template_renderer` is the secon
 
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
-  list. The number of nodes within loops is limited. So the rendering time is bounded by the length
-  of the template, plus the number of nodes in loops times the length of one list, and a template
-  needs no time limit.
-- Calls, attributes, arithmetic, macros, includes and `safe` are refused. So a template cannot run
-  code, read a file, grow a string, or disable the escaping.
+  list. The number of nodes within loops is limited. This limits the rendering time: it grows with
+  the length of the template, and with the number of nodes in loops times the length of one list. A
+  template therefore needs no time limit.
+- Calls, attributes, arithmetic, macros, includes and `safe` are refused. Therefore a template
+  cannot run code, read a file, grow a string, or disable the escaping.
 - A slot is written without a filter, as `{{ recipient.name }}`. It is filled after rendering, so no
   filter, condition or loop can see its value.
 - `join` takes a variable of type list and a short fixed text. Nested joins could grow a string

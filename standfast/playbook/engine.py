@@ -10,8 +10,8 @@ Rules
   names (step, round), so that a move that is carried out twice changes the run once.
 - A need is met if the needed step is done or skipped, if it is partial and its `on_partial` is
   `go_on`, or if it is finished and a person accepted it. A need that is also in `after` is met too
-  if the needed step failed, or is stuck: it runs, and made no progress for a minute. A step that an
-  approver refused meets no need.
+  if the needed step failed or is stuck. A running step is stuck if it made no progress for a
+  minute. A step that an approver refused meets no need.
 - A notice without an approval is sent only after the locks in its `needs` and `after` are
   completely done, or after a person accepted their result. Otherwise an intruder might read the
   notice in a mailbox that is not locked.
@@ -154,8 +154,9 @@ def _round_by_answers(step: Step, state: State) -> int:
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
     """Return the move that checks a skipped step again after a correction.
 
-    None while a direct or indirect need that asks a person, or that depends on an answer, has not
-    ended. Any other step delays the check only if it is a direct need.
+    Return None while one of these direct or indirect needs has not ended: a question on which the
+    step depends, or a step that depends on an answer itself. Any other step delays the check only
+    if it is a direct need.
     """
     asked = answers_behind(state.playbook, step)
     for name in all_needs(state.playbook)[step.name]:

@@ -180,10 +180,10 @@ def _refuse_unlisted_nodes(node: ast.AST) -> None:
         case ast.UnaryOp():
             if not isinstance(node.op, ast.Not):
                 raise ValueError("there is no arithmetic here; compare the values themselves")
-            _refuse_a_fixed_value_as_claim(node.operand)
+            _refuse_fixed_operand(node.operand)
         case ast.BoolOp():
             for side in node.values:
-                _refuse_a_fixed_value_as_claim(side)
+                _refuse_fixed_operand(side)
         case ast.Compare() | ast.Load() | ast.And() | ast.Or() | ast.Not():
             pass
         case ast.Eq() | ast.NotEq() | ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE():
@@ -195,7 +195,7 @@ def _refuse_unlisted_nodes(node: ast.AST) -> None:
             raise ValueError(f"{type(node).__name__} is not allowed in an expression: {hint}")
 
 
-def _refuse_a_fixed_value_as_claim(node: ast.expr) -> None:
+def _refuse_fixed_operand(node: ast.expr) -> None:
     if isinstance(node, ast.Constant) and not isinstance(node.value, bool):
         raise ValueError("`and`, `or` and `not` take comparisons, not fixed values")
 

@@ -48,7 +48,7 @@ class Alarm:
     shown: str  # the name of the set or the vault, for people
     is_raised: bool
     values: JsonObject  # for the template
-    about: str = ""  # the event in the subject: another value makes another alarm
+    about: str = ""  # the event that raised the alarm; with another value it is a new alarm
     template: str = "backup-alarm"
     roles: tuple[str, ...] | None = None  # the recipients; None means backup.alarm_roles
     incident: str = ""  # only people who may see this incident are notified

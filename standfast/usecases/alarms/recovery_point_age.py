@@ -8,7 +8,8 @@ Rules
   services that need the set. Without such a service, it is two intervals of the set's schedule. A
   pause of the schedule, for example at night, is part of an interval.
 - A set belongs to this host: backups of another host's set with the same name do not count.
-- A set without any attempt is not too old. A missed run has an alarm of its own.
+- A set that was never backed up, not even without success, is not too old. Its missed run has an
+  alarm of its own.
 - A point with a time in the future does not count.
 """
 

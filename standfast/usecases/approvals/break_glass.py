@@ -5,9 +5,9 @@
 Rules
 - Only containment that can be undone is allowed: steps that lock somebody out or preserve
   something. A later refusal could not take back a sent notice or an unlocked account.
-- Everybody who may know of the incident, including the targets, is notified before the approval
-  takes effect. If the process dies before the approval is recorded, the notification is a false
-  alarm and no step begins.
+- All enrolled people, including the targets, are notified before the approval takes effect. For a
+  quiet incident, only its roles are notified, except the targets. If the process dies before the
+  approval is recorded, the notification is a false alarm and no step begins.
 - The mail server must accept at least one message to another human. Otherwise nobody could refuse
   the step, and the approval is not allowed.
 - In an exercise nobody is notified.

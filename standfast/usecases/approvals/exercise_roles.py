@@ -1,4 +1,4 @@
-"""Roles and parts of a playbook that the installation lacks.
+"""Roles and adapters that a playbook needs and the installation lacks.
 
 Rules
 - If nobody in this installation has a role, the person that runs an exercise plays that role and

@@ -1,4 +1,7 @@
-"""Backup of one set, and the age of a set's newest recovery point.
+"""Backup of one set: retries, anomalies, clones; good and missed runs.
+
+A run is good if it made a recovery point, complete or partial.
+
 
 Rules
 - Each file that could not be read is counted and named. The outcome is then partial, never done.

@@ -6,9 +6,9 @@ of the other machine, and then uploads everything again. In a shared ledger, a b
 hides a missed backup of the other machine.
 
 Rules
-- Clones are detected from the ledger, which names the machine of each run. In the vault, this
-  machine only sees that it did not make a recovery point. The vault has no lock for a host name,
-  because no host could remove the lock again.
+- Clones are detected from the ledger, which names the machine of each run. The vault does not name
+  the machine: there, this machine finds a recovery point under its own name that it did not make.
+  The vault has no lock for a host name, because no host could remove the lock again.
 - A clone is certain if the other machine backed up after this machine had. If this machine never
   backed up before, the two may be clones, or this machine may have replaced the other machine. The
   program cannot know which of these is true.

@@ -1,8 +1,8 @@
-"""Cause of an incomplete restore, and doubts about the latest point.
+"""Cause of an incomplete restore; reasons to doubt the `latest` point.
 
-A restore is incomplete because the vault is damaged, or because a file could not be written. The
-actions of a person differ. The point chosen as `latest` may be the wrong one if a newer recovery
-point is damaged, or if the clock of the backup host was ahead.
+A restore is incomplete because the vault is damaged, or because a file could not be written. A
+person acts differently in the two cases. The recovery point chosen as `latest` may be the wrong one
+if a newer recovery point is damaged, or if the clock of the backup host was ahead.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,9 @@
 Rules
 - A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
   a time limit.
-- `before` hooks run after this run has locked the upload cache. The run waits for that lock while
-  another set of the host is backed up; an application that a hook stops is not stopped so long.
+- `before` hooks run after this run has locked the upload cache. The run waits for this lock while
+  another set of the host is backed up. An application that a `before` hook stops is therefore not
+  stopped during this wait.
 - If the store does not answer, and the backup is attempted again, the `before` hooks run again.
 - If a `before` hook has begun, the `after` hooks run, also after a failure. Their environment
   contains the result of the backup.

@@ -1,14 +1,14 @@
-"""Gaps of a recovery point: data that its backup could not read.
+"""Data that a recovery point lacks, because its backup could not read it.
 
 A restore returns what the point contains. The person who restores may not know that the backup was
-partial, so every restore reports the gaps again.
+partial, so every restore reports the missing data again.
 
 Rules
-- A recovery point without any file counts as a gap: the disk may not have been mounted.
-- A file that changed during the read counts as a gap: the point contains neither its old nor its
-  new version.
-- A recovery point names at most 10,000 gaps. The paths of further gaps are unknown. Therefore these
-  gaps count for every selection of paths.
+- A recovery point without any file counts as incomplete: the disk may not have been mounted.
+- A file that changed while it was read counts as missing: the point contains neither its old nor
+  its new version.
+- A recovery point names at most 10,000 missing paths. The names of further missing paths are
+  unknown. Therefore these paths count for every selection of paths.
 - An interim recovery point lacks files that its run had not read yet. Their paths are unknown, and
   they count for every selection too.
 """
@@ -48,7 +48,7 @@ class IncompletePoint:
 
 
 def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoint:
-    """Return the gaps that match the patterns; without patterns, all gaps."""
+    """Return the missing data that matches the patterns; all without any."""
     details = point.details
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total

@@ -1,15 +1,15 @@
-"""Schedules of maintenance other than backups; alarms for late tasks.
+"""Schedules of retention, verification, drills; alarms for late tasks.
 
 Rules
 - Retention is scheduled only if `backup.keeping.schedule` is set, because the machine of the keeper
   may be another machine.
 - The vault is verified by the schedule `backup.verify_schedule`. Its default is daily if the vault
-  is a folder. By the schedule `backup.read_schedule`, the verification reads every byte.
+  is a folder. A verification by the schedule `backup.read_schedule` reads every byte.
 - If `drills.identity` is set, sets and services are drilled by `drills.schedule`. By default, each
   set is drilled weekly. A surprise drill has a schedule only for its window.
-- A task is late if its last end is more than two intervals of its schedule and an hour ago. A pause
-  of the schedule, for example at night, counts as part of the interval. A task that never ran
-  counts from the start of the ledger.
+- A task is late if it ended last more than two intervals of its schedule plus one hour ago. A pause
+  of the schedule, for example at night, counts as part of the interval. If a task never ran, the
+  time since the start of the ledger counts.
 - The runs of all hosts with the same vault count.
 - A verification that found damage counts as done: the damage has an alarm of its own. A failed
   drill or retention run does not count.

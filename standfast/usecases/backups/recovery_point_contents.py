@@ -1,4 +1,4 @@
-"""Contents of recovery points: lists, searches, comparisons, files.
+"""Recovery points: list them, list, search, compare and read their files.
 
 Rules
 - Nothing is written to a disk. File names and contents are returned only to the caller. The ledger

@@ -1,4 +1,4 @@
-"""Configured backup repository: its stores, keys and errors.
+"""Configured repository: vault, keys, bandwidth limit, translated errors.
 
 Rules
 - Each error of the package `backup` becomes an error of Standfast with the same message. Only

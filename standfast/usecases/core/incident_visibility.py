@@ -33,7 +33,7 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
     if accounts_named(playbook, row.inputs) & own:
         return False
     is_opener = row.is_signed and row.opened_by == person.name
-    return is_opener or may_decide(_circle(playbook), person.name, person.roles)
+    return is_opener or may_decide(_named_roles(playbook), person.name, person.roles)
 
 
 def is_quiet(playbook: str, scenario: str) -> bool:
@@ -57,7 +57,7 @@ def account_spellings(accounts: Iterable[str]) -> AbstractSet[str]:
     return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 
 
-def _circle(playbook: Playbook) -> Sequence[str]:
+def _named_roles(playbook: Playbook) -> Sequence[str]:
     roles = (
         role
         for step in playbook.steps

@@ -7,7 +7,8 @@ of all hosts with this vault.
 Rules
 - A run without an origin counts as a run of this host, because runs of earlier releases have no
   origin.
-- A machine that only verifies has no keys. It cannot distinguish vaults, and all runs count there.
+- A machine that only verifies has no keys. It cannot distinguish vaults. On such a machine, the
+  runs of all vaults count.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Ledger record of a run: backup, verification, restore or drill.
+"""Record of a run in the ledger, its lock, and the end of dead runs.
+
+A run is a backup, verification, restore, drill or retention run, or a notification of people.
 
 Rules
 - A run is recorded as running before it changes anything, and as ended even after an error.

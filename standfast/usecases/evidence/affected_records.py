@@ -8,8 +8,8 @@ Rules
   CSV file.
 - If the selection names no accounts, it means the accounts that the incident locked.
 - A record whose owner is not in the audience counts as a person that cannot be notified.
-- The result states how many log lines were cut, and which folders were left out: people in these
-  may be missing from the list.
+- The result states how many log lines were cut, and which folders were left out. People that only
+  these lines or folders name are missing from the list.
 - The memory is limited: more than MOST_RECORDS records, or keys with more than MOST_CHARACTERS
   characters, are refused. The caller then adds several lists, each for a part of the time. A person
   on several lists counts once.

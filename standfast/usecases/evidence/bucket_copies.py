@@ -1,4 +1,4 @@
-"""Copying of all frozen folders to the bucket of `[custody.s3]`.
+"""Copies of frozen folders in the bucket of `[custody.s3]`.
 
 Rules
 - A folder that differs from its seal is not copied: a court would not accept the copy.

@@ -1,8 +1,8 @@
 """Ledger record of an incident's evidence: seals, custody, disposals.
 
 The record names the folders that must exist, and the hashes of their manifests. The seals alone do
-not suffice: an intruder who deletes a folder deletes its seal too, and an intruder who has this
-host's key can make another seal.
+not prove that evidence is complete: an intruder who deletes a folder deletes its seal too, and an
+intruder who has this host's key can make another seal.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Review of an incident's frozen logs: one timeline across sources.
+"""Review of frozen logs by a person: one masked timeline of all sources.
 
 Rules
 - Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an

@@ -1,4 +1,4 @@
-"""Review of an incident's evidence: custody lines, timeline file.
+"""Review of evidence by a playbook: search for indicators and accounts.
 
 Rules
 - A folder with an invalid seal or chain of custody is named and not scanned. A file that differs

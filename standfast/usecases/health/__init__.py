@@ -1,4 +1,4 @@
 """Installation checks, readiness, status and the watchdog.
 
-These modules repair nothing. Each finding names what a person can do.
+A check repairs nothing: each of its findings names what a person can do. Only the watchdog acts.
 """

@@ -3,8 +3,8 @@
 Rules
 - A warning is an acceptable risk, such as a vault on this disk. A failure is a part that would not
   work now. Each warning and each failure names an action.
-- A part that is not set up is a warning, because an installation may be only for backups. It is
-  marked as not set up (`is_lacking`), because `readiness` then answers no.
+- A part that is not set up is a warning, because an installation may be only for backups. Such a
+  result is marked (`is_lacking`), and the answer of `readiness` is then "No".
 - No result names an account, an address or a secret.
 """
 

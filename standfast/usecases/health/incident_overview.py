@@ -76,7 +76,7 @@ class IncidentStatus:
     severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    # None for a drill, without configured obligations, and if not countable.
+    # None for a plan and an exercise, without configured obligations, and if not countable.
     clocks: ClockSummary | None
     lacks_clocks: bool = False  # True if clocks are configured, and cannot be counted
 

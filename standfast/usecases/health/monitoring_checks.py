@@ -1,4 +1,4 @@
-"""Checks of the connections to the monitoring of the organisation."""
+"""Checks of metrics tokens, heartbeat URLs and receivers of events."""
 
 from collections.abc import Iterator
 

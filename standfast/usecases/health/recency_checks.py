@@ -1,9 +1,9 @@
-"""Checks of recent practice: points, drills, exercises, accounts, logs.
+"""Checks of points, drills, exercises, leavers, second factors and logs.
 
 Rules
 - A check fails if a recovery would fail now: a set has no recent recovery point, or its last drill
-  failed. If a set was never drilled, `readiness` answers no. A playbook without a recent test is
-  only a risk.
+  failed. If a set was never drilled, the answer of `readiness` is "No". A playbook without a recent
+  test is only a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
   11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
 - People are named only in masked form, and no number that was found in a log is shown.

@@ -1,4 +1,4 @@
-"""Checks of the vault, the key records and the identity for a restore.
+"""Checks of the key records and their copies, for a restore elsewhere.
 
 Rules
 - The check assumes that this machine is lost.

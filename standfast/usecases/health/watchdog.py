@@ -56,7 +56,7 @@ NotifyFunction = Callable[[Installation, Alarm, str], bool]
 class WatchOutcome:
     """The results of one check by the watchdog."""
 
-    resumed: tuple[str, ...]  # numbers of the resumed incidents
+    resumed: tuple[str, ...]  # ids of the resumed incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
     sets: tuple[BackupAge, ...]
     troubles: tuple[str, ...]

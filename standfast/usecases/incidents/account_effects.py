@@ -1,9 +1,10 @@
-"""Effects on accounts, in each directory that knows the account.
+"""Effects on accounts by directory; protected accounts are refused.
 
 Rules
 - An account becomes a refused effect if it is protected, unknown, or in a directory that does not
   support the action.
-- An effect is planned for an unreadable directory too: the directory is read again before the lock.
+- An account in a directory that cannot be read now becomes a planned effect: the directory is read
+  again before the lock.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,7 +29,8 @@ def account_effects(
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
     protected = protected_accounts(adapters, {directory for directory, _ in resolved})
-    # A live run does not read the accounts here: a lock that has an obstacle is refused anyway.
+    # A live run does not read the accounts here: each lock reads them again and is refused if it
+    # has an obstacle.
     is_read = shows_obstacles and adapters.mode is Mode.PLAN
     obstacles, unread = _obstacles(resolved, adapters) if is_read else ({}, ())
     for connector, name in resolved:

@@ -1,4 +1,4 @@
-"""Directories of an account: the named one, or all that know the account.
+"""Directories of an account; key for the comparison with protected ones.
 
 Rules
 - `directory:name` means one directory. A bare name means every directory that knows this name.

@@ -1,4 +1,4 @@
-"""People paged to approve a waiting step, except the step's targets.
+"""Escalation: pages to the approvers of a waiting step, level by level.
 
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
@@ -10,7 +10,8 @@ Rules
   is among the targets (an insider must not be warned), and a person who was enrolled today.
 - A quiet playbook pages only the roles that its steps name, even if nobody answers.
 - When everybody is paged, the step stays open, and `incident status` shows who was reached.
-- The record of a page is a compare-and-swap on the level: of several runners, only one pages.
+- A page is recorded by a compare-and-swap on the escalation level. Therefore only one of several
+  runners pages the people of a level.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ def ask(installation: Installation, state: State, adapters: Adapters, move: Ask)
     found = _pages(installation, state, adapters, asked, EscalationLevel(people=first))
     now = installation.clock()
     reached = {target_of(person) for person in first} | _paged(installation, asked)
-    after = _escalation_interval(state, move.step) if found else timedelta()
+    interval = _escalation_interval(state, move.step) if found else timedelta()
     is_last = next(_levels(installation, state, asked, reached), None) is None
     installation.ledger.steps.ask(
         state.incident,
@@ -63,7 +64,7 @@ def ask(installation: Installation, state: State, adapters: Adapters, move: Ask)
         move.round,
         found,
         now,
-        escalates_at=None if is_last else now + after,
+        escalates_at=None if is_last else now + interval,
     )
 
 
@@ -74,12 +75,12 @@ def escalate(installation: Installation, state: State, adapters: Adapters, move:
     except UsageError:
         return
     level, pages = EscalationLevel(people=()), list[Draft]()
-    after = _paged(installation, asked)
-    for level in _levels(installation, state, asked, after):
-        after |= {target_of(person) for person in level.people}
+    reached = _paged(installation, asked)
+    for level in _levels(installation, state, asked, reached):
+        reached |= {target_of(person) for person in level.people}
         if pages := _pages(installation, state, adapters, asked, level):
             break  # otherwise nobody on this level can be reached: try the next level
-    is_last = next(_levels(installation, state, asked, after), None) is None
+    is_last = next(_levels(installation, state, asked, reached), None) is None
     now = installation.clock()
     installation.ledger.steps.escalate(
         state.incident,

@@ -1,4 +1,4 @@
-"""Limits of locks without a second person; owners of locked accounts.
+"""Limits of locks without a second person; locks of one's own account.
 
 Rules
 - One limit applies to the whole installation, other limits to single directories. A step over a

@@ -1,4 +1,4 @@
-"""Procedures of the program itself: holds, recoveries, reviews, facts.
+"""Built-in procedures: retention hold, recovery, review, clean point.
 
 Their effects are planned, claimed, run and recorded like those of commands and requests. The work
 itself is in the modules that the procedures call.
@@ -249,9 +249,9 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    If no time is given, the time is that of the steps that the statement's step needs: the latest
-    time at which one of them was answered or ended. If the step needs no other step, the time is
-    that of the incident's opening. The time at which a runner executes the statement is not used.
+    If no time is given, the program computes it. It is the latest time at which a step that this
+    step `needs` was answered or ended. If this step needs no other step, it is the time at which
+    the incident was opened. It is never the time at which a runner executes the statement.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:

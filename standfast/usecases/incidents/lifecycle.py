@@ -60,7 +60,7 @@ class Opened:
     """The result of opening an incident."""
 
     incident: str
-    has_joined: bool  # the incident was open: the trigger was repeated or names its accounts
+    has_joined: bool  # an open incident was joined: the same message again, or the same accounts
     lacking: int = 0  # items of the trigger's message without an account
     is_stopped: bool = False  # the incident was open, and a person had stopped it: nothing runs
 

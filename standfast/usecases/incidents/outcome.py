@@ -1,4 +1,4 @@
-"""State of an incident after a runner has ended, and its exit status.
+"""Outcome of a run of an incident: its state, troubles and exit status.
 
 Rules
 - The exit status shows what the caller must do next: damage and errors come first, then missing
@@ -47,7 +47,7 @@ class Outcome:
 
     @property
     def _has_failed(self) -> bool:
-        """Return whether a step or the last undo failed and nobody accepted it."""
+        """Return whether the undo failed, or a step failed and is not accepted."""
         return self.undo_result is StepState.FAILED or any(
             current_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)

@@ -1,4 +1,4 @@
-"""Effects of calls: commands, requests, services, built-in procedures.
+"""Effects of commands, HTTP requests and built-in procedures.
 
 Rules
 - An impossible call becomes a refused effect in the plan; every target is named.

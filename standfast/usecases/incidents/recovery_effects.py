@@ -1,7 +1,8 @@
 """Effects of a recovery: one for each backup set, in order of recovery.
 
 Rules
-- If a recovery sets data aside, a second person approves the step.
+- If a target contains data, the recovery sets this data aside under another name. A second person
+  then approves the step.
 - An exercise reads no target, and always needs this approval. If no services are configured, the
   exercise uses the given names as names of services and sets.
 """
@@ -48,7 +49,9 @@ def recovery_effects(step: Step, arguments: JsonObject, adapters: Adapters) -> E
 
 
 def _sets(adapters: Adapters, names: str) -> Mapping[str, list[str]]:
-    """Return the sets with their services; an exercise may use stand-ins."""
+    """Return the sets with their services.
+    An exercise without configured services uses each name as the name of a service and a set.
+    """
     if adapters.mode is Mode.EXERCISE and not adapters.config.services:
         return {name.strip(): [name.strip()] for name in names.split(",")}
     return sets_in_order(adapters.config, names)

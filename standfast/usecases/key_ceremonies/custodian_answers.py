@@ -6,8 +6,8 @@ with its recipients, or an answer with the keys that it opened. The challenges a
 folder next to that file, so that answers can be compared with them.
 
 Rules
-- An answer counts for `FRESH_FOR` from the creation of its challenge. So a second import of an old
-  answer does not extend that time.
+- An answer counts for `FRESH_FOR` from the creation of its challenge. Therefore a second import of
+  an old answer does not extend that time.
 - Only the custodians of the newest challenge count, because it omits retired custodians.
 - `standfast status` reads the file and must be quick, so this module imports no large library.
 """

@@ -1,4 +1,4 @@
-"""Owner operations, with the configuration, owner key and identity.
+"""Owner operations: writers, epochs, domains, keepers, custodians.
 
 This module opens the stores, the owner's key and the custodian's identity of a key ceremony. The
 operations themselves are in `backup/ownership`.

@@ -1,4 +1,4 @@
-"""The JSON form of a roster."""
+"""JSON form of the roster: writers, domains, custodians and keepers."""
 
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.roster import Roster

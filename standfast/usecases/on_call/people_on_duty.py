@@ -1,4 +1,4 @@
-"""Duties of an installation, from its shifts or its calendar."""
+"""People on duty at a time: from shifts or a calendar, with overrides."""
 
 from datetime import datetime, timedelta
 

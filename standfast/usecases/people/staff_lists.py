@@ -1,4 +1,4 @@
-"""Staff lists from a CSV file, a SCIM directory or an LDAP directory.
+"""Readers of staff lists: CSV file, SCIM directory, LDAP directory.
 
 Rules
 - A file with an invalid line is not imported. Every invalid line is reported by number and column,

@@ -1,4 +1,4 @@
-"""Library of playbooks: the installation's own and the shipped playbooks."""
+"""Library of playbooks, own and shipped; the names that they may use."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Affected people of an incident in numbers, for its page.
 
-A person wrote the names of fields and places in these lists, and they may contain personal data. So
-numbers and mail addresses in these names are masked.
+A list of affected people names the exposed fields and the places. A person wrote these names, and
+they may contain personal data. Therefore numbers and mail addresses in these names are masked.
 """
 
 from collections import Counter

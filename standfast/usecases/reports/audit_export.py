@@ -1,11 +1,12 @@
-"""Files of an exported timeline, with its verifier.
+"""Export of an incident's timeline for an examiner, with its verifier.
 
 Rules
 - The export contains the events of the audit chain, without personal data. Events of other
   incidents that lie between two events of this incident are included, because the hashes of the
   chain cover them.
 - A statement in the export names the frozen evidence of the incident and the length of each chain
-  of custody. So an examiner without the ledger can detect a missing folder or a truncated chain.
+  of custody. With it, an examiner without the ledger can detect a missing folder or a truncated
+  chain.
 - A head of the audit chain is signed for the export. If the ledger is read-only, the newest head is
   used. The incident's events after that head are not exported, and their number is reported.
 - The export is signed with the ledger's key. The examiner must receive the public key by another

@@ -1,4 +1,4 @@
-"""Result pages, from the ledger and the drill reports, masked.
+"""Result pages of one incident and of the whole installation, masked.
 
 Rules
 - If the ledger is writable, a head of the audit chain is signed, so that it covers all events on

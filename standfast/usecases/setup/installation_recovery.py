@@ -11,8 +11,8 @@ Rules
   is changed accordingly. Nothing outside the new folder is written.
 - The ledger lacks all events after the copy. Therefore each open live incident is stopped: a person
   compares it with the systems and resumes it. A run that was in progress counts as failed.
-- A ledger that is older than its witness is refused, as every command does. After a person renamed
-  the witness file, the same call completes the recovery.
+- A ledger that is older than its witness is refused, here as in every command. After a person has
+  renamed the witness file, the same call completes the recovery.
 """
 
 import fcntl

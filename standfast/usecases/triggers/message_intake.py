@@ -192,7 +192,7 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
     )
 
 
-def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
+def inputs_as_message(incident: IncidentRow) -> dict[str, str | list[str]]:
     """Return an incident's inputs in the form in which a message states them."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():

@@ -1,6 +1,8 @@
-"""Pages to people on call about incidents that triggers opened.
+"""Mails to people on call, once, about incidents that triggers opened.
 
-A page is also sent when a trigger adds alerts to a stopped incident.
+A page here is one mail to each person with a role of the trigger. `on_call/call_outs` pages one
+person after another until somebody acknowledges. A page is also sent when a trigger adds alerts to
+a stopped incident.
 
 Rules
 - The ledger records each page as a run of kind `page`, before the first message is sent. Every
@@ -39,7 +41,7 @@ from standfast.usecases.core.run_record import is_first, recorded
 from standfast.usecases.core.staff_messages import notify_each
 from standfast.usecases.incidents.plan import PlanReport, plan_incident
 from standfast.usecases.playbooks import library
-from standfast.usecases.triggers.message_intake import ACTOR, Trigger, reread_inputs
+from standfast.usecases.triggers.message_intake import ACTOR, Trigger, inputs_as_message
 
 KIND = "page"
 NOTIFIED, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent the page
@@ -224,7 +226,7 @@ def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | Non
 
     def work() -> None:
         with suppress(StandfastError):
-            made.append(plan_incident(installation, incident.scenario, reread_inputs(incident)))
+            made.append(plan_incident(installation, incident.scenario, inputs_as_message(incident)))
 
     thread = threading.Thread(target=work, name=f"plan-{incident.id}", daemon=True)
     thread.start()

@@ -22,7 +22,7 @@ from standfast.records import Mode, digest
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import Opened, close, open_incident
 from standfast.usecases.playbooks import library
-from standfast.usecases.triggers.message_intake import reread_inputs
+from standfast.usecases.triggers.message_intake import inputs_as_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def carry_out(
         opened = open_incident(
             installation,
             plan.scenario,
-            reread_inputs(plan),
+            inputs_as_message(plan),
             mode=Mode.LIVE,
             opened_by=opened_by,
             message=message,
