@@ -1,4 +1,4 @@
-"""The recovery point of a drill."""
+"""Choice of a drill's recovery point: the newest, before a time, named."""
 
 from contextlib import suppress
 from datetime import datetime

@@ -76,7 +76,7 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
 
 @contextmanager
 def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterator[Path]:
-    """Create a private folder for a scan; a later run deletes it if this dies.
+    """Create a scan folder; a later run deletes it if this process dies.
 
     `kind` is a word without a hyphen.
     """

@@ -1,4 +1,4 @@
-"""Outcome of a drill: measurements, checks and judgement.
+"""Outcome of a drill: measures, shortfalls, exit status, report content.
 
 Rules
 - If several results apply, damage comes before failure, and failure before a missed objective. A

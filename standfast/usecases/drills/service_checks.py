@@ -1,4 +1,4 @@
-"""Checks of restored data in a drill, service by service.
+"""Checks of a service on restored data: SQLite, databases and probes.
 
 Rules
 - A restored database is opened read-only and without locks: a check changes nothing in the tree.

@@ -1,6 +1,6 @@
 """Recovery of services to their real targets, as steps of an incident.
 
-    prepared = prepare_set(installation, incident_id, "crm", {"point": "newest", "services": []})
+    plan = plan_set(installation, incident_id, "crm", "newest")   # the effect contains the plan
     recovered = recover_set(installation, incident_id, order)   # may be repeated after a crash
     return_set(installation, incident_id, order)                # the undo
 

@@ -1,4 +1,4 @@
-"""Server of a recovered database, and the names of its copies.
+"""Names of the copies of a recovered database, and its server.
 
 The names contain the id of the incident. `postgresql_recovery.py` and `mariadb_recovery.py` replace
 the database.

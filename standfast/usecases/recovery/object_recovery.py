@@ -95,8 +95,8 @@ def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Look up interrupted acts once more; record the versions that appeared.
 
-    An act is left out if its restored file is missing or has another size: a later try may have
-    restored another recovery point to the folder.
+    An act is left out if its restored file is missing or has another size, because a later try may
+    have restored another recovery point to the folder.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
     _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))
