@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from standfast.continuity.recovery_objectives import ObjectiveResult, milliseconds
-from standfast.errors import UsageError
+from standfast.continuity.service_order import recovery_order
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.playbook.actions.service_recover import RECOVER, RETURN
 from standfast.records import EffectState, JsonObject, moment
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.outcome import judged, not_recovered
-from standfast.usecases.recovery.recovery_scope import sets_in_order
 from standfast.usecases.recovery.set_plan import SetPlan
 
 
@@ -109,22 +108,21 @@ def _set_status(incident_id: str, row: EffectRow, *, is_returned: bool) -> SetSt
 def _judge(installation: Installation, sets: Mapping[str, SetStatus]) -> Iterable[ObjectiveResult]:
     """Yield the result of each completely recovered service."""
     services = installation.config.services
-    try:
-        order = dict.fromkeys(
-            name for names in sets_in_order(installation.config, "all").values() for name in names
-        )
-    except UsageError:
-        return  # the services were removed from the configuration
     usable_ms: dict[str, int] = {}
-    for name in order:
+    unusable: set[str] = set()
+    for name in (name for wave in recovery_order(services) for name in wave):
         service = services[name]
         parts = [sets[set_name] for set_name in service.sets if set_name in sets]
-        is_whole = len(parts) == len(service.sets)
-        if not is_whole or any(part.usable_ms is None for part in parts):
+        is_recovered = bool(parts) and len(parts) == len(service.sets)
+        times = [part.usable_ms for part in parts] if is_recovered else []
+        if None in times or not unusable.isdisjoint(service.depends_on):
+            unusable.add(name)
             continue
-        times = [part.usable_ms or 0 for part in parts]
-        times += [usable_ms.get(other, 0) for other in service.depends_on]
-        usable_ms[name] = max(times)
+        known_times = [time for time in times if time is not None]
+        known_times += [usable_ms[other] for other in service.depends_on]
+        usable_ms[name] = max(known_times, default=0)
+        if not is_recovered:
+            continue
         losses = [part.rpo_ms for part in parts]
         known = [loss for loss in losses if loss is not None]
         is_checked = any(name in part.passed for part in parts)

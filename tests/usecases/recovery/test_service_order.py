@@ -69,3 +69,18 @@ def test_dependency_that_is_not_named_stays(tmp_path: Path) -> None:
         outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome
         assert tree(scripts) == {"greeting.txt": b"Good evening\n"}
+
+
+def test_failed_dependency_leaves_no_service_usable(tmp_path: Path) -> None:
+    more = CRM_NEEDS_TELEPHONY.replace("scripts/greeting.txt", "scripts/missing.txt")
+    with installation_at(prepared(tmp_path, more)) as installation:
+        case = opened(installation, services="crm,telephony")
+        approve_as(installation, case, "recover", "lee")
+        outcome = lifecycle.advance(installation, case, "direct")
+        assert outcome.exit_status is not ExitStatus.DONE
+        status = recovery_status(installation, case)
+        assert {part.set_name: part.state for part in status.sets} == {
+            "other": "failed",
+            "main": "done",
+        }
+        assert status.services == ()
