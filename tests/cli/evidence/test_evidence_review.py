@@ -7,8 +7,18 @@ import pytest
 
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
 from tests.usecases.evidence.test_affected_records import LOG, SETTINGS
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK
+
+LOCK_AND_KEEP = (
+    PLAYBOOK.replace("keep-logs", "lock-and-keep")
+    .replace(
+        "steps:\n",
+        "steps:\n  lock:\n    title: Lock\n    do: accounts.lock\n    with: {accounts: [alice]}\n",
+    )
+    .replace("  freeze_logs:\n", "  freeze_logs:\n    needs: [lock]\n")
+)
 
 
 @pytest.fixture
@@ -79,3 +89,34 @@ def test_signed_in_person_sees_values_in_clear(desk: Desk, incident: str) -> Non
     words = ("evidence", "review", incident, "--unmask", "--reason", "case 4711")
     answer = desk.json(*words, *desk.by("lee"))
     assert answer["is_masked"] is False
+
+
+def test_sign_in_after_lock_is_a_finding(
+    desk: Desk, live_installation: Path, scim_server: ScimServer, tmp_path: Path
+) -> None:
+    scim_server.create("alice")
+    (live_installation / "playbooks").mkdir(exist_ok=True)
+    (live_installation / "playbooks" / "lock-and-keep.yaml").write_text(LOCK_AND_KEEP)
+    settings = live_installation / "standfast.toml"
+    settings.write_text(settings.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
+    sign_in = "2099-01-01T00:00:0{} sshd[1]: Accepted password for {} from 203.0.113.9 port 22\n"
+    lines = ["\x1b]0;owned\x07", "bob", "alice"]
+    (live_installation / "logs" / "auth.log").write_text(
+        "".join(sign_in.format(second, name) for second, name in enumerate(lines))
+    )
+    opened = desk.json("incident", "open", "lock-and-keep")
+    assert opened["exit_status"] == 0, opened
+    words, page = ("evidence", "review", opened["incident"]), tmp_path / "page.html"
+    answer = desk.json(*words, "--html", page)
+    (finding,) = answer["findings"]
+    assert (finding["rule"], finding["count"]) == ("sign-in after lock", 1)
+    assert [line["line"] for line in finding["lines"]] == [3]
+    assert finding["account"].startswith("account-")
+    assert "alice" not in str(answer)
+    text = desk.run(*words).out
+    for shown in (text, page.read_text()):
+        assert "sign-in after lock" in shown
+        assert "\x1b" not in shown
+    assert "owned" in desk.run(*words, "--unmask", "--reason", "court", *desk.by("lee")).out
+    assert desk.json(*words, "--account", "alice")["findings"] == [finding]
+    assert desk.json(*words, "--account", "bob")["findings"] == []

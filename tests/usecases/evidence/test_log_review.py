@@ -41,7 +41,8 @@ LOGS = {
         "no record\n"
     ),
     "app.jsonl": (
-        '{"time": "2026-11-25T02:13:47Z", "user": "bob", "action": "=cmd", "ip": "10.0.0.7"}\n'
+        '{"time": "2026-11-25T02:13:47Z", "user": "bob", '
+        '"action": "=cmd\\u001b[2J", "ip": "10.0.0.7"}\n'
     ),
 }
 
@@ -219,7 +220,7 @@ def test_csv_has_no_formula(case: Case, tmp_path: Path) -> None:
     case.review(csv=written, limit=0)
     with written.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["action"] for row in rows] == ["GET", "'=cmd", "GET"]
+    assert [row["action"] for row in rows] == ["GET", "'=cmd\N{REPLACEMENT CHARACTER}[2J", "GET"]
     assert written.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UsageError):
         case.review(csv=written)
