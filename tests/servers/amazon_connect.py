@@ -89,6 +89,7 @@ class ConnectInstance:
     asked: list[str] = field(default_factory=list)
     contacts: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
+    lost_pages: frozenset[str] = frozenset()  # page tokens that fail with status 500
     is_throttling: bool = True
     permissions: dict[str, list[str]] = field(default_factory=dict)
     _levels: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -179,6 +180,8 @@ class ConnectInstance:
             if window["StartTime"] <= contact["InitiationTimestamp"] <= window["EndTime"]
             and (agents is None or contact["AgentInfo"]["Id"] in agents)
         ]
+        if asked.get("NextToken") in self.lost_pages:
+            raise Refusal(500, "InternalServiceException")
         start = int(asked.get("NextToken", "0"))
         rest = start + self.page_size
         token = {"NextToken": str(rest)} if rest < len(found) else {}

@@ -9,8 +9,15 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.amazon_connect import AmazonConnectEvidence
 from standfast.config.sections.accounts import AmazonConnectConfig
 from standfast.config.sections.evidence_sources import AmazonConnectEvidenceConfig
+from standfast.evidence.manifest import Kind
 from standfast.records import EffectState
-from tests.adapters.evidence_sources.contract import CONTEXT, NOW, SealedContract, order
+from tests.adapters.evidence_sources.contract import (
+    CONTEXT,
+    NOW,
+    SealedContract,
+    order,
+    sealed_manifest,
+)
 from tests.adapters.evidence_sources.paged_contract import pages_of
 from tests.adapters.settings import settings_of
 from tests.servers.amazon_connect import ConnectInstance, running_amazon_connect
@@ -65,6 +72,16 @@ def test_throttled_window_is_read_to_its_end(instance: ConnectInstance, custody:
     assert contacts(custody) == [f"contact-{number}" for number in range(1, 6)]
     assert source.collect(order("token-2"), custody).state is EffectState.DONE
     assert instance.count("SearchContacts") > 10  # some requests were refused first
+
+
+def test_lost_page_is_sealed_with_its_reason(instance: ConnectInstance, custody: Custody) -> None:
+    instance.page_size, instance.lost_pages = 2, frozenset({"2"})
+    result = source_of(instance).collect(order(), custody)
+    assert (result.state, result.facts["unread"]) == (EffectState.DONE, 1)
+    assert contacts(custody) == ["contact-1", "contact-2"]
+    (lost,) = (item for item in sealed_manifest(custody).items if item.kind is Kind.UNREAD)
+    assert lost.path.endswith("/000002.json")
+    assert "500" in lost.reason
 
 
 def test_agents_are_selected(instance: ConnectInstance, custody: Custody) -> None:

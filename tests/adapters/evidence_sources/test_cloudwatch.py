@@ -12,7 +12,9 @@ from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.cloudwatch import CloudwatchEvidence
 from standfast.config.sections.evidence_sources import CloudwatchEvidenceConfig
 from standfast.errors import Unavailable
+from standfast.evidence.manifest import Kind
 from standfast.records import EffectState
+from standfast.retry_rules import MOST_TRIES
 from tests.adapters.evidence_sources.contract import (
     CONTEXT,
     SealedContract,
@@ -117,6 +119,19 @@ def test_throttled_and_empty_pages_are_survived(custody: Custody) -> None:
         result = source.collect(order(), custody)
     assert (result.facts["files"], result.facts["unread"]) == (2, 0)
     assert messages(custody) == ["last"]
+
+
+def test_lost_page_is_sealed_with_its_reason(custody: Custody) -> None:
+    page = {"events": [{"message": "first"}], "nextToken": "a"}
+    with listening(imitation([(200, page), *[(500, {})] * MOST_TRIES])) as port:
+        result = source_of(f"http://127.0.0.1:{port}", ["group"], "id", "secret").collect(
+            order(), custody
+        )
+    assert (result.state, result.facts["unread"]) == (EffectState.DONE, 1)
+    first, lost = (item for item in sealed_manifest(custody).items if item.kind is not Kind.FOLDER)
+    assert (first.kind, lost.kind) == (Kind.FILE, Kind.UNREAD)
+    assert lost.path.endswith("/000002.json")
+    assert "500" in lost.reason
 
 
 def test_refused_key_is_final_and_named(custody: Custody) -> None:

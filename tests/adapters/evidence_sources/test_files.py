@@ -231,6 +231,32 @@ def test_growing_file_is_marked_and_whole(
     assert verify_seal(place_of(custody), PUBLIC) == []
 
 
+def test_rotated_file_is_copied_to_its_recorded_size(
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_read, log = os.read, origin / "auth.log"
+    content = log.read_bytes()
+
+    def read_and_rotate(descriptor: int, count: int) -> bytes:
+        block = real_read(descriptor, count)
+        if block == content:
+            with log.open("ab") as still_open:
+                still_open.write(b"the last line before the rotation\n")
+            log.rename(origin / "auth.log.1")
+            log.write_bytes(b"the first line after the rotation\n")
+        return block
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", read_and_rotate)
+        result = evidence_of(origin).collect(order(), custody)
+    assert (result.facts["changed"], result.facts["unread"]) == (1, 0)
+    item = items_of(custody)["auth.log"]
+    assert (item.is_changed, item.size_bytes) == (True, len(content))
+    (copy,) = place_of(custody).rglob("auth.log")
+    assert copy.read_bytes() == content
+    assert verify_seal(place_of(custody), PUBLIC) == []
+
+
 def test_reset_size_and_time_are_detected(
     origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
