@@ -7,6 +7,7 @@ import pytest
 
 from standfast.plurals import counted
 from standfast.records import EffectState, Proof
+from standfast.reports.html_page import incident_page
 from standfast.reports.report_records import AccountLine, Decision, DrillLine, EvidenceLine, Measure
 from standfast.reports.report_sentences import (
     contained_after,
@@ -18,7 +19,7 @@ from standfast.reports.report_sentences import (
     size,
     what_happened,
 )
-from tests.reports.build import OPENED, at, empty, notice, step
+from tests.reports.build import OPENED, Page, at, empty, notice, step
 
 _LOCKED = AccountLine(who="agents:a***", lock=EffectState.DONE, proof=Proof.READ_BACK)
 _REFUSED = AccountLine(who="agents:b***", lock=EffectState.REFUSED)
@@ -88,6 +89,24 @@ def test_paragraph_states_locked_and_unlocked() -> None:
     assert "1 of them proven" in _told(accounts=(_LOCKED, unproven), steps=(lock,))
     assert "was not proven" in _told(accounts=(unproven,), steps=(lock,))
     assert "0 of 1 account were locked" in _told(accounts=(_REFUSED,), steps=(lock,))
+
+
+@pytest.mark.parametrize(
+    ("proof", "words"),
+    [
+        (Proof.READ_BACK, "read back from the directory"),
+        (Proof.CONNECTIONS_GONE, "no connection to the directory is open"),
+        (Proof.SESSIONS_GONE, "the directory lists no session or token"),
+        (Proof.REFUSED, "a sign-in was refused"),
+    ],
+)
+def test_proven_lock_has_its_level_everywhere(proof: Proof, words: str) -> None:
+    account = replace(_LOCKED, proof=proof)
+    report = empty(accounts=(account, replace(_LOCKED, proof=Proof.REFUSED)))
+    assert f"each proven ({words}" in what_happened(report, "Monday")
+    text = Page(incident_page(report)).text
+    assert f"proven locked; weakest proof: {words}" in text
+    assert text.count(words) >= 3  # the paragraph, the figure, the line of the account
 
 
 def test_paragraph_claims_no_time_during_a_lock() -> None:

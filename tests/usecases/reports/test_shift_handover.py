@@ -154,7 +154,11 @@ def test_review_draft_states_durations_and_deviations(
     lifecycle.close(installation, case, by="dana")
     draft = shift_handover.after_action(installation, case)
     measured = {figure.label for figure in draft.figures}
-    assert {"from opening to the first lock", "from opening to closing"} <= measured
+    assert {
+        "from opening to the first lock",
+        "from opening to the first proof (at least: sign-in refused)",
+        "from opening to closing",
+    } <= measured
     assert "1 time: nobody answered, and the next people were paged" in draft.otherwise
     assert any("is not finished" in line for line in draft.otherwise)
     html = shift_handover.write_after_action(draft, tmp_path / "draft.html").read_text()
