@@ -35,6 +35,10 @@ key = "id"
 pattern = '/customers/(?P<record>\\d+)'
 exposed = "name; iban"
 audience = "holders"
+
+[review.records.call]
+pattern = ',call,(?P<record>\\d+)'
+exposed = "recording"
 """
 LOG = "".join(
     f'10.0.0.7 - {account} [25/Nov/2026:0{hour}:13:50 +0000] "GET /customers/{key} X" 200 -\n'
@@ -72,6 +76,20 @@ def test_people_of_used_records_are_listed(installation: Installation, incident:
     assert (person.address, person.key) == ("ana@example.net", "7")
     again = add_affected_by_records(installation, incident, Listing(), BY_BOB)
     assert again.added[0].report.people == 2
+
+
+def test_rows_of_an_audit_table_name_records(installation: Installation, tmp_path: Path) -> None:
+    # As the source `postgresql` writes the result of a query.
+    rows = "at,account,action,kind,record\n" + "".join(
+        f"2026-11-25 02:13:50.5+00,{account},{action},call,{key}\n"
+        for account, action, key in [("bob", "read", 4), ("bob", "change", 5), ("eve", "read", 6)]
+    )
+    (tmp_path / "logs" / "audit.csv").write_text(rows)
+    opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+    advance(installation, opened.incident, "direct")
+    found = add_affected_by_records(installation, opened.incident, Listing(), BY_BOB)
+    assert [added.listed.people for added in found.added if added.listed] == [2, 2]
+    assert found.added[0].report.fields == {"recording": 2}
 
 
 @pytest.mark.parametrize("selection", [Selection(), Selection(accounts=frozenset({"nobody"}))])

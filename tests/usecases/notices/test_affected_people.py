@@ -151,8 +151,25 @@ def test_numbers_count_everybody_and_feed_clocks(installation: Installation, peo
     assert report.places == {"Atlantis": 1, "US-CA": 3}
     assert added.places_without_obligation == {"Atlantis": 1}
     states = {clock.obligation.id: clock.state for clock in incident_clocks(installation, incident)}
-    # The notice is owed from 500 affected people on.
+    # The notice is owed to the attorney general if more than 500 people are affected.
     assert states["us-ca-ag"] is ClockState.NOT_OWED
+
+
+def test_notice_is_owed_above_its_number_of_people(
+    installation: Installation, tmp_path: Path
+) -> None:
+    incident, file = opened(installation), tmp_path / "many.csv"
+
+    def clock(first: int, count: int, place: str) -> ClockState:
+        rows = "".join(f"p{n}@example.net\n" for n in range(first, first + count))
+        file.write_text("email\n" + rows)
+        add_affected(installation, incident, Listing(csv=file, exposed="iban", place=place))
+        clocks = incident_clocks(installation, incident)
+        return next(each.state for each in clocks if each.obligation.id == "us-ca-ag")
+
+    assert clock(0, 500, "US-CA") is ClockState.NOT_OWED
+    assert clock(500, 600, "US-MD") is ClockState.NOT_OWED
+    assert clock(1_100, 1, "US-CA") is ClockState.NOT_STARTED  # owed once the people are notified
 
 
 def test_report_has_numbers_and_seals(installation: Installation, people: Path) -> None:
