@@ -46,6 +46,8 @@ from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.flow_engine import run_flow
+from prefect.states import Running, Scheduled
 from standfast.config import load
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.core.run_record import recorded
@@ -90,6 +92,12 @@ registered = [
 with get_client(sync_client=True) as client:
     artifacts = [[one.key, one.type, one.data, one.description] for one in client.read_artifacts()]
     names = sorted({one.name for one in client.read_flow_runs()})
+    again = {"config": config, "set_name": "main"}
+    crashed = client.create_flow_run(nightly_backup, parameters=again)
+    for state in (Running(), Running(), Running(), Scheduled()):  # it crashed three times
+        client.set_flow_run_state(crashed.id, state, force=True)
+    crashed = client.read_flow_run(crashed.id)
+    states["fourth start"] = seen(run_flow(nightly_backup, crashed, again, return_type="state"))
 async def limits_of_site():
     found = []
     async with get_client() as client:
@@ -222,6 +230,13 @@ def test_second_start_of_a_set_is_no_failure(ran: Ran) -> None:
     assert "backup of main" in message
     with installation_at(ran.config_file) as installation:
         assert "prefect" not in [run.way for run in installation.ledger.runs.all("backup")[1:2]]
+
+
+def test_backup_that_crashed_three_times_fails(ran: Ran) -> None:
+    kind, _, message = ran.states["fourth start"]
+    assert (kind, "crashed 3 times" in message) == ("FAILED", True)
+    with installation_at(ran.config_file) as installation:
+        assert len(installation.ledger.runs.all("backup")) == 3  # those of the other tests
 
 
 def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
