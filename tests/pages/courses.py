@@ -72,7 +72,17 @@ def _takes_settings(typist: Typist, block: Block) -> None:
 COURSES: dict[str, Course] = {
     "README.md": Course(
         prepare=installation_acts.files_to_back_up,
-        by_hand={"make demo": installation_acts.demo_with_an_incident},
+        by_hand={
+            "make demo": installation_acts.demo_with_an_incident,
+            "python3 -m venv glass && glass/bin/pip install cryptography zstandard blake3 pyrage": (
+                installation_acts.environment_of_break_glass
+            ),
+        },
+        instead={
+            "python offline/": "python my-place/offline/",
+            "VAULT offline offline/": "my-place/vault my-place/offline my-place/offline/",
+            "TARGET POINT": "from-glass host-1/0000000001",
+        },
     ),
     "deploy/s3/README.md": Course(prepare=installation_acts.keeper_machine),
     "docs/accounts.md": Course(
@@ -108,6 +118,7 @@ COURSES: dict[str, Course] = {
         instead={
             "/var/log/auth.log": "FOLDER/demo-place/centre/logs/sign-ins.log",
             "m.keller@example.com": "oscar.ortiz",
+            "in-clear …": "in-clear --seal-key … --timeline timeline.jsonl --ledger-key …",
             "--seal-key …": "--seal-key $(cat seal-key)",
             "--ledger-key …": "--ledger-key $(cat ledger-key)",
         },
@@ -115,7 +126,8 @@ COURSES: dict[str, Course] = {
             "standfast evidence open": incident_acts.encrypted_evidence,
             "standfast evidence hold": incident_acts.close_incident,
             "standfast evidence export": incident_acts.evidence_in_clear,
-            "python standfast_verify.py": incident_acts.files_for_the_examiner,
+            "python standfast_verify.py in-clear --seal-key": incident_acts.files_for_the_examiner,
+            "python standfast_verify.py in-clear …": incident_acts.stamp_for_the_examiner,
         },
     ),
     "docs/monitoring.md": Course(prepare=installation_acts.folder_of_keys),

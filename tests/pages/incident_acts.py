@@ -56,9 +56,18 @@ def attendance_list(typist: Typist) -> None:
 
 
 def evidence_place(typist: Typist) -> None:
-    """Use the demo's installation, with a folder of playbooks."""
+    """Use the demo's installation, with playbooks and time stamps."""
     demo_place(typist)
-    configure(typist, '[playbooks]\nfolder = "playbooks"\n')
+    configure(
+        typist,
+        f"""[playbooks]
+folder = "playbooks"
+
+[custody.timestamp]
+url = "{typist.authority.url}"
+roots = "{typist.authority.roots}"
+""",
+    )
 
 
 def freeze_playbook(typist: Typist, block: Block) -> None:
@@ -108,6 +117,14 @@ def files_for_the_examiner(typist: Typist) -> None:
     Path("ledger-key").write_text(exported["ledger_key"])
     for name in ("timeline.jsonl", "standfast_verify.py"):
         shutil.copy(f"for-the-examiner/{name}", name)
+
+
+def stamp_for_the_examiner(typist: Typist) -> None:
+    """Receive the authority's roots; copy one stamp and its seal."""
+    shutil.copy(typist.authority.roots, "roots.pem")
+    stamp = min(Path("in-clear").rglob("seal.tsr"))
+    for name in ("seal.tsr", "seal.dsse.json"):
+        shutil.copy(stamp.with_name(name), name)
 
 
 def open_incident(typist: Typist) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from tests.pages.demo_place import copy_demo
@@ -51,6 +52,14 @@ def files_to_back_up(typist: Typist) -> None:
     """Create the folder `my-files`."""
     (typist.folder / "my-files").mkdir()
     (typist.folder / "my-files/notes.txt").write_text("worth keeping\n")
+
+
+def environment_of_break_glass(typist: Typist) -> None:
+    """Replace the download of the packages, which are installed here."""
+    program = typist.folder / "glass/bin/python"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
 
 
 def backed_up_place(typist: Typist) -> None:

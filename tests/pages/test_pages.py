@@ -16,6 +16,7 @@ from tests.pages.not_run import NOT_RUN, NotRun
 from tests.pages.typist import Typist, steps
 from tests.project.test_tree import ROOT
 from tests.servers import need
+from tests.servers.timestamp_authority import Authority
 
 __all__ = ["tmp_path"]
 pytestmark = pytest.mark.xdist_group("pages")  # one process makes the demo's installation
@@ -44,13 +45,17 @@ def demo() -> Iterator[Path]:
 
 @pytest.fixture
 def typist(
-    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    demo: Path,
+    tmp_path: Path,
+    timestamp_authority: Authority,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Typist:
     for name in [name for name in os.environ if name.startswith("STANDFAST_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     desk = Desk(folder=tmp_path, capture=capsys, monkeypatch=monkeypatch)
-    return Typist(desk=desk, folder=tmp_path, demo=demo)
+    return Typist(desk=desk, folder=tmp_path, demo=demo, authority=timestamp_authority)
 
 
 @pytest.mark.parametrize("pages", _in_order(), ids=" ".join)

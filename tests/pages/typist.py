@@ -21,6 +21,7 @@ from pathlib import Path
 
 from tests.cli.desk import Answer, Desk
 from tests.pages.blocks import Block
+from tests.servers.timestamp_authority import Authority
 
 _WRITTEN_IN = "2026"
 _OPERATOR = re.compile(r"(?<=\s)(?:\||\|\||&&|;|>|<|2>)(?=\s)")
@@ -83,6 +84,7 @@ class Typist:
     desk: Desk
     folder: Path
     demo: Path  # the installation of the demo, to copy
+    authority: Authority  # of time stamps
 
     @property
     def config_file(self) -> Path:

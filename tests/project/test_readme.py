@@ -12,6 +12,7 @@ from tests.memory_disk import tmp_path
 from tests.pages.blocks import blocks
 from tests.pages.typist import Step, Typist, steps
 from tests.servers import need
+from tests.servers.timestamp_authority import Authority
 
 __all__ = ["tmp_path"]
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,10 @@ _LAST_LINE = "\t$(BIN)/standfast demo $(if $(AGAIN),--again)\n"
 
 @pytest.mark.long
 def test_readme_commands_work_after_the_demo(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    timestamp_authority: Authority,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The other tests of the pages use a smaller installation."""
     need("scim2-server", "the demo's directory of accounts")
@@ -29,7 +33,7 @@ def test_readme_commands_work_after_the_demo(
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     desk = Desk(folder=tmp_path, capture=capsys, monkeypatch=monkeypatch)
-    typist = Typist(desk=desk, folder=tmp_path, demo=tmp_path)
+    typist = Typist(desk=desk, folder=tmp_path, demo=tmp_path, authority=timestamp_authority)
     try:
         for step in _with_the_demo():
             if step.command == "make demo":
