@@ -56,6 +56,12 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
+def fences(page: str) -> int:
+    """Return the number of lines that begin or end a code block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return len(re.findall(r"^ *(?:```|~~~)", text, re.MULTILINE))
+
+
 def pages_with_commands() -> list[str]:
     """Return the pages that have a block of commands."""
     return [page for page in pages() if any(block.has_commands for block in blocks(page))]

@@ -1,7 +1,11 @@
-"""Blocks of commands that cannot run in a test, each with the reason.
+"""Blocks of pages that no course types or takes.
 
-A block is listed by its page and the beginning of its first line, and must contain the program that
-prevents it. So an entry fails when its block is removed, or no longer needs that program.
+Rules
+- A block of commands that cannot run in a test is in `NOT_RUN`, by its page and the beginning of
+  its first line. It must contain the program that prevents it, so that the entry fails when the
+  block is removed or no longer needs that program.
+- Other blocks are in `APPLIED`, with the test that applies them, or in `SHOWN`, with the reason why
+  nothing in them can be executed. A block that is in none of the three fails a test.
 """
 
 from typing import NamedTuple
@@ -62,6 +66,39 @@ NOT_RUN: dict[tuple[str, str], NotRun] = {
     ),
     ("docs/write-a-notice.md", ".venv/bin/pip install"): NotRun("pip", _DOWNLOADS),
 }
+
+
+class Applied(NamedTuple):
+    """The blocks of one language on a page, and the file that reads them for tests."""
+
+    tested_by: str
+    number: int = 1
+
+
+_RIGHTS = "tests/adapters/accounts/rights.py"
+
+# By page and language.
+APPLIED: dict[tuple[str, str], Applied] = {
+    ("deploy/site/README.md", ""): Applied("tests/project/test_site_deployment.py"),
+    ("docs/accounts.md", "sql"): Applied(_RIGHTS, 3),
+    ("docs/accounts.md", "ldif"): Applied(_RIGHTS, 5),
+    ("docs/accounts.md", ""): Applied(_RIGHTS),
+    ("docs/evidence.md", "sql"): Applied("tests/adapters/evidence_sources/test_postgresql.py"),
+    ("docs/sources.md", "sql"): Applied("tests/project/test_sources_page.py", 3),
+    ("docs/sources.md", ""): Applied("tests/servers/postgres_cluster.py"),
+}
+
+# By page and beginning of the first line.
+SHOWN: dict[tuple[str, str], str] = {
+    ("docs/accounts.md", "dsacls"): "it needs a domain controller of Microsoft",
+    ("docs/drills.md", "Predicted time"): "the times of a prediction differ on each machine",
+    ("docs/evidence.md", "INCIDENT/SOURCE/TOKEN/"): "it names the files of a folder",
+    ("docs/sources.md", "postgresql://USER"): "it lists the forms of a target",
+}
+
+
+def is_shown(block: Block) -> bool:
+    return any(page == block.page and block.begins.startswith(it) for page, it in SHOWN)
 
 
 def reason_not_run(block: Block) -> NotRun | None:

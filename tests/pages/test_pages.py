@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +10,17 @@ import pytest
 
 from tests.cli.desk import Desk
 from tests.memory_disk import memory_folder, tmp_path
-from tests.pages.blocks import blocks, pages_with_commands
-from tests.pages.courses import COURSES, follow
+from tests.pages.blocks import blocks, fences, pages, pages_with_commands
+from tests.pages.courses import COURSES, Course, follow
 from tests.pages.demo_place import demo_template
-from tests.pages.not_run import NOT_RUN, NotRun
+from tests.pages.not_run import APPLIED, NOT_RUN, SHOWN, NotRun, is_shown
 from tests.pages.typist import Typist, steps
 from tests.project.test_tree import ROOT
 from tests.servers import need
 from tests.servers.timestamp_authority import Authority
 
 __all__ = ["tmp_path"]
+LOADED = ("toml", "yaml", "json")  # by tests/project/test_settings_in_pages.py
 pytestmark = pytest.mark.xdist_group("pages")  # one process makes the demo's installation
 
 
@@ -73,6 +75,22 @@ def test_block_that_is_not_run_needs_its_program(entry: tuple[str, str], reason:
     assert all(program.search(block.text) for block in found), "it can run now: remove the entry"
     if reason.tested_by:
         assert Path(page).name in (ROOT / reason.tested_by).read_text()
+
+
+def test_every_block_is_executed_or_listed() -> None:
+    applied = Counter[tuple[str, str]]()
+    for page in pages():
+        taken = COURSES.get(page, Course()).takes
+        assert fences(page) == 2 * len(blocks(page)), f"{page}: write a block as ```language"
+        for block in blocks(page):
+            is_typed = block.has_commands or block.language in taken
+            if not (is_typed or block.language in LOADED or is_shown(block)):
+                applied[page, block.language] += 1
+    assert applied == {entry: test.number for entry, test in APPLIED.items()}
+    for (page, _), test in APPLIED.items():
+        assert Path(page).name in (ROOT / test.tested_by).read_text()
+    for page, beginning in SHOWN:
+        assert any(block.begins.startswith(beginning) for block in blocks(page)), beginning
 
 
 def test_each_course_is_of_its_page() -> None:

@@ -145,11 +145,3 @@ def test_yaml_in_pages_is_valid(block: Block) -> None:
 @pytest.mark.parametrize("block", of_language("json"), ids=str)
 def test_json_in_pages_is_valid(block: Block) -> None:
     assert isinstance(json.loads(block.text), dict)
-
-
-def test_each_language_of_a_block_is_checked() -> None:
-    """The grants in SQL and LDIF are applied by the tests of their adapters."""
-    commands, data = {"sh", "console"}, {"toml", "yaml", "json", "html"}
-    applied, plain = {"sql", "ldif"}, {"", "bat"}
-    found = {block.language for page in pages() for block in blocks(page)}
-    assert found <= commands | data | applied | plain

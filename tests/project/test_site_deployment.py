@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.roles import ROLES
+from tests.pages.blocks import blocks
 from tests.project.test_commands_in_pages import parse
 from tests.servers import installed, need
 from tests.servers.prefect_site import SITE, unit_command, variables
@@ -80,7 +81,10 @@ def test_each_role_exists_in_the_command_line() -> None:
 
 
 def test_environment_has_only_settings_of_prefect() -> None:
+    (secrets,) = [block.text for block in blocks("deploy/site/README.md") if not block.language]
     names = [name for name in variables(SITE / "prefect.env") if name != "DO_NOT_TRACK"]
+    names += re.findall(r"^(\w+)=", secrets, re.MULTILINE)
+    assert len(names) > len(secrets.splitlines()) == 2
     settings = [name for name in names if not name.startswith("PREFECT_REDIS_")]
     assert [name for name in settings if not hasattr(prefect.settings, name)] == []
 

@@ -24,6 +24,7 @@ from tests.adapters.evidence_sources.contract import (
     sealed_manifest,
 )
 from tests.adapters.settings import settings_of
+from tests.pages.blocks import blocks
 from tests.servers.postgres import Postgres, postgres_server
 from tests.servers.postgres_cluster import Cluster, cluster_folder
 
@@ -33,6 +34,12 @@ QUERIES = {
     "AND account = ANY(%(accounts)s) ORDER BY at"
 }
 HOSTILE = "caf\u00e9 \x1b[2J =HYPERLINK() " + "x" * 10_000_000
+
+
+def rights_of_the_page() -> list[str]:
+    """Return the statements of docs/evidence.md that create the role."""
+    (rights,) = [block.text for block in blocks("docs/evidence.md") if block.language == "sql"]
+    return rights.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +62,7 @@ def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
                 " (now() - interval '5 minutes', 'a.silva', 'of another account'),"
                 " (now() - interval '9 days', 'm.keller', 'too old'),"
                 " (now() + interval '1 hour', 'm.keller', 'after the freeze')",
-                "CREATE ROLE evidence LOGIN IN ROLE pg_monitor",
-                "GRANT EXECUTE ON FUNCTION pg_read_binary_file(text, bigint, bigint) TO evidence",
+                *rights_of_the_page(),
                 "GRANT SELECT ON sign_ins TO evidence",
                 "CREATE ROLE stranger LOGIN",
             )
