@@ -60,7 +60,9 @@ NOT_RUN: dict[tuple[str, str], NotRun] = {
     ("docs/recover-a-service.md", "systemctl stop postgresql@18-main"): NotRun(
         "systemctl", _ROOT, _RECOVERY
     ),
-    ("docs/sources.md", "standfast backup restore host-1/0000000041"): NotRun("chown", _ROOT),
+    ("docs/sources.md", "standfast backup restore host-1/0000000041"): NotRun(
+        "chown", _ROOT, _RECOVERY
+    ),
     ("docs/triggers.md", 'id="msg_$(date +%s%N)"'): NotRun(
         "curl", "it needs `standfast serve`", "tests/project/test_triggers_page.py"
     ),
@@ -69,7 +71,7 @@ NOT_RUN: dict[tuple[str, str], NotRun] = {
 
 
 class Applied(NamedTuple):
-    """The blocks of one language on a page, and the file that reads them for tests."""
+    """The blocks of one language on a page, and the file that applies them."""
 
     tested_by: str
     number: int = 1

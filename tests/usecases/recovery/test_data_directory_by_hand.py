@@ -1,6 +1,7 @@
-"""A data directory comes back by the commands of recover-a-service.md."""
+"""Data directories, restored as recover-a-service.md and sources.md show."""
 
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from standfast.usecases.backups.backup_run import run_backup
+from tests.pages.blocks import blocks
 from tests.servers import wait_until
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import Cluster, cluster_folder, told
@@ -18,6 +20,11 @@ from tests.usecases.backups.test_whole_server import SETS
 
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.long]
 PAGE = (Path(__file__).parents[3] / "docs" / "recover-a-service.md").read_text()
+(ASIDE,) = [
+    block.text
+    for block in blocks("docs/sources.md")
+    if "recovery.signal" in block.text and block.has_commands
+]
 RESTORE, REPLACE, UNDO = re.findall(
     r"```sh\n(.*?)```", PAGE.partition("## A data directory by hand")[2], re.DOTALL
 )
@@ -72,6 +79,20 @@ def calls(cluster: Cluster) -> list[int]:
         return [number for (number,) in cluster.rows("SELECT id FROM calls ORDER BY id")]
 
 
+def run_aside(folder: Path, cluster: Cluster, moment: str) -> None:
+    """Restore into another folder as sources.md shows, and use that."""
+    user = pwd.getpwuid(cluster.data.stat().st_uid).pw_name
+    commands = (
+        ASIDE.replace("-o postgres", f"-o {user}")
+        .replace("-R postgres", f"-R {user}")
+        .replace("/srv/restored", f"{cluster.folder}/restored")
+        .replace("/var/lib/postgresql/18/again", f"{cluster.folder}/again")
+    )
+    run(commands, folder, cluster, moment)
+    cluster.data.rename(cluster.folder / "before")
+    (cluster.folder / "again").rename(cluster.data)
+
+
 def test_data_directory_returns_to_a_moment_and_back(cluster: Cluster, tmp_path: Path) -> None:
     config_file = furnish(
         tmp_path, more=SETS.format(folder=cluster.folder, programs=cluster.programs)
@@ -89,3 +110,5 @@ def test_data_directory_returns_to_a_moment_and_back(cluster: Cluster, tmp_path:
     assert calls(cluster) == [1, 2]
     run(f"cd /var/lib/postgresql/18\n{UNDO}", tmp_path, cluster, str(moment))
     assert calls(cluster) == []
+    run_aside(tmp_path, cluster, str(moment))
+    assert calls(cluster) == [1, 2]
