@@ -60,6 +60,6 @@ def test_command_of_an_example_is_complete(page: str, command: str) -> None:
 
 @pytest.mark.parametrize(("page", "command"), sorted(set(IN_TEXT)))
 def test_command_in_text_exists(page: str, command: str) -> None:
-    # The text may name a command without its arguments, or an option without its value.
-    with suppress(click.MissingParameter, click.BadOptionUsage):
+    # The text may name a command without its arguments, an option without its value, or `--help`.
+    with suppress(click.MissingParameter, click.BadOptionUsage, click.exceptions.Exit):
         parse(command)
