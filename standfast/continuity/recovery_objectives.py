@@ -79,7 +79,7 @@ def lost_work_ms(since: datetime, declared_at: datetime) -> int | None:
     return None if is_in_far_future(since, declared_at) else milliseconds(declared_at - since)
 
 
-def minutes(count: int) -> int:
+def minutes_to_ms(count: int) -> int:
     """Return minutes as milliseconds."""
     return milliseconds(timedelta(minutes=count))
 

@@ -8,7 +8,7 @@ from standfast.continuity.recovery_objectives import (
     RpoBasis,
     elapsed_ms,
     milliseconds,
-    minutes,
+    minutes_to_ms,
 )
 
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
@@ -17,9 +17,9 @@ START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 def judged(rto: int | None, rpo: int | None) -> ObjectiveResult:
     return ObjectiveResult(
         service="crm",
-        rto_promised_ms=minutes(1),
+        rto_promised_ms=minutes_to_ms(1),
         rto_actual_ms=rto,
-        rpo_promised_ms=minutes(2),
+        rpo_promised_ms=minutes_to_ms(2),
         rpo_actual_ms=rpo,
         rpo_basis=RpoBasis.LAST_CHANGE,
     )

@@ -18,7 +18,7 @@ from standfast.continuity.recovery_objectives import (
     ObjectiveResult,
     RpoBasis,
     milliseconds,
-    minutes,
+    minutes_to_ms,
 )
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
@@ -220,12 +220,12 @@ def not_recovered(name: str, service: ServiceConfig) -> ObjectiveResult:
     """Return the result of a service that the drill did not measure."""
     return ObjectiveResult(
         service=name,
-        rto_promised_ms=minutes(service.rto_minutes),
+        rto_promised_ms=minutes_to_ms(service.rto_minutes),
         rto_actual_ms=None,
-        rpo_promised_ms=minutes(service.rpo_minutes),
+        rpo_promised_ms=minutes_to_ms(service.rpo_minutes),
         rpo_actual_ms=None,
         rpo_basis=RpoBasis.CONSISTENT_AT,
-        mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+        mtpd_ms=None if service.mtpd_minutes is None else minutes_to_ms(service.mtpd_minutes),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from standfast.continuity.clock_skew import is_in_far_future
-from standfast.continuity.recovery_objectives import minutes
+from standfast.continuity.recovery_objectives import minutes_to_ms
 from standfast.continuity.recovery_prediction import (
     DrillTimes,
     Prediction,
@@ -75,7 +75,7 @@ def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...
     return tuple(
         ServicePrediction(
             service=name,
-            rto_promised_ms=minutes(service.rto_minutes),
+            rto_promised_ms=minutes_to_ms(service.rto_minutes),
             prediction=predictions.get(name),
         )
         for name, service in services.items()
