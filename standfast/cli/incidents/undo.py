@@ -77,20 +77,20 @@ def undo(
             return call.print_result(
                 {"incident": incident_id, **details},
                 [*before, "Nothing was changed."],
-                _PLAN_STATUS[planned.keeps],
+                _PLAN_STATUS[planned.kept_result],
             )
-        if planned.keeps is StepState.FAILED:
+        if planned.kept_result is StepState.FAILED:
             # No undo step exists that could report the failure, so add it to the outcome: else the
             # printed next step would say that everything is done.
             outcome = look(installation, incident_id)
             outcome = replace(
                 outcome,
                 state=replace(outcome.state, unrestored_count=len(planned.kept)),
-                undo_result=planned.keeps,
+                undo_result=planned.kept_result,
             )
             return print_outcome(call, installation, outcome, details, before)
         return run_and_print(
-            call, installation, incident_id, details, before, undo_result=planned.keeps
+            call, installation, incident_id, details, before, undo_result=planned.kept_result
         )
 
 

@@ -1,4 +1,4 @@
-"""Parallel queues that run planned effects, within providers' limits.
+"""Parallel queues that run planned effects, within providers' rate limits.
 
 Rules
 - Before effects of a queue are claimed, its unknown effects are looked up, and the prior states of
@@ -33,7 +33,7 @@ _LOOK_BATCH = 500
 _COUNT_SECONDS = 1.0
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: `per_second` on average, `burst` at once.
 
     `per_second` None means no limit. `share_among` divides the rate and the burst among runners.
@@ -102,8 +102,8 @@ class Pace:
     def __init__(self, limits: Limits) -> None:
         burst = max(1, limits.burst - max(1, limits.burst // 10))
         self.most_a_call = limits.batch if limits.per_second is None else min(limits.batch, burst)
-        self.turns = Bucket(limits.per_second, burst)
-        self.calls = Bucket(limits.per_second, burst)
+        self.turns = TokenBucket(limits.per_second, burst)
+        self.calls = TokenBucket(limits.per_second, burst)
         self.is_limited = limits.per_second is not None
 
     def share_among(self, runners: int) -> None:

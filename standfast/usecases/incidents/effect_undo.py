@@ -62,7 +62,7 @@ class UndoPlan:
     stays: tuple[str, ...] = ()  # changes that no undo reverts, in words
 
     @property
-    def keeps(self) -> StepState | None:
+    def kept_result(self) -> StepState | None:
         """The result if effects stay: FAILED if all of them do, else PARTIAL."""
         if not self.kept:
             return None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.records import Limits
-from standfast.usecases.incidents.effect_queues import Bucket, Pace
+from standfast.usecases.incidents.effect_queues import Pace, TokenBucket
 from tests.usecases.twins import ACCOUNTS, Twins, simulated_installation, twin_directory
 
 
@@ -29,7 +29,7 @@ def test_burst_excess_waits() -> None:
     def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    bucket = Bucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
+    bucket = TokenBucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
     for _ in range(3):
         bucket.take(9)
     bucket.return_tokens(4)
@@ -45,7 +45,7 @@ def test_runners_share_rate_and_burst() -> None:
         now += seconds
         slept.append(seconds)
 
-    bucket = Bucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
+    bucket = TokenBucket(20.0, 18, monotonic=lambda: now, sleep=sleep)
     bucket.share_among(2)
     bucket.take(9)
     bucket.take(9)
@@ -58,7 +58,7 @@ def test_runners_share_rate_and_burst() -> None:
 def test_idle_bucket_fills_to_its_burst() -> None:
     moments = iter([0.0, 3600.0, 3600.0])
     slept: list[float] = []
-    bucket = Bucket(20.0, 18, monotonic=lambda: next(moments), sleep=slept.append)
+    bucket = TokenBucket(20.0, 18, monotonic=lambda: next(moments), sleep=slept.append)
     bucket.return_tokens(100)
     bucket.take(18)
     assert slept == []

@@ -58,7 +58,7 @@ def test_planned_lock_is_not_undone(
     with closing(installation.adapters_for(installation.ledger.incidents.get(case))) as adapters:
         step_expansion.expand_step(installation, state, adapters, "lock", 1)
     plan = effect_undo.undo(installation, case, requested_by="dana")
-    assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
+    assert (plan.restores, plan.kept_result) == (0, StepState.FAILED)
     (kept,) = plan.kept
     assert kept.startswith("its lock is planned and has not run yet")
     installation.advance(case)
