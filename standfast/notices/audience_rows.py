@@ -1,4 +1,4 @@
-"""One row of an audience: columns, checks, suppression list, flags.
+"""One row of an audience: columns, suppression list, minors, the deceased.
 
 `audience` removes repeated rows and decides about each person. The readers of sources are in
 `adapters.audience_sources`.
@@ -125,15 +125,16 @@ def check_columns(names: Iterable[str]) -> None:
     names = list(names)
     if "address" not in names and POSTAL_COLUMNS[0] not in names:
         raise ConfigurationError(
-            "an audience needs a column `address`, or `postal_1` and `postal_2`; name it"
+            "audience: it has neither a column `address` nor `postal_1`. Name the column with the "
+            "mail address, or the columns with the postal address."
         )
     if wrong := [name for name in names if not _COLUMN.fullmatch(name)]:
         raise ConfigurationError(
-            "an audience's columns are named in small letters, digits and _, not "
-            f"{', '.join(wrong)[:200]}"
+            f"audience: not valid as names of columns: {', '.join(wrong)[:200]}. Use lower-case "
+            "letters, digits and _."
         )
     if len(set(names)) < len(names):
-        raise ConfigurationError("the audience's query names a column twice; use AS")
+        raise ConfigurationError("audience: its query names a column twice. Rename one with AS.")
 
 
 def postal_lines(values: Mapping[str, str]) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def find_banned_phrases(text: str, language: str) -> Iterator[tuple[str, Rule]]:
                 yield from ((found[0], rule) for found in finder.finditer(text))
 
 
-def banned(template: Template) -> list[BannedUse]:
+def find_banned_uses(template: Template) -> list[BannedUse]:
     """Return every banned phrase of a template, language by language."""
     found: dict[BannedUse, None] = {}
     for language, parts in sorted(template.languages.items()):

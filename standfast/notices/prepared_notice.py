@@ -1,4 +1,4 @@
-"""Prepared notice: slots of recipients, digests, choice of language.
+"""Prepared notice: values of recipients, Merkle root, choice of language.
 
 A notice is made in two stages. `template_renderer` renders its template once with the values of the
 incident. This module then fills in the values of each recipient, chooses the language, and computes
@@ -127,8 +127,8 @@ class Prepared:
         """
         if language not in self.languages:
             raise Refused(
-                f"the notice {self.template!r} has no language {language!r}; "
-                f"choose one of {', '.join(sorted(self.languages))}"
+                f"notice {self.template!r}: it has no language {language!r}. Choose one of "
+                f"{', '.join(sorted(self.languages))}."
             )
         values = {name: self._value(name, raw) for name, raw in slots.items()}
         names = self.languages[language].slots
@@ -174,9 +174,9 @@ class Prepared:
             )
             is_intact = made.digest == written["digest"]
         except (KeyError, TypeError, ValueError) as error:
-            raise Damaged("a prepared notice cannot be read; prepare it again") from error
+            raise Damaged("prepared notice: cannot be read. Prepare it again.") from error
         if not is_intact:
-            raise Damaged("a prepared notice does not match its digest; prepare it again")
+            raise Damaged("prepared notice: it does not match its digest. Prepare it again.")
         return made
 
     def _approved(self) -> JsonObject:
@@ -198,8 +198,8 @@ class Prepared:
         value = one_line(raw[: 4 * LONGEST_VALUE])
         if len(value) > LONGEST_VALUE or len(raw) > 4 * LONGEST_VALUE:
             raise Refused(
-                f"a recipient's {name!r} is longer than {LONGEST_VALUE} characters; "
-                "correct it in the audience and plan again"
+                f"value {name!r} of a recipient: longer than {LONGEST_VALUE} characters. Correct "
+                "it in the audience, then plan again."
             )
         return value
 
@@ -207,8 +207,8 @@ class Prepared:
         shown = values.get(name) or self.when_empty.get(name, {}).get(language, "")
         if not shown:
             raise Refused(
-                f"a recipient has no {name!r}, and {self.template!r} has no text for that; "
-                "add the value to the audience or when_empty to the template"
+                f"value {name!r} of a recipient: missing, and {self.template!r} has no text for "
+                "this case. Add the value to the audience, or when_empty to the template."
             )
         return shown
 

@@ -59,7 +59,7 @@ def _load(name: str, texts: tuple[tuple[str, str], ...]) -> Template:
 
 def _folders_in(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise ConfigurationError(f"there is no template folder {root}; create it or name another")
+        raise ConfigurationError(f"template folder {root}: not found. Create it, or name another.")
     return _folders(root)
 
 

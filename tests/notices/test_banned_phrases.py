@@ -4,7 +4,12 @@ import re
 
 import pytest
 
-from standfast.notices.banned_phrases import banned, find_banned_phrases, find_banned_values, rules
+from standfast.notices.banned_phrases import (
+    find_banned_phrases,
+    find_banned_uses,
+    find_banned_values,
+    rules,
+)
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import Template, load
 from standfast.records import JsonObject
@@ -20,7 +25,7 @@ def names(text: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_no_shipped_notice_says_what_it_should_not(template: Template) -> None:
-    assert banned(template) == []
+    assert find_banned_uses(template) == []
 
 
 def test_every_rule_has_reason_and_languages() -> None:
@@ -80,10 +85,10 @@ def test_what_only_looks_like_it_is_left_alone(language: str, text: str) -> None
     ],
 )
 def test_a_phrase_is_found_wherever_it_stands(files: dict[str, str], file: str) -> None:
-    (said,) = banned(load(files, "small"))
+    (said,) = find_banned_uses(load(files, "small"))
     assert (said.file, said.language, said.rule) == (file, "en", "creates haste")
     assert re.sub(r"\s+", " ", said.words.lower()) == "act now"
-    assert banned(loaded()) == []
+    assert find_banned_uses(loaded()) == []
 
 
 def test_banned_values_warn_in_their_language() -> None:

@@ -93,7 +93,7 @@ def test_recipient_value_changes_no_header(name: str, language: str, value: str)
 @each
 def test_huge_name_is_refused_in_every_notice(name: str) -> None:
     for language in LANGUAGES:
-        with pytest.raises(Refused, match="'name' is longer than"):
+        with pytest.raises(Refused, match="'name' of a recipient: longer"):
             prepared(name).fill(language, {"name": "x" * 10**7}, "t", address="a@customers.test")
 
 

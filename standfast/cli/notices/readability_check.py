@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     """Check the readability and banned phrases of notices."""
-    from standfast.notices.banned_phrases import banned
+    from standfast.notices.banned_phrases import find_banned_uses
     from standfast.notices.readability import measure
 
     chosen = selected_templates(call, name)
@@ -46,7 +46,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         found = []
         for number, template in enumerate(chosen.values(), 1):
             show_progress("reading notices", number, len(chosen))
-            found.append((template.name, measure(template), banned(template)))
+            found.append((template.name, measure(template), find_banned_uses(template)))
     bad = [
         name
         for name, measured, banned_uses in found
