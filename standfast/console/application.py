@@ -66,7 +66,7 @@ from standfast.usecases.triggers.message_intake import (
     Trigger,
     obstacles,
     receive,
-    resolved,
+    record_resolved_alert,
 )
 
 log = logging.getLogger("standfast.serve")
@@ -248,7 +248,9 @@ class App:
                 message_id=group.message_id,
                 key=group.key,
             )
-        incident = resolved(self.installation, trigger, message_id=group.message_id, key=group.key)
+        incident = record_resolved_alert(
+            self.installation, trigger, message_id=group.message_id, key=group.key
+        )
         return Opened(incident=incident, has_joined=True) if incident else None
 
     async def _answer(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:

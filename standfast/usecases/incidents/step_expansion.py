@@ -1,4 +1,4 @@
-"""Expansion of a step: planned effects, and how many approvals it needs.
+"""Expansion of a step: its effects, needed approvals and abort window.
 
 Rules
 - Planning reads and changes nothing.

@@ -1,4 +1,4 @@
-"""Record of the challenges to custodians and of their answers.
+"""Challenges to custodians and their answers: record, overdue custodians.
 
 An answer to a challenge proves that a custodian can still open the keys of the backups. An
 append-only file next to the upload cache has one line of canonical JSON for each event: a challenge

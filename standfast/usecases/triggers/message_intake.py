@@ -179,7 +179,9 @@ def receive(
     )
 
 
-def resolved(installation: Installation, trigger: Trigger, *, message_id: str, key: str) -> str:
+def record_resolved_alert(
+    installation: Installation, trigger: Trigger, *, message_id: str, key: str
+) -> str:
     """Record that an alert has ended; return its incident's id, or "".
 
     The incident stays open: the end of an alert does not prove that the intruder is gone.
