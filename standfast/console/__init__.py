@@ -27,7 +27,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.on_call.call_outs import attend
 from standfast.usecases.triggers.incident_events import due_events, send_event
 from standfast.usecases.triggers.message_intake import Trigger, triggers_of, trusted_proxies
-from standfast.usecases.triggers.on_call_pages import due, send
+from standfast.usecases.triggers.trigger_pages import due, send
 
 
 def serve_parts(

@@ -37,7 +37,7 @@ from standfast.records import digest
 from standfast.triggers.suricata import Network
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.triggers.message_intake import FormTrigger, receive
-from standfast.usecases.triggers.on_call_pages import notification_obstacle
+from standfast.usecases.triggers.trigger_pages import notification_obstacle
 
 log = logging.getLogger("standfast.serve")
 

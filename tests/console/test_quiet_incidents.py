@@ -20,7 +20,7 @@ from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.on_call.call_outs import acknowledge, attend
 from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, receive
-from standfast.usecases.triggers.on_call_pages import due, send
+from standfast.usecases.triggers.trigger_pages import due, send
 from tests.console.installations import Site, site_at
 from tests.console.people import Browser, furnished
 from tests.usecases.installations import enrol_people

@@ -19,8 +19,8 @@ from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import Unavailable
 from standfast.records import Mode
 from standfast.usecases.triggers.message_intake import triggers_of
-from standfast.usecases.triggers.on_call_pages import due
-from standfast.usecases.triggers.on_call_pages import send as send_page
+from standfast.usecases.triggers.trigger_pages import due
+from standfast.usecases.triggers.trigger_pages import send as send_page
 from tests.console.installations import Site, furnish_with, site_at
 from tests.usecases.installations import enrol_people
 

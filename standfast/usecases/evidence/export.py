@@ -42,7 +42,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.evidence_record import EXPORTED, Recorded, recorded_evidence
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen, no_evidence_found
 from standfast.usecases.evidence.item_opening import custodian_keys, data_key
-from standfast.usecases.evidence.review import REVIEWS
+from standfast.usecases.evidence.playbook_review import REVIEWS
 
 FORMAT = "standfast-masked/1"
 INDEX_FILE = "masked.jsonl"

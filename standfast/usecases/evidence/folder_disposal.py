@@ -34,7 +34,7 @@ from standfast.ledger.audit.auditor import AuditEvent
 from standfast.records import timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import second_location
-from standfast.usecases.evidence.review import REVIEWS
+from standfast.usecases.evidence.playbook_review import REVIEWS
 
 
 def dispose_of(

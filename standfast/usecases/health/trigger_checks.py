@@ -27,7 +27,7 @@ from standfast.usecases.triggers.message_intake import (
     obstacles,
     triggers_of,
 )
-from standfast.usecases.triggers.on_call_pages import notification_obstacle
+from standfast.usecases.triggers.trigger_pages import notification_obstacle
 
 
 def _triggers(inputs: CheckInputs) -> Iterator[Check]:

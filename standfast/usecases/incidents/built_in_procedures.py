@@ -30,7 +30,7 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Result, mo
 from standfast.usecases.backups.retention import run_retention
 from standfast.usecases.backups.retention_holds import create_hold, exists, release_hold
 from standfast.usecases.drills.clean_point_search import last_clean_point
-from standfast.usecases.evidence.review import review_evidence
+from standfast.usecases.evidence.playbook_review import review_evidence
 from standfast.usecases.recovery.recovery_journal import Stopped
 from standfast.usecases.recovery.set_plan import plan_set
 from standfast.usecases.recovery.set_recovery import recover_set, return_set

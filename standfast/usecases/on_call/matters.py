@@ -26,7 +26,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import target_of
 from standfast.usecases.on_call.people_on_duty import on_duty
 from standfast.usecases.triggers.message_intake import ACTOR, Trigger
-from standfast.usecases.triggers.on_call_pages import Page, all_pages
+from standfast.usecases.triggers.trigger_pages import Page, all_pages
 
 _TRIGGER, _APPROVALS = "trigger", "approvals"
 

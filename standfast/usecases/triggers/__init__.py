@@ -1,4 +1,4 @@
-"""Triggers: message intake, on-call pages, dead letters, promotion.
+"""Triggers: message intake, dead letters, promotion, mails about them.
 
 Signatures and message formats are in `standfast/triggers`.
 """

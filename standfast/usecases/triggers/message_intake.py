@@ -1,6 +1,6 @@
 """Intake of trigger messages: each message opens or joins one incident.
 
-`standfast/console` authenticates senders, `standfast/triggers` parses messages, and `on_call_pages`
+`standfast/console` authenticates senders, `standfast/triggers` parses messages, and `trigger_pages`
 notifies people.
 
 Rules

@@ -13,7 +13,7 @@ from standfast.usecases.core.run_record import recorded
 from standfast.usecases.health import disk_space
 from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.triggers.message_intake import SignedTrigger, receive
-from standfast.usecases.triggers.on_call_pages import due, send
+from standfast.usecases.triggers.trigger_pages import due, send
 from tests.cli.desk import Desk
 from tests.servers import refused_to_root
 from tests.servers.scim import ScimServer

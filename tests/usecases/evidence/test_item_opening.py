@@ -24,7 +24,7 @@ from standfast.usecases.evidence.export import export_evidence
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.evidence.item_opening import OpenedItem, open_evidence
 from standfast.usecases.evidence.log_review import ReviewRequest, review_logs
-from standfast.usecases.evidence.review import review_evidence
+from standfast.usecases.evidence.playbook_review import review_evidence
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.usecases.evidence.test_frozen_folders import PLAYBOOK
 from tests.usecases.installations import enrol_people, furnish, installation_at

@@ -17,10 +17,10 @@ from standfast.triggers.input_mapping import parse
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import close, open_incident, resume, stop
 from standfast.usecases.playbooks.library import SHIPPED
-from standfast.usecases.triggers import on_call_pages, plan_promotion
+from standfast.usecases.triggers import plan_promotion, trigger_pages
 from standfast.usecases.triggers.message_intake import SignedTrigger, Trigger, obstacles, receive
-from standfast.usecases.triggers.on_call_pages import due, notification_obstacle, send
 from standfast.usecases.triggers.plan_promotion import PlanChanged, carry_out, read_plan
+from standfast.usecases.triggers.trigger_pages import due, notification_obstacle, send
 from tests.servers.smtp import SmtpServer
 from tests.usecases.installations import enrol_people, furnish, installation_at
 
@@ -108,7 +108,7 @@ def test_plan_is_in_page_and_timeline(installation: Installation, smtp_server: S
 def test_slow_plan_delays_no_page(
     installation: Installation, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_call_pages, "_PLAN_SECONDS", 0.0)
+    monkeypatch.setattr(trigger_pages, "_PLAN_SECONDS", 0.0)
     opened(installation, "agent01")
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))

@@ -1,5 +1,7 @@
 """Review of evidence by a playbook: search for indicators and accounts.
 
+A person reviews logs with `log_review`.
+
 Rules
 - A folder with an invalid seal or chain of custody is named and not scanned. A file that differs
   from its seal is named and not scanned either. In both cases the review is FAILED, and its

@@ -15,7 +15,7 @@ from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import StandfastError
 from standfast.records import EffectState
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.evidence.review import review_evidence
+from standfast.usecases.evidence.playbook_review import review_evidence
 from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 from tests.adapters.evidence_sources.contract import order
 from tests.adapters.settings import reveal
