@@ -67,7 +67,7 @@ def drill_database(output: TourOutput) -> None:
         return
     output.print_command(f"standfast drill run {_SET} --identity {OFFLINE}/{IDENTITY_FILE}")
     with output.show_progress("dumping, restoring and loading"):
-        checks = _drilled(programs)
+        checks = _run_drill(programs)
     gap = next((check.reason for check in checks if check.name == f"load of {_SET}"), "")
     if gap:
         output.print_line(f"No dump was loaded: {gap}.")
@@ -82,7 +82,7 @@ def drill_database(output: TourOutput) -> None:
     )
 
 
-def _drilled(programs: PostgresqlPrograms) -> tuple[CheckResult, ...]:
+def _run_drill(programs: PostgresqlPrograms) -> tuple[CheckResult, ...]:
     """Start a server with calls, back it up, and drill the backup."""
     with tempfile.TemporaryDirectory(prefix="standfast-") as name:
         folder = Path(name).resolve()

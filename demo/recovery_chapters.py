@@ -21,15 +21,15 @@ _DATABASE_AT_MOST = (
 def first_backup(tour: TourContext) -> None:
     """Back up everything for the first time."""
     with tour.output.chapter("The first backup: everything, encrypted"):
-        run = _backed_up(tour)
+        run = _run_backup(tour)
         tour.output.print_line(
             f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
-            f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
+            f"{size(run.summary['bytes_new'])} stored in {_duration_of(run)}."
         )
         tour.output.print_line("Encrypted to public keys: this host cannot read its backups.")
-        found = _drilled(tour)
+        found = _run_drill(tour)
         tour.output.print_line(
-            f"Restored in {_measured(found['rto_ms'])}: every file and row equals the source."
+            f"Restored in {_duration_text(found['rto_ms'])}: every file and row equals the source."
         )
 
 
@@ -44,14 +44,14 @@ def second_backup(tour: TourContext) -> None:
             f"{counted(day.customers_changed, 'customer')} changed, "
             f"{counted(day.contacts, 'contact')}."
         )
-        run = _backed_up(tour)
+        run = _run_backup(tour)
         expect(
             0 < run.summary["bytes_new"] < day.recorded_bytes + _DATABASE_AT_MOST,
             "the second backup stores the new recordings and a little of the database",
         )
         output.print_line(
             f"{counted(run.summary['files'], 'file')} checked, {size(run.summary['bytes_new'])} "
-            f"stored in {_took(run)}; the renamed recording took almost no space."
+            f"stored in {_duration_of(run)}; the renamed recording took almost no space."
         )
 
 
@@ -59,14 +59,14 @@ def drill(tour: TourContext) -> None:
     """Restore the second backup in isolation, compare, measure, destroy."""
     output = tour.output
     with output.chapter("A drill: restore, compare, measure, destroy"):
-        found = _drilled(tour)
+        found = _run_drill(tour)
         output.print_line(
             f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
             "database equal the source: content, modes, times, links."
         )
         output.print_line(
-            f"Usable again after {_measured(found['rto_ms'])} (RTO), "
-            f"{_measured(found['rpo_ms'])} of work lost (RPO): "
+            f"Usable again after {_duration_text(found['rto_ms'])} (RTO), "
+            f"{_duration_text(found['rpo_ms'])} of work lost (RPO): "
             f"all {found['services_met']} services within their objectives."
         )
         output.print_line(
@@ -75,7 +75,7 @@ def drill(tour: TourContext) -> None:
         drill_database(output)
 
 
-def _backed_up(tour: TourContext) -> RunRecord:
+def _run_backup(tour: TourContext) -> RunRecord:
     tour.output.print_command(f"standfast backup run {SET}")
     with tour.output.show_progress("backing up"):
         tour.engine.back_up(SET)
@@ -87,7 +87,7 @@ def _backed_up(tour: TourContext) -> RunRecord:
     return run
 
 
-def _drilled(tour: TourContext) -> dict[str, Any]:
+def _run_drill(tour: TourContext) -> dict[str, Any]:
     """Run the drill; return the part that the ledger stores."""
     tour.output.print_command(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
     with tour.output.show_progress("restoring and comparing"):
@@ -109,10 +109,10 @@ def _newest(installation: Installation, kind: str) -> RunRecord:
     return runs[0]
 
 
-def _took(run: RunRecord) -> str:
+def _duration_of(run: RunRecord) -> str:
     expect(run.ended_at is not None, "the run has ended")
     return duration((run.ended_at or run.started_at) - run.started_at)
 
 
-def _measured(milliseconds: int) -> str:
+def _duration_text(milliseconds: int) -> str:
     return duration(timedelta(milliseconds=milliseconds))

@@ -49,7 +49,7 @@ class Running:
 
     @property
     def is_alive(self) -> bool:
-        return self.began != "" and _began(self.pid) == self.began
+        return self.began != "" and _start_time(self.pid) == self.began
 
 
 def ports(count: int = 2) -> list[int]:
@@ -113,15 +113,15 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
 
 def note_prefect(place: Path, *, port: int, pid: int) -> None:
     """Note the tour's Prefect server, a process group head, for `stop`."""
-    prefect = Running(name=_PREFECT, port=port, pid=pid, began=_began(pid))
-    noted = [*_known(place), prefect]
+    prefect = Running(name=_PREFECT, port=port, pid=pid, began=_start_time(pid))
+    noted = [*_read_servers_file(place), prefect]
     (place / SERVERS_FILE).write_text(json.dumps([asdict(server) for server in noted], indent=2))
 
 
 def start_again(place: Path) -> list[Running]:
     """Restart the servers on their ports; leave running ones alone."""
     known = [
-        server for server in _known(place) if server.name != _PREFECT
+        server for server in _read_servers_file(place) if server.name != _PREFECT
     ]  # Prefect belongs to the tour
     if all(server.is_alive for server in known):
         return known
@@ -132,7 +132,7 @@ def start_again(place: Path) -> list[Running]:
 
 def stop(place: Path) -> int:
     """End the servers of an installation only; return how many ran."""
-    running = [server for server in _known(place) if server.is_alive]
+    running = [server for server in _read_servers_file(place) if server.is_alive]
     for server in running:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
@@ -193,7 +193,7 @@ class Accounts:
         )
 
 
-def _known(place: Path) -> list[Running]:
+def _read_servers_file(place: Path) -> list[Running]:
     try:
         return [Running(**entry) for entry in json.loads((place / SERVERS_FILE).read_text())]
     except FileNotFoundError:
@@ -221,10 +221,10 @@ def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Runnin
         ],
         setsid=True,  # Ctrl-C in the tour must not reach them, and `stop` ends the group
     )
-    return Running(name=name, port=port, pid=pid, began=_began(pid))
+    return Running(name=name, port=port, pid=pid, began=_start_time(pid))
 
 
-def _began(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """Return a process's start time (field 22 of proc(5)), or "" if it ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -119,20 +119,20 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 def find(home: Path) -> PrefectServer | None:
     """Return the running server of an earlier `serve`, or None."""
-    server = _noted(home)
+    server = _noted_server(home)
     if not server or not server.secret:  # an older Standfast started it without a secret
         return None
     is_there = is_healthy(server.url, SLOW_ANSWER_SECONDS) and _is_own(server.url)
     return server if is_there else None
 
 
-def _noted(home: Path) -> PrefectServer | None:
+def _noted_server(home: Path) -> PrefectServer | None:
     """Return the server in the note if its process lives, even if it hangs."""
-    server = _in_note(home)
+    server = _read_note(home)
     return server if server and _is_at_home(server.pid, home) else None
 
 
-def _in_note(home: Path) -> PrefectServer | None:
+def _read_note(home: Path) -> PrefectServer | None:
     try:
         note = json.loads((home / _NOTE).read_bytes())
         secret = str(note.get("secret", ""))
@@ -170,9 +170,9 @@ def start(
             f"Prefect's folder {home}: cannot be written: {error.strerror}. Correct it, or set "
             "serve.prefect_home."
         ) from error
-    if earlier := _noted(home):
+    if earlier := _noted_server(home):
         earlier.end()
-    before = _in_note(home)
+    before = _read_note(home)
     port = port or (urlsplit(before.url).port if before else None)
     if port is None or not _is_free(port):
         port = _free_port()
@@ -215,11 +215,11 @@ def stop(*pids: int) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, number)
         deadline = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < deadline and any(_is_there(pid) for pid in pids):
+        while time.monotonic() < deadline and any(_is_running(pid) for pid in pids):
             time.sleep(_POLL_SECONDS / 2)
 
 
-def _is_there(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     with suppress(ChildProcessError):
         if os.waitpid(pid, os.WNOHANG) != (0, 0):
             return False

@@ -67,7 +67,7 @@ class PrefectSupervisor:
 
     def begin(self) -> None:
         """Start in the background; return at once."""
-        self._thread = threading.Thread(target=self._keep, name="prefect", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name="prefect", daemon=True)
         self._thread.start()
 
     def is_available(self) -> bool:
@@ -109,7 +109,7 @@ class PrefectSupervisor:
         for child in left:
             child.wait()
 
-    def _keep(self) -> None:
+    def _keep_running(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():
             try:
@@ -150,7 +150,7 @@ class PrefectSupervisor:
         earlier = self._server
         if earlier is not None and not is_healthy(earlier.url, SLOW_ANSWER_SECONDS):
             earlier.end()  # the server may hang and block its port
-        self._server = self._found() or prefect_server.start(
+        self._server = self._find_site_server() or prefect_server.start(
             self.home,
             self.env,
             # Reuse the address: loaded code in this process continues to use it.
@@ -165,7 +165,7 @@ class PrefectSupervisor:
             self._runner = self._child("flows.deployments", str(os.getpid()), *names)
         log.info("Prefect answers at %s", self._server.url)
 
-    def _found(self) -> PrefectServer | None:
+    def _find_site_server(self) -> PrefectServer | None:
         if self.url is None:
             return prefect_server.find(self.home)
         if not is_healthy(self.url):

@@ -321,7 +321,7 @@ class Serving:
         except Exception as error:
             log.warning("%s: unexpected %s", incident, type(error).__name__)
         finally:
-            response.note_end(time.monotonic(), is_held_up=self._is_left(incident))
+            response.note_end(time.monotonic(), is_held_up=self._has_work_left(incident))
             self._again.set()  # an event may have occurred while this ended
 
     def _advance(self, incident: str, way: str) -> None:
@@ -356,7 +356,7 @@ class Serving:
             log.warning("%s", trouble)
         self._change = trouble
 
-    def _is_left(self, incident: str) -> bool:
+    def _has_work_left(self, incident: str) -> bool:
         try:
             return needs_runner(self.installation, incident)
         except StandfastError:

@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 def minute(moment: datetime, time_zone: str) -> str:
     """Return a moment with its zone: `2026-03-02 14:20 CET`."""
-    return _written(moment, time_zone, "%Y-%m-%d %H:%M")
+    return _format(moment, time_zone, "%Y-%m-%d %H:%M")
 
 
 def second(moment: datetime, time_zone: str) -> str:
     """Return a moment to the second, with its zone: `2026-03-02 14:20:05 CET`."""
-    return _written(moment, time_zone, "%Y-%m-%d %H:%M:%S")
+    return _format(moment, time_zone, "%Y-%m-%d %H:%M:%S")
 
 
 def day(moment: datetime, time_zone: str) -> date:
@@ -36,7 +36,7 @@ def in_zone(moment: datetime, zone: ZoneInfo) -> datetime:
         return moment
 
 
-def _written(moment: datetime, time_zone: str, form: str) -> str:
+def _format(moment: datetime, time_zone: str, form: str) -> str:
     local = in_zone(moment, _zone(time_zone))
     name = local.tzname() or ""
     # A zone without letters of its own is shown as UTC-03.

@@ -101,7 +101,7 @@ def _from_file(reference: SecretReference, base_dir: Path) -> str:
         raise SecretMissing(f"{reference}: `~` has no home folder here") from None
     if len(content) > _LARGEST_BYTES:
         raise SecretMissing(f"{reference}: larger than 64 KiB. Check that it is the right file.")
-    text = _decoded(content)
+    text = _decode(content)
     if text is None:
         raise SecretMissing(f"{reference}: not UTF-8 text. Check that it is the right file.")
     return text.removesuffix("\n").removesuffix("\r")
@@ -115,7 +115,7 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _decoded(content: bytes) -> str | None:
+def _decode(content: bytes) -> str | None:
     """Decode bytes, or return None if they are not UTF-8.
 
     A UnicodeDecodeError would contain the bytes, and exceptions are logged.

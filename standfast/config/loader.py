@@ -68,7 +68,7 @@ def _read(content: bytes, path: Path) -> tuple[str, dict[str, Any]]:
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        message, line = _located(str(error), text)
+        message, line = _message_and_line(str(error), text)
         raise _single_problem(path, line, f"not TOML: {message}", _syntax_hint(message)) from None
     except RecursionError:
         raise _single_problem(path, 0, "nested too deeply", "no setting needs that") from None
@@ -90,7 +90,7 @@ def _syntax_hint(message: str) -> str:
     return "a line is [table], or key = value with text in quotation marks"
 
 
-def _located(message: str, text: str) -> tuple[str, int]:
+def _message_and_line(message: str, text: str) -> tuple[str, int]:
     """Return the message of tomllib without its position, and the line.
 
     The message may quote a single character, but no value.

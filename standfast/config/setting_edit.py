@@ -15,7 +15,7 @@ def with_setting(text: str, table: str, key: str, value: str) -> str:
 
     Raise `ConfigurationError` for a layout that is not supported, such as a value of several lines.
     """
-    edited = _edited(text, table, key, value)
+    edited = _edit(text, table, key, value)
     try:
         is_set = tomllib.loads(edited)[table][key] == value
     except tomllib.TOMLDecodeError:
@@ -28,7 +28,7 @@ def with_setting(text: str, table: str, key: str, value: str) -> str:
     return edited
 
 
-def _edited(text: str, table: str, key: str, value: str) -> str:
+def _edit(text: str, table: str, key: str, value: str) -> str:
     lines = text.splitlines(keepends=True)
     assignment = f"{toml_key(key)} = {toml(value)}"
     number = key_lines(text).get((table, key))

@@ -79,7 +79,7 @@ def _written_path(value: object) -> object:
     return value
 
 
-def _placed(path: Path, info: ValidationInfo) -> Path:
+def _make_absolute(path: Path, info: ValidationInfo) -> Path:
     """Return a path joined to the file's folder, if there is a file."""
     try:
         return (info.context or Path()) / path.expanduser()
@@ -87,24 +87,26 @@ def _placed(path: Path, info: ValidationInfo) -> Path:
         raise ValueError("`~` has no home folder here; write the absolute path") from error
 
 
-Place = Annotated[Path, Strict(False), BeforeValidator(_written_path), AfterValidator(_placed)]
+Place = Annotated[
+    Path, Strict(False), BeforeValidator(_written_path), AfterValidator(_make_absolute)
+]
 
 
-def _inside(path: PurePosixPath) -> PurePosixPath:
+def _require_inside(path: PurePosixPath) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or path == PurePosixPath():
         raise ValueError("this path stays inside the restored tree: relative, without `..`")
     return path
 
 
 InnerPath = Annotated[
-    PurePosixPath, Strict(False), BeforeValidator(_written_path), AfterValidator(_inside)
+    PurePosixPath, Strict(False), BeforeValidator(_written_path), AfterValidator(_require_inside)
 ]
 
 
 def _database(url: str, info: ValidationInfo) -> str:
     """Make a SQLite file absolute, and refuse a password in the address."""
     if url.startswith("sqlite:///"):
-        path = _placed(Path(url.removeprefix("sqlite:///")), info)
+        path = _make_absolute(Path(url.removeprefix("sqlite:///")), info)
         if "?" in str(path):
             raise ValueError("`?` in the path of a SQLite file would be read as an option")
         return f"sqlite:///{path}"

@@ -128,8 +128,8 @@ class App:
     def asgi(self) -> Starlette:
         """Return the ASGI application."""
         routes = [
-            Route("/health", _guarded(self.health), methods=["GET"]),
-            Route("/triggers/{name}", _guarded(self.trigger), methods=["POST"]),
+            Route("/health", _guard(self.health), methods=["GET"]),
+            Route("/triggers/{name}", _guard(self.trigger), methods=["POST"]),
         ]
         form = next(
             (trigger for trigger in self.triggers.values() if isinstance(trigger, FormTrigger)),
@@ -141,10 +141,10 @@ class App:
                 trigger=form,
                 trusted=self.trusted,
                 queue=self.public_queue,
-                note=self._note,
+                note=self._note_store_result,
             )
-            routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
-            routes.append(Route("/report", _guarded(page.take), methods=["POST"]))
+            routes.append(Route("/report", _guard(page.show), methods=["GET"]))
+            routes.append(Route("/report", _guard(page.take), methods=["POST"]))
         if any(
             getattr(sender, "event_key", None)
             for sender in self.installation.config.senders.values()
@@ -153,32 +153,32 @@ class App:
                 installation=self.installation,
                 keys=self._keys,
                 queue=self.public_queue,
-                note=self._note,
+                note=self._note_store_result,
             )
-            routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
+            routes.append(Route("/events/sendgrid", _guard(events.take), methods=["POST"]))
         feed = DeadlineCalendarFeed(installation=self.installation, queue=self.public_queue)
-        routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
+        routes.append(Route("/calendar/{name}", _guard(feed.show), methods=["GET"]))
         if self.installation.config.serve.metrics_tokens:
             metrics = MetricsPage(
                 installation=self.installation, keys=self._keys, queue=self.metrics_queue
             )
-            routes.append(Route("/metrics", _guarded(metrics.show), methods=["GET"]))
+            routes.append(Route("/metrics", _guard(metrics.show), methods=["GET"]))
         if self.installation.config.serve.console is not None:
             sign_in_pages = SignInPages(
                 installation=self.installation, queue=self.console_queue, trusted=self.trusted
             )
-            routes += sign_in_pages.routes(_guarded)
+            routes += sign_in_pages.routes(_guard)
             routes += PasskeyPages(
                 installation=self.installation, sign_in_pages=sign_in_pages
-            ).routes(_guarded)
+            ).routes(_guard)
             pages = ApprovalPages(
                 installation=self.installation,
                 sign_in_pages=sign_in_pages,
                 begin_work=self.begin_work,
             )
-            routes += pages.routes(_guarded)
+            routes += pages.routes(_guard)
             review = ReviewPages(pages=pages, queue=self.review_queue)
-            routes += review.routes(_guarded)
+            routes += review.routes(_guard)
         app = Starlette(
             routes=routes,
             exception_handlers={
@@ -215,7 +215,7 @@ class App:
         if isinstance(known, AlertTrigger) and self._is_known(known, request):
             self._refuse_too_often(known)
             body = await read_body(request, LARGEST_BYTES)
-            return await self._answer(known, partial(self._receive_alerts, known, body))
+            return await self._respond(known, partial(self._receive_alerts, known, body))
         try:
             headers = read_headers(request.headers.items(), self.installation.clock())
             body = await read_body(request, LARGEST_BYTES)
@@ -226,7 +226,7 @@ class App:
         if not isinstance(known, SignedTrigger):
             raise self._rejection(known, "this trigger accepts no signed messages")
         self._refuse_too_often(known)
-        return await self._answer(known, partial(self._receive, known, body, headers.id))
+        return await self._respond(known, partial(self._receive, known, body, headers.id))
 
     def _receive(self, trigger: Trigger, body: bytes, message_id: str) -> Opened | None:
         return receive(self.installation, trigger, read_object(body), message_id=message_id)
@@ -253,7 +253,7 @@ class App:
         )
         return Opened(incident=incident, has_joined=True) if incident else None
 
-    async def _answer(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:
+    async def _respond(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:
         try:
             opened = await self.queue.do(work)
         except (UsageError, ValueError) as error:
@@ -261,14 +261,14 @@ class App:
             log.warning("trigger %s: invalid message: %s", trigger.name, error)
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except StandfastError as error:
-            self._note(error)
+            self._note_store_result(error)
             log.warning("trigger %s: %s", trigger.name, error)
             raise wait_and_try_again(
                 30,
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "no incident can be opened now; send the message again",
             ) from None
-        self._note()
+        self._note_store_result()
         if opened is None:
             return JSONResponse({"incident": None}, headers=_NO_STORE)
         if not opened.has_joined:
@@ -303,7 +303,7 @@ class App:
             body["lacking"] = opened.lacking
         return JSONResponse(body, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
-    def _note(self, error: StandfastError | None = None) -> None:
+    def _note_store_result(self, error: StandfastError | None = None) -> None:
         """Record for `/health` whether the ledger stored the last message."""
         if error is None:
             self._store_failed_at = float("-inf")
@@ -337,7 +337,7 @@ class App:
         return unauthorised()
 
 
-def _guarded(answer: Answer) -> Answer:
+def _guard(answer: Answer) -> Answer:
     """Convert every error to a response, so that the server does not log it."""
 
     async def guarded(request: Request) -> Response:

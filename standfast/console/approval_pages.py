@@ -98,13 +98,13 @@ class ApprovalPages:
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
         """Return the routes, each wrapped by `guarded`."""
         forms: dict[str, Answer] = {
-            "decide": partial(self._take, self._decide),
-            "answer": partial(self._take, self._answer),
+            "decide": partial(self._process_form, self._decide),
+            "answer": partial(self._process_form, self._answer),
             "names": self.names,
-            "note": partial(self._take, self._note),
-            "add": partial(self._take, self._add),
-            "acknowledge": partial(self._take, self._acknowledge),
-            "stop": partial(self._take, self._stop),
+            "note": partial(self._process_form, self._note),
+            "add": partial(self._process_form, self._add),
+            "acknowledge": partial(self._process_form, self._acknowledge),
+            "stop": partial(self._process_form, self._stop),
         }
         incident_path = PATH + "/{incident}"
         return [
@@ -128,16 +128,16 @@ class ApprovalPages:
         session = await self.sign_in_pages.session(request)
         if session is None:
             return await self.sign_in_pages.to_sign_in(_path_of(request))
-        return await self._shown(request, session)
+        return await self._incident_page(request, session)
 
     async def names(self, request: Request) -> Response:
         """Show the targets of a step."""
         session, given = await self.sign_in_pages.form(request)
         if session is None:
             return await self.sign_in_pages.to_sign_in(_path_of(request))
-        return await self._shown(request, session, names_of=given.get("step", ""))
+        return await self._incident_page(request, session, names_of=given.get("step", ""))
 
-    async def _take(self, work: Work, request: Request) -> Response:
+    async def _process_form(self, work: Work, request: Request) -> Response:
         """Process a form, let a runner continue, and show the result."""
         session, given = await self.sign_in_pages.form(request)
         if session is None:
@@ -154,7 +154,7 @@ class ApprovalPages:
         except StandfastError as error:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
-        return await self._shown(request, session, result=result, problem=problem)
+        return await self._incident_page(request, session, result=result, problem=problem)
 
     def _work(self, work: Work, session: Session, given: Fields, incident: str) -> str:
         self.refuse_hidden(session, incident)
@@ -189,7 +189,7 @@ class ApprovalPages:
             passkey=given.get("passkey", ""),
         )
         self._by_person.put_back(session.person)
-        return _decided(asked, approves=decision == "approve")
+        return _decision_text(asked, approves=decision == "approve")
 
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
         """Answer a question after a new sign-in, or report on manual work."""
@@ -239,7 +239,7 @@ class ApprovalPages:
         halt(self.installation, incident, by=session.person)
         return "Stopped: no further act begins."
 
-    async def _shown(
+    async def _incident_page(
         self,
         request: Request,
         session: Session,
@@ -334,7 +334,7 @@ def _path_of(request: Request) -> str:
     return f"{PATH}/{request.path_params['incident']}"
 
 
-def _decided(asked: Question, *, approves: bool) -> str:
+def _decision_text(asked: Question, *, approves: bool) -> str:
     if not approves:
         return f"`{asked.step}`: refused."
     text = f"`{asked.step}`: signed, {asked.given} of {asked.needed}."

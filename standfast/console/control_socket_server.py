@@ -71,7 +71,7 @@ class ControlSocketServer:
         If the socket cannot be created, log the error: commands then open incidents themselves.
         """
         try:
-            self._listening = self._bound()
+            self._listening = self._bind()
         except OSError as error:
             log.warning(
                 "no control socket, so commands open incidents themselves: %s: %s",
@@ -96,7 +96,7 @@ class ControlSocketServer:
             self._listening.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _bound(self) -> socket.socket:
+    def _bind(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path = socket_of(self.home)
@@ -124,7 +124,7 @@ class ControlSocketServer:
     def _answer(self, connection: socket.socket) -> None:
         with connection:
             try:
-                answer = self._opened(connection)
+                answer = self._open_requested(connection)
             except (OSError, ValueError, StandfastError) as error:
                 # The text is not logged, because it may name an account; the command reports the
                 # error.
@@ -135,7 +135,7 @@ class ControlSocketServer:
                 with suppress(OSError):
                     connection.sendall(answer)
 
-    def _opened(self, connection: socket.socket) -> bytes:
+    def _open_requested(self, connection: socket.socket) -> bytes:
         _refuse_strangers(connection)
         wanted = parse_request(read_line(connection, time.monotonic() + _REQUEST_SECONDS))
         if wanted.configuration != self.installation.config.fingerprint:

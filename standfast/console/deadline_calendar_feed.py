@@ -66,12 +66,12 @@ class DeadlineCalendarFeed:
             raise wait_and_try_again(
                 often, HTTPStatus.TOO_MANY_REQUESTS, "the calendar is read too often"
             )
-        subscriber = await self._ask(partial(subscriber_of, self.installation, token))
+        subscriber = await self._run_in_queue(partial(subscriber_of, self.installation, token))
         if not subscriber:
             self._known.discard(token)
             raise Problem(HTTPStatus.NOT_FOUND)
         self._known.add(token)
-        content = (await self._ask(partial(self._written, subscriber))).encode()
+        content = (await self._run_in_queue(partial(self._write_calendar, subscriber))).encode()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {
             # The subscriber may store the calendar, but must revalidate it.
@@ -83,10 +83,10 @@ class DeadlineCalendarFeed:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(content, media_type="text/calendar", headers=headers)
 
-    def _written(self, subscriber: str) -> str:
+    def _write_calendar(self, subscriber: str) -> str:
         return due_feed(self.installation, subscriber)
 
-    async def _ask(self, work: Callable[[], T]) -> T:
+    async def _run_in_queue(self, work: Callable[[], T]) -> T:
         try:
             return await self.queue.do(work)
         except StandfastError as error:

@@ -67,7 +67,7 @@ class HttpServer:
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():
             try:
-                with self._bound() as listening:
+                with self._bind() as listening:
                     self.port = listening.getsockname()[1]
                     self._serve(listening)
                 pause = _FIRST_PAUSE_SECONDS
@@ -80,7 +80,7 @@ class HttpServer:
             self._stop.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _bound(self) -> socket.socket:
+    def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listening = socket.create_server(
             (self.host, self.port), family=family, backlog=MOST_CONNECTIONS, reuse_port=False

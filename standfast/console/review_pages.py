@@ -84,7 +84,7 @@ class ReviewPages:
         if session is None:
             return await self.sign_in_pages.to_sign_in(_path_of(request))
         incident = incident_of(request)
-        return page(await self.sign_in_pages.ask(partial(self._empty, session, incident, {})))
+        return page(await self.sign_in_pages.ask(partial(self._empty_page, session, incident, {})))
 
     async def review(self, request: Request, *, is_in_clear: bool) -> Response:
         """Show one page of the selected records."""
@@ -93,7 +93,7 @@ class ReviewPages:
             return await self.sign_in_pages.to_sign_in(_path_of(request), SIGNED_OUT)
         incident, problem = incident_of(request), _IS_BUSY
         try:
-            work = partial(self._reviewed, session, incident, given, is_in_clear=is_in_clear)
+            work = partial(self._run_review, session, incident, given, is_in_clear=is_in_clear)
             return page(await self.queue.do(work))
         except Problem as refused:
             if refused.status is not HTTPStatus.SERVICE_UNAVAILABLE:
@@ -103,10 +103,12 @@ class ReviewPages:
         except StandfastError as error:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
-        html = await self.sign_in_pages.ask(partial(self._empty, session, incident, given, problem))
+        html = await self.sign_in_pages.ask(
+            partial(self._empty_page, session, incident, given, problem)
+        )
         return page(html, HTTPStatus.CONFLICT)
 
-    def _reviewed(
+    def _run_review(
         self, session: Session, incident: str, given: Fields, *, is_in_clear: bool
     ) -> str:
         self.pages.refuse_hidden(session, incident)
@@ -149,7 +151,7 @@ class ReviewPages:
         )
         return console_review_page(report, self.sign_in_pages.reader(session), problem="")
 
-    def _empty(self, session: Session, incident: str, given: Fields, problem: str = "") -> str:
+    def _empty_page(self, session: Session, incident: str, given: Fields, problem: str = "") -> str:
         self.pages.refuse_hidden(session, incident)
         obstacle = ""
         try:

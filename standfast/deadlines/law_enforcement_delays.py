@@ -23,7 +23,7 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
     return found
 
 
-def put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
+def apply_delays(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
     """Return the end of a period after its delays.
 
     A delay changes the strict date only if it was stated before that date. While a delay is valid,

@@ -33,7 +33,7 @@ from standfast.deadlines.clock_starts import (
     start_of,
 )
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
-from standfast.deadlines.law_enforcement_delays import delays_of, put_off
+from standfast.deadlines.law_enforcement_delays import apply_delays, delays_of
 from standfast.deadlines.obligations import Kind, Obligation, Recipient, is_same_notice
 from standfast.deadlines.period_end import Reading, end_of, end_of_year
 from standfast.deadlines.working_days import WorkingDays, time_zones_of, working_days
@@ -99,7 +99,7 @@ class Clock:
     receipt: Fact | None = None
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
-    def share_gone(self, now: datetime) -> float | None:
+    def elapsed_share(self, now: datetime) -> float | None:
         """Return the elapsed share of the period, 1 at its end; None if undated."""
         if self.due is None or self.started_at is None:
             return None
@@ -147,7 +147,7 @@ class _Run:
         if not obligation.is_law:
             because = f"{obligation.status.replace('_', ' ')}; not applied"
             return Clock(obligation=obligation, state=ClockState.NOT_LAW, because=because)
-        if not_owed := _why_not_owed(obligation, facts) or self._superseded(obligation, facts):
+        if not_owed := _why_not_owed(obligation, facts) or self._why_superseded(obligation, facts):
             return Clock(
                 obligation=obligation, state=ClockState.NOT_OWED, because=not_owed, receipt=receipt
             )
@@ -158,7 +158,7 @@ class _Run:
         delay = delays[-1] if delays else None
         if due is not None and delays:
             is_hold = obligation.limit.kind is Kind.NOT_BEFORE
-            due = put_off(due, delays, is_hold=is_hold)
+            due = apply_delays(due, delays, is_hold=is_hold)
         state, because = self._state(obligation, begun, due, delay, receipt)
         return Clock(
             obligation=obligation,
@@ -216,7 +216,7 @@ class _Run:
         found = [fact for name in same if (fact := _receipt(facts, name)) is not None]
         return min(found, key=lambda fact: fact.at or fact.recorded_at) if found else None
 
-    def _superseded(self, obligation: Obligation, facts: Facts) -> str:
+    def _why_superseded(self, obligation: Obligation, facts: Facts) -> str:
         """Return why another limit applies (see `OUTER_LIMITS`), or ""."""
         later = OUTER_LIMITS.get(obligation.id)
         if later is None:

@@ -83,7 +83,7 @@ def is_copied(folder: Path, where: str) -> bool:
 
     Raises the `Damaged` of `read_custody`.
     """
-    return _says(folder, _BEGINNING + where)
+    return _has_transfer(folder, _BEGINNING + where)
 
 
 def recorded_stores(folder: Path) -> list[str]:
@@ -97,7 +97,7 @@ def recorded_stores(folder: Path) -> list[str]:
 
 def is_stamp_copied(folder: Path, where: str) -> bool:
     """Return whether the time stamp was copied too, or the folder has none."""
-    return not (folder / STAMP_FILE).exists() or _says(folder, _OF_STAMP + where)
+    return not (folder / STAMP_FILE).exists() or _has_transfer(folder, _OF_STAMP + where)
 
 
 def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> int:
@@ -113,11 +113,11 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
     missing = [piece for piece in pieces if piece.name not in existing]
     for piece in pieces:
         if piece.name in existing:
-            _need_same(store, piece)
+            _require_same(store, piece)
     put = sum(run_concurrently(lambda piece: _put(store, piece), missing, store.calls_at_once))
-    last = _last(folder, name)
+    last = _final_objects(folder, name)
     for piece in last:
-        put += _put(store, piece) if piece.name not in existing else _need_same(store, piece)
+        put += _put(store, piece) if piece.name not in existing else _require_same(store, piece)
     if not is_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_BEGINNING + where)
     _note_stamp(folder, last, where, who, clock)
@@ -129,7 +129,7 @@ def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, cloc
 
     Raises the same errors as `copy_folder`.
     """
-    last = _last(folder, name)[2:]
+    last = _final_objects(folder, name)[2:]
     for piece in last:
         _put(store, piece)
     _note_stamp(folder, last, where, who, clock)
@@ -142,7 +142,7 @@ def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
     chains = sorted(
         object_name for object_name in existing if object_name.startswith(f"{name}/custody/")
     )
-    read_back = _last(folder, name)[:-1]
+    read_back = _final_objects(folder, name)[:-1]
     expected = [*_pieces(folder, name, manifest), *read_back]
     problems = [
         f"{piece.name}: {problem}"
@@ -185,7 +185,7 @@ def _pieces(folder: Path, name: str, manifest: Manifest) -> Iterator[Piece]:
             )
 
 
-def _last(folder: Path, name: str) -> list[Piece]:
+def _final_objects(folder: Path, name: str) -> list[Piece]:
     """Return the objects that are written last, in the order of writing."""
     lines = len(read_custody(folder))
     stamp = {STAMP_FILE: STAMP_FILE} if (folder / STAMP_FILE).exists() else {}
@@ -206,7 +206,7 @@ def _last(folder: Path, name: str) -> list[Piece]:
     ]
 
 
-def _says(folder: Path, detail: str) -> bool:
+def _has_transfer(folder: Path, detail: str) -> bool:
     return any(
         entry.act is Act.TRANSFERRED and entry.detail == detail for entry in read_custody(folder)
     )
@@ -226,11 +226,11 @@ def _put(store: Store, piece: Piece) -> int:
     try:
         store.put(piece.name, data)
     except AlreadyThere:
-        return _need_same(store, piece)
+        return _require_same(store, piece)
     return 1
 
 
-def _need_same(store: Store, piece: Piece) -> int:
+def _require_same(store: Store, piece: Piece) -> int:
     if store.get(piece.name) != piece.read():
         raise Damaged(f"{piece.name}: it exists with other content. Find out who wrote it.")
     return 0

@@ -81,7 +81,7 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
             previous=so_far[-1].hash if so_far else first,
         )
         try:
-            _append(descriptor, _written(entry) + b"\n")
+            _append(descriptor, _encode_entry(entry) + b"\n")
         except OSError:
             os.ftruncate(descriptor, len(raw))
             raise
@@ -126,7 +126,7 @@ def _seal_hash(folder: Path) -> str:
         raise Damaged(f"{SEAL_FILE} cannot be read: {error.strerror}") from error
 
 
-def _written(entry: Entry) -> bytes:
+def _encode_entry(entry: Entry) -> bytes:
     return canonical({**asdict(entry), "hash": entry.hash})
 
 
@@ -141,7 +141,7 @@ def _read(raw: bytes, previous: str) -> list[Entry]:
             entry = Entry(**{**body, "act": Act(body["act"])})
             holds = (
                 (entry.sequence, entry.previous, entry.hash) == (number, previous, written_hash)
-                and line == _written(entry)
+                and line == _encode_entry(entry)
             )  # fmt: skip
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise Damaged(f"{CUSTODY_FILE}:{number}: cannot be read as an entry") from error

@@ -64,7 +64,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
     """
     read, found, left_out = _Hashed(source), Masked(), ""
     try:
-        for piece in _masked(_pieces(read), title, found):
+        for piece in _mask_pieces(_pieces(read), title, found):
             target.write(piece)
     except _LeftOut as why:
         left_out = str(why)
@@ -73,7 +73,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 
-def _masked(pieces: Iterator[bytes], title: str, found: Masked) -> Iterator[bytes]:
+def _mask_pieces(pieces: Iterator[bytes], title: str, found: Masked) -> Iterator[bytes]:
     first = next(pieces, b"")
     mark = first[:2]
     form = _FORMS.get(mark, "latin-1")
@@ -82,13 +82,13 @@ def _masked(pieces: Iterator[bytes], title: str, found: Masked) -> Iterator[byte
     else:
         first = first[len(mark) :]
         yield mark + f"{title}\n".encode(form)
-    for text in _cut(_decoded(chain((first,), pieces), form)):
+    for text in _split(_decode(chain((first,), pieces), form)):
         if _NO_TEXT.search(text):
             raise _LeftOut(NOT_TEXT)
         yield mask_text(text, found).encode(form)
 
 
-def _decoded(pieces: Iterator[bytes], form: str) -> Iterator[str]:
+def _decode(pieces: Iterator[bytes], form: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(form)()
     try:
         for piece in pieces:
@@ -98,7 +98,7 @@ def _decoded(pieces: Iterator[bytes], form: str) -> Iterator[str]:
         raise _LeftOut(NOT_TEXT) from None
 
 
-def _cut(texts: Iterator[str]) -> Iterator[str]:
+def _split(texts: Iterator[str]) -> Iterator[str]:
     """Yield the text in pieces that divide no number and no address.
 
     A piece of a megabyte without such a character is cut at its end: no person wrote it.

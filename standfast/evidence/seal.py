@@ -98,7 +98,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     except Damaged as damage:
         return [str(damage)]  # without a valid seal, the manifest proves nothing about the copies
     if os.path.lexists(folder / DISPOSAL_FILE):
-        return [*_disposal_problems(folder, public_key), *_beside(folder)]
+        return [*_disposal_problems(folder, public_key), *_unexpected_neighbours(folder)]
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(folder, item))
     ]
@@ -106,7 +106,7 @@ def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
         *changed,
         *_key_problems(folder, manifest),
         *_unexpected_files(folder / FILES_FOLDER, manifest),
-        *_beside(folder),
+        *_unexpected_neighbours(folder),
     ]
 
 
@@ -181,7 +181,7 @@ def _unexpected_files(files: Path, manifest: Manifest) -> Iterator[str]:
                 yield f"{shown}: is not in the manifest"
 
 
-def _beside(folder: Path) -> Iterator[str]:
+def _unexpected_neighbours(folder: Path) -> Iterator[str]:
     ours = {MANIFEST_FILE, SEAL_FILE, STAMP_FILE, CUSTODY_FILE, FILES_FOLDER}
     ours |= {KEY_FILE, DISPOSAL_FILE}
     for name in sorted({place.name for place in folder.iterdir()} - ours):

@@ -71,7 +71,7 @@ class Walk:
         try:
             descriptor = os.open(parent, _OPEN_FOLDER)
         except OSError as error:
-            yield _unread(root, _why(error))
+            yield _unread(root, _reason_of(error))
             return
         try:
             if not name:  # the whole file system
@@ -81,7 +81,7 @@ class Walk:
             else:
                 yield from self._item(descriptor, name, root, depth=0)
         except OSError as error:
-            yield _unread(root, _why(error))
+            yield _unread(root, _reason_of(error))
         finally:
             os.close(descriptor)
 
@@ -100,7 +100,7 @@ class Walk:
             else:
                 yield _item(path, Kind.SPECIAL, found)
         except OSError as error:
-            yield _unread(path, _why(error))
+            yield _unread(path, _reason_of(error))
 
     def _folder(self, parent: int, name: str, path: str, depth: int) -> Iterator[Item]:
         if depth >= DEEPEST:
@@ -226,7 +226,7 @@ def _unread(path: str, reason: str) -> Item:
     return Item(path=text, path_bytes=raw, kind=Kind.UNREAD, reason=reason)
 
 
-def _why(error: OSError) -> str:
+def _reason_of(error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
             return "does not exist, or vanished while it was collected"

@@ -168,7 +168,7 @@ def _environment(time_zone: str) -> Environment:
         "state": report_sentences.state_words,
         "step_state": report_sentences.step_state_words,
         "proof": report_sentences.proof_words,
-        "first": _first,
+        "first": _first_rows,
         "grouped": lambda rows: list(Counter(rows).items()),
         "left_out": lambda rows: max(len(rows) - MOST_ROWS, 0),
         "stacked": stacked,
@@ -207,7 +207,7 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # names of some languages need them
 
 
-def _first(rows: Sequence[_Row]) -> Sequence[_Row]:
+def _first_rows(rows: Sequence[_Row]) -> Sequence[_Row]:
     return rows[:MOST_ROWS]
 
 

@@ -56,7 +56,7 @@ class Expression:
         if self.is_plain:
             return self.text
         if not self.is_each:
-            return [self._filled(payload)]
+            return [self._fill(payload)]
         pointer = next(part for part in self.parts if not isinstance(part, str))
         before, after = (
             "".join(part for part in some if isinstance(part, str))
@@ -67,10 +67,10 @@ class Expression:
         )
         found = [value for value in _each(payload, pointer) if value is not None]
         if not found:
-            raise Missing(f"the message has no value at {_written(pointer)}")
+            raise Missing(f"the message has no value at {_pointer_text(pointer)}")
         if len(found) > MOST_VALUES:
             raise ValueError(
-                f"the message has more than {MOST_VALUES:,} values at {_written(pointer)}"
+                f"the message has more than {MOST_VALUES:,} values at {_pointer_text(pointer)}"
             )
         return [before + _text(value, pointer) + after for value in found]
 
@@ -84,7 +84,7 @@ class Expression:
         pointer = next(part for part in self.parts if not isinstance(part, str))
         return sum(value is None for value in _each(payload, pointer))
 
-    def _filled(self, payload: Mapping[str, object]) -> str:
+    def _fill(self, payload: Mapping[str, object]) -> str:
         return "".join(
             part if isinstance(part, str) else _text(_value_at(payload, part), part)
             for part in self.parts
@@ -117,7 +117,7 @@ def _pointer(text: str) -> tuple[str, ...]:
     return parts
 
 
-def _written(parts: Sequence[str]) -> str:
+def _pointer_text(parts: Sequence[str]) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
@@ -129,9 +129,9 @@ def _value_at(payload: object, parts: Sequence[str]) -> object:
         elif isinstance(found, list) and _is_index(part) and int(part) < len(found):
             found = found[int(part)]
         else:
-            raise Missing(f"the message has no value at {_written(parts)}")
+            raise Missing(f"the message has no value at {_pointer_text(parts)}")
     if found is None:
-        raise Missing(f"the message has no value at {_written(parts)}")
+        raise Missing(f"the message has no value at {_pointer_text(parts)}")
     return found
 
 
@@ -143,7 +143,7 @@ def _each(payload: object, parts: Sequence[str]) -> list[object]:
     before, after = parts[: parts.index(EACH)], parts[parts.index(EACH) + 1 :]
     items = _value_at(payload, before)
     if not isinstance(items, list):
-        raise ValueError(f"the message has no list at {_written(before)}")
+        raise ValueError(f"the message has no list at {_pointer_text(before)}")
     found: list[object] = []
     for item in items:
         try:
@@ -168,9 +168,9 @@ def _text(value: object, parts: Sequence[str]) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(f"the message has no text at {_written(parts)}")
+        raise ValueError(f"the message has no text at {_pointer_text(parts)}")
     if not value.strip():
-        raise Missing(f"the message has no value at {_written(parts)}")
+        raise Missing(f"the message has no value at {_pointer_text(parts)}")
     if len(value) > LONGEST_VALUE:
-        raise ValueError(f"the text at {_written(parts)} is too long")
+        raise ValueError(f"the text at {_pointer_text(parts)} is too long")
     return value

@@ -34,9 +34,9 @@ def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
     try:
         value = json.loads(
             body.decode(),
-            object_pairs_hook=_object if is_strict else None,
-            parse_int=_whole,
-            parse_float=_fraction,
+            object_pairs_hook=_build_object if is_strict else None,
+            parse_int=_parse_whole_number,
+            parse_float=_parse_fraction,
             parse_constant=_refuse_constant,
         )
     except UnicodeDecodeError:
@@ -67,20 +67,20 @@ def _refuse_deep(body: bytes) -> None:
             raise ValueError(f"the message nests deeper than {DEEPEST} levels")
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("the message repeats a key")
     return found
 
 
-def _whole(digits: str) -> int:
+def _parse_whole_number(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError("the message contains a number that is too long")
     return int(digits)
 
 
-def _fraction(digits: str) -> float:
+def _parse_fraction(digits: str) -> float:
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError("the message contains a number that is too long")
     return float(digits)

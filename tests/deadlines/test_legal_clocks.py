@@ -97,7 +97,7 @@ def test_hard_clock_is_missed_at_strict_end() -> None:
     assert clock.state is ClockState.RUNNING
     assert clock.due is not None
     assert (clock.due.strict, clock.due.lenient) == (at(3), at(3, hours=0.5))
-    assert clock.share_gone(at(1.5)) == 0.5
+    assert clock.elapsed_share(at(1.5)) == 0.5
     assert all_clocks(aware, now=at(3))["eu-gdpr-33-authority"].state is ClockState.RUNNING
     late = all_clocks(aware, now=at(3) + timedelta(seconds=1))["eu-gdpr-33-authority"]
     assert late.state is ClockState.MISSED
@@ -114,7 +114,7 @@ def test_receipt_ends_a_clock_in_time_or_late() -> None:
 def test_soft_obligation_is_due_at_its_start() -> None:
     clock = all_clocks(time_of("awareness"))["eu-gdpr-33-2-processor"]
     assert (clock.state, clock.due) == (ClockState.RUNNING, None)
-    assert clock.share_gone(NOW) is None
+    assert clock.elapsed_share(NOW) is None
 
 
 def test_a_proposed_law_is_shown_and_never_applied() -> None:

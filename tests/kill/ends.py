@@ -34,17 +34,17 @@ def check_recipients(world: World) -> Counter[End]:
         accounts = delivery_accounting.account(
             world.installation, case, unmasked_because="a drill", each=lines.append
         )
-        for told in accounts:
-            mine = [line for line in lines if line.step == told.step]
-            assert told.audience == len(mine) == AUDIENCE
-            assert len({line.person for line in mine}) == AUDIENCE, "each person has one line"
-            found.update(told.counts)
-            for line in mine:
+        for notice in accounts:
+            of_step = [line for line in lines if line.step == notice.step]
+            assert notice.audience == len(of_step) == AUDIENCE
+            assert len({line.person for line in of_step}) == AUDIENCE, "each person has one line"
+            found.update(notice.counts)
+            for line in of_step:
                 if line.end in _IN_DOUBT:
                     assert taken[line.address] <= 1, "nobody gets two messages"
                 else:
-                    is_told = line.end not in _NOT_LEFT
-                    assert taken[line.address] == is_told, (line.end, "as the channel says")
+                    has_message = line.end not in _NOT_LEFT
+                    assert taken[line.address] == has_message, (line.end, "as the channel says")
     return found
 
 
@@ -52,8 +52,8 @@ def check_at_rest(world: World) -> None:
     """Check that containment is locked once and unknown outcomes are named."""
     taken, effects = world.channel.taken(), rows(world)
     assert len({row.token for row in effects}) == len(effects)
-    doubts = [row for row in effects if row.state is EffectState.UNKNOWN]
-    assert len(doubts) <= _lost(world), "only lost calls are unknown"
+    unknown = [row for row in effects if row.state is EffectState.UNKNOWN]
+    assert len(unknown) <= _lost(world), "only lost calls are unknown"
     sent = [row for row in effects if row.verb in _SENT]  # one page per step, to each approver
     done = messages_done(effects)
     for row in effects:

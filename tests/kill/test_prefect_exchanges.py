@@ -81,7 +81,7 @@ class Served:
         script = self.proxy.follow(frozenset(asked), moment)
         id_ = case.opened(self.world.installation)
         try:
-            self._let_it_end(case, id_, script)
+            self._run_to_end(case, id_, script)
             self._check(case, id_, script, told)
         except BaseException as error:
             error.add_note(f"killed {moment} {sorted(script.done)}")
@@ -98,7 +98,7 @@ class Served:
         assert self.ways == ["prefect"] * CALLS
         return trace
 
-    def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
+    def _run_to_end(self, case: Case, id_: str, script: Script) -> None:
         """Answer for people when no other work is left, until all is done."""
         installation = self.world.installation
 
@@ -107,17 +107,17 @@ class Served:
             return is_alone and not lifecycle.has_work(installation, id_)
 
         while True:
-            assert self._comes(is_at_rest, AT_REST_WITHIN_SECONDS), f"{id_} is never at rest"
-            self._comes(lambda: script.is_over_so_far, REACHED_WITHIN_SECONDS)
+            assert self._wait_for(is_at_rest, AT_REST_WITHIN_SECONDS), f"{id_} is never at rest"
+            self._wait_for(lambda: script.is_over_so_far, REACHED_WITHIN_SECONDS)
             if not people_speak(installation, case, id_):
                 break
         if script.asked:
-            self._comes(lambda: script.asked <= script.done, REACHED_WITHIN_SECONDS)
+            self._wait_for(lambda: script.asked <= script.done, REACHED_WITHIN_SECONDS)
         else:
-            self._comes(lambda: self._is_told(id_, script), AT_REST_WITHIN_SECONDS)
-        self._comes(lambda: self._noted(CARRIED_ON, id_) == CALLS, AT_REST_WITHIN_SECONDS)
+            self._wait_for(lambda: self._has_reported(id_, script), AT_REST_WITHIN_SECONDS)
+        self._wait_for(lambda: self._noted(CARRIED_ON, id_) == CALLS, AT_REST_WITHIN_SECONDS)
 
-    def _comes(self, is_so: Callable[[], bool], seconds: float) -> bool:
+    def _wait_for(self, is_so: Callable[[], bool], seconds: float) -> bool:
         """Wait for a condition, with restarts of the server; return the result."""
         give_up_at = time.monotonic() + seconds
         while self.proxy.is_down.is_set() or not is_so():
@@ -128,7 +128,7 @@ class Served:
             time.sleep(POLL_SECONDS)
         return True
 
-    def _is_told(self, id_: str, script: Script) -> bool:
+    def _has_reported(self, id_: str, script: Script) -> bool:
         """Return whether Prefect received all states and log lines of the calls."""
         is_over = self._noted(FLOW_OVER, id_) == self._noted(FLOW_BEGUN, id_)
         return is_over and LOG_LINES in script.trace

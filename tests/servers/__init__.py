@@ -110,10 +110,12 @@ def growing(seconds: float) -> Iterator[float]:
     pytest.fail(f"not even begun within {64 * seconds:g} s", pytrace=False)
 
 
-def wait_until(is_so: Callable[[], bool], what: str, *, seconds: float = START_SECONDS) -> None:
-    """Poll until `is_so`; fail the test with `what` at the deadline."""
+def wait_until(
+    is_so: Callable[[], bool], expectation: str, *, seconds: float = START_SECONDS
+) -> None:
+    """Poll until `is_so`; fail the test with the expectation at the deadline."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            pytest.fail(f"after {seconds:g} s still not so: {what}", pytrace=False)
+            pytest.fail(f"after {seconds:g} s still not so: {expectation}", pytrace=False)
         time.sleep(0.01)

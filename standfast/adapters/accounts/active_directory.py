@@ -79,12 +79,12 @@ class ActiveDirectory(LdapConnector):
         if not self._resets_password:
             return [disabled]
         return [
-            {"unicodePwd": (_written(_password()),)},
-            {**disabled, "unicodePwd": (_written(_password()),)},
+            {"unicodePwd": (_encode_password(_password()),)},
+            {**disabled, "unicodePwd": (_encode_password(_password()),)},
         ]
 
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
-        return [{"unicodePwd": (_written(password),)} for password in (_password(), secret)]
+        return [{"unicodePwd": (_encode_password(password),)} for password in (_password(), secret)]
 
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
         return _REFUSED.search(result.text) is not None
@@ -98,7 +98,7 @@ class ActiveDirectory(LdapConnector):
         return [{_CONTROL: (_number(_control(entry) ^ _DISABLED),)}]
 
     def _obstacle(self, entry: LdapEntry) -> str:
-        if self._is_ours(entry):
+        if self._is_own_account(entry):
             return OURS
         if entry.values("isCriticalSystemObject") == (b"TRUE",):
             return _BUILT_IN
@@ -106,7 +106,7 @@ class ActiveDirectory(LdapConnector):
             return _NO_RIGHT
         return ""
 
-    def _is_ours(self, entry: LdapEntry) -> bool:
+    def _is_own_account(self, entry: LdapEntry) -> bool:
         r"""Return whether an entry is the connector's own account.
 
         Its name may be a DN, a principal name or DOMAIN\name. Besides the principal name in
@@ -159,6 +159,6 @@ def _password() -> str:
     return f"{secrets.token_urlsafe(24)}aA1!"
 
 
-def _written(password: str) -> bytes:
+def _encode_password(password: str) -> bytes:
     """Encode a password for `unicodePwd` ([MS-ADTS] 3.1.1.3.1.5.1)."""
     return f'"{password}"'.encode("utf-16-le")

@@ -157,16 +157,16 @@ class Glewlwyd(HttpConnector):
         return True
 
     def _sessions(self, username: str, deadline: Deadline) -> list[str]:
-        return self._live(
+        return self._live_keys(
             f"/delegate/{segment(username)}/profile/session", "session_hash", deadline, {}
         )
 
     def _refresh_tokens(self, username: str, deadline: Deadline) -> list[str]:
-        return self._live(
+        return self._live_keys(
             f"/{self._plugin}/token", "token_hash", deadline, {"impersonate": username}
         )
 
-    def _live(
+    def _live_keys(
         self, path: str, key: str, deadline: Deadline, params: Mapping[str, str]
     ) -> list[str]:
         """Return the keys of the enabled entries of a list, page by page."""

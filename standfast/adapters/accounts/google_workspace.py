@@ -108,15 +108,15 @@ class GoogleWorkspace(HttpConnector):
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
         path = f"/users/{segment(account.id)}"
         self._sign_out(account, deadline)
-        left = self._left(account, deadline)
+        left = self._remaining_paths(account, deadline)
         for found in left:
             self._change_at("DELETE", f"{path}/{found}", deadline)
-        if left and self._left(account, deadline):
+        if left and self._remaining_paths(account, deadline):
             raise SessionsRemain("a token or application-specific password remains. Revoke again.")
         return True
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        if self._left(account, deadline):
+        if self._remaining_paths(account, deadline):
             raise SessionsRemain(
                 "the account is suspended, but has a token or application-specific password. "
                 "Revoke it."
@@ -172,15 +172,15 @@ class GoogleWorkspace(HttpConnector):
             if not is_there:
                 raise ProviderRefused(ABSENT)
 
-    def _left(self, account: Account, deadline: Deadline) -> list[str]:
+    def _remaining_paths(self, account: Account, deadline: Deadline) -> list[str]:
         """Return the paths of the tokens and application passwords that remain."""
         return [
             f"{kind}/{found}"
             for kind, key in (("tokens", "clientId"), ("asps", "codeId"))
-            for found in self._listed(f"/users/{segment(account.id)}/{kind}", key, deadline)
+            for found in self._list(f"/users/{segment(account.id)}/{kind}", key, deadline)
         ]
 
-    def _listed(self, path: str, key: str, deadline: Deadline) -> list[str]:
+    def _list(self, path: str, key: str, deadline: Deadline) -> list[str]:
         found = self._get(path, deadline)
         items = found.get("items", []) if isinstance(found, dict) else []
         if not isinstance(items, list):

@@ -80,7 +80,7 @@ class Okta(HttpConnector):
         if account.obstacle:
             self._clear_sessions(account, deadline)
             raise ProviderRefused(f"{account.obstacle}. Its sessions were ended.")
-        self._turn("suspend", account, deadline)
+        self._change_lifecycle("suspend", account, deadline)
         return True
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -90,7 +90,7 @@ class Okta(HttpConnector):
             raise ProviderRefused(
                 "the account was deactivated in the meantime. Activate it by hand."
             )
-        self._turn("unsuspend" if prior["enabled"] else "suspend", account, deadline)
+        self._change_lifecycle("unsuspend" if prior["enabled"] else "suspend", account, deadline)
         return True
 
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
@@ -155,7 +155,7 @@ class Okta(HttpConnector):
         user = self._get(path, deadline)
         return None if user is None else _read_user(user)
 
-    def _turn(self, way: str, account: Account, deadline: Deadline) -> None:
+    def _change_lifecycle(self, way: str, account: Account, deadline: Deadline) -> None:
         path = f"/api/v1/users/{segment(account.id)}/lifecycle/{way}"
         if not self._change_at("POST", path, deadline):
             raise ProviderRefused(ABSENT)

@@ -144,10 +144,11 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
         note = _save(connection) if changes else ""
         after = self._users(connection, list(users))
         return [
-            noted(self._undone(order, order.target in changes, after), note) for order in orders
+            noted(self._undo_result(order, order.target in changes, after), note)
+            for order in orders
         ]
 
-    def _undone(self, order: Order, was_changed: bool, after: Mapping[str, _User]) -> Result:
+    def _undo_result(self, order: Order, was_changed: bool, after: Mapping[str, _User]) -> Result:
         was_on = _prior_flag(order)
         if was_on is None:
             return refused(order, PRIOR_UNKNOWN)

@@ -100,14 +100,14 @@ def sqlite_audience(
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the
     database.
     """
-    with _selected(path, query, timeout_seconds, monotonic) as (cursor, names):
+    with _run_query(path, query, timeout_seconds, monotonic) as (cursor, names):
         check_columns(names)
         return gather(text_rows(names, cursor), rules)
 
 
 def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) -> dict[str, str]:
     """Run the query for the suppression list; errors as `sqlite_audience`."""
-    with _selected(path, query, timeout_seconds, time.monotonic) as (cursor, _):
+    with _run_query(path, query, timeout_seconds, time.monotonic) as (cursor, _):
         return suppressed_rows(cursor)
 
 
@@ -188,7 +188,7 @@ def _csv_rows(
 
 
 @contextmanager
-def _selected(
+def _run_query(
     path: Path, query: str, timeout_seconds: float, monotonic: Callable[[], float]
 ) -> Iterator[tuple[Iterator[tuple[object, ...]], list[str]]]:
     """Run a read-only query; yield its rows and the names of its columns.

@@ -161,7 +161,7 @@ class _Call(Generic[_Connection, _Value]):
             with contextlib.suppress(Exception):
                 self._dialect.cut(self._connection)
         if is_over and self._error is not None:
-            raise self._in_words(self._error, is_untouched=is_untouched) from None
+            raise self._declared_error(self._error, is_untouched=is_untouched) from None
         if is_untouched:
             raise NotSent("the server did not answer in time", retry_after_seconds=RETRY_SECONDS)
         raise NoAnswer("the change was sent and not answered in time")
@@ -191,7 +191,7 @@ class _Call(Generic[_Connection, _Value]):
         self._calls.keep(connection)
         return value
 
-    def _in_words(self, error: Exception, *, is_untouched: bool) -> StandfastError:
+    def _declared_error(self, error: Exception, *, is_untouched: bool) -> StandfastError:
         said = error if isinstance(error, StandfastError) else self._dialect.explain(error)
         words = str(said) if said else f"unexpected {type(error).__name__}"
         if not is_untouched:

@@ -76,7 +76,7 @@ def capture_output(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
-        loss = loss or _loss(status, limits)
+        loss = loss or _describe_loss(status, limits)
         if messages and messages_mean_loss:
             loss = loss or f"the program reported problems; see {path}.messages"
         items = [output.item(loss)]
@@ -119,7 +119,7 @@ def _read(
     return ""
 
 
-def _loss(status: int, limits: OutputLimits) -> str:
+def _describe_loss(status: int, limits: OutputLimits) -> str:
     if status in _CUT_OFF:
         return _out_of_time(limits)
     if status in _NOT_STARTED:

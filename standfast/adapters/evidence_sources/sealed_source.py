@@ -143,7 +143,7 @@ class SealedSource(EvidenceSource):
 
     def find(self, order: Order, custody: Custody) -> bool:
         """Return whether the order's folder is sealed and all its copies exist."""
-        place = self._place(order, custody)
+        place = self._folder_of(order, custody)
         if not is_sealed(place, self._public_key) or not is_key_copied(place, self._key_copies):
             return False
         try:
@@ -155,13 +155,13 @@ class SealedSource(EvidenceSource):
         """Freeze and seal, or return the result of an earlier call."""
         if not _FOLDER_NAME.fullmatch(order.token):
             return _failed(order, "the order's token cannot name a folder")
-        place = self._place(order, custody)
+        place = self._folder_of(order, custody)
         try:
             if not place.exists():
                 make_private(place.parent)
-                with _claimed(place.with_name(f"{place.name}.partial")) as partial:
+                with _lock_partial(place.with_name(f"{place.name}.partial")) as partial:
                     if not place.exists():
-                        self._fill(partial, order, custody)
+                        self._collect_into(partial, order, custody)
         except _AnotherCollects:
             return _failed(
                 order, "another runner is collecting this evidence", OTHER_COLLECTOR_SECONDS
@@ -189,14 +189,14 @@ class SealedSource(EvidenceSource):
             return _failed(order, why, COPY_STORE_SECONDS)
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._copy_destination:
-            result = self._copied(result, place, custody)
+            result = self._copy_to_store(result, place, custody)
         with suppress(Damaged):  # a verification reports the damage
             last = read_custody(place)[-1:]
             hashes = [entry.hash for entry in last]
             result = replace(result, facts={**result.facts, "custody": hashes})
         return result
 
-    def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
+    def _copy_to_store(self, result: Result, place: Path, custody: Custody) -> Result:
         """Copy a sealed folder to the store unless it was copied before."""
         assert self._copy_destination is not None  # noqa: S101  # for the type checker
         where = self._copy_destination.where
@@ -219,7 +219,7 @@ class SealedSource(EvidenceSource):
             facts={**result.facts, "copied_to": where},
         )
 
-    def _fill(self, partial: Path, order: Order, custody: Custody) -> None:
+    def _collect_into(self, partial: Path, order: Order, custody: Custody) -> None:
         """Collect into `partial`, seal and rename it; `_NothingRead` if empty."""
         started = self._clock()
         key = new_key() if self._custodians else None
@@ -256,12 +256,12 @@ class SealedSource(EvidenceSource):
         partial.rename(place)
         sync_folder(place.parent)
 
-    def _place(self, order: Order, custody: Custody) -> Path:
+    def _folder_of(self, order: Order, custody: Custody) -> Path:
         return custody.folder / self.name / order.token
 
 
 @contextmanager
-def _claimed(partial: Path) -> Iterator[Path]:
+def _lock_partial(partial: Path) -> Iterator[Path]:
     """Lock and empty `partial` while collecting; remove it afterwards.
 
     After a successful rename it does not exist any more.

@@ -94,7 +94,7 @@ class Adapters(ABC):
         section, dot, inner = name.partition(".")
         if dot and section in SECTIONS:
             return self._adapter(section, inner, lambda _: self._build_procedure(name))
-        return self._once(("", name), lambda: self._build_procedure(name))
+        return self._build_once(("", name), lambda: self._build_procedure(name))
 
     def audience(self, name: str) -> Audience:
         """Read an audience now."""
@@ -286,7 +286,7 @@ class Adapters(ABC):
     def _adapter(self, section: str, name: str, build: Callable[[str], Adapter]) -> Adapter:
         if name not in getattr(self.config, section):
             raise ConfigurationError(self._lacking(section, name))
-        return self._once((section, name), lambda: build(name))
+        return self._build_once((section, name), lambda: build(name))
 
     def added_since(self, section: str) -> str:
         """Return the names that were configured after the incident was opened."""
@@ -303,7 +303,7 @@ class Adapters(ABC):
         reasons = [] if name in declared else [_missing(section, name, declared)]
         return "; ".join(filter(None, [*reasons, self.added_since(section)]))
 
-    def _once(self, key: tuple[str, str], build: Callable[[], Adapter]) -> Adapter:
+    def _build_once(self, key: tuple[str, str], build: Callable[[], Adapter]) -> Adapter:
         """Build an adapter once, at its first use.
 
         Other threads are not blocked while it is built.

@@ -54,7 +54,7 @@ def read_audience(
     suppressed: dict[str, str] = {}
     if settings.suppress is not None:
         suppressed |= read_suppressed(settings.suppress)
-    suppressed |= _queried(settings, reveal)
+    suppressed |= _query_suppressed(settings, reveal)
     rules = Rules(
         language=settings.language or "",
         why=settings.why or "",
@@ -86,7 +86,7 @@ def read_audience(
                 return sqlite_audience(file, settings.query or "", rules)
 
 
-def _queried(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
+def _query_suppressed(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
     """Return the suppression entries of the audience's own database."""
     query = getattr(settings, "suppress_query", None)
     if query is None:

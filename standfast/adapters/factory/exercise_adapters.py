@@ -61,7 +61,7 @@ class Exercise(Adapters):
 
     def procedure(self, name: str) -> Procedure:
         """Return a simulator, even of a procedure that is not configured."""
-        return self._once(("", name), lambda: self._build_procedure(name))
+        return self._build_once(("", name), lambda: self._build_procedure(name))
 
     def _build_connector(self, name: str) -> Connector:
         first = next(iter(self.config.accounts))

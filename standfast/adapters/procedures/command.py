@@ -65,20 +65,20 @@ class Command(Procedure):
         read_parameters(self.name, self._settings.parameters, details)
 
     def _is_in_effect(self, order: Order) -> bool | None:
-        status, _ = self._end(self._settings.observe, order)
+        status, _ = self._run_to_end(self._settings.observe, order)
         if status in (0, 1):
             return status == 0
         raise Unavailable(f"{self.name}: the check ended with {_status(status)}")
 
     def _run(self, order: Order) -> Result:
-        return self._carried_out(self._settings.argv, order)
+        return self._execute(self._settings.argv, order)
 
     def _undo(self, order: Order) -> Result:
-        return self._carried_out(self._settings.undo, order)
+        return self._execute(self._settings.undo, order)
 
-    def _carried_out(self, argv: Sequence[str], order: Order) -> Result:
+    def _execute(self, argv: Sequence[str], order: Order) -> Result:
         try:
-            status, output = self._end(argv, order)
+            status, output = self._run_to_end(argv, order)
         except _NotStarted as error:
             return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
         facts: JsonObject = {"exit_status": status, "output": output}
@@ -95,7 +95,7 @@ class Command(Procedure):
             facts=facts,
         )
 
-    def _end(self, argv: Sequence[str], order: Order) -> tuple[int, str]:
+    def _run_to_end(self, argv: Sequence[str], order: Order) -> tuple[int, str]:
         """Run a command to its end; return its status and its output."""
         settings = self._settings
         values = read_parameters(self.name, settings.parameters, order.details)
@@ -135,9 +135,9 @@ class Command(Procedure):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
         # A child that is still running may keep the pipe open; do not wait for it.
-        return status, self._kept(reader)
+        return status, self._kept_output(reader)
 
-    def _kept(self, reader: "_Reader") -> str:
+    def _kept_output(self, reader: "_Reader") -> str:
         data, left_out = reader.read()
         return kept_text(data, self._secrets.values(), left_out)
 
@@ -175,7 +175,7 @@ class _Reader:
     """Thread that reads a pipe to its end and keeps the first part."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
-        self._kept = bytearray()
+        self._kept_output = bytearray()
         self._left_out = 0
         self._pipe = pipe
         self._thread = threading.Thread(target=self._drain, name="command-output", daemon=True)
@@ -183,15 +183,15 @@ class _Reader:
 
     def read(self) -> tuple[bytes, int]:
         self._thread.join(_KILL_AFTER_SECONDS)
-        return bytes(self._kept), self._left_out
+        return bytes(self._kept_output), self._left_out
 
     def _drain(self) -> None:
         if self._pipe is None:
             return
         with self._pipe as pipe:
             while chunk := os.read(pipe.fileno(), 65_536):
-                room = READ_BYTES - len(self._kept)
-                self._kept += chunk[:room]
+                room = READ_BYTES - len(self._kept_output)
+                self._kept_output += chunk[:room]
                 self._left_out += max(0, len(chunk) - room)
 
 

@@ -98,16 +98,16 @@ class Request(Procedure):
         return _field(answer, look.field) == fill(look.value or "", values)
 
     def _run(self, order: Order) -> Result:
-        return self._sent(self._settings, order)
+        return self._send(self._settings, order)
 
     def _undo(self, order: Order) -> Result:
         if self._settings.undo is None:
             raise ConfigurationError(f"{self.name} has no undo")
-        return self._sent(self._settings.undo, order)
+        return self._send(self._settings.undo, order)
 
-    def _sent(self, call: CallConfig, order: Order) -> Result:
+    def _send(self, call: CallConfig, order: Order) -> Result:
         values = read_parameters(self.name, self._settings.parameters, order.details)
-        body = None if call.body is None else json.dumps(_filled(call.body, values)).encode()
+        body = None if call.body is None else json.dumps(_fill_body(call.body, values)).encode()
         try:
             answer = self._exchange(call.method, _address(call.url, values), order, body)
         except NotSent as error:
@@ -162,10 +162,10 @@ def _check_address(name: str, url: str, declared: Mapping[str, ParameterConfig])
 
 
 def _address(template: str, values: Mapping[str, str]) -> str:
-    return fill(template, values, _quoted)
+    return fill(template, values, _quote)
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     """Encode a value as one part of a path or query.
 
     Dots alone are encoded too: they would lead to a parent path.
@@ -183,13 +183,13 @@ def _texts(body: Json) -> list[str]:
     return []
 
 
-def _filled(body: Json, values: Mapping[str, str]) -> Json:
+def _fill_body(body: Json, values: Mapping[str, str]) -> Json:
     if isinstance(body, str):
         return fill(body, values)
     if isinstance(body, Mapping):
-        return {key: _filled(inner, values) for key, inner in body.items()}
+        return {key: _fill_body(inner, values) for key, inner in body.items()}
     if isinstance(body, list | tuple):
-        return [_filled(inner, values) for inner in body]
+        return [_fill_body(inner, values) for inner in body]
     return body
 
 

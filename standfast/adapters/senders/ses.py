@@ -85,7 +85,7 @@ class SesSender(Sender):
         for message in messages:
             if rest is None and deadline.left_seconds() == 0.0:
                 rest = _failed("not sent: the time limit of the call was over", RETRY_SECONDS)
-            answer = rest or self._hand_over(message, deadline)
+            answer = rest or self._send_message(message, deadline)
             if answer.is_for_all:
                 rest = answer
             results.append(
@@ -100,7 +100,7 @@ class SesSender(Sender):
             )
         return results
 
-    def _hand_over(self, message: Message, deadline: Deadline) -> _Answer:
+    def _send_message(self, message: Message, deadline: Deadline) -> _Answer:
         address = parse_address(message.address)
         if address.needs_smtputf8:
             reason = "the address is not ASCII before the @, which SES does not accept"
@@ -139,7 +139,7 @@ class SesSender(Sender):
             reason = "SES did not report whether it accepted the message"
             return _Answer(state=EffectState.UNKNOWN, reason=reason)
         except Exception as error:
-            return _judge(error)
+            return _interpret_error(error)
         return _Answer(state=EffectState.DONE, message_id=message_id)
 
     def _make_client(self, settings: SesSenderConfig, reveal: Reveal) -> Any:
@@ -166,7 +166,7 @@ class SesSender(Sender):
             ) from None
 
 
-def _judge(error: Exception) -> _Answer:
+def _interpret_error(error: Exception) -> _Answer:
     """Return the result of the message for an error of the SDK."""
     kind = type(error).__name__
     if isinstance(error, ClientError):

@@ -44,7 +44,7 @@ def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
         lines.append(
             "Warning: this kernel has no Landlock: the server's programs could read the identity."
         )
-    lines += ["", _next(outcome)]
+    lines += ["", _next_step_line(outcome)]
     return lines
 
 
@@ -55,7 +55,7 @@ def _row(dump: "DumpRestoreOutcome") -> list[str]:
     return [dump.path, where, format_size(dump.taken.bytes)]
 
 
-def _next(outcome: "DatabaseRestoreOutcome") -> str:
+def _next_step_line(outcome: "DatabaseRestoreOutcome") -> str:
     status = outcome.exit_status
     if status is ExitStatus.DONE:
         return "Next: test the application before users connect."

@@ -213,7 +213,9 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
     lines += [f"{problem.where}: {problem.problem}" for problem in listed.problems]
     if listed.runs and listed.predictions:
         lines.append("Predicted time until usable:")
-        lines.append(Table(rows=[_predicted(service) for service in listed.predictions], indent=2))
+        lines.append(
+            Table(rows=[_prediction_cells(service) for service in listed.predictions], indent=2)
+        )
     if listed.elsewhere:
         lines.append(
             f"Reports of drills on {', '.join(listed.elsewhere)} are not checked here. Run "
@@ -222,7 +224,7 @@ def list_drills(call: Call, set_name: str | None) -> ExitStatus:
     return call.print_result(listed.as_json(), lines, listed.exit_status)
 
 
-def _predicted(service: "ServicePrediction") -> list[str]:
+def _prediction_cells(service: "ServicePrediction") -> list[str]:
     """Return the cells of a predicted recovery time and its RTO."""
     found, promised = service.prediction, f"RTO {format_duration(service.rto_promised_ms)}"
     if found is None:
@@ -267,7 +269,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
         Table(
             rows=[
                 ["restored", f"{counted(files, 'file')}, {size_}"],
-                *([["sample", _sampled(outcome)]] if outcome.sample else []),
+                *([["sample", _sample_text(outcome)]] if outcome.sample else []),
                 ["RTO", rto],
                 ["RPO", rpo],
             ],
@@ -325,7 +327,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     return lines
 
 
-def _sampled(outcome: "DrillOutcome") -> str:
+def _sample_text(outcome: "DrillOutcome") -> str:
     """Return the share of a sample, and the seed that repeats it."""
     sample, details = outcome.sample, outcome.point.details
     whole = f" of {counted(details.files, 'file')}, {format_size(details.bytes)}" if details else ""

@@ -28,7 +28,7 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
     old one.
     """
     if name is None:
-        return _listed(call, revoke)
+        return _print_subscribers(call, revoke)
     from standfast.usecases.deadlines.calendar_subscriptions import make_address, revoke_address
 
     with call.installation() as installation:
@@ -53,7 +53,7 @@ def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
     )
 
 
-def _listed(call: Call, revoke: bool) -> ExitStatus:
+def _print_subscribers(call: Call, revoke: bool) -> ExitStatus:
     from standfast.usecases.deadlines.calendar_subscriptions import subscribers
 
     if revoke:

@@ -124,7 +124,7 @@ def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
         lines.append(
             f"Configuration: {seen.misconfigured}. Correct it: other commands refuse to run."
         )
-    lines += [_sign(custodian, seen.at) for custodian in seen.custodians]
+    lines += [_custodian_line(custodian, seen.at) for custodian in seen.custodians]
     lines.append(_restore_needs(seen))
     lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
     return lines
@@ -173,7 +173,7 @@ def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
 
 
 def _backup(backup_set: "SetStatus", now: datetime) -> str:
-    text = _ago(backup_set.last_backup, now)
+    text = _age_of_run(backup_set.last_backup, now)
     if backup_set.running_since:
         text += f"; one has been running for {format_age(now - backup_set.running_since)}"
     if backup_set.last_failed:
@@ -182,20 +182,20 @@ def _backup(backup_set: "SetStatus", now: datetime) -> str:
 
 
 def _drill(backup_set: "SetStatus", now: datetime) -> str:
-    text = _ago(backup_set.last_drill, now)
+    text = _age_of_run(backup_set.last_drill, now)
     if backup_set.drill_failed:
         text += f"; failed {format_age(now - backup_set.drill_failed)} ago"
     return text
 
 
-def _ago(run: "LastRun | None", now: datetime) -> str:
+def _age_of_run(run: "LastRun | None", now: datetime) -> str:
     if run is None:
         return "never"
     partly = " (partial)" if run.state == "partial" else ""
     return f"{format_age(now - run.started_at)} ago{partly}"
 
 
-def _sign(custodian: "CustodianStatus", now: datetime) -> str:
+def _custodian_line(custodian: "CustodianStatus", now: datetime) -> str:
     who = custodian.name or custodian.fingerprint
     if custodian.lacks:
         return f"Custodian {who} cannot open {', '.join(custodian.lacks)}."

@@ -67,10 +67,10 @@ def open_and_run_incident(
             incident_id, has_joined = answer.incident, answer.has_joined
         else:
             opener = signed_in(call, installation)
-            incident_id, has_joined = _opened_here(
+            incident_id, has_joined = _open_here(
                 installation, request, opener, is_asked=socket is not None
             )
-        with _noted_as_open(incident_id):
+        with _note_as_open(incident_id):
             if add_list is not None:
                 add_list(incident_id, by=call.as_person)
             if not call.no_wait:
@@ -98,7 +98,7 @@ def _reader_of_list(installation: "Installation", affected_csv: Path) -> "Callab
 
 
 @contextmanager
-def _noted_as_open(incident_id: str) -> Iterator[None]:
+def _note_as_open(incident_id: str) -> Iterator[None]:
     """Add a note to later errors: the incident is open already."""
     try:
         yield
@@ -110,7 +110,7 @@ def _noted_as_open(incident_id: str) -> Iterator[None]:
         raise
 
 
-def _opened_here(
+def _open_here(
     installation: "Installation", request: "OpenRequest", opened_by: str | None, *, is_asked: bool
 ) -> tuple[str, bool]:
     """Open the incident in this process.
@@ -132,11 +132,11 @@ def _opened_here(
             message=TriggerMessage(source=SOURCE, handle=request.message) if is_asked else None,
         )
     except PlaybookInvalid as error:
-        raise PlaybookInvalid([*error.problems, _alternatives(request)]) from None
+        raise PlaybookInvalid([*error.problems, _hint_alternatives(request)]) from None
     return opened.incident, opened.has_joined
 
 
-def _alternatives(request: "OpenRequest") -> Problem:
+def _hint_alternatives(request: "OpenRequest") -> Problem:
     """Return a problem that hints at alternatives to the playbook."""
     rehearse = "; to rehearse with simulators, add --exercise" * (request.mode != "exercise")
     return Problem(

@@ -114,7 +114,7 @@ def preview(
                 example.language: _message_json(example) for example in drafted.examples()
             },
             "warnings": warnings,
-            "audience": _look_json(look) if look else None,
+            "audience": _preview_json(look) if look else None,
             "page": str(written) if written else None,
         },
         lines,
@@ -153,7 +153,7 @@ def _message_json(message: "ShownMessage") -> JsonObject:
     }
 
 
-def _look_json(look: "AudienceLook") -> JsonObject:
+def _preview_json(look: "AudienceLook") -> JsonObject:
     return {
         "name": look.audience,
         "rows": look.counts,

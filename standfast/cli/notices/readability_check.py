@@ -53,7 +53,12 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
         if banned_uses or any(result.problems for result in measured)
     ]
     rows = [
-        [shown, result.language, *_scored(result), f"longest sentence {result.longest_words} words"]
+        [
+            shown,
+            result.language,
+            *_score_text(result),
+            f"longest sentence {result.longest_words} words",
+        ]
         for shown, measured, _ in found
         for result in measured
     ]
@@ -72,7 +77,7 @@ def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
                 {
                     "notice": shown,
                     "languages": [_measured_json(result) for result in measured],
-                    "banned": [_said_json(phrase) for phrase in banned_uses],
+                    "banned": [_phrase_json(phrase) for phrase in banned_uses],
                 }
                 for shown, measured, banned_uses in found
             ],
@@ -96,7 +101,7 @@ def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Templa
     return {name: templates[name] for name in names} if names else templates
 
 
-def _scored(measured: "Measured") -> list[str]:
+def _score_text(measured: "Measured") -> list[str]:
     if measured.formula is None or measured.score is None:
         return ["no formula for this language", ""]
     side = "at most" if measured.formula.is_grade else "at least"
@@ -130,7 +135,7 @@ def _measured_json(measured: "Measured") -> JsonObject:
     }
 
 
-def _said_json(phrase: "BannedUse") -> JsonObject:
+def _phrase_json(phrase: "BannedUse") -> JsonObject:
     return {
         "file": phrase.file,
         "language": phrase.language,

@@ -72,7 +72,7 @@ def import_staff(
     from standfast.usecases.people import staff_access
 
     with call.installation() as installation:
-        source, listed = _listed(installation, file, scim, ldap, column)
+        source, listed = _read_list(installation, file, scim, ldap, column)
         taken = staff_access.import_list(
             installation, source, listed, is_dry_run=dry_run, is_confirmed=yes
         )
@@ -217,7 +217,7 @@ def list_factors(call: Call, names: bool) -> ExitStatus:
     )
 
 
-def _listed(
+def _read_list(
     installation: "Installation",
     file: Path | None,
     scim: str | None,

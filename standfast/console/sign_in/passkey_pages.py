@@ -62,7 +62,9 @@ class PasskeyPages:
             Route(f"{_HERE}.js", guarded(self.script), methods=["GET"]),
             Route(_HERE, guarded(self.show), methods=["GET"]),
             *(
-                Route(f"{_HERE}/{path}", guarded(partial(self._take, work)), methods=["POST"])
+                Route(
+                    f"{_HERE}/{path}", guarded(partial(self._process_form, work)), methods=["POST"]
+                )
                 for path, work in forms.items()
             ),
         ]
@@ -77,9 +79,9 @@ class PasskeyPages:
         session = await self.sign_in_pages.session(request)
         if session is None:
             return await self.sign_in_pages.to_sign_in(_HERE)
-        return page(await self.sign_in_pages.ask(partial(self._shown, session)))
+        return page(await self.sign_in_pages.ask(partial(self._passkeys_page, session)))
 
-    async def _take(self, work: Work, request: Request) -> Response:
+    async def _process_form(self, work: Work, request: Request) -> Response:
         session, given = await self.sign_in_pages.form(request)
         if session is None:
             return await self.sign_in_pages.to_sign_in(_HERE, SIGNED_OUT)
@@ -90,7 +92,7 @@ class PasskeyPages:
         except StandfastError as error:
             log.warning("console: a form about passkeys was refused: %s", type(error).__name__)
             problem = str(error)
-        html = await self.sign_in_pages.ask(partial(self._shown, session, result, problem))
+        html = await self.sign_in_pages.ask(partial(self._passkeys_page, session, result, problem))
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _add(self, session: Session, given: Fields) -> str:
@@ -115,7 +117,7 @@ class PasskeyPages:
         removed = remove_passkey(installation, session.person, given.get("id", ""))
         return f"Passkey {removed.id[:8]} is removed and can no longer sign."
 
-    def _shown(self, session: Session, result: str = "", problem: str = "") -> str:
+    def _passkeys_page(self, session: Session, result: str = "", problem: str = "") -> str:
         passkeys = self.installation.ledger.passkeys.of_person(session.person)
         handle = self.installation.ledger.cipher.mac("passkey handle", [session.person])
         report = PasskeysReport(

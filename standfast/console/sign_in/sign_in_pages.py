@@ -150,7 +150,7 @@ class SignInPages:
         given = _fields(await read_body(request, _LARGEST_BYTES))
         path = given.get("path", "")
         path = path if _CONSOLE_PAGE.fullmatch(path) else PATH
-        if wait := self._too_soon(request, given):
+        if wait := self._seconds_to_wait(request, given):
             return await self.to_sign_in(path, too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
         signed_in, problem = await self.ask(partial(self._identify, given))
         if problem:
@@ -294,7 +294,7 @@ class SignInPages:
             pass
         return _NOBODY, _WRONG_SIGN_IN
 
-    def _too_soon(self, request: Request, given: Fields) -> float:
+    def _seconds_to_wait(self, request: Request, given: Fields) -> float:
         """Count an attempt to sign in; return the seconds to wait."""
         if given.get("passkey"):
             return 0.0  # a passkey cannot be guessed, and its check costs no more than a page

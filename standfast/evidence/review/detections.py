@@ -118,7 +118,7 @@ class _Window:
     def prune(self, at: int) -> int:
         """Remove events that are older than an hour; return their number."""
         events, counts, removed = self.events, self.counts, 0
-        while events and (line := _unpacked(events[0])).at < at - _HOUR:
+        while events and (line := _unpack(events[0])).at < at - _HOUR:
             events.popleft()
             removed += 1
             counts[line.value] -= 1
@@ -129,11 +129,11 @@ class _Window:
     def open(self, finding: Finding) -> None:
         """Open a finding with all events of the window."""
         self.finding = finding
-        for line in map(_unpacked, self.events):
+        for line in map(_unpack, self.events):
             finding.add(line)
 
 
-def _unpacked(line: bytes) -> _Line:
+def _unpack(line: bytes) -> _Line:
     return _Line._make(_PACKED.unpack(line))
 
 
@@ -176,7 +176,7 @@ class Detector:
         account = event.account.casefold()
         for lock in self._locks.get(account, ()):
             if lock.begin < event.at and (lock.end is None or event.at < lock.end):
-                finding = self._after_lock.get(account) or self._found(
+                finding = self._after_lock.get(account) or self._new_finding(
                     AFTER_LOCK, "any successful sign-in while locked", event, account=event.account
                 )
                 self._after_lock[account] = finding
@@ -190,7 +190,7 @@ class Detector:
         window = self._add(self._by_address, event.address, event, account, limit)
         if window is not None and window.finding is None:
             threshold = f"{limit} accounts an hour"
-            window.open(self._found(MANY_ACCOUNTS, threshold, event, address=event.address))
+            window.open(self._new_finding(MANY_ACCOUNTS, threshold, event, address=event.address))
 
     def _see_access(self, event: Event) -> None:
         limit, account = self._thresholds.records_per_hour, event.account.casefold()
@@ -199,7 +199,7 @@ class Detector:
             window = self._add(self._by_account, account, event, value, limit)
             if window is not None and window.finding is None:
                 threshold = f"{limit} objects an hour"
-                window.open(self._found(MASS_ACCESS, threshold, event, account=event.account))
+                window.open(self._new_finding(MASS_ACCESS, threshold, event, account=event.account))
 
     def _add(
         self, windows: dict[int, _Window], key: str, event: Event, value: str, limit: int
@@ -233,7 +233,7 @@ class Detector:
         new = [kind for kind, value in seen.items() if value not in known.values]
         limit = self._thresholds.known_sign_ins
         if new and known.sign_ins >= limit:
-            self._found(
+            self._new_finding(
                 FIRST_SEEN,
                 f"new {' and '.join(new)} after {limit} sign-ins",
                 event,
@@ -246,7 +246,7 @@ class Detector:
         known.sign_ins += 1
         if event.place:
             if known.last is not None and (why := self._travel(known.last, event)):
-                finding = self._found(TRAVEL, why, known.last, account=event.account)
+                finding = self._new_finding(TRAVEL, why, known.last, account=event.account)
                 finding.add(known.last)
                 finding.add(event)
             known.last = event
@@ -264,7 +264,7 @@ class Detector:
         is_too_fast = start[0] != end[0] and "-" not in (start[0], end[0]) and hours < limit
         return f"two countries within {limit} hours" if is_too_fast else ""
 
-    def _found(
+    def _new_finding(
         self, rule: str, threshold: str, event: Event, *, account: str = "", address: str = ""
     ) -> Finding:
         return self._kept(

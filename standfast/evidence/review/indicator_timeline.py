@@ -136,17 +136,17 @@ def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Revi
     """Review sealed folders, each with the manifest that its seal covers."""
     found = Review()
     for folder, manifest in folders:
-        _look_through(folder / FILES_FOLDER, manifest, wanted, found)
+        _review_folder(folder / FILES_FOLDER, manifest, wanted, found)
     return found
 
 
-def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Review) -> None:
+def _review_folder(files: Path, manifest: Manifest, wanted: Indicators, found: Review) -> None:
     seen, altered = Scan(), found.altered
     sealed = {item.location: item for item in manifest.items}
     for file in searched_files(files, wanted, seen):
         item = sealed.get(file.path.relative_to(files).as_posix())
         try:
-            problem = _ADDED if item is None else _altered(item, file)
+            problem = _ADDED if item is None else _difference_of(item, file)
             matches = _FileMatches(sha256=file.sha256)
             if not problem:
                 matches = _matches_in(
@@ -169,7 +169,7 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
     found.unread += seen.unread
 
 
-def _altered(item: Item, file: SearchedFile) -> str:
+def _difference_of(item: Item, file: SearchedFile) -> str:
     """Return the difference of the content from the manifest, or ""."""
     status = file.path.lstat()
     if item.kind is Kind.LINK:
@@ -224,7 +224,7 @@ def _lines(
                     path=shown,
                     line=number,
                     indicator=indicator,
-                    text=_shown(raw),
+                    text=_shown_line(raw),
                 )
 
 
@@ -242,7 +242,7 @@ def _moment(line: bytes) -> tuple[str, bool]:
     return "", False
 
 
-def _shown(raw: bytes) -> str:
+def _shown_line(raw: bytes) -> str:
     # Mask the line before it is cut: a part of a number would not be recognised.
     masked = mask_text(raw.decode("latin-1")).encode("latin-1")
     text = masked.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]

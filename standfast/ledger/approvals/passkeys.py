@@ -86,7 +86,7 @@ class Passkeys:
             who = write.connection.execute(
                 select(person).where(person.c.name == name).with_for_update()
             ).one()
-            if not _is_theirs(who._mapping, row):
+            if not _is_signed_by_passphrase(who._mapping, row):
                 raise ApprovalRefused(f"passphrase of {name!r}: wrong. Try again.")
             count = write.connection.scalar(
                 select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
@@ -148,7 +148,10 @@ def check(
     database: AuditedDatabase, connection: Connection, name: str, assertion: str, challenge: bytes
 ) -> None:
     """Raise ApprovalRefused unless a passkey of `name` signed `challenge`."""
-    if _checked(database, connection, name, assertion, challenge)["removed_at"] is not None:
+    if (
+        _verified_passkey(database, connection, name, assertion, challenge)["removed_at"]
+        is not None
+    ):
         raise ApprovalRefused(f"passkey of {name!r}: it was removed. Use another one.")
 
 
@@ -157,12 +160,15 @@ def is_of_removed(
 ) -> bool:
     """Return whether a removed passkey of `name` signed `challenge`."""
     try:
-        return _checked(database, connection, name, assertion, challenge)["removed_at"] is not None
+        return (
+            _verified_passkey(database, connection, name, assertion, challenge)["removed_at"]
+            is not None
+        )
     except ApprovalRefused:
         return False
 
 
-def _checked(
+def _verified_passkey(
     database: AuditedDatabase, connection: Connection, name: str, assertion: str, challenge: bytes
 ) -> RowMapping:
     """Return the passkey of `name`, removed or not, that signed `challenge`."""
@@ -175,7 +181,9 @@ def _checked(
     if row is None:
         raise ApprovalRefused(f"{name!r}: has no such passkey. Use another one.")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-    if database.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
+    if database.rows.changed(
+        connection, passkey, passkey.c.id == id_
+    ) or not _is_signed_by_passphrase(who, row):
         raise ApprovalRefused(
             f"passkey of {name!r}: changed outside the ledger. Run `standfast audit verify`."
         )
@@ -185,7 +193,7 @@ def _checked(
     return row
 
 
-def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
+def _is_signed_by_passphrase(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
     """Return whether the key of this person's passphrase signed the passkey."""
     opened = _passkey_of_row(row)
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)

@@ -221,7 +221,7 @@ def void_signature(
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
     said = dict(connection.execute(select(approval).where(*named)).mappings().one())
-    signature, challenge = str(said["signature"]), challenge_for(_signed(said))
+    signature, challenge = str(said["signature"]), challenge_for(_signed_bytes(said))
     is_so = passkeys.is_of_removed(database, connection, said["person"], signature, challenge)
     return signature if is_so else ""
 
@@ -319,7 +319,7 @@ def _objection(
     if standing:
         return standing
     public_key = connection.scalars(select(person.c.public_key).where(person.c.name == name)).one()
-    message, signature = _signed(given), given["signature"]
+    message, signature = _signed_bytes(given), given["signature"]
     if signature.startswith("{"):
         try:
             passkeys.check(database, connection, name, signature, challenge_for(message))
@@ -335,7 +335,7 @@ def _objection(
     return ""
 
 
-def _signed(given: dict[str, Any]) -> bytes:
+def _signed_bytes(given: dict[str, Any]) -> bytes:
     """Return the bytes that a stored decision signs."""
     asked = Question(
         incident=given["incident"],

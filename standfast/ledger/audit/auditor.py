@@ -139,7 +139,7 @@ class Auditor:
         # Read the witness before the ledger: then the ledger must have each head of the witness.
         lines = self._chain.witness_lines()
         with reading_undecoded(self._engine) as connection:
-            hashes, expected = self._walk(connection, findings, progress)
+            hashes, expected = self._verify_events(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
             signed_at = _times_of_heads(connection) if now is not None else {}
             sequences = {line: sequence for sequence, line in heads.items() if line}
@@ -259,7 +259,7 @@ class Auditor:
             ).all()
         return [row._asdict() for row in rows]
 
-    def _walk(
+    def _verify_events(
         self,
         connection: Connection,
         findings: list[AuditFinding],
@@ -283,7 +283,7 @@ class Auditor:
             if problem:
                 findings.append(AuditFinding(where=where, problem=problem))
             hashes[row.sequence] = previous = row.hash
-            _learn(expected, row.changes, where, findings)
+            _add_digests(expected, row.changes, where, findings)
             if progress:
                 progress(sequence)
         return hashes, expected
@@ -349,7 +349,7 @@ def _is_signed_within(connection: Connection, time: timedelta, now: datetime) ->
     return signed_at is not None and abs(now - signed_at) < time
 
 
-def _learn(
+def _add_digests(
     expected: dict[str, dict[tuple[Any, ...], str | None]],
     changes: str,
     where: str,

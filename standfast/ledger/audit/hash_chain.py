@@ -255,13 +255,13 @@ class Chain:
         try:
             descriptor = os.open(self._witness, os.O_RDONLY)
             try:
-                return _last(descriptor, self._own_head)[1]
+                return _read_last_line(descriptor, self._parse_own_head)[1]
             finally:
                 os.close(descriptor)
         except OSError:
             return None
 
-    def _own_head(self, line: bytes) -> Mapping[str, Any] | None:
+    def _parse_own_head(self, line: bytes) -> Mapping[str, Any] | None:
         """Return a witness line as a head; None for another ledger's line."""
         try:
             head = json.loads(line)
@@ -283,7 +283,7 @@ class Chain:
         try:
             # Wait until another process has written its line.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            end, known = _last(descriptor, _sequence_of)
+            end, known = _read_last_line(descriptor, _sequence_of)
             news = heads_after(known or 0)
             os.ftruncate(descriptor, end)
             os.lseek(descriptor, 0, os.SEEK_END)
@@ -298,7 +298,9 @@ def line_of(head: JsonObject) -> bytes:
     return canonical(head)
 
 
-def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
+def _read_last_line(
+    descriptor: int, read: Callable[[bytes], _Read | None]
+) -> tuple[int, _Read | None]:
     """Return the end of the complete lines, and the content of the last one.
 
     The content is the result of `read` for the last line that `read` accepts, or None. Only the end

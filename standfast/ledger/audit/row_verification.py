@@ -195,7 +195,7 @@ class RowVerifier:
             "CREATE TABLE effect (token INTEGER PRIMARY KEY, digest BLOB, planned_for INTEGER)"
         )
         if start:
-            self._learn(json.loads(start["detail"]), start)
+            self._add_digests(json.loads(start["detail"]), start)
 
     def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
         """Verify new events; return a verifier for this connection's view.
@@ -269,24 +269,24 @@ class RowVerifier:
             )
         changes = event["changes"]
         if any(f'"{name}":' in changes for name in VERIFIED_TABLES if self._wants(name)):
-            self._learn(json.loads(changes), event)
+            self._add_digests(json.loads(changes), event)
         self._sequence, self._hash = sequence, event["hash"]
 
     def _wants(self, name: str) -> bool:
         return name != effect.name or self._has_effects
 
-    def _learn(
+    def _add_digests(
         self, changes: Mapping[str, Sequence[Sequence[Any]]], event: Mapping[str, Any]
     ) -> None:
         for name, rows in changes.items():
             if name == effect.name:
                 if self._has_effects:
-                    self._learn_effects(rows, event)
+                    self._add_effect_digests(rows, event)
             elif name in VERIFIED_TABLES:
                 for *key, digest in rows:
                     self._digests[name, tuple(key)] = digest
 
-    def _learn_effects(self, rows: Sequence[Sequence[Any]], event: Mapping[str, Any]) -> None:
+    def _add_effect_digests(self, rows: Sequence[Sequence[Any]], event: Mapping[str, Any]) -> None:
         detail = json.loads(event["detail"])  # names the round of planned effects
         planned_for = (event["subject"], detail.get("step", ""), detail.get("round", 0))
         number = self._rounds.setdefault(planned_for, len(self._rounds))

@@ -59,7 +59,7 @@ def _run(
     rows: Sequence[Values],
 ) -> None:
     backend = _backend(connection)
-    sql, order = _compiled(statement, backend)
+    sql, order = _compile(statement, backend)
     names = order or tuple(bound)
     converters = [_converter(table, bound[name], backend) for name in names]
     columns = list(zip([bound[name] for name in names], converters, strict=True))
@@ -122,7 +122,7 @@ def _change(table: Table, columns: tuple[str, ...]) -> Update:
 
 
 @cache
-def _compiled(statement: Insert | Update, backend: str) -> tuple[str, tuple[str, ...] | None]:
+def _compile(statement: Insert | Update, backend: str) -> tuple[str, tuple[str, ...] | None]:
     """Return the driver's statement and the order of positional values."""
     compiled = statement.compile(dialect=_dialect(backend))
     order = getattr(compiled, "positiontup", None)

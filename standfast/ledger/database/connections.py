@@ -172,16 +172,16 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """Open a write transaction; roll it back on any exception."""
     with (
         _plain_errors(engine, writes=True),
-        _queued(engine),
+        _write_queue(engine),
         engine.connect().execution_options(standfast_writes=True) as connection,
-        _logged_when_long(engine, connection),
+        _log_when_long(engine, connection),
         connection.begin(),
     ):
         yield connection
 
 
 @contextmanager
-def _queued(engine: Engine) -> Iterator[None]:
+def _write_queue(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "sqlite":
         yield
         return
@@ -190,7 +190,7 @@ def _queued(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _logged_when_long(
+def _log_when_long(
     engine: Engine, connection: Connection, *, is_planning: bool = False
 ) -> Iterator[None]:
     if engine.dialect.name == "sqlite":
@@ -214,7 +214,7 @@ def planning(engine: Engine) -> Iterator[None]:
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        with _logged_when_long(engine, connection, is_planning=True):
+        with _log_when_long(engine, connection, is_planning=True):
             connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
         try:
             yield

@@ -251,7 +251,9 @@ class Attempts:
             rows = []
             for row, result in zip(batch.effects, results, strict=True):
                 if row.token in ours:
-                    change = self._after(row, result, ours[row.token].tries, now, hand_on)
+                    change = self._columns_after_call(
+                        row, result, ours[row.token].tries, now, hand_on
+                    )
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
             # No check is needed: each column that could have been manipulated after the claim is
@@ -317,7 +319,7 @@ class Attempts:
             write.add_detail(count=len(found))
         return len(found)
 
-    def _after(
+    def _columns_after_call(
         self, row: EffectRow, result: Result, tries: int, now: datetime, hand_on: str | None
     ) -> dict[str, Any]:
         verdict = after_call(result, tries=tries, now=now, has_failover=hand_on is not None)

@@ -56,12 +56,14 @@ class PriorStates:
             write.update_many(
                 effect,
                 [
-                    self._prepared(row, observed, _inherited(earlier[row.handle], observed), now)
+                    self._columns_after_observation(
+                        row, observed, _inherited_prior(earlier[row.handle], observed), now
+                    )
                     for row, observed in kept
                 ],
             )
 
-    def _prepared(
+    def _columns_after_observation(
         self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
     ) -> dict[str, Any]:
         """Return the columns of an effect after its target was observed.
@@ -136,7 +138,7 @@ class PriorStates:
         return found
 
 
-def _inherited(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
+def _inherited_prior(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
     """Return the last prior state that belongs to the observed account."""
     return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
 

@@ -76,7 +76,7 @@ class AffectedPeople:
                 )
             if sealed is None:
                 break
-            page = self._database.cipher.open(incident_id, _place(*key), sealed)["people"]
+            page = self._database.cipher.open(incident_id, _context(*key), sealed)["people"]
             hashed.update(canonical(page))
             yield page  # type: ignore[misc]  # `add` wrote a page of people
         if hashed.hexdigest() != listed.digest:
@@ -112,7 +112,7 @@ class AffectedPeople:
                 hashed.update(canonical(list(page)))
                 people += len(page)
                 sealed = cipher.seal(
-                    incident_id, _place(incident_id, number, count), {"people": list(page)}
+                    incident_id, _context(incident_id, number, count), {"people": list(page)}
                 )
                 write.insert(
                     affected_page,
@@ -137,7 +137,7 @@ class AffectedPeople:
                     "pages": count,
                     "digest": listed.digest,
                     "replaces": replaces,
-                    "sealed": cipher.seal(INSTALLATION, _place(incident_id, number), summary),
+                    "sealed": cipher.seal(INSTALLATION, _context(incident_id, number), summary),
                     "author": author,
                     "recorded_at": now,
                 },
@@ -154,7 +154,7 @@ class AffectedPeople:
 
     def _decrypt_row(self, row: Row[Any]) -> AffectedList:
         summary = self._database.cipher.open(
-            INSTALLATION, _place(row.incident, row.number), row.sealed
+            INSTALLATION, _context(row.incident, row.number), row.sealed
         )
         return AffectedList(
             number=row.number,
@@ -168,5 +168,5 @@ class AffectedPeople:
         )
 
 
-def _place(incident_id: str, *numbers: int) -> str:
+def _context(incident_id: str, *numbers: int) -> str:
     return f"affected {'/'.join([incident_id, *map(str, numbers)])}"

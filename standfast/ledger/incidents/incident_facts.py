@@ -77,7 +77,7 @@ class IncidentFacts:
                 )
             facts = self._read(write.connection, incident_id)
             last = Facts(facts).latest(fact.kind, fact.name)
-            if last is not None and _says(last) == _says(fact):
+            if last is not None and _content_of(last) == _content_of(fact):
                 return False
             number = 1 + int(
                 write.connection.scalar(
@@ -96,7 +96,7 @@ class IncidentFacts:
                     "people": fact.count,
                     "is_so": fact.is_so,
                     "sealed": self._database.cipher.seal(
-                        INSTALLATION, _place(incident_id, number), {"reference": fact.reference}
+                        INSTALLATION, _context(incident_id, number), {"reference": fact.reference}
                     ),
                     "author": fact.author,
                     "recorded_at": fact.recorded_at,
@@ -115,7 +115,7 @@ class IncidentFacts:
 
     def _decrypt_row(self, row: Row[Any]) -> Fact:
         sealed = self._database.cipher.open(
-            INSTALLATION, _place(row.incident, row.number), row.sealed
+            INSTALLATION, _context(row.incident, row.number), row.sealed
         )
         return Fact(
             kind=FactKind(row.kind),
@@ -129,9 +129,9 @@ class IncidentFacts:
         )
 
 
-def _place(incident_id: str, number: int) -> str:
+def _context(incident_id: str, number: int) -> str:
     return f"incident_fact {incident_id}/{number}"
 
 
-def _says(fact: Fact) -> tuple[Any, ...]:
+def _content_of(fact: Fact) -> tuple[Any, ...]:
     return (fact.at, fact.count, fact.is_so, fact.reference)

@@ -75,7 +75,7 @@ class IncidentNotes:
                 recorded_at=now,
             )
             sealed = self._database.cipher.seal(
-                INSTALLATION, _place(incident_id, note.number), {"text": text}
+                INSTALLATION, _context(incident_id, note.number), {"text": text}
             )
             write.insert(
                 incident_note,
@@ -101,7 +101,7 @@ class IncidentNotes:
         return [self._decrypt_row(row) for row in rows]
 
     def _decrypt_row(self, row: Row[Any]) -> Note:
-        place = _place(row.incident, row.number)
+        place = _context(row.incident, row.number)
         sealed = self._database.cipher.open(INSTALLATION, place, row.sealed)
         return Note(
             number=row.number,
@@ -113,5 +113,5 @@ class IncidentNotes:
         )
 
 
-def _place(incident_id: str, number: int) -> str:
+def _context(incident_id: str, number: int) -> str:
     return f"incident_note {incident_id}/{number}"

@@ -122,7 +122,7 @@ class Staff:
         return {
             "source": source,
             "key": handle,
-            "sealed": self._database.cipher.seal(INSTALLATION, _place(source, handle), sealed),
+            "sealed": self._database.cipher.seal(INSTALLATION, _context(source, handle), sealed),
             "roles": canonical(list(member.roles)).decode(),
             "leaves_at": member.leaves_at,
             "changed_at": now,
@@ -140,7 +140,7 @@ class Staff:
         }
 
     def _decrypt_row(self, row: Row[Any]) -> StaffRow:
-        sealed = self._database.cipher.open(INSTALLATION, _place(row.source, row.key), row.sealed)
+        sealed = self._database.cipher.open(INSTALLATION, _context(row.source, row.key), row.sealed)
         texts = cast("Mapping[str, str]", sealed)
         return StaffRow(
             source=row.source,
@@ -157,7 +157,7 @@ class Staff:
         )
 
 
-def _place(source: str, handle: str) -> str:
+def _context(source: str, handle: str) -> str:
     return f"staff {source}/{handle}"
 
 

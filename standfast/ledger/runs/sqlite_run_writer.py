@@ -57,7 +57,7 @@ class SqliteRunWriter:
     ) -> str:
         """Do the same as `Runs.start`."""
         token = new_token()
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.execute(
                 "INSERT INTO run (id, kind, subject, way, state, started_at, ended_at, summary)"
                 " VALUES (?, ?, ?, ?, 'running', ?, NULL, ?)",
@@ -72,7 +72,7 @@ class SqliteRunWriter:
         self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
     ) -> None:
         """Do the same as `Runs.finish`."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.execute(
                 "UPDATE run SET state = ?, ended_at = ?, summary = ? WHERE id = ?",
                 (state, timestamp(now), canonical(summary).decode(), token),
@@ -118,7 +118,7 @@ class SqliteRunWriter:
 
     def sign_head(self, now: datetime) -> int:
         """Do the same as `Auditor.sign_head`."""
-        with self._connected() as connection:
+        with self._connect() as connection:
             with self._transaction(connection):
                 end = self._signed_end(connection, now)
             self._chain.send_to_witness(
@@ -202,12 +202,12 @@ class SqliteRunWriter:
         )
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
-        with self._connected() as connection:
+        with self._connect() as connection:
             return _rows(connection, statement, values)
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection, self._transaction(connection):
+    def _write_transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connect() as connection, self._transaction(connection):
             yield connection
 
     @contextmanager
@@ -222,7 +222,7 @@ class SqliteRunWriter:
             commit(connection)
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(connected(self._path)) as connection, refuse_concurrent_write(connection):
                 yield connection
@@ -235,7 +235,7 @@ class SqliteRunWriter:
         if not Path(self._path).exists():
             # A connection would create an empty file if the path is mistyped.
             raise ledger_missing_error(self._path)
-        with self._connected() as connection:
+        with self._connect() as connection:
             tables = _rows(
                 connection, "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
             )

@@ -57,10 +57,10 @@ def mark_of(clock: Clock, now: datetime) -> str:
         return f"{_ASK} {weeks}" if weeks else ""
     if clock.state is not ClockState.RUNNING or clock.obligation.limit.kind is Kind.NOT_BEFORE:
         return ""
-    gone = clock.share_gone(now)
-    if gone is None:
+    elapsed = clock.elapsed_share(now)
+    if elapsed is None:
         return _STARTED
-    return str(max((mark for mark in MARKS if gone * 100 >= mark), default=""))
+    return str(max((mark for mark in MARKS if elapsed * 100 >= mark), default=""))
 
 
 def _alarm(installation: Installation, incident_id: str, clock: Clock, now: datetime) -> Alarm:

@@ -138,7 +138,7 @@ def _revoke(
             revocation.url,
             deadline,
             headers={
-                "Authorization": _basic(revocation),
+                "Authorization": _basic_credentials(revocation),
                 "Content-Type": "application/x-www-form-urlencoded",
             },
             content=urlencode({"token": token}).encode(),
@@ -156,10 +156,10 @@ def _revoke(
             state=EffectState.UNKNOWN,
             reason=f"the token revocation end point: {error}",
         )
-    return _judged(target, answer)
+    return _interpret_answer(target, answer)
 
 
-def _judged(target: str, answer: Answer) -> Result:
+def _interpret_answer(target: str, answer: Answer) -> Result:
     if answer.status == 200:
         return Result(target=target, state=EffectState.DONE)
     if answer.is_busy:
@@ -186,7 +186,7 @@ def _judged(target: str, answer: Answer) -> Result:
     return Result(target=target, state=EffectState.FAILED, reason=reason)
 
 
-def _basic(revocation: TokenRevocation) -> str:
+def _basic_credentials(revocation: TokenRevocation) -> str:
     # RFC 6749 2.3.1: id and secret are form-encoded before they become a user and a password.
     pair = f"{quote_plus(revocation.client_id)}:{quote_plus(revocation.client_secret)}"
     return "Basic " + base64.b64encode(pair.encode()).decode()

@@ -127,7 +127,7 @@ class PerAccountConnector(Connector):
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
         def look(name: str) -> AccountState:
-            account = _understood(self._find, name, self._deadline())
+            account = _read_valid(self._find, name, self._deadline())
             if account is None:
                 return AccountState(name=name, exists=False)
             return AccountState(
@@ -158,18 +158,18 @@ class PerAccountConnector(Connector):
         changed = self._change(account, False, lambda: self._disable(account, deadline), deadline)
         if "revoke" in self.verbs:
             changed |= self._end_sessions(account, order, deadline)
-        return _done(order, account, changed, self._safe_review_notes(account, deadline))
+        return _done_result(order, account, changed, self._safe_review_notes(account, deadline))
 
     def _revoke_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._owner(order, deadline)
-        return _done(order, account, self._end_sessions(account, order, deadline))
+        return _done_result(order, account, self._end_sessions(account, order, deadline))
 
     def _undo_one(self, order: Order, deadline: Deadline) -> Result:
         prior = order.prior or {}
         account_id, was_enabled = prior.get("id"), prior.get("enabled")
         if not isinstance(account_id, str) or not isinstance(was_enabled, bool):
             raise ProviderRefused(PRIOR_UNKNOWN)
-        account = _understood(self._read, account_id, deadline)
+        account = _read_valid(self._read, account_id, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
         if objection := self._objection(account, prior):
@@ -180,7 +180,7 @@ class PerAccountConnector(Connector):
         changed |= self._change(
             account, was_enabled, lambda: self._restore(account, prior, deadline), deadline
         )
-        return _done(order, account, changed)
+        return _done_result(order, account, changed)
 
     def _prove_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._identified_account(order, deadline)
@@ -194,7 +194,7 @@ class PerAccountConnector(Connector):
 
     def _identified_account(self, order: Order, deadline: Deadline) -> Account:
         """Find the account of a name; verify that it has the prior state's id."""
-        account = _understood(self._find, order.target, deadline)
+        account = _read_valid(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
         known_id = (order.prior or {}).get("id")
@@ -236,7 +236,7 @@ class PerAccountConnector(Connector):
         if not changed:
             return False
         try:
-            after = _understood(self._read, account.id, deadline)
+            after = _read_valid(self._read, account.id, deadline)
         except Unavailable as error:
             raise trouble or OutcomeUnknown(
                 f"the change was sent, but could not be read back: {error}"
@@ -272,7 +272,7 @@ class PerAccountConnector(Connector):
         return Deadline(self.limits.timeout_seconds)
 
 
-def _understood(
+def _read_valid(
     read: Callable[[str, Deadline], Account | None], key: str, deadline: Deadline
 ) -> Account | None:
     """Read an account; Unavailable if the answer has an invalid form."""
@@ -284,7 +284,7 @@ def _understood(
         ) from None
 
 
-def _done(
+def _done_result(
     order: Order, account: Account, was_changed: bool, to_look_at: Sequence[str] = ()
 ) -> Result:
     seen = {"to_look_at": list(to_look_at)} if to_look_at else {}

@@ -131,9 +131,11 @@ class MariadbConnector(ServerUsersConnector[Connection, User]):
             for host, is_locked in hosts.items():
                 set_lock(connection, name, host, is_locked)
         after = users_by_name(connection, list(requested))
-        return [self._undone(order, users.get(order.target), requested, after) for order in orders]
+        return [
+            self._undo_result(order, users.get(order.target), requested, after) for order in orders
+        ]
 
-    def _undone(
+    def _undo_result(
         self,
         order: Order,
         before: User | None,

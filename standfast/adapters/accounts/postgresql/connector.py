@@ -149,7 +149,8 @@ class PostgresqlConnector(ServerUsersConnector["Connection", Role]):
                 change_login(connection, some, word)
         after = roles_by_oid(connection, list(roles))
         return [
-            _undone(order, prior, roles, after) for order, prior in zip(orders, priors, strict=True)
+            _undo_result(order, prior, roles, after)
+            for order, prior in zip(orders, priors, strict=True)
         ]
 
     def _connect(self, seconds: float) -> "Connection":
@@ -197,7 +198,7 @@ def _prior(order: Order) -> tuple[int, bool] | None:
     return None
 
 
-def _undone(
+def _undo_result(
     order: Order, prior: tuple[int, bool] | None, before: dict[int, Role], after: dict[int, Role]
 ) -> Result:
     if prior is None:

@@ -77,7 +77,7 @@ class ScimClient:
         wanted = frozenset(names)
         return {
             account.name: account
-            for account in self._together("userName", names, deadline)
+            for account in self._search_together("userName", names, deadline)
             if account.name in wanted
         }
 
@@ -89,7 +89,7 @@ class ScimClient:
         wanted = frozenset(ids)
         return {
             account.id: account
-            for account in self._together("id", ids, deadline)
+            for account in self._search_together("id", ids, deadline)
             if account.id in wanted
         }
 
@@ -106,7 +106,7 @@ class ScimClient:
         """Request the change of many accounts, by id, in one request."""
         return self._send("POST", "/Bulk", bulk_request(wanted), deadline)
 
-    def _together(
+    def _search_together(
         self, attribute: str, values: Sequence[str], deadline: Deadline
     ) -> Iterator[ScimAccount]:
         for some in _filters(attribute, sorted(set(values))):

@@ -272,7 +272,7 @@ class ScimConnector(Connector):
     ) -> Result:
         """Set the flag if it differs and was not requested yet; read it back."""
         if account.is_active is is_active:
-            return _changed(order, account, was_changed=False)
+            return _done_result(order, account, was_changed=False)
         try:
             answer = became or self._client.patch(account.id, is_active, deadline)
         except (NotSent, NoAnswer) as error:
@@ -284,7 +284,7 @@ class ScimConnector(Connector):
         if answer.status == 404:
             return refused(order, ABSENT)
         if not answer.is_success and (answer.is_busy or answer.status < 500):
-            return _turned_down(order, answer)
+            return _refused_result(order, answer)
         try:
             after = after or self._client.read(account.id, deadline)
         except Unavailable as error:
@@ -292,7 +292,7 @@ class ScimConnector(Connector):
         if after is None:
             return refused(order, ABSENT)
         if after.is_active is is_active:
-            return _changed(order, account, was_changed=True)
+            return _done_result(order, account, was_changed=True)
         if after.is_active is None or not answer.is_success:
             return unknown(
                 order, "the change was sent, but the directory does not report its effect"
@@ -331,7 +331,7 @@ def _is_someone_else(account: ScimAccount, order: Order) -> bool:
     return known_id is not None and known_id != account.id
 
 
-def _turned_down(order: Order, answer: Answer) -> Result:
+def _refused_result(order: Order, answer: Answer) -> Result:
     """Return the result of a change that the directory refused."""
     error = status_error(answer)
     if is_declined(answer):
@@ -339,7 +339,7 @@ def _turned_down(order: Order, answer: Answer) -> Result:
     return failed(order, error)
 
 
-def _changed(order: Order, account: ScimAccount, *, was_changed: bool) -> Result:
+def _done_result(order: Order, account: ScimAccount, *, was_changed: bool) -> Result:
     return done(order, was_changed=was_changed, id=account.id)
 
 

@@ -100,7 +100,7 @@ class LdapConnection:
             result = self._ask(
                 "searchResDone",
                 self._raw.search,
-                *(_sent(base), filter_text, scope),
+                *(_dn_bytes(base), filter_text, scope),
                 attributes=list(attributes),
                 paged_size=page_size,
                 paged_cookie=cookie,
@@ -147,7 +147,7 @@ class LdapConnection:
             else [("MODIFY_REPLACE", list(values))]
             for name, values in changes.items()
         }
-        result = self._ask("modifyResponse", self._raw.modify, _sent(dn), modifies)
+        result = self._ask("modifyResponse", self._raw.modify, _dn_bytes(dn), modifies)
         return int(result["result"])
 
     def _ask(
@@ -229,7 +229,7 @@ def _entry(found: Mapping[str, Any]) -> LdapEntry:
     )
 
 
-def _sent(dn: str) -> bytes:
+def _dn_bytes(dn: str) -> bytes:
     """Return the bytes of a DN as the directory sent them."""
     return dn.encode(errors="surrogateescape")
 

@@ -160,7 +160,7 @@ class _Call:
     def run(self) -> list[Result]:
         for shared in _by_content(self._addressable()):
             for start in range(0, len(shared), MOST_RECIPIENTS):
-                self._hand_over(shared[start : start + MOST_RECIPIENTS])
+                self._send_batch(shared[start : start + MOST_RECIPIENTS])
         return [self._results[place] for place in range(len(self._messages))]
 
     def _addressable(self) -> Iterator[Numbered]:
@@ -171,7 +171,7 @@ class _Call:
             else:
                 yield place, message
 
-    def _hand_over(self, batch: Sequence[Numbered]) -> None:
+    def _send_batch(self, batch: Sequence[Numbered]) -> None:
         if not batch:
             return
         if self._stopped is None and self._left == 0:
@@ -199,9 +199,9 @@ class _Call:
             reason = "SendGrid did not report whether it accepted the message"
             self._end(batch, EffectState.UNKNOWN, reason)
         else:
-            self._judge(batch, answer)
+            self._interpret_answer(batch, answer)
 
-    def _judge(self, batch: Sequence[Numbered], answer: Answer) -> None:
+    def _interpret_answer(self, batch: Sequence[Numbered], answer: Answer) -> None:
         reason = f"SendGrid answered with status {answer.status}"
         match answer.status:
             case 202:
@@ -209,7 +209,7 @@ class _Call:
                 facts = {"x_message_id": taken_as} if taken_as else {}
                 self._end(batch, EffectState.DONE, "", facts=facts)
             case 400:
-                self._sort_out(batch, answer, reason)
+                self._refuse_named(batch, answer, reason)
             case 401 | 403:
                 why = f"SendGrid {_REJECTED_ACCOUNT[answer.status]} (status {answer.status})"
                 self._stopped = why, None
@@ -227,17 +227,19 @@ class _Call:
                 self._stopped = reason, None
                 self._end(batch, EffectState.FAILED, reason)
 
-    def _sort_out(self, batch: Sequence[Numbered], answer: Answer, reason: str) -> None:
+    def _refuse_named(self, batch: Sequence[Numbered], answer: Answer, reason: str) -> None:
         """Refuse the messages that an answer names; send the others again."""
-        fields = _blamed_fields(answer)
+        fields = _refused_fields(answer)
         blamed = {int(found[1]) for field in fields if (found := _BLAMED.match(field))} & set(
             range(len(batch))
         )
         if blamed:
             self._end([batch[index] for index in sorted(blamed)], EffectState.REFUSED, reason)
-            self._hand_over([message for index, message in enumerate(batch) if index not in blamed])
+            self._send_batch(
+                [message for index, message in enumerate(batch) if index not in blamed]
+            )
         elif any(fields):
-            self._stopped = f"{reason} about {_own_part(fields)}", None
+            self._stopped = f"{reason} about {_own_part_name(fields)}", None
             self._end(batch, EffectState.FAILED, *self._stopped)
         elif len(batch) > 1:
             self._halve(batch)
@@ -246,8 +248,8 @@ class _Call:
 
     def _halve(self, batch: Sequence[Numbered]) -> None:
         middle = len(batch) // 2
-        self._hand_over(batch[:middle])
-        self._hand_over(batch[middle:])
+        self._send_batch(batch[:middle])
+        self._send_batch(batch[middle:])
 
     def _seconds_until(self, answer: Answer) -> float:
         if answer.retry_after_seconds is not None:
@@ -267,8 +269,8 @@ class _Call:
             names = sorted(first.shown)
             mark = self._mark(parts, [message for _, message in batch])
             slots = {name: f"-{mark}.{place}" for place, name in enumerate(names)}
-            text = _marked(parts.text, slots, ".t-")
-            html = _marked(parts.html, slots, ".h-")
+            text = _insert_marks(parts.text, slots, ".t-")
+            html = _insert_marks(parts.html, slots, ".h-")
         return {
             **self._sender._frame,
             "personalizations": [_personal(message, slots) for _, message in batch],
@@ -329,7 +331,7 @@ def _own_texts(message: Message) -> tuple[str, ...]:
     return (message.subject, *message.shown.values(), *message.escaped.values())
 
 
-def _marked(pieces: Sequence[Piece], slots: Mapping[str, str], end: str) -> str:
+def _insert_marks(pieces: Sequence[Piece], slots: Mapping[str, str], end: str) -> str:
     return "".join(slots[piece.text] + end if piece.is_slot else piece.text for piece in pieces)
 
 
@@ -348,7 +350,7 @@ def _personal(message: Message, slots: Mapping[str, str]) -> JsonObject:
     return personal
 
 
-def _blamed_fields(answer: Answer) -> list[str]:
+def _refused_fields(answer: Answer) -> list[str]:
     """Return the fields that a refusal names; "" for an error without a field."""
     try:
         body = answer.json()
@@ -361,7 +363,7 @@ def _blamed_fields(answer: Answer) -> list[str]:
     return [field if isinstance(field, str) and field != "null" else "" for field in fields]
 
 
-def _own_part(fields: Sequence[str]) -> str:
+def _own_part_name(fields: Sequence[str]) -> str:
     """Return the name of the refused part if this sender wrote it."""
     part = next((field for field in fields if field), "").partition(".")[0]
     known = ("from", "reply_to", "subject", "content", "headers", "custom_args", "personalizations")

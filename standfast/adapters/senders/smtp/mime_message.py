@@ -75,7 +75,7 @@ def _from(sender: Address, name: str) -> str:
         return _mailbox("From", sender)
     shown = f'"{quote(name)}"' if name.isascii() else ""
     if not shown or len(f"From: {shown}") > _LONGEST_LINE:
-        shown = _encoded_words("From", name)
+        shown = _encode_words("From", name)
     line = f"From: {shown} <{sender.text}>"
     if len(line) <= _LONGEST_LINE:
         return f"{line}\r\n"
@@ -87,11 +87,11 @@ def _subject(subject: str) -> str:
     words = subject.split(" ")
     # Fold at spaces only if there are some, and folding would preserve them.
     if subject.isascii() and all(0 < len(word) < _LONGEST_LINE // 2 for word in words):
-        return _folded_at_spaces("Subject", words)
-    return f"Subject: {_encoded_words('Subject', subject)}\r\n"
+        return _fold_at_spaces("Subject", words)
+    return f"Subject: {_encode_words('Subject', subject)}\r\n"
 
 
-def _folded_at_spaces(name: str, words: Sequence[str]) -> str:
+def _fold_at_spaces(name: str, words: Sequence[str]) -> str:
     lines = [f"{name}:"]
     for word in words:
         if len(lines[-1]) + 1 + len(word) > _LONGEST_LINE:
@@ -100,6 +100,6 @@ def _folded_at_spaces(name: str, words: Sequence[str]) -> str:
     return "\r\n".join([*lines, ""])
 
 
-def _encoded_words(name: str, text: str) -> str:
+def _encode_words(name: str, text: str) -> str:
     header = Header(text, "utf-8", header_name=name, maxlinelen=_LONGEST_LINE)
     return header.encode(linesep="\r\n")

@@ -93,7 +93,7 @@ class Relay:
         try:
             connection = self._open(seconds_left)
         except smtplib.SMTPResponseException as error:
-            raise _of_status("the greeting", error.smtp_code) from error
+            raise _status_error("the greeting", error.smtp_code) from error
         except ssl.SSLError as error:
             raise NoConnection("the certificate or TLS version of the relay is refused") from error
         except OSError as error:
@@ -104,12 +104,12 @@ class Relay:
             allow(connection, deadline - self._monotonic())
             connection.ehlo_or_helo_if_needed()
             if self._security == "starttls":
-                connection.starttls(context=self._trust())
+                connection.starttls(context=self._tls_context())
             if self._sign_in is not None:
                 connection.login(*self._sign_in)
         except OSError as error:  # SMTPException is a subclass
             connection.close()
-            raise _while_signing_in(error) from error
+            raise _sign_in_error(error) from error
         except ValueError as error:
             connection.close()
             raise NoConnection("the username or password is not ASCII") from error
@@ -122,22 +122,22 @@ class Relay:
         # EHLO with the sender's domain: looking up the name of this machine can hang on DNS.
         own: dict[str, Any] = {"local_hostname": self._domain, "timeout": seconds_left}
         if self._security == "tls":
-            return smtplib.SMTP_SSL(self._host, self._port, context=self._trust(), **own)
+            return smtplib.SMTP_SSL(self._host, self._port, context=self._tls_context(), **own)
         return smtplib.SMTP(self._host, self._port, **own)
 
-    def _trust(self) -> ssl.SSLContext:
+    def _tls_context(self) -> ssl.SSLContext:
         try:
             return ssl.create_default_context(cafile=self._ca_file)
         except OSError as error:
             raise NoConnection(f"ca_file of sender {self._name!r} cannot be read") from error
 
 
-def _while_signing_in(error: OSError) -> NoConnection:
+def _sign_in_error(error: OSError) -> NoConnection:
     match error:
         case smtplib.SMTPAuthenticationError():
-            return _of_status("the sign-in", error.smtp_code)
+            return _status_error("the sign-in", error.smtp_code)
         case smtplib.SMTPResponseException():
-            return _of_status("EHLO or STARTTLS", error.smtp_code)
+            return _status_error("EHLO or STARTTLS", error.smtp_code)
         case smtplib.SMTPServerDisconnected():
             return NoConnection(
                 "the relay closed the connection before the first message", RELAY_AWAY_SECONDS
@@ -151,7 +151,7 @@ def _while_signing_in(error: OSError) -> NoConnection:
     )
 
 
-def _of_status(command: str, status: int) -> NoConnection:
+def _status_error(command: str, status: int) -> NoConnection:
     wait = RELAY_AWAY_SECONDS if 400 <= status < 500 else None
     return NoConnection(f"the relay answered {command} with status {status}", wait)
 

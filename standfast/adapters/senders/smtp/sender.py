@@ -129,7 +129,7 @@ class SmtpSender(Sender):
             call.rest = _failed(str(error), error.retry_after_seconds)
             return call.rest
         call.line = line
-        answer = self._hand_over(line, message, seconds_left)
+        answer = self._send_on(line, message, seconds_left)
         if answer.is_last:
             quit_session(line.connection)
             call.line = None
@@ -140,15 +140,15 @@ class SmtpSender(Sender):
                 )
         return answer
 
-    def _hand_over(self, line: RelayConnection, message: Message, seconds: float) -> _Answer:
+    def _send_on(self, line: RelayConnection, message: Message, seconds: float) -> _Answer:
         """Send a message, and count it if the connection carried it."""
         allow(line.connection, seconds)
-        answer = self._handed_over(line.connection, message)
+        answer = self._send_message(line.connection, message)
         if not answer.is_last or answer.state is EffectState.REFUSED:
             line.messages += 1
         return answer
 
-    def _handed_over(self, connection: smtplib.SMTP, message: Message) -> _Answer:
+    def _send_message(self, connection: smtplib.SMTP, message: Message) -> _Answer:
         address = parse_address(message.address)
         if address.needs_smtputf8 and not connection.has_extn("smtputf8"):
             return _Answer(
@@ -162,9 +162,9 @@ class SmtpSender(Sender):
             reason = f"cannot be encoded as mail ({type(error).__name__})"
             return _Answer(state=EffectState.REFUSED, reason=reason)
         try:
-            answer = self._announce(connection, message, address)
+            answer = self._send_envelope(connection, message, address)
             if answer is not None:
-                return answer if answer.is_last else _after_rset(connection, answer)
+                return answer if answer.is_last else _reset_after(connection, answer)
         except OSError:
             return _failed(
                 "the relay closed the connection before the message",
@@ -173,7 +173,7 @@ class SmtpSender(Sender):
             )
         return _send_bytes(connection, payload)
 
-    def _announce(
+    def _send_envelope(
         self, connection: smtplib.SMTP, message: Message, address: Address
     ) -> _Answer | None:
         """Send the envelope; return None once the relay asks for the message."""
@@ -184,7 +184,7 @@ class SmtpSender(Sender):
             mail += f" RET=HDRS ENVID={message.token}"
             rcpt += " NOTIFY=FAILURE,DELAY"
             if not address.needs_smtputf8:  # RFC 6533 defines another form, which few relays know
-                rcpt += f" ORCPT=rfc822;{_xtext(address.text)}"
+                rcpt += f" ORCPT=rfc822;{_encode_xtext(address.text)}"
         commands = {"MAIL FROM": mail, "RCPT TO": rcpt, "DATA": "DATA"}
         is_in_one = connection.has_extn("pipelining")
         if is_in_one:
@@ -202,7 +202,9 @@ class SmtpSender(Sender):
                 if found is not None:  # an answer before the end of the connection counts
                     return replace(found, is_last=True)
                 raise
-            found = found or _judge(command, status, (354,) if command == "DATA" else _WELL)
+            found = found or _interpret_status(
+                command, status, (354,) if command == "DATA" else _WELL
+            )
             if found is not None and not is_in_one:
                 return found
         if found is not None and status == 354:
@@ -216,7 +218,7 @@ class SmtpSender(Sender):
         return mail.replace(b"\n.", b"\n..") + b".\r\n"  # RFC 5321 4.5.2
 
 
-def _judge(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
+def _interpret_status(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
     """Return the answer that a status means; None if the status is good."""
     if status in good:
         return None
@@ -239,15 +241,15 @@ def _send_bytes(connection: smtplib.SMTP, payload: bytes) -> _Answer:
     except OSError:
         reason = "the relay did not report whether it accepted the message"
         return _Answer(state=EffectState.UNKNOWN, reason=reason, is_last=True)
-    answer = _judge("the message", status)
+    answer = _interpret_status("the message", status)
     if answer is None:
         return _Answer(state=EffectState.DONE)
     if not 400 <= status < 600:
         return replace(answer, state=EffectState.UNKNOWN)
-    return answer if answer.is_last else _after_rset(connection, answer)
+    return answer if answer.is_last else _reset_after(connection, answer)
 
 
-def _after_rset(connection: smtplib.SMTP, answer: _Answer) -> _Answer:
+def _reset_after(connection: smtplib.SMTP, answer: _Answer) -> _Answer:
     """Reset the relay's buffers; if that fails, end the connection.
 
     The answer about the message itself does not change.
@@ -280,6 +282,6 @@ def _result(message: Message, answer: _Answer) -> Result:
     )
 
 
-def _xtext(text: str) -> str:
+def _encode_xtext(text: str) -> str:
     """Encode an address as a parameter (RFC 3461 4)."""
     return "".join(char if char not in "+=" else f"+{ord(char):02X}" for char in text)
