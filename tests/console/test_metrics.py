@@ -75,6 +75,8 @@ def test_runs_are_measured_by_set_and_drill(site: Site) -> None:
     record_run(site, "drill", "service.desk", "partial")
     found = metrics(site)
     assert found["backup_age_seconds"]["crm"] == pytest.approx(3600, abs=60)
+    started = found["backup_last_success_timestamp_seconds"]["crm"]
+    assert started == pytest.approx(site.installation.clock().timestamp() - 3600, abs=60)
     assert found["backup_failed"] == {"crm": 0}
     assert found["backup_bytes"] == {"total crm": 700, "new crm": 7, "changed crm": 3}
     assert found["drill_failed"] == {"crm": 1, "service.desk": 0}
