@@ -144,7 +144,7 @@ def test_references_of_the_compose_file_resolve() -> None:
     assert set(re.findall(r"`(\w+)`", sentence)) == used
 
 
-COMPOSE = [["docker-compose", "config", "--quiet"]]
+COMPOSE = [["/usr/libexec/docker/cli-plugins/docker-compose", "config", "--quiet"]]
 KUBERNETES = [
     ["kustomize", "build", ".", "--output", "built.yaml"],
     ["kubernetes-validate", "--strict", "built.yaml"],
