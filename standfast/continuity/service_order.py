@@ -25,6 +25,8 @@ class ServiceObjective(Protocol):
 def recovery_order(services: Mapping[str, ServiceObjective]) -> tuple[tuple[str, ...], ...]:
     """Return the services in waves, each sorted by name, in order of recovery.
 
+    A wave is a group of services that recover in parallel.
+
     Raise `ConfigurationError` for a cycle, and for a service with a shorter RTO than a dependency.
     """
     sorter = TopologicalSorter({name: service.depends_on for name, service in services.items()})

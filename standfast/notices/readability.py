@@ -100,21 +100,21 @@ def measure(template: Template) -> list[Measured]:
         for prepared in all_prepared:
             filled = prepared.fill(language, template.example_slots(), "", address="")
             whole |= dict.fromkeys(sentences(filled.text))
-        said = dict.fromkeys(
+        label_sentences = dict.fromkeys(
             sentence for words in template.words_in(language) for sentence in sentences(words)
         )
-        measured.append(measured_text([*whole], [*said], language))
+        measured.append(measured_text([*whole], [*label_sentences], language))
     return measured
 
 
-def measured_text(whole: list[str], besides: list[str], language: str) -> Measured:
+def measured_text(whole: list[str], other_sentences: list[str], language: str) -> Measured:
     """Return the result for the sentences in `whole`.
 
-    The sentences in `besides` count only as the hardest or the longest.
+    The sentences in `other_sentences` count only as the hardest or the longest.
     """
     spoken = language.partition("-")[0]
     formula = FORMULAS.get(spoken)
-    single = [*whole, *besides]
+    single = [*whole, *other_sentences]
     longest = max(single, key=_words, default="")
     if formula is None:
         score, hardest = None, longest

@@ -212,16 +212,16 @@ class _Walk:
         )
 
     def _loop(self, node: nodes.For, local: Mapping[str, int]) -> None:
-        over = node.iter
+        iterated = node.iter
         if (
-            not self._is_list(over, local)
+            not self._is_list(iterated, local)
             or local
             or node.recursive
             or not isinstance(node.target, nodes.Name)
         ):
             self._say(node, "a loop goes over one variable of type list", "no loop within a loop")
             return
-        self.visit(over, local)
+        self.visit(iterated, local)
         within = {str(node.target.name): node.lineno, "loop": node.lineno}
         self._visit_all(iter([*node.body, *([node.test] if node.test else [])]), within)
         self._visit_all(iter(node.else_), local)

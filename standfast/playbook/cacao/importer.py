@@ -324,8 +324,8 @@ class _Converter:
             seen.add(inner)
             inner_step = self._workflow[inner]
             if inner_step["type"] not in ("start", "end"):
-                said = (clean(command_text(command)) for command in inner_step.get("commands", ()))
-                words = "; ".join(" ".join(text.split()) for text in said)
+                texts = (clean(command_text(command)) for command in inner_step.get("commands", ()))
+                words = "; ".join(" ".join(text.split()) for text in texts)
                 lines.append(
                     f"- {one_line(inner_step.get('name', '')) or inner_step['type']}: {words}"
                 )

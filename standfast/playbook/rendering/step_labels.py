@@ -26,10 +26,10 @@ def any_result_text(step: Step, numbers: Mapping[str, int]) -> str:
 
     Example: `, with any result of step 3`. `numbers` are the numbers of the steps.
     """
-    over = sorted(numbers[need] for need in step.after if need in numbers)
-    if not over:
+    any_result = sorted(numbers[need] for need in step.after if need in numbers)
+    if not any_result:
         return ""
-    which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, over))}"
+    which = "it" if len(step.needs) == 1 else f"step {', '.join(map(str, any_result))}"
     return f", with any result of {which}"
 
 

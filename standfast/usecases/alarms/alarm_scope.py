@@ -11,7 +11,7 @@ class Scope(StrEnum):
     LEDGER = "ledger"  # all hosts
 
 
-_OF_HOST = ("freshness", "jump")
+_OF_HOST = ("freshness", "jump")  # the age of the newest recovery point, an anomaly of a backup
 _OF_LEDGER = ("deadline", "host", "practice", "worker")
 
 

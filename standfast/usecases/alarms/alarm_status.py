@@ -13,7 +13,7 @@ from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
 # No event ends an alarm about an anomaly, so `status` shows it for a week only.
-JUMP_SHOWN = timedelta(days=7)
+JUMP_SHOWN = timedelta(days=7)  # a "jump" is an alarm about an anomaly
 # Nobody ends the alarms of a removed host, so the alarms of other hosts are shown for a limited
 # time.
 _OTHERS_SHOWN = timedelta(days=31)
@@ -62,8 +62,8 @@ class AlarmStatus:
     @property
     def sentence(self) -> str:
         """The alarm in words."""
-        whose = f"{self.host}, " if self.host else ""
-        return whose + self._filled(_ALARMS[self.kind][0])
+        host_prefix = f"{self.host}, " if self.host else ""
+        return host_prefix + self._filled(_ALARMS[self.kind][0])
 
     @property
     def command(self) -> str:
@@ -93,16 +93,18 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
     rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by host and subject: state to time
     hosts: dict[str, str] = {}
     for event in seen.alarms:  # newest first
-        whose = _other_origin(event.subject, event.origin, own)
-        hosts.setdefault(whose, f"{event.origin.host} on {event.origin.machine}" if whose else "")
-        rows.setdefault((whose, event.subject), {}).setdefault(event.state, event.started_at)
-    for (whose, subject), times in sorted(rows.items()):
+        other_origin = _other_origin(event.subject, event.origin, own)
+        hosts.setdefault(
+            other_origin, f"{event.origin.host} on {event.origin.machine}" if other_origin else ""
+        )
+        rows.setdefault((other_origin, event.subject), {}).setdefault(event.state, event.started_at)
+    for (other_origin, subject), times in sorted(rows.items()):
         kind, _, set_name = subject.partition(".")
         raised = [times[state] for state in ("raised", "failed") if state in times]
-        over = times.get("over")
-        if not raised or (over is not None and over >= max(raised)):
+        ended_at = times.get("over")
+        if not raised or (ended_at is not None and ended_at >= max(raised)):
             continue
-        shown_for = JUMP_SHOWN if kind == "jump" else _OTHERS_SHOWN if whose else None
+        shown_for = JUMP_SHOWN if kind == "jump" else _OTHERS_SHOWN if other_origin else None
         if shown_for is not None and now - max(raised) > shown_for:
             continue
         if kind == "deadline":
@@ -114,9 +116,10 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         yield AlarmStatus(
             kind=kind,
             set_name=set_name,
-            since=min(at for at in raised if over is None or at > over),
-            is_notified=times.get("raised") in raised and (over is None or times["raised"] > over),
-            host=hosts[whose],
+            since=min(at for at in raised if ended_at is None or at > ended_at),
+            is_notified=times.get("raised") in raised
+            and (ended_at is None or times["raised"] > ended_at),
+            host=hosts[other_origin],
         )
 
 

@@ -55,11 +55,11 @@ def scheduled_tasks(config: Config) -> Iterator[ScheduledTask]:
     backup = config.backup
     if backup.keeping.schedule is not None:
         yield ScheduledTask(kind="keep", subject=VAULT, schedule=backup.keeping.schedule)
-    looks = backup.verify_schedule
-    if looks is None and backup.sets and backup.s3 is None:
-        looks = VERIFY_SCHEDULE
-    if looks is not None:
-        yield ScheduledTask(kind="look", subject=VAULT, schedule=looks)
+    verify_schedule = backup.verify_schedule
+    if verify_schedule is None and backup.sets and backup.s3 is None:
+        verify_schedule = VERIFY_SCHEDULE
+    if verify_schedule is not None:
+        yield ScheduledTask(kind="look", subject=VAULT, schedule=verify_schedule)
     if backup.read_schedule is not None:
         yield ScheduledTask(kind="read", subject=VAULT, schedule=backup.read_schedule)
     if config.drills.identity is not None:
@@ -90,16 +90,16 @@ def lateness(installation: Installation, kinds: Collection[str] | None = None) -
         runs = runs_of_vault(
             installation.config, installation.ledger.runs.all(run_kind, task.subject)
         )
-        came = [
+        ended = [
             run.ended_at for run in runs if run.ended_at is not None and task.is_fulfilled_by(run)
         ]
-        yield _alarm(installation, task, newest(came, installation.clock()))
+        yield _alarm(installation, task, newest(ended, installation.clock()))
 
 
-def _alarm(installation: Installation, task: ScheduledTask, came_at: datetime | None) -> Alarm:
+def _alarm(installation: Installation, task: ScheduledTask, ended_at: datetime | None) -> Alarm:
     now = installation.clock()
     began_at = installation.ledger.audit.began_at()
-    since = came_at or began_at
+    since = ended_at or began_at
     age = timedelta(0) if since is None else now - since
     zone = installation.config.organisation.time_zone
     limit = oldest_allowed(task.schedule, zone, now) + _GRACE
@@ -109,7 +109,7 @@ def _alarm(installation: Installation, task: ScheduledTask, came_at: datetime | 
         is_raised=age > limit,
         values={
             f"is_{task.kind}_late": age > limit,
-            "has_come": came_at is not None,
+            "has_come": ended_at is not None,
             "age_hours": age // _HOUR,
             "allowed_hours": limit // _HOUR,
         },

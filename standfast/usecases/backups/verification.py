@@ -213,7 +213,7 @@ def verify(
         recorded_if_possible(installation, "verify", VAULT, way) as run,
         translated_errors("verifying the repository"),
     ):
-        witness, torn = read_heads(installation.config.backup.witness)
+        witness, witness_findings = read_heads(installation.config.backup.witness)
         vault = vault_of(installation)
         runs: Sequence[RunRecord] = ()
         known = DamagedPacks()
@@ -239,7 +239,7 @@ def verify(
         outcome = VerifyOutcome(
             run=run.token,
             report=report,
-            findings=(*torn, *report.findings),
+            findings=(*witness_findings, *report.findings),
             open_damage=open_damage(runs, report.saw),
             is_read=read,
             is_keyed=is_keyed,

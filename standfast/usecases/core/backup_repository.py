@@ -245,8 +245,8 @@ def open_repository(installation: Installation, identity: Identity | None) -> "R
     check_identity(identity, known)
     keys = None if identity is None else keys_of(installation)
     writer = None if host is None else host.writer
-    beside = None if identity is None else identity.folder
-    copies = () if beside is None else (DirectoryStore(beside),)
+    identity_folder = None if identity is None else identity.folder
+    copies = () if identity_folder is None else (DirectoryStore(identity_folder),)
     return Repository.open(vault_of(installation), keys, identity, known, writer, copies)
 
 

@@ -83,8 +83,9 @@ def recorded(
 ) -> Iterator[Run]:
     """Lock and record a run during the block, then sign the audit head.
 
-    If a run of the same kind and subject is in progress, raise `UnderWay` before anything is
-    written. An exception from the block is recorded as the failure of the run, and raised again.
+    `way` names the caller: prefect, serve, direct or incident. If a run of the same kind and
+    subject is in progress, raise `UnderWay` before anything is written. An exception from the block
+    is recorded as the failure of the run, and raised again.
     """
     with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
         died = _mark_dead(installation, kind, subject) if lock.is_alone else ()

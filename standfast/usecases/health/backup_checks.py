@@ -103,8 +103,10 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     A new object could not be removed again. Therefore the newest snapshot is uploaded again. The
     store checks the permission, and then rejects the object because it exists.
     """
-    over = {stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))}
-    newest = max(over, default=None)
+    later_versions = {
+        stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))
+    }
+    newest = max(later_versions, default=None)
     if newest is None:
         return ok(
             "backup",
@@ -119,7 +121,7 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
         return fail(
             "backup", str(error), "correct [backup.s3]: until then no backup can use the bucket"
         )
-    if store.stat(newest).later_versions > over[newest]:
+    if store.stat(newest).later_versions > later_versions[newest]:
         return warn(
             "backup",
             f"bucket {bucket} ignores If-None-Match: it accepted {newest}, which exists already. "

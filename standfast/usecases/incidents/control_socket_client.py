@@ -86,7 +86,7 @@ def ask(
     Return None if `serve` does not confirm the opening.
     """
     deadline = time.monotonic() + seconds
-    said: dict[str, Json] = {
+    document: dict[str, Json] = {
         "message": wanted.message,
         "configuration": wanted.configuration,
         "scenario": wanted.scenario,
@@ -104,7 +104,7 @@ def ask(
         ):
             connection.settimeout(seconds)
             connection.connect(where)
-            connection.sendall(json.dumps(said).encode() + b"\n")
+            connection.sendall(json.dumps(document).encode() + b"\n")
             answer = json.loads(read_line(connection, deadline))
             return OpenResponse(incident=answer["incident"], has_joined=answer["has_joined"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -114,8 +114,8 @@ def ask(
 def parse_request(line: bytes) -> OpenRequest:
     """Parse a request; raise ValueError if it is not valid."""
     try:
-        said = json.loads(line)
-        wanted = OpenRequest(**said)
+        document = json.loads(line)
+        wanted = OpenRequest(**document)
     except (TypeError, RecursionError):
         raise ValueError("not a message of a command") from None
     texts = (

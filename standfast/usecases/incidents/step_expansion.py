@@ -141,15 +141,17 @@ def add_required_approvals(
     """Return the plan of a step with its approvals and abort window."""
     needed = max(step.approval.count if step.approval else 0, expansion.needs_approvals)
     roles = step.approval.roles if step.approval else ()
-    over = over_limit(expansion.drafts, locked_today, adapters.config)
+    limit_reason = over_limit(expansion.drafts, locked_today, adapters.config)
     action = ACTIONS[step.action or ""]
-    if over or action.approval_reason(step.arguments, library.staff_audiences(adapters.config)):
+    if limit_reason or action.approval_reason(
+        step.arguments, library.staff_audiences(adapters.config)
+    ):
         needed = max(needed, 1)
     if needed and not is_signed:
         needed += 1
     return replace(
         expansion,
-        reason="; ".join(filter(None, (expansion.reason, over))),
+        reason="; ".join(filter(None, (expansion.reason, limit_reason))),
         needs_approvals=needed,
         roles=roles,
         settings=adapters.settings,

@@ -173,14 +173,14 @@ def key_copy_statuses(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopySt
     """
     folders = reachable(backup)
     copies = {copy.name: copy for copy in unreachable_copies(folders)}
-    now_there: list[KeyCopy] = []
+    reachable_copies: list[KeyCopy] = []
     for name, folder in folders.items():
         seen = read_copy_list(folder).copies.get(name)
         when = root.created if seen is None else seen.seen
-        now_there.append(
+        reachable_copies.append(
             KeyCopy(name=name, seen=when, keys=record_numbers(root, KeyFolder(folder)))
         )
-    every = [*now_there, *copies.values()]
+    every = [*reachable_copies, *copies.values()]
     living = {
         f"{domain.id}/{domain.generation}" for domain in root.domains if domain.erased is None
     }

@@ -172,10 +172,10 @@ def last_witnessed(session: OwnerSession, writer: str, witness: Path) -> int:
     """Return the newest sequence of a writer in a witness file."""
     if not witness.is_file():
         raise UsageError(f"witness {witness}: not found. Name its file, or use --trusted-through.")
-    heads, torn = read_heads(witness)
-    if torn:
+    heads, findings = read_heads(witness)
+    if findings:
         raise UsageError(
-            f"witness {witness}: not a witness, or changed: {torn[0].object} names no recovery "
+            f"witness {witness}: not a witness, or changed: {findings[0].object} names no recovery "
             "point. Name the correct file, or use --trusted-through."
         )
     with translated_errors("comparing with the witness"):
