@@ -48,7 +48,12 @@ from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 from standfast.usecases.drills.drill_folders import server_folder
 from standfast.usecases.drills.log_replay import replay
-from standfast.usecases.drills.throwaway import Structure, ThrowawayServer, mariadb, postgresql
+from standfast.usecases.drills.structure_checks import (
+    check_cluster,
+    check_constraints,
+    check_pages,
+)
+from standfast.usecases.drills.throwaway import ThrowawayServer, mariadb, postgresql
 from standfast.usecases.drills.throwaway.mariadb import ThrowawayMariadb
 from standfast.usecases.drills.throwaway.postgresql import ThrowawayPostgresql
 from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
@@ -232,6 +237,8 @@ def load_databases(
                 databases.missing[source.name] = "its log was not replayed"
                 databases.servers.pop(source.name).end()
                 continue
+            results += check_cluster(source.name, server, installation.clock)
+            results.append(check_pages(source.name, server, installation.clock))
         results.append(_isolation(source.name, server))
         loader = _Loader(source.name, server, folder / "tree" / source.name, installation.clock)
         results += loader.load()
@@ -269,7 +276,7 @@ class _Loader:
             yield result
             if result.state is CheckState.PASSED:
                 database = database_name(dump.name, target.suffix)
-                yield self._constraints(database)
+                yield check_constraints(self._source, self._server, database, self._clock)
                 yield self._rows(dump, database)
         if roles.is_file():
             yield self._attempt(roles)
@@ -302,26 +309,6 @@ class _Loader:
             level=CheckLevel.STRUCTURE,
             state=CheckState.FAILED if reason else CheckState.PASSED,
             reason=reason,
-            took_ms=milliseconds(self._clock() - started),
-            output=output,
-        )
-
-    def _constraints(self, database: str) -> CheckResult:
-        started = self._clock()
-        output = ""
-        try:
-            structure = self._server.structure(database)
-        except ProgramFailed as error:
-            structure, output = Structure(problem="it cannot be queried"), str(error)
-        state = CheckState.SKIPPED if structure.unproven else CheckState.PASSED
-        if structure.problem:
-            state = CheckState.FAILED
-        return CheckResult(
-            name=f"constraints of {self._source}/{database}",
-            service="",
-            level=CheckLevel.STRUCTURE,
-            state=state,
-            reason=structure.problem or structure.unproven,
             took_ms=milliseconds(self._clock() - started),
             output=output,
         )

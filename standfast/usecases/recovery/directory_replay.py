@@ -19,9 +19,11 @@ from standfast.config.sections.backup_sources import PostgresqlBaseSourceConfig
 from standfast.errors import StandfastError
 from standfast.usecases.core.backup_repository import private_key_paths, translated_errors
 from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.check_result import CheckResult
 from standfast.usecases.drills.database_checks import parse_moment
 from standfast.usecases.drills.drill_folders import drill_folder, server_folder
 from standfast.usecases.drills.log_replay import restored_logs
+from standfast.usecases.drills.structure_checks import check_cluster
 from standfast.usecases.drills.throwaway.postgresql import installed_programs
 from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
 from standfast.usecases.drills.throwaway.server_process import find_isolation
@@ -38,6 +40,7 @@ class ReplayedDirectories:
 
     servers: dict[str, RecoveredPostgresql] = field(default_factory=dict)
     last_commits: list[datetime] = field(default_factory=list)
+    checks: list[CheckResult] = field(default_factory=list)  # of the structure
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -82,6 +85,7 @@ def replayed_directories(
                     "retry the step."
                 ) from error
             replayed.servers[target.source] = server
+            replayed.checks += check_cluster(target.source, server, installation.clock)
             if (at := parse_moment(last)) is not None:
                 replayed.last_commits.append(at)
         yield replayed

@@ -187,10 +187,10 @@ class _StagedRestore:
             self._journal.refuse_stopped()
 
     def _checks(self, replayed: ReplayedDirectories) -> list[CheckResult]:
-        """Run the checks of all services of the set on the restored data."""
+        """Run the checks of all services of the set; add those of the replay."""
         services = self._installation.config.services
         named = {name: services[name] for name in self._plan.services if name in services}
-        checks: list[CheckResult] = []
+        checks = [*replayed.checks]
         sources = frozenset(target.source for target in self._plan.everything)
         with (
             tempfile.TemporaryDirectory(prefix="standfast-") as name,

@@ -1,6 +1,9 @@
 """Drills replay the log of a PostgreSQL base backup to a chosen time."""
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -8,11 +11,11 @@ import pytest
 
 from standfast.errors import ExitStatus, UsageError
 from standfast.usecases.backups.backup_run import run_backup
-from standfast.usecases.drills.check_result import CheckState
+from standfast.usecases.drills.check_result import CheckResult, CheckState
 from standfast.usecases.drills.outcome import DrillOutcome
 from standfast.usecases.drills.restore_drill import run_drill
 from tests.servers.postgres import Postgres
-from tests.servers.postgres_cluster import Cluster, cluster_folder, told
+from tests.servers.postgres_cluster import Cluster, cluster_folder, debian_cluster, told
 from tests.usecases.backup_installation import (
     flip_a_bit,
     furnish,
@@ -68,19 +71,24 @@ folder = "{drills}"
 
 @pytest.fixture
 def cluster(postgres_server: Postgres) -> Iterator[Cluster]:
-    """A running server that archives its log into `spool`."""
-    with cluster_folder(postgres_server.programs) as cluster:
-        cluster.initialise()
-        spool = cluster.new_folder("spool")
-        archive_command = told("archive_command", "/srv/crm-wal", spool)
-        cluster.configure({"archive_mode": "on", "archive_command": archive_command})
-        with cluster.started():
-            cluster.execute(
-                "CREATE ROLE backup LOGIN REPLICATION",
-                "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO backup",
-                "CREATE TABLE calls (id int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())",
-            )
-            yield cluster
+    with cluster_folder(postgres_server.programs) as cluster, archiving(cluster):
+        yield cluster
+
+
+@contextmanager
+def archiving(cluster: Cluster) -> Iterator[None]:
+    """Run a new server that archives its log into `spool`."""
+    cluster.initialise()
+    spool = cluster.new_folder("spool")
+    archive_command = told("archive_command", "/srv/crm-wal", spool)
+    cluster.configure({"archive_mode": "on", "archive_command": archive_command})
+    with cluster.started():
+        cluster.execute(
+            "CREATE ROLE backup LOGIN REPLICATION",
+            "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO backup",
+            "CREATE TABLE calls (id int PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())",
+        )
+        yield
 
 
 @pytest.fixture
@@ -165,6 +173,75 @@ def test_base_of_another_version_is_not_started(
     # The server's own message would be "database files are incompatible with server".
     assert "the base backup is of PostgreSQL 9" in found.output
     assert "Install the package postgresql-9" in found.output
+
+
+def test_unproven_structure_is_a_gap(tmp_path: Path, drills: Path, cluster: Cluster) -> None:
+    cluster.execute(
+        "CREATE DATABASE closed ALLOW_CONNECTIONS false",
+        "ALTER TABLE calls ADD CONSTRAINT positive CHECK (id > 1) NOT VALID",
+        "CREATE DATABASE desk TEMPLATE postgres",
+        "ALTER TABLE calls DROP CONSTRAINT positive",
+    )
+    config_file, _ = backed_up(tmp_path, drills, cluster)
+    outcome = drilled(config_file, 7, None)
+    prefix = "constraints of crm-base/"
+    found = {
+        check.name.removeprefix(prefix): (check.state, check.reason)
+        for check in outcome.checks
+        if check.name.startswith(prefix)
+    }
+    reason = "1 constraint is NOT VALID"
+    assert found == {
+        "closed": (CheckState.SKIPPED, "the source server permits no connection to it"),
+        "desk": (CheckState.SKIPPED, reason),
+        "postgres": (CheckState.PASSED, ""),
+    }
+    # The server programs of these tests lack amcheck.
+    pages = pages_check(outcome)
+    assert (pages.state, "postgresql-contrib" in pages.reason) == (CheckState.SKIPPED, True)
+    assert outcome.report is not None
+    gaps = json.loads(outcome.report.read_text())["report"]["gaps"]
+    (gap,) = (gap for gap in gaps if reason in gap["gap"])
+    assert gap["owner"] == "Head of operations"
+
+
+def test_damaged_index_fails_the_drill(tmp_path: Path, drills: Path) -> None:
+    with debian_cluster() as at_port:
+        cluster = replace(at_port, port=None)
+        with archiving(cluster):
+            cluster.execute("CREATE TABLE teams AS SELECT generate_series(1, 9) AS id")
+            cluster.execute("CREATE INDEX team ON teams (id)", "CHECKPOINT")
+            config_file, _ = backed_up(tmp_path, drills, cluster)
+            sound = drilled(config_file, 7, None)
+            swap_first_entries(cluster, "team")
+            with installation_at(config_file) as installation:
+                run_backup(installation, "base", "direct")
+            damaged = drilled(config_file, 7, None)
+    assert sound.exit_status is ExitStatus.DONE, unexpected(sound)
+    assert pages_check(sound).state is CheckState.PASSED, pages_check(sound)
+    assert damaged.exit_status is ExitStatus.FAILED
+    assert damaged.rto_ms is None
+    found = pages_check(damaged)
+    assert (found.state, "damaged" in found.reason) == (CheckState.FAILED, True)
+    assert 'index "postgres.public.team"' in found.output
+    # No other check reads the index.
+    failed = [check for check in damaged.checks if check.state is CheckState.FAILED]
+    assert failed == [found]
+
+
+def pages_check(outcome: DrillOutcome) -> CheckResult:
+    return {check.name: check for check in outcome.checks}["pages of crm-base"]
+
+
+def swap_first_entries(cluster: Cluster, index: str) -> None:
+    """Swap two pointers in the first leaf of an index, in its file only."""
+    ((path,),) = cluster.rows(f"SELECT pg_relation_filepath('{index}')")
+    with (cluster.data / str(path)).open("r+b") as file:
+        first_pointer = 8192 + 24  # the pointers of a page follow its header of 24 bytes
+        file.seek(first_pointer)
+        pointers = file.read(8)
+        file.seek(first_pointer)
+        file.write(pointers[4:] + pointers[:4])
 
 
 def test_time_after_the_log_fails_the_drill(tmp_path: Path, drills: Path, cluster: Cluster) -> None:

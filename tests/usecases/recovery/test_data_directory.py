@@ -69,6 +69,7 @@ def test_directory_returns_to_a_time_and_back(
     with installation_at(config_file) as installation:
         (status,) = recovery_status(installation, case).sets
         assert status.rpo_ms is not None
+        assert "constraints of base/postgres" in status.passed[""]  # of no single service
         undo_approved(installation, case)
         lifecycle.advance(installation, case, "direct")
         assert [status.state for status in recovery_status(installation, case).sets] == ["returned"]

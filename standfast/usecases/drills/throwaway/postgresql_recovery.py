@@ -7,7 +7,7 @@
 - The log is replayed to a time, or to its end. Then the server is promoted. PostgreSQL treats a
   missing segment as the end of the log. If a segment after the end exists, the recovery fails.
 - A base backup is a physical copy of the rows and indexes of the source. No constraint is checked
-  again.
+  again; pg_amcheck checks the pages of tables and B-tree indexes.
 """
 
 import shutil
@@ -18,8 +18,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from backup.sources.client_programs import ProgramFailed
+from backup.sources.client_programs import ProgramFailed, run_program
 from backup.sources.postgresql.wal_spool import is_segment, segment_number
+from standfast.usecases.drills.throwaway import Structure
 from standfast.usecases.drills.throwaway.postgresql import (
     SETTINGS,
     PostgresqlPrograms,
@@ -34,6 +35,11 @@ _REPLAY_END = (
     "SELECT pg_last_wal_replay_lsn() || ' ' || setting FROM pg_settings"
     " WHERE name = 'wal_segment_size'"
 )
+_DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname"
+_CLOSED = "SELECT datname FROM pg_database WHERE NOT datallowconn OR datconnlimit = -2"
+_AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
+_OUTPUT_BYTES = 8192  # of pg_amcheck
+_DAMAGE_STATUS = 2  # of pg_amcheck
 _RECOVERY = {
     **SETTINGS,
     "wal_level": "replica",
@@ -104,6 +110,39 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         replayed_to = self.value(_REPLAYED_TO, "postgres")
         self._server = replace(self._server, user=self.value(_SUPERUSER, "postgres"))
         return replayed_to
+
+    def databases(self) -> list[str]:
+        """Return the names of all databases except templates."""
+        return self._server.column(_DATABASES)
+
+    def structure(self, database: str) -> Structure:
+        if database in self._server.column(_CLOSED):
+            return Structure(unproven="the source server permits no connection to it")
+        return super().structure(database)
+
+    def damaged_pages(self) -> str:
+        """Return the beginning of the output of pg_amcheck; "" means no damage.
+
+        Install the extension amcheck in each database. Raise `ProgramFailed` if the pages cannot be
+        checked.
+        """
+        command = self._server.command(
+            "pg_amcheck", "--all", "--exclude-database=template1", "--install-missing"
+        )
+        if self.value(_AMCHECK, "postgres") == "0":
+            raise ProgramFailed(
+                "the extension amcheck is not installed. Install the package postgresql-contrib"
+            )
+        with run_program(command, stdout=True) as program:
+            assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
+            found = b""
+            while piece := program.process.stdout.read(_OUTPUT_BYTES):
+                found += piece[: _OUTPUT_BYTES - len(found)]
+            status = program.process.wait()
+            if not found and status != _DAMAGE_STATUS:
+                program.finish()
+        text = found.decode("utf-8", "replace") or ("damage" if status else "")
+        return "".join(char for char in text if char.isprintable() or char == "\n")
 
     def _programs_for(self, base: Path) -> PostgresqlPrograms:
         version = _version(base)

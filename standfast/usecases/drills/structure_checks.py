@@ -1,0 +1,73 @@
+"""Checks of the structure of databases in throwaway servers.
+
+Rules
+- If a part was already invalid in the source server, the check is skipped, and the reason names the
+  part.
+- After a replay, every database of the cluster is checked except templates.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from backup.sources.client_programs import ProgramFailed
+from standfast.continuity.recovery_objectives import milliseconds
+from standfast.records import Now
+from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
+from standfast.usecases.drills.throwaway import Structure, ThrowawayServer
+from standfast.usecases.drills.throwaway.postgresql_recovery import RecoveredPostgresql
+
+
+def check_constraints(
+    source: str, server: ThrowawayServer, database: str, clock: Now
+) -> CheckResult:
+    """Check constraints, foreign keys and indexes of a database."""
+    started = clock()
+    output = ""
+    try:
+        structure = server.structure(database)
+    except ProgramFailed as error:
+        structure, output = Structure(problem="it cannot be queried"), str(error)
+    state = CheckState.SKIPPED if structure.unproven else CheckState.PASSED
+    if structure.problem:
+        state = CheckState.FAILED
+    reason = structure.problem or structure.unproven
+    return _result(f"constraints of {source}/{database}", state, reason, output, started, clock)
+
+
+def check_cluster(source: str, server: RecoveredPostgresql, clock: Now) -> Iterator[CheckResult]:
+    """Check the constraints of each database of a replayed cluster."""
+    started = clock()
+    try:
+        databases = server.databases()
+    except ProgramFailed as error:
+        name, reason = f"constraints of {source}", "the databases cannot be listed"
+        yield _result(name, CheckState.FAILED, reason, str(error), started, clock)
+        return
+    for database in databases:
+        yield check_constraints(source, server, database, clock)
+
+
+def check_pages(source: str, server: RecoveredPostgresql, clock: Now) -> CheckResult:
+    """Check the pages of all tables and B-tree indexes of a replayed cluster."""
+    started = clock()
+    state, reason, output = CheckState.PASSED, "", ""
+    try:
+        if output := server.damaged_pages():
+            state, reason = CheckState.FAILED, "pg_amcheck found damaged tables or indexes"
+    except ProgramFailed as error:
+        state, reason = CheckState.SKIPPED, f"the pages cannot be checked: {error}"
+    return _result(f"pages of {source}", state, reason, output, started, clock)
+
+
+def _result(
+    name: str, state: CheckState, reason: str, output: str, started: datetime, clock: Now
+) -> CheckResult:
+    return CheckResult(
+        name=name,
+        service="",
+        level=CheckLevel.STRUCTURE,
+        state=state,
+        reason=reason,
+        took_ms=milliseconds(clock() - started),
+        output=output,
+    )
