@@ -7,7 +7,7 @@ Rules
 - Each file that could not be read is counted and named. The outcome is then partial, never done.
 - The ledger stores counts, times and the name of the recovery point, but no file name.
 - A backup continues if the ledger is lost, damaged or unavailable. The outcome then names the
-  cause. It is partial at best, because alarms need the record of the backup in the ledger.
+  cause. The outcome is partial at best, because alarms need the record of the backup in the ledger.
 """
 
 import dataclasses

@@ -10,8 +10,8 @@ Rules
   the machine: there, this machine finds a recovery point under its own name that it did not make.
   The vault has no lock for a host name, because no host could remove the lock again.
 - A clone is certain if the other machine backed up after this machine had. If this machine never
-  backed up before, the two may be clones, or this machine may have replaced the other machine. The
-  program cannot know which of these is true.
+  backed up before, the two machines may be clones, or this machine may have replaced the other
+  machine. The program cannot distinguish these two cases.
 - A clone is reported until the other machine backs up under another name, or for a week after its
   last backup.
 """

@@ -8,8 +8,8 @@ Rules
 - A file that cannot be read counts as a hold: nothing is deleted by mistake.
 - The object locks of all points are still extended during a hold.
 - Two machines may have the key of the same keeper. The ledger then transmits a hold of one machine
-  to the other machine. It must be released on the machine that created it. If it is released only
-  on the other machine, the next retention run of the first machine records it again.
+  to the other machine. A hold must be released on the machine that created it. If it is released
+  only on the other machine, the next retention run of the first machine records it again.
 """
 
 import hashlib

@@ -2,8 +2,8 @@
 
 A head is the newest recovery point of a writer: its sequence number and hash. The witness is an
 append-only file with one line of canonical JSON for each head. The file is stored outside the
-vault, best on another machine. An attacker who rolls the vault back to an earlier state can then
-not roll back the witness.
+vault, best on another machine. Therefore an attacker who can roll back only the vault to an earlier
+state is detected.
 
 Rules
 - An invalid line is a finding, not an error: a damaged witness must not prevent a verification.

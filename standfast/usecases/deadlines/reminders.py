@@ -10,7 +10,8 @@ Rules
   not owed.
 - If law enforcement asked to wait and named no end, a weekly reminder asks whether the request is
   still valid. Without it, nobody would start the clock again.
-- The reminders of an obligation end when it is done, not owed or held. One message reports the end.
+- The reminders of an obligation end when it is done, not owed or held. It is held while law
+  enforcement asks to wait. One message reports the end.
 - A quiet incident is named only to people who may see it (`incident_visibility`).
 - A message names the obligation and the incident, but no affected person and no details of the
   incident.

@@ -7,9 +7,9 @@ Rules
 - Masked copies are not evidence; the sealed folders remain the evidence. The index `masked.jsonl`
   names each original by its hash, with the number of masked values, or with the reason why it has
   no copy. The hash of the index is in the timeline.
-- Altered content is named and omitted. It is a folder that differs from its seal, its chain of
-  custody or the ledger, or a file that differs from its hash. An unmasked export copies a folder
-  with an altered file as it is, and names the difference.
+- Altered content is named and omitted. Altered content means a folder that differs from its seal,
+  its chain of custody or the ledger, or a file that differs from its hash. An unmasked export
+  copies a folder with an altered file as it is, and names the difference.
 - To mask encrypted evidence, the identity of a custodian must open each folder before anything is
   written. An unmasked export copies encrypted evidence as it is.
 - Nothing is overwritten. An interrupted export leaves a draft, recognizable by its name.

@@ -91,8 +91,9 @@ class TokenBucket:
 class Pace:
     """The pace of calls to one provider.
 
-    Tokens are taken twice: `turns` limits the claims, `calls` the calls. Under load, claims can
-    wait and end together. Without the second limit, their calls would then arrive together.
+    Tokens are taken twice: `turns` limits the claims, and `calls` limits the calls. Under load,
+    claims can wait and end together. Without the second limit, their calls would then arrive
+    together.
 
     A tenth of the burst stays unused. The provider's bucket is still full while the first calls are
     on their way, but `calls` refills already; the unused tenth covers this difference. A call has

@@ -3,7 +3,7 @@
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused while the effect's
   outcome is unknown, before the effect has begun, and while another open incident locks the same
-  account: the last incident to be undone restores the state that the first incident found.
+  account. The incident that is undone last restores the state that the first incident found.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
   an exercise, unlocking needs an approval only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The

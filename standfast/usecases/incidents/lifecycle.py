@@ -255,7 +255,8 @@ def has_work(installation: Installation, incident_id: str) -> bool:
 def open_work(installation: Installation, state: State, now: datetime) -> Work:
     """Return the effects that a runner may process now.
 
-    In a stopped incident these are undos and look-ups, in a closed incident only look-ups.
+    In a stopped incident, a runner may process only undos and look-ups. In a closed incident, it
+    may process only look-ups.
     """
     return installation.ledger.effects.open_work(
         state.incident, now, only_undos=state.is_stopped_or_closed, only_looks=state.is_closed

@@ -1,11 +1,12 @@
 """Matters that need a person now, from the state of the ledger.
 
 Rules
-- A matter of the first kind is about one trigger: the incidents that it opened, and the alerts that
-  it added to stopped incidents.
-- A matter of the second kind is about steps of live incidents that wait for approval. Incidents
-  that the same trigger opened have one matter. An incident that no trigger opened, and a quiet
-  incident, has a matter of its own.
+- There are two kinds of matters: about a trigger, and about approvals.
+- A matter about a trigger covers the incidents that the trigger opened, and the alerts that it
+  added to stopped incidents.
+- A matter about approvals covers steps of live incidents that wait for approval. Incidents that the
+  same trigger opened have one matter. An incident that no trigger opened, and a quiet incident, has
+  a matter of its own.
 - Exercises have no matters (decision 0045).
 - For a trigger, the people on duty are paged first, then the people of `on_call.fallback`. A person
   on duty is paged only with one of the `page_roles` of the trigger, if it has any.

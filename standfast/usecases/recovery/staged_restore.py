@@ -5,7 +5,7 @@ Rules
   the original name. Databases get their previous content back if the restore or a check fails.
 - A completed restore is not repeated, unless its databases were returned.
 - If the incident is stopped, the restore of files ends within a few seconds, and the load of a
-  database before its next piece.
+  database ends before its next piece.
 """
 
 import os
