@@ -108,7 +108,7 @@ def _undo_lines(planned: "UndoPlan") -> list[Line]:
     lines += [
         f"  {count} left unchanged: {reason}" for reason, count in Counter(planned.kept).items()
     ]
-    lines += [f"  the undo does not change: {change}" for change in planned.stays]
+    lines += [f"  limit of the undo: {change}" for change in planned.stays]
     if planned.needs_approvals:
         why = f": the lock of {planned.unproven} was not proven" if planned.unproven else ""
         lines.append(f"The undo needs {counted(planned.needs_approvals, 'approval')}{why}.")
