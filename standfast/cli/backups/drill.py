@@ -1,6 +1,6 @@
 """`standfast drill`: restore, check, measure and destroy."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,7 @@ def run(
             services = installation.config.services
             drawn = draw_service(services, seed) if is_surprise else None
             return _run_services(call, installation, name, identity, drawn)
-        _warn_of_missing_programs(installation, [name])
+        report_missing = _report_missing_programs(installation, [name])
         report = report_to(show_progress, f"restoring {name}")
         outcome = run_drill(
             *(installation, name, identity, point, "direct", report),
@@ -140,6 +140,7 @@ def run(
             compares=compare,
             until=parse_moment(until),
             sample=None if sample is None else new_sample(sample, seed),
+            report_missing=report_missing,
         )
     return call.print_result(outcome.as_json(), lines_of(outcome), outcome.exit_status)
 
@@ -161,20 +162,31 @@ def _run_services(
         raise UsageError(f"set or service {name!r}: unknown; {known_names_hint(name, known)}")
     name = drawn.service if drawn else name
     chosen = [] if name is None else [name]
-    _warn_of_missing_programs(installation, drilled_sets(services, chosen))
-    outcome = drill_services(installation, chosen, identity, drawn=drawn)
+    report_missing = _report_missing_programs(installation, drilled_sets(services, chosen))
+    outcome = drill_services(
+        installation, chosen, identity, drawn=drawn, report_missing=report_missing
+    )
     return call.print_result(outcome.as_json(), lines_of_services(outcome), outcome.exit_status)
 
 
-def _warn_of_missing_programs(installation: "Installation", sets: Iterable[str]) -> None:
-    """Name each database source that a drill cannot load on this machine."""
+def _report_missing_programs(
+    installation: "Installation", sets: Iterable[str]
+) -> Callable[[str, str], None]:
+    """Name the sources without programs; return a function that names others.
+
+    The drill calls it before the restore, when it knows the versions of the dumps.
+    """
     from standfast.usecases.drills.database_load import missing_programs
 
-    for source, reason in missing_programs(installation.config, sets).items():
+    def report(source: str, reason: str) -> None:
         print_error(
             f"{source}: a drill on this machine cannot load it: {reason}. Its files are checked, "
             "its databases are not."
         )
+
+    for source, reason in (named := missing_programs(installation.config, sets)).items():
+        report(source, reason)
+    return lambda source, reason: None if source in named else report(source, reason)
 
 
 @command(

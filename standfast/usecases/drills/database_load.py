@@ -14,7 +14,7 @@ Rules
   restored files, but no server.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -118,10 +118,12 @@ def started_servers(
     point: RecoveryPoint,
     folder: Path,
     identity_file: Path | None,
+    report_missing: Callable[[str, str], None] | None = None,
 ) -> Iterator[LoadedDatabases]:
     """Start a throwaway server for each database source of the point.
 
-    A server whose start fails is in `missing` with the reason.
+    A server whose start fails is in `missing` with the reason. `report_missing` is called with
+    the source and the reason.
     """
     config = installation.config
     databases = LoadedDatabases(earlier_rows=_earlier_rows(installation, point))
@@ -144,6 +146,8 @@ def started_servers(
                 databases.missing[source.name] = str(error)
                 if failed := databases.servers.pop(source.name, None):
                     failed.end()
+                if report_missing is not None:
+                    report_missing(source.name, str(error))
         yield databases
     finally:
         for started in databases.servers.values():

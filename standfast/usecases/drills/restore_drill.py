@@ -33,7 +33,6 @@ from standfast.continuity.recovery_objectives import (
     lost_work_ms,
     milliseconds,
 )
-from standfast.continuity.service_order import recovery_order
 from standfast.errors import Damaged, StandfastError
 from standfast.evidence.review.yara_rules import load_rules
 from standfast.plurals import counted
@@ -75,7 +74,7 @@ from standfast.usecases.drills.report_gaps import (
     drill_gaps,
     objective_gaps,
 )
-from standfast.usecases.drills.service_checks import run_checks
+from standfast.usecases.drills.service_checks import run_checks, services_of_set
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.source_comparison import Comparison, compare
 from standfast.usecases.drills.yara_scan import scan
@@ -116,6 +115,7 @@ def run_drill(
     sample: PathSample | None = None,
     declared_at: datetime | None = None,
     superseded_at: datetime | None = None,
+    report_missing: Callable[[str, str], None] | None = None,
 ) -> DrillOutcome:
     """Drill a set: restore, check and measure it, then delete the copy.
 
@@ -127,6 +127,7 @@ def run_drill(
     - `declared_at`: the beginning of all times, by default now.
     - `superseded_at`: the end of the lost work, by default `declared_at`. It is the time of the
       next newer point, because that point contains the later changes.
+    - `report_missing`: called before the restore with each source that cannot be loaded.
 
     Raise `UsageError` for an unknown set, point or identity, and `Refused` while another drill of
     this set runs.
@@ -134,7 +135,7 @@ def run_drill(
     declared_at = declared_at or installation.clock()
     settings = set_of(installation, set_name)
     subject = set_name if sample is None else SAMPLE_SUBJECT + set_name
-    services = _ordered_services(installation, set_name)
+    services = services_of_set(installation.config.services, set_name)
     seen = _Seen(lost_until=superseded_at or declared_at)
     if sample is not None:
         seen.checks, services = skipped_checks(services), {}
@@ -151,7 +152,9 @@ def run_drill(
             try:
                 with (
                     translated_errors(f"drilling {set_name}"),
-                    started_servers(installation, repository, chosen, folder, identity_file)
+                    started_servers(
+                        *(installation, repository, chosen, folder, identity_file), report_missing
+                    )
                     if sample is None
                     else nullcontext(LoadedDatabases()) as databases,
                 ):
@@ -211,13 +214,6 @@ def run_drill(
     output = installation.config.drills.folder / f"{set_name}.{run.token}{OUTPUT}"
     is_written = write_output(output, outcome.checks)
     return replace(outcome, output=output if is_written else None)
-
-
-def _ordered_services(installation: Installation, set_name: str) -> dict[str, ServiceConfig]:
-    """Return the services of a set, in their order of recovery."""
-    services = installation.config.services
-    order = [name for wave in recovery_order(services) for name in wave]
-    return {name: services[name] for name in order if set_name in services[name].sets}
 
 
 def _restore(

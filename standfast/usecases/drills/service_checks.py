@@ -31,6 +31,7 @@ from standfast.config.sections.services import (
     SqliteCheckConfig,
 )
 from standfast.continuity.recovery_objectives import milliseconds
+from standfast.continuity.service_order import recovery_order
 from standfast.plurals import counted
 from standfast.records import Now
 from standfast.usecases.drills.check_result import CheckFinding, CheckLevel, CheckResult, CheckState
@@ -52,6 +53,14 @@ class CheckedDatabases(Protocol):
     @property
     def earlier_rows(self) -> Mapping[str, int]: ...
     def reason_missing(self, source: str) -> str: ...
+
+
+def services_of_set(
+    services: Mapping[str, ServiceConfig], set_name: str
+) -> dict[str, ServiceConfig]:
+    """Return the services of a set, in their order of recovery."""
+    order = [name for wave in recovery_order(services) for name in wave]
+    return {name: services[name] for name in order if set_name in services[name].sets}
 
 
 def run_checks(

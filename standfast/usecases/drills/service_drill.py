@@ -13,7 +13,7 @@ Rules
   reports.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -151,12 +151,14 @@ def drill_services(
     way: str = "direct",
     *,
     drawn: Draw | None = None,
+    report_missing: Callable[[str, str], None] | None = None,
 ) -> ServiceDrillOutcome:
     """Drill services and their dependencies; without names, all services.
 
     Without an identity file, use `drills.identity`. With `drawn`, the recovery points are drawn
-    from its seed; otherwise the newest points are used. Raise `UsageError` for an unknown service
-    or identity.
+    from its seed; otherwise the newest points are used. `report_missing` is called before the
+    restore of a set with each source that cannot be loaded. Raise `UsageError` for an unknown
+    service or identity.
     """
     declared_at = installation.clock()
     chosen = tuple(names)
@@ -168,7 +170,7 @@ def drill_services(
         subject = SURPRISE_SUBJECT
     with recorded(installation, "drill", subject, way) as run:
         drills, problems = _drill_waves(
-            installation, services, waves, identity_file, way, declared_at, drawn
+            installation, services, waves, identity_file, way, declared_at, drawn, report_missing
         )
         outcome = ServiceDrillOutcome(
             run=run.token,
@@ -239,6 +241,7 @@ def _drill_waves(
     way: str,
     declared_at: datetime,
     drawn: Draw | None,
+    report_missing: Callable[[str, str], None] | None,
 ) -> tuple[dict[str, DrillOutcome], dict[str, str]]:
     """Drill the sets of each wave in parallel, one wave after another.
 
@@ -262,6 +265,7 @@ def _drill_waves(
                 way,
                 declared_at=declared_at,
                 superseded_at=superseded_at,
+                report_missing=report_missing,
             )
         except StandfastError as error:
             problems[set_name] = str(error)

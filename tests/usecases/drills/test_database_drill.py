@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast.cli import main
 from standfast.errors import ExitStatus
 from standfast.usecases.drills import database_load
 from standfast.usecases.drills.check_result import CheckResult, CheckState
@@ -171,13 +172,41 @@ def test_dump_of_newer_server_leaves_rto_unmeasured(
     config_file.write_text(
         config_file.read_text().replace(str(postgres_server.programs), str(programs))
     )
-    outcome = drilled(config_file)
+    named: dict[str, list[Path]] = {}  # reason: the files restored until then
+    with installation_at(config_file) as installation:
+        outcome = run_drill(
+            *(installation, SET, identity(tmp_path)),
+            report_missing=lambda _, reason: named.update({reason: [*drills.rglob("*.dump")]}),
+        )
     assert outcome.exit_status is ExitStatus.PARTIAL
     found = result_of(outcome, "load of crm-server")
+    assert named == {found.reason: []}
     assert found.state is CheckState.SKIPPED
     assert "postgresql-91" in found.reason
     assert result_of(outcome, "hash of every file").state is CheckState.PASSED
     assert not outcome.services[0].is_checked
+
+
+@pytest.mark.parametrize("subject", [SET, "crm"], ids=["set", "service"])
+def test_command_names_a_newer_dump(
+    tmp_path: Path,
+    drills: Path,
+    postgres_server: Postgres,
+    database: str,
+    subject: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config_file = backed_up(tmp_path, drills, postgres_server, database)
+    programs = imitated_programs(tmp_path / "programs", installed=90, dumped=91)
+    config_file.write_text(
+        config_file.read_text().replace(str(postgres_server.programs), str(programs))
+    )
+    monkeypatch.setenv("STANDFAST_CONFIG", str(config_file))
+    main(["drill", "run", subject, "--identity", str(identity(tmp_path))])
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if line.startswith("crm-server: "))
+    assert "Install the package postgresql-91" in line
 
 
 def imitated_programs(folder: Path, *, installed: int, dumped: int) -> Path:
