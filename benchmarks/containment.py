@@ -21,7 +21,7 @@ from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
 from tests.usecases.installations import furnish, installation_at
 
-_THREADS = 16  # as many as an effect queue has
+_THREADS = 16  # the number of threads of an effect queue
 
 
 def rows(setting: Setting) -> list[Row]:

@@ -19,7 +19,7 @@ RATE = 8000
 _SAMPLE_BYTES = 2
 _TABLE = 1024
 _SYLLABLES = 24
-_PEAK = 9000  # of the voice, on a scale of 32,768
+_PEAK = 9000  # the loudest sample of a voice; the scale ends at 32,768
 _NOISE_MASK = b"\xff\x01"  # nine bits
 _MIDDLE = 0x8000 - 0x100  # the resting value of the voice, so that the noise is centred
 

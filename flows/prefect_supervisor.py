@@ -50,9 +50,9 @@ class PrefectSupervisor:
 
     config_file: Path
     home: Path
-    url: str | None  # of an existing server; None: a server is started here
+    url: str | None  # address of an existing server; None: a server is started here
     env: Mapping[str, str]
-    role_name: str | None = None  # of this `serve` (`roles.py`)
+    role_name: str | None = None  # role of this `serve` (`roles.py`)
     _server: PrefectServer | None = None
     _runner: subprocess.Popen[bytes] | None = None
     _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

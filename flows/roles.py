@@ -66,7 +66,7 @@ ROLES = {
     "respond": Role(way=serve_way("respond"), responds=True),
     "worker": Role(way=serve_way("worker"), backs_up=True, task_kinds=_UPKEEP, watches=True),
     "drills": Role(way=serve_way("drills"), task_kinds=_DRILLS, watches=True, needs_identity=True),
-}  # by the value of `--role`
+}  # roles by the value of `--role`
 
 
 def role_named(name: str | None) -> Role:

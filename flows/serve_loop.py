@@ -6,9 +6,9 @@ process, or the command line, continues from the ledger.
 Rules
 - Resuming an incident needs only the ledger, so it works while Prefect starts or is down. Prefect
   is started in another thread, never in the loop.
-- A tick is one pass of the loop. Without new events, a tick reads one row of the ledger and writes
-  nothing: the sequence of the newest audit event shows whether everything was processed. Work that
-  becomes due only by time is checked every ten seconds.
+- A tick is one pass of the loop. Without new events, a tick reads one row of the ledger: the
+  sequence of the newest audit event shows whether everything was processed. It writes only when it
+  extends the lease of this runner. Work that becomes due only by time is checked every ten seconds.
 - The work on an incident that this process opened begins at once, without waiting for the next
   tick.
 - An incident runs with the current configuration file. So a directory of accounts that was added
@@ -112,7 +112,7 @@ class Serving:
     _again: threading.Event = field(default_factory=threading.Event)  # check at the next tick
     _opened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _woken: threading.Event = field(default_factory=threading.Event)  # an opened incident waits
-    _seen: int = -1
+    _seen: int = -1  # the newest event that was processed
     _logged: int = -1  # the newest event whose ended runs are in the log
     _looked_at: float = float("-inf")
     _watched_at: float = float("-inf")
@@ -221,10 +221,12 @@ class Serving:
             only_drills=self.role.only_drills,
         )
         for kind, subject in outcome.died:
-            log.warning("a %s of %s had died; it is marked as failed", kind, subject)
+            log.warning(
+                "the process of a %s of %s died; the run is marked as failed", kind, subject
+            )
         missed = frozenset(outcome.missed)
         for name in sorted(missed - self._missed):
-            log.warning("the scheduled backup of %s did not come", name)
+            log.warning("the scheduled backup of %s did not run", name)
         self._missed = missed
         stale = frozenset(outcome.stale)
         for name in sorted(stale - self._stale):
@@ -315,7 +317,7 @@ class Serving:
                 is_prefect_available=prefect.is_available if prefect else lambda: False,
                 without_prefect=lambda: self._advance(incident, way),
             )
-            log.info("%s was resumed, by way of %s", incident, used)
+            log.info("%s was resumed by `%s`", incident, used)
         except StandfastError as error:
             log.warning("%s: %s", incident, error)
         except Exception as error:

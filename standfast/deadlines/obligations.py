@@ -75,7 +75,7 @@ class Limit:
     """The length of a period, and its start."""
 
     kind: Kind
-    value: int | None = None  # in `unit`; None for a limit without a number
+    value: int | None = None  # number of `unit`; None for a limit without a number
     unit: Unit | None = None
     start: str  # the words of the law for the start of the period
     also: str = ""  # "without undue delay" applies in addition

@@ -22,7 +22,7 @@ from standfast.evidence.host_clock import HostClock
 from standfast.records import JsonObject, canonical
 
 FORMAT = "standfast-evidence/1"
-ENCRYPTED_FORMAT = "standfast-evidence/2"  # of manifests whose items are encrypted
+ENCRYPTED_FORMAT = "standfast-evidence/2"  # format of manifests whose items are encrypted
 
 
 class Kind(StrEnum):
@@ -47,7 +47,7 @@ class Item:
     path_bytes: str = ""  # base64, only if the path is not UTF-8
     size_bytes: int = 0
     sha256: str = ""
-    sealed_size_bytes: int = 0  # of the encrypted file; 0 if the item is not encrypted
+    sealed_size_bytes: int = 0  # size of the encrypted file; 0 if the item is not encrypted
     sealed_sha256: str = ""
     link_target: str = ""
     modified: str = ""
@@ -96,7 +96,7 @@ class Encryption:
     """Encryption of the items of one folder."""
 
     custodians: tuple[str, ...]  # public keys; each custodian alone can open the data key
-    key_sha256: str  # of the wrapped data key
+    key_sha256: str  # SHA-256 of the wrapped data key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ class Manifest:
     collector: str
     reason: str
     host: str
-    version: str  # of this program
+    version: str  # version of this program
     started: str
     ended: str
     paths: tuple[str, ...]

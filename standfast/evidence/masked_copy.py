@@ -36,7 +36,7 @@ _ENDS = ",<>{}()[]|"  # possible ends of a piece in files without line breaks
 class MaskedCopy:
     """The result of making one masked copy."""
 
-    sha256: str  # of the original, as it was read
+    sha256: str  # SHA-256 of the original, as it was read
     found: Masked
     left_out: str = ""  # the reason, if there is no copy
 

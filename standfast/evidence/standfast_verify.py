@@ -151,10 +151,10 @@ class Check:
         self.seal_key, self.ledger_key, self.roots = seal_key, ledger_key, roots
         self.identity = identity  # keys of a custodian, to decrypt items
         self.stamp_line: Any = None  # the time stamp's line in the chain of custody
-        self.problems: dict[str, list[str]] = {}  # by path
+        self.problems: dict[str, list[str]] = {}  # problems by path
         self.report, self.unchecked = list[str](), list[str]()  # findings; checks not made
         self.statement: Any = None  # the timeline's first line, if the timeline verifies
-        self.hashes: dict[int, str] = {}  # of the events of the timeline
+        self.hashes: dict[int, str] = {}  # hashes of events, by number
         # By SOURCE/TOKEN: hash of the manifest, requester and approver of a begun disposal.
         self.disposals: dict[str, tuple[str, str, str]] = {}
 
@@ -390,7 +390,7 @@ class Check:
             self.signature(statement, b"standfast timeline v1\n", "line 1")
             at, own, newest = statement["first"] - 1, 0, 0
             held = approver = ""  # who set a legal hold, who approved a disposal
-            request, is_begun = None, False  # of a disposal
+            request, is_begun = None, False  # the open request of a disposal
             hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):
                 ((kind, event),) = strict(line[:-1], f"line {number}").items()

@@ -28,7 +28,7 @@ class AlarmOverview:
     subject: str
     state: str  # raised | failed | over
     started_at: datetime
-    origin: Origin  # of the host that sent it
+    origin: Origin  # origin of the host that sent it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,5 +86,5 @@ class LedgerOverview:
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
     serve_hosts: frozenset[str]  # hosts with a `standfast serve` whose lease has not expired
-    backups: tuple[RunRecord, ...] = ()  # of the last week, newest first
+    backups: tuple[RunRecord, ...] = ()  # backups of the last week, newest first
     alarms: tuple[AlarmOverview, ...] = ()  # newest first

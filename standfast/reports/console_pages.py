@@ -42,16 +42,16 @@ class DecisionLine:
     text: tuple[str, ...]  # the question, the manual work, or the reason for the approval
     who: str  # the roles, or "anybody"
     obstacle: str  # why the reader may not decide; "" if they may
-    may_refuse: bool = False  # of an approval; true even if `obstacle` prevents approving
-    facts: tuple[str, ...] = ()  # of DECIDE: facts to find out first
-    options: tuple[str, ...] = ()  # of DECIDE
-    digest: str = ""  # of APPROVE, as are all following fields up to `needed`
+    may_refuse: bool = False  # whether an approval may be refused, even if `obstacle` is set
+    facts: tuple[str, ...] = ()  # for DECIDE: facts to find out first
+    options: tuple[str, ...] = ()  # for DECIDE: the possible answers
+    digest: str = ""  # for APPROVE, as are all following fields up to `needed`
     reaches: int = 0
     target: str = "target"  # the noun of the count, in the singular
     left_out: int = 0
     is_irreversible: bool = False
     tells: str = ""  # the notice and its audience
-    details: tuple[str, ...] = ()  # of a recovery: recovery points, and the data at the targets
+    details: tuple[str, ...] = ()  # for a recovery: recovery points, and the data at the targets
     given: int = 0
     needed: int = 0
     challenges: dict[str, str] = field(default_factory=dict)  # for passkeys, by decision

@@ -60,7 +60,7 @@ class ReadinessReport:
     heading: Heading
     answer: str
     next_step: str
-    score: int  # of 100
+    score: int  # from 0 to 100
     areas: tuple[AreaLine, ...]
     checklist: tuple[ChecklistLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()

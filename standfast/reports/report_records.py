@@ -27,7 +27,7 @@ class DayScore:
     """The readiness score of one day."""
 
     day: date
-    score: int  # of 100
+    score: int  # from 0 to 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class DrillLine:
     checks: tuple[Check, ...] = ()
     is_destroyed: bool | None = None
     problem: str = ""  # why nothing could be measured
-    digest: str = ""  # of the signed report
+    digest: str = ""  # SHA-256 of the signed report
     controls: tuple[str, ...] = ()
 
 

@@ -109,7 +109,7 @@ def test_loop_does_only_the_work_of_its_role(
             loop.stop.set()
             thread.join(START_SECONDS)
         assert ways(installation, case) == (["serve"] if resumes else [])
-    assert ("the scheduled backup of main did not come" in caplog.text) == watches
+    assert ("the scheduled backup of main did not run" in caplog.text) == watches
 
 
 class Began(Exception):

@@ -16,7 +16,7 @@ from tests.usecases.drills.test_service_drill import SERVICES
 KILLED = -9
 YARA = '\n[drills]\nyara_rules = "rules.yar"\n'
 RULE = 'rule ransom { strings: $text = "ransom note" condition: $text }\n'
-STEPS = {"scan", "run_checks", "destroy"}  # of the drill of each set
+STEPS = {"scan", "run_checks", "destroy"}  # steps of the drill of each set
 
 
 def drill(config_file: Path, log: Path, death: Death | None) -> None:

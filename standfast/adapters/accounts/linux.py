@@ -142,7 +142,7 @@ class Talk:
 class _Account:
     uid: int
     is_locked: bool
-    expires: str  # in days since 1970, or _NEVER
+    expires: str  # expiry day, in days since 1970; or _NEVER
     processes: int
     obstacle: str
     born: str  # the time at which its home was created, or _NOT_KNOWN

@@ -189,7 +189,7 @@ def _only_reads(grant: str) -> bool:
     given = re.match(r"GRANT (.+?) ON ", grant)
     if given is None or grant.endswith("WITH GRANT OPTION"):
         return False  # a granted role: its rights are hidden until it is active
-    rights = re.sub(r"\([^)]*\)", "", given[1])  # without the column list of a privilege
+    rights = re.sub(r"\([^)]*\)", "", given[1])  # remove the column list of a privilege
     return all(right.strip() in _READING for right in rights.split(","))
 
 

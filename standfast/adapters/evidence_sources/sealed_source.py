@@ -292,7 +292,7 @@ def _result(order: Order, folder: str, manifest: Manifest) -> Result:
     if counts.incomplete:
         reason += f", {counts.incomplete} of them incomplete"
     if counts.unread:
-        reason += f", {counts.unread} not"
+        reason += f", {counts.unread} not read"
     return Result(
         target=order.target,
         state=EffectState.DONE,

@@ -1,5 +1,6 @@
 """`standfast backup`: create, list, restore and verify recovery points."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.units import format_size, joint_status
+from standfast.cli.terminal.units import format_size
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
@@ -327,6 +328,17 @@ def verify(
     return call.print_result(
         outcome.as_json(), verification_summary_lines(outcome), outcome.exit_status
     )
+
+
+def joint_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
+    """Return the joint status of several sets: damage first, then partial."""
+    found = set(statuses)
+    if len(found) <= 1:
+        return next(iter(found), ExitStatus.DONE)
+    if ExitStatus.DAMAGED in found:
+        return ExitStatus.DAMAGED
+    is_something_done = found & {ExitStatus.DONE, ExitStatus.PARTIAL}
+    return ExitStatus.PARTIAL if is_something_done else ExitStatus.FAILED
 
 
 def _completeness(*, is_complete: bool, is_interim: bool) -> str:

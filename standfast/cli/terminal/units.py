@@ -1,9 +1,6 @@
-"""Text of byte sizes and durations; joint exit status of several acts."""
+"""Text of byte sizes, ages and durations."""
 
-from collections.abc import Iterable
 from datetime import timedelta
-
-from standfast.errors import ExitStatus
 
 
 def format_size(count: int) -> str:
@@ -47,14 +44,3 @@ def format_duration(milliseconds: int | None) -> str:
     if milliseconds < 1_000:
         return f"{milliseconds} ms"
     return duration(timedelta(milliseconds=milliseconds))
-
-
-def joint_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """Return the joint status of several acts: damage first, then partial."""
-    found = set(statuses)
-    if len(found) <= 1:
-        return next(iter(found), ExitStatus.DONE)
-    if ExitStatus.DAMAGED in found:
-        return ExitStatus.DAMAGED
-    is_something_done = found & {ExitStatus.DONE, ExitStatus.PARTIAL}
-    return ExitStatus.PARTIAL if is_something_done else ExitStatus.FAILED

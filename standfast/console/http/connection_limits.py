@@ -36,7 +36,7 @@ class BoundedConnection(H11Protocol):
     _share: str = ""  # the address for the limit; "" if it is not counted
     _answered: object = None  # the last request that has a response; any other request is new
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
         address = address_in(self.client[0] if self.client else "")
         if address is not None and not is_loopback_proxy(address):

@@ -59,7 +59,7 @@ class SearchedFile:
     path: Path
     shown: str  # its path within the folder, as text
     indicators: tuple[str, ...]
-    sha256: str  # of the bytes read; empty if none were needed, or if it is not a regular file
+    sha256: str  # SHA-256 of the bytes read; "" if no byte was needed, or not a regular file
 
 
 @dataclass(kw_only=True)

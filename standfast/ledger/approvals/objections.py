@@ -32,7 +32,7 @@ from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.tables import audit_event, effect, incident, person, step
 
-MINIMUM_ENROLMENT_AGE = timedelta(days=1)  # of an approver, except for founding approvers
+MINIMUM_ENROLMENT_AGE = timedelta(days=1)  # required of approvers without a founding enrolment
 
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 _FIRST_JOINED = (

@@ -204,7 +204,7 @@ def is_void(
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = [column == part for column, part in zip(columns, key, strict=True)]
-    if database.rows.changed(connection, approval, *named, of=asked.incident):
+    if database.rows.changed(connection, approval, *named, incident_id=asked.incident):
         return True
     kept = connection.execute(select(approval.c.digest, approval.c.nonce).where(*named)).one()
     return tuple(kept) != (asked.digest, asked.nonce)

@@ -77,7 +77,7 @@ class RowVerifier:
         connection: Connection,
         table: Table,
         *conditions: ColumnElement[bool],
-        of: str | None = None,
+        incident_id: str | None = None,
     ) -> list[Key]:
         """Return the keys of rows changed outside the ledger.
 
@@ -86,7 +86,7 @@ class RowVerifier:
         with self._guard:
             for _ in range(_READS):
                 rows = connection.execute(select(*as_stored(table)).where(*conditions)).all()
-                found = self.differing(connection, table, rows, of=of)
+                found = self.differing(connection, table, rows, incident_id=incident_id)
                 if not found:
                     break
             return found
@@ -95,7 +95,7 @@ class RowVerifier:
         self,
         open_view: Callable[[], AbstractContextManager[Connection]],
         *conditions: ColumnElement[bool],
-        of: str,
+        incident_id: str,
     ) -> list[Key]:
         """Return up to 1,000 keys of effects changed outside the ledger."""
         statement = select(*as_stored(effect)).where(*conditions)
@@ -103,7 +103,7 @@ class RowVerifier:
             suspects: list[Key] = []
             with open_view() as connection:
                 with self._guard:
-                    view = self._view(connection, of, has_effects=True)
+                    view = self._view(connection, incident_id, has_effects=True)
                 found = connection.execute(
                     statement, execution_options={"yield_per": _EFFECTS_PER_READ}
                 )
@@ -116,7 +116,7 @@ class RowVerifier:
             # Another process may have changed these rows during the read. Read them again.
             tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_PER_READ]])
             with open_view() as connection:
-                if changed := self.changed(connection, effect, tokens, of=of):
+                if changed := self.changed(connection, effect, tokens, incident_id=incident_id):
                     return changed
             if len(suspects) <= _EFFECTS_PER_READ:
                 return []
@@ -127,18 +127,20 @@ class RowVerifier:
         table: Table,
         rows: Sequence[Sequence[Any]],
         *,
-        of: str | None = None,
+        incident_id: str | None = None,
     ) -> list[Key]:
         """Return the keys of the rows that differ from the audit chain.
 
         `rows` come from a statement over `as_stored(table)`; the caller has locked them if other
-        processes may write them. `of` is the incident that the rows belong to. Damaged if the chain
+        processes may write them. `incident_id` is the incident of the rows. Damaged if the chain
         itself does not verify.
         """
         if not rows:
             return []
         with self._guard:
-            return self._view(connection, of, has_effects=table is effect)._differing(table, rows)
+            return self._view(connection, incident_id, has_effects=table is effect)._differing(
+                table, rows
+            )
 
     def count_planned_effects(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
@@ -197,17 +199,19 @@ class RowVerifier:
         if start:
             self._add_digests(json.loads(start["detail"]), start)
 
-    def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
+    def _view(
+        self, connection: Connection, incident_id: str | None, *, has_effects: bool
+    ) -> "RowVerifier":
         """Verify new events; return a verifier for this connection's view.
 
-        `of` is the incident of the rows that are compared; `has_effects` means that effects are
+        `incident_id` is the incident of the compared rows; `has_effects` means that effects are
         among these rows.
         """
         is_newest = bool(connection.get_execution_options().get("standfast_writes"))
         if is_newest and not self._is_witnessed:
             self.refuse_rolled_back(connection)
             self._is_witnessed = True
-        first = None if of is None else self._first_event(connection, of)
+        first = None if incident_id is None else self._first_event(connection, incident_id)
         lacks_effects = has_effects and not self._has_effects
         if not self._has_begun or lacks_effects or (first is not None and first <= self._start):
             known = [
@@ -228,7 +232,7 @@ class RowVerifier:
                 )
             # Another thread has verified events that this connection does not see yet. Use a new
             # verifier, which reads only the events in this connection's view.
-            return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)
+            return RowVerifier(self._chain)._view(connection, incident_id, has_effects=has_effects)
         try:
             self._verify_new(connection)
         except BaseException:

@@ -211,7 +211,7 @@ class Write:
             owners = {_incident_of(table, row) for row in found}
             for owner in owners:
                 of_owner = [row for row in found if _incident_of(table, row) == owner]
-                refuse_changed_rows(self.rows, self.connection, table, of_owner, of=owner)
+                refuse_changed_rows(self.rows, self.connection, table, of_owner, incident_id=owner)
 
     def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
         touched = self._touched.setdefault(table.name, (table, {}))[1]
@@ -311,10 +311,10 @@ def refuse_changed_rows(
     table: Table,
     found: Sequence[Any],
     *,
-    of: str | None = None,
+    incident_id: str | None = None,
 ) -> None:
     """Raise Damaged if one of the locked rows was changed outside the ledger."""
-    changed = rows.differing(connection, table, found, of=of)
+    changed = rows.differing(connection, table, found, incident_id=incident_id)
     if changed:
         raise damaged(table, changed)
 

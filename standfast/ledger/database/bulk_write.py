@@ -13,7 +13,7 @@ from sqlalchemy.sql.dml import Insert, Update
 
 Values = Mapping[str, Any]
 _Converter = Callable[[Any], Any] | None
-_ROWS_A_STATEMENT = 50  # of about twenty values each; a longer statement is slow to parse
+_ROWS_A_STATEMENT = 50  # a row has about twenty values; a longer statement is slow to parse
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) -> None:

@@ -151,9 +151,11 @@ def _refuse_changed(
     incident_id, name, round_ = step_key
     is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
     for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
-        if changed := database.rows.changed(connection, table, *conditions, of=incident_id):
+        if changed := database.rows.changed(
+            connection, table, *conditions, incident_id=incident_id
+        ):
             raise damaged(table, changed)
-    refuse_changed_rows(database.rows, connection, effect, found, of=incident_id)
+    refuse_changed_rows(database.rows, connection, effect, found, incident_id=incident_id)
 
 
 # `_steps` and `_effects` are cached, because every claim runs their statements.

@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     verb: str
     state: EffectState
     reason: str  # reason of the state; empty if the effect is done
-    proof: Proof = Proof.NONE  # of the effects that are done
+    proof: Proof = Proof.NONE  # the proof of effects that are done
 
 
 _SHORT_OF_DONE = tuple(
@@ -101,7 +101,7 @@ def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[K
 class OpenEffects:
     """The effects of several incidents as counts for monitoring."""
 
-    by_action: Mapping[tuple[str, ...], int]  # by verb and state
+    by_action: Mapping[tuple[str, ...], int]  # counts by verb and state
     deliveries: Mapping[str, int]  # messages by their newest delivery state
 
 

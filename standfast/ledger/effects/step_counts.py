@@ -20,7 +20,7 @@ class StepCounts:
     by_state: dict[str, int] = field(default_factory=dict)
     settling: int = 0  # unknown effects that will be looked up again
     after_canary: int = 0  # planned effects that wait for the canary of a notice
-    proofs: set[Proof] = field(default_factory=set)  # of the done effects
+    proofs: set[Proof] = field(default_factory=set)  # proofs of effects that are done
 
 
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:

@@ -165,7 +165,7 @@ class UnknownOutcomes:
         called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
         is_called = attempt.c.token.in_(called)
         if changed := self._database.rows.changed(
-            write.connection, attempt, is_called, of=incident_id
+            write.connection, attempt, is_called, incident_id=incident_id
         ):
             raise damaged(attempt, changed)
 

@@ -317,8 +317,9 @@ class Incidents:
             notice.c.round == round_,
         )
         with self._database.reading() as connection:
+            rows = self._database.rows
             if must_verify and (
-                changed := self._database.rows.changed(connection, notice, *named, of=incident_id)
+                changed := rows.changed(connection, notice, *named, incident_id=incident_id)
             ):
                 raise damaged(notice, changed)
             row = connection.execute(select(notice).where(*named)).one()
@@ -347,7 +348,7 @@ class Incidents:
         for table, column in of_incident:
             with self._database.reading() as connection:
                 changed = self._database.rows.changed(
-                    connection, table, column == incident_id, of=incident_id
+                    connection, table, column == incident_id, incident_id=incident_id
                 )
             if changed:
                 raise damaged(table, changed)

@@ -187,7 +187,7 @@ def refuse_changed_effects(
             f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
             f"database has {count}. Nothing was done. Run `standfast audit verify`."
         )
-    if changed := rows.changed_effects(database.reading, *named, of=incident_id):
+    if changed := rows.changed_effects(database.reading, *named, incident_id=incident_id):
         raise damaged(effect, changed)
 
 

@@ -60,7 +60,7 @@ class DeliveryChanges:
     """Counts of the changes that delivery reports made."""
 
     changed: int = 0  # messages with a new delivery state
-    settled: int = 0  # of these, messages whose effect became done
+    settled: int = 0  # messages in `changed` whose effect became done
     foreign: int = 0  # messages that this ledger did not send
 
 

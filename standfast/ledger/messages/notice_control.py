@@ -1,4 +1,4 @@
-"""Control of a notice: pauses, canary release, stop, held recipients.
+"""Running notices: pause, abort window, release, stop, held recipients.
 
 Rules
 - A paused notice has an abort window that never ends. Each claim reads the abort window, so no

@@ -44,8 +44,8 @@ class SentMessage:
 class View:
     """All messages of an incident at one moment, with their rounds."""
 
-    number: int  # of messages
-    latest: Mapping[str, int]  # by step: the latest round with messages
+    number: int  # number of messages
+    latest: Mapping[str, int]  # the latest round with messages, by step
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
     individual: Sequence[EffectRow]  # individual messages, which replace another message
     messages: Iterator[SentMessage]

@@ -91,9 +91,9 @@ passkey = Table(
     Column("person", ForeignKey("person.name"), nullable=False),
     Column("credential", Text, nullable=False),  # credential id, base64url
     Column("public_key", Text, nullable=False),  # COSE_Key, base64url
-    Column("origin", String(255), nullable=False),  # of the console
+    Column("origin", String(255), nullable=False),  # origin of the console
     Column("added_at", Moment, nullable=False),
-    Column("signature", String(128), nullable=False),  # by the person's Ed25519 key, hex
+    Column("signature", String(128), nullable=False),  # made with the person's Ed25519 key, hex
     Column("removed_at", Moment),
 )
 
@@ -134,7 +134,7 @@ incident = Table(
 incident_subject = Table(
     "incident_subject",
     metadata,
-    Column("handle", String(32), primary_key=True),  # of an account, or of all inputs
+    Column("handle", String(32), primary_key=True),  # handle of an account, or of all inputs
     Column("incident", ForeignKey("incident.id"), primary_key=True),
     Column("recorded_at", Moment, nullable=False),
 )
@@ -200,7 +200,7 @@ affected_page = Table(
     "affected_page",
     metadata,
     Column("incident", ForeignKey("incident.id"), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),  # of the list
+    Column("number", Integer, primary_key=True, autoincrement=False),  # number of the list
     Column("page", Integer, primary_key=True, autoincrement=False),  # from 1
     Column("sealed", LargeBinary, nullable=False),  # the people, under the key of the incident
 )
@@ -214,7 +214,7 @@ step = Table(
     Column("state", String(16), nullable=False),
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
-    Column("due_at", Moment),  # of a wait
+    Column("due_at", Moment),  # end of a wait
     Column("hold_seconds", Integer, nullable=False),  # length of the abort window
     Column("runs_from", Moment),  # end of the abort window, or of a break-glass waiting time
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
@@ -227,7 +227,7 @@ step = Table(
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
     Column("plan", Text, nullable=False),  # canonical JSON: digest of effects, settings of adapters
-    Column("digest", String(64), nullable=False),  # of the plan; an approval signs it
+    Column("digest", String(64), nullable=False),  # digest of the plan; an approval signs it
     Column("nonce", String(32), nullable=False),  # makes an approval valid for this step only
     Column(
         "seal", String(64), nullable=False
@@ -280,7 +280,7 @@ delivery = Table(
     metadata,
     Column("effect", ForeignKey("effect.token"), primary_key=True),
     Column("state", String(16), nullable=False),  # records.DeliveryState
-    Column("at", Moment, nullable=False),  # by the provider's clock
+    Column("at", Moment, nullable=False),  # time by the provider's clock
     Column("complained_at", Moment),  # time of the recipient's first spam report
 )
 

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from standfast.cli.terminal.output import Table, print_error, print_json, print_lines, progress
-from standfast.cli.terminal.units import format_age, format_duration, format_size, joint_status
-from standfast.errors import ExitStatus
+from standfast.cli.terminal.units import format_age, format_duration, format_size
 from standfast.plurals import counted
 
 
@@ -152,20 +151,6 @@ def test_amounts_are_printed_for_people() -> None:
         "4 h 50 min",
     ]
     assert [counted(n, "file") for n in (0, 1, 1_200)] == ["0 files", "1 file", "1,200 files"]
-
-
-@pytest.mark.parametrize(
-    ("statuses", "one"),
-    [
-        ([], ExitStatus.DONE),
-        ([ExitStatus.REFUSED], ExitStatus.REFUSED),
-        ([ExitStatus.DONE, ExitStatus.FAILED], ExitStatus.PARTIAL),
-        ([ExitStatus.FAILED, ExitStatus.REFUSED], ExitStatus.FAILED),
-        ([ExitStatus.DONE, ExitStatus.DAMAGED], ExitStatus.DAMAGED),
-    ],
-)
-def test_several_acts_end_with_one_status(statuses: list[ExitStatus], one: ExitStatus) -> None:
-    assert joint_status(statuses) is one
 
 
 def test_long_cell_does_not_widen_other_rows(

@@ -39,7 +39,7 @@ from standfast.records import EffectState, JsonObject, Limits, Result
 from standfast.time_limit import Deadline
 
 MOST_RECIPIENTS = 1000
-MOST_SUBSTITUTION_BYTES = 10_000  # for one recipient
+MOST_SUBSTITUTION_BYTES = 10_000  # limit for one recipient
 MOST_REQUEST_BYTES = 15_000_000  # half of SendGrid's limit for one mail
 MOST_REQUESTS_A_CALL = 64  # bounds the search for the cause of a refusal that names nobody
 TOKEN_ARGUMENT = "standfast_token"  # noqa: S105 - the name of a field, no secret
