@@ -78,8 +78,8 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.fixture(autouse=True)
-def not_told_to_end() -> Iterator[None]:
-    """Reset the end of the process between tests."""
+def no_request_to_end() -> Iterator[None]:
+    """Withdraw a request to end the process after each test."""
     yield
     if NETWORK_SHUTDOWN.is_begun:
         vars(NETWORK_SHUTDOWN).update(vars(NetworkShutdown()))

@@ -53,7 +53,7 @@ _LASTING = frozenset(
 _EVENTS_PER_READ = 200
 _EFFECTS_PER_READ = 1000
 _CACHE = -16_000  # kilobytes in memory; the rest is in an unnamed temporary file
-_READS = 3  # reads before a difference counts: another process may be writing
+_READS = 3  # number of reads before a difference counts, because another process may be writing
 _TOKEN_HEX = 15  # the first digits of an effect's token: 60 bits
 
 Key = tuple[Any, ...]
