@@ -172,7 +172,7 @@ COURSES: dict[str, Course] = {
     ),
     "docs/triggers.md": Course(prepare=incident_acts.paged_place, instead={"-0007": "-0001"}),
     "docs/tutorial.md": Course(
-        by_hand={"standfast demo": installation_acts.demo_with_an_incident},
+        by_hand={"standfast demo --again": installation_acts.demo_with_an_incident},
         takes={"toml": _takes_settings},
     ),
     "docs/write-a-notice.md": Course(
