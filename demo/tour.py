@@ -109,7 +109,7 @@ def _prepare_folder(folder: Path, *, is_again: bool) -> None:
     if (folder / _MARK).exists():
         if not is_again:
             raise UsageError(
-                f"{folder}: an earlier demo is in this folder, and was used. Nothing was started.\n"
+                f"{folder}: an earlier demo is in this folder. Nothing was started.\n"
                 "To continue with it, start its servers: `standfast demo --serve`.\n"
                 "To delete it and start again: `standfast demo --again`, or `make demo AGAIN=1`.\n"
                 "To keep it and create another one: `standfast demo FOLDER`."
