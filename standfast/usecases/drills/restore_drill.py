@@ -125,8 +125,8 @@ def run_drill(
       before this time.
     - `sample`: restore only the files of the sample, and check no service.
     - `declared_at`: the beginning of all times, by default now.
-    - `superseded_at`: the end of the lost work, by default `declared_at`. It is the time of the
-      next newer point, because that point contains the later changes.
+    - `superseded_at`: the end of the lost work, by default `declared_at`. For an older point, it
+      is the time of the next newer point: until then, the older point was the newest one.
     - `report_missing`: called before the restore with each source that cannot be loaded.
 
     Raise `UsageError` for an unknown set, point or identity, and `Refused` while another drill of
