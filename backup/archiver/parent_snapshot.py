@@ -1,10 +1,11 @@
 """Parent snapshot: rows and pages of earlier runs, read in path order.
 
 - A stat vector is the part of a file's status that change detection compares. The outline of a page
-  contains the paths and stat vectors of its rows. If all of them are found again, the page is
-  reused as a whole and is not decoded.
+  contains the paths and stat vectors of its rows. If the run finds the same paths in the same order
+  with the same stat vectors, it can reuse the whole page without decoding it.
 - The last page of a run has no outline, because it ended with the walk and not at a regular page
-  boundary. It is read row by row: if it were reused, each run would add another small page.
+  boundary. It is read row by row. If it were reused, the next rows would have to begin another
+  page, and each run would leave one more small page.
 - If unfinished runs are newer than the last finished run, all pages are read row by row.
 """
 

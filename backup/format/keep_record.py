@@ -1,6 +1,9 @@
-"""Keep records: `pub/keep/<n>`, the changes of the keeper's runs.
+"""Keep record: changes that one run of the keeper made, `pub/keep/<n>`.
 
-- Each record contains only changes. All records in order give the state.
+The keeper decides which recovery points expire and which packs are removed.
+
+- Each record contains only changes. All records, applied in order, give the state of the vault: the
+  expired recovery points, and the packs that are marked, dropped or distrusted.
 - A record lists at most 100,000 items in total, and each list is sorted. If a run has more changes,
   the next run records the rest.
 - A pack is removed in two phases. First it is `marked`. At least seven days later it is `dropped`.
@@ -36,7 +39,7 @@ class KeepRecord:
 
     repository: bytes
     number: int
-    previous: Link | None  # the previous keep record; objects between the two numbers are junk
+    previous: Link | None  # the previous record; objects numbered between both are junk
     root_record: Link
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
@@ -111,7 +114,7 @@ def _lists(record: KeepRecord) -> tuple[tuple[SnapshotId | PackId, ...], ...]:
 
 def _check_length(record: KeepRecord) -> None:
     if sum(map(len, _lists(record))) > MAX_LISTED:
-        raise ValueError(f"a keep record lists at most {MAX_LISTED:,} items; write several")
+        raise ValueError(f"a keep record lists at most {MAX_LISTED:,} items")
 
 
 def _packs_to_json(packs: Iterable[PackId]) -> list[list[str]]:

@@ -11,8 +11,9 @@ A snapshot has a public part, a body encrypted to the domain, and the writer's s
   snapshot that has packs in use: one bit for each pack of the earlier snapshot.
 - `previous` is the last valid snapshot before this snapshot. The sequence numbers between the two
   are skipped, because junk occupied them. The JSON key of the skipped numbers is `burnt`.
-- The three long lists are parsed item by item from their text. A parser for the whole list would
-  need 25 times its size in memory, and a compromised host may sign a list of 64 MiB.
+- The lists `burnt`, `packs` and `uses` may be long, so they are parsed item by item from their
+  text. A parser for a whole list would need 25 times its size in memory, and a compromised host may
+  sign a list of 64 MiB.
 """
 
 import re
@@ -49,7 +50,7 @@ MAX_TREE_DEPTH = 8
 
 # The long lists, each with the key that follows it in canonical JSON.
 _LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
-_MAX_OTHER_BYTES = 64 * 1024  # ten times the largest size of all other fields
+_MAX_OTHER_BYTES = 64 * 1024  # all other fields together need less than 1 KiB
 _END = rb"(?:,(?!\Z)|\Z)"
 _SKIPPED = re.compile(rb"(0|[1-9][0-9]{0,15})" + _END)
 _PACK = re.compile(rb'\["([0-9a-f]{64})",([1-9][0-9]{0,7})\]' + _END)
@@ -100,7 +101,7 @@ class Body:
     consistent_at: datetime
     started: datetime
     ended: datetime
-    id_key: bytes  # the key of blob ids
+    id_key: bytes  # the secret key of the hashes that are the blob ids
     root_page: BlobRef
     depth: int  # levels of node pages above the leaves; 0: the root is a leaf
     files: int
@@ -179,12 +180,14 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
     end = 4 + length
     is_padded = len(plain) == max(end, padded_size(end)) and not any(plain[end:])
     if len(plain) < 4 or not is_padded:
-        raise Damaged(f"the encrypted part of {where} has a wrong length or padding. Verify it")
+        raise Damaged(
+            f"the encrypted part of {where} has a wrong length or padding. Verify the vault"
+        )
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
     unread = tuple(_unread(item, where) for item in fields.items("unread"))
     named_bytes = sum(len(item.path.encode()) + len(item.reason.encode()) for item in unread)
     if len(unread) > MAX_UNREAD_NAMED or named_bytes > MAX_UNREAD_BYTES:
-        raise Damaged(f"{where} names too many unread paths. Verify it")
+        raise Damaged(f"{where} names too many unread paths. Verify the vault")
     return Body(
         consistent_at=fields.time("consistent_at"),
         started=fields.time("started"),

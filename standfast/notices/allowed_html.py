@@ -59,7 +59,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.slots_in_text += len(self._slot_mark.findall(data))
-        if "<" in data:  # an escaped `<` arrives as an entity, so this tag was never closed
+        if "<" in data:  # an escaped `<` arrives as an entity; this `<` is bare, or its tag is open
             self._say("a bare < is not allowed; close the tag or write &lt;")
 
     def handle_comment(self, data: str) -> None:

@@ -1,4 +1,4 @@
-"""Services with their objectives and measures, as records and as a page."""
+"""Recovery objectives and drill results of services, as records and page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ModeLine:
     name: str
     kind: str
     capacity_percent: int | None
-    is_prepared: bool  # a command or a request switches to the mode
+    is_prepared: bool  # a configured command or request switches to the mode
     instructions: str
 
 
@@ -44,14 +44,17 @@ class ServiceLine:
 
     @property
     def is_met(self) -> bool | None:
-        """Return whether the last drill met the objectives; None: no drill."""
+        """Return whether the measured times met the objectives.
+
+        None without a measurement, or if no check of the service ran.
+        """
         if self.measure is None or not self.measure.is_checked:
             return None
         return self.measure.verdict == "met"
 
     @property
     def has_minimum_capacity(self) -> bool:
-        """Return whether a mode reaches the minimum capacity, if there is one."""
+        """Return whether a mode reaches the minimum capacity; True without one."""
         wanted = self.minimum_capacity_percent
         return wanted is None or any((mode.capacity_percent or 0) >= wanted for mode in self.modes)
 

@@ -1,9 +1,9 @@
 """Corrections of a wrong notice, sent to exactly the same recipients.
 
 Rules
-- A correction goes to everybody who received, or may have received, the wrong notice: the result of
-  the message is done or unknown. Individual messages count too. A message that bounced or was
-  dropped was not received.
+- A correction goes to everybody who received, or may have received, the wrong notice. A message may
+  have been received if its state is `DONE` or `UNKNOWN`, unless it bounced or was dropped. An
+  individual message that replaced a message of the notice counts too.
 - A notice is corrected only if none of its messages is in progress or planned, because the
   correction would miss the recipient of such a message. The notice must be stopped first.
 - The wrong text is never sent again. A failed message is not retried; its recipient is notified
@@ -48,7 +48,7 @@ class Correction:
     recipients: int
     refused: int
     needs_approvals: int
-    warnings: tuple[str, ...]  # warnings about messages that differ from the intended form
+    warnings: tuple[str, ...]  # values that some readers get untranslated or as a code
 
 
 def correct(
@@ -78,8 +78,8 @@ def correct(
             f"{known_names_hint(step_name, known)}"
         ) from None
     while True:
-        # Choose the name before the checks: a correction that another process plans during the
-        # checks then has the same name, and `expand` returns False.
+        # Choose the name before the checks. If another process plans a correction during the
+        # checks, it takes this name. Then `expand` returns False, and the loop checks again.
         name = installation.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
             _refuse_twice(installation, incident_id, step_name)
@@ -188,7 +188,9 @@ def _drafts(
     seen: set[str] = set()
     for message in _messages(installation, incident_id, step_name):
         target = message.row.target
-        # A person may be in the audience twice, for example as a guardian and as a customer.
+        # A person may be in the audience twice, for example as a guardian and as a customer. Both
+        # messages are corrected. Only a target with an individual message gets one correction for
+        # all its messages.
         if _may_be_received(message) and target not in seen:
             seen |= {target} & individual
             yield _draft(installation, incident_id, name, prepared, message.row)
