@@ -208,7 +208,7 @@ class Glewlwyd(HttpConnector):
         )
         if answer.status in (400, 401, 403):
             raise Unavailable(
-                "the directory refuses the configured credential. Check the administrator's name "
+                "the provider refuses the configured credential. Check the administrator's name "
                 "and password."
             )
         if not answer.is_success:

@@ -41,7 +41,7 @@ def google_status_error(answer: Answer) -> Unavailable:
     """Return the error for an unsuccessful status."""
     if answer.status == 403 and _reason(answer) in _TOO_FAST:
         return Unavailable(
-            "the directory is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
+            "the provider is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
         )
     return status_error(answer)
 

@@ -1,4 +1,4 @@
-"""Meaning of the HTTP status of a directory's answer, as text.
+"""Meaning of the HTTP status of a provider's answer, as text.
 
 Rules
 - An error without `retry_after_seconds` is final: a retry will not help.
@@ -21,22 +21,22 @@ def status_error(answer: Answer) -> Unavailable:
     status = answer.status
     if status in (401, 403):
         return Unavailable(
-            "the directory refuses the configured credential. Renew its token, or grant it the "
-            "right to read and change accounts."
+            "the provider refuses the configured credential. Renew its token, or grant it the "
+            "rights that this call needs."
         )
     if answer.is_busy:
         return Unavailable(
-            "the directory is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
+            "the provider is busy", retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS
         )
     if status < 400:
         return Unavailable(
-            f"the directory redirects (status {status}). Configure its final address."
+            f"the provider redirects (status {status}). Configure its final address."
         )
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
         return Unavailable(
-            f"the directory failed (status {status})", retry_after_seconds=RETRY_SECONDS
+            f"the provider failed (status {status})", retry_after_seconds=RETRY_SECONDS
         )
-    return Unavailable(f"the directory refuses the request (status {status})")
+    return Unavailable(f"the provider refuses the request (status {status})")
 
 
 def is_declined(answer: Answer) -> bool:

@@ -55,7 +55,7 @@ def okta_status_error(answer: Answer, clock: Now) -> Unavailable:
     if answer.status == 429 and reset.isascii() and reset.isdigit():
         seconds = float(reset) - clock().timestamp()
         return Unavailable(
-            "the directory is busy",
+            "the provider is busy",
             retry_after_seconds=min(max(seconds, RETRY_SECONDS), LONGEST_RETRY_AFTER_SECONDS),
         )
     return status_error(answer)
