@@ -203,7 +203,7 @@ def wrap_send_log(tracer: Tracer) -> None:
     from backup.archiver.upload_cache.stored_runs import StoredRuns
 
     for owner, names in (
-        (UploadCache, ("acknowledge", "forget_packs", "forget_everything", "settle")),
+        (UploadCache, ("acknowledge", "forget_packs", "forget_everything", "record_commit")),
         (StoredRuns, ("begin", "set_start", "store_page", "reuse_page")),
         (
             HistoryState,
