@@ -5,7 +5,8 @@ Rules
   names of keys are used.
 - An object that only wraps a list of events, such as a page, is replaced by these events.
 - The message of an event of CloudWatch is parsed like a line of its own log. Its time is used if it
-  has a time zone, otherwise the time of the event.
+  has a time zone, otherwise the time of the event. A message that is not JSON is parsed up to
+  LONGEST_TEXT, as a line is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,14 @@ from standfast.evidence.parsers import (
     okta,
     postgresql,
 )
-from standfast.evidence.parsers.log_record import Record, as_datetime, inner, parse_time, text_of
+from standfast.evidence.parsers.log_record import (
+    LONGEST_TEXT,
+    Record,
+    as_datetime,
+    inner,
+    parse_time,
+    text_of,
+)
 from standfast.evidence.parsers.text_lines import message_fields, parse_text
 
 _Parser: TypeAlias = Callable[[int, Mapping[str, Any]], Record | None]
@@ -37,7 +45,7 @@ def _parse_cloudwatch(number: int, event: Mapping[str, Any]) -> Record | None:
         return None
     at, message = time[0], text_of(event["message"])
     found = _parse_message(number, message, at) or Record(
-        at, number, False, *message_fields("", message)
+        at, number, False, *message_fields("", message[:LONGEST_TEXT])
     )
     text = ": ".join(filter(None, (text_of(event.get("logStreamName")), message)))
     return found._replace(
@@ -50,7 +58,7 @@ def _parse_message(number: int, message: str, at: int) -> Record | None:
     try:
         inside = orjson.loads(message)
     except ValueError:
-        return parse_text(number, message, as_datetime(at))
+        return parse_text(number, message[:LONGEST_TEXT], as_datetime(at))
     return parse_object(number, {"timestamp": at, **inside}) if isinstance(inside, dict) else None
 
 

@@ -150,7 +150,8 @@ def _without_year(
             )
         except ValueError:  # 29 February: search a leap year
             continue
-        if read <= collected_at + timedelta(days=1):
+        # Nothing is added to `collected_at`: a day after it may be in the year 10000.
+        if read - timedelta(days=1) <= collected_at:
             time = time_of_datetime(read)
             return (time[0], True) if time else None
     return None

@@ -248,6 +248,20 @@ def test_message_of_cloudwatch_keeps_its_own_time() -> None:
     assert [record.text for record in found] == messages
 
 
+def test_last_day_of_cloudwatch_is_read() -> None:
+    event = {"timestamp": "9999-12-31T23:00:00Z", "message": f"Nov 25 02:13:44 host {SSH}"}
+    (found,) = read(json.dumps({**event, "ingestionTime": 1}).encode())
+    assert isinstance(found, Record)
+    assert fields(found) == SIGNED_IN
+
+
+def test_long_cloudwatch_message_is_cut_like_a_line() -> None:
+    values = "[" + "x" * 100_000 + "] user=agent01"
+    for begin in ("", "<1>1 2026-11-25T02:13:44Z host a b c "):
+        record = only(cloudwatch(begin + values))
+        assert (record.account, record.is_cut) == ("", True)
+
+
 def test_december_line_belongs_to_earlier_year() -> None:
     (found,) = read(b"Dec 31 02:13:44 host cron: started\n")
     assert isinstance(found, Record)
