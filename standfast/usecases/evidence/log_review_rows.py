@@ -37,7 +37,7 @@ class Display:
 
     def row(self, event: Event) -> dict[str, Json]:
         """Return the row of an event, by column."""
-        log, account = self._logs[event.log], event.account
+        log, account, text = self._logs[event.log], event.account, self._text(event)
         return {
             "at": timestamp(as_datetime(event.at)),
             "zone_assumed": event.is_zone_assumed,
@@ -45,8 +45,8 @@ class Display:
             "path": self._value(log.path, ""),
             "line": event.line,
             **{name: self._value(getattr(event, name), account) for name in _FIELDS[:-1]},
-            "text": self._text(event)[:LONGEST_TEXT],
-            "records": ", ".join(self._value(each, account) for each in event.records),
+            "text": text[:LONGEST_TEXT],
+            "records": ", ".join(self._record(each, event, text) for each in event.records),
             "indicators": ", ".join(self._value(each, account) for each in event.indicators),
             "cut": event.is_cut,
         }
@@ -65,6 +65,17 @@ class Display:
 
     def _text(self, event: Event) -> str:
         return self._mask(event.text, event.account)
+
+    def _record(self, record: str, event: Event, text: str) -> str:
+        """Return a customer record, masked where the masked text hides it.
+
+        The key may be a part of a masked value, such as a name in a mail address. Masking does not
+        recognize this part alone. An event contains only the beginning of a long text.
+        """
+        kind, _, key = record.partition(" ")
+        shown = self._value(record, event.account)
+        is_whole = len(event.text) < LONGEST_TEXT - LONGEST_WORD
+        return f"{kind} ***" if shown == record and is_whole and key not in text else shown
 
     def finding(self, found: Finding) -> JsonObject:
         """Return a finding of a detection, masked."""

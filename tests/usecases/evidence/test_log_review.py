@@ -309,11 +309,35 @@ def test_page_is_masked_and_shows_counts(case: Case, tmp_path: Path) -> None:
         write_review_page(case.installation, case.incident, in_clear, page)
 
 
-def test_used_records_are_named_and_counted(case: Case, tmp_path: Path) -> None:
-    settings = RecordPatternConfig(pattern=r"/customers/(?P<record>\d+)", exposed="name")
+def find_records(case: Case, pattern: str) -> None:
+    """Configure the pattern of the records `crm`."""
+    settings = RecordPatternConfig(pattern=pattern, exposed="name")
     review = case.installation.config.review.model_copy(update={"records": {"crm": settings}})
     config = case.installation.config.model_copy(update={"review": review})
     case.installation = replace(case.installation, config=config)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [
+        (r"opened (?P<record>[\w.]+)@", "crm ***"),
+        (r"opened (?P<record>\S+)", "crm m***@example.net"),
+        (r"example[.](?P<record>\w+)", "crm net"),
+        (r"pan=\d{4}(?P<record>\d+)", "crm ***"),
+    ],
+)
+def test_record_does_not_reveal_masked_values(case: Case, pattern: str, shown: str) -> None:
+    text = "2026-11-25T02:13:44Z opened m.keller@example.net pan=4111111111111111\n"
+    case.freeze(**{"web.log": text})
+    find_records(case, pattern)
+    assert shown in [row["records"] for row in case.review().rows]
+    in_clear = case.review(in_clear=InClear(person="lee", reason="court order"))
+    (clear,) = filter(None, (str(row["records"]) for row in in_clear.rows))
+    assert clear.removeprefix("crm ") in text
+
+
+def test_used_records_are_named_and_counted(case: Case, tmp_path: Path) -> None:
+    find_records(case, r"/customers/(?P<record>\d+)")
     found = case.review()
     assert [row["records"] for row in found.rows] == ["", "", "crm 7"]
     page = write_review_page(case.installation, case.incident, found, tmp_path / "page.html")
