@@ -60,10 +60,10 @@ class RecoveredSet:
     files: int
     size_bytes: int
     set_aside: tuple[str, ...]  # paths
-    passed: Mapping[str, Sequence[str]]  # names of checks by service
+    passed: Mapping[str, Sequence[str]]  # names of checks by service; "" for those of the replay
     skipped: Mapping[str, Mapping[str, str]]  # reasons by service and name of the check
     rpo_ms: int | None
-    rto_ms: int | None  # None if no check of a service ran
+    rto_ms: int | None  # None if no check of a service passed
 
     def as_json(self) -> JsonObject:
         return {
@@ -183,7 +183,7 @@ class _SetRecovery:
             skipped=cast("Mapping[str, Mapping[str, str]]", restored.get("skipped") or {}),
             rpo_ms=lost_work_ms(lost_since, self._declared_at),
             rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
-            if passed
+            if any(passed)  # the checks of the replay belong to no service: their key is ""
             else None,
         )
         self._journal.write(

@@ -1,5 +1,6 @@
 """Recoveries to real targets: old data are set aside and can be returned."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from standfast.records import Mode, StepState
 from standfast.usecases.approvals import step_decisions, step_retry
 from standfast.usecases.approvals.pending_requests import pending_requests
 from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.check_result import CheckLevel, CheckResult, CheckState
 from standfast.usecases.incidents import lifecycle
+from standfast.usecases.recovery import staged_restore
+from standfast.usecases.recovery.directory_replay import ReplayedDirectories
 from standfast.usecases.recovery.recovery_plan import plan_recovery
 from standfast.usecases.recovery.recovery_status import recovery_status
 from standfast.usecases.reports.timeline import event_lines
@@ -82,6 +86,29 @@ def test_timeline_has_rto_of_each_set(tmp_path: Path) -> None:
         assert run.state == "done"
         assert run.summary["incident"] == case
         assert run.summary["rto_ms"] > 0
+
+
+def test_check_of_no_service_measures_no_rto(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = CheckResult(
+        name="constraints of base/crm",
+        service="",
+        level=CheckLevel.STRUCTURE,
+        state=CheckState.PASSED,
+    )
+    replayed = ReplayedDirectories(checks=[check])
+    monkeypatch.setattr(staged_restore, "replayed_directories", lambda *_: nullcontext(replayed))
+    unchecked = SERVICE.partition("[[services.crm.checks]]")[0]
+    with installation_at(prepared(tmp_path, unchecked)) as installation:
+        case = opened(installation)
+        approve_as(installation, case, "recover", "lee")
+        outcome = lifecycle.advance(installation, case, "direct")
+        assert outcome.exit_status is ExitStatus.DONE, outcome
+        (status,) = recovery_status(installation, case).sets
+        assert status.passed == {"": [check.name]}
+        lines = event_lines(outcome.state, installation.ledger.timeline(case))
+        assert any("recovered set main: RTO not measured" in line.action for line in lines)
 
 
 def test_existing_data_needs_a_second_person(tmp_path: Path) -> None:
