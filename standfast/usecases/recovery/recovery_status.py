@@ -114,7 +114,7 @@ def _judge(installation: Installation, sets: Mapping[str, SetStatus]) -> Iterabl
         service = services[name]
         parts = [sets[set_name] for set_name in service.sets if set_name in sets]
         is_recovered = bool(parts) and len(parts) == len(service.sets)
-        times = [part.usable_ms for part in parts] if is_recovered else []
+        times = [part.usable_ms for part in parts]
         if None in times or not unusable.isdisjoint(service.depends_on):
             unusable.add(name)
             continue

@@ -26,6 +26,25 @@ command = ["test", "-f", "scripts/greeting.txt"]
 """
 )
 
+DESK = """
+[services.desk]
+owner = "Head of operations"
+rto_minutes = 30
+rpo_minutes = 1560
+sets = ["other"]
+
+[[services.desk.checks]]
+kind = "command"
+command = ["test", "-f", "scripts/missing.txt"]
+
+[backup.sets.spare]
+
+[[backup.sets.spare.sources]]
+kind = "files"
+name = "spare"
+path = "scripts"
+"""
+
 
 def test_dependency_is_recovered_before_its_dependent(tmp_path: Path) -> None:
     live = tmp_path / "live"
@@ -78,6 +97,20 @@ def test_failed_dependency_leaves_no_service_usable(tmp_path: Path) -> None:
         approve_as(installation, case, "recover", "lee")
         outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is not ExitStatus.DONE
+        status = recovery_status(installation, case)
+        assert {part.set_name: part.state for part in status.sets} == {
+            "other": "failed",
+            "main": "done",
+        }
+        assert status.services == ()
+
+
+def test_failed_set_of_a_partly_recovered_dependency_counts(tmp_path: Path) -> None:
+    more = CRM_NEEDS_TELEPHONY.replace('sets = ["other"]', 'sets = ["other", "spare"]') + DESK
+    with installation_at(prepared(tmp_path, more)) as installation:
+        case = opened(installation, services="crm,desk")
+        approve_as(installation, case, "recover", "lee")
+        lifecycle.advance(installation, case, "direct")
         status = recovery_status(installation, case)
         assert {part.set_name: part.state for part in status.sets} == {
             "other": "failed",
