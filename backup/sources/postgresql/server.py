@@ -63,7 +63,10 @@ class PostgresqlServer:
         Raise `ProgramFailed` with the server's error.
         """
         options = ["-X", "-A", "-t", "-q", "-w", "-0", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        answer = program_output(self._command(self._program("psql"), options, database)).decode()
+        # In a cluster without an encoding, a name may be invalid UTF-8.
+        answer = program_output(self._command(self._program("psql"), options, database)).decode(
+            "utf-8", "replace"
+        )
         return answer.removesuffix("\n").removesuffix("\0").split("\0") if answer else []
 
     def value(self, sql: str, *, database: str = "postgres") -> str:

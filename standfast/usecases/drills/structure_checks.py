@@ -52,10 +52,16 @@ def check_pages(source: str, server: RecoveredPostgresql, clock: Now) -> CheckRe
     started = clock()
     state, reason, output = CheckState.PASSED, "", ""
     try:
-        if output := server.damaged_pages():
+        if not server.has_amcheck():
+            state = CheckState.SKIPPED
+            reason = (
+                "the extension amcheck is not installed. Install the package postgresql-contrib"
+            )
+        elif output := server.damaged_pages():
             state, reason = CheckState.FAILED, "pg_amcheck found damaged tables or indexes"
     except ProgramFailed as error:
-        state, reason = CheckState.SKIPPED, f"the pages cannot be checked: {error}"
+        # The error may quote names of the source server, which belong to no signed report.
+        state, reason, output = CheckState.SKIPPED, "the pages cannot be checked", str(error)
     return _result(f"pages of {source}", state, reason, output, started, clock)
 
 

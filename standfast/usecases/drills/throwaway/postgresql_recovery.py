@@ -120,6 +120,10 @@ class RecoveredPostgresql(ThrowawayPostgresql):
             return Structure(unproven="the source server permits no connection to it")
         return super().structure(database)
 
+    def has_amcheck(self) -> bool:
+        """Return whether the installed server has the extension amcheck."""
+        return self.value(_AMCHECK, "postgres") != "0"
+
     def damaged_pages(self) -> str:
         """Return the beginning of the output of pg_amcheck; "" means no damage.
 
@@ -129,10 +133,6 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         command = self._server.command(
             "pg_amcheck", "--all", "--exclude-database=template1", "--install-missing"
         )
-        if self.value(_AMCHECK, "postgres") == "0":
-            raise ProgramFailed(
-                "the extension amcheck is not installed. Install the package postgresql-contrib"
-            )
         with run_program(command, stdout=True) as program:
             assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
             found = b""
