@@ -210,7 +210,7 @@ def test_a_changed_line_of_the_witness_is_named(
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """Let no finalizer of another test run, and fail, in the deepest recursion."""
+    """Let no finalizer of another test run, and fail, in deep recursion."""
     gc.disable()
     yield
     gc.enable()
