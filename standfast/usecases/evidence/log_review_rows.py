@@ -18,7 +18,7 @@ from standfast.errors import StandfastError, UsageError
 from standfast.evidence.parsers.log_record import as_datetime
 from standfast.evidence.review.detections import Finding
 from standfast.evidence.review.log_timeline import LONGEST_TEXT, LONGEST_WORD, Event, Log
-from standfast.evidence.review.record_masking import MaskRecord
+from standfast.evidence.review.record_masking import MaskRecord, in_clear
 from standfast.records import Json, JsonObject, timestamp
 from standfast.spreadsheet_csv import formula_safe
 
@@ -70,12 +70,13 @@ class Display:
         """Return a customer record, masked where the masked text hides it.
 
         The key may be a part of a masked value, such as a name in a mail address. Masking does not
-        recognize this part alone. An event contains only the beginning of a long text.
+        recognize this part alone. An event contains only the beginning of a long text, so a key
+        further on is hidden too.
         """
         kind, _, key = record.partition(" ")
         shown = self._value(record, event.account)
-        is_whole = len(event.text) < LONGEST_TEXT - LONGEST_WORD
-        return f"{kind} ***" if shown == record and is_whole and key not in text else shown
+        is_hidden = self._mask is not in_clear and shown == record and key not in text
+        return f"{kind} ***" if is_hidden else shown
 
     def finding(self, found: Finding) -> JsonObject:
         """Return a finding of a detection, masked."""
