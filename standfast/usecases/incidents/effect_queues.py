@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from backup.system.interruptible_wait import result_of
 from standfast.adapters.factory import Adapters
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
@@ -184,7 +185,7 @@ class EffectQueues:
         for other in others:
             # The queue is empty, so workers that have not started are not needed.
             if not other.cancel():
-                other.result()
+                result_of(other)
 
     def _work(self, queue: EffectQueue, limits: Limits) -> None:
         pace = self._paces.setdefault(queue.connector, Pace(limits))

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup.errors import Damaged, TargetFailed
+from backup.system.interruptible_wait import result_of
 from standfast.usecases.recovery.version_record import ActState, ObjectAct, VersionRecord
 
 if TYPE_CHECKING:
@@ -160,5 +161,5 @@ def _remove_all(target: "BucketTarget", record: VersionRecord, state: ActState) 
         versions = [(act.key, version) for act in acts for version in record.added_versions(act)]
         with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
             for removed in [pool.submit(target.remove, *version) for version in versions]:
-                removed.result()
+                result_of(removed)
         record.mark(acts, ActState.REMOVED)
