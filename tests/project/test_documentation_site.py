@@ -9,7 +9,9 @@ import pytest
 from standfast.cli.app import app
 from standfast.cli.parsing.commands import leaf_commands
 from tests.project.documentation_site import build
-from tests.project.test_tree import ROOT
+from tests.project.test_tree import ROOT, tracked
+
+_CODE = re.compile(r"`[^`]*`|\\\|")  # may contain the character between two cells
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,18 @@ def test_site_loads_nothing_from_elsewhere(site: Path) -> None:
         r"<(?:script|img|iframe|link rel=\"stylesheet\")[^>]*(?:src|href)=\"(?:https?:)?//"
     )
     assert [str(page) for page in site.rglob("*.html") if loaded.search(page.read_text())] == []
+
+
+def test_table_rows_have_the_cells_of_their_header() -> None:
+    uneven = []
+    for page in [path for path in tracked() if path.suffix == ".md"]:
+        cells = 0
+        for number, line in enumerate(page.read_text().splitlines(), start=1):
+            found = _CODE.sub("", line).count("|") if line.startswith("|") else 0
+            if cells and found not in (0, cells):
+                uneven.append(f"{page.relative_to(ROOT)}:{number}")
+            cells = cells if cells and found else found
+    assert uneven == []
 
 
 def test_list_of_playbooks_is_complete() -> None:
