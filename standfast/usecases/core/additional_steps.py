@@ -1,4 +1,9 @@
-"""Steps outside the playbook: undos, corrections, individual notices."""
+"""Steps outside the playbook: undos, corrections, individual notices.
+
+An undo restores targets, such as locked accounts, to their state before the step. A correction is a
+second notice to the recipients of a wrong notice. An individual notice goes to a recipient that
+waits for a person's decision, or that the first notice did not reach.
+"""
 
 from standfast.playbook.actions.accounts_lock import UNLOCK
 from standfast.playbook.actions.notices_send import SEND
@@ -15,5 +20,5 @@ def additional_step_title(step: str) -> str:
 
 
 def additional_step_verb(step: str) -> str:
-    """Return the verb of the step's effects."""
+    """Return the act of the step on each target: a message or an unlock."""
     return SEND if step.startswith((*_TITLES,)) else UNLOCK

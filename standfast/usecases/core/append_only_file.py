@@ -1,7 +1,8 @@
 """Append-only files of lines, durable against a crash.
 
 Rules
-- A lock lets one process append at a time, because two verifications may end at the same moment.
+- A lock lets one process append at a time: for example, two verifications of the same backups may
+  end at the same moment.
 - If the last line has no newline, a crash cut it off. The line does not count, and the next append
   replaces it.
 - The parameter `action` is the sentence at the end of each error message, such as `Repair the

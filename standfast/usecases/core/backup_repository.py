@@ -3,7 +3,8 @@
 Rules
 - Each error of the package `backup` becomes an error of Standfast with the same message. Only
   `translated_errors` translates errors.
-- An identity is read when it is needed and is never kept.
+- A recovery identity is the private key of a custodian, a person that can decrypt backups. It is
+  read when it is needed, and it is never stored.
 """
 
 import errno
@@ -120,9 +121,9 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
 def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
     """Return the vault: the bucket if one is configured, else the folder.
 
-    The protection of a bucket is read. Raise `UsageError` if the bucket has no object lock although
-    the configuration requires one, or if it rejects the credentials. Raise `Unavailable` if it does
-    not answer. A folder may not exist yet.
+    Raise `UsageError` if the bucket rejects the credentials, or if it has no Object Lock although
+    the configuration requires one. Raise `Unavailable` if the bucket does not answer. A folder may
+    not exist yet.
     """
     return open_store(config.backup.vault, config.backup.s3, resolver, clock)
 
@@ -155,12 +156,15 @@ def s3_options(settings: S3Config, resolver: Resolver) -> S3Options:
 
 
 def keys_of(installation: Installation) -> DirectoryStore:
-    """Return the store of the domain keys."""
+    """Return the store of the keys that decrypt backups, each encrypted."""
     return DirectoryStore(installation.config.backup.keys)
 
 
 def owner_of(installation: Installation) -> bytes | None:
-    """Return the owner's public key; None without host keys."""
+    """Return the owner's public key; None without host keys.
+
+    The owner is the person with the offline key that signs the list of backup hosts.
+    """
     host = _host_of(installation)
     return None if host is None else host.owner
 
@@ -174,8 +178,9 @@ def _host_of(installation: Installation) -> Host | None:
 def local_host_keys(config: BackupConfig) -> Host:
     """Read the keys with which this host writes recovery points.
 
-    Raise `UsageError` if the keys belong to another domain than the configured domain. Sealed data
-    cannot be moved to another domain. It would remain when the configured domain is erased.
+    Raise `UsageError` if the keys belong to another erasure domain than the configured one. The
+    backup sets of an erasure domain share one key and are erased together. Encrypted data cannot be
+    moved to another domain, and would remain when the configured domain is erased.
     """
     host = Host.load(config.host)
     if host.domain != config.domain:
@@ -204,7 +209,10 @@ def identity_of(installation: Installation, identity_file: Path | None) -> Ident
 
 
 def private_key_paths(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
-    """Return the paths of private keys, which database programs must not read."""
+    """Return the paths of private keys.
+
+    A restore hides these paths from the database programs that it starts.
+    """
     found = [config.backup.host]
     if identity_file is not None:
         found.append(identity_file)
@@ -226,8 +234,8 @@ def _warn_of_readers(identity_file: Path) -> None:
 def check_identity(identity: Identity | None, known: bytes | None) -> None:
     """Raise `UsageError` for an identity of another repository.
 
-    `known` is the owner's key that this host knows. Without this check, the package `backup` would
-    report that another person signed the vault.
+    `known` is the owner's public key in the host's keys. Without this check, the package `backup`
+    would report that another person signed the vault.
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
@@ -237,7 +245,7 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
 
 
 def open_repository(installation: Installation, identity: Identity | None) -> "Repository":
-    """Open the repository for lists, and for restores if an identity is given."""
+    """Open the repository to list backups, and with an identity to restore."""
     from backup.repository import Repository  # imported here: a backup does not need it
 
     host = _host_of(installation)
@@ -253,8 +261,9 @@ def open_repository(installation: Installation, identity: Identity | None) -> "R
 def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
     """Raise `UsageError` if a set is not configured and nothing was found.
 
-    The name is then probably a typing error. A set that was removed from the configuration may
-    still have recovery points and drills.
+    `found` contains the recovery points or drills with this set name. If it is empty, an unknown
+    name is probably a typing error. A set that was removed from the configuration may still have
+    recovery points and drills.
     """
     if set_name is not None and not found:
         set_of(installation, set_name)

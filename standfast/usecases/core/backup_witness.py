@@ -1,9 +1,9 @@
 """Backup witness: recovery points that earlier verifications saw.
 
-A head is the newest recovery point of a writer: its sequence number and hash. The witness is an
-append-only file with one line of canonical JSON for each head. The file is stored outside the
-vault, best on another machine. Therefore an attacker who can roll back only the vault to an earlier
-state is detected.
+A head is the newest recovery point of a writer (a backup host): its sequence number and hash. The
+witness is an append-only file with one line of canonical JSON for each head. The file is stored
+outside the vault, best on another machine. Therefore an attacker who can roll back only the vault
+to an earlier state is detected.
 
 Rules
 - An invalid line is a finding, not an error: a damaged witness must not prevent a verification.

@@ -1,8 +1,8 @@
 """Heartbeats: requests to a monitor when a run starts and ends.
 
-The requests follow healthchecks.io: URL/start at the start, then URL after a success, or URL/fail
-after a failure. The monitor raises an alarm if a heartbeat is missing, for example because this
-machine is off.
+A run is one execution of a backup or of a drill (a measured test restore). The URLs are those of
+healthchecks.io: URL/start at the start, then URL after a success, or URL/fail after a failure. The
+monitor raises an alarm if a heartbeat is missing, for example because this machine is off.
 
 Rules
 - A heartbeat has a time limit, and its failure never fails a run. If a heartbeat does not arrive,
@@ -60,7 +60,7 @@ def heartbeat_url(resolver: Resolver, reference: SecretReference) -> str:
 def _send(
     resolver: Resolver, reference: SecretReference, suffix: str, name: str, *, attempts: int
 ) -> str:
-    """Send one heartbeat; return why it did not arrive, or ""."""
+    """Send one heartbeat; return the reason if it did not arrive, else ""."""
     # Imported here: most installations send no heartbeats, and start faster without this import.
     from standfast.http_client import HttpClient
     from standfast.time_limit import Deadline

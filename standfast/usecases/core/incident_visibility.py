@@ -1,8 +1,8 @@
 """Visibility of quiet incidents, which are hidden from most people.
 
 Rules
-- An incident of a quiet playbook is visible to the person that opened it and to the roles that its
-  steps name.
+- A playbook can declare its incidents quiet, for example about an insider. A quiet incident is
+  visible to the person that opened it and to the roles that the steps of its playbook name.
 - A quiet incident is hidden from its targets, whatever roles they have: from a person whose
   account, sign-in name or mail address is among the accounts of the incident.
 - The incident is hidden from all other people too. No page of the console, no mail about a trigger,
@@ -37,12 +37,15 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
 
 
 def is_quiet(playbook: str, scenario: str) -> bool:
-    """Return whether the playbook, as an incident stores it, is quiet."""
+    """Return whether the text of a playbook declares its incidents quiet."""
     return load(playbook, scenario).is_quiet
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts in an incident's inputs, as `account_spellings`."""
+    """Return the accounts in an incident's inputs, in all spellings.
+
+    See `account_spellings`.
+    """
     return account_spellings(
         name
         for given in playbook.inputs

@@ -1,4 +1,8 @@
-"""Opened installation: configuration, ledger, secrets and adapters."""
+"""Opened installation: configuration, ledger, secrets and adapters.
+
+An installation is one configured Standfast. Its ledger is the database of incidents, approvals and
+runs. An adapter connects Standfast to one external system, such as an account directory.
+"""
 
 import getpass
 import os
@@ -34,18 +38,22 @@ def os_user() -> str:
 
 
 class AdapterFactory(Protocol):
-    """A factory of adapters by mode; `setup` implements it."""
+    """A factory of adapters; the folder `setup` implements it.
+
+    The mode of an incident decides which adapters it gets: live adapters, simulators for an
+    exercise, or adapters that only read for a plan.
+    """
 
     def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Adapters":
         """Return the adapters of an incident, chosen by its mode alone."""
         ...
 
     def for_reading(self, installation: "Installation") -> "Adapters":
-        """Return all adapters, for reading: a plan may need each of them."""
+        """Return all adapters, restricted to reading, for a plan."""
         ...
 
     def for_notifying(self, installation: "Installation") -> "Adapters":
-        """Return the channels to people, for an alarm that belongs to no incident."""
+        """Return the message senders, for an alarm that belongs to no incident."""
         ...
 
 
@@ -58,16 +66,19 @@ class Installation:
     resolver: Resolver
     clock: Now
     adapter_factory: AdapterFactory
-    actor: str  # recorded in the timeline: "os:root@host" or a person's name
+    actor: str  # recorded in the audit log: "os:root@host" or a person's name
 
     @property
     def ledger(self) -> "Ledger":
-        """The whole ledger, which loads slowly; see `runs`."""
+        """The whole ledger, which takes longer to load than `runs` alone."""
         return self.opened.whole
 
     @property
     def runs(self) -> Runs:
-        """The runs of the ledger, loaded without its other tables if possible."""
+        """The recorded runs, loaded without the rest of the ledger if possible.
+
+        A run is one execution of a backup, a drill or similar work.
+        """
         return self.opened.runs
 
     def adapters_for(self, incident: "IncidentRow") -> "Adapters":
@@ -75,15 +86,16 @@ class Installation:
         return self.adapter_factory.for_incident(self, incident)
 
     def reading_adapters(self) -> "Adapters":
-        """Return all adapters, for reading: a plan may need each of them."""
+        """Return all adapters, restricted to reading, for a plan."""
         return self.adapter_factory.for_reading(self)
 
     def record_event(
         self, subject: str, action: str, detail: JsonObject, *, by: str | None = None
     ) -> None:
-        """Append an event to the timeline; no row of the ledger is changed.
+        """Append an event to the ledger's audit log; change no other table.
 
-        `by` is the name of a person who signed in, and replaces the actor.
+        `subject` is usually the id of an incident. `by` is the name of a person who signed in, and
+        replaces the actor.
         """
         with self.ledger.database.write(
             actor=by or self.actor, subject=subject, action=action, now=self.clock(), detail=detail
@@ -91,7 +103,7 @@ class Installation:
             pass
 
     def alarm_channels(self) -> "Adapters":
-        """Return the channels to people, for an alarm that belongs to no incident."""
+        """Return the message senders, for an alarm that belongs to no incident."""
         return self.adapter_factory.for_notifying(self)
 
 

@@ -1,7 +1,7 @@
 """Redaction of texts that leave this program: its log, a support bundle.
 
 Rules
-- Each secret that this process has resolved is replaced. Mail addresses, card numbers and
+- Each secret that this process has read is replaced. Mail addresses, card numbers and
   social-security numbers are replaced too. Redaction is a second protection: no message should
   contain such values in the first place.
 - A secret of fewer than six characters is not replaced, because parts of other words would be
@@ -28,14 +28,14 @@ _SHORTEST = 6
 
 @dataclass(kw_only=True)
 class RedactingResolver:
-    """A resolver that stores resolved secrets, and removes them from texts."""
+    """A reader of secrets that removes the secrets it read from texts."""
 
     resolver: Resolver
     _values: set[str] = field(default_factory=set, repr=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Resolve a secret, as a `Resolver` does."""
+        """Read a secret, as a `Resolver` does, and hide it in later texts."""
         secret = self.resolver.resolve(reference)
         self.hide([secret.reveal()])
         return secret

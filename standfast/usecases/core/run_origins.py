@@ -1,14 +1,15 @@
 """Origin of a run, and the selection of runs by vault and by host.
 
-Several hosts may share one ledger, and several vaults may be recorded in it. A query about a backup
-set selects the runs of this backup host with this vault. A query about the vault selects the runs
-of all hosts with this vault.
+The origin of a run (of a backup or a drill, for example) names its backup host, its machine and its
+vault. Several hosts may share one ledger, the database in which runs are recorded, and their vaults
+may differ. A query about a backup set selects the runs of this backup host with this vault. A query
+about the vault selects the runs of all hosts with this vault.
 
 Rules
 - A run without an origin counts as a run of this host, because runs of earlier releases have no
   origin.
-- A machine that only verifies has no keys. It cannot distinguish vaults. On such a machine, the
-  runs of all vaults count.
+- A machine that only verifies has no keys, and therefore cannot distinguish vaults. On such a
+  machine, the runs of all vaults are selected.
 """
 
 import json
@@ -20,7 +21,7 @@ from standfast.config import Config
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
 
-# This name is also in the module `backup.keys`, whose import would load the cryptography package.
+# Repeated from `backup.trust.key_files`, because importing that module loads `cryptography`.
 _HOST_FILE = "host.json"
 _ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
 
@@ -38,7 +39,7 @@ def origin_of(config: Config) -> Origin:
 def vault_id_of_keys(host: Path, keeper: Path) -> str:
     """Return the vault's identifier, from the keys of the host or the keeper.
 
-    Return "" if there are no keys.
+    The keeper is the machine that may expire backups. Return "" if there are no keys.
     """
     for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -1,11 +1,12 @@
 """Record of a run in the ledger, its lock, and the end of dead runs.
 
-A run is a backup, verification, restore, drill or retention run, or a notification of people.
+A run is one execution of a backup, verification, restore, drill (measured test restore), retention
+or notification of people. The ledger is the database of runs and incidents.
 
 Rules
 - A run is recorded as running before it changes anything, and as ended even after an error.
-- If the ledger is unavailable, a restore, a backup and a verification continue, and report that.
-  The ledger may have been lost together with the data, or the disk may be full.
+- If the ledger is unavailable, a restore, a backup or a verification continues, and reports that it
+  is not recorded. The ledger may have been lost together with the data, or the disk may be full.
 - Two runs of one kind on one set never overlap on a host, because a run locks a file. The kernel
   releases the lock when the process dies, so nobody has to remove a lock file by hand. Restores
   share their lock, and may overlap.
@@ -15,7 +16,7 @@ Rules
   processes have died. If hosts share a ledger, each host marks only its own runs. It recognises
   them by the name of the backup host (`backup.writer`) and of the machine. The first name alone
   does not suffice, because a copied configuration has the same backup host.
-- The row of a run contains its origin from the start.
+- The record of a run contains its origin (host, machine and vault) from the start.
 - The last heartbeat of a run is sent before its end is recorded, so that the record can report a
   heartbeat that did not arrive.
 """
@@ -44,7 +45,7 @@ from standfast.usecases.core.run_origins import origin_of
 SERVICE_SUBJECT = "service."  # prefix of the subject of a service drill; no name of a set has a dot
 SURPRISE_SUBJECT = "any.service"  # subject of a drill of a randomly drawn service
 KINDS = ("backup", "verify", "restore", "drill", "draw", "keep", "alarm", "page", "event")
-_LEAVING_FILES = ("backup", "verify", "drill")
+_LEAVING_FILES = ("backup", "verify", "drill")  # runs that create files which later runs need
 DIED = "the process ended without a result"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -81,11 +82,12 @@ class Run:
 def recorded(
     installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """Lock and record a run during the block, then sign the audit head.
+    """Lock and record a run during the block, then sign the audit log.
 
-    `way` names the caller: prefect, serve, direct or incident. If a run of the same kind and
-    subject is in progress, raise `UnderWay` before anything is written. An exception from the block
-    is recorded as the failure of the run, and raised again.
+    `subject` is the object of the run, such as the name of a backup set. `way` names the caller:
+    prefect, serve, direct or incident. If a run of the same kind and subject is in progress, raise
+    `UnderWay` before anything is written. An exception from the block is recorded as the failure of
+    the run, and raised again.
     """
     with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
         died = _mark_dead(installation, kind, subject) if lock.is_alone else ()
@@ -163,8 +165,8 @@ def mark_dead_runs_failed(
 ) -> tuple[tuple[str, str], ...]:
     """Mark runs of dead processes as failed; return kind and subject of each.
 
-    `clean` maps a kind to a function that deletes what a dead run left. The lock of the run is held
-    during its call.
+    `clean` maps a kind to a function that deletes the files of a dead run. The function is called
+    while this process has the lock of the run.
     """
     marked: list[tuple[str, str]] = []
     for kind in KINDS:
@@ -185,9 +187,9 @@ def is_first(
 ) -> bool:
     """Return whether no other host began the same kind of run earlier.
 
-    A lock on this machine does not exclude other hosts. Each host records its run before this call,
-    so that both runs are in the ledger, and their order there decides. A run whose start is further
-    from now than `within` counts as dead.
+    The lock is local to this machine and does not exclude other hosts. Each host records its run
+    before this call, so the order of the records in the ledger decides. A run whose start is
+    further from now than `within` counts as dead.
     """
     now = installation.clock()
     others = [

@@ -1,6 +1,7 @@
 """Messages to enrolled people, sent immediately, outside any incident.
 
-The caller chooses the recipients and the content, and prevents a second message.
+An enrolled person has a passphrase or passkey in the ledger and may approve steps of incidents. The
+caller chooses the recipients and the content, and ensures that no message is sent twice.
 """
 
 from collections import Counter

@@ -1,5 +1,8 @@
 """Effects on accounts by directory; protected accounts are refused.
 
+An effect is one act on one target outside Standfast, such as the lock of one account. A directory
+is a system that stores accounts, such as OpenLDAP or a database server.
+
 Rules
 - An account becomes a refused effect if it is protected, unknown, or in a directory that does not
   support the action.
@@ -29,8 +32,8 @@ def account_effects(
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
     protected = protected_accounts(adapters, {directory for directory, _ in resolved})
-    # A live run does not read the accounts here: each lock reads them again and is refused if it
-    # has an obstacle.
+    # Only a plan reads the accounts here. When an incident runs, each lock reads its account and is
+    # refused if the account has an obstacle.
     is_read = shows_obstacles and adapters.mode is Mode.PLAN
     obstacles, unread = _obstacles(resolved, adapters) if is_read else ({}, ())
     for connector, name in resolved:
@@ -86,7 +89,8 @@ def _obstacles(
 ) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
     """Return why accounts cannot be locked; name the unreadable directories.
 
-    An account cannot be locked if its directory does not know it or would refuse the lock.
+    The reason is "" for an account that can be locked. An account cannot be locked if its directory
+    does not know it or would refuse the lock.
     """
     found: dict[tuple[str, str], str] = {}
     unread: list[str] = []

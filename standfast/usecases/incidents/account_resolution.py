@@ -1,5 +1,8 @@
 """Directories of an account; key for the comparison with protected ones.
 
+A directory is a system that stores accounts, such as OpenLDAP or a database server. A protected
+account is an account that no playbook may lock.
+
 Rules
 - `directory:name` means one directory. A bare name means every directory that knows this name.
 - A directory that cannot be read now counts as if it knew the name. It is read again before the
@@ -60,7 +63,8 @@ def key_of(account: str, adapters: Adapters) -> str:
     differs from a protected name only by case is refused too.
     """
     where, colon, name = account.partition(":")
-    # Another prefix names a system whose accounts only procedures lock; no adapter can read it.
+    # Any other prefix names a system whose accounts only configured commands or requests lock. No
+    # adapter can read the spelling of its accounts.
     if where in adapters.config.accounts:
         name = _canonical(where, name, adapters)
     return f"{where}{colon}{name}".casefold()

@@ -3,15 +3,17 @@
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
   names, the people of the next level of the configured ladder are paged, and so on. After the last
-  level, all other enrolled people are paged. Nobody is paged twice about one plan.
+  level, all other enrolled people (registered in the ledger, the database of incidents) are paged.
+  Nobody is paged twice about the same planned targets.
 - A level is a role or `person:NAME`. Its people may approve as soon as they are paged. The people
   who are paged after the last level may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account
   is among the targets (an insider must not be warned), and a person who was enrolled today.
-- A quiet playbook pages only the roles that its steps name, even if nobody answers.
+- A quiet playbook, whose incidents are hidden from other people, pages only the roles that its
+  steps name, even if nobody answers.
 - When everybody is paged, the step stays open, and `incident status` shows who was reached.
 - A page is recorded by a compare-and-swap on the escalation level. Therefore only one of several
-  runners pages the people of a level.
+  runners (processes that execute incidents) pages the people of a level.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +33,8 @@ from standfast.usecases.core.incident_visibility import account_spellings, accou
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
-_UNDO_APPROVAL = Approval(count=1)  # for undos, which no playbook describes
+# Rule of an undo, which restores targets to their state before a step: no playbook describes it.
+_UNDO_APPROVAL = Approval(count=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +143,8 @@ def _possible_approvers(
 ) -> tuple[Person, ...]:
     """Return the possible approvers, except targets of the incident.
 
-    Targets are excluded even before their lock is planned: a step that freezes evidence runs
-    before the lock, and a request for the approval of that step would warn them.
+    Targets are excluded even before their lock is planned: a step that copies evidence runs before
+    the lock, and a request for the approval of that step would warn them.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
@@ -177,7 +180,7 @@ def _pages(
 
 
 def _roles_of_quiet(state: State) -> Sequence[str]:
-    """Return the roles that a quiet playbook names, also for its undos."""
+    """Return the roles that approve the steps of a quiet playbook, else ()."""
     if not state.playbook.is_quiet:
         return ()
     named = [role for step in state.playbook.steps if step.approval for role in step.approval.roles]

@@ -1,4 +1,8 @@
-"""Message that asks one person for an approval, sent as an effect."""
+"""Message that asks one person for an approval, sent as an effect.
+
+An effect is one act on one target outside Standfast. The ledger (the database of incidents) records
+it before and after the act.
+"""
 
 from standfast.adapters.factory import Adapters
 from standfast.ledger.approvals.two_person_rule import Question
@@ -32,9 +36,9 @@ def page(
     count: int,
     why: str = "",
 ) -> Draft:
-    """Return the page that asks for an approval of `count` targets.
+    """Return the page that asks for the approval of a step on `count` targets.
 
-    `why` is a sentence about the escalation level, which follows the request.
+    `why` is a sentence about the escalation level. The message contains it after the request.
     """
     step = next((step for step in state.playbook.steps if step.name == asked.step), None)
     request = step.title if step else "Restore the accounts to their prior state"

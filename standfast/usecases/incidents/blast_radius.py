@@ -1,10 +1,11 @@
 """Limits of locks without a second person; locks of one's own account.
 
 Rules
-- One limit applies to the whole installation, other limits to single directories. A step over a
-  limit needs a second person. The reason of the step names the limit and the number of accounts.
-- A command or request with an account parameter counts as a lock in the system that `account_of` of
-  the parameter names.
+- One limit applies to the whole installation, other limits to single directories (systems that
+  store accounts). A step over a limit needs a second person. The reason that the step then states
+  names the limit and the number of accounts.
+- A configured command or HTTP request with an account parameter counts as a lock. The setting
+  `account_of` of the parameter names the system of the account.
 - New passwords and ended sessions count as locks: applied to everybody, they stop all work.
 - An account counts once, whatever is done to it.
 - Locks of the last day without an approval count too, including failed locks; otherwise many small
@@ -32,9 +33,12 @@ from standfast.records import EffectState, Json, Mode
 
 @dataclass(frozen=True, kw_only=True)
 class LockedAccounts:
-    """Locked accounts that count towards the limits: handles by directory."""
+    """Locked accounts that count towards the limits.
 
-    handles: Mapping[str, Set[str]] = field(default_factory=dict)
+    The ledger stores a handle, a keyed hash, in place of the name of an account.
+    """
+
+    handles: Mapping[str, Set[str]] = field(default_factory=dict)  # by directory
     handle_of: Callable[[str], str] = str  # returns the handle of a target
 
 
@@ -60,7 +64,7 @@ def locked_today(
 
 
 def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedAccounts:
-    """Return the locks by directory, or by the system that a call acts on."""
+    """Return the locks by directory, or by the system of a command or request."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
     for name, handles in locked.by_connector.items():
@@ -71,7 +75,10 @@ def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedA
 
 
 def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) -> list[str]:
-    """Return the accounts that a call's parameters name, as `SYSTEM:ACCOUNT`."""
+    """Return the accounts in the parameters of a command or request.
+
+    Each account has the form `SYSTEM:ACCOUNT`.
+    """
     section, _, name = procedure.partition(".")
     called = getattr(config, section).get(name)
     declared = {} if called is None else called.parameters
@@ -94,7 +101,7 @@ def _systems(config: Config) -> dict[str, str]:
 
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
-    """Describe the limit that these effects and `locked` exceed; "" if none."""
+    """Describe the limit that planned effects and `locked` exceed, or ""."""
     limits, new = config.limits, _locked_targets(drafts, config)
     if not new:
         return ""

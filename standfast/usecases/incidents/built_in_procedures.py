@@ -1,7 +1,8 @@
 """Built-in procedures: retention hold, recovery, review, clean point.
 
-Their effects are planned, claimed, run and recorded like those of commands and requests. The work
-itself is in the modules that the procedures call.
+A procedure is something that playbooks may call: a configured command or HTTP request, or one of
+these functions of Standfast. All procedures are planned, approved and recorded in the same way.
+Other modules implement the functions; this module only adapts them.
 
 Rules
 - Each procedure runs in this process and ends with it. An interrupted procedure is therefore
@@ -44,7 +45,8 @@ def built_in_procedures(
 ) -> Mapping[str, Callable[[], Procedure]]:
     """Return the builder of each built-in procedure.
 
-    `author` is recorded as the author of the stated facts.
+    `author` is recorded as the author of each stated fact. A fact is a dated statement that starts
+    legal deadlines, such as the time of awareness of a breach.
     """
     return {
         KEEPER: lambda: _RetentionHold(installation, incident_id),
@@ -57,7 +59,10 @@ def built_in_procedures(
 
 
 class _BuiltInProcedure(Procedure):
-    """A procedure that may be repeated; a look-up reports it as not done."""
+    """A procedure that can be repeated without harm.
+
+    After an interruption, its look-up reports that it was not done, so it is repeated.
+    """
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -101,7 +106,7 @@ class _RetentionHold(_BuiltInProcedure):
         try:
             outcome = run_retention(self._installation)
         except StandfastError as error:
-            # The hold is set, as requested. Every later retention run extends the object locks.
+            # The hold is set, as requested. The next retention run extends the object locks.
             return Result(
                 target=order.target,
                 state=EffectState.DONE,
@@ -231,7 +236,10 @@ class _SetRecovery(_BuiltInProcedure):
 
 
 class _NoticePreview(_BuiltInProcedure):
-    """The receipt for a notice that was rendered and stored with the plan."""
+    """The preview of a notice: it only confirms the notice in the plan.
+
+    The notice was rendered and stored when the step was planned.
+    """
 
     def __init__(self) -> None:
         super().__init__(PREVIEW)
@@ -249,9 +257,9 @@ class _NoticePreview(_BuiltInProcedure):
 class _FactStatement(_BuiltInProcedure):
     """A statement of a fact, with its author and its time.
 
-    If no time is given, the program computes it. It is the latest time at which a step that this
-    step `needs` was answered or ended. If this step needs no other step, it is the time at which
-    the incident was opened. It is never the time at which a runner executes the statement.
+    If the playbook gives no time, the time is the latest time at which a step in `needs` was
+    answered or ended. If `needs` is empty, the time is the opening of the incident. The time is
+    never the time at which the statement is executed.
     """
 
     def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:

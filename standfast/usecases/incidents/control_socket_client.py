@@ -1,8 +1,9 @@
 """Client of the control socket of a running `standfast serve`.
 
-A command needs half a second of processor time to load the ledger. A running `serve` has loaded the
-ledger already. Therefore a command asks `serve` to open its incident, and loads the ledger while
-`serve` works on the incident. The server is `standfast/console/control_socket_server.py`.
+A command needs half a second of processor time to load the ledger (the database of incidents). A
+running `serve` has loaded the ledger already. Therefore a command asks `serve` to open its
+incident, and loads the ledger while `serve` works on the incident. The server is
+`standfast/console/control_socket_server.py`.
 
 Rules
 - `serve` opens an incident only if its configuration equals that of the command; otherwise the
@@ -51,7 +52,7 @@ class OpenResponse:
     """The answer of a running `serve`."""
 
     incident: str
-    has_joined: bool
+    has_joined: bool  # True if an open incident was joined
 
 
 @dataclass(frozen=True, kw_only=True)

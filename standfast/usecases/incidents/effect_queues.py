@@ -1,12 +1,17 @@
 """Parallel queues that run planned effects, within providers' rate limits.
 
+An effect is one act on one target outside Standfast, such as the lock of one account. A queue has
+the effects of one kind through one adapter. The ledger (the database of incidents) records each
+effect.
+
 Rules
-- Before effects of a queue are claimed, its unknown effects are looked up, and the prior states of
-  its targets are recorded.
-- A call is always between two commits: the claim and the receipt.
+- A call to a provider is between two commits to the ledger: the claim, which records that a runner
+  begins the effects, and the receipt, which records their results.
+- Before the claim, each effect with an unknown outcome is looked up at the provider, and the states
+  of the targets before the change are recorded.
 - Tokens of the rate limit are taken before the claim, so that a claimed effect does not wait long.
-- The runners of all live incidents, on any host, share the rate equally. Each runner counts all
-  runners every second in the ledger; a dead runner counts until its lease ends.
+- The runners (processes that execute live incidents), on any host, share the rate equally. Each
+  runner counts all runners every second in the ledger; a dead runner counts until its lease ends.
 - An error in one queue does not stop other queues. The result reports each error with its queue.
 - While the ledger is unavailable, the commit of a receipt is retried a limited number of times.
 """
@@ -35,7 +40,7 @@ _COUNT_SECONDS = 1.0
 
 
 class TokenBucket:
-    """A token bucket: `per_second` on average, `burst` at once.
+    """A token bucket: `per_second` calls on average, `burst` calls at once.
 
     `per_second` None means no limit. `share_among` divides the rate and the burst among runners.
     """
@@ -75,7 +80,7 @@ class TokenBucket:
                 self._level = min(self._burst / self._runners, self._level + tokens)
 
     def share_among(self, runners: int) -> None:
-        """Take only an equal share of the rate and of the burst."""
+        """Limit this process to its equal share of the rate and of the burst."""
         if self._per_second is not None and runners != self._runners:
             with self._guard:
                 self._fill(self._per_second)
@@ -93,12 +98,12 @@ class Pace:
     """The pace of calls to one provider.
 
     Tokens are taken twice: `turns` limits the claims, and `calls` limits the calls. Under load,
-    claims can wait and end together. Without the second limit, their calls would then arrive
-    together.
+    claims can wait for the ledger and end together. Without the second limit, their calls would
+    then arrive at the provider together.
 
-    A tenth of the burst stays unused. The provider's bucket is still full while the first calls are
-    on their way, but `calls` refills already; the unused tenth covers this difference. A call has
-    at most as many effects as the remaining burst.
+    A tenth of the burst stays unused. While the first calls are on their way, `calls` already
+    refills, but the provider's own bucket is still full and cannot. The unused tenth covers this
+    difference. A call has at most as many effects as the remaining burst.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -109,7 +114,7 @@ class Pace:
         self.is_limited = limits.per_second is not None
 
     def share_among(self, runners: int) -> None:
-        """Take only an equal share of the rate."""
+        """Limit this process to its equal share of the rate."""
         self.turns.share_among(runners)
         self.calls.share_among(runners)
 
@@ -133,7 +138,7 @@ class EffectQueues:
     troubles: dict[EffectQueue, StandfastError] = field(default_factory=dict)
 
     def start(self, work: Work) -> None:
-        """Start every queue that has due effects and is not running."""
+        """Start every queue that has due effects, is not running and had no error."""
         busy = set(self._running.values())
         for queue, due in work.queues.items():
             if queue not in busy and queue not in self.troubles:
@@ -202,7 +207,7 @@ class EffectQueues:
             self._store_receipt(batch, self._call(batch))
 
     def _count_runners(self) -> int:
-        """Return the number of runners that share a rate, at most a second old."""
+        """Return the number of runners that share a rate, counted every second."""
         with self._count_lock:
             if time.monotonic() - self._counted_at >= _COUNT_SECONDS:
                 # While the ledger does not answer, no effect is claimed either.
@@ -263,8 +268,8 @@ class EffectQueues:
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # Observe only one batch, so that its accounts are locked before the next batch is observed.
-        # The queue starts again for the next batch.
+        # Read the prior states of only one batch, so that its accounts are locked before those of
+        # the next batch are read. The queue starts again for the next batch.
         if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())

@@ -1,17 +1,22 @@
 """Undo of effects, and how many approvals it needs.
 
+An effect is one act on one target outside Standfast, such as the lock of one account. The prior
+state is the state of the target before the first effect.
+
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused while the effect's
   outcome is unknown, before the effect has begun, and while another open incident locks the same
-  account. The incident that is undone last restores the state that the first incident found.
+  account. Of several incidents that locked an account, the last one to be undone restores the prior
+  state.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
   an exercise, unlocking needs an approval only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
 - If an undo needs approvals, it needs two, because the person who requests the undo may give one of
-  them. One approval is enough if the person who opened the incident requests the undo, signed in to
-  open it, and no trigger joined the incident. That person may not approve in the incident, so the
-  one approval comes from another person.
+  them. One approval is enough if three conditions are met: the person who opened the incident
+  requests the undo, that person signed in to open it, and no trigger (such as a webhook) added
+  accounts to it. That person may not approve in the incident, so the one approval comes from
+  another person.
 - In a stopped incident only undos run. If an earlier undo is paused, a new undo takes over the
   effects that the paused undo has not begun. Effects that were planned and never begun are not
   undone.
@@ -104,8 +109,9 @@ def undo(
 ) -> UndoPlan:
     """Record an undo of everything, of one step, or of named targets.
 
-    Runners execute the recorded undo. `requested_by` is the name of a person who signed in.
-    Concurrent calls undo each effect once.
+    Runners (processes that execute incidents) carry out the recorded undo. `requested_by` is the
+    name of a person who signed in. If several undos are requested at once, each effect is undone
+    once.
     """
     refuse_closed(installation, incident_id, then="undo what it did")
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
@@ -232,9 +238,9 @@ def _undoable(
 ) -> list[EffectRow]:
     """Return the selected effects that are not undone yet.
 
-    `refused` names undo steps that an approver refused; their effects never happen. `running` names
-    steps whose planned effects will happen, so these effects are included. Raise UsageError for
-    targets without an effect.
+    `refused` names undo steps that an approver refused; what they would have undone is not undone.
+    `running` names steps whose planned effects will happen, so these effects are included. Raise
+    UsageError for targets without an effect.
     """
     undone = {
         row.undoes
@@ -302,7 +308,10 @@ def _undo_obstacle(row: EffectRow, adapters: Adapters) -> str:
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters) -> bool:
-    """Return whether no proof of a lock reached the connector's proof level."""
+    """Return whether a lock was not proven at the level of its connector.
+
+    A proof is, for example, a sign-in that the directory refused after the lock.
+    """
     if row.verb != LOCK:
         return False
     return not proven.get(row.handle, Proof.NONE).reaches(adapters.connector(row.connector).proof)
@@ -311,7 +320,7 @@ def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters
 def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     """Return the strongest proof of each account's lock.
 
-    Omit accounts that this incident has unlocked: the proof may be of the lock before.
+    Omit accounts that this incident has unlocked: their proof may belong to an earlier lock.
     """
     unlocked = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}

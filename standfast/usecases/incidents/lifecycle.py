@@ -1,9 +1,9 @@
 """Life cycle of an incident: open, run, stop, close and reopen.
 
 Rules
-- Opening is one commit to the ledger; no other system needs to be up.
-- Any number of runners may call `advance` at the same time and repeatedly: it keeps no state
-  between two reads of the ledger.
+- Opening is one commit to the ledger (the database of incidents); no other system needs to be up.
+- Any number of runners (processes that execute incidents) may call `advance` at the same time and
+  repeatedly: the function keeps no state between two reads of the ledger.
 - `advance` returns when the incident waits for a person, or for a time beyond the longest wait of a
   runner (`runner_waiting`).
 - `by` is the name of a person who signed in.
@@ -60,9 +60,9 @@ class Opened:
     """The result of opening an incident."""
 
     incident: str
-    has_joined: bool  # an open incident was joined: the same message again, or the same accounts
-    lacking: int = 0  # items of the trigger's message without an account
-    is_stopped: bool = False  # the incident was open, and a person had stopped it: nothing runs
+    has_joined: bool  # the request repeats a message or names the accounts of this open incident
+    lacking: int = 0  # number of items in the trigger's message that name no account
+    is_stopped: bool = False  # the joined incident had been stopped by a person, so nothing runs
 
 
 def open_incident(
@@ -80,10 +80,10 @@ def open_incident(
     """Commit an incident to the ledger without calling another system.
 
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
-    recorded, and each step that needs approvals needs one more approval. `message` is committed
-    with the incident; a repeated message returns the same incident. Raise Refused if the playbook's
-    text differs from `as_read`. `playbook` is the parsed playbook, if the caller has read it
-    already.
+    recorded, and each step that needs approvals needs one more approval. `message` (of a trigger,
+    such as a webhook) is committed with the incident; a repeated message returns the same incident.
+    `as_read` is the text of the playbook when the caller read it: raise Refused if the text has
+    changed. `playbook` is the parsed playbook, if the caller has read it already.
     """
     if playbook is None:
         playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
@@ -124,10 +124,9 @@ def add_to_incident(
 ) -> int:
     """Add accounts to an open incident; return how many are new.
 
-    The steps begin a further round for the new accounts. In that round, each step that needs
-    approvals needs one more approval, as for accounts that a trigger adds: the person who opened
-    the incident did not sign for these accounts. Raise UsageError if the input is not a list of
-    accounts.
+    The steps are planned again for the new accounts. For these accounts, as for accounts that a
+    trigger adds, each step that needs approvals needs one more approval: the person who opened the
+    incident did not sign for them. Raise UsageError if the input is not a list of accounts.
     """
     refuse_closed(installation, incident_id, then="add the accounts")
     row = installation.ledger.incidents.get(incident_id)
@@ -158,7 +157,7 @@ def _account_lists(playbook: Playbook) -> list[str]:
 
 
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Stop an incident; effects in progress end and are recorded.
+    """Stop an incident; calls in progress end, and their results are recorded.
 
     A runner then looks up unknown outcomes; `wait_until_still` looks them up in this process.
     """
@@ -168,7 +167,7 @@ def stop(installation: Installation, incident_id: str, *, by: str | None = None)
 
 
 def wait_until_still(installation: Installation, incident_id: str) -> Outcome:
-    """Wait for the effects of a stopped incident; resolve unknown outcomes."""
+    """Wait for the calls of a stopped incident; look up unknown outcomes."""
     return advance(installation, incident_id, "direct")
 
 
@@ -208,8 +207,9 @@ def close(
 ) -> None:
     """Close an incident.
 
-    Raise Refused while an effect is in progress, while a break-glass approval is not reviewed, and
-    if more than `joined` triggers have joined the incident.
+    Raise Refused while a call is in progress, and while a break-glass approval is not reviewed.
+    Raise Refused also if more than `joined` triggers have added to the incident, because the caller
+    has not seen the last of them.
     """
     who_closes = authorise_lifecycle_change(installation, incident_id, by)
     for step, who in installation.ledger.decisions.unreviewed(incident_id).items():
@@ -255,8 +255,8 @@ def has_work(installation: Installation, incident_id: str) -> bool:
 def open_work(installation: Installation, state: State, now: datetime) -> Work:
     """Return the effects that a runner may process now.
 
-    In a stopped incident, a runner may process only undos and look-ups. In a closed incident, it
-    may process only look-ups.
+    An effect is one act on one target, such as the lock of one account. In a stopped incident, a
+    runner may process only undos and look-ups. In a closed incident, it may process only look-ups.
     """
     return installation.ledger.effects.open_work(
         state.incident, now, only_undos=state.is_stopped_or_closed, only_looks=state.is_closed
@@ -332,7 +332,7 @@ def _apply_moves(
     *,
     is_long: bool = False,
 ) -> bool:
-    """Carry out all quick moves or one long move; return whether one exists.
+    """Carry out all quick moves, or one long move; return whether any existed.
 
     A move is a transition of a step, as `next_moves` returns it.
     """

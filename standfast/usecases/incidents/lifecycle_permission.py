@@ -1,11 +1,13 @@
 """Permission to stop, resume, close, reopen or undo an incident.
 
 Rules
-- A change to a live incident needs an enrolled person that signs in. Every enrolled person may stop
-  the incident. For any other change the person needs a role, and must have been enrolled for a day
-  or during the set-up.
-- While nobody is enrolled, the user of the command may make every change, and the timeline records
-  that user. Only the owner can remove the last enrolled person.
+- An enrolled person has a passphrase or passkey in the ledger (the database of incidents). A change
+  to a live incident needs an enrolled person that signs in. Every enrolled person may stop the
+  incident. For any other change the person needs a role, and must have been enrolled for a day or
+  during the set-up.
+- While nobody is enrolled, the user of the command may make every change, and the ledger records
+  that user. Only the owner (the person with the offline signing key) can remove the last enrolled
+  person.
 - Exercises and plans reach no live system and need no sign-in.
 """
 
@@ -17,7 +19,7 @@ from standfast.usecases.core.installation import Installation
 def authorise_lifecycle_change(
     installation: Installation, incident_id: str, by: str | None, *, needs_role: bool = True
 ) -> str:
-    """Return the actor of a change, for the timeline.
+    """Return the person or user that the ledger records as the actor.
 
     `by` is the name of a person who signed in. Raise ApprovalRefused if the person may not make the
     change.

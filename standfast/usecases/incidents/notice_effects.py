@@ -1,10 +1,14 @@
 """Effects of a notice: one message for each recipient.
 
+An effect is one act on one target outside Standfast, here one message to one recipient. An audience
+is the configured list of recipients.
+
 Rules
 - Each message has the recipient's language and channel.
 - Every row of the audience becomes an effect; a row without a usable address becomes a refused
   effect.
-- A held recipient becomes a refused effect too, which waits for the decision of a person.
+- A held recipient, such as a minor, becomes a refused effect too: a person decides whether and how
+  the recipient is notified.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,8 +33,8 @@ from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placehol
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 from standfast.usecases.notices.staged_sending import with_canary
 
-# A function that returns the token that the effect of a target will have. A plan records no effects
-# and uses a function that returns the target itself.
+# A function from a target to the token (identifier) that its effect will have. A plan records no
+# effects, and uses a function that returns the target itself.
 TokenOf = Callable[[str], str]
 DECIDES = "a person decides; nothing is sent automatically"
 
@@ -76,7 +80,10 @@ def render_step_notice(
     *,
     overrides: Mapping[str, str] | None = None,
 ) -> Prepared:
-    """Render the notice of a step; `overrides` replace values of its context."""
+    """Render the notice of a step.
+
+    `overrides` replace values that the step gives to the template.
+    """
     template_name = cast("str", arguments["template"])
     template = adapters.templates.get(template_name)
     if template is None:

@@ -1,8 +1,8 @@
 """Outcome of a run of an incident: its state, troubles and exit status.
 
 Rules
-- The exit status shows what the caller must do next: damage and errors come first, then missing
-  containment, then waiting for people.
+- The exit status shows what the caller must do next. Damage and errors come first, then failed
+  containment (such as an account that could not be locked), then waiting for people.
 - An incident waits for nobody if it is closed, or if it is stopped and everything is restored.
 """
 
@@ -21,13 +21,13 @@ _UNSUCCESSFUL = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSE
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The state of an incident after a runner has ended."""
+    """The state of an incident after the process that ran it has returned."""
 
     incident: str
     state: State
     summary: StatusSummary
-    troubles: tuple[str, ...] = ()  # why queues stopped: a refusal or an error
-    trouble_status: ExitStatus = ExitStatus.REFUSED  # status of the most serious reason
+    troubles: tuple[str, ...] = ()  # refusals and errors that stopped a part of the work
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # status of the most serious trouble
     # PARTIAL or FAILED if the undo that was just requested restored only some targets, or none.
     undo_result: StepState | None = None
 

@@ -1,10 +1,11 @@
 """Plan of an incident: its targets as read now, without any change.
 
 Rules
-- A plan uses the same expansion as a live run, with adapters that refuse every change.
+- A plan computes the targets of each step with the same code as a live run, but with adapters that
+  refuse every change.
 - If the condition of a step depends on an open question, the step is planned as if the answer were
   yes, and the plan states the condition. The plan therefore shows the most that may happen.
-- Effects that would be refused are listed with the reason.
+- Targets on which the step would be refused, such as protected accounts, are counted by reason.
 - The digest identifies the plan. Equal inputs and an equal state of the systems result in an equal
   digest.
 """
@@ -57,7 +58,7 @@ class PlannedStep:
     targets: int
     refused: Mapping[str, int]  # number of targets by reason
     by_adapter: Mapping[str, int]
-    notes: tuple[str, ...]  # proofs and limits of the adapters
+    notes: tuple[str, ...]  # what the adapters can prove and cannot do, and other remarks
     approvals: int
     roles: tuple[str, ...]
     is_irreversible: bool
@@ -128,11 +129,11 @@ def plan_incident(
     opened_by: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PlanReport:
-    """Plan a playbook; record the digest in the timeline.
+    """Plan a playbook; record the digest in the ledger's audit log.
 
-    `opened_by` is the sign-in name of the person who wants to open the incident; a warning names
-    the accounts of that person. `progress` is called with the number of planned steps and of all
-    steps.
+    `opened_by` is the sign-in name of the person who wants to open the incident; the plan warns if
+    it would lock an account of that person. `progress` is called with the number of planned steps
+    and of all steps.
     """
     playbook = library.find(installation.config, scenario)
     typed = load_inputs(playbook, inputs)
@@ -186,7 +187,10 @@ def _planned(
     locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
-    """Return a step of the plan and its effects; messages are only counted."""
+    """Return a step of the plan, and its acts on targets except messages.
+
+    Messages are only counted, because a notice may have a million of them.
+    """
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
     approvals, roles, impossible, reason = 0, step.roles, "", ""

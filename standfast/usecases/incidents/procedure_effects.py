@@ -1,5 +1,8 @@
 """Effects of commands, HTTP requests and built-in procedures.
 
+A procedure is a command, an HTTP request or a function of Standfast that playbooks may call. An
+effect is one act on one target, here one call of a procedure.
+
 Rules
 - An impossible call becomes a refused effect in the plan; every target is named.
 - A call without an undo needs an approval, or a stated reason why it needs no approval. The check
@@ -28,7 +31,7 @@ _LONGEST_LABEL = 200
 def call_effects(
     step: Step, verb: str, procedure: str, arguments: JsonObject, adapters: Adapters
 ) -> tuple[Draft, ...]:
-    """Plan one call for each of the `targets`, or one call without a target."""
+    """Plan one call for each target in `arguments`, or one without a target."""
     given = cast("Mapping[str, Json]", arguments.get("parameters") or {})
     targets = cast("Sequence[str] | None", arguments.get("targets"))
     return tuple(

@@ -1,10 +1,13 @@
 """Effects of a recovery: one for each backup set, in order of recovery.
 
+An effect is one act on one target, here the recovery of one backup set for the services that need
+it.
+
 Rules
 - If a target contains data, the recovery sets this data aside under another name. A second person
   then approves the step.
-- An exercise reads no target, and always needs this approval. If no services are configured, the
-  exercise uses the given names as names of services and sets.
+- An exercise (a run against simulators) reads no target, and always needs this approval. If no
+  services are configured, the exercise uses the given names as names of services and sets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +53,7 @@ def recovery_effects(step: Step, arguments: JsonObject, adapters: Adapters) -> E
 
 def _sets(adapters: Adapters, names: str) -> Mapping[str, list[str]]:
     """Return the sets with their services.
+
     An exercise without configured services uses each name as the name of a service and a set.
     """
     if adapters.mode is Mode.EXERCISE and not adapters.config.services:
@@ -58,7 +62,7 @@ def _sets(adapters: Adapters, names: str) -> Mapping[str, list[str]]:
 
 
 def _replaced(draft: Draft) -> int:
-    """Return the number of targets with data, which is set aside."""
+    """Return the number of folders, databases and buckets that contain data."""
     if draft.state is EffectState.REFUSED:
         return 0
     return sum(

@@ -3,8 +3,8 @@
 Rules
 - Causes and counts contain no personal data. The first targets that are not done are shown masked;
   the person who typed their names recognises them.
-- Full names of targets are shown on request. Each access is an event of the timeline with its actor
-  and the number of names.
+- Full names of targets are shown on request. Each access is recorded in the audit log of the ledger
+  (the database of incidents), with the actor and the number of names.
 """
 
 from collections import Counter
@@ -42,13 +42,13 @@ _MOST_OPENED = 200  # decrypted targets of one step: a notice may have a million
 
 @dataclass(frozen=True, kw_only=True)
 class Missed:
-    """Targets of one step that are not done, for one reason."""
+    """Targets on which one step was not done, for one reason."""
 
     state: EffectState
     reason: str
     count: int
     what_to_do: str
-    who: tuple[str, ...] = ()  # the first targets, masked; empty if they are still to be done
+    who: tuple[str, ...] = ()  # the first targets, masked; empty while they are only planned
 
     @property
     def named(self) -> str:
@@ -70,7 +70,7 @@ class Missed:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The result of a step's effects of one verb."""
+    """The result of one kind of act in a step, such as the locks, in numbers."""
 
     step: str
     verb: str
@@ -108,9 +108,10 @@ class Tally:
 
 
 def tallies(installation: Installation, incident_id: str) -> list[Tally]:
-    """Count each step's effects, with reasons for effects that are not done.
+    """Count the acts of each step, with reasons for acts that are not done.
 
-    A refused round counts until a later round replaces it.
+    A step can be planned several times, in rounds. A round that an approver refused is counted only
+    until a later round exists.
     """
     kinds = count_effect_kinds(installation.ledger.database, incident_id)
     refused = installation.ledger.steps.refused(incident_id)
@@ -142,7 +143,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
 
 
 def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the cause of each ended step's result; omit steps that run again."""
+    """Return the reason of each step's result; omit steps that run again."""
     reasons: dict[str, str] = {}
     for event in installation.ledger.timeline(incident_id):
         if event.action in ("step.begun", "step.prompted", "step.waits"):

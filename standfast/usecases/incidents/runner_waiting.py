@@ -1,4 +1,7 @@
-"""Longest time that a runner waits for work that is due later."""
+"""Longest time that a runner waits for work that is due later.
+
+A runner is a process that executes an incident: a command, `standfast serve` or a Prefect worker.
+"""
 
 from datetime import datetime, timedelta
 
@@ -13,9 +16,9 @@ DIRECT = "direct"  # the runner is part of a command, and a person waits for its
 
 
 def longest_wait(state: State, way: str) -> timedelta:
-    """Return a runner's longest wait; it is shorter if people must act first.
+    """Return a runner's longest wait; `way` is the kind of runner.
 
-    The wait of a direct runner is shorter if `waits_only_for_notices`.
+    The wait of a command is shorter if `waits_only_for_notices`.
     """
     is_short = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WAIT_FOR_PERSON if is_short else retry_rules.LONGEST_WAIT
@@ -24,9 +27,9 @@ def longest_wait(state: State, way: str) -> timedelta:
 def waits_only_for_notices(state: State) -> bool:
     """Return whether people must act and only retries of notices remain.
 
-    A direct runner then waits only briefly: `serve` or the next command retries the messages, which
-    were certainly not sent. The result is False while a lock, an unlock or the look-up of a message
-    remains.
+    A command then waits only briefly, because `serve` or the next command retries the messages.
+    These messages were certainly not sent: the result is False while the outcome of a message must
+    be looked up. It is also False while a lock or an unlock remains.
     """
     actions = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     actions += [(additional_step_verb(view.step), view) for view in state.extra]
@@ -41,7 +44,10 @@ def waits_only_for_notices(state: State) -> bool:
 def is_worth_waiting(
     state: State, next_due: datetime | None, now: datetime, longest: timedelta
 ) -> bool:
-    """Return whether an effect or a step's wait is due within `longest`."""
+    """Return whether work of the incident is due within `longest`.
+
+    The work is the next act on a target, at `next_due`, or the end of a waiting step.
+    """
     due = [
         view.due_at
         for view in state.steps.values()

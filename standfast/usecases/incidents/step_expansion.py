@@ -1,7 +1,10 @@
 """Expansion of a step: its effects, needed approvals and abort window.
 
+An effect is one act on one target outside Standfast, such as the lock of one account. The abort
+window is the time between the approval of a notice and its first message.
+
 Rules
-- Planning reads and changes nothing.
+- Planning only reads; it changes nothing.
 - Every target is named: an impossible act becomes a refused effect with its reason.
 - A message to anybody outside the staff needs an approval, whatever the playbook says.
 - If the requester did not sign in, a step that needs approvals needs one more approval.
@@ -118,7 +121,7 @@ def expand(
 ) -> Expansion:
     """Return the effects of a step.
 
-    Raise the error that makes the whole step impossible now.
+    Raise a StandfastError if the whole step is impossible now.
     """
     arguments = arguments_of(step, state)
     plan = ACTIONS[step.action or ""].plan
@@ -138,7 +141,7 @@ def add_required_approvals(
     is_signed: bool,
     locked_today: LockedAccounts,
 ) -> Expansion:
-    """Return the plan of a step with its approvals and abort window."""
+    """Return the effects of a step with their approvals and abort window."""
     needed = max(step.approval.count if step.approval else 0, expansion.needs_approvals)
     roles = step.approval.roles if step.approval else ()
     limit_reason = over_limit(expansion.drafts, locked_today, adapters.config)
@@ -193,7 +196,7 @@ def _expand_once(
 
     # If a trigger added accounts, nobody signed in for them.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
-    own = (incident_id, step_name)  # earlier rounds of this step are counted with the step itself
+    own = (incident_id, step_name)  # locks of earlier rounds (plannings) are counted with this step
     # Read the ledger outside `try`: if it is unreachable, the step must not fail.
     facts = ledger.facts.of_incident(incident_id)
     locked = locked_today(
@@ -266,8 +269,9 @@ def _refuse_early_notice(
 def _is_extended(installation: Installation, state: State, step_name: str) -> bool:
     """Return whether a person added accounts since the last round of the step.
 
-    Evidence is then frozen again: the logs contain more about the added accounts. For accounts that
-    a trigger adds, nothing is frozen again, because triggers may fire each minute.
+    Evidence is then copied and sealed again, because the logs contain more about the added
+    accounts. It is not copied again for accounts that a trigger (such as a webhook) adds, because
+    triggers may fire each minute.
     """
     return any(
         event.action == EXTENDED and int(event.detail["joined"]) > state.steps[step_name].joined
@@ -299,7 +303,7 @@ def _is_empty(expansion: Expansion) -> bool:
 def _without_unlocked(
     installation: Installation, incident_id: str, expansion: Expansion
 ) -> Expansion:
-    """Remove from a proof the accounts that this incident has unlocked."""
+    """Remove accounts that this incident has unlocked; no lock can be proven."""
     effects = installation.ledger.effects
     unlocked = set(effects.locked_targets(incident_id, is_undone=True))
     unlocked -= set(effects.locked_targets(incident_id))  # keep accounts that were locked again
