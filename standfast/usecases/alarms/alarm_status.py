@@ -1,6 +1,7 @@
 """Open alarms for `status`, with the command that examines each.
 
-The module `notification` raises the alarms and notifies people.
+The module `notification` raises the alarms and notifies people. An alarm about an anomaly ("jump")
+reports a backup that changed far more than usual.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,8 @@ from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
 # No event ends an alarm about an anomaly, so `status` shows it for a week only.
-JUMP_SHOWN = timedelta(days=7)  # a "jump" is an alarm about an anomaly
-# Nobody ends the alarms of a removed host, so the alarms of other hosts are shown for a limited
-# time.
+JUMP_SHOWN = timedelta(days=7)
+# Alarms of a removed host never end, so alarms of other hosts are shown for a limited time.
 _OTHERS_SHOWN = timedelta(days=31)
 
 _ALARMS = {  # by kind: the sentence for people, and the command that examines the fault
@@ -51,10 +51,10 @@ _ALARMS = {  # by kind: the sentence for people, and the command that examines t
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmStatus:
-    """An open alarm, or a legal clock with an undelivered reminder."""
+    """An open alarm, or a running legal deadline with an undelivered reminder."""
 
     kind: str  # a key of _ALARMS
-    set_name: str  # "" for the vault; INCIDENT.OBLIGATION for a legal clock
+    set_name: str  # "" for the vault; INCIDENT.OBLIGATION for a legal deadline
     since: datetime
     is_notified: bool  # a notification reached somebody
     host: str = ""  # the other host on which to run the command; "" for this host
@@ -108,8 +108,8 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
         if shown_for is not None and now - max(raised) > shown_for:
             continue
         if kind == "deadline":
-            # The status of the incident shows the clock itself. Here a clock is an alarm only if
-            # its last reminder reached nobody.
+            # The status of the incident shows the legal deadline itself. Here a deadline is an
+            # alarm only if its last reminder reached nobody.
             raised = [max(raised)]
             if times.get("failed") not in raised:
                 continue
@@ -126,7 +126,8 @@ def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmS
 def _other_origin(subject: str, origin: Origin, own: Origin) -> str:
     """Return the host or vault of an alarm that does not concern this host.
 
-    Return "" for an alarm of this host, of its vault, or of the whole ledger.
+    Return "" for an alarm of this host, of its vault, or of the whole ledger (the database that
+    several hosts may share).
     """
     scope = scope_of(subject)
     vault = origin.vault if own.vault and origin.vault != own.vault else ""

@@ -1,11 +1,11 @@
 """Alarms about machines of `serve.hosts` without `standfast serve`.
 
 Rules
-- A role of a machine is missing if no `serve` with this role has lived for `LIMIT`. The lease of a
-  dead `serve` lasts up to five minutes longer. People are therefore notified within 20 minutes
-  after a machine dies.
-- A machine that never appeared counts as missing since the start of the ledger, so that a machine
-  that nobody set up is noticed as well.
+- A role is a part of `standfast serve`, such as `watch`. A role of a machine is missing if the
+  lease of its last `serve` ended more than `LIMIT` ago. The lease of a dead `serve` lasts for up to
+  five minutes. People are therefore notified within 20 minutes after a machine dies.
+- A machine that never appeared counts as missing since the start of the ledger (the database of
+  incidents and runs), so that people notice a machine that was never set up.
 - Each machine with the role `watch`, `worker` or `all` checks all machines. Only one of these
   machines notifies people.
 - If a further role of a missing machine stops, people are notified again.
@@ -19,10 +19,11 @@ from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.core.installation import Installation
 
 HOST = "host"  # the kind of these alarms
-LIMIT = timedelta(minutes=10)  # after the end of the lease
+LIMIT = timedelta(minutes=10)
 _MINUTE = timedelta(minutes=1)
 
-Seen = Mapping[tuple[str, str], datetime]  # the last time that a runner lived, by machine and way
+# The end of the last lease of a process, by machine and role (as `serve_way` spells it).
+Seen = Mapping[tuple[str, str], datetime]
 
 
 def missing_host_alarms(installation: Installation) -> Iterator[Alarm]:

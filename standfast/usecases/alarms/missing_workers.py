@@ -1,10 +1,13 @@
 """Alarms about hosts of a site without a worker that reports to Prefect.
 
+A site is a group of hosts that share one Prefect and one ledger (the database of incidents and
+runs).
+
 Rules
-- A host is missing if none of its workers has reported for `LIMIT`. This also covers a worker that
-  ended inside a live `standfast serve`, and needs no list of machines.
+- A host is missing if none of its workers has reported for `LIMIT`. This rule needs no list of
+  machines, and also detects that a worker ended although its `standfast serve` is running.
 - Only Prefect knows when a worker reported. The caller reads these times from Prefect.
-- Each host checks all hosts. The hosts share the ledger, so only one host notifies people.
+- Each host checks all hosts. The shared ledger ensures that only one host notifies people.
 """
 
 from collections.abc import Mapping

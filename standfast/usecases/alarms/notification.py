@@ -1,15 +1,16 @@
 """Notification of alarms: once when a fault appears, once when it ends.
 
 Rules
-- A notification is recorded in the ledger as a run of kind `alarm` before the first message is
-  sent. Any number of watchdogs on any number of hosts may check at once; one of them notifies.
-- An alarm is about a set of this host, about the vault of this host, or about a fact that all hosts
-  of the ledger share. If another host has a set with the same name, its alarm is a separate one and
-  ends separately.
+- A notification is recorded in the ledger (the database of incidents and runs) as a run of kind
+  `alarm` before the first message is sent. Any number of watchdog processes on any number of hosts
+  may check at once; only one of them notifies people.
+- An alarm is about a backup set of this host, about the vault of this host, or about something that
+  all hosts with the same ledger share. If another host has a set with the same name, its alarm is
+  separate and ends separately.
 - An alarm that reached nobody is sent again after an hour; meanwhile `status` shows it.
 - The alarm about a backup that changed far more than usual is sent once and never ends: the next
   backup is normal even if ransomware encrypted the files.
-- The ledger stores counts. It stores no address and no text of a server.
+- The ledger stores counts. It stores no address and no message of a mail server.
 """
 
 from collections.abc import Collection, Sequence
@@ -48,7 +49,7 @@ class Alarm:
     shown: str  # the name of the set or the vault, for people
     is_raised: bool
     values: JsonObject  # for the template
-    about: str = ""  # the event that raised the alarm; with another value it is a new alarm
+    about: str = ""  # the cause; an alarm with another cause is new and notified again
     template: str = "backup-alarm"
     roles: tuple[str, ...] | None = None  # the recipients; None means backup.alarm_roles
     incident: str = ""  # only people who may see this incident are notified
@@ -58,7 +59,7 @@ class Alarm:
 
 
 def age_alarm(fresh: Freshness) -> Alarm:
-    """Return the alarm about the age of a set's newest complete point."""
+    """Return the alarm about the age of a set's newest complete backup."""
     age = 0 if fresh.age is None else fresh.age // _HOUR
     return Alarm(
         subject=f"freshness.{fresh.set_name}",
@@ -118,7 +119,7 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
         return False
     try:
         with recorded(installation, _KIND, alarm.subject, way) as run:
-            # Read the notifications again after `is_first`: another watchdog may have recorded its
+            # Read the notifications again after `is_first`: another watchdog may have finished its
             # notification meanwhile.
             is_ours = is_first(installation, run, _KIND, alarm.subject, _AGAIN_AFTER)
             if not (
@@ -148,9 +149,9 @@ def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
 def end_removed(installation: Installation, kind: str, kept: Collection[str], way: str) -> None:
     """End the alarms about subjects that were removed from the configuration.
 
-    `kind` selects the alarms; `kept` are the subjects that still exist. Nobody is notified, because
-    nothing was repaired. Only alarms of this host end: another host may still have the subject in
-    its configuration.
+    A subject is what an alarm is about, such as a backup set. `kind` selects the alarms; `kept` are
+    the subjects that still exist. Nobody is notified, because nothing was repaired. Only alarms of
+    this host end: another host may still have the subject in its configuration.
     """
     rows = installation.ledger.runs.all(_KIND, states=(RAISED, OVER, FAILED))
     own = newest_first(runs_of_host(installation.config, rows), installation.clock())

@@ -2,15 +2,14 @@
 
 Rules
 - The age counts from the moment whose data the newest complete recovery point contains, not from
-  the creation of that point. A point without a file does not count: the backup of an unmounted disk
-  creates such a point.
+  the creation of that point. A recovery point without files does not count: the backup of an
+  unmounted disk creates such a point.
 - The limit is `max_age_hours` of the set. Without this setting, it is the shortest RPO of the
   services that need the set. Without such a service, it is two intervals of the set's schedule. A
   pause of the schedule, for example at night, is part of an interval.
 - A set belongs to this host: backups of another host's set with the same name do not count.
-- A set that was never backed up, not even without success, is not too old. Its missed run has an
-  alarm of its own.
-- A point with a time in the future does not count.
+- A set without any attempt of a backup is not too old. Another alarm reports its missed backup.
+- A recovery point with a time in the future does not count.
 """
 
 from dataclasses import dataclass

@@ -1,13 +1,16 @@
 """Break-glass approvals: one person alone approves containment.
 
-`ledger.approvals` decides who may approve alone, and when the step begins.
+Containment stops an intruder, for example by locking accounts. `ledger.approvals` decides who may
+approve alone, and when the step begins.
 
 Rules
-- Only containment that can be undone is allowed: steps that lock somebody out or preserve
-  something. A later refusal could not take back a sent notice or an unlocked account.
-- All enrolled people, including the targets, are notified before the approval takes effect. For a
-  quiet incident, only its roles are notified, except the targets. If the process dies before the
-  approval is recorded, the notification is a false alarm and no step begins.
+- Only containment that can be undone is allowed: steps that lock accounts or preserve data. A later
+  refusal could not take back a sent notice or an unlocked account.
+- All enrolled people (with a passphrase or passkey in the ledger, the database of incidents),
+  including the targets, are notified before the approval takes effect. For a quiet incident, which
+  is hidden from most people, only the roles that may see it are notified, except the targets. If
+  the process dies before the approval is recorded, the notification is a false alarm and no step
+  begins.
 - The mail server must accept at least one message to another human. Otherwise nobody could refuse
   the step, and the approval is not allowed.
 - In an exercise nobody is notified.
@@ -40,10 +43,10 @@ _RUN = "page"
 
 @dataclass(frozen=True, kw_only=True)
 class BreakGlassResult:
-    """The approved question, and a message for the approver."""
+    """The approved step, and a message for the approver."""
 
     question: Question
-    message: str  # for the person that approved: the start of the step, and who was notified
+    message: str  # for the approver: the start of the step, and the number of people notified
 
 
 def break_glass(
@@ -56,7 +59,10 @@ def break_glass(
     because: str,
     as_shown: str = "",
 ) -> BreakGlassResult:
-    """Notify everybody; begin a step in ten minutes unless it is refused.
+    """Notify everybody; approve a step, which begins after a delay.
+
+    The step begins after `BREAK_GLASS_DELAY`, unless somebody refuses it before.
+
 
     Raise ApprovalRefused if the step or the person is not allowed, if the step has a break-glass
     approval already, or if nobody else was notified. Raise UsageError if the reason is empty.
@@ -127,7 +133,10 @@ def _refuse_unfit(
 
 
 def _is_containment(installation: Installation, state: State, question: Question) -> bool:
-    """Return whether every effect of the step is containment and has an undo."""
+    """Return whether the step only locks accounts or preserves data.
+
+    A step that cannot be undone does not count.
+    """
     step = next(
         (candidate for candidate in state.playbook.steps if candidate.name == question.step), None
     )

@@ -1,10 +1,14 @@
 """Settlement of unknown outcomes by a person.
 
+An effect is one act on one target outside Standfast, such as the lock of one account. Its outcome
+is unknown if the call ended without an answer. A person then examines the target and states whether
+the effect happened.
+
 Rules
 - The person needs a role of the step, as for every decision about the step
   (`step_decisions.decision_actor`).
-- While an effect is still looked up automatically, it may yet happen. Until the look-ups end, a
-  person may record that the effect happened, but not that it did not happen.
+- While Standfast still looks up an effect automatically, the effect may happen later. Until the
+  look-ups end, a person may record that the effect happened, but not that it did not happen.
 """
 
 from collections.abc import Sequence
@@ -45,7 +49,7 @@ def settle(
     happened: bool,
     by: str | None = None,
 ) -> None:
-    """Record a person's statement whether an unknown effect happened.
+    """Record a person's statement on whether an unknown effect happened.
 
     `token` is the token of the effect, or its first characters.
     """

@@ -1,5 +1,7 @@
 """Roles and adapters that a playbook needs and the installation lacks.
 
+An exercise runs a playbook against simulators. A role decides what a person may approve and answer.
+
 Rules
 - If nobody in this installation has a role, the person that runs an exercise plays that role and
   answers its questions. That person does not approve: the exercise shows that nobody can approve.
@@ -22,12 +24,12 @@ _NEEDED = {
 
 
 def is_role_played(installation: Installation, mode: Mode, roles: Sequence[str]) -> bool:
-    """Return whether nobody has these roles, so that an exercise plays them."""
+    """Return whether the person that runs an exercise plays these roles."""
     return mode is Mode.EXERCISE and bool(roles) and not installation.ledger.people.all(roles)
 
 
 def missing_parts(installation: Installation, playbook: Playbook) -> list[str]:
-    """Return the parts and roles that a playbook lacks, each with its remedy."""
+    """Return the missing parts and roles of a playbook, each with its remedy."""
     config = installation.config
     used = {(step.action or "").partition(".")[0] for step in playbook.steps}
     lacking = [

@@ -4,7 +4,7 @@ Rules
 - The order is questions, then approvals, then manual steps, each in the order of the playbook.
 - A request is shown to everybody who may see the incident. A person who may not decide, or has
   decided already, sees the reason.
-- Targets are named only on request, and the audit chain records the person's access.
+- Targets are named only on request, and the audit log records the person's access.
 """
 
 from collections.abc import Iterator
@@ -35,9 +35,9 @@ MOST_NAMES = 200
 def pending_requests(
     installation: Installation, incident_id: str, person: str
 ) -> tuple[DecisionLine, ...]:
-    """Return the requests of an incident, as the console shows `person`.
+    """Return the requests of an incident, for the console page of `person`.
 
-    A plan, and a closed incident, have no requests.
+    A closed incident has no requests, and neither has a plan.
     """
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
@@ -139,7 +139,10 @@ def _approval(
 
 
 def _may_object(installation: Installation, asked: Question, person: str) -> bool:
-    """Return whether a person, of any role, may refuse a break-glass step."""
+    """Return whether a person may refuse a step approved by break-glass.
+
+    This needs no role of the step.
+    """
     if asked.opens_at is None:
         return False
     return not installation.ledger.decisions.objection(

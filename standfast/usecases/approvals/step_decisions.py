@@ -1,17 +1,19 @@
 """Decisions about steps: approve, refuse, answer, correct, accept.
 
-`effect_settlement` settles unknown effects, `step_retry` retries failed effects, and
-`incidents/effect_undo.py` undoes them.
+An effect is one act of a step on one target, such as the lock of one account. `effect_settlement`
+settles effects with an unknown outcome, `step_retry` retries failed effects, and
+`incidents/effect_undo.py` undoes effects.
 
 Rules
 - An approver signs in here: the key is derived from the passphrase, and the key signs the digest of
-  the plan.
+  the plan (the exact targets and settings of the step).
 - A signature covers the plan that was shown. If the plan has changed since, nothing is signed.
-- A decision changes only the ledger; a runner executes the consequences.
+- A decision changes only the ledger (the database of incidents). A runner, a process that executes
+  incidents, carries out the consequences.
 - If a step names roles, only a signed-in person with one of these roles decides about the step. The
-  timeline records a rejected attempt.
-- If a step names no roles, or if an exercise plays a role that nobody has, the user of the command
-  may decide, and the timeline records that user.
+  ledger records a rejected attempt.
+- If a step names no roles, the user of the command may decide, and the ledger records that user.
+  The same applies in an exercise if nobody has the roles of the step.
 - `by` is the name of a person that signed in (`authenticated_person`).
 """
 
@@ -47,7 +49,7 @@ _FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chanc
 
 @dataclass(frozen=True, kw_only=True)
 class SignedDecision:
-    """A request about a step, and a person's signature under the decision."""
+    """The request for a decision about a step, and a person's signature."""
 
     question: Question
     signature: str
@@ -81,7 +83,7 @@ def authenticated_person(installation: Installation, name: str, passphrase: str)
     # Derive the key first: the response time must not reveal that a person was removed.
     signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
-        # The person was removed, or somebody wrote the key into the database.
+        # The person was removed, or the key was written into the database without an enrolment.
         raise ApprovalRefused(objection)
     return name
 
@@ -99,9 +101,9 @@ def decide(
 ) -> Question:
     """Sign an approval or a refusal of a step, or of the only waiting step.
 
-    The signature is made with the passphrase. Instead of it, `passkey` can be the assertion of one
-    of the person's passkeys for exactly this request. `as_shown` is the digest that the person saw,
-    or its first characters. Raise ApprovalRefused if the plan has changed since, and UsageError if
+    The signature is made with the passphrase, or `passkey` is the WebAuthn assertion of one of the
+    person's passkeys for exactly this request. `as_shown` is the digest that the person saw, or its
+    first characters. Raise ApprovalRefused if the plan has changed since, and UsageError if
     `as_shown` is too short.
     """
     decision = APPROVE if approves else REFUSE
@@ -123,7 +125,7 @@ def decide(
         signed.signature,
         installation.clock(),
     )
-    with suppress(StandfastError):  # the decision is stored; the next signing reports the error
+    with suppress(StandfastError):  # the decision is stored; the next `sign_head` reports the error
         installation.ledger.audit.sign_head(installation.clock())
     return question
 
@@ -225,8 +227,8 @@ def answer(
 ) -> tuple[StepView, ...]:
     """Answer a question, report manual work, or correct an earlier answer.
 
-    If an answer is corrected, return the steps that had begun because of the former answer; they
-    are not undone. Otherwise return nothing. Raise ApprovalRefused if the step names roles, and
+    If an answer is corrected, return the steps that had begun because of the former answer; these
+    steps are not undone. Otherwise return (). Raise ApprovalRefused if the step names roles, and
     nobody signed in or the person has none of these roles.
     """
     refuse_closed(installation, incident_id)
@@ -256,7 +258,11 @@ def answer(
 def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Yield unfinished individual notices that replace messages of `steps`."""
+    """Yield unfinished individual notices that replace messages of `steps`.
+
+    An individual notice goes to one recipient that a person decided about, or that the message of
+    the step did not reach.
+    """
     effects = installation.ledger.effects
     names = {
         row.step

@@ -1,9 +1,12 @@
 """Retry of failed steps: their failed effects are planned again.
 
+An effect is one act of a step on one target, such as one message or the lock of one account.
+
 Rules
 - If a notice was corrected after it was sent, its failed messages are not retried, because their
-  text is wrong. A message that an individual notice replaced is not retried either.
-- A step that an approver refused is planned again as a new round, which needs new signatures.
+  text is wrong. If an individual notice to the recipient replaced a failed message, that message is
+  not retried either.
+- A step that an approver refused is planned again, and then needs new signatures.
 """
 
 from collections.abc import Iterator
@@ -40,7 +43,7 @@ class RetryResult:
 def retry(
     installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
 ) -> RetryResult:
-    """Plan failed effects again, and steps that were refused or had no effect.
+    """Plan failed effects again, and refused steps or steps without effects.
 
     Without `step`, retry all steps that `by` may decide about. The result names the steps that `by`
     may not decide about, and the corrected notices, which are skipped. If `step` is such a notice,
@@ -71,7 +74,7 @@ def retry(
                     raise
                 not_allowed.append(name)
                 continue
-            # `counts` has no requests for approval, so these are sent again after a correction too.
+            # `counts` omits requests for approval: they are sent again even after a correction.
             if view.counts.failed and (newer := newest_correction(installation, incident_id, name)):
                 if step is not None:
                     raise Refused(
