@@ -1,11 +1,12 @@
 """Backup of one set: retries, anomalies, clones; good and missed runs.
 
-A run is good if it made a recovery point, complete or partial.
+A run (one execution of a backup) is good if it made a recovery point, complete or partial.
 
 
 Rules
 - Each file that could not be read is counted and named. The outcome is then partial, never done.
-- The ledger stores counts, times and the name of the recovery point, but no file name.
+- The ledger (the database of runs and incidents) stores counts, times and the name of the recovery
+  point, but no file name.
 - A backup continues if the ledger is lost, damaged or unavailable. The outcome then names the
   cause. The outcome is partial at best, because alarms need the record of the backup in the ledger.
 """
@@ -69,11 +70,11 @@ def run_backup(
 ) -> BackupOutcome:
     """Back up one set; `way` names the caller: prefect, serve or direct.
 
-    While the store does not answer, retry after each of `pauses`; uploaded data is not uploaded
-    again. The content of damaged packs is uploaded again: packs that the ledger records as damaged,
-    and packs that `distrust` names. The call may be repeated after any error. Raise `UsageError`
-    for an unknown set, `UnderWay` while another backup of this set runs, and `Unavailable` if the
-    store does not answer.
+    If the store does not answer, retry after each of `pauses`. A retry does not upload the same
+    data again, except the content of damaged packs: packs that the ledger records as damaged, and
+    packs that `distrust` names. The call may be repeated after any error. Raise `UsageError` for an
+    unknown set, `UnderWay` while another backup of this set runs, and `Unavailable` if the store
+    still does not answer.
     """
     settings = set_of(installation, set_name)
     with (
@@ -215,7 +216,10 @@ def good_run_since(installation: Installation, set_name: str, since: datetime) -
 def newest_jumps(
     installation: Installation, set_name: str
 ) -> tuple[str, tuple[BackupAnomaly, ...]] | None:
-    """Return the set's newest good run and its anomalies, or None."""
+    """Return the id and the anomalies of the set's newest good run.
+
+    Return None if there is no good run, or if the newest good run has no anomaly.
+    """
     for run in _good_runs(installation, set_name, 1):
         if found := run.summary.get("jumps"):
             return run.id, tuple(
@@ -244,8 +248,8 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
     states = ["done", "partial"]
     found = installation.runs.all("backup", set_name, states=states, most=most)
     runs, now = runs_of_host(installation.config, found), installation.clock()
-    # The limited list may lack the newest runs of this host: runs of other hosts fill it, and a
-    # clock that was ahead puts wrong runs first. Then read all runs.
+    # The list of `most` runs may lack the newest runs of this host: runs of other hosts may fill
+    # the list, and a clock that was ahead may put wrong runs first. Then read all runs.
     if found and (len(runs) < len(found) or is_in_far_future(runs[0].started_at, now)):
         every = runs_of_host(
             installation.config, installation.runs.all("backup", set_name, states=states)
@@ -255,7 +259,10 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
 
 
 def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupResult:
-    """Notify the sources of the commit; return failures as warnings."""
+    """Notify the sources that the recovery point exists.
+
+    A source may then delete data that the backup contains. A failure becomes a warning.
+    """
     warnings = []
     for source in sources:
         try:
@@ -273,9 +280,8 @@ def set_age(
 ) -> BackupAge:
     """Return when a set is due, its newest good run, and if a run was missed.
 
-    A run is missed if no good run and no run in progress began since the due time. A failed run
-    does not count, and a run whose time is in the future does not count. A run may begin up to
-    `grace` after the due time.
+    A run is missed if no good run and no run in progress began since the due time. A run with a
+    time in the future does not count. A run may begin up to `grace` after the due time.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

@@ -2,16 +2,17 @@
 
 A copied configuration or virtual machine writes to the vault under the same name and key. No data
 is lost, because the vault accepts each sequence number once. But each machine finds recovery points
-of the other machine, and then uploads everything again. In a shared ledger, a backup of one machine
-hides a missed backup of the other machine.
+of the other machine, and then uploads everything again. If the machines share a ledger (the
+database of runs), a backup of one machine hides a missed backup of the other machine.
 
 Rules
 - Clones are detected from the ledger, which names the machine of each run. The vault does not name
-  the machine: there, this machine finds a recovery point under its own name that it did not make.
-  The vault has no lock for a host name, because no host could remove the lock again.
-- A clone is certain if the other machine backed up after this machine had. If this machine never
-  backed up before, the two machines may be clones, or this machine may have replaced the other
-  machine. The program cannot distinguish these two cases.
+  machines: it only shows this machine a recovery point under its own name that it did not make. The
+  vault has no lock for a host name, because no host may delete from the vault, and so no host could
+  remove the lock again.
+- A clone is certain if the other machine backed up after a backup of this machine. If this machine
+  never backed up before, the two machines may be clones, or this machine may have replaced the
+  other machine. The program cannot distinguish these two cases.
 - A clone is reported until the other machine backs up under another name, or for a week after its
   last backup.
 """
@@ -70,7 +71,10 @@ class ClonedHost:
 def find_cloned_host(
     backups: Iterable[RunRecord], local: Origin, now: datetime
 ) -> ClonedHost | None:
-    """Return the most recent other machine of the last week, or None."""
+    """Return the last other machine that backed up under this host's name.
+
+    Return None if no other machine did so in the last week, or if this machine replaced it.
+    """
     own: list[datetime] = []
     # By machine: the start of its last backup, and whether its host name and vault are the local
     # host name and vault.

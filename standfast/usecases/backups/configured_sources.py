@@ -23,7 +23,7 @@ from standfast.usecases.core.backup_repository import translated_errors
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFiles:
-    """Files that backups write themselves, and that no backup may include."""
+    """Files that backups write, and that no backup may therefore include."""
 
     vaults: tuple[Path, ...] = ()  # folders that receive backups
     send_log: Path | None = None  # the upload cache, which changes with each backup
@@ -38,7 +38,7 @@ def source_of(
     exclude: Sequence[str] = (),
     own: OwnFiles = NONE,
 ) -> Source:
-    """Return the reader of a source; open no connection and read no secret.
+    """Return the reader of a source, without connecting or reading secrets.
 
     `exclude` are the patterns of the whole set. The files of `own` are excluded too.
     """

@@ -1,6 +1,6 @@
 """Damaged packs with content that the next backup uploads again.
 
-Verifications, drills and restores find damaged packs. In a backup,
+Verifications, drills (measured test restores) and restores find damaged packs. In a backup,
 `backup/archiver/unusable_packs.py` uploads the content of these packs again.
 
 Rules
@@ -8,8 +8,9 @@ Rules
   copy of the vault.
 - If an undamaged pack is recorded by mistake, its content is uploaded unnecessarily. No pack is
   removed, and no recovery point becomes unusable.
-- The ledger stores at most 1,000 pack names for each run; the report of the run contains all names.
-  If the newest verification found more damaged packs than the ledger names, backups are partial.
+- The ledger (the database of runs) stores at most 1,000 pack names for each run; the report of the
+  run contains all names. If the newest verification found more damaged packs than the ledger names,
+  backups are partial.
 """
 
 import json

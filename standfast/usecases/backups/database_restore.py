@@ -3,12 +3,13 @@
 The code for each kind of server is in `backup/targets/`. Addresses are in `service_sources.py`.
 
 Rules
-- The server is named by a configured source or by a secret that contains its address.
+- A restore request names the server by a configured source, or by a secret that contains its
+  address.
 - Each dump is loaded into the database of the same name. If the address names a database, exactly
   one dump is allowed and is loaded into that database.
 - If the restore of one database fails, the other databases are still restored.
-- The client programs that load dumps cannot read the custodian's identity, because an intruder may
-  have written the dumps.
+- The client programs that load dumps cannot read the private key that decrypts the backups, because
+  an intruder may have written the dumps.
 - Roles and users are restored only on request, because their old passwords become valid again. The
   restored roles and users are those of the sources of the chosen dumps. They are loaded before the
   dumps, which refer to them. If the server refused a statement, they are loaded again afterwards.
@@ -49,7 +50,7 @@ class DumpRestoreOutcome:
     """The result of one dump."""
 
     path: str
-    taken: TargetResult | None  # the result of the server; None after an error
+    taken: TargetResult | None  # the result of the load into the server; None after an error
     error: str = ""
     error_status: ExitStatus = ExitStatus.DONE
 
@@ -85,8 +86,8 @@ class DatabaseRestoreOutcome:
     lacking: IncompletePoint  # data that the recovery point lacks or contains only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
-    is_confined: bool  # the kernel kept the client programs from reading the identity
-    unrecorded: str = ""  # why the ledger has no record of this restore
+    is_confined: bool  # the kernel prevented the client programs from reading private keys
+    unrecorded: str = ""  # the reason why this restore is not recorded in the ledger, or ""
     started: datetime
     ended: datetime
 
@@ -107,7 +108,10 @@ class DatabaseRestoreOutcome:
         return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
-        """Return the counts for the ledger; omit database names and messages."""
+        """Return the counts for the ledger, the database of runs.
+
+        Database names and messages are omitted.
+        """
         taken = [dump.taken for dump in self.dumps if dump.taken is not None]
         failed = len(self.dumps) - len(taken)
         return {
@@ -146,8 +150,8 @@ class Request:
     into: str
     set_name: str | None = None
     patterns: tuple[str, ...] = ()
-    replaces: bool = False
-    has_globals: bool = False
+    replaces: bool = False  # replace databases that are not empty
+    has_globals: bool = False  # restore roles and users too
 
 
 def restore_into(
@@ -306,7 +310,7 @@ class _Restorer:
     def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
         """Restore the files in order; repeat files of roles that had problems.
 
-        A statement about a role can fail because the table or role that it names is created later.
+        A statement about a role can fail because it names a table or role that is created later.
         """
         outcomes = {path: self.restore(path) for path in paths}
         for path, outcome in outcomes.items():

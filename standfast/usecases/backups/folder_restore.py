@@ -5,8 +5,8 @@ The module imports no code of sources, writers or alarms, so that a restore star
 Rules
 - Each path that could not be restored is counted and named, and makes the outcome partial. The same
   applies to requested data that the recovery point lacks.
-- The ledger stores counts, times and the name of the recovery point, but no file name. A restore
-  continues if the ledger cannot be written.
+- The ledger (the database of runs) stores counts, times and the name of the recovery point, but no
+  file name. A restore continues if the ledger cannot be written.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,8 +45,8 @@ def restore(
 
     `point` is "latest", "<writer>/<sequence>" or a sequence number. An interrupted restore
     continues when it is requested again. Raise `UsageError` for an unknown point, for "latest" if
-    the vault has several sets and `set_name` is None, and for an identity that cannot open the
-    vault. Raise `Refused` if `to` contains other files or is inside a store.
+    the vault has several sets and `set_name` is None, and for a private key that cannot decrypt the
+    vault. Raise `Refused` if `to` contains other files or is inside a store of backups.
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):
@@ -76,9 +76,9 @@ def restore(
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:
-    """Raise `Refused` for a target inside a store.
+    """Raise `Refused` for a target inside a store of backups.
 
-    Replication would copy the restored files to the second site.
+    Replication would copy the restored files to the second site in plain text.
     """
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]

@@ -1,19 +1,18 @@
 """Hooks of a backup set: commands before and after its sources are read.
 
 Rules
-- A hook runs a command of `[commands]`: fixed arguments, no shell, a bare environment, and
-  a time limit.
-- `before` hooks run after this run has locked the upload cache. The run waits for this lock while
-  another set of the host is backed up. An application that a `before` hook stops is therefore not
-  stopped during this wait.
+- A hook runs a command of `[commands]` with fixed arguments, without a shell, with only the
+  configured environment variables, and with a time limit.
+- `before` hooks run after the backup has locked the upload cache (the local list of uploaded data).
+  The backup waits for this lock while another set of the host is backed up. If a `before` hook
+  stops an application, the application is therefore not stopped during this wait.
 - If the store does not answer, and the backup is attempted again, the `before` hooks run again.
 - If a `before` hook has begun, the `after` hooks run, also after a failure. Their environment
   contains the result of the backup.
 - A required `before` hook that fails stops the backup. A required `after` hook that fails makes the
-  run partial. A failed hook that is not required changes nothing. The record of the run contains
-  the results of all hooks.
-- If a hook fails, the beginning of its output is logged, without secrets. The ledger stores no
-  output.
+  result of the backup partial. A failed hook that is not required changes nothing. The results of
+  all hooks are recorded in the ledger (the database of runs), without their output.
+- If a hook fails, the beginning of its output is logged, without secrets.
 - If this process is killed, `after` hooks do not run. A `before` hook must therefore work even if
   the `after` hooks of an earlier run did not run.
 """
@@ -59,7 +58,7 @@ class HookResult:
 
 @dataclass(kw_only=True)
 class SetHooks:
-    """The hooks of one run of a set, and their results so far.
+    """The hooks of one backup of a set, and their results so far.
 
     The code in the block of `attempt` calls `before`, and sets `backup` after a recovery point was
     made.
@@ -112,7 +111,7 @@ class SetHooks:
                 )
 
     def _run(self, moment: str, hook: HookConfig) -> str:
-        """Run one hook; return why it failed, or ""."""
+        """Run one hook; return the reason if it failed, else ""."""
         settings = self.installation.config.commands[hook.command]
         variables = {"STANDFAST_SET": self.set_name, "STANDFAST_RUN": self.run.token}
         if moment == AFTER:

@@ -7,10 +7,10 @@ Rules
 - A recovery point without any file counts as incomplete: the disk may not have been mounted.
 - A file that changed while it was read counts as missing: the point contains neither its old nor
   its new version.
-- A recovery point names at most 10,000 missing paths. The names of further missing paths are
-  unknown. Therefore these paths count for every selection of paths.
-- An interim recovery point lacks files that its run had not read yet. Their paths are unknown, and
-  they count for every selection too.
+- A recovery point names at most 10,000 missing paths. Further missing paths are only counted. Each
+  of them may belong to a selection of paths, so it is counted as missing in every selection.
+- An interim recovery point, which a long backup commits before its end, lacks the files that were
+  not yet read. Their paths are unknown, so every selection counts as incomplete.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class IncompletePoint:
 
     named: tuple[Unread, ...]
     total: int
-    is_interim: bool  # an interim recovery point: it lacks files that the run read later
+    is_interim: bool
     is_empty: bool = False  # the point contains no file
-    emptied: tuple[str, ...] = ()  # sources without a file when the point was made
+    emptied: tuple[str, ...] = ()  # sources that had no file when they were backed up
 
     @property
     def is_any(self) -> bool:
@@ -48,7 +48,10 @@ class IncompletePoint:
 
 
 def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoint:
-    """Return the missing data that matches the patterns; all without any."""
+    """Return the missing data that matches the patterns.
+
+    Without patterns, return all missing data.
+    """
     details = point.details
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total

@@ -1,7 +1,8 @@
 """Keys of incidents in the backup of the installation.
 
-The deletion of an incident's key erases the data of the customers in that incident. A copy of the
-key in the vault would survive the deletion. Therefore the backup contains only the keys of open
+The installation (the configured Standfast itself) is backed up too. The names of customers in an
+incident are encrypted with a key of that incident, and are erased by deleting the key. A copy of
+the key in the vault would survive the deletion. Therefore the backup contains only the keys of open
 incidents, which could not be continued without their keys.
 """
 
@@ -16,8 +17,8 @@ def without_closed_incidents(
 ) -> BackupSetConfig:
     """Return the settings of a set that excludes the keys of closed incidents.
 
-    The key of an incident that is opened during the backup is included. The ledger is backed up
-    before the keys, and may already contain that incident.
+    The key of an incident that is opened during the backup is included, because the ledger (the
+    database of incidents) is backed up before the keys and may already contain that incident.
     """
     closed = [row.id for row in installation.ledger.incidents.all() if not row.is_open]
     return _excluding(settings, [f"/{incident}.key" for incident in closed])
@@ -26,7 +27,7 @@ def without_closed_incidents(
 def without_incidents(settings: BackupSetConfig) -> BackupSetConfig:
     """Return the settings of a set that excludes the keys of all incidents.
 
-    They are used if the ledger cannot be read.
+    These settings are used if the ledger cannot be read.
     """
     return _excluding(settings, ["*", f"!/{INSTALLATION}.key"])
 

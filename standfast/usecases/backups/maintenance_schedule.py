@@ -1,18 +1,19 @@
 """Schedules of retention, verification, drills; alarms for late tasks.
 
 Rules
-- Retention is scheduled only if `backup.keeping.schedule` is set, because the machine of the keeper
-  may be another machine.
+- Retention is scheduled only if `backup.keeping.schedule` is set, because the keeper (the machine
+  that may expire backups) may be another machine.
 - The vault is verified by the schedule `backup.verify_schedule`. Its default is daily if the vault
   is a folder. A verification by the schedule `backup.read_schedule` reads every byte.
-- If `drills.identity` is set, sets and services are drilled by `drills.schedule`. By default, each
-  set is drilled weekly. A surprise drill has a schedule only for its window.
+- If `drills.identity` is set, drills (measured test restores) of sets and services run by
+  `drills.schedule`. By default, each set is drilled weekly. The schedule of a surprise drill only
+  determines the period in which the drill starts at a random time.
 - A task is late if it ended last more than two intervals of its schedule plus one hour ago. A pause
   of the schedule, for example at night, counts as part of the interval. If a task never ran, the
-  time since the start of the ledger counts.
-- The runs of all hosts with the same vault count.
-- A verification that found damage counts as done: the damage has an alarm of its own. A failed
-  drill or retention run does not count.
+  time since the start of the ledger (the database of runs) counts.
+- A task is also fulfilled by another host with the same vault.
+- A verification that found damage counts as done: another alarm reports the damage. A failed drill
+  or retention run does not count.
 """
 
 from collections.abc import Collection, Iterator
@@ -39,7 +40,7 @@ _HOUR = timedelta(hours=1)
 class ScheduledTask:
     """One task with a schedule in the organisation's time zone."""
 
-    kind: str  # "keep", "look", "read" or "drill"
+    kind: str  # "keep" (retention), "look" or "read" (verification), or "drill"
     subject: str  # the set, the service after `SERVICE_SUBJECT`, or the vault
     schedule: str  # in cron syntax
 

@@ -1,8 +1,8 @@
 """Outcomes of backups and restores, for people, `--json` and the ledger.
 
 Rules
-- `summary` is the part for the ledger. It contains counts, times and the name of the recovery
-  point, but no file name.
+- `summary` is the part for the ledger (the database of runs). It contains counts, times and the
+  name of the recovery point, but no file name.
 - `as_json` is for the person that started the command. It names each missing file, with the reason.
 """
 
@@ -36,10 +36,10 @@ class BackupOutcome:
     hooks: tuple[HookResult, ...] = ()
     jumps: tuple[BackupAnomaly, ...] = ()  # values far above the values of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
-    unrecorded: str = ""  # why the ledger has no record of the backup, or could not be read; or ""
+    unrecorded: str = ""  # the reason why the ledger could not be written or read, or ""
     is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
-    undistrusted: int = 0  # number of damaged packs without a known name: the point may use them
+    undistrusted: int = 0  # damaged packs without a recorded name; the recovery point may use them
 
     @property
     def is_empty(self) -> bool:
@@ -122,7 +122,8 @@ class BackupOutcome:
 class PointList:
     """Recovery points, newest last.
 
-    The sealed details of a point are included only if an identity was given.
+    The encrypted details of a point, such as its number of files, are included only if a private
+    key was given.
     """
 
     points: tuple[RecoveryPoint, ...]
@@ -152,7 +153,7 @@ class RestoreOutcome:
     lacking: "IncompletePoint"  # the data that the point lacks or contains only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
-    unrecorded: str = ""  # why the ledger has no record of this restore
+    unrecorded: str = ""  # the reason why this restore is not recorded in the ledger, or ""
 
     @property
     def has_found_nothing(self) -> bool:

@@ -1,8 +1,8 @@
 """Recovery points: list them, list, search, compare and read their files.
 
 Rules
-- Nothing is written to a disk. File names and contents are returned only to the caller. The ledger
-  records that the content of a file was read, but not the name of the file.
+- No file name and no content is written to a disk; the caller gets them. The ledger (the database
+  of runs) records that the content of a file was read, but not the name of the file.
 """
 
 from collections.abc import Callable, Sequence
@@ -108,7 +108,7 @@ def list_points(
 ) -> PointList:
     """List the recovery points of one set, or of all sets.
 
-    With the `identity` of a custodian, the points have their sealed details.
+    `identity` is a file with a private key that decrypts the details of the points.
     """
     with translated_errors("listing recovery points"):
         opened = None if identity is None else identity_of(installation, identity)
@@ -169,7 +169,7 @@ def compare_points(
 ) -> RecoveryPointDiff:
     """Return the differences between two points of one host.
 
-    If one of the two is "latest", it means the latest point of the set and host of the other point.
+    "latest" means the newest point of the set and host of the other point.
     """
     with translated_errors(f"comparing {before} with {after}"):
         repository = open_repository(installation, identity_of(installation, identity_file))
@@ -195,8 +195,8 @@ def write_file_to(
 ) -> str:
     """Pass the content of a file to `write`, in pieces.
 
-    Each piece is verified before it is passed. Return why the ledger has no record of the read, or
-    "". `Damaged` may be raised after a part was passed; that part is correct.
+    Each piece is verified before it is passed. Return the reason if the ledger does not record this
+    read, else "". `Damaged` may be raised after a part was passed; that part is correct.
     """
     with translated_errors("restoring"):
         repository = open_repository(installation, identity_of(installation, identity_file))

@@ -3,7 +3,8 @@
 `backup/retention/retention_run.py` decides what expires and what is deleted.
 
 Rules
-- The keeper's machine needs only the keeper's key and the keeper's credentials for the store.
+- Retention runs on the machine of the keeper, the person that may expire backups. The machine needs
+  only the keeper's key and the keeper's credentials for the store.
 - A plan changes nothing, and is not recorded as a run.
 - Actions that failed are named and make the run partial. An object that an object lock protects is
   not a failure: the next run tries to delete it again.
@@ -30,7 +31,7 @@ from standfast.usecases.core.backup_repository import s3_options, translated_err
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 
-VAULT = "vault"  # the subject of the run in the ledger
+VAULT = "vault"  # the subject of the run in the ledger, the database of runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class KeepOutcome:
 
     run: str  # "" for a plan
     result: RetentionResult
-    stock: StorageForecast | None = None
+    stock: StorageForecast | None = None  # the storage in use, and its expected release
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -106,10 +107,11 @@ def run_retention(
 ) -> KeepOutcome:
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
-    The call may be repeated after any error. `distrust` is an output of `backup verify --json`. Its
-    damaged packs count like the packs that the ledger records as damaged. At most `most_percent` of
-    the points may expire, 20 % by default. Raise `Refused` if a clock is wrong, if too many points
-    would expire, or while another run is in progress. Raise `UsageError` without the keeper's key.
+    The call may be repeated after any error. `distrust` is a file with the output of `backup verify
+    --json`. Its damaged packs count like the packs that the ledger records as damaged. At most
+    `most_percent` of the points may expire, 20 % by default. Raise `Refused` if a clock is wrong,
+    if too many points would expire, or while another run is in progress. Raise `UsageError` without
+    the keeper's key.
     """
     distrusted = _distrusted(installation, distrust)
     with recorded(installation, "keep", VAULT, way) as run, translated_errors("retention"):

@@ -1,15 +1,17 @@
 """Retention holds, during which no point expires and no pack is deleted.
 
-Each hold is a file next to the keeper's key, because only the keeper's machine can expire recovery
-points. A hold has the name of the incident that needs it.
+Each hold is a file next to the key of the keeper (the person and machine that may expire backups),
+because only the keeper's machine can expire recovery points. A hold has the name of the incident
+that needs it.
 
 Rules
 - A hold lasts until it is released by name; several may exist at once.
 - A file that cannot be read counts as a hold: nothing is deleted by mistake.
 - The object locks of all points are still extended during a hold.
-- Two machines may have the key of the same keeper. The ledger then transmits a hold of one machine
-  to the other machine. A hold must be released on the machine that created it. If it is released
-  only on the other machine, the next retention run of the first machine records it again.
+- Two machines may have the key of the same keeper. The ledger (the database of runs) then transmits
+  a hold of one machine to the other machine. A hold must be released on the machine that created
+  it. If it is released only on the other machine, the next retention run of the first machine
+  records it again.
 """
 
 import hashlib
@@ -107,7 +109,7 @@ def _record_hold(installation: Installation, name: str, state: str) -> None:
 
 
 def all_holds(installation: Installation) -> list[Hold]:
-    """Return the holds of this machine, and other machines' in the ledger."""
+    """Return the holds of this machine and the holds in the ledger, by name."""
     found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
@@ -124,7 +126,7 @@ def exists(installation: Installation, name: str) -> bool:
 
 
 def hold_reason(installation: Installation) -> str | None:
-    """Return the names of the holds and how to end them; None without holds."""
+    """Return a sentence with the holds and how to end them, or None."""
     active = all_holds(installation)
     if not active:
         return None

@@ -131,8 +131,8 @@ def address_from_secret(
 ) -> Address:
     """Read an address from a secret; raise `UsageError` if it is invalid.
 
-    The error does not quote the address. The client programs are those that the first source of the
-    same kind names, because the programs on the PATH may be older.
+    The error does not quote the address. The client programs (such as psql) are those of the first
+    source of the same kind, because the programs on the PATH may be older.
     """
     wrong = UsageError(f"{reference}: not the address of a server. Write {_SHAPES}.")
     try:

@@ -10,11 +10,12 @@ Rules
   verification of the object lists cannot clear damage in the bytes of a pack. A sample cannot clear
   damage in content that it did not draw.
 - If the last check found all object locks right, the next check examines the objects that are newer
-  than that check, and the objects whose turn it is (`backup/checker/lock_check.py`). Otherwise it
-  examines all objects. The time of the last check comes from the ledger, not from the vault.
-- In a ledger with several vaults, findings of other vaults do not count.
-- Without a ledger, the verification runs and is partial at best, because earlier findings are
-  unknown.
+  than that check, and a rotating part of the older objects (`backup/checker/lock_check.py`).
+  Otherwise it examines all objects. The time of the last check comes from the ledger (the database
+  of runs), not from the vault.
+- If the ledger has runs with several vaults, findings of other vaults do not count.
+- Without a ledger, a verification still runs, but its result is partial at best, because earlier
+  findings are unknown.
 """
 
 import re
@@ -60,7 +61,7 @@ class OpenDamage:
     """Damage that no later verification has cleared."""
 
     found_at: datetime
-    depths: tuple[str, ...]  # how the damage was found: "looking", "reading" or "opening"
+    depths: tuple[str, ...]  # kinds of check: "looking" (lists), "reading", "opening" (decrypting)
     errors: int
 
     @property
@@ -83,17 +84,17 @@ class OpenDamage:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOutcome:
-    """The outcome of a verification: its findings and those of the witness."""
+    """The outcome of a verification, with the findings about the witness."""
 
     run: str
     report: VerifyReport
     findings: tuple[Finding, ...]
     open_damage: OpenDamage | None  # damage that an earlier and deeper verification found
     is_read: bool  # every byte was read
-    is_keyed: bool  # every byte was also opened with an identity
+    is_keyed: bool  # content was also decrypted: all of it, or a sample
     is_write_only: bool  # this host can only add to the vault
     why_write_only: str
-    unrecorded: str = ""  # why the ledger or the witness could not be written or read, or ""
+    unrecorded: str = ""  # the reason why the ledger or witness could not be used, or ""
     is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
 
     @property
@@ -200,10 +201,10 @@ def verify(
 ) -> VerifyOutcome:
     """Verify the repository.
 
-    With `read`, every byte is read. With an identity, the content is also decrypted. With `sample`,
-    only the random chunks of the sample are decrypted; the identity then comes from the file or
-    from `drills.identity`. Problems are findings, not exceptions. An identity of another repository
-    raises `UsageError`.
+    With `read`, every byte is read. With an identity (a private key), the content is also
+    decrypted. With `sample`, only the random chunks of the sample are decrypted; the identity then
+    comes from the file or from `drills.identity`. Problems are findings, not exceptions. An
+    identity of another repository raises `UsageError`.
     """
     is_keyed = identity_file is not None or sample is not None
     identity = identity_of(installation, identity_file) if is_keyed else None
@@ -272,7 +273,7 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
     """Return whether the newest conclusive check of locks found a wrong lock.
 
-    A check that found no wrong lock, but could not read some locks, is not conclusive. `runs` are
+    A check that found no wrong lock and could not read some locks is not conclusive. `runs` are
     newest first.
     """
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
@@ -282,7 +283,10 @@ def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
 
 
 def is_vault_damaged(installation: Installation) -> bool:
-    """Return whether a verification or a later backup found open damage."""
+    """Return whether a verification or a later backup found damage.
+
+    Damage that a later verification cleared does not count.
+    """
     runs = verifications(installation)
     if open_damage(runs) is not None:
         return True
