@@ -3,10 +3,10 @@
 Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,
   and its evidence: the SHA-256 of a file, or a web address. The file itself is not stored.
-- The person signs the attestation. It is stored as an event of the audit chain, and no later event
-  changes it.
-- An attestation counts only if its event, and the enrolment of the person, agree with the audit
-  chain. An attestation that was forged or changed in the database is reported.
+- The person signs the attestation. It is stored as an event of the audit chain, a list of events in
+  which each event contains the hash of the event before it. No later event changes it.
+- An attestation counts only if the audit chain confirms the event and the person's enrolment (with
+  the person's public key). An attestation that was forged or changed in the database is reported.
 - A later attestation replaces an earlier attestation of the same subject. A withdrawal ends all
   attestations of the subject.
 - An attestation is a claim: it never counts as measured.
@@ -38,7 +38,7 @@ _CONTEXT = b"standfast attestation v1\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Attestation:
-    """One attestation that its person signed."""
+    """One attestation, with the person that signed it."""
 
     subject: str
     person: str
@@ -68,7 +68,7 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Attestations:
-    """Attestations that agree with the audit chain, and invalid events."""
+    """Valid attestations, and events that are not valid."""
 
     valid: tuple[Attestation, ...]  # newest first, including expired and withdrawn attestations
     problems: tuple[str, ...]  # events that do not count, with the reason

@@ -1,7 +1,7 @@
 """Overview of the services: dependencies, objectives, predictions, drills.
 
-The services are in the order of recovery: each service comes after the services on which it
-depends.
+A drill is a measured test restore; a prediction is computed from earlier drills. The services are
+in the order of recovery: each service comes after the services on which it depends.
 """
 
 from datetime import timedelta
@@ -60,7 +60,7 @@ def service_overview(installation: Installation) -> tuple[ServiceLine, ...]:
 def write_continuity_page(
     installation: Installation, services: tuple[ServiceLine, ...], out: Path
 ) -> Path:
-    """Write the page of the services; replace an earlier page."""
+    """Write the services as a page to `out`; replace an earlier page."""
     report = ContinuityReport(heading=heading(installation), services=services)
     return write_page(continuity_page(report), out)
 

@@ -1,11 +1,12 @@
 """Text of the iCalendar feed (RFC 5545) of due dates.
 
 Rules
-- Each obligation is one entry at its strict date, with a constant identity. A calendar program that
-  reads the feed again therefore moves the entry instead of adding another entry. It removes entries
+- Each obligation (a legal duty to notify somebody) is one entry, at the earliest date that any
+  reading of the law gives. The identity of an entry is constant. A calendar program that reads the
+  feed again therefore moves the entry instead of adding another entry. The program removes entries
   that are no longer in the feed.
-- The same facts produce the same text: the time stamp of an entry is the time of the last statement
-  of a fact.
+- A fact is a dated statement about the incident, such as the time of awareness. The same facts
+  produce the same text, because the time stamp of an entry is the time of the last statement.
 - An entry names the incident by its id, the obligation and the rule. It contains no affected person
   and no details of the incident.
 """
@@ -79,7 +80,7 @@ def _events(installation: Installation, incident_id: str) -> list[Event]:
 
 
 def _utc() -> Timezone:
-    """Return the UTC time zone, which is the only component if nothing is due."""
+    """Return the UTC time zone as a component, for a calendar without events."""
     standard = TimezoneStandard()
     standard.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 - times of a zone have no zone
     standard.add("tzoffsetfrom", timedelta())

@@ -1,12 +1,13 @@
 """Subscriptions to the calendar of due dates, each by a secret address.
 
 Rules
-- An address is shown once, when it is created. The timeline stores a MAC of the address, from which
+- An address is shown once, when it is created. The database stores a MAC of the address, from which
   the address cannot be derived. A person with access only to the database cannot forge an address.
 - An address that is replaced or revoked is invalid from that moment. Addresses of other subscribers
   stay valid.
-- A calendar contains only the due dates of live incidents (`calendar_feed`). A quiet incident is
-  included only if an enrolled person with the subscriber's name may see it.
+- A calendar contains only the due dates of live incidents, not of exercises (`calendar_feed`). A
+  quiet incident, which is hidden from most people, is included only if an enrolled person with the
+  subscriber's name may see it.
 """
 
 import hmac
@@ -52,7 +53,7 @@ def subscribers(installation: Installation) -> dict[str, datetime]:
 
 
 def is_address(token: str) -> bool:
-    """Return whether the token has the form of an address; do not verify it."""
+    """Return whether the token has the form of an address, valid or not."""
     return bool(_TOKEN.fullmatch(token))
 
 

@@ -1,13 +1,15 @@
 """Legal clocks of an incident: their state, open questions and blocks.
 
-The rules of the clocks are in `standfast/deadlines`. The module `obligations` selects the
-obligations that apply.
+A legal clock is the running deadline of one obligation, a legal or contractual duty to notify
+somebody. A fact is a dated statement about the incident that starts or ends clocks, such as the
+time of awareness. The rules of the clocks are in `standfast/deadlines`.
 
 Rules
 - Standfast sends nothing to an authority. A person submits the filled form, and states the receipt
   as a fact.
-- A fact is validated before it is stored. It must name a known obligation or place. Only an
-  obligation with a legal test or a threshold can be declared as not owed.
+- A fact is validated before it is stored. Its name must be known: an obligation, a place, a topic
+  of a notice, or an event. Only an obligation with a legal test or a threshold can be declared as
+  not owed.
 - A request of law enforcement stops a clock if the rule of the clock allows it. For any other
   clock, a person must state the reason: if the delay is wrong, the notification is late, and that
   cannot be corrected later.
@@ -59,9 +61,9 @@ def state_fact(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    If the fact is a time and is stated first without `at`, its time is now. Raise UsageError for an
-    unknown name, for a time that is stated again without `at`, and for the answer "no" without a
-    reason.
+    If the fact is the time of an event, it is stated for the first time and `at` is None, the time
+    is now. Raise UsageError for an unknown name, for a time that is stated again without `at`, and
+    for the answer "no" without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)
@@ -195,7 +197,7 @@ def _refuse_withdrawal_of_nothing(
 def _refuse_early_receipt(installation: Installation, incident_id: str, at: datetime) -> None:
     """Raise UsageError if a receipt is older than the incident.
 
-    Its time is then a typing error.
+    The time of the receipt is then a typing error.
     """
     stated = [
         fact.at
@@ -273,7 +275,10 @@ def _refuse_past_delay(
 def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
-    """Return the statement with the time now; UsageError if stated before."""
+    """Return the statement with the present time.
+
+    Raise UsageError if the time of this event was stated before.
+    """
     stated = installation.ledger.facts.of_incident(incident_id).latest(
         FactKind.TIME, statement.name
     )

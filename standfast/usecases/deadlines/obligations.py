@@ -1,7 +1,7 @@
 """Obligations of this installation, from laws and from contracts.
 
-The module imports neither the ledger nor the code of incidents, so that `standfast status` starts
-quickly.
+An obligation is a duty to notify somebody of an incident. The module imports neither the ledger
+(the database of incidents) nor the code of incidents, so that `standfast status` starts quickly.
 """
 
 from functools import cache

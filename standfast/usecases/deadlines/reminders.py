@@ -1,18 +1,20 @@
 """Reminders of legal clocks at shares of their time, and during delays.
 
 Rules
-- A mark is a share of the period, such as 75 %. After each mark of each obligation, the next run of
-  the watchdog sends one reminder. If several marks have passed since the last run, only the newest
-  mark is sent.
+- A legal clock is the running deadline of one obligation, a duty to notify somebody. A mark is a
+  share of its period, such as 75 %. After each mark of each obligation, the next run of the
+  watchdog sends one reminder. If several marks have passed since the last run, only the newest mark
+  is sent.
 - An obligation without a fixed period has one reminder, when its clock starts, because such an
   obligation is due immediately.
 - The closing of an incident ends no legal clock: reminders continue until the obligation is done or
   not owed.
 - If law enforcement asked to wait and named no end, a weekly reminder asks whether the request is
   still valid. Without it, nobody would start the clock again.
-- The reminders of an obligation end when it is done, not owed or held. It is held while law
-  enforcement asks to wait. One message reports the end.
-- A quiet incident is named only to people who may see it (`incident_visibility`).
+- The reminders of an obligation end when it is done or not owed, and pause while law enforcement
+  asks to wait. One message reports the end or the pause.
+- A quiet incident, which is hidden from most people, is named only to people who may see it
+  (`incident_visibility`).
 - A message names the obligation and the incident, but no affected person and no details of the
   incident.
 """
