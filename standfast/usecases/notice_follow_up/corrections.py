@@ -8,7 +8,8 @@ Rules
   correction would miss the recipient of such a message. The notice must be stopped first.
 - The wrong text is never sent again. A failed message is not retried; its recipient is notified
   individually with the valid text.
-- A correction is a separate step, with the approvals, roles and abort window of the wrong notice.
+- A correction is a separate step. Its approvals, its roles and its abort window (the time between
+  approval and first message) are those of the wrong notice.
 """
 
 from collections import Counter

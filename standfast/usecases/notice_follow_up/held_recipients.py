@@ -3,10 +3,10 @@
 `notices/audience` determines which recipients are held.
 
 Rules
-- A person decides about each held recipient: notification by an individual notice
-  (`individual_notices`), or exclusion with a reason. Actor, time and reason are recorded with the
-  recipient and in the timeline. If the step of the notice names roles, only a person with one of
-  these roles decides.
+- A held recipient waits for the decision of a person: notification by an individual notice
+  (`individual_notices`), or exclusion with a reason. The decision is recorded with its author, time
+  and reason in the ledger (the database of incidents). If the step of the notice names roles, only
+  a person with one of these roles decides.
 - A decision is final, with two exceptions: an excluded recipient may be notified later, and a
   decision to notify is void if an approver refuses the notice.
 """
@@ -30,14 +30,14 @@ from standfast.usecases.notice_follow_up.undelivered_messages import (
 from standfast.usecases.notices.delivery_accounting import LEFT_OUT, NOTIFIED_BY_STEP, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD
 
-_MARK_LENGTH = 8  # minimum length of a shown prefix
+_MARK_LENGTH = 8  # minimum length of a mark
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldRecipient:
     """One recipient that is held or was not reached."""
 
-    mark: str  # the beginning of the effect's token; people name the recipient by it
+    mark: str  # the beginning of the message's token; people identify the recipient by it
     step: str
     why: str
     decision: str  # "" before a decision
@@ -124,14 +124,14 @@ def _refuse_notified(row: EffectRow, replacing_steps: Mapping[str, str]) -> None
 
 
 def held_effects(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Return the effects of held recipients, one for each recipient."""
+    """Return the unsent messages to held recipients, one for each recipient."""
     messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
 def _decision(row: EffectRow, replacing_steps: Mapping[str, str]) -> str:
-    """Return the valid decision about a recipient.
+    """Return the valid decision about a recipient, or "".
 
     A planned individual notice counts as a decision even if the process died before it stored the
     reason.

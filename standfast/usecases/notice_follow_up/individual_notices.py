@@ -1,17 +1,18 @@
 """Individual notices to held or unreached recipients.
 
 Rules
-- An individual notice is a separate step, with the approvals, the abort window and the exact text
-  of the original notice. Each recipient has one such step, so that nobody is notified twice.
+- A held recipient, such as a minor, waits for the decision of a person. An unreached recipient is
+  one whose message did not arrive. Both are notified by letter, or at their own or another address.
+- An individual notice is a separate step. Its approvals, its text and its abort window (the time
+  between approval and message) are those of the original notice. Each recipient has one such step,
+  so that nobody is notified twice.
 - If the original notice was corrected, neither text is sent: the original is wrong, and the
   correction refers to a message that this recipient did not receive. The notice is rendered again
   with the valid facts.
-- If the answer to a question was corrected, and the notice is no longer needed after that answer,
+- If an answer in the incident was corrected, and the corrected answer makes the notice unnecessary,
   nothing is sent.
 - While the original notice is not approved, an individual notice is refused: if the notice is
-  planned again, the same recipient is held again.
-- A person whose message did not arrive is notified in the same way, by letter or at another
-  address.
+  planned again, the new plan holds the same recipient again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,9 +78,9 @@ def plan_individual_notice(
 
     `to` is one mail address, the lines of a postal address, or empty for the recipient's own
     address. `name` replaces the recipient's name in the greeting, for example by a guardian's.
-    `values` are the valid facts of a notice that was corrected. Raise UsageError for an invalid
-    address. Raise Refused while the law forbids the notice, and if the notice is no longer needed
-    after a corrected answer.
+    `values` are the valid statements of a notice that was corrected. Raise UsageError for an
+    invalid address. Raise Refused while the law forbids the notice, and if a corrected answer makes
+    the notice unnecessary.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
@@ -136,8 +137,8 @@ def _valid_notice(
 ) -> FrozenNotice:
     """Return the notice with its valid text.
 
-    Raise UsageError if `values` are missing or not wanted, and Refused if a corrected answer is not
-    processed yet or makes the notice unnecessary.
+    Raise UsageError if `values` are missing or not allowed. Raise Refused if a corrected answer is
+    not processed yet, or makes the notice unnecessary.
     """
     frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
     written = replaced_message(installation.ledger.effects, row)

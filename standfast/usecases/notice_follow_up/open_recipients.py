@@ -1,6 +1,7 @@
 """Open recipients of an incident: held, not posted, or not approved.
 
-Open recipients do not prevent the closing of an incident; the person that closes it sees them.
+A held recipient, such as a minor, waits for the decision of a person. Open recipients do not
+prevent the closing of an incident; the person that closes it sees their number.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from standfast.usecases.notice_follow_up.letters import waiting_letters
 class OpenRecipients:
     """The numbers of recipients and notices that are still open."""
 
-    held: int  # recipients without a decision
+    held: int  # held recipients without a decision
     letters: int  # letters that were written, but not reported as posted
     unapproved: int  # notices that wait for an approval
 

@@ -6,8 +6,8 @@ Rules
 - A failed message is undelivered if its text was corrected, because a wrong text is never sent
   again.
 - A stopped or discarded message does not count as undelivered, with one exception: an individual
-  message, which replaces another message. Otherwise its recipient would receive neither message.
-- No second message is sent automatically: a person names the address, as for held recipients.
+  message, which replaces an earlier message. Otherwise its recipient would receive neither message.
+- No second message is sent automatically: a person decides and names the address.
 """
 
 from dataclasses import dataclass
@@ -68,8 +68,9 @@ def list_undelivered(installation: Installation, incident_id: str) -> list[Undel
 def _is_refused(row: EffectRow) -> bool:
     """Return whether the recipient of a refused message needs another one.
 
-    That is the case if a channel refused the message, and if an individual message was stopped or
-    discarded. An effect that was refused before any call is not a message.
+    The recipient needs another one if a channel refused the message, or if an individual message
+    was stopped or discarded. A message that was refused before any call was never sent to a
+    channel, and does not count.
     """
     if row.state is not EffectState.REFUSED:
         return False

@@ -1,10 +1,10 @@
 """Notice accounting of an incident as a file for a regulator.
 
 Rules
-- The file has one line for each person: the handle, the language and the reason.
-  Addresses are included only if somebody stated a reason to see them.
-- The digest of the file is recorded in the timeline before the file has its final name, so that
-  the file can be compared with the timeline. An existing file is never overwritten.
+- The file has one line for each person: the handle (a keyed hash of the address), the language, the
+  reason and the result. Addresses are included only if somebody stated a reason to see them.
+- The digest of the file is recorded in the audit log before the file has its final name, so that
+  the file can be compared with the log. An existing file is never overwritten.
 - The file is written and synced under a temporary name. An interrupted export therefore leaves no
   partial file under the final name.
 - Each line is written as soon as it is read, so that a million lines are never all in memory.
@@ -45,7 +45,7 @@ def export(
 ) -> tuple[list[Account], str]:
     """Write every line to a `.csv` or `.json` file.
 
-    Return the account of each notice, and the SHA-256 of the file. `unmasked_because` and `each`
+    Return the totals of each notice, and the SHA-256 of the file. `unmasked_because` and `each`
     are those of `account`. Raise UsageError for another file extension, and StandfastError if the
     file exists or cannot be written.
     """
@@ -83,7 +83,7 @@ def export(
 
 
 class _Written:
-    """The output so far, with its digests."""
+    """The output so far, with the digests of the whole file and of its lines."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -4,14 +4,15 @@
     affected_audience(installation, incident)   # the audience `affected` of a notice
 
 Rules
-- The source of a list is a CSV file, an audience of the configuration, or frozen logs
-  (`usecases.evidence.affected_records`). The list is frozen when it is added, and a notice never
-  reads the source again.
+- The source of a list is a CSV file, an audience (list of recipients) of the configuration, or logs
+  that were copied and sealed as evidence (`usecases.evidence.affected_records`). When a list is
+  added, its people are stored; a notice never reads the source again.
 - The column `exposed` names the exposed data of a person, and `place` the jurisdiction in which the
   person lives. The caller gives a default for the rows in which one of these columns is empty.
 - Every affected person counts, even if a notice cannot reach that person. A row that repeats a
   mailbox or a person does not count again. A person on an earlier list does not count again either.
-- The number of people of each place becomes a fact of the incident, which the legal clocks use.
+- The number of people of each place is stored as a fact (a dated statement) of the incident, which
+  legal deadlines depend on.
 - If a source is added again without a change, nothing is added: an interrupted command can be
   repeated.
 """
@@ -48,7 +49,8 @@ WHY = "a person whose data was affected"
 UNKNOWN = "unknown"
 _EXPOSED, _PLACE = "exposed", "place"
 _COLUMNS = {name: name for name in ("name", "language", _EXPOSED, _PLACE)} | {"address": "email"}
-_REACHED, _HELD, _EXCLUDED = range(3)  # kinds of entries
+# Kinds of entries: a usable address, a person that somebody must decide about, an unusable row.
+_REACHED, _HELD, _EXCLUDED = range(3)
 _MOST_KINDS = 100  # different values in a column of one list; more mean that the column is wrong
 
 
@@ -96,7 +98,7 @@ class Added:
 def add_affected(
     installation: Installation, incident_id: str, listing: Listing, *, by: str | None = None
 ) -> Added:
-    """Freeze the people of a source as affected; state their numbers as facts.
+    """Store the people of a source as affected; state their numbers as facts.
 
     Raise UsageError for a source without people, ConfigurationError for a source that cannot be
     read, Refused for a closed incident.
@@ -262,7 +264,7 @@ def _refuse_empty(audience: Audience) -> None:
 
 
 def _known(installation: Installation, incident_id: str) -> set[str]:
-    """Return the marks of the people on the valid lists."""
+    """Return the keys and addresses of all listed people; see `_marks`."""
     return {mark for entry in list_entries(installation, incident_id) for mark in _marks(entry)}
 
 
@@ -287,7 +289,7 @@ def _place_of(entry: list[Any]) -> str:
 
 
 def _names(exposed: str) -> tuple[str, ...]:
-    """Split a text into fields at commas, semicolons or bars."""
+    """Split a text into names of exposed fields at commas, semicolons or bars."""
     return tuple(sorted({name.strip() for name in re.split(r"[,;|]", exposed) if name.strip()}))
 
 

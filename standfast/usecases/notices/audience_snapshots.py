@@ -1,14 +1,15 @@
 """Audience files restored from a backup that is older than the incident.
 
-A file is restored, read and deleted. It shows the customers at the time of the incident. The
-intruder may have changed or emptied the database since that time.
+An audience is the list of recipients of a notice. Its file is restored, read and deleted. The file
+shows the customers before the incident; an intruder may have changed or emptied the database since
+then.
 
 Rules
 - The time of the incident is the earliest of its stated times (occurrence, detection, suspicion)
   and of its opening in Standfast.
 - The newest complete recovery point from before that time is used. If no such point exists, an
   error is raised; a later point is never used.
-- Only the named file is restored, into a private folder next to the folders of the drills. The
+- Only the named file is restored, into a private folder next to the folders of test restores. The
   folder is deleted after use, even after an error. Folders that a dead process left are deleted
   before a restore.
 """
@@ -50,8 +51,8 @@ def file_before(
     """Yield a file from the set's newest complete point before the moment.
 
     `path` is `SOURCE/PATH`. Raise ConfigurationError if the set, the point or the file does not
-    exist, UsageError without an identity that opens the point, and Damaged if the file cannot be
-    restored completely.
+    exist, UsageError without a private key that decrypts the point, and Damaged if the file cannot
+    be restored completely.
     """
     try:
         set_of(installation, set_name)

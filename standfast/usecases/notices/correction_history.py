@@ -1,4 +1,8 @@
-"""Valid corrections of a notice, read from the ledger."""
+"""Valid corrections of a notice, read from the ledger.
+
+A correction is a second notice to the recipients of a wrong notice. The ledger is the database of
+incidents.
+"""
 
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.playbook.run_state import HELD_STEP_PREFIX
@@ -24,8 +28,8 @@ def valid_corrections(installation: Installation, incident_id: str, step_name: s
 def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
     """Return the newest correction of the text that a step sent, or "".
 
-    The step is a notice, a correction of a notice, or an individual notice. Only corrections that
-    are later than the step count.
+    The step is a notice, a correction of a notice, or an individual notice (to one recipient that a
+    person decided about). Only corrections that are later than the step count.
     """
     effects = installation.ledger.effects
     rows = installation.ledger.notices.of_incident(incident_id)

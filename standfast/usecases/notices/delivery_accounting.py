@@ -2,14 +2,16 @@
 
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the
-  audience. A round that an approver refused does not count if a newer round was planned.
+  audience (all recipients of the notice). A step can be planned several times, in rounds. A round
+  that an approver refused does not count if a newer round was planned.
 - The provider reports the result of a submitted message: delivered, deferred, bounced or dropped. A
   letter counts as submitted when somebody reports it as posted; until then it is only printed.
 - A recipient about whom a person decided counts by that decision: notified by a separate step, or
   excluded with a reason.
-- A line names the person by the handle, not by the address. Addresses are shown only for a stated
-  reason, and the timeline then records the access.
-- All lines describe the same moment, even if the ledger changes while they are read.
+- A line names the person by a handle (a keyed hash of the address), not by the address. Addresses
+  are shown only for a stated reason, and the audit log then records the access.
+- All lines describe the same moment, even if the ledger (the database of incidents) changes while
+  they are read.
 - Callers receive the lines one by one, so that a million recipients are never all in memory.
 """
 
@@ -132,7 +134,7 @@ def account(
     unmasked_because: str = "",
     each: Callable[[Line], object] = lambda line: None,
 ) -> list[Account]:
-    """Return the account of each notice; pass each line to `each`, in order.
+    """Return the totals of each notice; pass each line to `each`, in order.
 
     If `unmasked_because` states a reason, the lines have addresses, and the access is recorded.
     Raise UsageError for a blank reason.
@@ -183,8 +185,8 @@ def account(
 def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> list[EffectRow]:
     """Return the rows that count, so that each person counts once.
 
-    A round that an approver refused is omitted if a later round exists. A message that an
-    individual notice replaces is omitted too.
+    A round that an approver refused is omitted if a later round exists. A message is omitted too if
+    an individual notice to the same person replaces it.
     """
     latest: dict[str, int] = {}
     for row in rows:

@@ -1,9 +1,12 @@
 """Plan of a notice: pages of effects, and counts by language and reason.
 
+An effect is here one message to one recipient; it is refused if no message can be sent. The canary
+is the first few messages, which are sent before the rest.
+
 Rules
 - The effects are streamed, so that a million recipients are never all in memory. Only counts are
   kept, for example by language and by reason, each for at most `_MOST_KINDS` different values.
-- The Merkle root covers the digests of all messages to be sent, in order.
+- The root of a Merkle tree covers the digests of all messages to be sent, in order.
 """
 
 from collections import Counter
@@ -27,8 +30,8 @@ class Tally:
     """The counts of effects."""
 
     def __init__(self, drafts: Iterable[Draft] = ()) -> None:
-        self.acts = 0  # planned effects, without the refused ones
-        self.waiting = 0  # effects that wait for the canary
+        self.acts = 0  # planned effects that are not refused
+        self.waiting = 0  # effects that wait until the canary has succeeded
         self.by_adapter: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()  # by reason
         self.languages: Counter[str] = Counter()
@@ -49,7 +52,7 @@ class Tally:
                 _count(self.whys, str(draft.details.get("why") or "not said"))
 
     def audience_summary(self) -> list[str]:
-        """Return the recipients by language and reason, for the plan."""
+        """Return sentences with the number of recipients by language and reason."""
         people = self.languages.total()
         if not people:
             return []
@@ -103,7 +106,10 @@ class NoticePlan:
                 yield kept
 
     def notice(self) -> FrozenNotice:
-        """Return the frozen notice. Call this after all pages were read."""
+        """Return the notice with its final texts, for the approval.
+
+        Call this after all pages were read, because the notice contains the Merkle root.
+        """
         return FrozenNotice(
             template=self._template,
             body=self._prepared.as_json(),

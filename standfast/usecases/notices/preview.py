@@ -49,10 +49,13 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class AudienceLook:
-    """Messages to the first rows of an audience, and warnings about all rows."""
+    """Messages to the first rows of an audience, and warnings about all rows.
+
+    An audience is the configured list of recipients.
+    """
 
     audience: str
-    counts: Mapping[str, int]  # rows by treatment
+    counts: Mapping[str, int]  # rows by kind: recipients, held, suppressed, rejected, repeated
     languages: Mapping[str, int]  # recipients by their message's language
     warnings: tuple[str, ...]
     messages: tuple[ShownMessage, ...]
@@ -94,7 +97,7 @@ def draft(
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The frozen texts of an incident's notice, which an approval signs."""
+    """The final texts of an incident's notice, which an approval signs."""
 
     step: str
     round: int

@@ -6,4 +6,5 @@ Rules
 
 MAIL = "mail:"
 POST = "post:"  # followed by the lines of the letter's address
-HELD = "held:"  # followed by the person's key; a person must decide about the recipient
+# Followed by the recipient's key. The recipient, such as a minor, waits for a person's decision.
+HELD = "held:"

@@ -3,6 +3,7 @@
     with_canary(drafts, settings, people)          # while planning
     release_due(installation, state, now)          # called by every runner
 
+The canary is the first few messages of a notice. A runner is a process that executes incidents.
 `ledger.notices` enforces a pause, a release or a stop.
 
 Rules
@@ -11,8 +12,8 @@ Rules
 - The remaining messages are released automatically on three conditions: every canary message has a
   known outcome, at most 10 % of the canary were rejected or bounced, and `canary_minutes` have
   passed. Otherwise an operator releases the remaining messages with `standfast notice go`.
-- One approval covers the whole audience. A stage only delays messages: it changes neither the
-  recipients nor the text.
+- One approval covers the whole audience (all recipients of the notice). Staged sending only delays
+  messages: it changes neither the recipients nor the text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -59,7 +60,7 @@ def _percent_rounded_up(number: int, percent: int) -> int:
 
 
 def due_notices(installation: Installation, state: State, now: datetime) -> list[str]:
-    """Return the notice steps with recipients that may be released."""
+    """Return the notice steps with delayed messages that may now be sent."""
     views = (*state.steps.values(), *state.earlier, *state.extra)
     names = {step.name for step in state.playbook.steps if step.action == SEND}
     is_possible = not state.is_stopped_or_closed and any(
@@ -150,7 +151,7 @@ def stop(installation: Installation, incident_id: str, step: str, why: str) -> i
 def notice_rounds(installation: Installation, incident_id: str, step: str) -> list[NoticeRow]:
     """Return the rounds of a step's notice, newest last.
 
-    Raise UsageError if the step has no notice.
+    Each planning of the step is a round. Raise UsageError if the step has no notice.
     """
     installation.ledger.incidents.get(incident_id)
     rows = installation.ledger.notices.of_incident(incident_id)

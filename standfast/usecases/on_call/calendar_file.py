@@ -1,5 +1,7 @@
 """Rota from a local file in iCalendar format (RFC 5545).
 
+The rota is the plan of the people on duty.
+
 Rules
 - The title of an event is the sign-in name of the person on duty. Repetitions of an event are read,
   with their exceptions and moved occurrences. A cancelled event is ignored.
@@ -23,7 +25,7 @@ _LARGEST_BYTES = 1024 * 1024
 _LONGEST_SECONDS = 10.0
 _LONGEST_NAME = 64
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # at most one repetition a day
-_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # with several values, an event repeats within a day
+_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # several values of one mean several times a day
 
 
 def calendar_duties(
@@ -99,7 +101,7 @@ class _Event:
     def starts(self, until: datetime, deadline: Deadline) -> Iterator[datetime]:
         """Yield the local start of each occurrence before `until`.
 
-        Raise TimeoutError at the deadline, because the caller has stopped waiting then.
+        Raise TimeoutError at the deadline: the caller no longer waits, and this thread must end.
         """
         found = {self.start, *self._more}
         if self._rule is not None:

@@ -1,7 +1,8 @@
 """Call-outs: rounds of pages until somebody acknowledges, and pauses.
 
 Rules
-- A call-out is about one matter (`matters`). The mail about the same matter is sent separately.
+- A call-out is about one matter (module `matters`): incidents of one trigger (such as a webhook),
+  or approvals. The mail about the same matter is sent separately.
 - A person is paged by each of the pagers that the configuration names for the person, one after
   another. A person without a pager is paged by mail. The order is computed again before each page,
   so that a change of shift applies at once.
@@ -14,8 +15,8 @@ Rules
 - A trigger has at most one open call-out, however many incidents it opens meanwhile. The next
   call-out begins ten minutes after the last one ended at the earliest. A flood of alerts therefore
   causes as many pages as one alert.
-- An acknowledgement does not cover incidents in which an account of the person is a target, or that
-  are hidden from the person. Another call-out begins for these incidents.
+- An acknowledgement does not cover an incident that is hidden from the person, or in which an
+  account of the person is a target. Another call-out begins for such an incident.
 - An unanswered call-out can be acknowledged after its end. The acknowledgement then covers only the
   incidents that the call-out covered when it ended. Another call-out begins for later incidents.
 """
@@ -133,8 +134,8 @@ def unacknowledged_call_outs(
 ) -> list[tuple[CallOut, tuple[str, ...]]]:
     """Return the call-outs that an acknowledgement of an incident would end.
 
-    These are open and unanswered call-outs. Each has the names of the incidents, alerts or steps
-    that the acknowledgement would cover.
+    They are the open call-outs and those that ended unanswered. Each has the names of the
+    incidents, alerts or steps that the acknowledgement would cover.
     """
     calls = installation.ledger.call_outs
     late = [(call_out, call_out.covers) for call_out in calls.unanswered(incident_id)]
@@ -246,8 +247,8 @@ def _is_new(installation: Installation, matter: Matter) -> bool:
     newest = installation.ledger.call_outs.newest(matter.subject)
     if newest is None or not matter.people:
         return bool(matter.people)
-    # A matter that was over can return, for example with a resumed incident. It then needs a person
-    # again, even if the last call-out covers it.
+    # A matter that had ended can return, for example with a resumed incident. It then needs a
+    # person again, even if the last call-out covers it.
     is_known = newest.state is not CallOutState.OVER and not uncovered(newest, matter.covers)
     if newest.state is CallOutState.OPEN or is_known:
         return False

@@ -1,13 +1,16 @@
 """Matters that need a person now, from the state of the ledger.
 
+The ledger is the database of incidents. A trigger opens incidents from outside, such as a webhook.
+A call-out pages people about one matter.
+
 Rules
 - There are two kinds of matters: about a trigger, and about approvals.
 - A matter about a trigger covers the incidents that the trigger opened, and the alerts that it
   added to stopped incidents.
-- A matter about approvals covers steps of live incidents that wait for approval. Incidents that the
-  same trigger opened have one matter. An incident that no trigger opened, and a quiet incident, has
-  a matter of its own.
-- Exercises have no matters (decision 0045).
+- A matter about approvals covers steps of live incidents that wait for approval. All incidents that
+  the same trigger opened belong to one matter. An incident that no trigger opened has its own
+  matter, and so has a quiet incident (hidden from most people).
+- Exercises, which run against simulators, have no matters (decision 0045).
 - For a trigger, the people on duty are paged first, then the people of `on_call.fallback`. A person
   on duty is paged only with one of the `page_roles` of the trigger, if it has any.
 - For approvals, only people that were asked for the approval are paged: an insider must not be
@@ -34,7 +37,7 @@ _TRIGGER, _APPROVALS = "trigger", "approvals"
 
 @dataclass(frozen=True, kw_only=True)
 class Matter:
-    """A subject that needs the decision or help of a person now."""
+    """Something that needs the decision or help of a person now."""
 
     subject: str  # `trigger.TRIGGER`, `approvals.TRIGGER` or `approvals.INCIDENT`
     incident: str  # the incident that pages name

@@ -12,8 +12,8 @@ _MOMENT = timedelta(microseconds=1)
 def duties(config: Config, since: datetime, until: datetime) -> list[Duty]:
     """Return the duties from `since` to `until`, in order and without gaps.
 
-    While nobody is on duty, there is a duty without people. Raise ConfigurationError if the
-    calendar cannot be read.
+    A duty without people covers each time in which nobody is on duty. Raise ConfigurationError if
+    the calendar cannot be read.
     """
     rota, zone = config.on_call, time_zone(config)
     found = shift_duties(rota.shifts, zone, since, until)
@@ -28,5 +28,5 @@ def on_duty(config: Config, at: datetime) -> tuple[str, ...]:
 
 
 def time_zone(config: Config) -> str:
-    """Return the time zone of the rota."""
+    """Return the time zone of the rota, the plan of the people on duty."""
     return config.on_call.time_zone or config.organisation.time_zone
