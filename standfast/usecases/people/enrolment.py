@@ -1,17 +1,17 @@
 """Approvers: enrol, remove and list them; grant roles; notify all people.
 
 Rules
-- The key pair of a person is derived here from the passphrase, which is not stored; the ledger
-  stores the public key.
-- Once the installation is set up, an enrolled person signs each change. If no enrolled person can
-  sign, the owner of the backups signs with the owner's key.
-- Everybody is notified of each change, and the head of the audit chain is signed immediately, so an
-  intruder with one passphrase cannot change anything silently. If a mail fails, the change remains
-  valid and the error is reported.
+- The key pair of a person is derived here from the passphrase, which is not stored. The ledger (the
+  database of incidents) stores the public key.
+- After the first day of an installation, an enrolled person signs each change. If no enrolled
+  person can sign, the owner (the person with the offline signing key of the backups) signs it.
+- All enrolled people are notified of each change, and the audit log is signed immediately.
+  Therefore an intruder with one passphrase cannot change anything silently. If a mail fails, the
+  change remains valid and the error is reported.
 - A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
-- Names, roles and accounts are validated here, because approvals compare them exactly. Accounts get
-  the canonical spelling of their directory.
-- Each access to the names and addresses of approvers is an event of the timeline.
+- Names, roles and accounts are validated here, because approvals compare them exactly. An account
+  gets the canonical spelling of its directory (the system that stores it, such as OpenLDAP).
+- Each access to the names and addresses of approvers is recorded in the audit log.
 """
 
 import re
@@ -51,14 +51,17 @@ _LONGEST_FULL_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedPerson:
-    """An enrolled or changed person, and the error if no mail was sent."""
+    """An enrolled or changed person; `mail_problem` is "" if a mail was sent."""
 
     person: Person
     mail_problem: str
 
 
 def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
-    """Sign a person in for a change of approvers; ApprovalRefused if refused."""
+    """Sign a person in for a change of approvers.
+
+    Raise ApprovalRefused for a wrong passphrase, and for a person that may not sign.
+    """
     key = signing_key(installation, name, passphrase)
     if objection := installation.ledger.people.objection(name, (), installation.clock()):
         raise ApprovalRefused(objection)
@@ -146,8 +149,8 @@ def remove_person(
 ) -> ChangedPerson:
     """Remove a person's right to approve; notify everybody, also that person.
 
-    Earlier approvals stay readable. Raise ApprovalRefused for the last approver, and without a
-    `second` signer if fewer than two approvers would remain.
+    Earlier approvals stay readable. Raise ApprovalRefused for the last approver. Raise it also
+    without a `second` signer, if fewer than two approvers would remain.
     """
     installation.ledger.people.remove(name, signer, installation.clock(), second=second)
     person = installation.ledger.people.get(name)
@@ -155,7 +158,7 @@ def remove_person(
 
 
 def list_people(installation: Installation, *, with_contacts: bool) -> list[Person]:
-    """Return the enrolled people; the access to their contacts is recorded."""
+    """Return the enrolled people; record an access to their addresses."""
     people = installation.ledger.people.all()
     if with_contacts:
         installation.record_event("people", "contacts.viewed", {"count": len(people)})
@@ -165,14 +168,14 @@ def list_people(installation: Installation, *, with_contacts: bool) -> list[Pers
 def _notify(
     installation: Installation, changed: Person, by: str, *, is_granted: bool = False
 ) -> str:
-    """Sign the audit head and notify everybody; return the error, or ""."""
+    """Sign the audit log and notify everybody; return the error, or ""."""
     now = installation.clock()
     installation.ledger.audit.sign_head(now)
     enrolled = installation.ledger.people.all()
     people = [*enrolled, *([changed] if changed.is_removed else [])]
-    # If nobody expected the change, the mail names the command that revokes a person: the signer of
-    # a removal, because an intruder may have the signer's passphrase; else the new or changed
-    # person.
+    # The mail names the command that revokes a person if nobody expected the change. After a
+    # removal, this person is the signer: an intruder may have the signer's passphrase. Otherwise it
+    # is the new or changed person.
     suspect = by if changed.is_removed else changed.name
     is_enrolled = any(person.name == suspect for person in enrolled)
     with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
@@ -209,7 +212,7 @@ def _refuse_known_passphrase(installation: Installation, passphrase: str) -> Non
 
 
 def refuse_unsigned(installation: Installation) -> None:
-    """Raise Refused if a new person needs a signature, after the set-up."""
+    """Raise Refused if the enrolment of a new person needs a signature."""
     if not installation.ledger.people.is_setting_up(installation.clock()):
         raise Refused(
             "signature: missing; after the first day, an enrolled person must sign the "

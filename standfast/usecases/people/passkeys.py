@@ -6,7 +6,8 @@ Rules
 - A passkey belongs to the address of the console. If the address changes, the passphrase still
   works.
 - The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.
-- Removal needs a sign-in. Signatures of a removed passkey no longer count for open steps.
+- Removal needs a sign-in. If a step still waits for approvals, its approvals that a removed passkey
+  signed no longer count.
 """
 
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ _TEMPLATE = "passkey-added"
 
 @dataclass(frozen=True, kw_only=True)
 class AddedPasskey:
-    """A new passkey, and why the person was not notified, or ""."""
+    """A new passkey, and the error if the person was not notified."""
 
     passkey: Passkey
-    mail_problem: str
+    mail_problem: str  # "" if the person was notified
 
 
 def console_origin(installation: Installation) -> str:
@@ -66,7 +67,7 @@ def add_passkey(
 
 
 def _notify_person(installation: Installation, added: Passkey) -> str:
-    """Notify the person of a new passkey; return why that failed, or ""."""
+    """Notify the person of a new passkey; return the error, or ""."""
     short = added.id[:8]
     values: dict[str, Json] = {
         "passkey": short,

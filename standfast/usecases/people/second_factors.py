@@ -1,5 +1,7 @@
 """Accounts without a second factor, as far as the directories report them.
 
+A directory is a system that stores accounts, such as OpenLDAP or Okta.
+
 Rules
 - Each directory is queried separately: after an error in one directory, the others are still
   queried.
@@ -29,11 +31,11 @@ class Factors:
 
     directory: str
     found: SecondFactors | None = None
-    problem: str = ""  # why there is no answer; "" if the directory has no second factors
+    problem: str = ""  # the error of the query; "" if the directory cannot report second factors
 
     @property
     def cannot_say(self) -> bool:
-        """True if the directory has no second factors."""
+        """True if the directory cannot report second factors."""
         return self.found is None and not self.problem
 
     @property

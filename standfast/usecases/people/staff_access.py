@@ -1,12 +1,13 @@
 """Import of staff lists and its checks; open accounts of leavers.
 
 Rules
-- Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`
-  playbook; a person opens it live.
+- A leaver is a former staff member. Importing a list changes only the ledger (the database of staff
+  and incidents). For a leaver with open accounts, the playbook `leaver` is only planned; a person
+  decides to run it.
 - A list that would make most people leavers is refused unless confirmed: it may be a truncated or
   empty file.
-- Access is checked in every directory, also under names that the list does not contain: an account
-  that nobody recorded is the most likely to stay open.
+- Access is checked in every directory (system that stores accounts), also under names that the list
+  does not contain: an account that nobody recorded is the most likely to stay open.
 - A directory that cannot be read is reported; a missing answer never counts as "no access".
 - Names are masked. If a user requests full names, the request is recorded.
 """
@@ -37,7 +38,7 @@ class Access:
     """The answer of one directory about one account of a leaver."""
 
     account: str  # "directory:name"
-    is_listed: bool  # False for an account that was found by its name alone
+    is_listed: bool  # False if the list does not name the account, so it may be a namesake's
     is_open: bool  # somebody can sign in, as far as the directory shows
     problem: str = ""  # why the state of the account is unknown
 
@@ -178,7 +179,7 @@ def _with_leaving_time(person: ListedPerson, before: StaffRow | None, now: datet
 
 
 def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
-    """Open a plan for each leaver with access, unless one has a plan already."""
+    """Open a plan for each leaver with access that has no plan yet."""
     planned: dict[str, str] = {}
     for leaver in leavers(installation, source=source).everybody:
         # Unlisted accounts may belong to a namesake: a person decides about them.
@@ -205,8 +206,8 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
 def _names(member: Member, adapters: Adapters) -> dict[str, list[str]]:
     """Return the account names to query in each directory.
 
-    The names are those of the list for that directory, its names for other directories, and the
-    mail address.
+    They are the names that the list has for this directory, the names that it has for other
+    directories, and the mail address.
     """
     inner = [account.partition(":")[2] for account in member.accounts]
     guesses = [*inner, *([member.mail] if member.mail else [])]

@@ -3,12 +3,13 @@
 Rules
 - A file with an invalid line is not imported. Every invalid line is reported by number and column,
   without its content.
-- An unknown column is an error: with a mistyped `accounts` nobody would have accounts.
+- An unknown column is an error: if the heading `accounts` were mistyped and ignored, nobody would
+  have accounts.
 - The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in the spelling of
-  Standfast; names without a valid spelling are ignored.
+  Standfast, such as `duty-manager`. Names that cannot be spelled so are ignored.
 - A person who is `active: false` or disabled has left; the directory does not state when. A lock
   that expires does not count, because an attacker who guesses passwords can cause such a lock.
-- Nothing is written outside the ledger.
+- The readers change nothing in a directory.
 """
 
 import csv
@@ -290,13 +291,13 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> ListedPerson:
 
 
 def _roles(names: Iterable[str]) -> tuple[str, ...]:
-    """Return a directory's role names as roles; omit names not valid as roles."""
+    """Return a directory's role names in valid spelling; omit other names."""
     written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
     return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
 
 
 def _group(dn: str) -> str:
-    """Return the name of a group from its DN; an escaped name is no role."""
+    """Return the name of a group from its DN, without resolving escapes."""
     return dn.partition("=")[2].partition(",")[0]
 
 

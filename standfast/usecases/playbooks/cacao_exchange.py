@@ -27,7 +27,7 @@ class ImportedPlaybook:
     playbook: Playbook
     file: Path
     warnings: tuple[str, ...]  # steps that people do, or whose calls must be configured
-    problems: tuple[Problem, ...]  # names that this installation lacks, by line of the new file
+    problems: tuple[Problem, ...]  # names that are not configured here, with lines of the new file
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:

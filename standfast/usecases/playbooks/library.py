@@ -1,4 +1,8 @@
-"""Library of playbooks, own and shipped; the names that they may use."""
+"""Library of playbooks, own and shipped; the names that they may use.
+
+Own playbooks are files in the configured folder; shipped playbooks are part of Standfast. A
+playbook may use only names that exist in the configuration, such as those of senders and commands.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +38,7 @@ def files(config: Config | None) -> Mapping[str, Path]:
 
 
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
-    """Return a playbook that is valid in this installation.
+    """Return a playbook that is valid with this configuration.
 
     Raise PlaybookInvalid with all problems. A playbook for an exercise may name audiences, senders,
     commands and requests that are not configured, because they are simulated.
@@ -120,7 +124,7 @@ def staff_audiences(config: Config) -> frozenset[str]:
 
 
 def _irreversible(config: Config) -> Iterator[str]:
-    """Yield the commands and requests that have effects and no undo."""
+    """Yield the commands and requests that change something and have no undo."""
     for name, command in config.commands.items():
         if not (command.undo or command.changes_nothing):
             yield f"commands.{name}"
@@ -130,7 +134,10 @@ def _irreversible(config: Config) -> Iterator[str]:
 
 
 def adapters(config: Config) -> list[str]:
-    """Return the names of all adapters, which an opened incident records."""
+    """Return the names of all adapters.
+
+    An incident stores them when it is opened, and later uses no other adapters.
+    """
     return [
         f"{section}.{name}"
         for section in ("accounts", "evidence", "senders", "commands", "requests")

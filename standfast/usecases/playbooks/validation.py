@@ -1,7 +1,8 @@
 """Validation of playbooks before an incident, including notice texts.
 
-Notices are rendered here with the context of their step, because an incident renders them only when
-the step begins. `standfast.playbook` validates all other parts, also when an incident is opened.
+An incident renders a notice only when its step begins, which is too late to find an error.
+Therefore each notice is rendered here with the values that its step gives to the template.
+`standfast.playbook` validates all other parts, also when an incident is opened.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
 """Adapters of an installation by mode; an exercise gets simulators.
 
-This module imports the use-cases that built-in procedures, evidence copies and restored audiences
-run. These use-cases import `core`. So `core` cannot import this module, and uses only the protocol
+An adapter connects Standfast to one external system. The mode of an incident is live, exercise or
+plan (which only reads). Some adapters call use-cases, for example to copy evidence. These use-cases
+import the package `core`. Therefore `core` cannot import this module, and uses only the protocol
 `AdapterFactory`.
 """
 
@@ -51,12 +52,12 @@ class ConfiguredAdapters:
         )
 
     def for_reading(self, installation: Installation) -> "Adapters":
-        """Return all adapters in plan mode, in which they only read."""
+        """Return all adapters, restricted to reading, for a plan."""
         custody = _custody(installation, "plan", "plan")
         return _live(installation, installation.config, custody, Mode.PLAN)
 
     def for_notifying(self, installation: Installation) -> "Adapters":
-        """Return the channels to people, for an alarm that belongs to no incident."""
+        """Return the message senders, for an alarm that belongs to no incident."""
         custody = _custody(installation, "alarm", "alarm")
         return _live(installation, installation.config, custody, Mode.LIVE)
 
@@ -107,8 +108,8 @@ def _live(
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
     """Return a function that restores a file of a set to a temporary folder.
 
-    The file has the content from before the incident. Without an incident, it has the newest
-    content.
+    The restored version is the newest from before the incident. Without an incident, it is the
+    newest version.
     """
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
@@ -127,8 +128,8 @@ def _restored(installation: Installation, incident_id: str | None) -> "Restored"
 def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
     """Remove adapters that were added after the incident opened.
 
-    The plan and its approval covered the adapters that existed when the incident opened. A
-    directory that somebody adds later is used only in later incidents.
+    The plan and its approval covered the adapters that existed when the incident opened. An account
+    directory that somebody configures later is used only in later incidents.
     """
     kept = {
         section: {

@@ -1,4 +1,7 @@
-"""Opening of an installation from one configuration file."""
+"""Opening of an installation from one configuration file.
+
+An installation is one configured Standfast, with its ledger (the database of incidents and runs).
+"""
 
 import gc
 from collections.abc import Iterator, Mapping
@@ -36,9 +39,9 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open the installation that a configuration file describes.
 
-    Without `clock`, use the clock of the machine, or that of the ledger's server if several hosts
-    may share the ledger. With `needs_ledger=False`, an unavailable ledger causes an error only when
-    it is first used.
+    Without `clock`, use the clock of the machine. If the ledger is on a database server, which
+    several hosts may share, use the clock of the server. With `needs_ledger=False`, an unavailable
+    ledger causes an error only when it is first used.
     """
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     config = load(config_file)

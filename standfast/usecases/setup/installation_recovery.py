@@ -1,7 +1,9 @@
 """Recovery of an installation on a new machine, from a copy in its vault.
 
-A recovery needs the vault, the identity of a custodian and the key records, which are usually in
-the folder of the identity. `standfast/config/installation_set.py` defines the content of a copy.
+The installation (the configured Standfast itself) backs itself up to its vault. A recovery needs
+the vault, the private key of a custodian (a person that can decrypt backups), and the key records:
+the keys of the backups, encrypted to the custodians. The key records are usually in the folder of
+the private key. `standfast/config/installation_set.py` defines the content of a copy.
 
 Rules
 - The copy is restored to a folder inside the new folder, and its parts are then moved to the paths
@@ -9,10 +11,12 @@ Rules
 - `standfast.toml` is written after all other parts. A folder without it is not an installation.
 - A path outside the old installation's folder becomes a path inside the new folder, and the setting
   is changed accordingly. Nothing outside the new folder is written.
-- The ledger lacks all events after the copy. Therefore each open live incident is stopped: a person
-  compares it with the systems and resumes it. A run that was in progress counts as failed.
-- A ledger that is older than its witness is refused, here as in every command. After a person has
-  renamed the witness file, the same call completes the recovery.
+- The recovered ledger (the database of incidents and runs) lacks all events after the copy.
+  Therefore each open live incident is stopped: a person compares it with the systems and resumes
+  it. A run that was in progress is marked as failed.
+- The witness is a file outside the ledger with signatures of its newest events. A ledger that is
+  older than its witness is refused, here as in every command. After a person has renamed the
+  witness file, the same call completes the recovery.
 """
 
 import fcntl
@@ -92,7 +96,7 @@ class RecoveryRequest:
     vault: Store
     vault_folder: Path | None  # None for a bucket
     identity: Identity
-    keys: Path  # a folder with key records
+    keys: Path  # the folder with the key records
     into: Path
     env: Mapping[str, str]
     at: datetime | None = None  # use no later copy
@@ -135,9 +139,10 @@ def recover_installation(
 ) -> RecoveredInstallation:
     """Recover an installation into a new folder, or continue such a recovery.
 
-    Raise `UsageError` for an identity that opens nothing, a vault without a copy, or copies of
-    several hosts; `Refused` if the folder has other content; `UnderWay` while another recovery
-    writes there; `Damaged` if the copy is damaged, or the ledger is older than its witness.
+    Raise `UsageError` for a private key that opens nothing, a vault without a copy, or copies of
+    several hosts. Raise `Refused` if the folder has other content, `UnderWay` while another
+    recovery writes there, and `Damaged` if the copy is damaged or the ledger is older than its
+    witness.
     """
     into = request.into.absolute()
     with translated_errors("recovering the installation"), _locked(into):
@@ -335,7 +340,10 @@ def _move(source: Path, path: Path, into: Path) -> bool:
 
 
 def _bring_key_records(root: RootRecord, backup: BackupConfig, copy: Path, now: datetime) -> None:
-    """Complete the new key store, and list it and the used copy as seen now."""
+    """Complete the new key store from the copy of the key records.
+
+    Record the key store and the copy as existing now.
+    """
     synchronize(root, KeyFolder(backup.keys), KeyFolder(copy))
     folders = {key_store_name(backup): backup.keys}
     if own_name := read_copy_list(copy).own_name:
@@ -362,8 +370,8 @@ def _settle_ledger(
             installation.record_event(
                 subject, action, {"point": point.name, "made_at": timestamp(point.time)}
             )
-        # A repeated call signs too: the first process may have died before it wrote the head to the
-        # witness.
+        # A repeated call signs too: the first process may have died before it wrote the signature
+        # to the witness.
         with suppress(ConfigurationError):  # the witness may not be mounted yet
             ledger.audit.sign_head(clock())
     return tuple(live)

@@ -3,12 +3,14 @@
 Rules
 - `standfast.toml` is written last and atomically: when it exists, everything that it names exists.
   Without it the folder is not an installation, and the same command completes the set-up.
-- A folder with a `standfast.toml` is never set up again. Only a missing ledger is still created,
-  for example after a change to PostgreSQL. If the witness file records an earlier ledger, that
-  ledger was lost. Then no ledger is created, because an empty ledger would hide the loss. A ledger
-  of an earlier release is upgraded.
-- Everything that can open backups goes into one folder, so that it can be taken away as a whole.
-- The installation must not be inside the backed-up source: its own keys would be in the backup.
+- A folder with a `standfast.toml` is never set up again. Only a missing ledger (the database of
+  incidents and runs) is still created, for example after a change to PostgreSQL. If the witness, a
+  file outside the ledger, has signatures of an earlier ledger, that ledger was lost. Then no ledger
+  is created, because an empty ledger would hide the loss. A ledger of an earlier release is
+  upgraded.
+- Everything that can decrypt backups is written to one folder, which a person then takes offline.
+- The installation must not be inside the folder that is backed up, because the backup would contain
+  its keys.
 """
 
 import os
@@ -200,7 +202,7 @@ def set_up(
 def _checked(text: bytes, config_file: Path) -> Config:
     """Check the new configuration; an error names the option of the command.
 
-    No file exists yet that an error could name.
+    The configuration file, which other errors name, does not exist yet.
     """
     try:
         return parse(text, config_file)
@@ -213,8 +215,8 @@ def _checked(text: bytes, config_file: Path) -> Config:
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
     """Create or complete the repository; do not change a complete repository.
 
-    The creation writes a plan next to the owner's file, and removes it as its last action. So the
-    owner's file without a plan means a complete repository.
+    The creation writes a file `.unfinished` next to the file with the owner's key, and removes it
+    as its last action. So the owner's key without this file means a complete repository.
     """
     owner_file = offline / OWNER_FILE
     is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()
@@ -233,7 +235,11 @@ def _make_repository(config: Config, offline: Path, now: datetime) -> None:
 
 
 def _fill_offline(config: Config, offline: Path, now: datetime) -> None:
-    """Write the key records, reader and instructions to `offline`."""
+    """Write key records, reader and instructions to the folder `offline`.
+
+    Key records are the keys of the backups, encrypted to the recovery identity. The reader restores
+    a backup without Standfast.
+    """
     backup = config.backup
     root = load_root_chain(DirectoryStore(backup.vault)).root
     synchronize(root, KeyFolder(backup.keys), KeyFolder(offline))

@@ -1,11 +1,12 @@
 """Dead letters: alerts that could not be processed, and their retries.
 
-An alert must not block later alerts, even if it causes a program error or its playbook is invalid.
+A trigger opens incidents from alerts of another program, such as Suricata. An alert must not block
+later alerts, even if it causes a program error or its playbook is invalid.
 
 Rules
 - An alert is one line of text. The line is kept unchanged in a private file next to the upload
-  cache. Then the ledger records the alert as a run of kind `alert` with the id of the line.
-  Repeating these two acts changes nothing.
+  cache of backups. Then the ledger (the database of incidents and runs) records the alert as a run
+  of kind `alert` with the id of the line. Repeating these two acts changes nothing.
 - Of an unexpected error only the class is shown, because its text may contain the line.
 - Some errors can be corrected by a person: an invalid playbook, or an incident that cannot be
   opened. After such an error, the alert waits in a folder of its trigger. After the correction, the
@@ -31,7 +32,7 @@ KIND = "alert"
 _LACKING = "its playbook cannot be opened"
 _FAILED = "failed"
 _DONE = "done"
-_SHOWN_FOR = timedelta(days=7)  # an alert with a program error never ends: show it for a week
+_SHOWN_FOR = timedelta(days=7)  # an alert with a program error is never retried: show it for a week
 
 
 def store_dead_letter(

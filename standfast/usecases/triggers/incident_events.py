@@ -4,8 +4,8 @@ A receiver is one section of `incident_events`. Each event is sent as a request 
 such as a signed webhook or the call that opens a ticket.
 
 Rules
-- Only live incidents that are not quiet are reported. An event names the incident and its playbook,
-  but no account, no person and no input of the incident.
+- Only live incidents are reported, and not those that are quiet (hidden from most people). An event
+  names the incident and its playbook, but no account, no person and no input of the incident.
 - An event is sent at least once: a run of kind `event` is recorded before the request, and the
   event is sent again until the response has an expected status. Each attempt has the same
   idempotency key and the same parameters.
@@ -13,7 +13,8 @@ Rules
 - An event that is older than a week is not sent: a new receiver must not be sent the events of old
   incidents.
 - An incident is contained when each step that locks accounts has ended and left no account open.
-- If several hosts find an event at once, the host that is first in the ledger sends it.
+- If several hosts find an event at once, the host that is first in the shared ledger (the database
+  of incidents and runs) sends it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +89,7 @@ def due_events(installation: Installation) -> list[IncidentEvent]:
 
 
 def send_event(installation: Installation, event: IncidentEvent, way: str) -> str:
-    """Send an event, unless another process does; return the result for a log."""
+    """Send an event, unless another process does; return the result in words."""
     try:
         with recorded(installation, KIND, event.receiver, way) as run:
             # Read the attempts after `is_first`: another sender may have recorded its attempt
@@ -109,7 +110,7 @@ def send_event(installation: Installation, event: IncidentEvent, way: str) -> st
 
 
 def unsent_events(config: Config, ledger: Ledger, now: datetime) -> dict[str, str]:
-    """Return each event that failed in the last week, and why."""
+    """Return the error of each event that failed in the last week, by event."""
     since = now - _GIVEN_UP_AFTER
     return {
         f"{name}: {key}": str(attempts[0].summary.get("problem", ""))
@@ -157,7 +158,7 @@ def _is_due(attempts: Mapping[str, Sequence[RunRecord]], key: str, now: datetime
 
 
 def _send(installation: Installation, event: IncidentEvent, *, is_repeated: bool) -> str:
-    """Send the request of an event; return why it was not accepted, or ""."""
+    """Send the request of an event; return "" if accepted, else the error."""
     config, resolver = installation.config, installation.resolver
     declared = config.requests[event.request].parameters
     values = event.parameters(config.organisation.name)

@@ -4,14 +4,15 @@
 notifies people.
 
 Rules
-- A message opens or joins its incident once. The message and the incident are committed together,
-  and no slow service is called before the commit. Runners find their work in the committed rows.
-- A trigger without signatures opens only plans: its class has no other mode.
+- A message opens or joins its incident once. The message and the incident are committed together to
+  the ledger (the database of incidents), and no slow service is called before the commit. Runners,
+  the processes that execute incidents, find the incident in the ledger.
+- A trigger without signatures opens only plans, which change nothing: its class has no other mode.
 - A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
 - If a required input has no value in the message, the error names the input. An input that the
   playbook does not require is omitted then: an alert without details is still an alert.
 - A message may contain a list of alerts. If some of the alerts lack a value for an input, the other
-  alerts are processed. The timeline and the response contain the number of incomplete alerts.
+  alerts are processed. The audit log and the response contain the number of incomplete alerts.
 """
 
 from collections.abc import Mapping
@@ -47,12 +48,12 @@ SHORTEST_TOKEN = 24  # minimum characters of a bearer token, so that it cannot b
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """The settings that all triggers share; without a subclass, plans only."""
+    """The settings that all triggers share; it opens only plans by default."""
 
     name: str
     scenario: str
     inputs: Mapping[str, Expression] = field(default_factory=dict)
-    key: Expression | None = None  # reads the subject of a message; None: the kind determines it
+    key: Expression | None = None  # reads the subject of a message; None: the caller passes it
     page_roles: tuple[str, ...] = ()  # roles of the people to page; empty means everybody enrolled
     per_minute: int = 60  # messages accepted; further messages are answered with Retry-After
 
@@ -62,7 +63,7 @@ class Trigger:
 
     @property
     def actor(self) -> str:
-        """The actor in the timeline."""
+        """The actor that the audit log records."""
         return ACTOR + self.name
 
 
@@ -106,7 +107,7 @@ class FormTrigger(Trigger):
 
 
 class PlaybookNotFound(Unavailable):
-    """A playbook of a trigger that cannot be opened, whatever the message."""
+    """The playbook of a trigger is missing or invalid; no message can open it."""
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
@@ -289,8 +290,8 @@ def _message(installation: Installation, trigger: Trigger, message_id: str) -> T
 def _key(installation: Installation, trigger: Trigger, text: str) -> str:
     """Return the key under which messages of one subject join one incident.
 
-    The key contains a handle of the subject, because the subject may be an account. The handle
-    covers the mode: a message that opens only plans must not join a live incident.
+    The key contains a handle (a keyed hash) of the subject, because the subject may be an account.
+    The hash covers the mode: a message that opens only plans must not join a live incident.
     """
     about = f"key {trigger.name} {trigger.mode.value} {text}"
     return f"{trigger.name}:{installation.ledger.cipher.handle(INSTALLATION, about)}"

@@ -1,9 +1,11 @@
 """Promotion of a plan to a live incident, exactly as it was shown.
 
+A plan is an incident that changes nothing, for example opened by an alert. Promotion opens it live.
+
 Rules
 - A plan is identified by the digest of its inputs and of the playbook as it would run now. If a
-  trigger adds accounts, or if the playbook's file is edited, the digest changes: nobody has seen
-  this plan.
+  trigger (such as a webhook) adds accounts, or if the playbook's file is edited, the digest
+  changes, because nobody has seen the changed plan.
 - A changed plan is promoted only if the person gives its current digest, even after somebody closed
   the plan. An unchanged plan needs no digest.
 - If accounts join the plan during its promotion, the plan stays open and keeps these accounts.
@@ -39,7 +41,7 @@ class PlanShown:
 
 
 class PlanChanged(Refused):
-    """A plan that differs, or may differ, from the plan that the person saw."""
+    """The plan differs, or may differ, from the plan that the person saw."""
 
 
 def read_plan(installation: Installation, plan_id: str) -> PlanShown:
@@ -50,7 +52,7 @@ def read_plan(installation: Installation, plan_id: str) -> PlanShown:
 def carry_out(
     installation: Installation, plan_id: str, opened_by: str | None, *, as_shown: str = ""
 ) -> Opened:
-    """Open a plan live, with the same inputs and facts, and close the plan.
+    """Open a plan live, with its inputs and stated facts, and close the plan.
 
     `as_shown` is the digest that the person has read, or its first characters. Raise PlanChanged if
     the digest differs. Raise PlanChanged also without a digest, if accounts were added to the plan
@@ -136,9 +138,10 @@ def _digest(plan: IncidentRow, playbook: str) -> str:
 
 
 def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> None:
-    """State the facts of the plan again, because legal clocks start with them.
+    """State the facts of the plan about the live incident too.
 
-    A fact that was stated about the live incident meanwhile is not replaced.
+    Legal deadlines start with facts, such as the time of awareness. A fact that was stated about
+    the live incident meanwhile is not replaced.
     """
     stated, facts = installation.ledger.facts.of_incident(plan_id), installation.ledger.facts
     known = {(fact.kind, fact.name) for fact in facts.of_incident(incident_id)}

@@ -4,11 +4,12 @@ Each line is processed once, also after rotations, truncations and restarts.
 `standfast/triggers/suricata.py` parses a line.
 
 Rules
-- The position is stored after the lines before it were processed. After a crash, lines behind the
-  stored position are read again. The ledger stores the id of each line and ignores the repetition.
+- The position is stored after the lines before it were processed. After a crash, lines that follow
+  the stored position may be read a second time. The ledger (the database of incidents) stores the
+  id of each line, and ignores a repeated line.
 - After a rotation, the renamed file is read to its end before the new file. If the file was rotated
   several times while no process read it, all files are read in the order of their modification. A
-  compressed file is not read. If the position was in this file, the log has a warning.
+  compressed file is not read. If it contains the position, a warning is logged.
 - An incomplete last line is read when it is complete. A line longer than a megabyte is not an
   event.
 - The first read starts at the end of the file: earlier events are not new alerts.
@@ -30,7 +31,7 @@ log = logging.getLogger("standfast.serve")
 
 _HEAD_BYTES = 256
 _READ_BYTES = 1024 * 1024  # limit of one read; a longer line is not an event
-_CLOCK_SECONDS = 1.0  # the clock of a file system may lag behind by this
+_CLOCK_SECONDS = 1.0  # the clock of a file system may be slow by so many seconds
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
 
@@ -41,7 +42,7 @@ class FilePosition:
     offset: int
     head: str  # digest of the first bytes, because names change and inodes are reused
     head_bytes: int
-    since: float  # the time of the position; at offset 0 it selects the files to read
+    since: float  # time at which the position was read; at offset 0, only newer files are read
 
 
 @dataclass(frozen=True, kw_only=True)

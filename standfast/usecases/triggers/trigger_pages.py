@@ -1,20 +1,21 @@
 """Mails to people on call, once, about incidents that triggers opened.
 
-A page here is one mail to each person with a role of the trigger. `on_call/call_outs` pages one
-person after another until somebody acknowledges. A page is also sent when a trigger adds alerts to
-a stopped incident.
+A trigger opens incidents from outside, such as a webhook. A page is here one mail to each person
+with a role of the trigger. (`on_call/call_outs` pages one person after another until somebody
+acknowledges.) A page is also sent when a trigger adds alerts to a stopped incident.
 
 Rules
-- The ledger records each page as a run of kind `page`, before the first message is sent. Every
-  `serve` looks for unsent pages, so no page is lost when a process dies. If several hosts find the
-  same page, the host that is first in the ledger sends it.
+- The ledger (the database of incidents and runs) records each page as a run of kind `page`, before
+  the first message is sent. Every `standfast serve` looks for unsent pages, so no page is lost when
+  a process dies. If several hosts find the same page, the host that is first in the ledger sends
+  it.
 - If a trigger opens many incidents, one page is about all of them. A trigger has at most one page a
   minute.
-- If the incident is a plan, the page contains the number of its targets. The plan is computed in a
-  thread: the page waits `_PLAN_SECONDS` for it, and not longer for a directory that does not
-  answer.
-- Alerts that wait in a stopped incident are paged before new incidents, in a separate page: new
-  incidents may continue to arrive without end.
+- If the incident is a plan (which changes nothing), the page contains the number of its targets.
+  The number is computed in a thread, which reads the account directories. If it is not known after
+  `_PLAN_SECONDS`, the page is sent without it.
+- Alerts that wait in a stopped incident are paged before new incidents, in a separate page.
+  Otherwise a flood of new incidents could delay them without end.
 - A page that reached nobody is sent again after five minutes, even if somebody may then receive it
   twice.
 - A page names no account, because people other than the recipient may read the mail.
@@ -54,7 +55,7 @@ _PLAN_SECONDS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The unsent page of one trigger: opened incidents or waiting alerts."""
+    """The page of one trigger, about opened incidents and waiting alerts."""
 
     trigger: str
     incidents: tuple[IncidentRow, ...] = ()  # oldest first
@@ -62,7 +63,10 @@ class Page:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The incidents, and the waiting alerts as `INCIDENT since STOP`."""
+        """The names of the incidents, then of the waiting alerts.
+
+        A waiting alert has the name `INCIDENT since STOP`.
+        """
         return (*(row.id for row in self.incidents), *map(_name, self.waiting))
 
 
@@ -110,7 +114,7 @@ def due(installation: Installation) -> list[Page]:
 
 
 def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger], way: str) -> str:
-    """Send a page, unless another process does; return the result for a log."""
+    """Send a page, unless another process does; return the result in words."""
     trigger = triggers.get(page.trigger)
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
@@ -150,7 +154,7 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
 
 
 def notification_obstacle(ledger: Ledger, adapters: Adapters, trigger: Trigger) -> str:
-    """Return why the pages of a trigger cannot reach anybody, or "".
+    """Return the reason if the pages of a trigger reach nobody, else "".
 
     The causes are: nobody is enrolled for the pages, no sender is configured, or the last page
     failed. `adapters` is used to look up a sender, without a connection.
