@@ -3,9 +3,10 @@
 An inject is one development of the scenario, with a question for the participants.
 
 Rules
-- No external system is reached. A tabletop exercise uses no adapter, not even a simulator.
-- The ledger stores each answer with its person and time. The score is computed from the answers
-  each time.
+- No external system is reached. In exercise mode, other incidents use simulators; a tabletop
+  exercise does not use even these.
+- The ledger (the database of incidents) stores each answer with its person and time. The score is
+  not stored, but computed from the answers.
 - The facilitator may end an exercise at any moment. The report names the questions that were not
   asked.
 """
@@ -117,7 +118,7 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
 
 
 def current_inject(installation: Installation, incident_id: str) -> Turn:
-    """Return the current inject; after an answer, this is the next inject."""
+    """Return the current inject, which is the first without an answer."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = frozen_exercise(row.playbook)
     if row.is_open:

@@ -1,9 +1,10 @@
 """Challenges to custodians and their answers: record, overdue custodians.
 
-An answer to a challenge proves that a custodian can still open the keys of the backups. An
-append-only file next to the upload cache has one line of canonical JSON for each event: a challenge
-with its recipients, or an answer with the keys that it opened. The challenges are stored in a
-folder next to that file, so that answers can be compared with them.
+A custodian is a person with a private key that opens the keys of the backups. An answer to a
+challenge proves that the custodian can still do so. An append-only file next to the upload cache of
+backups has one line of canonical JSON for each event: a challenge with its recipients, or an answer
+with the keys that it opened. The challenges are stored in a folder next to that file, so that
+answers can be compared with them.
 
 Rules
 - An answer counts for `FRESH_FOR` from the creation of its challenge. Therefore a second import of
@@ -30,7 +31,7 @@ _CHALLENGES = "custodian-challenges"
 
 @dataclass(frozen=True, kw_only=True)
 class CustodianStatus:
-    """The last proof of a custodian, or the time since it has been requested."""
+    """The last proof of a custodian, or the time of the first request."""
 
     fingerprint: str
     name: str

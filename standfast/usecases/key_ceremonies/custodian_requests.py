@@ -1,8 +1,11 @@
 """Requests to custodians: proof of a key, consent to an erasure.
 
+A custodian is a person with a private key that opens the keys of the backups. An erasure deletes
+the key of a domain (backup sets that share one key).
+
 Rules
-- A custodian needs no configuration, no store and no network: the command reads two files and
-  writes one.
+- To answer, a custodian needs no configuration, no vault and no network: the command reads the
+  request and the private key from files, and writes the answer to a file.
 - An answer is accepted only on the machine that made its challenge, because the answer is compared
   with a copy of the challenge there.
 """
@@ -98,7 +101,10 @@ def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
 
 
 def order_in(file: Path) -> Order:
-    """Read an erasure order, for display; verify its owner signature."""
+    """Read an erasure order, for display; verify the owner's signature.
+
+    The owner is the person with the offline signing key.
+    """
     with translated_errors("reading the order"):
         return read_order(read_file(file), str(file))
 

@@ -1,4 +1,9 @@
-"""Erasure of a domain: the owner's order, and its execution."""
+"""Erasure of a domain: the owner's order, and its execution.
+
+The backup sets of a domain share one key. Their backups are erased together, by deleting that key.
+The owner (the person with the offline signing key) orders the erasure. Custodians (people that can
+decrypt the backups) consent by signed attestations.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,9 +1,11 @@
 """Copies of the key records: create, compare and list them.
 
 Rules
-- A restore needs the vault, the key records and a recovery identity. The key records are in the key
-  store and in each listed copy.
-- No key is needed to copy: the records are signed by the owner and sealed to the custodians.
+- A restore needs the vault, a key record and a recovery identity. A key record is the private key
+  of an erasure domain (backup sets that share one key), encrypted to the custodians. A recovery
+  identity is the private key of a custodian.
+- The key records are in a folder, the key store, and in each listed copy. No key is needed to copy
+  them. They are signed by the owner, the person with the offline signing key.
 """
 
 from collections.abc import Mapping
@@ -67,8 +69,9 @@ class KeyCopyStatus:
 
     name: str
     seen: datetime
-    lacks: tuple[str, ...]  # "DOMAIN/GENERATION" whose newest record is missing
-    erased: tuple[str, ...]  # "DOMAIN/GENERATION" of an erased domain whose record is still present
+    # A name is "DOMAIN/GENERATION"; a new generation is a new key pair of the domain.
+    lacks: tuple[str, ...]  # names of the key records that the copy does not have in newest form
+    erased: tuple[str, ...]  # names of the key records of erased domains that it still has
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -128,9 +131,9 @@ def copy_keys(
 ) -> KeyCopyOutcome:
     """Make a folder a copy of the key records, or compare and complete a copy.
 
-    A record that the key store lost is restored from the copy. Raise `UsageError` for the key store
-    itself or a new copy without a name, `Damaged` if both have a record of the same name with
-    different content.
+    A record that the key store has lost is restored from the copy. Raise `UsageError` for the key
+    store itself and for a new copy without a name. Raise `Damaged` if the key store and the copy
+    have a record of the same name with different content.
     """
     with translated_errors("copying the key records"):
         folder = folder.absolute()
@@ -168,8 +171,8 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
 def key_copy_statuses(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
     """Compare all known copies with the needs of a restore; write nothing.
 
-    Reachable copies are read. For each other copy, the list states the content when it was last
-    seen.
+    Reachable copies are read. For each other copy, the list of copies states what the copy
+    contained when it was last reachable.
     """
     folders = reachable(backup)
     copies = {copy.name: copy for copy in unreachable_copies(folders)}

@@ -1,10 +1,13 @@
 """Owner operations: writers, epochs, domains, keepers, custodians.
 
-This module opens the stores, the owner's key and the custodian's identity of a key ceremony. The
-operations themselves are in `backup/ownership`.
+The owner is the person with the offline key that signs every such change. A writer is a backup
+host; its signing key is valid in one epoch. A domain is a group of backup sets that share one key.
+A keeper may expire backups. A custodian has a private key (identity) that can decrypt them. This
+module opens the stores and keys; the operations themselves are in `backup/ownership`.
 
 Rules
-- No ledger is opened: the owner's key is used on a machine that may have no ledger.
+- The ledger (the database of incidents) is not opened: the owner's key is used on a machine that
+  may have no ledger.
 - A passphrase is requested only if a file is locked, and is not stored.
 - All output is public: names, public keys, numbers.
 """
@@ -63,7 +66,7 @@ class Stores:
 
     @property
     def keys(self) -> DirectoryKeeperStore:
-        """The store of the domain keys."""
+        """The store of the key records (domain keys, encrypted to custodians)."""
         return DirectoryKeeperStore(self.config.backup.keys)
 
     def copy(self, name: str) -> tuple[CopyConfig, Store]:
@@ -169,7 +172,10 @@ def add_writer_as_owner(
 
 
 def last_witnessed(session: OwnerSession, writer: str, witness: Path) -> int:
-    """Return the newest sequence of a writer in a witness file."""
+    """Return the newest sequence number of a writer in a witness file.
+
+    The file records the newest recovery points that earlier verifications saw.
+    """
     if not witness.is_file():
         raise UsageError(f"witness {witness}: not found. Name its file, or use --trusted-through.")
     heads, findings = read_heads(witness)
@@ -185,7 +191,10 @@ def last_witnessed(session: OwnerSession, writer: str, witness: Path) -> int:
 def begin_epoch_as_owner(
     session: OwnerSession, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Replace a writer's keys after a compromise."""
+    """Replace a writer's keys after a compromise.
+
+    Recovery points after the sequence number `trusted_through` no longer count.
+    """
     with translated_errors("beginning a new epoch"):
         return new_epoch(session, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
@@ -193,7 +202,7 @@ def begin_epoch_as_owner(
 def remove_writer_as_owner(
     session: OwnerSession, writer: str, trusted_through: int
 ) -> OperationResult:
-    """Revoke a writer."""
+    """Revoke a writer; its points after `trusted_through` no longer count."""
     with translated_errors("removing a writer"):
         return remove_writer(session, writer=writer, trusted_through=trusted_through)
 
@@ -247,7 +256,7 @@ def add_custodian_as_owner(
 def retire_custodian_as_owner(
     session: OwnerSession, which: str, identity: Identity
 ) -> OperationResult:
-    """Exclude a custodian from all data that is written from now on."""
+    """Prevent a custodian from decrypting data that is backed up from now on."""
     with translated_errors("retiring a custodian"):
         return retire_custodian(session, name=which, identity=identity)
 

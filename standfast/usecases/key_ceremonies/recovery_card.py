@@ -1,4 +1,4 @@
-"""Recovery card: the facts of a restore on one page."""
+"""Recovery card: a page with the fingerprints and steps of a restore."""
 
 from pathlib import Path
 from shlex import quote

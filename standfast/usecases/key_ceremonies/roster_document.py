@@ -1,4 +1,8 @@
-"""JSON form of the roster: writers, domains, custodians and keepers."""
+"""JSON form of the roster: writers, domains, custodians and keepers.
+
+The roster lists the people and machines with keys. A writer is a backup host, a domain is a group
+of backup sets that share one key, a custodian can decrypt backups, and a keeper may expire them.
+"""
 
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.roster import Roster
@@ -6,7 +10,7 @@ from standfast.records import Json, JsonObject, timestamp
 
 
 def roster_json(roster: Roster) -> JsonObject:
-    """Return the public content of a repository's records."""
+    """Return the JSON form of a roster; all of it is public."""
     writers: list[Json] = [
         {
             "writer": writer.id,
