@@ -3,7 +3,7 @@
     playbook = load(text, "mine.yaml")   # parser.playbook_file; PlaybookInvalid has all problems
     print(as_text(playbook))             # rendering.plain_text
 
-Pure: no input or output.
+The package does no input or output.
 
     model.py               the frozen records of a playbook
     actions/               one module for each action that a playbook may name

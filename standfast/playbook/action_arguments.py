@@ -33,7 +33,8 @@ _WANTED = {
 def arguments_of(step: Step, state: State) -> dict[str, Json]:
     """Return every argument of the step's action, in the action's order.
 
-    The same state gives the same arguments. Raises UsageError that names an invalid argument.
+    `state` is the state of the incident: its inputs, answers and results. Raise UsageError for a
+    missing or invalid argument.
     """
     action = ACTIONS.get(step.action or "")
     if action is None:
@@ -69,7 +70,10 @@ def evaluated(value: Json, names: JsonObject) -> Json:
 
 
 def fits(kind: ArgumentType, value: Json) -> bool:
-    """Return whether the value has this type; names are checked elsewhere."""
+    """Return whether the value has this type.
+
+    Whether a name exists, such as that of an audience, is checked by `validation`.
+    """
     match kind:
         case ArgumentType.ACCOUNTS | ArgumentType.NAMES:
             return _is_list_of_texts(value) and bool(value)

@@ -9,11 +9,11 @@ ASKS = (StepKind.MANUAL, StepKind.DECIDE)
 
 
 def answers_behind(playbook: Playbook, step: Step) -> frozenset[str]:
-    """Return the asking steps with the answers on which a step depends.
+    """Return the steps with the answers on which another step depends.
 
     The condition or an argument of the step names the answer, or names the result of another step
     that depends on the answer. The playbook must have passed `validation`, so that a step names
-    only steps that it needs.
+    only steps that run before it.
     """
     found: set[str] = set()
     for expression in _expressions(step):

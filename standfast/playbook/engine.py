@@ -2,28 +2,34 @@
 
     moves = next_moves(state, now)   # [Expand(step="lock", round=1), Prompt(step="ask", round=1)]
 
-This module has the rules of progress. The ledger stores the state, the use-cases carry out the
-moves, and `status` describes the state in words. This module does no I/O and reads no clock.
+A move is a change of one step, such as its start or its end. The ledger (the database of incidents)
+stores the state, the use-cases carry out the moves, and `status` describes the state in words. This
+module does no I/O and reads no clock.
+
+An effect is one act of a step on one target, such as the lock of one account. A round is one
+planning of a step: a step is planned again, for example, for targets that are added later.
 
 Rules
-- `next_moves` depends only on its arguments, and returns the moves in the order of the file. A move
-  names (step, round), so that a move that is carried out twice changes the run once.
-- A need is met if the needed step is done or skipped, if it is partial and its `on_partial` is
-  `go_on`, or if it is finished and a person accepted it. A need that is also in `after` is met too
-  if the needed step failed or is stuck. A running step is stuck if it made no progress for a
-  minute. A step that an approver refused meets no need.
+- `next_moves` depends only on its arguments, and returns the moves in the order of the playbook. A
+  move names the step and its round, so that a move that is carried out twice has an effect once.
+- `needs` are the steps that must have ended before a step begins. A need is met if the needed step
+  is done or skipped, if it is partial and its `on_partial` is `go_on`, or if it has ended and a
+  person accepted its result. A need that is also in `after` is met too if the needed step failed or
+  is stuck. A running step is stuck if it made no progress for a minute. A step that an approver
+  refused meets no need.
 - A notice without an approval is sent only after the locks in its `needs` and `after` are
   completely done, or after a person accepted their result. Otherwise an intruder might read the
   notice in a mailbox that is not locked.
-- The result of a step is computed from the present state of its effects. So a late receipt improves
-  the result of a finished step without a move.
+- The result of a step is computed from the present state of its effects. So an effect that is
+  recorded late as done improves the result of an ended step without a move.
 - While the outcome of an effect is unknown and will be looked up again (`settling`), its step is
   running. If the outcome can never be looked up, the step is partial and not failed, because the
   effect may have happened.
 - A condition that cannot be evaluated blocks its step, which is neither skipped nor carried out.
 - A corrected answer starts a new round of its step. A later step that was skipped because of the
   earlier answer is checked again in a further round. A later step that has begun continues.
-- In a stopped incident only undos move. In a closed incident or a plan nothing moves.
+- In a stopped incident only undos have moves (an undo restores targets to their prior state). A
+  closed incident and a plan have no moves.
 """
 
 from dataclasses import dataclass
@@ -54,7 +60,7 @@ class Expand(_StepMove):
 
 
 class Ask(_StepMove):
-    """Page the approvers of this round that were not paged yet."""
+    """Page the approvers that were not paged about this round yet."""
 
 
 class Open(_StepMove):
@@ -91,10 +97,11 @@ Move: TypeAlias = Expand | Ask | Escalate | Open | Prompt | Wake | Finish
 
 
 def next_moves(state: State, now: datetime) -> list[Move]:
-    """Return every move that can be made now, in the order of the file.
+    """Return every move that can be made now, in the order of the playbook.
 
-    Steps outside the playbook come last. The list is empty until an effect, an answer, an approval
-    or the clock changes something. The playbook must have passed `validation`.
+    Moves of steps outside the playbook, such as undos, come last. After an empty list, there is no
+    move until an effect, an answer, an approval or the time changes the state. The playbook must
+    have passed `validation`.
     """
     now = utc(now)
     if state.is_closed or state.mode is Mode.PLAN:
@@ -121,7 +128,7 @@ def next_moves(state: State, now: datetime) -> list[Move]:
 def is_behind(step: Step, state: State) -> bool:
     """Return whether targets were added that a begun step does not cover.
 
-    False for a question, which is not asked again, and for a skipped or refused step.
+    Return False for a question, which is not asked again, and for a skipped or refused step.
     """
     view = state.steps.get(step.name)
     return (
@@ -146,7 +153,7 @@ def is_overtaken(step: Step, state: State) -> bool:
 
 
 def _round_by_answers(step: Step, state: State) -> int:
-    """Return the round in which a skipped step considers every correction."""
+    """Return the round of a skipped step after all corrections of answers."""
     asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     return 1 + sum(view.round - 1 for view in asked if view is not None)
 
@@ -154,9 +161,9 @@ def _round_by_answers(step: Step, state: State) -> int:
 def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
     """Return the move that checks a skipped step again after a correction.
 
-    Return None while one of these direct or indirect needs has not ended: a question on which the
-    step depends, or a step that depends on an answer itself. Any other step delays the check only
-    if it is a direct need.
+    Return None while a direct or indirect need of one of these kinds has not ended: a question on
+    which the step depends, or a step that itself depends on an answer. Any other need delays the
+    check only if it is a direct need.
     """
     asked = answers_behind(state.playbook, step)
     for name in all_needs(state.playbook)[step.name]:
@@ -171,8 +178,8 @@ def _begin_again(step: Step, state: State, now: datetime) -> Move | None:
 def may_widen(step: Step, state: State, now: datetime | None = None) -> bool:
     """Return whether a further round of a step for added targets may begin.
 
-    The needed steps begin their further rounds first. A round that waits for approval must end
-    before the next round begins, because an approver signs the newest round.
+    The needed steps begin their further rounds first. While a round waits for approval, no further
+    round begins, because an approver always signs the newest round.
     """
     if not is_behind(step, state):
         return False
@@ -184,8 +191,8 @@ def may_widen(step: Step, state: State, now: datetime | None = None) -> bool:
 def namespace(state: State) -> JsonObject:
     """Return the names that expressions see: `inputs`, `answers` and `steps`.
 
-    A skipped step has the answer null. A step without an answer yet is missing, so an expression
-    that names it fails.
+    A skipped question has the answer null. A question without an answer yet is missing from
+    `answers`, so an expression that names its answer fails.
     """
     answers: dict[str, Json] = {}
     steps: dict[str, Json] = {}
@@ -239,7 +246,8 @@ def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool
 def _is_stuck(view: StepView, now: datetime) -> bool:
     """Return whether a running step made no progress for `PATIENCE`.
 
-    A notice that a person paused, or that waits for the result of its canary, is not stuck.
+    A notice is not stuck if a person paused it, or if it waits for the result of its canary (its
+    first few messages).
     """
     if view.state is not StepState.RUNNING or view.moved_at is None:
         return False
@@ -264,20 +272,20 @@ def is_met(step: Step, needed: Step, view: StepView) -> bool:
 
 
 def waits_for_lock(step: Step, needed: Step) -> bool:
-    """Return whether an unapproved notice depends on the outcome of a lock."""
+    """Return whether the step is a notice without approval after a lock."""
     is_notice = step.action == SEND and step.approval is None
     return is_notice and needed.action == LOCK
 
 
 def current_state(view: StepView) -> StepState:
-    """Return the state of a step, recomputed from the present effects."""
+    """Return the state of a step; recompute it if the step is not done."""
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state
 
 
 def outcome(view: StepView) -> StepState | None:
-    """Return the result of the effects; None until all of them have one."""
+    """Return the result of all effects of a step; None if one has no result."""
     counts = view.counts
     if counts.under_way or min(view.settling, counts.unknown):
         return None

@@ -77,13 +77,13 @@ class Expression:
         return list(_equalities(self._root))
 
     def boolean_names(self) -> list[Path]:
-        """Return the names that must be true or false: they are not compared."""
+        """Return the names that are used as conditions, without a comparison."""
         return [path for node in _boolean_nodes(self._root) if (path := _path(node))]
 
     def rules_out_null(self, path: Path) -> bool:
-        """Return whether the expression is false whenever the name is null.
+        """Return whether the expression is certainly false if the name is null.
 
-        This is so if the expression is `name != None`, or a conjunction (`and`) with this part.
+        It is if the expression is `name != None`, or is a conjunction (`and`) with this part.
         """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
@@ -138,8 +138,8 @@ def parse(text: str) -> Expression:
 def embedded(value: Json) -> Expression | None:
     """Return the expression of a text that is exactly `{{ … }}`.
 
-    Return None for any other value without `{{`. Raise ValueError if the expression does not parse.
-    Also raise it if `{{` is inside a longer text: the text would be sent with the braces.
+    Return None for a value without `{{`. Raise ValueError if the expression is not valid. Raise it
+    also if `{{` is inside a longer text, because the text would be sent with the braces.
     """
     if not isinstance(value, str) or "{{" not in value:
         return None

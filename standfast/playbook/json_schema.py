@@ -2,8 +2,8 @@
 
     python -m standfast.playbook.json_schema > playbooks/schema.json
 
-The schema has keys, types, lengths, names, actions and their arguments. It cannot express rules
-about needs, cycles, expressions and the names of the installation.
+The schema has keys, types, lengths, names, actions and their arguments. It cannot express the order
+of the steps, the expressions, and the names that the configuration defines.
 
 Rules
 - Every limit comes from the code that reads playbooks, so that the two cannot differ.

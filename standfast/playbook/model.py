@@ -5,14 +5,14 @@ A record may still name a step or an action that does not exist; `validation` re
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions use them.
 - Steps have the order of the file; `needs` alone decides for which steps a step waits. If a needed
-  step is also in `after`, the need is met when that step ended with any result or is stuck. So a
-  step that only comes after a lock does not wait for a directory that is down.
+  step is also in `after`, the need is met when the needed step has ended with any result or is
+  stuck. So a notice after a lock does not wait for an account directory that is down.
 - The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
   empty, it contains every role that a step names.
 - A step's `by` names the roles that do it; anybody may report that it is done. Only a person with
   one of its `roles` may answer it.
-- `approval` is set only if signatures are needed. An irreversible step without approvals has its
-  reason in `no_approval_because`.
+- `approval` is set only if the step needs signatures of other people. An irreversible step without
+  approvals has its reason in `no_approval_because`.
 - A playbook is identified by its text: an incident stores `source` and `digest`.
 """
 
@@ -26,7 +26,7 @@ TABLETOP_PREFIX = "tabletop-"  # prefix of the playbook names of tabletop exerci
 
 
 class InputType(StrEnum):
-    """Value of an input after parsing."""
+    """Type of the value of an input."""
 
     ACCOUNTS = "accounts"  # a list of account names
     TEXT = "text"
@@ -46,7 +46,7 @@ class StepKind(StrEnum):
 
 
 class OnPartial(StrEnum):
-    """Consequence of a result in which only some targets were done."""
+    """Consequence for later steps if only some targets of a step were done."""
 
     GO_ON = "go_on"  # later steps begin: for example, the accounts that were locked are proven
     HOLD = "hold"  # later steps wait for a person; default of irreversible actions
@@ -85,18 +85,18 @@ class Step:
     needs: tuple[str, ...] = ()  # steps that must have ended, including those in `after`
     after: tuple[str, ...] = ()  # needs that may have failed
     when: str | None = None  # an expression; false skips the step
-    action: str | None = None  # DO: a verb of the registry
+    action: str | None = None  # DO: the name of an action, such as "accounts.lock"
     arguments: Mapping[str, Json] = field(default_factory=dict)  # DO: literals and `{{ … }}`
     instructions: str = ""  # MANUAL
     question: str = ""  # DECIDE
-    facts: tuple[str, ...] = ()  # DECIDE: facts to find out before answering
+    facts: tuple[str, ...] = ()  # DECIDE: points that the person finds out before answering
     options: tuple[str, ...] = ()  # DECIDE
     by: tuple[str, ...] = ()  # MANUAL, DECIDE: roles that do it, for people to read
     roles: tuple[str, ...] = ()  # MANUAL, DECIDE: roles that may answer; empty: everybody
     wait_seconds: int = 0  # WAIT
     approval: Approval | None = None
     no_approval_because: str = ""
-    undo: str | None = None  # DO: the verb of its undo
+    undo: str | None = None  # DO: the name of the action that restores the state before the step
     on_partial: OnPartial = OnPartial.HOLD
     line: int = 0
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)

@@ -1,6 +1,7 @@
 """Records of a planned step: its effects, its notice, its approvals.
 
-Planners create these records; the ledger encrypts and stores them.
+An effect is one act on one target outside Standfast, such as the lock of one account. Planners
+create these records; the ledger (the database of incidents) encrypts and stores them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Protocol
 
 from standfast.records import EffectState, JsonObject
 
-# Returns the digests of the settings of an adapter and of its failovers, by verb and adapter.
+# A function from a verb and the name of an adapter to the digests of the adapter's settings, and of
+# the settings of its failovers.
 Settings = Callable[[str, str], Mapping[str, str]]
 
 
@@ -32,23 +34,23 @@ class Draft:
     details: JsonObject = field(default_factory=dict)
     state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason
     reason: str = ""
-    undoes: str | None = None
-    prior: JsonObject | None = None
+    undoes: str | None = None  # of an undo: the token of the effect that it reverses
+    prior: JsonObject | None = None  # of an undo: the state of the target before that effect
     not_before: datetime | None = None
-    waits_for_a_person: bool = False  # REFUSED only: a person must decide
+    waits_for_a_person: bool = False  # REFUSED only: a person must decide about the target
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenNotice:
     """A notice with text and recipients that cannot change any more.
 
-    The Merkle root over the digests of the recipients binds the notice to its recipients.
+    The root of a Merkle tree over the messages binds the notice to its recipients.
     """
 
     template: str
-    body: JsonObject  # language → parts with their slots
+    body: JsonObject  # language → parts, with slots for the values of a recipient
     digest: str
-    root: str  # Merkle root of the recipients' digests, in order
+    root: str  # Merkle root of the digests of the messages, in order
     audience: str
     recipients: int
 
@@ -60,12 +62,12 @@ class StreamedNotice(Protocol):
         """Yield the effects of the notice; each call begins with the first."""
 
     def notice(self) -> FrozenNotice:
-        """Return the frozen notice; call it after all pages were read."""
+        """Return the notice with its final texts, after all pages were read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expansion:
-    """The plan of one step.
+    """The plan of one step: its effects and the approvals that it needs.
 
     If `streamed_notice` is set, it replaces `drafts` and `notice`.
     """
@@ -74,7 +76,7 @@ class Expansion:
     streamed_notice: StreamedNotice | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
-    hold_seconds: int = 0  # abort window before the step runs
+    hold_seconds: int = 0  # abort window: the time between the approval and the first message
     notice: FrozenNotice | None = None
     settings: Settings = NO_SETTINGS  # settings of the adapters: the approval covers their digests
     reason: str = ""

@@ -1,6 +1,8 @@
 """State of a run of a playbook at one moment.
 
-The ledger stores the state, and `engine` computes the next moves from it.
+The ledger (the database of incidents) stores the state, and `engine` computes the next moves from
+it. An effect is one act of a step on one target, such as the lock of one account. An undo restores
+the state of targets before the step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,8 @@ from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
 UNDO_PREFIX = "undo-"  # prefix of the names of undo steps; no playbook can use it
-HELD_STEP_PREFIX = "held-"  # prefix of the names of steps that notify one held recipient
+# Prefix of the names of steps that notify one recipient after the decision of a person.
+HELD_STEP_PREFIX = "held-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +40,21 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """One round of a step, from the ledger; a step without rounds is pending."""
+    """One round of a step, from the ledger; a step without rounds is pending.
+
+    A round is one planning of the step, for example at the start or for added targets. The names in
+    capitals are states (`state`) or kinds of steps to which a field applies.
+    """
 
     step: str
-    round: int  # from 1; a retry begins a new round
+    round: int  # from 1
     state: StepState
     counts: Counts = Counts()
     settling: int = 0  # unknown effects that will be looked up again
     letters: int = 0  # unknown effects that are letters to be posted, if known
     letters_in: str = ""  # folder of these letters
     proof: Proof = Proof.NONE  # the level that every done target reaches
-    after_canary: int = 0  # planned effects that wait for the canary of a notice
+    after_canary: int = 0  # planned messages that wait for the canary, the first few messages
     is_paused: bool = False  # somebody paused the notice
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: the end of the wait
@@ -58,8 +65,8 @@ class StepView:
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
     joined: int = 0  # number of triggers with added targets that this round covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
-    approvals: int = 0  # signatures that verify
-    approvals_needed: int = 0  # fixed by the plan; the blast radius may require more
+    approvals: int = 0  # valid signatures
+    approvals_needed: int = 0  # as the plan states; a lock of many accounts may need more
     why: str = ""  # ASKING: why more approvals are needed, and other notes
     is_refused: bool = False  # an approver refused it
     is_accepted: bool = False  # a person accepted it although it is incomplete
@@ -81,9 +88,9 @@ class StepView:
 
 
 def merged(rounds: Sequence[StepView]) -> StepView:
-    """Return the latest view of a step, with the targets of all its rounds.
+    """Return the latest round of a step, with the targets of all its rounds.
 
-    Rounds that an approver refused do not count, except the latest.
+    `rounds` is in order. Rounds that an approver refused do not count, except the latest.
     """
     latest = rounds[-1]
     counted = [view for view in rounds if view.state is not StepState.REFUSED]
@@ -121,13 +128,13 @@ class State:
     is_closed: bool = False
     joined: int = 0  # number of triggers that added targets
     unrestored_count: int = 0  # after an undo: targets that are not restored
-    has_runner: bool = True  # a runner works on the incident, or a `serve` will
+    has_runner: bool = True  # a process works on the incident, or `standfast serve` will
     incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes
     time_zone: str = "UTC"  # time zone of the people that read the texts of `status`
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """Return the notices with an empty or unreadable audience.
+        """Return the notices with an empty or unreadable list of recipients.
 
         Notices whose failure a person accepted are not included.
         """

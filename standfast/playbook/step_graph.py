@@ -1,8 +1,8 @@
 """Order of the steps of a playbook, from their `needs`.
 
 Rules
-- A need that names no step is ignored here; `validation` reports it.
-- A cycle is not an error here: its steps come last, in file order.
+- A name in `needs` that is not a step is ignored here; `validation` reports it.
+- A cycle is not an error here: its steps are placed in file order after all others that can run.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from standfast.playbook.model import Playbook, Step
 
 
 def in_order(playbook: Playbook) -> tuple[Step, ...]:
-    """Return the steps, each after its needs, otherwise in file order."""
+    """Return the steps, each after those that it needs, else in file order."""
     placed: dict[str, Step] = {}
     names = {step.name for step in playbook.steps}
     left = list(playbook.steps)
@@ -26,9 +26,9 @@ def in_order(playbook: Playbook) -> tuple[Step, ...]:
 
 
 def all_needs(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
-    """Return for each step the names of its direct and indirect needs.
+    """Return for each step the steps that it needs, directly or indirectly.
 
-    With `without_after`, needs that only fix the order (`after`) do not count.
+    With `without_after`, needs that are also in `after` do not count: their result does not matter.
     """
     found: dict[str, frozenset[str]] = {}
     for step in in_order(playbook):
@@ -38,9 +38,9 @@ def all_needs(playbook: Playbook, *, without_after: bool = False) -> Mapping[str
 
 
 def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
-    """Return the direct needs of each step, for drawings.
+    """Return for each step the needs that a drawing shows.
 
-    A need that another need implies is left out.
+    If a step needs a and b, and b needs a, then only b is shown.
     """
     far = all_needs(playbook)
     return {
@@ -54,7 +54,7 @@ def direct_needs(playbook: Playbook) -> Mapping[str, frozenset[str]]:
 
 
 def cycles(playbook: Playbook) -> list[tuple[str, ...]]:
-    """Return cycles that share no step, each as its closed path.
+    """Return cycles that have no step in common, each as a closed path.
 
     The path (a, b, a) means that a needs b and b needs a.
     """

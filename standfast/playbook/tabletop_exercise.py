@@ -4,7 +4,8 @@
     scored(exercise.inject("call"), "B").points
 
 An inject is a text that the facilitator reads out at a certain minute, with a question. The ledger
-stores an exercise as an incident in exercise mode, with a step for each inject.
+(the database of incidents) stores an exercise as an incident in exercise mode, with a step for each
+inject.
 
 Rules
 - All problems of a file are reported at once, each with its line.
@@ -153,7 +154,10 @@ def as_playbook(exercise: Exercise) -> str:
 
 
 def frozen_exercise(playbook_source: str) -> Exercise:
-    """Return the exercise in an incident's playbook; UsageError without one."""
+    """Return the exercise from the comment in an incident's playbook.
+
+    Raise UsageError if the playbook contains no exercise.
+    """
     *_, last = playbook_source.rstrip("\n").split("\n")
     if not last.startswith(_SOURCE_COMMENT):
         raise UsageError(

@@ -1,14 +1,17 @@
 """Actions that a playbook may name.
 
-Each module defines one action: its arguments, planner, undo and approval rule.
+Each module defines one action: its arguments, planner, undo and approval rule. A planner computes
+the effects of a step (each is one act on one target). An undo restores the state of the targets
+before the action (their prior state). A verb is the name of an action.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
 The registry contains the `ACTION` of each module of this package, and the `UNDO` of a module that
 defines one. To add an action, add its module and its test:
 
-- `action.py` describes each field: arguments, documentation, undo, carrier, result word, approval
-  rule and planner. Copy `run_command.py` (calls a procedure) or `accounts_lock.py` (accounts).
+- `action.py` describes each field. Copy `accounts_lock.py` for an action on accounts, or
+  `run_command.py` for an action that calls a procedure (a configured command or HTTP request, or a
+  function of Standfast).
 - The planner reads through `Planner` only and changes nothing.
 - If the action needs a new method of an adapter or a new built-in procedure, add that in
   `standfast.adapters`.
@@ -17,8 +20,8 @@ Rules
 - A verb without a module here does not exist: a playbook cannot name code.
 - An irreversible action is marked (`is_irreversible`). Its step needs an approval, or the reason
   why it needs none. Whether a command or a request has an undo is known only from the
-  configuration. So a command or request without an undo is refused at the planning, if its step has
-  no approval.
+  configuration. Therefore the planner makes the same check for a command or request without an
+  undo.
 - An undo is an action too. It cannot be a step, because it needs the prior states.
 - Other code names a verb by the constant of its module, never as text.
 """
@@ -39,5 +42,5 @@ ACTIONS: Mapping[str, Action] = {
 
 
 def verbs_where(is_meant: Callable[[Action], bool]) -> frozenset[str]:
-    """Return the verbs of the actions with a property."""
+    """Return the verbs of the actions for which `is_meant` returns True."""
     return frozenset(verb for verb, action in ACTIONS.items() if is_meant(action))

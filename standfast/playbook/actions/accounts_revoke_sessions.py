@@ -1,6 +1,7 @@
 """End sessions, refresh tokens and keys of accounts.
 
-The action is not marked irreversible: a new sign-in restores everything that is lost.
+The action has no undo, but is not marked irreversible: after a new sign-in, the account works as
+before.
 """
 
 from standfast.playbook.actions.action import Action, Carrier, Planner

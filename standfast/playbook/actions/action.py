@@ -1,4 +1,8 @@
-"""Record of an action, and the interface that its planner reads."""
+"""Record of an action, and the interface that its planner reads.
+
+A planner computes the effects of a step; an effect is one act on one target, such as the lock of
+one account.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +36,7 @@ class ArgumentType(StrEnum):
 
 
 class Use(StrEnum):
-    """Places where a verb may appear."""
+    """Places where the verb (name) of an action may appear."""
 
     STEP = "step"  # as `do:` of a step
     UNDO = "undo"  # only as the undo of another action
@@ -82,14 +86,14 @@ class Planner(Protocol):
 
     @property
     def incident(self) -> str:
-        """Return the incident name for typed commands.
+        """Return the incident's id, for commands that a message suggests.
 
-        It is `INCIDENT` before the incident is opened.
+        Before the incident is opened, the text is `INCIDENT`.
         """
 
     @property
     def is_keeper_machine(self) -> bool:
-        """Return whether this machine has the keeper's key of the backups."""
+        """Return whether this machine has the key that lets backups expire."""
 
     def directory(self, name: str) -> Directory:
         """Return a directory of accounts."""
@@ -104,24 +108,25 @@ class Planner(Protocol):
         """
 
     def notice(self, arguments: JsonObject) -> Expansion:
-        """Plan one message for each recipient of an audience."""
+        """Plan one message for each recipient of an audience (list of people)."""
 
     def notice_preview(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
-        """Render a notice and count its recipients, without a message."""
+        """Render a notice and count its recipients; plan no message."""
 
     def call(
         self, verb: str, procedure: str, target: str, details: JsonObject, *, refusal: str = ""
     ) -> Draft:
-        """Plan one call; refuse an invalid parameter or a protected account.
+        """Plan one call of a procedure: a command, request or own function.
 
-        Raises Refused if the call has no undo and the step no approval.
+        An invalid parameter or a protected account makes it a refused effect. Raise Refused if the
+        call has no undo and the step has no approval.
         """
 
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
-        """Plan one call for each of the `targets`, or one call without a target."""
+        """Plan one call for each target in `arguments`, or one without a target."""
 
     def recoveries(self, arguments: JsonObject) -> Expansion:
-        """Plan one recovery for each backup set of the `services`."""
+        """Plan one recovery for each backup set of the services in `arguments`."""
 
     def validate(self, procedure: str, details: JsonObject) -> None:
         """Raise UsageError that names the invalid parameter."""
@@ -140,16 +145,16 @@ def _no_notes(_adapter: str, _planner: Planner) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One verb and all facts about it."""
+    """One action that a playbook may name, with all its properties."""
 
-    verb: str
-    title: str  # its effect, as a phrase: "lock the accounts"
+    verb: str  # its name, such as "accounts.lock"
+    title: str  # a phrase that describes it: "lock the accounts"
     targets: str  # the noun of its targets: "accounts", "sources", "recipients", "people", …
     carrier: Carrier
-    method: str  # operation of the carrier: "lock", "run", "undo", …
+    method: str  # name of the adapter's method: "lock", "run", "undo", …
     arguments: Mapping[str, ArgumentSpec] = field(default_factory=dict)
     plan: Plan | None = None  # None: no step can name the action
-    done: str = "done"  # word for done targets in counts: "487 locked, 13 not"
+    done: str = "done"  # word for targets that are done, as in "487 locked"
     undo: str | None = None
     use: Use = Use.STEP
     is_irreversible: bool = False  # the plan must state that no undo exists
@@ -161,13 +166,13 @@ class Action:
 
     # The prior state of each target is recorded before the first attempt; the undo restores it.
     keeps_prior_state: bool = False
-    # The holder of the account cannot work. So its targets count towards the accounts that may be
-    # locked without an approval.
+    # The action prevents the holder of an account from working. So its targets count towards the
+    # number of accounts that may be locked without an approval.
     keeps_holder_out: bool = False
-    # It receives the prior state of the account's lock. So it is bound to the account and not only
-    # to its name.
+    # The action receives the state of the account before its lock. So it acts on that account even
+    # if another account has its name now.
     is_for_locked_account: bool = False
-    is_notice: bool = False  # its targets are sealed under the key of the incident
+    is_notice: bool = False  # its targets are encrypted with the key of the incident
     names_people: bool = True  # its targets are masked in summaries
     # Sections of the configuration that an approval covers, besides the section of the adapter.
     settings: tuple[str, ...] = ()

@@ -1,11 +1,15 @@
-"""Record the fact that starts legal clocks."""
+"""Record the fact that starts legal clocks.
+
+A fact is a dated statement, such as the time of awareness. A legal clock is the running deadline of
+a duty to notify somebody.
+"""
 
 from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Carrier, Planner
 from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 START = "deadlines.start"
-LEDGER = "ledger"  # the built-in procedure
+LEDGER = "ledger"  # the function of Standfast that the action calls
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:

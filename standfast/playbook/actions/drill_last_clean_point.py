@@ -1,4 +1,7 @@
-"""Find each backup set's newest recovery point without the indicators."""
+"""Find each backup set's newest recovery point without the indicators.
+
+Indicators are texts, paths or hashes that show an intrusion.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from standfast.config.sections.services import ServiceConfig  # playbooks load without it
 
 FIND = "drill.last_clean_point"
-DRILL = "drill"  # the built-in procedure
+DRILL = "drill"  # the function of Standfast that the action calls
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
@@ -39,7 +42,10 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _sets_of(names: str, services: Mapping[str, "ServiceConfig"]) -> set[str]:
-    """Return the sets of services; `names` has commas, or is "all"."""
+    """Return the backup sets of services.
+
+    `names` is "all", or has names separated by commas.
+    """
     chosen = {name.strip() for name in names.split(",")}
     return {
         set_name

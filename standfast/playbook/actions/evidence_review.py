@@ -9,7 +9,7 @@ from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 REVIEW = "evidence.review"
-REVIEWER = "review"  # the built-in procedure
+REVIEWER = "review"  # the function of Standfast that the action calls
 NEEDS_CUSTODIAN = (
     "the evidence is encrypted to its custodians, and a playbook has no custodian's identity. A "
     "person runs `standfast evidence review INCIDENT --identity FILE`."

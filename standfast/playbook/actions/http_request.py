@@ -1,4 +1,4 @@
-"""Send a request that the configuration allows; send its own undo."""
+"""Send an HTTP request that the configuration allows, or its undo."""
 
 from standfast.playbook.actions.action import (
     Action,

@@ -6,7 +6,7 @@ from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 PREPARE = "notices.prepare"
-PREVIEW = "preview"  # the built-in procedure
+PREVIEW = "preview"  # the function of Standfast that the action calls
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:

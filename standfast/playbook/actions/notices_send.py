@@ -1,4 +1,4 @@
-"""Send a notice to the recipients of an audience."""
+"""Send a notice to the recipients of an audience (a configured list)."""
 
 from collections.abc import Collection, Iterator
 

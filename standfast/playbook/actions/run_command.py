@@ -1,4 +1,4 @@
-"""Run a command that the configuration allows; run its own undo."""
+"""Run a command that the configuration allows, or its undo."""
 
 from standfast.playbook.actions.action import (
     Action,

@@ -1,4 +1,4 @@
-"""Switch a service to a prepared mode; switch it back."""
+"""Switch a service to a prepared emergency mode, or back."""
 
 from standfast.errors import UsageError
 from standfast.playbook.actions.action import (

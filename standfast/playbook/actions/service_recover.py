@@ -15,7 +15,7 @@ from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject
 
 RECOVER, RETURN = "service.recover", "service.return"
-RECOVERY = "recovery"  # the built-in procedure
+RECOVERY = "recovery"  # the function of Standfast that the action calls
 
 
 def _plan(arguments: JsonObject, planner: Planner) -> Expansion:

@@ -4,7 +4,8 @@
   schema            JSON schema, written from the tables of the specification
   schema_errors     schema violations, each with the corrective action
   line_numbers      lines of the values in a file
-  semantics         checks that no schema can express: cycles, dangling steps, unknown variables
+  semantics         checks that no schema can express: cycles, references to missing steps or
+                    variables
   importer          document to playbook, with a warning for each part that is not converted
   text_sanitizer    sanitizer of foreign texts and names
   variables         variables of a document, as inputs

@@ -4,7 +4,8 @@ The document has passed the schema and the semantic checks.
 
 Rules
 - A CACAO file is recognised by its content: `type` is `playbook`, or `spec_version` exists.
-- At most 1 MiB, 40 levels and 200 steps. A name that occurs twice in one object is refused.
+- A file has at most 1 MiB, 40 levels of nesting and 200 steps. A name that occurs twice in one
+  object is refused.
 - Every problem has its line, its JSON path, and a hint if one is known.
 """
 

@@ -1,9 +1,9 @@
 """Conversion of a playbook to a CACAO document.
 
-Standfast orders steps by their needs, CACAO by nested blocks. The steps are exported in rows: each
-step is in the first row after the rows of its needs, and a row of several steps is a `parallel`
-block. This order is stricter than the order of the playbook. The extension of each step contains
-the original step.
+In Standfast, each step names the steps that it needs; CACAO orders steps by nested blocks. The
+steps are exported in rows. Each step is in the first row after all steps that it needs, and a row
+of several steps is a `parallel` block. This order is stricter than the order of the playbook. The
+extension of each step contains the original step.
 
 Rules
 - A step is an `action` with one `manual` command that describes it, so that an operator of another
@@ -43,7 +43,7 @@ _NAME = re.compile(r"\b(?:inputs|answers|steps)(?:\.\w+|\[\"\w+\"\])+")
 def export_cacao(playbook: Playbook, now: datetime) -> str:
     """Convert a playbook to a CACAO document.
 
-    Raises `PlaybookInvalid` if its steps have no order.
+    Raise `PlaybookInvalid` if its steps need each other in a cycle.
     """
     if problems := judge_order(playbook):
         raise PlaybookInvalid(problems)

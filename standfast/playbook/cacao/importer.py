@@ -10,7 +10,8 @@ Rules
   configuration allows the command or request, its step is refused. Each of these steps needs an
   approval, because the file is foreign.
 - Other commands, playbooks within playbooks, and loops become manual steps, with a warning.
-- A condition that depends on inputs only is evaluated; any other becomes a question to a person.
+- A condition that compares one input with a fixed value is converted. Any other condition becomes a
+  question to a person.
 - A failed step waits for a person, as in every playbook. The branch `on_failure` begins after a
   person accepted the failed step.
 """
@@ -141,7 +142,7 @@ class _Converter:
         self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
         self._flow = Flow(document)
         self._names: set[str] = set()
-        self._last: dict[str, list[str]] = {}  # step of the document → last steps of its conversion
+        self._last: dict[str, list[str]] = {}  # step of the document → last converted steps of it
         self._conditions: dict[Choice, str] = {}  # condition of each branch
         self._inputs = inputs_of(document)
         self.warnings: list[str] = []
@@ -203,7 +204,7 @@ class _Converter:
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the playbook steps that replace a step of the document.
 
-        A condition or switch that depends on inputs only needs no step.
+        A condition or switch on one input needs no step: other steps have it as their condition.
         """
         match step["type"]:
             case "action":

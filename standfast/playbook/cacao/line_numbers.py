@@ -1,7 +1,7 @@
 """Line numbers of the values of a JSON text.
 
-Python's JSON parser does not report line numbers. The line of a value with a name is that of the
-name.
+Python's JSON parser does not report line numbers. For a value in an object, the line is the line of
+its name.
 """
 
 import json
@@ -17,7 +17,7 @@ _STEP = re.compile(r"\.([A-Za-z]\w*)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]")
 def places(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Yield the path and the line of each value, in the order of the text.
 
-    The text is valid JSON.
+    The text must be valid JSON.
     """
     path: list[str | int] = []
     awaits_name: list[bool] = []  # for each open object or list; always false for a list

@@ -1,4 +1,4 @@
-"""JSON schema of a CACAO v2.0 playbook, for the parts that are read.
+"""JSON schema of the parts of a CACAO v2.0 playbook that are read here.
 
 It was written from the property tables of the specification (sections 3 to 10). Parts that this
 program does not read (signatures, markings, summaries) are not checked.

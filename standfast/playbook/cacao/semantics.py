@@ -1,12 +1,12 @@
 """Semantic checks that no schema can express for a CACAO document.
 
-The checks find steps and variables that are inconsistent.
+The checks find references, cycles and variables that are inconsistent.
 
 Rules
 - A reference to a step, an agent or a target must name an existing one; the first step has the type
   `start`.
-- No step leads back to itself, directly or indirectly. The branch of a `while` ends in an `end`
-  step and is repeated automatically.
+- No step leads back to itself, directly or indirectly. The branch of a `while-condition` step ends
+  in an `end` step, and the step repeats it.
 - Every step must be reachable from the start or from the exception handler.
 - A variable that is used must be declared by the playbook or by the step that uses it.
 """
@@ -107,7 +107,10 @@ def _has_successor(step: Mapping[str, Any]) -> bool:
 
 
 def _cycles(workflow: Mapping[str, Mapping[str, Any]]) -> Iterator[Inconsistency]:
-    """Yield each edge that leads back, without recursion."""
+    """Yield each edge that leads back to an earlier step.
+
+    The search is iterative, because a file may have long chains of steps.
+    """
     state: dict[str, int] = {}
     for root in workflow:
         if root in state:

@@ -1,8 +1,8 @@
 """Step extension and ids of a CACAO export, computed from names.
 
-The extension carries facts for which CACAO has no term: the head of the
-playbook and each step as in the playbook's file, with approval, undo, roles, `needs` and
-`on_partial`. Another tool shows manual steps with the same texts.
+The extension contains the properties for which CACAO has no term, such as approval, undo, roles,
+`needs` and `on_partial`. It has each step as in the playbook's file, and the head of the file
+(everything except the steps). Another tool ignores the extension and shows manual steps.
 """
 
 import uuid

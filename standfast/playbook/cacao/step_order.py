@@ -5,10 +5,10 @@ follows. In Standfast, a step names its needs. This module converts the order to
 conditions that refer to steps of the document.
 
 Rules
-- The step after a block needs the last steps of all branches. Skipped steps count as done, so the
-  step begins when the chosen branch has ended.
-- A step that several branches lead to depends only on the choices that these branches have in
-  common.
+- The step after a block needs the last steps of all branches. The steps of the other branches are
+  skipped, which counts as done, so the step begins when the chosen branch has ended.
+- If several branches lead to a step, the step depends only on the choices that these branches have
+  in common.
 - The body of a `while` is left out, because the graph of a playbook has no cycles.
 """
 
@@ -49,7 +49,10 @@ class Flow:
         self._ends: dict[str, tuple[str, ...]] = {}
 
     def in_order(self) -> Iterator[tuple[str, Place]]:
-        """Return every executed step with its position, each after its needs."""
+        """Return every action, question and loop with its position, in order.
+
+        Each step comes after the steps that it needs.
+        """
         order = self._order()
         places = {name: Place() for name in order}
         places[self._start].choices = ()
@@ -84,7 +87,7 @@ class Flow:
     def _last_of(self, name: str) -> tuple[str, ...]:
         """Return the last steps of all branches of a block.
 
-        Empty for a step that is not a block.
+        Return () for a step that is not a block.
         """
         if name not in self._ends:
             step, found = self._workflow[name], dict[str, None]()
@@ -100,8 +103,8 @@ class Flow:
     def _tail(self, name: str, stop: Set[str]) -> tuple[str, ...]:
         """Return the last steps of the branch that begins with a step.
 
-        `stop` has the steps after the block: in some files, a branch leads to such a step instead
-        of to an `end`.
+        `stop` contains the steps after the block. In some files, a branch leads to one of these
+        steps and not to an `end` step.
         """
         found: dict[str, None] = {}
         left, seen = [name], {name}

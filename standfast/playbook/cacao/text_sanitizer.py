@@ -1,7 +1,8 @@
 """Sanitizer of foreign texts, names and values for use in a playbook.
 
 Rules
-- No text contains an expression of a playbook (`{{`) or a character that does not print.
+- A sanitized text contains no expression of a playbook (`{{`), and no control character except a
+  line end.
 - A name has letters, digits and a separator; a suffix is added to a name that is used already or
   reserved.
 """
@@ -31,7 +32,7 @@ def command_text(command: Mapping[str, Any]) -> str:
 def literal(text: str) -> str:
     """Write the text as a value in a condition.
 
-    Double quotes become single quotes; `is_plain` finds texts that would change.
+    Double quotes become single quotes; `is_plain` tells whether the value keeps its meaning.
     """
     return '"' + text.replace('"', "'") + '"'
 
@@ -55,7 +56,7 @@ def one_line(text: str) -> str:
 
 
 def slug(text: str, joint: str) -> str:
-    """Return a name of at most 36 characters from a text; may be empty."""
+    """Return a name of at most 36 characters from a text, or ""."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     found = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
     return re.sub(r"^[^a-z]+", "", found)[:36].strip(joint)

@@ -1,4 +1,4 @@
-"""Conversion of document variables to playbook inputs.
+"""Conversion of the variables of a CACAO document to playbook inputs.
 
 The inputs are texts, whole numbers and flags.
 """

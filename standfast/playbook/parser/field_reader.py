@@ -59,7 +59,10 @@ class Notes:
 
 
 class Fields:
-    """A mapping that is read key by key; `end` notes the other keys."""
+    """A mapping that is read key by key.
+
+    `end` then notes a problem for each key that was not read.
+    """
 
     def __init__(self, node: Node, subject: str, notes: Notes) -> None:
         self.line = node.line
@@ -175,7 +178,10 @@ class Fields:
         return node.value
 
     def end(self, *, elsewhere: Iterable[str] = ()) -> None:
-        """Note every key that was not read; `elsewhere`: keys of other step kinds."""
+        """Note a problem for every key that was not read.
+
+        `elsewhere` has the keys of other kinds of steps, for a better message.
+        """
         for key, node in self._nodes.items():
             if key in self._taken:
                 continue

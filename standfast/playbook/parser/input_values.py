@@ -2,12 +2,11 @@
 
 Rules
 - The result has every input of the playbook: its value, its default, or null.
-- A text with accounts is split at commas and line ends. In a list, which comes from a file with one
-  account a line or from a message, each item is one name, because names may contain commas. The
-  order does not change, and duplicates are removed.
-- In a text, an entry that ends with a colon lacks its name and is refused. In a list, such an entry
-  is accepted: one invalid name in a trigger message must not prevent the locks of the other
-  accounts.
+- A text with accounts is split at commas and line ends. A list comes from a file with one account a
+  line, or from the message of a trigger such as a webhook. Each item of a list is one name, because
+  names may contain commas. The order does not change, and duplicates are removed.
+- In a text, an entry `DIRECTORY:` without an account name is refused. In a list, such an entry is
+  accepted: one invalid name in a message must not prevent the locks of the other accounts.
 - Messages name the input and the valid values, never the given value: it may be personal.
 """
 
@@ -59,7 +58,7 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
 def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
     """Convert a typed text or a YAML value to the input's type.
 
-    Raises ValueError that describes the valid values.
+    Raise ValueError, which describes the valid values, for any other value.
     """
     if given.type is InputType.ACCOUNTS:
         return _accounts(value)
@@ -92,8 +91,8 @@ def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
 def read_answer(step: Step, text: str) -> str:
     """Return a person's answer to a step in its stored form.
 
-    A decision accepts one of the options, in any case, and a manual step any text. Raises
-    UsageError for another answer.
+    A decision accepts one of its options, in upper or lower case. A manual step accepts any text
+    that is not empty. Raise UsageError for another answer.
     """
     if step.kind is StepKind.DECIDE:
         by_folded = {option.casefold(): option for option in step.options}

@@ -44,11 +44,12 @@ DASHED_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 
-@lru_cache(maxsize=64)  # a runner loads the playbook of its incident many times a second
+@lru_cache(maxsize=64)  # an incident in progress loads its playbook many times a second
 def load(text: str, file: str) -> Playbook:
     """Read a playbook; PlaybookInvalid has every structural problem.
 
-    `file` is its name in problems; no file is opened. `validation` checks the playbook further.
+    `file` is the name of the file in problems; no file is opened. `validation` checks the playbook
+    further.
     """
     playbook, problems = load_partial(text, file)
     if problems or playbook is None:
@@ -59,8 +60,8 @@ def load(text: str, file: str) -> Playbook:
 def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     """Read a playbook; return its readable part and all structural problems.
 
-    The problems are in line order. If there are problems, the playbook is incomplete, and serves
-    only to find further problems.
+    The problems are in line order. If there are problems, the playbook is incomplete, and may be
+    used only to find further problems.
     """
     try:
         root, problems = read_tree(text, file)

@@ -3,14 +3,14 @@
     node, problems = read_tree(text, "lock.yaml")
 
 Rules
-- At most 256 KiB, 12 levels and 20,000 values. The tree is built from the parser's events, without
-  recursion, so that nested brackets cannot exhaust the stack.
-- No anchors and aliases (a few lines can expand to gigabytes), no tags, no second document, no
-  directive, no merge keys, no fractions (two programs print them differently).
+- A file has at most 256 KiB, 12 levels and 20,000 values. The tree is built from the parser's
+  events, without recursion, so that nested brackets cannot exhaust the stack.
+- Anchors, aliases (a few lines can expand to gigabytes), tags, a second document, directives, merge
+  keys and fractions (two programs print them differently) are not allowed.
 - A key is a text and occurs once in a mapping.
-- No line ends that only YAML recognises: they could end a comment invisibly.
-- No control characters and no characters that change the writing direction, not even escaped: the
-  text that a person approves is the text of the file.
+- Line ends that only YAML recognises are not allowed: they could end a comment invisibly.
+- Control characters, and characters that change the writing direction, are not allowed, even
+  escaped: a person must see exactly the text that the person approves.
 """
 
 import re
@@ -89,7 +89,7 @@ class _Stop(Exception):
 def read_tree(text: str, file: str) -> tuple[Node, list[Problem]]:
     """Read a document; return its tree and the problems in it.
 
-    Raises PlaybookInvalid if it is too large, too deep or not YAML.
+    Raise PlaybookInvalid if the document is too large, too deep or not YAML.
     """
     builder = _Builder(file)
     try:
@@ -102,7 +102,7 @@ def read_tree(text: str, file: str) -> tuple[Node, list[Problem]]:
 
 
 class _Builder:
-    """Builds the tree of one document from the parser's events."""
+    """Builder of the tree of one document, from the parser's events."""
 
     def __init__(self, file: str) -> None:
         self.root: Node | None = None

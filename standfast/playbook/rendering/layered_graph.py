@@ -1,11 +1,11 @@
 """Layered graph of boxes as one SVG file.
 
-It is readable in light and dark mode, and without colour.
+The drawing is readable in light and dark mode, and without colour.
 
 Rules
-- Boxes are in rows, each box below its needs. A row reserves a place for each arrow that crosses
-  it.
-- The file loads nothing, and the same graph gives the same file.
+- Boxes are in rows, each box below the boxes that it needs. A row reserves a place for each arrow
+  that crosses it.
+- The file loads no other file. The same graph always results in the same file.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -88,7 +88,10 @@ def draw(
     description: str,
     legend: Sequence[str] = (),
 ) -> str:
-    """Draw boxes, each listed after its needs; the text ends with a new line."""
+    """Return the SVG text of a graph; it ends with a new line.
+
+    `boxes` lists each box after the boxes that it needs.
+    """
     rows = _rows(boxes, needs)
     _sort(rows)
     width, height = _place(rows)
@@ -127,9 +130,9 @@ def legend_entry(style: str, shape: Shape, label: str, x: int) -> str:
 
 
 def _rows(boxes: Sequence[Box], needs: Mapping[str, Collection[str]]) -> list[list[_Spot]]:
-    """Assign each box to the first row below its needs.
+    """Assign each box to the first row below the boxes that it needs.
 
-    Each row between a box and its need gets a spot through which the arrow passes.
+    Each row between a box and a needed box gets a spot through which the arrow passes.
     """
     spots: dict[str, _Spot] = {}
     for box in boxes:
@@ -156,8 +159,8 @@ def _rows(boxes: Sequence[Box], needs: Mapping[str, Collection[str]]) -> list[li
 def _sort(rows: Sequence[list[_Spot]]) -> None:
     """Order each row to reduce crossings of arrows.
 
-    Sort spots by the mean position of the spots that they are connected with, first downwards with
-    those in the row above, then upwards with those in the row below.
+    Sort the spots of a row by the mean position of the spots with which they are connected. Go down
+    through the rows and use the spots in the row above, then go up and use those in the row below.
     """
     for _ in range(_SWEEPS):
         for row in rows[1:]:

@@ -3,7 +3,7 @@
 Rules
 - Steps come in an order in which they can be done by hand, one after the other.
 - Words show which steps cannot be undone, which need an approval, and which are done by hand.
-- 80 columns, no colour, no character that a simple printer lacks.
+- The text has 80 columns, no colour, and no character that a simple printer lacks.
 """
 
 import json

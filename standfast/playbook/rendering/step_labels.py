@@ -24,7 +24,7 @@ def who_acts(step: Step) -> str:
 def any_result_text(step: Step, numbers: Mapping[str, int]) -> str:
     """Return a phrase with the needed steps that may end with any result.
 
-    Example: `, with any result of step 3`. `numbers` are the numbers of the steps.
+    Example: `, with any result of step 3`. `numbers` has the number of each step, by name.
     """
     any_result = sorted(numbers[need] for need in step.after if need in numbers)
     if not any_result:
@@ -53,9 +53,10 @@ def paragraphs(text: str) -> list[str]:
 
 
 def condition(when: str) -> str:
-    """Describe a condition of a usual kind in words.
+    """Describe a condition in words, if it has a common form.
 
-    Return any other condition unchanged.
+    The forms are the comparison of an answer with a text, and of an input with None. Return any
+    other condition unchanged.
     """
     answered = re.fullmatch(r'answers\.(\w+) == "([^"]+)"', when)
     if answered:

@@ -1,6 +1,7 @@
 """Graph of a playbook as one SVG file.
 
-The executor of a step is shown by the shape, by a word in the box and by the colour.
+The shape of a box, a word in it and its colour show whether the program, a person, a decision or a
+timer carries out the step.
 """
 
 import textwrap

@@ -18,7 +18,7 @@ MARKS = {StepKind.DO: "■", StepKind.MANUAL: "○", StepKind.DECIDE: "◆", Ste
 
 
 def as_graph(playbook: Playbook) -> str:
-    """Draw the steps and their needs; the text ends with a new line."""
+    """Draw the steps and the order between them, with a final new line."""
     ordered = in_order(playbook)
     needs = direct_needs(playbook)
     left = {step.name: sum(step.name in needs[other.name] for other in ordered) for step in ordered}
@@ -88,7 +88,8 @@ class _Columns:
 def _mark(place: int, own: int, ending: list[int], over: list[int], *, is_lane: bool) -> str:
     """Return the character of a column in the row of a step.
 
-    `own` is the column of the step, `ending` the columns of its needs, `over` those that end here.
+    `own` is the column of the step, and `ending` has the columns of the steps that it needs. `over`
+    has those of the columns in `ending` that end in this row.
     """
     if place in over:
         return "╰" if place < own else "╯"

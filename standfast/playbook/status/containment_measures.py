@@ -5,8 +5,9 @@ Notices have texts for these codes.
 Rules
 - A code is returned only if every step of its kind has done every target. Measures in progress,
   accepted failures and proofs that are no longer valid have no code.
-- A proof has the lowest level of its targets: if one directory cannot count sessions, a notice does
-  not say that sessions were ended.
+- A proof of a lock has a level, such as "sessions ended" or "sign-in refused". The lowest level of
+  all targets counts: if one account directory cannot count sessions, a notice does not say that
+  sessions were ended.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ _BY_PROOF = {Proof.SESSIONS_GONE: SESSIONS_ENDED, Proof.REFUSED: SIGN_IN_REFUSED
 
 
 def measures_taken(state: State) -> list[str]:
-    """Return the codes of the measures, in the order of a notice."""
+    """Return the codes of the measures, in the order that a notice uses."""
     found = []
     if _are_done(state, LOCK):
         found.append(ACCOUNTS_LOCKED)

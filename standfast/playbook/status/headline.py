@@ -1,10 +1,11 @@
 """Headline of an incident, and the order of incidents by urgency.
 
-It shows how many accounts are contained, which work is open, and whether anybody works on the
-incident.
+It shows how many accounts are contained (locked), which work is open, and whether anybody works on
+the incident.
 
 Rules
-- The headline is one line: accounts contained, undo, people not notified, activity.
+- The headline is one line: accounts contained, accounts restored by an undo, people not notified,
+  activity.
 - Incidents are ordered by severity. First come incidents with unlocked accounts, then interrupted
   incidents, incidents that wait for a person, running incidents, and finished incidents.
 - The headline has counts and names of steps only, and no personal data.
@@ -28,14 +29,14 @@ from standfast.playbook.status.progress import (
 from standfast.plurals import counted
 from standfast.records import Mode, StepState
 
-INTERRUPTED = "interrupted"  # shown for a step that no runner continues
+INTERRUPTED = "interrupted"  # shown for a step that no process continues
 _NOT_WANTED = (StepState.SKIPPED, StepState.REFUSED)
 
 
 class Severity(IntEnum):
     """Urgency of an incident; the lowest number comes first."""
 
-    UNCONTAINED = 0  # accounts are unlocked, and no runner locks them
+    UNCONTAINED = 0  # accounts are unlocked, and no process locks them
     INTERRUPTED = 1
     WAITING = 2  # work waits for a person
     RUNNING = 3
@@ -51,12 +52,12 @@ class Headline:
 
 
 def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
-    """Return the headline; `causes` are the obstacles of steps."""
+    """Return the headline; `causes` are the obstacles that block steps."""
     activity, severity = _activity(state, causes, is_over=is_over)
     locks = [view for view in every_view(state) if _is_lock(state, view)]
     undos = [view for view in state.extra if view.is_undo]
     if locks and not undos and not state.is_closed and severity is not Severity.RUNNING:
-        open_ = sum(_unlockable_count(view) for view in locks if not view.is_accepted)
+        open_ = sum(_possibly_open_count(view) for view in locks if not view.is_accepted)
         severity = Severity.UNCONTAINED if open_ else severity
     parts = [_share(locks, "contained"), _share(undos, "undone"), _unnotified(state), activity]
     return Headline(text=", ".join(filter(None, parts)), severity=severity)
@@ -69,7 +70,7 @@ def is_contained(state: State) -> bool:
     has_ended = len(views) == len(steps) and all(view.state.is_final for view in views)
     locks = [view for view in every_view(state) if _is_lock(state, view)]
     is_locked = any(view.counts.done for view in locks)
-    return has_ended and is_locked and not any(_unlockable_count(view) for view in locks)
+    return has_ended and is_locked and not any(_possibly_open_count(view) for view in locks)
 
 
 def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[str, Severity]:
@@ -99,13 +100,16 @@ def _is_lock(state: State, view: StepView) -> bool:
     return is_lock and view.state not in _NOT_WANTED
 
 
-def _unlockable_count(view: StepView) -> int:
-    """Return how many targets may be unlocked; refused targets do not count."""
+def _possibly_open_count(view: StepView) -> int:
+    """Return the number of accounts that are not certainly locked.
+
+    Refused targets, such as protected accounts, do not count.
+    """
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 
 
 def _share(views: list[StepView], word: str) -> str:
-    """Return how many targets are contained or undone, or an empty text."""
+    """Return a phrase such as "7 of 9 contained", or "" without targets."""
     total = sum(view.counts.total for view in views)
     return f"{sum(view.counts.done for view in views):,} of {total:,} {word}" if total else ""
 
@@ -121,7 +125,7 @@ def _unnotified(state: State) -> str:
 
 
 def _waits(state: State) -> str:
-    """Return the numbers of approvals, answers and tasks that are awaited."""
+    """Return a phrase with the numbers of awaited approvals and answers."""
     kinds = {"approval": 0, "answer": 0, "task": 0, "paused notice": 0}
     for view in every_view(state):
         if not waits_for_a_person(state, view):

@@ -10,8 +10,8 @@ Rules
   others, a question, an approval, manual work, work in progress.
 - An interrupted notice comes after questions and approvals, because an answer also continues the
   interrupted notice.
-- If the step is known, its command is complete, except for values that only a person knows:
-  PERSON, RESULT and EFFECT are placeholders.
+- A suggested command is complete, except for values that only a person knows: PERSON, RESULT and
+  EFFECT are placeholders.
 - The text has counts and names of steps only, no personal data.
 - A command to approve names the plan by its digest: an approver signs the plan that was shown.
 """
@@ -59,8 +59,8 @@ from standfast.records import Mode, StepState
 class StatusSummary:
     """The status of an incident, for people."""
 
-    is_over: bool  # every step is final and no effect is in progress
-    is_busy: bool  # work continues without a person: effects, a timer, a next move
+    is_over: bool  # every step has ended, and no act on a target is in progress
+    is_busy: bool  # work continues without a person: acts on targets, a timer, a next step
     waits_for_people: bool  # work continues only after a person acts
     is_partial: bool  # a finished step has targets that were not done
     is_failed: bool  # a finished step reached no target, or was refused
@@ -72,20 +72,20 @@ class StatusSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class LegalClocks:
-    """Obligations of a live incident that change its next step."""
+    """Legal duties of notification that change an incident's next step."""
 
     missed: int = 0
-    due_now: int = 0  # due "without delay": no date
-    next_due: datetime | None = None  # of the obligations that can still be met
+    due_now: int = 0  # due "without delay", which is no date
+    next_due: datetime | None = None  # the earliest due date of the other duties
 
     @property
     def has_open_obligations(self) -> bool:
-        """Return whether an obligation to notify is not met yet."""
+        """Return whether a duty to notify is not met yet."""
         return bool(self.missed or self.due_now or self.next_due)
 
     @property
     def owed(self) -> list[str]:
-        """Describe how many obligations are missed, and how many are due now."""
+        """Describe how many deadlines were missed, and how many are due now."""
         parts = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
         now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
         return [*parts, now] if self.due_now else parts
@@ -95,11 +95,11 @@ _NO_CLOCKS = LegalClocks()
 
 
 def summarise_status(state: State, clocks: LegalClocks = _NO_CLOCKS) -> StatusSummary:
-    """Describe the status of the incident; needs no clock.
+    """Describe the status of the incident; the present time is not needed.
 
     `is_busy` and `waits_for_people` are both true if one branch runs and another waits. `clocks`
-    change only the severity and the next step: a missed obligation is shown before the closing of
-    the incident.
+    change only the severity and the next step: a person must see a missed legal deadline before
+    closing the incident.
     """
     views = every_view(state)
     reached = [current_state(view) for view in views]
@@ -176,9 +176,9 @@ def _next_step(
 
 
 def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
-    """Describe work that no runner continues.
+    """Describe work that no process continues.
 
-    Empty if there is no such work, or if a question or an approval comes first.
+    Return "" if there is no such work, or if a question or an approval comes first.
     """
     for view in interrupted(state):
         if is_notice(state, view) and any(urgency(state, wait) < BY_HAND for wait in waits):

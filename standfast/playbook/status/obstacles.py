@@ -1,8 +1,8 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that cannot begin is named, with every step that blocks it. A step that cannot
-  begin a further round for added targets is named too.
+- Each pending step that cannot begin is named, with every step that blocks it. A step that has
+  begun, and cannot begin for targets that were added later, is named too.
 - The texts have counts and names of steps only, no personal data.
 """
 
@@ -27,10 +27,10 @@ from standfast.records import StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Blocked:
-    """A step that does not begin until a person acts on `by`."""
+    """A step that does not begin until a person acts on the step `by`."""
 
     step: str
-    by: str  # the cause; the step itself if its condition cannot be evaluated
+    by: str  # the blocking step; the step itself if its condition cannot be evaluated
     why: str
     what_to_do: str  # for a person, with the command
 
@@ -90,9 +90,9 @@ def as_whom(state: State, step_name: str) -> str:
 
 
 def letter_instructions(state: State, view: StepView) -> str:
-    """Describe how to post the letters of a notice; empty for other steps.
+    """Describe how to post the letters of a notice; return "" for other steps.
 
-    The channel of a message is sealed, so the number of letters may be unknown here.
+    The ledger encrypts the channel of a message, so the number of letters may be unknown here.
     """
     speaker = as_whom(state, view.step)
     posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"

@@ -75,7 +75,7 @@ def _who_is_next(state: State, view: StepView) -> str:
 
 
 def how_to_continue(state: State) -> str:
-    """Describe how to continue an incident that has no runner."""
+    """Describe how to continue an incident on which no process works."""
     if state.is_stopped_or_closed:  # resuming would continue everything, not only the undo
         undo = f"`standfast incident undo {state.incident} --all`"
         return f"No runner works on it. Continue: {undo}, or start `standfast serve`."

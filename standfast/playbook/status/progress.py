@@ -1,8 +1,11 @@
 """Progress of the steps: running, waiting for a person, interrupted.
 
+A runner is a process that executes incidents. An effect is one act of a step on one target.
+
 Rules
 - A step is interrupted if it has work left and no runner works on the incident.
-- In a stopped incident only an undo is carried out, so only an undo can be interrupted.
+- In a stopped incident only an undo (which restores targets to their prior state) is carried out,
+  so only an undo can be interrupted.
 - An effect that waits for an approval, a timer that has not ended and a paused notice are not
   interrupted.
 """
@@ -24,12 +27,12 @@ def in_playbook(state: State) -> list[StepView]:
 
 
 def every_view(state: State) -> list[StepView]:
-    """Return the steps that began, those outside the playbook last."""
+    """Return the steps that began; steps outside the playbook, as undos, last."""
     return [*in_playbook(state), *state.extra]
 
 
 def step_of(playbook: Playbook, view: StepView) -> Step | None:
-    """Return the step of the playbook; None for one outside the playbook."""
+    """Return the step's definition; None for a step outside the playbook."""
     return next((step for step in playbook.steps if step.name == view.step), None)
 
 
@@ -56,7 +59,7 @@ def is_notice(state: State, view: StepView) -> bool:
 
 
 def can_begin(state: State, causes: list[Blocked]) -> Iterator[Step]:
-    """Yield the steps, or their next rounds, that a runner can begin now."""
+    """Yield the steps that a runner can begin now, first or for added targets."""
     stuck = {cause.by for cause in causes}
     for step in state.playbook.steps:
         is_next = is_pending(step, state) and are_needs_met(step, state) and step.name not in stuck

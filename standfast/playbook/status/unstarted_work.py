@@ -1,8 +1,9 @@
 """Work that an incident has not begun, and its next step while stopped.
 
 Rules
-- The state is read without a clock. So an abort window may still delay the work that is named here.
-- Counts and names of steps only; no personal data.
+- The state is read without a clock. So the abort window of a notice (the time between its approval
+  and the first message) may still delay the work that is named here.
+- The texts have only counts and names of steps, and no personal data.
 """
 
 from collections.abc import Iterable
@@ -40,7 +41,8 @@ class UnstartedStep:
 def not_begun(state: State) -> tuple[UnstartedStep, ...]:
     """Return the steps with work to begin, in the order of the playbook.
 
-    Steps outside the playbook come last. If the incident is stopped, resuming begins them.
+    Steps outside the playbook come last. If the incident is stopped, all these steps begin when it
+    is resumed.
     """
     found = []
     for step in state.playbook.steps:
@@ -59,7 +61,7 @@ def not_begun(state: State) -> tuple[UnstartedStep, ...]:
 
 
 def _is_to_be_undone(state: State) -> bool:
-    """Return whether a step made changes that an undo restores."""
+    """Return whether a step made changes that an undo can reverse."""
     return any(
         view.counts.done and ACTIONS[step.action].undo
         for step in state.playbook.steps
@@ -68,7 +70,7 @@ def _is_to_be_undone(state: State) -> bool:
 
 
 def is_restored(state: State) -> bool:
-    """Return whether undos restored everything that the incident changed."""
+    """Return whether undos have ended and left no target unrestored."""
     undos = [view for view in state.extra if view.is_undo]
     return bool(undos) and all(view.state.is_final for view in undos) and not state.unrestored_count
 

@@ -1,10 +1,11 @@
 """Checks that expressions can be evaluated and can reach their values.
 
 Rules
-- A name must be an input, the answer of a step that asks, or a fact of a step. The step must be a
-  direct or indirect need; otherwise it may not have run yet.
+- A name must be an input, the answer of a step that asks, or a property of a step such as its
+  state. The step must be a direct or indirect need; otherwise it may not have run yet.
 - The value of a condition must be true or false; a text, which is true in Python, is refused.
-- A comparison that no option can ever meet is a problem: it would skip its step silently.
+- A comparison that can never be true is a problem, for example with a text that is not an option of
+  the question: it would skip its step silently.
 - The value of an argument's expression must have the type of the argument.
 """
 
@@ -58,7 +59,10 @@ def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
 def judge_argument(
     playbook: Playbook, step: Step, key: str, spec: ArgumentSpec, notes: Notes
 ) -> bool:
-    """Note all problems of an argument's expressions; return False for any."""
+    """Note all problems of an argument's expressions.
+
+    Return whether there is no problem.
+    """
     judge = _Judge(playbook=playbook, step=step, line=step.line_of(f"with.{key}"), notes=notes)
     value = step.arguments[key]
     is_valid = True
@@ -223,7 +227,7 @@ class _Judge:
     def _check_samples(self, found: Expression) -> bool:
         """Evaluate every comparison with sample values.
 
-        It is evaluated twice: with all values, and without the optional values.
+        Each comparison is evaluated twice: with all values, and without the optional values.
         """
         steps = self.playbook.steps
         facts = {step.name: {"state": "done"} | dict.fromkeys(COUNTS, 1) for step in steps}

@@ -36,7 +36,7 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """Names that exist in this installation; None: they are not checked."""
+    """Names that exist in the configuration; None means not checked."""
 
     templates: frozenset[str] | None = None
     audiences: frozenset[str] | None = None
@@ -52,7 +52,7 @@ class Known:
     irreversible: frozenset[str] = frozenset()  # commands.NAME and requests.NAME without an undo
 
     def names_for(self, kind: ArgumentType) -> frozenset[str] | None:
-        """Return the names that an argument of this type may have; None: any."""
+        """Return the valid names for an argument of this type; None means any."""
         by_type: Mapping[ArgumentType, frozenset[str] | None] = {
             ArgumentType.TEMPLATE: self.templates,
             ArgumentType.AUDIENCE: self.audiences,
@@ -93,7 +93,10 @@ def check(playbook: Playbook, known: Known) -> list[Problem]:
 
 
 def judge_order(playbook: Playbook) -> list[Problem]:
-    """Return all reasons why the playbook's steps have no order, by line."""
+    """Return all reasons why the steps cannot be ordered, in line order.
+
+    A reason is a cycle, or a need that is not a step.
+    """
     notes = Notes(playbook.file)
     _judge_graph(playbook, notes)
     return notes.in_line_order()
@@ -216,7 +219,7 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
 
 
 def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
-    """Report an unapproved notice that may be sent although a lock failed.
+    """Report an unapproved notice that may be sent after a failed lock.
 
     If the notice needs the answer of a person, that person decides, and nothing is reported.
     """
