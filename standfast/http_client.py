@@ -5,11 +5,10 @@ The caller interprets the status.
 
 Rules
 - `NotSent` means that no byte of the request was sent, or will be sent. `NoAnswer` means that the
-  request may have arrived. A caller records `NotSent` as FAILED and, for a write, `NoAnswer` as
-  UNKNOWN.
+  request may have arrived. A caller records `NotSent` as a failure. After `NoAnswer`, it records
+  the outcome of a write as unknown.
 - The time limit covers the whole request: name resolution, connecting, TLS, and a server that sends
-  its headers slowly. The library limits only single reads; therefore `time_limit` bounds each
-  request.
+  its headers slowly. httpx limits only single reads; therefore `time_limit` bounds each request.
 - Redirects are not followed, cookies are not stored, and proxies and netrc files of the environment
   are not used: the configuration alone decides which hosts receive a token.
 - Errors contain no URL with parameters, no body and no text of the server.
@@ -133,7 +132,7 @@ class HttpClient:
         try:
             return within(seconds, lambda: self._ask(client, request, deadline))
         except Exception as error:
-            # Only the class: the text may contain the URL with a filter, and so a person's name.
+            # Only the class: the error's text may contain the URL, whose filter names a person.
             why = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
         if call.call_back():
             raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)

@@ -9,6 +9,6 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 
 
 def first_names(names: Sequence[str], most: int) -> str:
-    """Return the first names and the number of the others: a, b and 3 more."""
+    """Return the first `most` names and the number of the rest: a and 3 more."""
     others = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + others

@@ -1,5 +1,8 @@
 """Records that all layers share: states, orders, results, canonical JSON.
 
+An effect is one change of one target outside Standfast, such as one locked account. An `Order` asks
+an adapter for an effect; a `Result` reports its outcome.
+
 Rules
 - Records are frozen and keyword-only; raw dictionaries are used only where TOML, YAML, JSON or rows
   are parsed.
@@ -29,9 +32,9 @@ _LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.
 
 
 def serve_way(role: str) -> str:
-    """Return the way that the ledger records for a role of `standfast serve`.
+    """Return the name of a role of `standfast serve` in the ledger.
 
-    A role that resumes incidents is recorded as the whole `serve`.
+    A role that resumes incidents is recorded as `serve`, like a process with all roles.
     """
     return "serve" if role in ("all", "respond") else f"serve {role}"
 
@@ -119,7 +122,7 @@ class Mode(StrEnum):
 
 
 class EffectState(StrEnum):
-    """State of one effect. UNKNOWN is no failure: it may have happened."""
+    """State of one effect. UNKNOWN is not a failure: it may have happened."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -157,13 +160,13 @@ class Proof(StrEnum):
 
     NONE = "none"
     READ_BACK = "read_back"  # the directory shows the lock
-    CONNECTIONS_GONE = "connections_gone"  # and no open connection to it; sessions are not counted
+    CONNECTIONS_GONE = "connections_gone"  # and no connection is open; sessions are not counted
     SESSIONS_GONE = "sessions_gone"  # in addition: no session or token
     REFUSED = "refused"  # in addition: a sign-in as a test account or the holder was refused
 
     @property
     def words(self) -> str:
-        """The level in few words."""
+        """Short description of the level, for people."""
         return _PROOF_WORDS[self]
 
     def reaches(self, other: "Proof") -> bool:
@@ -194,14 +197,14 @@ class Limits:
     per_second: float | None = None  # token bucket over targets; None = no limit
     burst: int = 16
     timeout_seconds: float = 10.0  # after this time the call is cut off, and its result is unknown
-    is_local: bool = False  # this process itself acts: nothing can happen after the process ended
+    is_local: bool = False  # this process acts itself, so that nothing can happen after its end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One effect, as an adapter receives it."""
+    """Request for one effect, as an adapter receives it."""
 
-    token: str  # the same in every attempt: idempotency key, Message-ID
+    token: str  # idempotency key or Message-ID, the same in every attempt
     verb: str  # "accounts.lock"
     target: str  # the name within its directory; personal
     details: JsonObject = field(default_factory=dict)  # further values; personal
@@ -231,8 +234,8 @@ class Observed:
     """Result of looking up one target without changing it.
 
     `happened` states whether the order has taken effect; None if this cannot be determined. `state`
-    is stored as the prior state before the first change; an undo restores it. `identity` is the
-    part of `state` that identifies the target even after it was renamed; empty if there is none.
+    is stored before the first change, and an undo restores it. `identity` has the keys of `state`
+    that identify the target even after it was renamed; empty if there are none.
     """
 
     target: str

@@ -3,10 +3,12 @@
     verdict = after_call(result, tries=2, now=now, has_failover=False)
     verdict.state, verdict.not_before
 
+An effect is one change of one target, such as one locked account. A call to a provider may contain
+several effects.
+
 Rules
-- A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. A
-  call carries several effects. If it ended before the turn of an effect, it does not count as a try
-  of this effect.
+- A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. If a
+  call ended before it reached an effect, it does not count as a try of this effect.
 - An effect that failed permanently, or that only this sender refused, is tried again by the
   failover sender, with a new count of tries. An effect with an unknown outcome is never tried by
   the failover sender.
@@ -34,16 +36,13 @@ LONGEST_PAUSE_SECONDS = 86_400.0  # longest pause, even if an adapter requests m
 OBSERVATION_PAUSE = timedelta(seconds=2)
 SETTLE_FACTOR = 1.5  # after this multiple of its time limit, a call can no longer arrive
 
-# Pauses while a runner works on an incident.
-LONGEST_WAIT = timedelta(minutes=3)  # after a longer pause, `serve` or the next command continues
-LONGEST_WAIT_FOR_PERSON = timedelta(seconds=5)  # the same, while a step waits for a person
-RECEIPT_PAUSES_SECONDS = (
-    0.1,
-    0.4,
-    1.6,
-    6.4,
-)  # between attempts to write a receipt while the ledger is unreachable
-MOST_LEDGER_FAILURES = 5  # number of attempts after which a queue is abandoned
+# Longest pauses of a process that executes an incident. Before a longer pause, the process ends;
+# `serve` or the next command continues later.
+LONGEST_WAIT = timedelta(minutes=3)
+LONGEST_WAIT_FOR_PERSON = timedelta(seconds=5)  # while a step waits for a person
+# Pauses between attempts to store a result while the ledger (the database) is unreachable.
+RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+MOST_LEDGER_FAILURES = 5  # attempts; after them, the remaining effects wait for the next process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +58,13 @@ class Verdict:
 
 
 def settles_at(limits: Limits, submitted_at: datetime) -> datetime:
-    """Return when a call that was submitted at a moment can no longer arrive."""
+    """Return the time after which a submitted call can no longer arrive."""
     return submitted_at + timedelta(seconds=limits.timeout_seconds * SETTLE_FACTOR)
 
 
 def after_call(result: Result, *, tries: int, now: datetime, has_failover: bool) -> Verdict:
     """Return the verdict after a call; `tries` includes this call."""
-    # A slow directory reaches some accounts of a batch too late; this must not use up their tries.
+    # A slow provider may not reach the last targets in time; this must not use up their tries.
     if result.is_untried:
         tries -= 1
     pause = result.retry_after_seconds
@@ -86,8 +85,8 @@ def after_observation(
 ) -> Verdict:
     """Return the verdict after an observation of an unknown outcome.
 
-    `is_parked` as in the previous verdict. If it is true, `seen` is a person's report, and the
-    effect may be tried again even after `MOST_TRIES`.
+    `is_parked` is the value of the previous verdict. If it is true, `seen` is a person's report,
+    and the effect may be tried again even after `MOST_TRIES`.
     """
     if not seen.is_readable:
         due = now + max(OBSERVATION_PAUSE, now - submitted_at)

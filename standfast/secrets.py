@@ -48,7 +48,7 @@ Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing if there i
 
 
 class Resolver(Protocol):
-    """Base class for the resolution of references."""
+    """Interface for the resolution of references."""
 
     def resolve(self, reference: SecretReference) -> Secret:
         """Read the secret again at each call; `SecretMissing` names the reference."""
@@ -108,9 +108,9 @@ def _from_file(reference: SecretReference, base_dir: Path) -> str:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a named pipe without waiting for its writer.
+    """Open a file; do not wait for the writer of a named pipe.
 
-    Otherwise the open might never return.
+    A pipe without a writer would block the call forever.
     """
     return os.open(path, flags | os.O_NONBLOCK)
 

@@ -32,7 +32,7 @@ def verified(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
-    """Return the options of libpq for a mode."""
+    """Return the options of libpq for a TLS mode."""
     mode = tls or ("prefer" if is_this_machine(host) else "verify-full")
     # libpq refuses `system` in a mode that does not verify the certificate.
     authorities = str(ca_file or "system") if mode.startswith("verify") else None
@@ -40,7 +40,7 @@ def postgresql_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str
 
 
 def mariadb_tls(host: str, tls: str | None, ca_file: Path | None) -> dict[str, Any]:
-    """Return the options of pymysql for a mode.
+    """Return the options of pymysql for a TLS mode.
 
     Without a mode, a server on this machine is used with or without TLS, without verification.
     """

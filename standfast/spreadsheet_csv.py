@@ -1,10 +1,8 @@
 """CSV files of spreadsheets: encoding, separator, escape of formulas.
 
-The caller interprets the columns.
-
 Rules
-- A file is UTF-8 with or without a byte order mark, or UTF-16 with a byte order mark, as Excel's
-  "Unicode text".
+- A file is UTF-8 with or without a byte order mark, or UTF-16 with a byte order mark, which Excel
+  calls "Unicode text".
 - A first line `sep=;`, which Excel writes and reads, is not a header: it names the separator.
 - Without this line, the separator is the most frequent of comma, semicolon and tab in the header.
 """
@@ -34,9 +32,9 @@ def formula_safe(text: str) -> str:
 
 
 class CsvRows:
-    """Rows of a seekable file, the header first; raises csv.Error as `csv`.
+    """Rows of a seekable file, the header first; raises the errors of `csv`.
 
-    A byte that does not fit the encoding raises UnicodeDecodeError, unless `errors` says otherwise.
+    A byte that does not fit the encoding raises UnicodeDecodeError, unless `errors` permits it.
     """
 
     def __init__(self, file: BinaryIO, *, errors: str = "strict") -> None:

@@ -28,7 +28,7 @@ def nearest_name(word: str, known: Iterable[str]) -> str:
     """Return the nearest known name; empty if none is near."""
     known = list(known)
     ends = [name for name in known if word and name.endswith(word)]
-    if len(ends) == 1:  # 0007, for inc-2026-0007
+    if len(ends) == 1:  # a word such as 0007, for the name inc-2026-0007
         return ends[0]
     # Ignore case: us-ca means US-CA. Prefer a common beginning: eu-gdpr-33 does not mean uk-gdpr.
     folded = {name.casefold(): name for name in known}

@@ -7,7 +7,7 @@
 Rules
 - A call runs in its own thread, which can be abandoned, because drivers and SDKs limit at most
   single reads.
-- An abandoned call may continue. If it has changed nothing yet, it is revoked.
+- An abandoned call may continue. If it has changed nothing yet, all its changes are prevented.
 """
 
 import threading
@@ -33,21 +33,19 @@ class CalledBackError(Exception):
 
 
 class BoundedCall:
-    """A call in progress, which can be revoked until it begins a change."""
+    """A call in progress, which can be called back until it begins a change."""
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
         self.has_begun = False  # whether a change may have been sent
-        self.touched: set[str] = (
-            set()
-        )  # tokens of the announced orders; empty if none was announced
+        self.touched: set[str] = set()  # tokens of the orders whose change was announced
         self._is_called_back = False
         self._guard = threading.Lock()
 
     def begin(self, token: str | None = None) -> None:
         """Announce a change; raise if the caller has stopped waiting.
 
-        With the token of an order, the change affects only the targets of the announced orders.
+        `token` is the token of an `Order`. An order whose token was not announced changed nothing.
         """
         with self._guard:
             if self._is_called_back:

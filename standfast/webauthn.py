@@ -1,7 +1,7 @@
 """Passkeys (W3C Web Authentication): verification of browser answers.
 
-This module checks an answer of a browser. The ledger records the person of each passkey, and
-`console` decides when a passkey is requested.
+This module checks the answer of a browser. The ledger (the database of incidents and approvals)
+records the person of each passkey, and `console` decides when a passkey is requested.
 
 Rules
 - The challenge is the SHA-256 of the signed bytes (`challenge_for`).
@@ -37,7 +37,7 @@ from standfast.errors import ApprovalRefused
 
 ES256, RS256 = ALGORITHMS = (-7, -257)  # algorithms; every device supports one of them
 
-_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # RSA keys of other sizes are weak or slow
+_RSA_BITS, _RSA_EXPONENT = range(2_048, 4_097), 65_537  # smaller keys are weak, larger ones slow
 _LONGEST = 8_192  # characters of one answer
 
 

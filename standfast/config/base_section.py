@@ -3,7 +3,7 @@
 Rules
 - A table's class is its schema: the file's validation, the reference in `docs/`, the JSON Schema
   and the file that `standfast init` writes all come from the same fields.
-- Validation is strict: a text is never read as a number, nor a number as true or false.
+- Validation is strict: it never converts a text to a number, or a number to true or false.
 - Validation receives the file's folder as its context; relative paths start at this folder.
 - Schemas are built at the first validation, so that commands that load no configuration start
   faster.

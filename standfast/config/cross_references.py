@@ -1,6 +1,6 @@
 """Check of reserved names, and of names that refer to other sections.
 
-`validation.py` checks the values, `loader.py` adds the file and the lines.
+`validation.py` checks the values before. `loader.py` adds the file and the line to each finding.
 """
 
 from collections.abc import Iterable, Iterator
@@ -141,7 +141,7 @@ def _events(config: Config) -> Iterator[Finding]:
 
 
 def _pagers(config: Config) -> Iterator[Finding]:
-    """Find pagers with an unknown sender, or with a sender of letters."""
+    """Find people on call whose sender is unknown or sends letters."""
     for person, settings in config.on_call.people.items():
         for number, pager in enumerate(settings.pagers):
             where = ("on_call", "people", person, "pagers", number, "sender")
@@ -156,7 +156,7 @@ def _pagers(config: Config) -> Iterator[Finding]:
 
 
 def _failovers(config: Config) -> Iterator[Finding]:
-    """Find failovers to unknown or unsuitable senders, and failover cycles."""
+    """Find senders with an unknown, unsuitable or circular failover sender."""
     senders = config.senders
     for name, sender in senders.items():
         if sender.failover is None:
@@ -184,7 +184,7 @@ def _failovers(config: Config) -> Iterator[Finding]:
 
 
 def _named_by_parameters(config: Config) -> Iterator[str]:
-    """Yield the systems that parameters of procedures name (`account_of`)."""
+    """Yield the systems that `account_of` of a parameter names."""
     for parameters in (
         *(command.parameters for command in config.commands.values()),
         *(request.parameters for request in config.requests.values()),
@@ -195,7 +195,7 @@ def _named_by_parameters(config: Config) -> Iterator[str]:
 
 
 def _audiences(config: Config) -> Iterator[Finding]:
-    """Find audiences with a reserved name, an unknown directory or set."""
+    """Find audiences with a reserved name or an unknown source of people."""
     for name, audience in config.audiences.items():
         if name == "affected":
             yield Finding(
@@ -216,7 +216,7 @@ def _audiences(config: Config) -> Iterator[Finding]:
 
 
 def _evidence_directories(config: Config) -> Iterator[Finding]:
-    """Find evidence sources with an unknown or unsuitable directory."""
+    """Find evidence sources with an unknown or unsuitable account directory."""
     for name, source in config.evidence.items():
         if isinstance(source, DirectoryLogConfig):
             fitting = [key for key, known in config.accounts.items() if known.kind == source.kind]

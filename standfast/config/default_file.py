@@ -46,8 +46,8 @@ def render_default(values: JsonObject) -> str:
 def _blocks(table: Table, values: JsonObject, written: set[tuple[str, ...]]) -> Iterator[str]:
     """Yield the text of each instance of a table, or of one example.
 
-    Adapters of several kinds have the same inner table: `written` contains the paths of the tables
-    that are already written.
+    Several kinds of adapters may have the same inner table. `written` contains the paths of the
+    tables that are already written, so that no table is written twice.
     """
     found = [
         (path, here)

@@ -1,13 +1,15 @@
 """Backup set `installation`: the parts of an installation to copy.
 
-`[backup.installation]` adds this set to the other backup sets, so that every rule for backup sets
-applies to it. `standfast/usecases/setup/installation_recovery.py` reads the copies.
+An installation is one configured Standfast: its configuration, its ledger (the database of
+incidents and approvals) and its keys. `[backup.installation]` adds this set to the other backup
+sets, so that every rule for backup sets applies to it.
+`standfast/usecases/setup/installation_recovery.py` reads the copies.
 
 Rules
 - Each part is one source of the set and has the same name.
 - The ledger is read before its keys, so that a copy has the key of every incident in the ledger.
-- A copy excludes every key that opens a backup, the keeper's key, the witness, and every file that
-  a secret reference names.
+- A copy excludes every key that opens or expires backups, and every file that a secret reference
+  names. It also excludes the witness (the ledger's signatures that are kept on another machine).
 """
 
 from collections.abc import Mapping
@@ -55,7 +57,7 @@ FILE_PARTS: Mapping[str, FilePart] = {
 
 
 def with_installation_set(config: Config, file: Path) -> Config:
-    """Return the configuration with the set of `[backup.installation]`."""
+    """Return the configuration with the set that `[backup.installation]` adds."""
     copies = config.backup.installation
     if copies is None:
         return config
@@ -81,7 +83,7 @@ def path_of(config: Config, part: FilePart) -> Path | None:
 
 
 def ledger_file(url: str) -> Path | None:
-    """Return the file of a SQLite ledger; None for a server."""
+    """Return the file of a ledger in SQLite; None for a database server."""
     return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
 
 

@@ -7,7 +7,7 @@ Rules
 - Every key has a description, and an example unless its default serves as one: the documentation
   and the file that `standfast init` writes are generated from them.
 - No value here is a secret: secrets are named by a `SecretReference`.
-- `loader.py` checks the keys that name another section of the file (a set, a service, a sender).
+- `cross_references.py` checks the keys that name another section of the file, such as a service.
 """
 
 import os
@@ -102,7 +102,7 @@ class OrganisationConfig(Section):
 
     @property
     def placeholders(self) -> Mapping[str, str]:
-        """Return the settings that still have the value of `standfast init`.
+        """Return the settings that still have a placeholder of `standfast init`.
 
         The result maps the name of a value in notices to the key of its setting.
         """
@@ -348,7 +348,7 @@ class Config(Section):
 
     @property
     def fingerprint(self) -> str:
-        """Identifier of this content in this folder; "" without a file."""
+        """SHA-256 of the file's path and content, in hex; "" without a file."""
         return self._fingerprint
 
     def read_from(self, content: bytes, path: Path) -> None:

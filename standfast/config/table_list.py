@@ -27,8 +27,8 @@ class Table:
     """One table of the file.
 
     `kind` is the value of the key `kind`, empty without such a key. `keys` are the keys of this
-    table, required keys first, without keys whose value is a table. `is_optional` means that a
-    feature is off without the table, so that the table has no default.
+    table, required keys first, without keys whose value is a table. `is_optional` means that the
+    table has no default: without the table, its feature is off.
     """
 
     path: tuple[str, ...]

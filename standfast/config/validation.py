@@ -46,7 +46,7 @@ def validate(kind: type[S], raw: object, folder: Path) -> S | list[Finding]:
 
 
 def _is_repeated(error: ErrorDetails, others: Iterable[ErrorDetails]) -> bool:
-    """Return whether a list is reported as too short for its invalid items."""
+    """Return whether a list is too short only because its items are invalid."""
     start = error["loc"]
     return error["type"] == "too_short" and any(
         other["loc"][: len(start)] == start and other["loc"] != start for other in others
@@ -105,7 +105,7 @@ def _error_place(kind: type[Section], location: Iterable[str | int]) -> _ErrorPl
     place = _ErrorPlace((), kind, "", None)
     for step in location:
         sections = sections_in(place.annotation)
-        if len(sections) > 1:  # this step of the location is a kind
+        if len(sections) > 1:  # this step of the location is the value of the key `kind`
             (section,) = (candidate for candidate in sections if step in kinds_of(candidate))
             place = place._replace(annotation=section)
         elif step == "[key]":

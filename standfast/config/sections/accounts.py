@@ -1,10 +1,10 @@
 """Settings of `[accounts.NAME]`: providers over HTTP, and all kinds.
 
-The kind of a directory is the name of its module in `standfast/adapters/accounts/`. To add a kind,
-write a class with `kind: Literal["NAME"]` and, for each key, a `Field` with description and
-example: in this module if the provider is called over HTTP, otherwise in `account_servers.py`.
-`value_types.py` has the types of values; a model validator checks rules across keys. Add the class
-to the union `AccountsConfig`.
+A directory is a system that stores accounts. Its kind is the name of its module in
+`standfast/adapters/accounts/`. To add a kind, write a class with `kind: Literal["NAME"]` and, for
+each key, a `Field` with description and example: in this module if the provider is called over
+HTTP, otherwise in `account_servers.py`. `value_types.py` has the types of values; a model validator
+checks rules across keys. Add the class to the union `AccountsConfig`.
 """
 
 from typing import Annotated, Literal, Self, TypeAlias

@@ -1,6 +1,7 @@
 """Settings of audiences: recipients of notices, and exclusions.
 
-The behaviour is in `standfast/notices/audience*.py`.
+An audience is the list of people that a notice (a message about an incident) is for. The behaviour
+is in `standfast/notices/audience*.py`.
 
 Rules
 - An audience is read when a notice is prepared, and never stored unencrypted.

@@ -6,7 +6,8 @@ Rules
 - A source's `kind` is the name of its module in `backup/sources/`; `backup_sources.py` has the
   settings of servers.
 - The backup host needs `vault`, `keys` and `host`; none of them contains a key that opens a backup.
-- If `s3` is set, it is the vault instead of the folder; the key store is always a folder.
+- If `s3` is set, it is the vault (the store of the encrypted backups) instead of the folder. The
+  key store, which has the encrypted private keys of the backups, is always a folder.
 """
 
 from collections.abc import Mapping
@@ -181,7 +182,7 @@ class BackupSetConfig(Section):
 class InstallationCopyConfig(Section):
     """Copies of this installation, as the backup set `installation`.
 
-    docs/recover-installation.md lists what a copy has, and explains the recovery.
+    docs/recover-installation.md lists the content of a copy, and explains the recovery.
     """
 
     schedule: CronSchedule = Field(

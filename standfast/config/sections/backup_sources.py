@@ -5,8 +5,8 @@ that it needs, its limits, and the data that it cannot back up.
 
 Rules
 - A source's `kind` is the name of its module in `backup/sources/`.
-- A setting contains the reference of a password, never the password. A run reads the password when
-  it begins.
+- A setting contains a reference to a password, never the password. Each backup reads the password
+  when it begins.
 """
 
 from typing import Literal

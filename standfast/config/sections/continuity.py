@@ -1,4 +1,7 @@
-"""Settings of continuity, `[continuity]`: attestations and their calendar."""
+"""Settings of continuity, `[continuity]`: attestations and their calendar.
+
+An attestation is a person's signed statement that work was done, such as a test of the telephones.
+"""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,7 +12,7 @@ from standfast.config.base_section import Section
 from standfast.config.sections.monitoring import DrillName
 from standfast.config.value_types import Days, Line, Name, RoleOrPerson
 
-# Points of the contact-centre checklist, which are also subjects of attestations.
+# The points that auditors of contact centres ask for; each is also a subject of attestations.
 CHECKLIST: Mapping[str, str] = {
     "encryption": "Stored and transmitted data is encrypted",
     "updates": "Security updates are installed in time",

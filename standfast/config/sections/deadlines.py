@@ -1,5 +1,7 @@
 """Settings of legal clocks: applicable laws and client agreements.
 
+A legal clock is the running time limit of one duty to notify an authority, a client or people.
+
 Rules
 - Without `[deadlines]`, no law applies: the jurisdictions and sectors of an organisation cannot be
   guessed.

@@ -1,4 +1,7 @@
-"""Settings of restore drills: identity, gaps, schedules."""
+"""Settings of restore drills: identity, gaps, schedules.
+
+The identity is the private key that opens the backups. A gap is something that recovery lacks.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +18,7 @@ from standfast.config.value_types import (
     SecretReference,
 )
 
-DRILL_SCHEDULE = "0 5 * * 0"  # default of each set: a restore disturbs least on a Sunday morning
+DRILL_SCHEDULE = "0 5 * * 0"  # of each set; Sunday morning, when a restore disturbs least
 
 
 class SurpriseDrillConfig(Section):

@@ -1,6 +1,6 @@
 """Settings of `[custody]`: folder, key, second copy and time stamps.
 
-Sealing is in `standfast/evidence/`.
+`standfast/evidence/` seals evidence: it signs the list of the copied files.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from standfast.config.value_types import (
 
 
 class EvidenceBucketConfig(S3Config):
-    """A bucket with Object Lock for copies of frozen folders.
+    """A bucket with Object Lock for copies of sealed evidence folders.
 
     See docs/evidence.md.
     """

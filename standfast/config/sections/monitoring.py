@@ -45,7 +45,7 @@ class EventKind(StrEnum):
     CLOSED = "closed"
 
 
-# Parameters that a request for an event may declare.
+# The parameters that a request may declare if it is sent for an event.
 EVENT_PARAMETERS = ("event", "incident", "playbook", "opened_at", "organisation")
 
 

@@ -1,7 +1,8 @@
 """Settings of all notices, `[notices]`: canary, pauses, templates.
 
-`audiences.py` has the recipients, `senders.py` the senders. The behaviour is in
-`standfast/notices/`.
+A notice is a message to the people that an incident concerns. Its canary is the first few messages,
+which are sent before the rest. `audiences.py` has the recipients, `senders.py` the senders. The
+behaviour is in `standfast/notices/`.
 """
 
 from typing import Annotated

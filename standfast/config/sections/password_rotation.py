@@ -1,7 +1,7 @@
 """Settings of password rotation (`[rotation]`).
 
-The settings name the people that can open the new passwords of `accounts.rotate`. The behaviour is
-in `standfast/adapters/accounts/base/new_passwords.py`.
+The settings name the people that can decrypt the new passwords, which the action `accounts.rotate`
+sets. The behaviour is in `standfast/adapters/accounts/base/new_passwords.py`.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Settings of recovery targets, `[backup.sets.NAME.recovery.SOURCE]`.
 
-`standfast/usecases/recovery/` restores to these targets.
+A target is the place to which a recovery restores one source of a backup set.
+`standfast/usecases/recovery/` does this.
 """
 
 from typing import Self
@@ -12,7 +13,8 @@ from standfast.config.sections.server_settings import BucketConfig
 from standfast.config.value_types import KeyPrefix, Line, Place, SecretReference
 
 KINDS_WITH_LOG = ("postgresql_base",)
-KINDS_WITH_PATH = ("files", "sqlite", *KINDS_WITH_LOG)  # kinds of sources that can be recovered
+# Kinds of sources that can be recovered, by the kind of their target.
+KINDS_WITH_PATH = ("files", "sqlite", *KINDS_WITH_LOG)
 KINDS_WITH_SERVER = ("postgresql", "mariadb")
 KINDS_WITH_BUCKET = ("s3",)
 RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER, *KINDS_WITH_BUCKET)
@@ -21,8 +23,8 @@ RECOVERABLE_KINDS = (*KINDS_WITH_PATH, *KINDS_WITH_SERVER, *KINDS_WITH_BUCKET)
 class RecoveryBucketConfig(BucketConfig):
     """The bucket that the objects of a source of kind `s3` are restored to.
 
-    The bucket must keep versions and have no default lock. Restored objects are added as new
-    versions, and an undo removes exactly these.
+    The bucket must keep versions and have no default retention period. Restored objects are added
+    as new versions, and an undo of the recovery removes exactly these versions.
     """
 
     access_key_id: SecretReference = Field(

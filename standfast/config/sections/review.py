@@ -1,4 +1,8 @@
-"""Settings of `[review]`: detections, and records of customers in logs."""
+"""Settings of `[review]`: detections, and records of customers in logs.
+
+A review searches sealed evidence. A detection is one of its rules, such as sign-ins from two
+countries within two hours.
+"""
 
 import re
 from collections.abc import Mapping

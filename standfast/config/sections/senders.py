@@ -219,9 +219,7 @@ class LettersSenderConfig(Section):
     """Letters to print and post, for people without an e-mail address."""
 
     kind: Literal["letters"] = Field(description="Letters to print, written into a folder.")
-    failover: ClassVar[None] = (
-        None  # none: a letter waits for a person, and no other sender replaces it
-    )
+    failover: ClassVar[None] = None  # no other sender replaces a letter, which waits for a person
     folder: Place = Field(
         default=Path("letters"),
         description="The folder of the letters, readable only by its owner. They contain "

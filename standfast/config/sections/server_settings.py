@@ -1,6 +1,6 @@
 """Keys that several tables share: passwords, TLS, S3 and rate limits.
 
-Each key has one description, which all tables use, so that the descriptions cannot differ.
+Each key is defined once, so that its description is the same in all tables.
 """
 
 from typing import Literal, Self

@@ -1,11 +1,12 @@
 """Settings of each kind of trigger, `[triggers.NAME]`.
 
-The behaviour is in `standfast/triggers/` and `standfast/usecases/triggers/`. The inputs of a
-trigger can contain values from messages (`{/data/user}`).
+A trigger opens an incident when a message from outside arrives. The inputs of a trigger can contain
+values from messages (`{/data/user}`). The behaviour is in `standfast/triggers/` and
+`standfast/usecases/triggers/`.
 
 Rules
-- Only a kind with signed messages has a `mode`; every other kind only opens a plan and pages
-  people.
+- Only a kind with signed messages has a `mode`, which may permit changes of live systems. Every
+  other kind only opens a plan and pages people.
 """
 
 from collections.abc import Mapping
