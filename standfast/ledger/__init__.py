@@ -1,8 +1,9 @@
 """Ledger: the database of decisions, effects and proofs.
 
-Only this package opens sessions of that database. Every change is one transaction with one audit
-event (`audit.transaction`). The tables are in `schema.tables`, the encryption of personal columns
-in `schema.column_encryption`, and the verification of the whole ledger in `audit.auditor`.
+An effect is one change of one target outside Standfast, such as one locked account. Only this
+package opens sessions of the database. Every change is one transaction with one audit event
+(`audit.transaction`). The tables are in `schema.tables`, the encryption of personal columns in
+`schema.column_encryption`, and the verification of the whole ledger in `audit.auditor`.
 
 The names in `__all__` are imported at their first use, because importing SQLAlchemy takes 0.2 s.
 """

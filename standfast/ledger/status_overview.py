@@ -61,12 +61,12 @@ class IncidentOverview:
     held: int = 0  # the part of `not_notified` that a person must decide about
     unrestored_count: int = 0  # targets that an undo has not restored
     joined: int = 0  # triggers that added targets
-    has_runner: bool = True  # a runner executes the incident, or a live `serve` will
+    has_runner: bool = True  # a process executes the incident, or a live `serve` will
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedIncidentOverview:
-    """A closed live incident with facts: its legal clocks may still run."""
+    """A closed live incident with facts: its legal time limits may still run."""
 
     id: str
     scenario: str

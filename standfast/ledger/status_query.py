@@ -2,13 +2,13 @@
 
     overview = query_status(url, now, own)   # a LedgerOverview
 
-It avoids the import of SQLAlchemy, which takes 0.2 s: `status` may take 0.5 s of processor time, of
-which start-up and configuration take 0.3 s.
+This module avoids the import of SQLAlchemy, which takes 0.2 s: `status` may take 0.5 s of processor
+time, of which start-up and configuration take 0.3 s.
 
 Rules
 - Read only: nothing is written, no lock is taken and no key is opened.
-- It repeats columns and conditions of other modules. `tests/cli/health/test_status_query.py`
-  compares its results with those of these modules.
+- Columns and conditions of other modules are repeated here. `tests/cli/health/test_status_query.py`
+  compares the results with the results of these modules.
 - Stored decisions are counted without verification. `audit verify` verifies their seals, and so
   does each command that acts on a decision.
 - A backup or alarm with an unreadable row is left out, so that the other rows are still shown.
@@ -91,10 +91,10 @@ _COUNTS = f"""
     WHERE incident.state = 'open' AND effect.verb <> '{PAGE}'
     GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
 """  # noqa: S608 - a constant
-# Recipients that no notice has reached, and the held recipients among them. A recipient with an
-# individual message counts in the step of that message; the name of this step contains the token of
-# the replaced message. A refused individual message does not count, and neither does a refused
-# round that was planned again.
+# Recipients that no notice has reached, and those among them that wait for a person's decision (the
+# held recipients). A recipient with an individual message counts in the step of that message; the
+# name of this step contains the token of the replaced message. A refused individual message does
+# not count, and neither does a refused round that was planned again.
 _UNREACHED = f"""
     SELECT effect.incident, COUNT(*),
         SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)

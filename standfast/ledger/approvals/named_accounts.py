@@ -1,4 +1,8 @@
-"""Comparison of an incident's input accounts with a person's accounts."""
+"""Comparison of an incident's input accounts with a person's accounts.
+
+The requester is the person that opened the incident. The result decides whether a person whose own
+account is to be locked may approve that.
+"""
 
 import unicodedata
 from collections.abc import Sequence
@@ -11,7 +15,7 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
 
-BY_TRIGGERS = ".joined"  # key of the sealed inputs that lists the accounts that triggers added
+BY_TRIGGERS = ".joined"  # key of an incident's inputs: the accounts that triggers added later
 
 
 def is_named(

@@ -1,18 +1,22 @@
 """Objections: rules by which a person may not decide.
 
+The requester is the person that opened the incident. A target is an account that a step changes.
+
 Rules
-- Approver, requester and target are different people.
-- An enrolment younger than a day approves nothing, unless it was made while the installation was
-  set up or with the owner's key.
+- The approver is neither the requester nor a person whose own account is a target.
+- An enrolment (a person's roles and public key in the ledger) younger than a day approves nothing.
+  The exception is a founding enrolment, which was made while the installation was set up, or with
+  the signing key of the vault's owner.
 - Two enrolled people are connected if one enrolled the other, directly or through further people.
   Only one of several connected people counts as requester, approver or reviewer. A founding
   enrolment does not connect two people.
-- Every enrolled person may refuse or review a break-glass approval with a signature, even the owner
-  of a target. Otherwise a person could name everybody's accounts as targets, and then give a
-  break-glass approval that nobody may refuse.
-- The owner of an account may not decide if a requester that signed in named the account. If only a
-  trigger named the account, or if the requester did not sign in, the owner may decide, but one more
-  approval is needed.
+- A break-glass approval is given by one person alone and takes effect after a waiting time. Every
+  enrolled person may refuse or review it with a signature, even if an account of that person is a
+  target. Otherwise a person could name everybody's accounts as targets, and then give a break-glass
+  approval that nobody may refuse.
+- The holder of an account may not decide if a requester that signed in named the account. If only a
+  trigger named the account, or if the requester did not sign in, the holder may decide, but one
+  more approval is needed.
 - If a step began before the first trigger joined the incident, all its targets count as named by
   the requester. This includes an account whose name in the directory differs from the name that the
   requester wrote.
@@ -40,8 +44,9 @@ _FIRST_JOINED = (
     .where(audit_event.c.subject == bindparam("incident"), audit_event.c.action == "trigger.joined")
     .scalar_subquery()
 )
-# For each effect on the person's own accounts: did the requester alone choose the targets of its
-# step? Undo effects are left out, because their step begins later than the step that they undo.
+# One row for each planned change of the person's own accounts: whether the requester alone chose
+# the targets of its step. Undos are left out, because their step begins later than the step that
+# they undo.
 _IS_OF_REQUESTER = (
     select(or_(step.c.joined == 0, _FIRST_JOINED.is_(None), step.c.started_at < _FIRST_JOINED))
     .join_from(
@@ -124,9 +129,9 @@ def standing_objection(
     *,
     as_what: str,
 ) -> str:
-    """Return the objection that each claim of effects checks again, or "".
+    """Return the objection that is checked again before each change, or "".
 
-    It considers the planned targets, and not accounts that only the inputs name.
+    It considers the planned targets, and not accounts that only the incident's inputs name.
     """
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:

@@ -1,13 +1,13 @@
 """Stored passkeys: their number, validity and removal.
 
 Rules
-- The key of the person's passphrase signs each passkey with all stored fields. So access to the
-  database alone is not enough to create a passkey. A new passkey is valid immediately, because the
-  person that adds it knows the passphrase, which can sign approvals too.
+- A key that is derived from the person's passphrase signs each passkey with all stored fields. So
+  access to the database alone is not enough to create a passkey. A new passkey is valid
+  immediately, because the person that adds it knows the passphrase, which can sign approvals too.
 - Each verification of a passkey's signature first verifies the passphrase's signature over the
   passkey.
 - A removed passkey is invalid, even if somebody deletes the removal from the database. The
-  signatures that it made before its removal are void too, because the date that is stored with a
+  signatures that the passkey made before its removal are void too, because the stored date of a
   signature could be forged.
 """
 
@@ -194,7 +194,7 @@ def _verified_passkey(
 
 
 def _is_signed_by_passphrase(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
-    """Return whether the key of this person's passphrase signed the passkey."""
+    """Return whether the key from this person's passphrase signed the passkey."""
     opened = _passkey_of_row(row)
     new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:

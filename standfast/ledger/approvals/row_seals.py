@@ -3,9 +3,10 @@
 Rules
 - A MAC (seal) covers a person's key and roles; a step's number of needed approvals, digest and
   nonce; and an incident's mode, requester and playbook. The key of the MACs is in a file outside
-  the database, and each claim of effects verifies the seals. So access to the database alone is not
-  enough to forge these columns.
-- The seal of a step also covers the time from which a break-glass approval lets the step run.
+  the database, and the seals are verified before each change of an account or other target. So
+  access to the database alone is not enough to forge these columns.
+- A break-glass approval (by one person alone) lets a step run after a waiting time. The seal of the
+  step also covers the end of this time.
 """
 
 import hashlib
@@ -34,9 +35,9 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Return the MAC over a step's need of approval.
+    """Return the MAC over the columns that define a step's need of approval.
 
-    `opens_at` is the start time that a break-glass approval sets. If it is set, the MAC covers it.
+    If a break-glass approval set the start time `opens_at`, the MAC covers this time too.
     """
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
@@ -46,7 +47,7 @@ def seal_of_step(
 def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
     """Return when a break-glass approval takes effect.
 
-    None if the step has no break-glass approval, or if the stored time is not sealed.
+    None if the step has no break-glass approval, or if the seal does not cover the stored time.
     """
     at: datetime | None = row["runs_from"]
     is_sealed = at is not None and row["seal"] == seal_of_step(database, row, at)

@@ -1,19 +1,20 @@
 """Two-person rule: approvals, their signatures, number and delays.
 
 Rules
-- An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
-  person). So it is invalid for another plan, another step or a second use. The signing key is
-  derived from the person's passphrase, or is a passkey that the derived key has signed
-  (`passkeys`).
+- A plan lists the changes of a step; each planning of the step is a round with a number. An
+  approval signs (incident, step, round, digest of the plan, nonce of the step, decision, person).
+  So it is invalid for another plan, another step or a second use. The signing key is derived from
+  the person's passphrase, or is a passkey that the derived key has signed (`passkeys`).
 - `objections` contains the rules by which a person may not decide, and `row_seals` the MACs that
-  each claim of effects verifies again.
-- One more approval is needed if the requester did not sign in, because the requester could then be
-  the approver.
+  are verified again before each change.
+- One more approval is needed if the requester, which opened the incident, did not sign in, because
+  the requester could then be the approver.
 - If nobody else can be reached, one person that signs in may give a break-glass approval: any role
   is enough, and the requester may give it too. The step begins ten minutes later
   (`BREAK_GLASS_DELAY`) unless somebody refuses it.
-- A break-glass approval may not be reviewed by a person that enrolments connect with its author.
-- A claim of effects verifies each stored approval again, with the time of the claim. So a forged
+- A break-glass approval may not be reviewed by a person that is connected with its author: one of
+  them enrolled the other, directly or through further people.
+- Before each change, every stored approval is verified again, for the present time. So a forged
   date of approval has no influence.
 """
 
@@ -38,9 +39,8 @@ from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
-BREAK_GLASS_DELAY = timedelta(
-    minutes=10
-)  # time in which everybody else can refuse a break-glass approval
+# Time in which everybody else can refuse a break-glass approval.
+BREAK_GLASS_DELAY = timedelta(minutes=10)
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
@@ -125,7 +125,7 @@ def refuse_unfit(
     signature: str,
     now: datetime,
 ) -> None:
-    """Raise ApprovalRefused with the broken rule unless the decision counts."""
+    """Raise ApprovalRefused, with the broken rule, for an invalid decision."""
     if decision not in (APPROVE, REFUSE, BREAK_GLASS):
         raise ApprovalRefused(f"decision {decision!r}: unknown. Approve or refuse.")
     fields = ("incident", "step", "round", "digest", "nonce")
@@ -250,7 +250,7 @@ def break_glass_approver(
 
 
 def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMapping) -> str | None:
-    """Return the break-glass approver of a begun step that lacks a review.
+    """Return the break-glass approver of a begun step that was not reviewed.
 
     None if the step needs no review or has a valid review.
     """
@@ -289,10 +289,10 @@ def _current_decisions(
 def _approvals(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> dict[str, str]:
-    """Return the verified approvers of the current plan, by enrolment root.
+    """Return the verified approvers of the current plan, one in each group.
 
-    The break-glass approver counts too if that person may approve. Connected people (see
-    `objections`) count as one.
+    The key is the first enroller of a group of connected people, which count as one. The
+    break-glass approver counts too if that person may approve.
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}

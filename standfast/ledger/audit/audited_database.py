@@ -16,7 +16,7 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedDatabase:
-    """The engine, the column cipher and the row verifier."""
+    """The SQLAlchemy engine, the column cipher and the row verifier."""
 
     engine: Engine
     cipher: ColumnCipher

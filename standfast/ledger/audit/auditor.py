@@ -4,15 +4,15 @@ Rules
 - Each event contains the hash of the event before it and the digests of the rows that its
   transaction changed. So the last event about a row proves the content of that row, and a
   verification finds a changed column, a deleted row and a row without an event.
-- Each event is sealed with a key that is not in the database. With access to the database alone, an
-  intruder can only restore an earlier state of the ledger. A verification finds this if a head was
-  signed after that state.
+- Each event has a seal, a MAC whose key is not in the database. With access to the database alone,
+  an intruder can only restore an earlier state of the ledger. A verification finds this if a head
+  (a signed number and hash of the newest event) was made after that state.
 - Before a head is signed, the newest head and the events after it are verified, so that a signed
   head covers only verified events.
-- Heads are also sent to a witness outside the ledger, which a forger of the database cannot change.
-  The ledger commits a head before it is sent; the next signing sends the heads that a crash left
-  unsent. So a ledger that lacks a head of its witness was rolled back, and no further head is
-  signed. (In the other order, a crash would leave a witness that contradicts an intact ledger.)
+- Heads are also sent to the witness, a file that a forger of the database cannot change. The ledger
+  commits a head before it is sent; the next signing sends the heads that a crash left unsent. So a
+  ledger that lacks a head of its witness was rolled back, and no further head is signed. (In the
+  other order, a crash would leave a witness that contradicts an intact ledger.)
 - A verification reports all findings in order, not only the first, and changes nothing.
 """
 
@@ -35,7 +35,7 @@ from standfast.ledger.schema.tables import CHAIN, as_stored, audit_event, audit_
 from standfast.records import JsonObject, moment
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_SENT_WITHIN = timedelta(minutes=15)  # each `serve` sends heads to its witness every five minutes
+_SENT_WITHIN = timedelta(minutes=15)  # each `serve` sends heads to the witness every five minutes
 _IDLE_BEAT = ("serve", "runner.alive")  # subject and action of the events of an idle `serve`
 
 
@@ -62,7 +62,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """The findings of a verification; none if the ledger is whole.
+    """The findings of a verification; none if the ledger is intact.
 
     A head that the witness lacks is counted and is not a finding: perhaps the witness was
     unreachable, or another host signed the head a few minutes ago and has not sent it yet.
@@ -186,10 +186,10 @@ class Auditor:
     def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
         """Sign a head for the newest event; send unsent heads to the witness.
 
-        Returns the sequence that the newest head covers. No head is signed if the last head covers
-        the newest event already. If all events after the last head come from an idle `serve`, no
-        head is signed until the last head is `beats_wait` old (decision 0048). The events after the
-        last head are verified first; Damaged if one of them does not verify.
+        Returns the number of the newest event that a head covers. No head is signed if the last
+        head covers the newest event already. If all events after the last head come from an idle
+        `serve`, no head is signed until the last head is `beats_wait` old (decision 0048). The
+        events after the last head are verified first; Damaged if one of them does not verify.
         """
         self._add_checkpoint(now)
         with writing(self._engine) as connection:
@@ -228,7 +228,7 @@ class Auditor:
     def newest_signed(self, now: datetime) -> int:
         """Sign a head like `sign_head`; in a read-only ledger, read the newest.
 
-        Returns the sequence that the head covers. Damaged if the head is forged.
+        Returns the number of the event that the head covers. Damaged if the head is forged.
         """
         try:
             return self.sign_head(now)

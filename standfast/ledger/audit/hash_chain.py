@@ -1,7 +1,8 @@
 """Hash chain of the audit log: signed heads, witness, and check of keys.
 
-This module reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
-`sqlite_run_writer` read and write the tables.
+A head is the signed number and hash of the newest event. The witness is a file with a copy of the
+heads, preferably on another machine. This module reads and writes no table and imports no
+SQLAlchemy. `transaction`, `auditor` and `sqlite_run_writer` read and write the tables.
 """
 
 import fcntl
@@ -44,9 +45,9 @@ def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> st
             if value is not None or name not in added
         ]
         names, values = [name for name, _ in counted], [value for _, value in counted]
-    # This code runs up to three million times in one notice, and `canonical` would take longer than
-    # the hash. `surrogatepass` is needed because `reading_undecoded` turns a byte that is not UTF-8
-    # into a lone surrogate.
+    # A notice to a million people needs three million digests, and `canonical` would take longer
+    # than the hash. `surrogatepass` is needed because `reading_undecoded` turns a byte that is not
+    # UTF-8 into a lone surrogate.
     body = ",".join(
         [
             f"{begin}{_JSON_OF.get(type(value), _encode_other)(value)}]"
@@ -113,9 +114,9 @@ def refuse_other_keys(
 ) -> None:
     """Raise ConfigurationError if the keys belong to another ledger.
 
-    `tail` is the hash and seal of the newest event; `first` returns the same of the oldest event.
-    The keys belong to another ledger if neither seal matches. If only one of the seals does not
-    match, that event was manipulated: writing continues, and a verification reports the event.
+    `tail` is the hash and seal (MAC) of the newest event; `first` returns those of the oldest
+    event. The keys belong to another ledger if neither seal matches. If only one of the seals does
+    not match, its event was manipulated: writing continues, and a verification reports the event.
     """
     hash_, seal = tail
     if seal == seal_of_event(hash_):
@@ -130,7 +131,7 @@ def refuse_other_keys(
 
 
 class Chain:
-    """The verification of events and heads, and the file of their witness."""
+    """The verification of events and heads, and the witness file."""
 
     def __init__(self, cipher: ColumnCipher, witness: Path) -> None:
         self._cipher = cipher
@@ -228,9 +229,9 @@ class Chain:
             ) from None
 
     def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
-        """Return the sequences of the witness's heads, without verifying them.
+        """Return the event numbers of the witness's heads, unverified.
 
-        `sequences` maps the lines of the ledger's valid heads to their sequences; other lines are
+        `sequences` maps the lines of the ledger's valid heads to these numbers; other lines are
         parsed.
         """
         return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}

@@ -1,16 +1,20 @@
 """Comparison of stored rows with their last audit event.
 
+An effect is one change of one target, such as one locked account; each planning of a step is a
+round of effects.
+
 Rules
 - A row was changed outside the ledger if its digest is not the digest in the last event about this
   row. An older copy of the row is found too, because a later event has another digest.
-- Events are verified one by one, hash and seal, from a checkpoint to the newest one. A checkpoint
-  is an event with the digests of all rows of the tables in `_LASTING`, so that no command has to
-  read the events of a year. The rows of an incident are verified from the last checkpoint before
-  the incident's first event.
+- The hash and seal (MAC) of each event are verified, from a checkpoint to the newest event. A
+  checkpoint is an event with the digests of all rows of the tables in `_LASTING`, so that no
+  command has to read the events of a year. The rows of an incident are verified from the last
+  checkpoint before the incident's first event.
 - Each process verifies an event once. An incident may have a million effects, and the digest of an
   effect takes 45 bytes. At most 300,000 digests of effects stay in memory, and the rest is in a
   temporary file.
-- A ledger was rolled back if it lacks an event that its witness has or that this process has read.
+- A ledger was rolled back if it lacks an event that this process has read, or that its witness (a
+  file with signed hashes of events) names.
 """
 
 import json
@@ -45,7 +49,7 @@ VERIFIED_TABLES = frozenset(
     for table in (installation, person, passkey, incident, step, approval, notice, attempt, effect)
 )
 
-EVENTS_A_CHECKPOINT = 1000  # the verification of 1,000 events takes about 20 ms
+EVENTS_A_CHECKPOINT = 1000  # events between checkpoints; verifying 1,000 takes about 20 ms
 
 _LASTING = frozenset(
     {installation.name, person.name, passkey.name}
@@ -167,7 +171,7 @@ class RowVerifier:
         return newest - (last["sequence"] if last else 0) >= EVENTS_A_CHECKPOINT
 
     def checkpoint(self, connection: Connection) -> dict[str, Json]:
-        """Return a checkpoint: table → [[key…, digest]…] of all lasting rows."""
+        """Return a checkpoint: table → [[key…, digest]…] for tables in `_LASTING`."""
         with self._guard:
             digests = self._view(connection, None, has_effects=False)._digests
             found: dict[str, Json] = {name: [] for name in sorted(_LASTING)}

@@ -3,12 +3,13 @@
 The format is described in docs/evidence.md.
 
 Rules
-- The export contains all events from the subject's first one to the signed head after its last one,
-  including events about other subjects. Without the events about other subjects, the hashes would
-  not prove that no event of the subject is missing.
-- Before the export, the ledger's own seal of each event is verified; the seal is not exported.
+- A head is the signed number and hash of an event. The export contains all events from the
+  subject's first one to the first head after its last one, including events about other subjects.
+  Without the events about other subjects, the hashes would not prove that no event of the subject
+  is missing.
+- Before the export, the seal (MAC) of each event is verified; the seal is not exported.
 - A signed statement names the first and the last event, so that a shortened export does not match
-  it. It is signed with the key that signs the heads.
+  the statement. It is signed with the key that signs the heads.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,9 +33,9 @@ def exported(
 ) -> Iterator[Mapping[str, JsonObject]]:
     """Yield {kind: content} of the statement, of each event and of the head.
 
-    The export ends at a signed head: it lacks later events of the subject. It is empty for a
-    subject without events. Raises Damaged at the first event that does not follow the event before
-    it.
+    The export ends at a head and lacks later events of the subject. It is empty for a subject
+    without events. Raises Damaged at the first event that does not contain the hash of the event
+    before it.
     """
     chain = Chain(database.cipher, Path())  # no witness: this code does not read it
     sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject

@@ -4,17 +4,17 @@ Rules
 - Every change goes through `Write`. At the end of the transaction, the changed rows are read back,
   and the event contains their digests. So the chain proves what the database contains, not what the
   program intended to write.
-- Every auditor can verify the hash of an event. Its seal is a MAC whose key is not in the database,
-  so access to the database alone is not enough to add an event, or to rewrite events that no head
-  covers yet.
+- Every auditor can verify the hash of an event. The seal of an event is a MAC whose key is not in
+  the database. So access to the database alone is not enough to add an event, or to rewrite events
+  that no signature covers yet.
 - Nothing is written with the keys of another ledger. If a second host with its own keys could
   write, every later verification would fail.
 - A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
   (`row_verification`). Otherwise the new event would confirm a manipulated value.
 - A transaction has one event, or none if it changed nothing and has no detail. If it concerns two
   incidents, it has a further event without changes for the second incident (`add_event`).
-- The event is inserted last, under a lock on the end of the chain. So on PostgreSQL, transactions
-  run in parallel until they insert their event.
+- The event is inserted last, under a lock on the end of the chain. On PostgreSQL, transactions
+  therefore run in parallel until they insert their event.
 - SQL statements that every transaction uses are built once, because building a statement takes
   longer than running it.
 """

@@ -1,13 +1,13 @@
 """Connections to the ledger's database: SQLite or PostgreSQL.
 
 Rules
-- SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
+- SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed changes on a power cut.
 - A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so that it never has to
   be repeated. Before that, it waits in the write queue (`sqlite_file.write_queue`), so that every
   writer gets its turn.
 - SQLite's driver begins no transaction by itself: every BEGIN is an explicit statement.
 - Only the creation of a ledger creates its file. If the file was moved or replaced after a process
-  opened it, that process no longer writes to the opened file: nobody would see the changes there.
+  opened it, that process no longer writes, because nobody would see changes of the moved file.
 - A user with read permission only can read the ledger; a write raises OnlyReadable.
 - A call ends with a time-out if the PostgreSQL server accepts the connection and then does not
   answer.
@@ -208,8 +208,8 @@ def planning(engine: Engine) -> Iterator[None]:
         with write_queue(f"{engine.url.database}-planning"):
             yield
         return
-    # Lock for the session, because each page of a plan is one transaction. No transaction stays
-    # open: it would prevent VACUUM for minutes.
+    # Lock for the session, because a long plan is written in several transactions. No transaction
+    # stays open: it would prevent VACUUM for minutes.
     with (
         _plain_errors(engine),
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
@@ -225,9 +225,10 @@ def planning(engine: Engine) -> Iterator[None]:
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
     """Lock an incident: shared for a claim, exclusive for a stop.
 
-    On SQLite nothing is locked here, because it has only one writer at a time. On PostgreSQL a row
-    lock is not enough: overlapping claims could share it for ever while a stop waits. Requests for
-    advisory locks form a queue, so no claim overtakes a waiting stop.
+    A claim is the transaction before a change outside; a stop permits no further claims. On SQLite
+    nothing is locked here, because it has only one writer at a time. On PostgreSQL a row lock is
+    not enough: overlapping claims could share it for ever while a stop waits. Requests for advisory
+    locks form a queue, so no claim overtakes a waiting stop.
     """
     if connection.dialect.name == "postgresql":
         shared = "_shared" if is_shared else ""

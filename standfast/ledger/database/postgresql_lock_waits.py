@@ -7,7 +7,7 @@ Rules
   may also be slow by itself.
 - If a blocking session is itself blocked, the message names the session that blocks all of them. It
   names no other session of this process, because such a session ends by itself.
-- The names of Standfast's sessions contain process and host, because the server knows neither.
+- The names of Standfast's sessions contain process id and host, which the server does not know.
 - One thread with its own connection queries the server, and only while a write is in progress.
 """
 
@@ -75,7 +75,7 @@ class _Watch:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         # The writes by the process id of their session on the server: start, engine, and whether
-        # the write waits for a planner.
+        # the write waits for a process that plans a step.
         self._began: dict[int, tuple[float, Engine, bool]] = {}
         self._is_looking = False
 
@@ -116,7 +116,7 @@ _watch = _Watch()
 def log_long_wait(session: int, engine: Engine, *, is_planning: bool = False) -> Iterator[None]:
     """Log the blocking session if the `with` block takes long.
 
-    With `is_planning`, the block waits for a planner, which may work for minutes.
+    With `is_planning`, the block waits for a process that plans a step, perhaps for minutes.
     """
     _watch.add(session, engine, is_planning=is_planning)
     try:
@@ -149,7 +149,7 @@ def log_holder(session: int, engine: Engine, *, is_planning: bool = False) -> No
 
 def _message(holder: Holder, *, is_planning: bool) -> str:
     waits = "waiting for the ledger's PostgreSQL"
-    # The planner's session with the lock is idle: another session of its process writes the plan.
+    # A planning process locks in one session, which is then idle, and writes in another session.
     does = (
         "plans a step, which takes minutes for a large notice. If it hangs, "
         if is_planning

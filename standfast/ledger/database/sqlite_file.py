@@ -33,7 +33,7 @@ NO_LEDGER = (
 class ReadOnly(sqlite3.Connection):
     """A read-only connection; `at_rest` is set if it takes no SQLite locks."""
 
-    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file and its identity at opening
+    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file, and its state at opening
 
 
 def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
@@ -168,8 +168,8 @@ def write_queue(path: str) -> Iterator[None]:
     """Queue the writers of all threads and processes in order.
 
     SQLite polls its lock at growing intervals, so a process that writes often overtakes a waiting
-    process. For example, a `stop` could wait for a hundred claims. The kernel grants a file lock in
-    order, and releases it when its process ends.
+    process. For example, a `stop` could wait for a hundred other writes. The kernel grants a file
+    lock in order, and releases it when its process ends.
     """
     lock_file = f"{path}-line"
     try:
@@ -222,7 +222,7 @@ def is_disk_full(text: str) -> bool:
 
 
 def unavailable(path: str, text: str, kind: str) -> StandfastError:
-    """Return the error to raise for an operational error of SQLite."""
+    """Return the error to raise for SQLite's `OperationalError`."""
     if is_disk_full(text):
         return Unavailable(
             f"ledger {path}: its disk is full or failing. Free space there. Until then work by "

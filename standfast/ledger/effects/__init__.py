@@ -1,4 +1,5 @@
 """Planned effects, claims, attempts and unknown outcomes.
 
-The order of steps is in `incidents`. Calls to adapters do not belong in the ledger.
+An effect is one change of one target outside Standfast, such as one locked account. The order of
+steps is in `incidents`. Calls to adapters do not belong in the ledger.
 """

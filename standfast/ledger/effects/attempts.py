@@ -1,15 +1,19 @@
 """Attempts: claims of effects, receipts of calls and retries.
 
+An effect is one change of one target, such as one locked account. An attempt is one call of an
+adapter for several effects.
+
 Rules
-- A claim is one transaction: it inserts the attempt and sets the state of its effects to
-  `submitting`. No call is made without a claim; the module `claims` contains the conditions.
-- An action on a locked account, such as the proof of its lock, receives the prior state that the
-  lock recorded. The prior state identifies the account. So the action never affects another account
-  that has the same name by now.
+- A claim is one transaction before the call: it inserts the attempt and sets the state of its
+  effects to `submitting`. No call is made without a claim; the module `claims` contains the
+  conditions.
+- An action on a locked account, such as the proof of its lock, receives the state of the account
+  before the lock. This prior state identifies the account. So the action never affects another
+  account that has the same name by now.
 - If an approval no longer verifies at a claim, for example because its person was removed, the step
   asks for approval again.
-- A receipt that arrives late is stored by the token of its attempt, unless the effect was claimed
-  again.
+- A receipt contains the results of a call. If it arrives late, it is stored by the token of its
+  attempt, unless the effect was claimed again.
 - If it is unknown whether the commit of a claim succeeded, no call is made for the claim, and the
   claim is released immediately.
 """
@@ -100,7 +104,7 @@ class Attempts:
         try:
             return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
-            # If the release fails too, the outcome becomes unknown when the claim is overdue.
+            # If the release fails too, the outcome counts as unknown when the claim is overdue.
             with suppress(StandfastError):
                 self._release(token, incident_id, runner, now)
             raise
@@ -228,9 +232,9 @@ class Attempts:
     ) -> None:
         """Store the results of a call; a late receipt still counts.
 
-        With `hand_on`, some effects are planned again for the connector named `hand_on`: the
-        effects that failed permanently, and the effects that only the present connector refused.
-        Effects with an unknown outcome are never planned again here.
+        `hand_on` is the name of another adapter. The effects that failed permanently, or that only
+        the present adapter refused, are then planned again for this adapter. Effects with an
+        unknown outcome are never planned again here.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
@@ -305,8 +309,8 @@ class Attempts:
                     for row in found
                 ],
             )
-            # A page on call belongs to a step that waits for approval: sending it again must not
-            # start it.
+            # A page (a message that asks for approval) belongs to a step that waits: sending the
+            # page again must not start the step.
             for name, round_ in sorted({(r.step, r.round) for r in found if r.verb != PAGE}):
                 write.update(
                     step,

@@ -1,13 +1,16 @@
 """Checks of a claim: approvals, settings, locks of other incidents.
 
+An effect is one change of one target, such as one locked account. A process claims effects, in one
+transaction, before it executes them.
+
 Rules
 - Effects are claimed only while the incident is open, the adapters have its mode, the step runs and
   the step's approvals verify. In a stopped incident, only undos are claimed.
 - Effects that needed approval are claimed only while the adapter has the settings of the plan.
 - The rows of the incident, its step and each effect must match the audit chain
   (`row_verification`).
-- No unlock is claimed while another open incident locks the account. No lock is claimed while an
-  earlier unlock of the account may still be executed.
+- No unlock is claimed while another open incident needs the account locked. No lock is claimed
+  while an earlier unlock of the account may still be executed.
 - A claim first finds a step, then effects of this step. So the cost of a claim does not depend on
   the number of due effects and steps, and a claim locks only the effects that it returns.
 """
@@ -104,7 +107,7 @@ def claimable(
     for begun in connection.execute(due, wanted).all():
         of_step = {"step": begun.name, "round": begun.round, "most": most}
         found = connection.execute(_effects(needs_prior), wanted | of_step).all()
-        if found:  # on PostgreSQL, other runners may have locked all due effects
+        if found:  # on PostgreSQL, other processes may have locked all due effects
             break
     else:
         return []
@@ -209,7 +212,7 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
 def _refuse_held_unlocks(
     database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]
 ) -> list[Row[Any]]:
-    """Refuse unlocks of accounts that other incidents lock.
+    """Refuse unlocks of accounts that other open incidents locked.
 
     Returns the unlocks that may be executed.
     """

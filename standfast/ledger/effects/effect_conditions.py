@@ -1,7 +1,8 @@
 """Query conditions on effects: due effects, locks by other incidents.
 
-This module also lists the groups of verbs that the ledger treats differently. `effect_store` runs
-the queries.
+An effect is one change of one target, such as one locked account; its verb is the kind of change.
+An undo restores the state before the change. This module also lists the groups of verbs that the
+ledger treats differently. `effect_store` runs the queries.
 """
 
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def count_unrestored_targets(connection: Connection, incident_id: str) -> int:
     undone = select(effect.c.undoes).where(
         of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
     )
-    # `is_held` is too slow here: it searches the undo of each effect, and runners query this often.
+    # `is_held` is too slow for this frequent query: it searches the undo of each effect.
     statement = select(func.count(effect.c.handle.distinct())).where(
         of_incident,
         effect.c.verb.in_(NEEDS_PRIOR),
@@ -96,7 +97,8 @@ def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[b
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
     """Return the other open incidents that lock these accounts, by handle.
 
-    Only incidents of the same mode count: an exercise locks simulated accounts.
+    A handle is the keyed hash of an account's name. Only incidents of the same mode count: an
+    exercise locks simulated accounts.
     """
     mine = incident.alias("mine")
     statement = (
@@ -136,7 +138,7 @@ def is_begun() -> Any:
 
 
 def is_only_unknown() -> Any:
-    """Return the condition of a step with only unknown effects left."""
+    """Return the condition that all unfinished effects of a step are unknown."""
     of_step = and_(is_of_step(), effect.c.verb != PAGE)
     moving = effect.c.state.in_(("planned", "submitting"))
     unknown = effect.c.state == "unknown"
@@ -149,7 +151,7 @@ def is_of_undo() -> ColumnElement[bool]:
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
-    """Return the condition of a begun step after its abort window."""
+    """Return the condition of a begun step that no longer waits to be aborted."""
     return and_(
         is_begun(), or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE)
     )

@@ -1,7 +1,8 @@
 """Counts of effects by kind, for reports and metrics; names stay sealed.
 
-The database counts. Names are not decrypted; the reasons of effects that are not done are decrypted
-one at a time.
+An effect is one change of one target, such as one locked account. The database counts effects
+without decrypting their names. Only the reasons of effects that are not done are decrypted, one at
+a time.
 """
 
 from collections import Counter
@@ -57,7 +58,7 @@ def first_unfinished_effects(
 
 
 def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[Kind]:
-    """Count an incident's effects by kind, ordered by step and round.
+    """Count an incident's effects by kind, ordered by step and planning round.
 
     A failed undo counts as done if another undo of the same effect replaced it.
     """

@@ -1,10 +1,13 @@
 """Effects as records, and the sealing of their columns.
 
+An effect is one change of one target, such as one locked account. Its round counts how often the
+step was planned; its handle is the keyed hash of the target's name.
+
 Rules
 - The token of an effect is a hash of (incident, step, round, verb, handle): planning the same
   effect twice creates it once, and the provider receives the same token in every attempt.
-- Targets, details, prior states, reasons and receipts are sealed (encrypted); `decrypt_effect`
-  decrypts them.
+- Targets, details, results and the states before a change are sealed (encrypted);
+  `decrypt_effect` decrypts them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle). So
   decryption fails if sealed values were copied from another row, or if the adapter or the undone
   effect of a row was changed. It also fails for a row that was planned as refused and has another
@@ -66,7 +69,7 @@ class EffectRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The effects of one claim, for one call of an adapter."""
+    """The effects that one process claimed for one call of an adapter."""
 
     attempt: str
     incident: str

@@ -1,9 +1,11 @@
 """Queries for effects: due effects, effects of a step, locked accounts.
 
+An effect is one change of one target, such as one locked account.
+
 Rules
 - An undo is an effect of its own (`undoes`); the undone effect keeps its state.
-- An effect whose step has no row is not planned yet: its planner is still writing effects, or has
-  died.
+- An effect whose step has no row is not planned yet: a process is still writing the plan, or died
+  while it wrote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,10 +125,10 @@ class Effects:
     def without_prior(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return planned effects that need their prior state read first.
+        """Return planned effects whose target's state must be read first.
 
-        Only effects that may run now are returned: a state that is read before an approval would be
-        outdated.
+        An undo restores this prior state. Only effects that may run now are returned: a state that
+        is read before an approval would be outdated.
         """
         if queue.verb not in NEEDS_PRIOR:
             return []
@@ -145,7 +147,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return unknown effects that may be looked up: their calls have ended."""
+        """Return effects with an unknown outcome whose call has ended."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -230,7 +232,7 @@ class Effects:
         return [(row.target, times[row.token], ends.get(row.token)) for row in locks]
 
     def frozen(self, incident_id: str) -> list[EffectRow]:
-        """Return the effects that sealed evidence in a folder on the disk."""
+        """Return the effects that copied and sealed evidence on the disk."""
         found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)
         return [row for row in found if "folder" in row.facts]  # an exercise has no folder
 
@@ -309,7 +311,7 @@ class Effects:
         return found
 
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
-        """Return the other incidents that lock the rows' accounts, by handle."""
+        """Return the other incidents that lock these accounts, by name hash."""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for start in range(0, len(rows), _HANDLES_A_STATEMENT):

@@ -1,5 +1,8 @@
 """Prior states of accounts and targets, which an undo restores.
 
+An effect is one change of one target, such as one locked account. Its prior state is the state of
+the target before that change.
+
 Rules
 - The prior state of an effect is written once, before its first attempt.
 - If an effect of an open incident has locked the account already, the new effect inherits the prior

@@ -4,7 +4,7 @@ The limits of `usecases/incidents/blast_radius` apply to the number of these acc
 planned with this number, and the number is verified again when the step begins.
 
 Rules
-- Failed effects count, because they can be retried without a new approval.
+- Failed locks count, because they can be retried without a new approval.
 - A step that needed approval does not count.
 - An account counts once, even if several steps sign it out, lock it or renew its password.
 - A step that relies on the number begins under an exclusive database lock. Otherwise many small
@@ -24,7 +24,7 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-# Number of a PostgreSQL advisory lock; the audit chain, claims and planning use other numbers.
+# Number of a PostgreSQL advisory lock; other uses of such locks have other numbers.
 _LIMITS_LOCK = 7_236_117
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
@@ -35,7 +35,7 @@ class RecentLocksChanged(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RecentLocks:
-    """Locked accounts (handles) by adapter, and the query that found them."""
+    """Hashed names of locked accounts, by adapter, and the query for them."""
 
     began: datetime
     mode: Mode
@@ -87,9 +87,9 @@ def count_recent_locks(
 
 
 def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
-    """Raise RecentLocksChanged unless the count still holds.
+    """Raise RecentLocksChanged unless the count is still true.
 
-    The count cannot change before the transaction ends.
+    Afterwards, the count cannot change before the transaction ends.
     """
     if write.is_postgresql:  # SQLite has only one writer at a time
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
@@ -99,6 +99,6 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
 
 
 def _is_account_lock(procedures: Sequence[str]) -> Any:
-    """Return the condition of locks and of procedures that lock."""
+    """Return the condition of locks, and of commands or requests that lock."""
     is_call = and_(effect.c.connector.in_(procedures), effect.c.verb.not_in(UNDO_VERBS))
     return or_(effect.c.verb.in_(KEEPS_OUT), is_call)

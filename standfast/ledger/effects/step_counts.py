@@ -1,4 +1,8 @@
-"""Counts of effects by step, round and state, as the engine needs them."""
+"""Counts of effects by step, round and state, as the engine needs them.
+
+An effect is one change of one target, such as one locked account. Each planning of a step is a
+round. `standfast/engine/` computes the next action of an incident from these counts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +19,11 @@ from standfast.records import EffectState, Proof
 
 @dataclass
 class StepCounts:
-    """The effects of one round of a step, without pages to approvers."""
+    """The effects of one round of a step, without messages to approvers."""
 
     by_state: dict[str, int] = field(default_factory=dict)
     settling: int = 0  # unknown effects that will be looked up again
-    after_canary: int = 0  # planned effects that wait for the canary of a notice
+    after_canary: int = 0  # planned messages that wait for the first ones (the canary) of a notice
     proofs: set[Proof] = field(default_factory=set)  # proofs of effects that are done
 
 
@@ -41,7 +45,7 @@ def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str
     return found
 
 
-@cache  # runners run the statement many times a second; building it takes longer than running it
+@cache  # the statement runs many times a second; building it takes longer than running it
 def _counts_by_step() -> Select[Any]:
     incident_id = bindparam("of_incident", type_=effect.c.incident.type)
     is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")

@@ -1,5 +1,8 @@
 """Resolution of effects with an unknown outcome.
 
+An effect is one change of one target, such as one locked account. A runner is a process that
+executes effects.
+
 Rules
 - An effect of a dead runner or of an overdue call becomes `unknown`. Such an effect is never
   repeated without a lookup. The lookup happens after `settle_after`, when the call has surely
@@ -36,7 +39,7 @@ def unknown_outcomes_with_prefix(effects: Effects, incident_id: str, name: str) 
 
 
 def unknown_outcomes_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
-    """Return the unknown effects of a step, in all of its rounds."""
+    """Return the unknown effects of a step, from every planning of the step."""
     return _unknown(effects, incident_id, effect.c.step == step_name)
 
 

@@ -1,4 +1,4 @@
 """Incidents, their steps, decisions, facts and triggers.
 
-The package `effects` contains single effects, and `messages` the messages of notices.
+The package `effects` contains single changes, and `messages` the messages of notices.
 """

@@ -5,9 +5,9 @@ Rules
   The audit event contains this digest, so the signed timeline proves the list without its content.
 - People are sealed under the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
-- If a list is added after a notice was planned from the earlier lists, the steps get a further
-  round for the added people, as they do for accounts that a trigger adds. The further round needs
-  an approval of its own.
+- If a list is added after a notice was planned from the earlier lists, the notice is planned again
+  for the added people, as a step is for accounts that a trigger adds. This further round of the
+  step needs an approval of its own.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ Page = Sequence[Sequence[Any]]
 class AffectedList:
     """One list, without its people."""
 
-    number: int  # from 1, for each incident
+    number: int  # counts the lists of the incident, from 1
     people: int
     pages: int
     digest: str

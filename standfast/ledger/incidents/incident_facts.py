@@ -1,10 +1,13 @@
 """Facts that people state about incidents, for the legal clocks.
 
+A fact is a dated statement, such as the time of awareness. It may start a legal clock, the running
+time limit of a duty to notify.
+
 Rules
 - Facts are only added: a new statement is a later fact, and the earlier fact stays.
 - A statement that equals the last fact of its kind and name changes nothing. So a call that may
   have succeeded can be repeated.
-- The reference of a fact, a document or a reason, is sealed: it may name people.
+- The reference of a fact, a document or a reason, is encrypted, because it may name people.
 """
 
 from dataclasses import dataclass
@@ -57,7 +60,7 @@ class IncidentFacts:
             return Facts(self._read(connection, incident_id))
 
     def incidents_with_facts(self) -> set[str]:
-        """Return the incidents with stated facts; only these have clocks."""
+        """Return the incidents with facts; only these have legal clocks."""
         with self._database.reading() as connection:
             return set(connection.scalars(select(incident_fact.c.incident).distinct()))
 

@@ -3,8 +3,9 @@
 Rules
 - Notes are only added. A note that equals the last note changes nothing. So a call that may have
   succeeded can be repeated.
-- The text is sealed, because it may name people. The audit event contains the number of files and
-  the seal of their evidence folder.
+- The files are copied and sealed as evidence: a signature covers them. The audit event contains
+  their number and this seal.
+- The text is encrypted, because it may name people.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ NOTED = "incident.noted"  # action of a note's audit event, which contains the s
 class Note:
     """One note."""
 
-    number: int  # from 1, for each incident
+    number: int  # counts the notes of the incident, from 1
     text: str
     files: int = 0
     folder: str = ""  # folder SOURCE/TOKEN in the incident's evidence; "" without files

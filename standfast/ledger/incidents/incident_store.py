@@ -3,13 +3,14 @@
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
 - A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
-  the steps get a further round for these accounts.
+  the steps are planned again for these accounts, as a further round.
 - An opened incident has its own copy of the playbook and of the names of its adapters.
-- Whenever a runner claims effects, it reads whether the incident is stopped. Closing is refused
-  while a call is in progress.
-- A stop pauses running undos. But an undo that somebody requests or approves later is executed
-  while the incident is stopped, because an undo must not need the incident to be resumed.
-- When a stopped incident is resumed, the abort window of each running notice begins again.
+- A runner (a process that executes steps) reads before each call whether the incident is stopped.
+  Closing is refused while a call is in progress.
+- A stop pauses running undos, which restore locked accounts. But an undo that somebody requests or
+  approves later is executed while the incident is stopped: an undo must not need a resumption.
+- When a stopped incident is resumed, each running notice waits again for its abort window, the time
+  in which people can stop it before the first message.
 """
 
 import hashlib
@@ -127,8 +128,7 @@ class Incidents:
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
                 configuration=configuration,
             )
-            # Create the key before the commit: a key without an incident is harmless, but an
-            # incident without its key would be unreadable.
+            # Before the commit, because an incident without its key would be unreadable.
             self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,
@@ -171,7 +171,7 @@ class Incidents:
         return added
 
     def set_stopped(self, incident_id: str, is_stopped: bool, actor: str, now: datetime) -> None:
-        """Stop or resume an incident; runners read this before each claim."""
+        """Stop or resume an incident; runners read the state before each call."""
         self.get(incident_id)
         action = "incident.stopped" if is_stopped else "incident.resumed"
         with self._database.write(
@@ -219,7 +219,7 @@ class Incidents:
             write.update(incident, (incident_id,), *conditions, state="closed", closed_at=now)
 
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
-        """Reopen a closed incident in the state that it had.
+        """Reopen a closed incident in the state that it had before.
 
         Refused for an incident that is only a plan, because a live incident may have replaced it.
         """
@@ -310,7 +310,7 @@ class Incidents:
     def notice(
         self, incident_id: str, step_name: str, round_: int, *, must_verify: bool = True
     ) -> FrozenNotice:
-        """Return the frozen notice of a step; `must_verify` as for `state`."""
+        """Return the approved texts of a notice; `must_verify` as for `state`."""
         named = (
             notice.c.incident == incident_id,
             notice.c.step == step_name,

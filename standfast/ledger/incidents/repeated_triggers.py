@@ -1,13 +1,15 @@
 """Repeated triggers: search of their incident and added targets.
 
+A trigger is a message from outside that opens an incident. Its scenario is the name of a playbook.
+
 Rules
 - A trigger has a key, its scenario, its mode and its inputs. It joins only an open incident of the
   same scenario and mode.
 - First, it joins the incident that a trigger with the same key opened. If there is none, it joins
   an incident whose inputs name an account that the trigger names too. A trigger that names no
   accounts joins an incident with the same inputs.
-- Accounts and inputs are stored as handles, so that finding the incident decrypts nothing. So a
-  message takes the same time with one open incident and with thousands.
+- Accounts and inputs are stored as handles (keyed hashes), so that the incident is found without
+  decryption. So a message takes the same time with one open incident and with thousands.
 - An incident may have left an account unlocked, after an undo or a failed lock. A trigger with
   another key that names this account does not join the incident. It opens a new one, which locks
   the account again. A trigger with the same key still joins, because it may repeat each minute and
@@ -16,8 +18,8 @@ Rules
   name.
 - Another spelling of an account is added as a new account. Only the directory can decide whether
   both spellings are the same account (`Connector.canonical`), and no directory is queried before
-  the message is stored. When the further round is planned, the planner queries the directory and
-  leaves out accounts that were planned before.
+  the message is stored. When the step is planned again for added accounts, the planner queries the
+  directory and leaves out accounts that were planned before.
 """
 
 import json
@@ -38,7 +40,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode, StepState, ca
 EXTENDED = "incident.extended"  # action of the audit event for targets that a person added
 _HANDLES_A_STATEMENT = 500
 _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
-_IS_REFUSED = step.c.state == StepState.REFUSED.value  # its effects never run
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # such a step never locks its accounts
 
 
 def find_repeated(
@@ -97,8 +99,8 @@ def add_targets(
 ) -> int:
     """Add new targets to an open incident; return their number.
 
-    `is_by_person`: a person that signed in named the targets. Then the owners of these accounts may
-    not approve.
+    `is_by_person`: a person that signed in named the targets. Then the holders of these accounts
+    may not approve.
     """
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)

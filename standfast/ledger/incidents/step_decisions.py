@@ -2,6 +2,8 @@
 
 The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
 
+A break-glass approval is the approval by one person alone, with a waiting time and a later review.
+
 Rules
 - An invalid decision is refused, and the timeline shows the attempt.
 - Approvals are counted in the transaction that stores a new approval, so two concurrent approvals
@@ -50,7 +52,7 @@ class StepDecisions:
             return two_person_rule.question(self._database, connection, incident_id, step_name)
 
     def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
-        """Return the roles that may approve the newest round; empty: every role."""
+        """Return the roles that may approve the newest plan; empty: every role."""
         with self._database.reading() as connection:
             found = latest(connection, incident_id, step_name)
         return tuple(json.loads(found.roles)) if found else ()
@@ -168,7 +170,7 @@ class StepDecisions:
                     seal=seal_of_step(self._database, found),
                 )
             elif is_break_glass and not had_break_glass:
-                # An earlier break-glass approval that is void by now does not set the start time.
+                # An earlier break-glass approval that became void does not set the start time.
                 at = now + two_person_rule.BREAK_GLASS_DELAY
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
@@ -196,7 +198,7 @@ class StepDecisions:
             return write.replace(approval, key, **said, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
-            write.add_detail(instead_of=earlier)  # effects may have run on its approval
+            write.add_detail(instead_of=earlier)  # changes may have been made by this approval
             return write.update(approval, key, **said)
         approved = approval.c.decision == APPROVE
         is_break_glass = said["decision"] == BREAK_GLASS
@@ -224,7 +226,7 @@ class StepDecisions:
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
-        """Return step → break-glass approver for steps without a review."""
+        """Return step → break-glass approver for steps that nobody reviewed."""
         with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {
@@ -260,7 +262,7 @@ class StepDecisions:
     def answer_again(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
-        """Store a corrected answer as a new round; the earlier one stays."""
+        """Store a corrected answer as a new round; the earlier answer stays."""
         with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
@@ -299,8 +301,8 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id}: it is {found.state}. Nothing is left to "
                     "accept."
                 )
-            # A lookup of outcomes locks the same rows: it ends before this change, or it reads the
-            # changed rows.
+            # A lookup of outcomes locks the same rows. So the lookup ends before this change, or it
+            # reads the changed rows.
             write.connection.execute(
                 select(effect.c.token)
                 .where(

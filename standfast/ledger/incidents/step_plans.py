@@ -1,9 +1,12 @@
 """Plans of steps: rows of effects, and the digest to approve.
 
+An effect is one planned change of one target, such as one account to lock. The effects of a long
+plan are stored in several transactions, one page in each. Each planning of a step is a round.
+
 Rules
-- The digest covers each effect in order, with its verb, adapter, target (by handle), details, and
-  whether it is refused. It also covers the settings of each adapter, and the text and Merkle root
-  of a notice. It does not depend on the division into pages.
+- The digest covers each effect in order, with its verb, adapter, target (as a keyed hash), details,
+  and whether it is refused. It also covers the settings of each adapter, and the text of a notice
+  with the Merkle root of its recipients. It does not depend on the division into pages.
 - Columns are sealed before the transaction that writes the rows, so that no other writer waits for
   the encryption.
 """
@@ -40,7 +43,7 @@ class EffectPage:
     """A page of a step's effects, as rows by token."""
 
     rows: Mapping[str, Mapping[str, Any]]
-    acts: bytes  # one line for each effect, in order, with its handle
+    acts: bytes  # one line for each effect, in order, with the hash of its target
     drafts: int
     queues: frozenset[EffectQueue]
 
@@ -147,7 +150,7 @@ def delete_unstarted_effects(
     """Delete the effects of a round that never began; return their number.
 
     The round must not have a step row, and the caller must have locked `AuditedDatabase.planning`,
-    so that no other planner is writing these effects.
+    so that no other process is writing these effects.
     """
     incident_id, step_name, round_ = key
     dropped = 0

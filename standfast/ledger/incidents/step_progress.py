@@ -3,8 +3,8 @@
 Rules
 - A running step is queried only if a step that has not begun names it in `after`. This avoids a
   query over all effects of a notice to 100,000 people, because no step waits for such a notice.
-- A step makes progress when one of its effects is done. A call without an answer does not count as
-  progress, and neither does a refusal.
+- A step makes progress when one of its effects (such as the lock of one account) is done. A call
+  without an answer does not count as progress, and neither does a refusal.
 """
 
 from collections.abc import Sequence

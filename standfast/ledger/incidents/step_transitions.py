@@ -1,11 +1,13 @@
 """Transitions of steps: begin, ask, escalate, wait and finish.
 
+Each planning of a step is a round. Its effects are the planned changes, such as accounts to lock.
+
 Rules
 - A transition is a compare-and-swap on (step, round): a second application changes nothing.
 - The transaction that begins a step also stores its effects, its notice and its need of approval.
   An approval signs the digest of all of them. The effects of a long notice are stored before this
-  transaction, one page in each transaction. If a planner died, the next planner deletes the pages
-  that it left.
+  transaction, one page in each transaction. If the planning process died, the next one deletes the
+  pages that the dead process left.
 """
 
 import json
@@ -54,7 +56,7 @@ class Steps:
         joined: int = 0,
         counted_locks: RecentLocks | None = None,
     ) -> bool:
-        """Begin a step with its effects; False if another runner has begun it.
+        """Begin a step with its effects; False if another process has begun it.
 
         `joined` is the number of joined triggers whose targets the step covers. If the step needs
         no approval because few accounts were locked recently, `counted_locks` contains these locks;
@@ -74,13 +76,13 @@ class Steps:
                 settled = replace(expansion, notice=expansion.streamed_notice.notice())
                 is_first = self._begin_planned(key, settled, plan, actor, now, joined)
             except Exception:
-                with suppress(StandfastError):  # the next planner deletes the pages that remain
+                with suppress(StandfastError):  # the next planning deletes the pages that remain
                     # If the commit succeeded and only its answer was lost, the step has begun with
                     # all pages.
                     if not self._exists(key):
                         delete_unstarted_effects(self._database, key, now)
                 raise
-            if not is_first:  # another runner has begun the step meanwhile
+            if not is_first:  # another process has begun the step meanwhile
                 delete_unstarted_effects(self._database, key, now)
             return is_first
 
@@ -89,8 +91,8 @@ class Steps:
     ) -> Plan:
         """Store all pages of a notice except the last; return the plan.
 
-        The caller stores the last page when it begins the step. Effects are not claimed, counted or
-        shown before their step exists.
+        The caller stores the last page when it begins the step. Effects are not executed, counted
+        or shown before their step exists.
         """
         plan = Plan(*key)
         for drafts in streamed.pages():
@@ -163,7 +165,8 @@ class Steps:
     ) -> bool:
         """Plan the pages to approvers, and record that the step asks them.
 
-        At `escalates_at` the next escalation level is paged; None: there is no further level.
+        These `pages` are messages that ask for approval. At `escalates_at`, the people of the next
+        escalation level are paged; None: there is no further level.
         """
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
@@ -193,7 +196,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the next escalation level; False if another runner was first.
+        """Page the next escalation level; False if another process was first.
 
         `may_also` are further roles that may approve the step from now on.
         """

@@ -1,9 +1,12 @@
 """Consequences of a stop and of a resumption for running steps.
 
+An undo restores the state of targets, such as accounts, before an incident changed them. The abort
+window of a notice is the time in which people can stop it before the first message.
+
 Rules
-- A stop pauses each running undo as a notice is paused: no effect of a paused undo is claimed.
-- A later undo takes over the effects that a paused undo has not begun, so that no target is
-  restored twice.
+- A stop pauses each running undo as a notice is paused: no further target is restored.
+- A later undo takes over the targets that a paused undo has not begun to restore, so that no target
+  is restored twice.
 - A resumption resumes paused undos and restarts the abort window of each notice. A notice that a
   person paused stays paused.
 """
@@ -24,7 +27,7 @@ from standfast.records import EffectState, StepState
 
 
 def pause_undos(write: Write, incident_id: str) -> None:
-    """Pause every undo of an incident that runs."""
+    """Pause every running undo of an incident."""
     for row in _running(write, incident_id, is_of_undo()):
         write.update(step, (incident_id, row.name, row.round), runs_from=NEVER)
 
@@ -50,9 +53,9 @@ def take_over_paused_undo(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Refuse the planned effects of a paused undo.
+    """Refuse the planned restorations of a paused undo.
 
-    Returns False if one of the effects began meanwhile.
+    Returns False if one of the restorations began meanwhile.
     """
     with database.write(
         actor=actor, subject=incident_id, action="undo.taken_over", now=now
@@ -74,7 +77,7 @@ def take_over_paused_undo(
 def _running(
     write: Write, incident_id: str, *conditions: ColumnElement[bool]
 ) -> Sequence[Row[Any]]:
-    """Lock and return the running rounds for which the conditions hold."""
+    """Lock and return the rows of running steps that match the conditions."""
     statement = (
         select(step)
         .where(step.c.incident == incident_id, step.c.state == StepState.RUNNING.value, *conditions)

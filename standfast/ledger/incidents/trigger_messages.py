@@ -1,8 +1,10 @@
 """Trigger messages: repeats, ended alerts, triggers of stopped incidents.
 
+A trigger is a configured way to open an incident from outside, such as a webhook.
+
 Rules
 - A message is stored in the transaction in which it opens or joins an incident.
-- The id of a message is stored as a handle, because a sender may write personal data into the id.
+- The id of a message is stored as a keyed hash, because a sender may write personal data into it.
 - Messages are never deleted: a sender may retry after days with a new signature.
 """
 
@@ -19,11 +21,11 @@ from standfast.records import Mode
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerMessage:
-    """One message of one source; `handle` is the HMAC of its id."""
+    """One message of one trigger; `handle` is the HMAC of the message's id."""
 
     source: str
     handle: str
-    lacking: int = 0  # list items of the message that contained no input
+    lacking: int = 0  # number of items in a list of the message that had no input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class IgnoredTrigger:
     incident: str
     scenario: str
     source: str  # name of the trigger in the timeline
-    stop: int  # sequence of the audit event of the newest stop
+    stop: int  # number of the audit event of the newest stop
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:

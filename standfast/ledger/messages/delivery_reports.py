@@ -5,8 +5,8 @@ Rules
   message, so that every order has the same result. A report of a final state (delivered, bounced or
   dropped) ranks above the others. Of two such reports the later one ranks higher, and of two at the
   same time the worse one.
-- A provider that reports a message has accepted it: the effect becomes done, and is not claimed
-  again. A receipt that arrives later for the same call changes nothing.
+- A provider that reports a message has accepted it: the message becomes done, and is not sent
+  again. A result that arrives later for the same call changes nothing.
 - Reports about messages that this ledger did not send are counted and not stored.
 """
 
@@ -45,7 +45,7 @@ class Delivery:
         return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
 
     def merged_with(self, other: "Delivery") -> "Delivery":
-        """Return the state of the higher rank, with the first complaint of both."""
+        """Return the state of the higher rank, with the earlier complaint."""
         higher = max(self, other, key=lambda state: state._rank)
         complaints = [
             state.complained_at for state in (self, other) if state.complained_at is not None
@@ -60,7 +60,7 @@ class DeliveryChanges:
     """Counts of the changes that delivery reports made."""
 
     changed: int = 0  # messages with a new delivery state
-    settled: int = 0  # messages in `changed` whose effect became done
+    settled: int = 0  # messages in `changed` that became done, after their outcome was unknown
     foreign: int = 0  # messages that this ledger did not send
 
 
@@ -80,7 +80,7 @@ class Deliveries:
     ) -> DeliveryChanges:
         """Store the reports of a provider; idempotent.
 
-        `reason` is stored with the effects that become done.
+        `reason` is stored with the messages that become done.
         """
         reported = _by_message(events)
         changed = settled = known = 0
@@ -98,7 +98,7 @@ class Deliveries:
         return DeliveryChanges(changed=changed, settled=settled, foreign=len(reported) - known)
 
     def of_incident(self, incident_id: str) -> dict[str, Delivery]:
-        """Return the delivery state of each reported message, by effect."""
+        """Return the delivery state of each reported message, by its token."""
         statement = (
             select(delivery)
             .join(effect, effect.c.token == delivery.c.effect)

@@ -1,13 +1,15 @@
 """Running notices: pause, abort window, release, stop, held recipients.
 
+The abort window is the time between the approval of a notice and its first message. The canary is
+the first few messages. A held recipient waits for a person's decision.
+
 Rules
-- A paused notice has an abort window that never ends. Each claim reads the abort window, so no
-  message of the notice is claimed after the commit of the pause. Calls that are in progress
-  continue to their end.
+- A paused notice has an abort window that never ends. The abort window is read before each call, so
+  no call begins after the commit of the pause. Calls that are in progress continue to their end.
 - Until their release, the messages after the canary have a `not_before` in the far future
   (`NEVER`).
-- A stop of a notice refuses each effect that is not claimed, with a reason. After a crash, the stop
-  can be repeated.
+- A stop of a notice refuses each message that no call has begun to send, with a reason. After a
+  crash, the stop can be repeated.
 - Only a running step can be paused or stopped. A step that waits for an approval can be refused
   instead.
 """
@@ -137,7 +139,7 @@ class Notices:
             write.add_detail(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Resume a notice; restart its abort window if no message was claimed."""
+        """Resume a notice; restart its abort window if no call has begun."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.resumed", now=now
         ) as write:
@@ -203,9 +205,9 @@ class Notices:
     ) -> bool:
         """Store a person's decision about a held recipient.
 
-        A recipient that gets an individual message stays parked, because an approver may refuse
-        that message. A recipient that is to be left out must have no individual message and must
-        not be left out already; otherwise the method returns False and changes nothing.
+        A recipient that gets an individual message stays held, because an approver may refuse that
+        message. A recipient that is to be left out must have no individual message and must not be
+        left out already; otherwise the method returns False and changes nothing.
         """
         scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
@@ -331,7 +333,7 @@ def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]
 
 
 def _has_begun(connection: Any, incident_id: str, step_name: str, round_: int) -> bool:
-    """Return whether a message of this round was ever claimed."""
+    """Return whether a call has begun to send a message of this round."""
     found = connection.scalar(
         select(effect.c.token)
         .where(

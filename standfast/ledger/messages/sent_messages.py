@@ -3,8 +3,8 @@
 Rules
 - Messages are returned in the order of their planning, one page at a time, from one view of the
   ledger.
-- An effect whose step has no row is not planned yet: its planner is still writing effects, or has
-  died.
+- A message whose step has no row is not planned yet: a process is still writing the plan, or died
+  while it wrote.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -32,7 +32,7 @@ _OWN = len(effect.columns)
 
 @dataclass(frozen=True, kw_only=True)
 class SentMessage:
-    """One message: its effect, its delivery and its submission time."""
+    """One message: its planned row, its delivery and its submission time."""
 
     row: EffectRow
     delivery: Delivery | None
@@ -45,7 +45,7 @@ class View:
     """All messages of an incident at one moment, with their rounds."""
 
     number: int  # number of messages
-    latest: Mapping[str, int]  # the latest round with messages, by step
+    latest: Mapping[str, int]  # by step: the number of its newest planning (round) with messages
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
     individual: Sequence[EffectRow]  # individual messages, which replace another message
     messages: Iterator[SentMessage]

@@ -5,8 +5,9 @@ Rules
 - On the first day of an installation, before its first live incident, enrolments are founding
   enrolments. A person with a founding enrolment may approve immediately; any other enrolment must
   be a day old before its person may approve.
-- An enrolment that the owner's key signs is a founding enrolment at any time, because this key is
-  the root of trust, and the only help if nobody can approve.
+- The owner is the person with the offline signing key of the backups. An enrolment that this key
+  signs is a founding enrolment at any time, because this key is the root of trust, and the only
+  help if nobody can approve.
 - No person is deleted: a removed person can no longer approve, and past approvals stay readable.
 - Each later change of an enrolled person is signed by an enrolled person or by the owner. The
   signature covers person, change and time, and the audit event contains it.
@@ -228,6 +229,7 @@ class People:
     ) -> None:
         """Raise ApprovalRefused if too few approvers would remain.
 
+        Two people are connected if one enrolled the other, directly or through further people.
         First all approvers are counted, and then the approvers that are not connected with the
         signer. Both groups are counted in total and for each role of the leaving person.
         """

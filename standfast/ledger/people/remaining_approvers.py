@@ -14,7 +14,7 @@ def refuse_too_few(
     """Raise ApprovalRefused if fewer than `minimum` approvers would remain.
 
     Approvers are counted in total and for each role of the leaving person. `roots` maps each name
-    to a root; people with the same root count as one.
+    to the first person in its series of enrolments; people with the same root count as one.
     """
     for role in ("", *json.loads(leaving["roles"])):
         remaining = {

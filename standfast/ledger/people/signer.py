@@ -1,4 +1,7 @@
-"""The signer of changes to the enrolled people: a person or the owner."""
+"""The signer of changes to the enrolled people: a person or the owner.
+
+The owner is the person with the offline signing key of the backups.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,13 +1,16 @@
 """Ledger of call-outs: pages, answers, and late acknowledgements.
 
+In a call-out, one person on call after another is paged about one matter, until somebody
+acknowledges.
+
 Rules
 - A call-out is a row of the table of runs. Each event about it is in the timeline of its incident.
   It contains sign-in names and names of senders, and no address.
-- A page is recorded before it is sent, by a compare-and-swap on its number. So of several
-  processes, one sends it. Its result is recorded after it was sent.
+- A page is recorded before it is sent, by a compare-and-swap on its number, so that only one of
+  several processes sends it. Its result is recorded after it was sent.
 - If a process died in between, the outcome of the page stays unknown. The page is not sent again;
   the next page follows.
-- A subject has at most one open call-out. An acknowledgement ends it, and no page follows.
+- A subject has at most one open call-out. An acknowledgement ends the call-out: no page follows.
 - An unanswered call-out can still be acknowledged. The time at which it ended unanswered stays
   recorded.
 """
@@ -39,7 +42,7 @@ class CallOutState(StrEnum):
     OPEN = "running"  # the value that other runs have while they run
     ACKNOWLEDGED = "acknowledged"
     UNANSWERED = "unanswered"  # everybody was paged in every round
-    OVER = "over"  # nothing is left that needs a person
+    OVER = "over"  # its matter no longer needs a person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +285,7 @@ def _find(connection: Connection, token: str) -> CallOut:
 
 def _call_out(row: Row[Any]) -> CallOut:
     summary = json.loads(row.summary)
-    # Rows of call-outs that ended before this time was recorded lack it.
+    # Earlier releases did not record this time.
     unanswered_at = summary.get("unanswered_at")
     if row.state == CallOutState.UNANSWERED.value and unanswered_at is None:
         unanswered_at = timestamp(row.ended_at)

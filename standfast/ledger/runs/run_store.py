@@ -3,8 +3,9 @@
 Rules
 - A run is recorded as running before it changes anything, and its end is recorded afterwards. If
   its process died, the run stays `running` until the next command that looks for dead runs.
-- A runner is dead if it did not extend its lease in time, or if it ran on this host and its process
-  has ended. `UnknownOutcomes.expire_calls` finds the open calls of dead runners.
+- A runner is a process that executes the steps of incidents. It is dead if it did not extend its
+  lease in time, or if it ran on this host and its process has ended.
+  `UnknownOutcomes.expire_calls` finds the open calls of dead runners.
 """
 
 import json
@@ -24,12 +25,12 @@ from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import audit_event, incident, run, runner
 from standfast.records import JsonObject, Mode, canonical
 
-# A dead runner of another host is found when its lease is over and a `serve` checks the leases,
-# which happens every ten seconds. That takes at most 25 seconds; the promised limit is 30.
+# A dead runner of another host is found when its lease is over and `standfast serve` checks the
+# leases, which happens every ten seconds. This takes at most 15 + 10 seconds; the promise is 30.
 LEASE = timedelta(seconds=15)
-# The lease of a `serve` that has no incident to run. It may be long, because no incident waits for
-# its end: a command that opens an incident waits a second for `serve` and then runs the incident
-# itself (decision 0017).
+# The lease of `standfast serve` while it executes no incident. It may be long, because no incident
+# waits for its end: a command that opens an incident waits a second for `serve` and then executes
+# the incident itself (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
 _IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # a `serve` without --role
 
@@ -145,8 +146,8 @@ class Runners:
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
         """Record a runner of this process; `way` is serve, prefect or direct.
 
-        If the ledger does not answer, the row may exist nevertheless. The row is then retired,
-        because a runner that never ran must not block other runners.
+        If the ledger does not answer, the row may exist nevertheless. It is then retired at once if
+        possible, because a runner that never ran must not block other runners.
         """
         token = new_token()
         try:
@@ -207,7 +208,7 @@ class Runners:
         return sum(_is_alive(row, now) for row in rows)
 
     def serve_hosts(self, now: datetime) -> set[str]:
-        """Return the hosts on which a `serve` without a role is alive."""
+        """Return the hosts on which `standfast serve` runs with all roles."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(runner).where(_IS_SERVE, runner.c.ended_at.is_(None))
@@ -215,7 +216,7 @@ class Runners:
         return {row.host for row in rows if _is_alive(row, now)}
 
     def last_seen(self, now: datetime) -> dict[tuple[str, str], datetime]:
-        """Map the host and way of each `serve` to the last time at which it lived."""
+        """Return the last sign of life of each `serve`, by host and way."""
         last = func.max(func.coalesce(runner.c.ended_at, runner.c.alive_until))
         query = (
             select(runner.c.host, runner.c.way, last)

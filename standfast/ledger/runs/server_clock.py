@@ -1,8 +1,8 @@
 """One clock for all hosts of a ledger on PostgreSQL.
 
 Each host decides when a lease, a wait or a call has ended. Without a common clock, a host whose
-clock is minutes ahead would treat other runners as dead, and look up effects while these runners
-execute them.
+clock is minutes ahead would treat the processes of other hosts as dead, and look up the outcome of
+calls that these processes are still executing.
 
 Rules
 - The server's time is read once a minute and after each jump of this host's clock, on a connection

@@ -3,8 +3,8 @@
 Like `database.sqlite_file`, this module imports no SQLAlchemy.
 
 Rules
-- The digest of a row omits such a column while its value is NULL. So rows from before the migration
-  still have the digest that the audit chain contains.
+- The digest of a row omits an added column while its value is NULL. So rows from before the
+  migration still have the digest that the audit chain contains.
 - A column is listed here when a migration adds it, and is never removed from the list.
 """
 

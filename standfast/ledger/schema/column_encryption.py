@@ -4,14 +4,15 @@ This module creates and reads the key files, and encrypts single values; it does
 tables.
 
 Rules
-- The installation has one key for accounts and enrolled people; each incident has one key for its
-  customers. Each key is a separate file, outside the ledger and its immutable backups. So deleting
-  an incident's key makes its customers' data unreadable and leaves the audit chain valid.
+- The installation (one configured Standfast) has one key for accounts and enrolled people; each
+  incident has one key for its customers. Each key is a separate file, outside the ledger and its
+  immutable backups. So deleting an incident's key makes its customers' data unreadable and leaves
+  the audit chain valid.
 - A value is sealed by AES-256-GCM with a random nonce. Its context (table, column and the row's
   key) is authenticated with it, so a value that was moved to another column or row cannot be
   decrypted.
-- A handle is an HMAC. With the same key, one person always has the same handle; the handle reveals
-  nothing else about the person.
+- A handle is an HMAC of a name. With the same key, one person always has the same handle; the
+  handle reveals nothing else about the person.
 - A key and its folder are synced to the disk before any value is sealed with the key.
 """
 
@@ -132,7 +133,7 @@ class ColumnCipher:
         return self.mac("event", event_hash)
 
     def signing_key(self) -> Ed25519PrivateKey:
-        """Return the key that signs heads of the chain and seals evidence."""
+        """Return the key that signs the audit chain and seals evidence."""
         seed = hmac.digest(self._key(INSTALLATION), b"standfast head", "sha256")
         return Ed25519PrivateKey.from_private_bytes(seed)
 

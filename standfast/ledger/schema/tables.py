@@ -169,20 +169,20 @@ incident_fact = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
-# Notes of people about an incident: text, and files that are frozen like evidence.
+# Notes of people about an incident: text, and files that are sealed as evidence.
 incident_note = Table(
     "incident_note",
     metadata,
     Column("incident", ForeignKey("incident.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),  # from 1, in order
     Column("sealed", LargeBinary, nullable=False),  # the text
-    Column("files", Integer, nullable=False),  # number of frozen files
-    Column("folder", String(64), nullable=False),  # SOURCE/TOKEN of the frozen files; else ""
+    Column("files", Integer, nullable=False),  # number of sealed files
+    Column("folder", String(64), nullable=False),  # SOURCE/TOKEN of the sealed files; else ""
     Column("author", String(64), nullable=False),
     Column("recorded_at", Moment, nullable=False),
 )
 
-# Frozen lists of the people that an incident affects.
+# Lists of the people that an incident affects; a list never changes.
 affected_list = Table(
     "affected_list",
     metadata,
@@ -273,8 +273,8 @@ effect = Table(
     Index(None, "undoes", postgresql_where=_IS_UNDO, sqlite_where=_IS_UNDO),
 )
 
-# The delivery state of a submitted message: the provider's report of the highest rank, see
-# `messages.delivery_reports`.
+# The delivery state of a submitted message: the provider's report of the highest rank, as
+# `messages.delivery_reports` defines it.
 delivery = Table(
     "delivery",
     metadata,
