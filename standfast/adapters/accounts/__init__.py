@@ -1,31 +1,33 @@
 """Connectors: directories of accounts, and the contract of all connectors.
 
     connector = build_adapter(Connector, "staff", config.accounts["staff"], context)
-    (state,) = connector.observe(["alice"])   # AccountState, with the prior state
+    (state,) = connector.observe(["alice"])   # AccountState; `prior` is for a later undo
     (result,) = connector.lock([Order(token=…, verb="accounts.lock", target="alice", prior=…)])
 
-Each provider has a module or folder here, and `simulator` passes the same contract tests.
+A directory is a system that stores accounts, and a connector is its adapter. An order requests one
+change of one account. Each provider has a module or folder here, and `simulator` passes the same
+contract tests.
 
 Promises
-- Results are in the order of the targets, also if the provider answers in another order.
+- Results have the same sequence as the orders, even if the provider answers in another sequence.
 - An unknown account is a result (`exists=False`, `REFUSED`), never an exception. An account that
   could not be read also has `exists=False`, and only such an account has a `reason`.
 - Every verb is idempotent: a second lock or undo changes nothing.
 - `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
   deactivates keys, as far as the directory can. A lock never enables an account. `irreversible`
-  lists what a lock changes and an undo cannot restore; the plan shows this list.
-- `undo` restores `order.prior` and nothing else: an account that was disabled before stays
-  disabled.
+  lists the changes of a lock that an undo cannot restore; approvers see this list.
+- `undo` restores `order.prior`, the state before the lock, and nothing else: an account that was
+  disabled before stays disabled.
 - An order with a prior state applies to the account that the state was read from. If the name
   belongs to another account by now, its `identity` fields differ, and every order is refused,
   including a proof. An order without a prior state applies to the account of that name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
   locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
-- `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
-  still admits its holder.
+- `prove` changes nothing. It reports the proof level (`records.Proof`) that it reached, or FAILED
+  if the account still admits its holder.
 - A change that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).
   A change that may have happened (time-out after sending, lost connection) is UNKNOWN. Only errors
-  that Standfast declares are raised.
+  of `standfast.errors` are raised.
 - `second_factors` reports which accounts can sign in without a second factor, privileged accounts
   first, and whether the list is complete. The number of its requests is bounded. It changes
   nothing. A directory without second factors raises `Unsupported`.
@@ -51,7 +53,7 @@ class AccountState:
     exists: bool
     is_enabled: bool | None = None  # None if the directory does not report it
     live_sessions: int | None = None  # None if the directory cannot count them
-    prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
+    prior: JsonObject = field(default_factory=dict)  # the values from which `undo` restores it
     reason: str = ""  # why the look-up failed; empty if it succeeded
     obstacle: str = ""  # why a lock would be refused, if the directory reports it
 
@@ -80,13 +82,13 @@ class Connector(ABC):
     name: str  # the key in the configuration
     limits: Limits
     proof: Proof  # the level that `prove` can reach here
-    irreversible: tuple[str, ...] = ()  # what a lock changes and an undo cannot restore, in words
+    irreversible: tuple[str, ...] = ()  # changes of a lock that an undo cannot restore, in words
     # True: tested only against the provider's published description, not a real service.
     is_contract_tested: bool = False
     # Fields of a prior state that identify an account permanently; empty if there are none.
     identity: tuple[str, ...] = ()
     verbs: frozenset[str] = frozenset({"lock", "revoke", "prove", "undo"})
-    wants: Mapping[str, str] = {}  # further verbs, and the configuration that each needs
+    wants: Mapping[str, str] = {}  # verbs that need further configuration, and its description
 
     def canonical(self, name: str) -> str:
         """Return the canonical spelling of an account name; send no request."""

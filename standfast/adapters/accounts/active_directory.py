@@ -8,11 +8,11 @@ Rules
   result is read back.
 - `reset_password` writes two random passwords, the second together with the bit. Domain controllers
   accept the previous password for an hour, and after two changes the holder's password is no longer
-  the previous one. The plan states that this cannot be undone.
+  the previous one. Approvers are told that this cannot be undone.
 - A rotation writes two passwords for the same reason: a random password, then the new one.
 - Issued Kerberos tickets cannot be cleared, so there is no `revoke`.
-- The prior state is the value of the bit. If an account was disabled before, neither its bit nor
-  its password is changed.
+- The prior state, which an undo restores, is the value of the bit. If an account was disabled
+  before, neither its bit nor its password is changed.
 - Built-in accounts (krbtgt, Administrator) are refused, and so are accounts over which the
   connector's own account has no rights. A look-up before the lock reports both.
 """
@@ -109,9 +109,9 @@ class ActiveDirectory(LdapConnector):
     def _is_own_account(self, entry: LdapEntry) -> bool:
         r"""Return whether an entry is the connector's own account.
 
-        Its name may be a DN, a principal name or DOMAIN\name. Besides the principal name in
-        its entry, an account has an implicit principal name: its account name, `@` and the name of
-        the domain ([MS-ADTS] 5.1.1.1.1).
+        The configured name may be a DN, a principal name or DOMAIN\name. Besides the principal name
+        in its entry, an account has an implicit principal name: its account name, `@` and the name
+        of the domain ([MS-ADTS] 5.1.1.1.1).
         """
         we = folded(self._server.bind_dn)
         account_names = entry.texts(ACCOUNT_NAME)

@@ -9,12 +9,12 @@ Rules
   profile that grants nothing, and the connector verifies it before use. A user that has only this
   profile counts as disabled.
 - No operation ends a session: an open browser page loses its rights when it is reloaded, and a
-  contact in progress continues. The plan states this.
+  contact in progress continues. Approvers see this in the plan of a lock.
 - Connect's search index is updated with a delay. So only the id is taken from a search, and the
   state is read with `DescribeUser`.
 - Connect accepts two requests a second for each operation, in bursts of at most five, for the whole
   AWS account. The connector stays within that limit, so that reading many agents is not refused.
-- The status is not restored: the agent chooses it at the next sign-in.
+- An undo does not restore the status: the agent chooses it at the next sign-in.
 """
 
 import threading

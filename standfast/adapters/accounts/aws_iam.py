@@ -8,8 +8,8 @@ Rules
   that nobody can use the account during the later steps. Then keys are made Inactive and the
   password is deleted.
 - Temporary credentials and console sessions outlive a key. A second policy denies every temporary
-  credential that was issued before the lock (`aws:TokenIssueTime`). This policy stays after the
-  undo, and does not affect newer credentials.
+  credential that was issued before the lock (`aws:TokenIssueTime`). This policy stays when an undo
+  unlocks the account, and does not affect newer credentials.
 - The time of a lock is in the statement id of its policy. So a later call can check whether the
   second policy was set after the lock.
 - IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
@@ -301,7 +301,7 @@ class AwsIam(PerAccountConnector):
     def _statements(
         self, principal: _Principal, policy: str, deadline: Deadline
     ) -> Sequence[AwsAnswer]:
-        """Return the statements of a policy of this connector; none if missing."""
+        """Return the statements of a policy that this connector set, if any."""
         found = self._aws.read(
             f"get_{principal.kind}_policy",
             deadline,
@@ -313,7 +313,7 @@ class AwsIam(PerAccountConnector):
             return ()
         document = found["PolicyDocument"]
         try:
-            # The SDK decodes it; IAM itself sends it percent-encoded (RFC 3986).
+            # The SDK decodes the document, which IAM sends percent-encoded (RFC 3986).
             read = json.loads(unquote(document)) if isinstance(document, str) else document
             return [statement for statement in read["Statement"] if isinstance(statement, dict)]
         except (ValueError, KeyError, TypeError):

@@ -5,9 +5,10 @@ A lock disables the user and signs out everywhere. Calls go through `base.aws_cl
 Rules
 - A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
   an application that checks only the signature accepts it. Only Cognito's own end points check the
-  sign-out. The plan states this.
-- The global sign-out revokes every refresh token, so that no refresh token works after the undo.
-  The answer is the same if no refresh token existed, and Cognito has no operation that counts them.
+  sign-out. Approvers see this in the plan of a lock.
+- The global sign-out revokes every refresh token, so that none works when an undo has enabled the
+  user again. Its answer is the same if no refresh token existed, and Cognito has no operation that
+  counts refresh tokens.
 - A user's `sub` is permanent; a user name can be reassigned.
 - A pool requires a second factor of every user, of no user, or only of users that registered a
   factor. Only in the last case is each user queried. Users of an external identity provider have a

@@ -1,12 +1,14 @@
 """Connector for Microsoft Entra ID: the users of one tenant.
 
-It uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-in sessions.
+The connector uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-in
+sessions.
 
 Rules
 - Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
-  application does not support continuous access evaluation. The plan states this.
-- `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that they do not
-  work after the undo.
+  application does not support continuous access evaluation. Approvers see this in the plan of a
+  lock.
+- `revokeSignInSessions` invalidates the refresh tokens and browser sessions that exist at this
+  time, so that they do not work when an undo has enabled the user again.
 - A user that is synchronised from on premises is enabled again by the next synchronisation. So the
   result asks a person to lock the user on premises too.
 - The answer must contain the requested name, because Graph also finds users by id.
@@ -105,7 +107,7 @@ class Entra(HttpConnector):
     # Requests to Graph.
 
     def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
-        """Read a user by principal name or id; return the account and its name."""
+        """Read a user by principal name or id; return account and principal name."""
         try:
             path = f"/users/{segment(key)}"
         except ValueError:

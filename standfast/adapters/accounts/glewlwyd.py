@@ -1,7 +1,8 @@
 """Connector for Glewlwyd, an OpenID Connect provider.
 
-It uses the `enabled` flag, the browser sessions, and the refresh tokens of Glewlwyd's OpenID
-Connect plugin. `base.oauth_token_revocation` revokes and probes known access tokens.
+The connector uses the `enabled` flag, the browser sessions, and the refresh tokens of Glewlwyd's
+OpenID Connect plugin. `base.oauth_token_revocation` revokes known access tokens, and tests that
+they are refused.
 
 Rules
 - Glewlwyd replaces a user as a whole (PUT). So the record that was read is sent back with one field

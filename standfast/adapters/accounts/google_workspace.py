@@ -1,7 +1,7 @@
 """Connector for Google Workspace: the users of one customer.
 
-It uses the Directory API of the Admin SDK: suspension, sign-out, and deletion of OAuth tokens and
-application-specific passwords.
+The connector uses the Directory API of the Admin SDK: suspension, sign-out, and deletion of OAuth
+tokens and application-specific passwords.
 
 Rules
 - `users.update` changes only the fields that it receives (patch semantics, in Google's

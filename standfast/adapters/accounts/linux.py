@@ -8,12 +8,12 @@ Rules
   Then every process of the account is ended.
 - Root, system accounts, the account that the command signs in with, and accounts that are not local
   (LDAP, SSSD) are refused; the program on the host refuses them too.
-- The prior state is `{"uid", "born", "locked", "expires"}`. An undo finds the account by the uid,
-  which a rename does not change, and restores `locked` and `expires` only. If several names have
-  the same uid, the undo applies to the name that was locked.
+- The state before a lock is `{"uid", "born", "locked", "expires"}`. An undo finds the account by
+  the uid, which a rename does not change, and restores `locked` and `expires` only. If several
+  names have the same uid, the undo applies to the name that was locked.
 - A uid can be reassigned too. So an account counts as the same only if its home was also created at
   the same time (`born`). If that time is not known, the name must be the same instead. Any other
-  account is neither locked, proven nor unlocked.
+  account is not locked, tested or unlocked.
 - An undo never postpones an expiry day that another administrator set after the lock.
 - A name that could not be in a line of /etc/passwd matches no account.
 """
@@ -149,7 +149,7 @@ class _Account:
     name: str
 
     def is_from(self, prior: JsonObject, name: str) -> bool:
-        """Return whether the prior state was read from this account."""
+        """Return whether `prior` is an earlier state of this account."""
         if prior.get("uid") != self.uid:
             return False
         born = prior.get("born", _NOT_KNOWN)
@@ -161,7 +161,7 @@ class _Account:
         return self.expires == _NEVER or int(self.expires) > today
 
     def ends_sooner_by_others(self, expires: str) -> bool:
-        """Return whether others set an expiry day before `expires` after the lock."""
+        """Return whether, after the lock, others set a day before `expires`."""
         if self.expires in (_NEVER, _LOCKED, expires):
             return False
         return expires == _NEVER or int(expires) > int(self.expires)

@@ -1,6 +1,6 @@
 """Connector for Okta: the users of one organisation.
 
-It suspends and unsuspends users, and clears sessions with their OAuth tokens.
+A lock suspends the user and clears the user's sessions and OAuth tokens.
 
 Rules
 - Users are suspended, never deactivated: deactivation removes their applications and cannot be
@@ -129,7 +129,7 @@ class Okta(HttpConnector):
     def _users_that_can_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
         """Yield the ids of users that can sign in, page by page on demand.
 
-        `logins` receives their names.
+        The function adds the login of each id to `logins`.
         """
         query = {"limit": "200"}
         while True:

@@ -9,8 +9,8 @@ Rules
 - A lock ends no open connection. With `monitor`, open connections to the directory are counted, and
   a proof fails while there is one. Sessions of applications are not visible, so the proof level is
   `connections_gone`.
-- The prior state is the previous values. An undo writes exactly these values: a temporary lock
-  after failed sign-ins is restored with its start time.
+- An undo writes exactly the values from before the lock: a temporary lock after failed sign-ins is
+  restored with its start time.
 - Only the hash of a new password leaves this host, so that the server never stores or logs the
   password unencrypted. The same modify operation writes the lock again.
 - A proof also tests the server: for a wrong password it must report "account locked". A policy

@@ -2,8 +2,8 @@
 
 Rules
 - `ACL SETUSER` creates a missing user: only a user that was just read is changed.
-- A lock and an undo change on and off only: passwords, keys and commands stay. The prior state is
-  `{"on"}`.
+- A lock and an undo change on and off only: passwords, keys and commands stay. The state before a
+  lock is `{"on"}`.
 - Only the SHA-256 of a new password leaves this host; it replaces all passwords of the user.
 - After a change the server is asked to write its ACL file. A server without an ACL file loses the
   lock when it restarts, and each result states this.
@@ -206,7 +206,7 @@ class RedisConnector(ServerUsersConnector[Connection, _User]):
                 "the connector's user lacks a right. docs/accounts.md lists all of them."
             )
         if isinstance(error, RedisError):
-            # A full server reports that and closes at once; the report may get lost.
+            # A server without free connections closes this one; its report of that may get lost.
             return Unavailable(
                 "no connection, the server is full, or it closed the connection "
                 f"({type(error).__name__}). Check its host, port, `tls`, certificate and "

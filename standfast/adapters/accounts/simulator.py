@@ -1,7 +1,7 @@
 """Simulator of a directory in memory, for exercises and tests.
 
-It has accounts with an enabled flag, optional passwords and live sessions, a log of the calls, and
-scripted faults. It reaches nothing outside the process.
+The simulator has accounts with an enabled flag, optional passwords and live sessions, a log of the
+calls, and scripted faults. It reaches nothing outside the process.
 
 Rules
 - The simulator passes the contract tests of all connectors, so an exercise rehearses the real
@@ -9,9 +9,9 @@ Rules
 - A lock disables an account and ends its sessions; an undo enables it and restores no session.
 - An account keeps its id when it is renamed. Simulators that are built from equal arguments have
   equal ids, because an exercise that waited for people builds its simulators again.
-- A fault affects one order once, in the scripted order. Its consequences are exact (`Fault`), so a
-  test can distinguish a lost answer from a lost request.
-- Safe for many threads: a runner calls it from as many workers as `limits` allows.
+- A fault affects one order (the change of one account) once, in the scripted sequence. `Fault`
+  defines its exact consequences, so a test can distinguish a lost answer from a lost request.
+- The simulator is safe for many threads: it is called from as many as `limits` allows.
 """
 
 import threading
@@ -81,7 +81,7 @@ class SimulatedConnector(Connector):
         self.limits = limits or Limits(batch=100)
         self._retry_after_seconds = retry_after_seconds
         self._accounts: dict[str, _Account] = {}
-        self._bearers: Counter[str] = Counter()  # number of accounts that have had each name
+        self._bearers: Counter[str] = Counter()  # by name: number of accounts that had the name
         self._faults: list[tuple[str, str | None, Fault]] = []
         self._calls: list[Call] = []
         self._factors = None if factors is None else dict(factors)

@@ -1,5 +1,7 @@
 """Audiences from queries on PostgreSQL and MariaDB servers.
 
+An audience is the list of recipients of a notice.
+
 Rules
 - A role that could write is refused, so that a wrong or changed query can damage nothing. The query
   also runs in a read-only transaction.
@@ -58,7 +60,7 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; columns that are not audience fields become slots.
+    """Run one SELECT; further columns become values for the notice's text.
 
     Raises ConfigurationError if the role may write, or if the query fails or runs too long;
     Unavailable if the server does not answer.
@@ -119,7 +121,7 @@ def _postgresql(
         may_write = connection.execute(_WRITES).fetchone()
         if may_write is None or may_write[0]:
             _may_write(options, "GRANT SELECT ON … TO it, and nothing else")
-        # A server-side cursor is possible for a query only.
+        # The driver permits a server-side cursor only for a query.
         with connection.cursor(name="audience") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(query.encode())

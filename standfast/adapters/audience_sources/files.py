@@ -1,9 +1,12 @@
 """Audiences and suppression lists from CSV files and SQLite queries.
 
+An audience is the list of recipients of a notice. A suppression list names people that must never
+be contacted.
+
 Rules
 - A row that cannot be read is rejected alone. If the rows of a file cannot be separated (a quote
-  that is never closed), the file is refused as a whole, because the next row might be the text of a
-  customer.
+  that is never closed), the file is refused as a whole, because the rest of a customer's text could
+  be read as a row.
 - A suppression list is read completely or not at all, because the person of an unreadable entry
   would be contacted.
 - Files are opened for reading. The query runs under an authorizer that permits reading only, and is
@@ -28,7 +31,7 @@ from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
-# `address` is left out: in foreign files, it is mostly a postal address.
+# `address` is left out: in files of other programs, it is mostly a postal address.
 _OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
 _READS = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -58,7 +61,7 @@ def csv_audience(
         needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
         missing = sorted(set(needed) - set(header))
         if missing:
-            # The header is not shown: in a file without one, it is the first customer.
+            # The header is not shown: in a file without a header, this line is the first customer.
             raise ConfigurationError(
                 f"{path}: the first line has no column {', '.join(missing)}. Name its columns, as "
                 "in: "
@@ -94,7 +97,7 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run a SELECT on SQLite; columns that are not audience fields: slots.
+    """Run a SELECT on SQLite; further columns are values for the notice.
 
     Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
     or if it runs longer than `timeout_seconds`; Unavailable while another program has locked the

@@ -2,18 +2,19 @@
 
     pool.run(lambda connection, call: connection.execute(…), seconds=10)
 
-The pool owns idle connections and the time limit, and reports exactly whether anything was changed.
+The pool owns idle connections and the time limit. It reports exactly whether a call has changed
+anything.
 
 Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
-  have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
+  have arrived. The caller records `NotSent` as a failure, and `NoAnswer` as an unknown outcome.
 - The time limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A
   driver limits single socket reads at best, so every call runs in another thread that can be
   abandoned. The connection of an abandoned call is cut. If the call has changed nothing yet, it is
   prevented from changing anything later.
 - An idle connection may be dead. A call that found its connection dead, and had changed nothing, is
   repeated once on a new connection.
-- Errors contain the connector's own text or the name of an error class, never a driver's text.
+- Errors contain the text of `explain` or the name of an error class, never a driver's text.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
 """Credentials that a connector sends: permanent or renewed.
 
-A renewed credential is stored once for all workers. The connector obtains it (`oauth_client`, or a
-sign-in of its own).
+All threads share one renewed credential, which a token end point (`oauth_client`) or a sign-in
+issues.
 
 Rules
 - A credential is renewed shortly before it expires, and after the provider refused it. If another
-  worker has renewed it meanwhile, the renewal is not repeated.
+  thread has renewed it meanwhile, the renewal is not repeated.
 - Credentials are never written anywhere, and no text of an object contains them.
 """
 

@@ -28,7 +28,7 @@ def entra_credential(
 def next_page_mark(page: Mapping[str, object]) -> dict[str, str]:
     """Return the query that marks the next page; empty after the last.
 
-    Only the mark is used, never the host of the address.
+    Only the mark is used, never the host of the next page's address.
     """
     parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
     return {key: values[0] for key, values in parts.items() if key in _MARKS}

@@ -1,6 +1,6 @@
 """Okta's API: credential, rate limits, cursor of the next page.
 
-The connector and the evidence source use it.
+The account connector and the evidence source use this module.
 
 Rules
 - Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a point in time, and not in

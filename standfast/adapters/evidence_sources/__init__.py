@@ -3,12 +3,13 @@
     result = source.collect(order, custody)
     result.facts["manifest"]   # SHA-256 of the signed manifest
 
-A source freezes the present content in one pass, into a folder of its own. The content is hashed
-while it is copied, and sealed with a signed manifest.
+To freeze is to copy and seal as evidence. A source copies its present content in one pass, into a
+folder of its own, and hashes it. Then it seals the folder: it signs a manifest with the hashes.
 
 Promises
-- `collect` is idempotent by the token of its order: a repeated call after a crash finds its sealed
-  manifest and returns the same result, or starts over. An incomplete copy is never sealed.
+- `collect` is idempotent by the token of its order (the request): a repeated call after a crash
+  finds the sealed manifest and returns the same result, or starts again. An incomplete copy is
+  never sealed.
 - The manifest has each item with source, path, size, SHA-256 and times, the collector, the tool
   with its version, and the reason. It is written last, atomically, after every byte is on disk.
 - An item that vanished or cannot be read is in the manifest with its reason, and so is an item
@@ -33,7 +34,7 @@ class Custody:
     """Collector, incident, reason and folder: the start of a chain of custody."""
 
     incident: str
-    collector: str  # person or runner
+    collector: str  # the person or the process that collects
     reason: str
     folder: Path  # contains this incident's evidence
 
@@ -47,7 +48,7 @@ class EvidenceSource(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Return one line for the plan; `Unavailable` if the source fails.
+        """Return one line for approvers; `Unavailable` if the source fails.
 
         Only reads.
         """

@@ -1,8 +1,8 @@
 """Log groups of Amazon CloudWatch Logs as evidence.
 
 Rules
-- Each log group is frozen as a separate log. Events are read with FilterLogEvents, whose pages may
-  be empty before the last one.
+- Each log group is a separate log in the evidence. Events are read with FilterLogEvents, whose
+  pages may be empty before the last one.
 """
 
 from collections.abc import Mapping, Sequence

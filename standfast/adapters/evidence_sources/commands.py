@@ -3,7 +3,7 @@
 Rules
 - Only the commands in the configuration run, without a shell, one after the other in the order of
   the list.
-- The output of commands is volatile, so the freezing of evidence begins with this source (RFC 3227
+- The output of commands is volatile, so evidence is collected from this source first (RFC 3227
   2.1).
 - The output of each command is a file of its own. A command that fails is in the manifest with its
   status, and the next commands run nevertheless.

@@ -1,17 +1,18 @@
 """Base class of sources that collect into a sealed folder.
 
-    FOLDER/SOURCE/TOKEN.partial/            while it is collected
+    FOLDER/SOURCE/TOKEN.partial/            during the collection
     FOLDER/SOURCE/TOKEN/files/…             the collected files
                        /manifest.json
                        /seal.dsse.json
                        /custody.jsonl
                        /key.age                 the wrapped data key, if the files are encrypted
 
-A subclass writes the files and returns their items; `evidence.seal` signs.
+A subclass writes the files and returns their items for the manifest; `evidence.seal` signs the
+manifest. TOKEN is the token of the order, the request to collect.
 
 Rules
-- Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
-  folder without `.partial` is complete.
+- Everything is written and synchronised under `.partial`; one rename completes the folder. A folder
+  without the ending `.partial` is therefore complete.
 - The `.partial` of a dead collector is emptied by the next collector. A running collector locks its
   `.partial`, and a second collector's result is FAILED with a time for a retry.
 - If a store for copies is configured, the sealed folder is copied there before the result is DONE.
@@ -67,7 +68,7 @@ class _AnotherCollects(Exception):
 
 
 class _NothingRead(Exception):
-    """Nothing could be frozen; the message is the reason."""
+    """Nothing could be collected; the message is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ class SealedSource(EvidenceSource):
             return False
 
     def collect(self, order: Order, custody: Custody) -> Result:
-        """Freeze and seal, or return the result of an earlier call."""
+        """Collect and seal, or return the result of an earlier call."""
         if not _FOLDER_NAME.fullmatch(order.token):
             return _failed(order, "the order's token cannot name a folder")
         place = self._folder_of(order, custody)
@@ -264,7 +265,7 @@ class SealedSource(EvidenceSource):
 def _lock_partial(partial: Path) -> Iterator[Path]:
     """Lock and empty `partial` while collecting; remove it afterwards.
 
-    After a successful rename it does not exist any more.
+    After a successful collection, `partial` was renamed and does not exist any more.
     """
     partial.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

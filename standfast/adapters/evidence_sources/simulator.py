@@ -21,7 +21,7 @@ class SimulatedEvidenceSource(EvidenceSource):
         self._lock = threading.Lock()
 
     def describe(self) -> str:
-        """Return a line that says that nothing would be frozen."""
+        """Return a line that states that nothing would be collected."""
         return "exercise: nothing is read and nothing is frozen"
 
     def find(self, order: Order, custody: Custody) -> bool:

@@ -1,8 +1,9 @@
 """Adapters of an incident by its mode: plan, exercise or live.
 
 A plan uses adapters only to read, and an exercise uses simulators. `live_adapters` and
-`exercise_adapters` build the adapters. This module maps effect queues to adapters, and converts an
-effect to a call and a result to a receipt. It decides nothing and stores nothing.
+`exercise_adapters` build the adapters. An effect is one change of one target, such as one locked
+account; a queue has the effects of one kind for one adapter. This module maps queues to adapters,
+and converts effects to calls. It decides nothing and stores nothing.
 
 Rules
 - An adapter is built when it is first needed: a missing mail password must not prevent a lock. It
@@ -11,7 +12,7 @@ Rules
 - The adapters of a plan refuse every change. An exercise has no resolver of secrets and builds
   simulators only, so that no playbook can reach a live system.
 - A notice is sent only as it was approved: its digest is compared again before it is sent.
-- Orders and results are matched by order, never by a name that a provider returned.
+- Orders and results are matched by their position, never by a name that a provider returned.
 """
 
 import threading
@@ -144,7 +145,7 @@ class Adapters(ABC):
         return is_pager and self.config.senders[sender].kind == "apprise"
 
     def settings(self, verb: str, connector: str) -> Mapping[str, str]:
-        """Return the digests of the settings of one adapter."""
+        """Return the digests of the settings of one adapter, by adapter name."""
         return adapter_settings_digests(self.config, verb, connector)
 
     # calls
@@ -183,7 +184,7 @@ class Adapters(ABC):
         ]
 
     def call(self, batch: Batch) -> list[Result]:
-        """Execute a claimed batch; return one result an effect, in order."""
+        """Execute the effects of a batch; return one result for each, in order."""
         if self.mode is Mode.PLAN:
             raise Refused("a plan changes nothing")
         adapter = self._queue_adapter(batch.queue)
@@ -205,9 +206,8 @@ class Adapters(ABC):
         if ACTIONS[queue.verb].carrier is not Carrier.SENDERS:
             return None
         settings = self.config.senders.get(queue.connector)
-        return (
-            None if settings is None else settings.failover
-        )  # never a cycle: `findings` checks it
+        # The chain of failovers has no cycle: `config.cross_references` refuses one.
+        return None if settings is None else settings.failover
 
     def refuse_unsupported(self, verb: str, connector: str) -> None:
         """Raise Unsupported if the adapter lacks a verb; planning calls it."""
@@ -363,7 +363,7 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
     An undo happened if the effect does not exist now.
     """
     if row.state is EffectState.PLANNED and not seen.is_readable:
-        # If the target cannot be observed, the call is made without a prior state.
+        # If the target cannot be observed, the call is made without the state for an undo.
         return Observed(target=row.target, state=seen.state)
     happened = seen.happened
     if happened is not None and _is_undo(verb):

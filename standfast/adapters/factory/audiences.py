@@ -1,7 +1,10 @@
 """Readers of audiences, built from settings.
 
+An audience is the list of recipients of a notice. A suppression list names people that must never
+be contacted.
+
 Rules
-- The suppression list is read first: without it nobody is in the audience.
+- The suppression list is read first: if it cannot be read, nobody is in the audience.
 """
 
 from collections.abc import Callable, Mapping

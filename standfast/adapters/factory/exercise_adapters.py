@@ -2,8 +2,8 @@
 
 Rules
 - No secret is resolved and no adapter of a provider is built, so that no secret can leak.
-- Every account that the incident names exists, and is locked if the exercise has locked it so far,
-  so that a run that waited for people continues from the same state.
+- Every account that the incident names exists, and is locked if the exercise has locked it so far.
+  So an exercise that waited for people continues from the same state in another process.
 - Audiences are invented people: an exercise reads no customer data.
 - Missing settings are replaced by invented ones, so that a playbook can be rehearsed before
   everything is configured. The use-cases report which settings were invented.

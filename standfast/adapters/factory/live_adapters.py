@@ -51,7 +51,7 @@ class Live(Adapters):
         """Set the configuration and the services of the installation.
 
         `own` has the built-in procedures. `restored` returns a file of a backup set as it was
-        before the incident. `copy_destination` is the store for copies of frozen folders.
+        before the incident. `copy_destination` is the store for copies of evidence folders.
         """
         super().__init__(config, custody, notice_of, configured=configured, affected=affected)
         self.mode = mode

@@ -1,10 +1,10 @@
 """Digest of the settings that decide what an adapter does.
 
-An approval covers this digest.
+An approval of a step covers this digest, so that nobody can change the settings after it.
 
 Rules
 - The digest covers every setting of the adapter, and its other inputs: for a sender the
-  organisation's name, for new passwords their recipients, for evidence its folder and the
+  organisation's name, for new passwords their recipients, for evidence its folder and the account
   directory that keeps the log.
 - If another sender takes over from a sender, its settings are covered too, because it sends
   messages that were approved for the first sender.

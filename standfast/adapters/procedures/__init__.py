@@ -10,17 +10,17 @@ Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
 - `fit` checks the parameters of an order when it is planned, and again before it is sent.
   Parameters that do not fit are never sent.
-- Results are in the sequence of the orders. A call that certainly did not happen is FAILED (with
-  `retry_after_seconds` if a retry may help); a call that may have happened is UNKNOWN. Only
-  declared errors escape.
-- `observe` changes nothing. It returns whether the effect exists now: None if it cannot be known,
-  and `is_readable=False` if a repeated call may help.
-- The prior state is `{"was_in_effect": …}`. If the effect existed before the incident, `undo` does
-  not change it, and the result states that.
-- Every call has the effect's token, the same in every attempt, so that the target can recognise a
+- Results have the same sequence as the orders (the requests to call the procedure). A call that
+  certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help); a call that
+  may have happened is UNKNOWN. Only errors of `standfast.errors` are raised.
+- `observe` changes nothing. It returns whether the change is in effect now: None if this cannot be
+  determined, and `is_readable=False` if a repeated call may help.
+- The prior state is `{"was_in_effect": …}`. If the change was in effect before the incident, `undo`
+  does not change it, and the result states that.
+- Every call has the order's token, the same in every attempt, so that the target can recognise a
   repetition.
-- Reasons contain no parameter, no secret and no text of the target. The receipt has the target's
-  output, shortened and without secrets.
+- Reasons contain no parameter, no secret and no text of the target. The stored result has the
+  target's output, shortened and without secrets.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +58,7 @@ class Procedure(ABC):
         return details
 
     def notes(self) -> tuple[str, ...]:
-        """Return the notes that the plan must show before its approval."""
+        """Return the notes that approvers must see in the plan."""
         notes = []
         if self.is_irreversible:
             notes.append(f"{self.name}: cannot be undone")
@@ -70,7 +70,7 @@ class Procedure(ABC):
         return tuple(notes)
 
     def observe(self, orders: Sequence[Order]) -> list[Observed]:
-        """Return for each order whether its effect exists now."""
+        """Return for each order whether its change is in effect now."""
         return [self._observed(order) for order in orders]
 
     def run(self, orders: Sequence[Order]) -> list[Result]:
@@ -78,7 +78,7 @@ class Procedure(ABC):
         return [self._answered(order, is_undo=False) for order in orders]
 
     def undo(self, orders: Sequence[Order]) -> list[Result]:
-        """Undo the orders, except effects that existed before them."""
+        """Undo the orders whose change was not in effect before them."""
         if not self.can_undo:
             raise Unsupported(f"{self.name}: has no undo. Undo it by hand.")
         return [

@@ -2,8 +2,8 @@
 
 Rules
 - At most the first 16 KiB of an output are kept; the remaining bytes are counted.
-- Secrets of the procedure are replaced, and control characters are removed. Personal data stay:
-  receipts are sealed.
+- Secrets of the procedure are replaced, and control characters are removed. Personal data stay,
+  because the stored result is encrypted.
 """
 
 from collections.abc import Iterable

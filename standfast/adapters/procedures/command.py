@@ -4,10 +4,11 @@ This module starts the process with its arguments, environment and user, and end
 
 Rules
 - The arguments are a list with places for parameters; no shell interprets them.
-- The environment has PATH, LANG, the effect's token as STANDFAST_TOKEN, and the variables that the
-  configuration names. No other secret of this process is passed on.
+- The environment has PATH, LANG, the token of the order (the same in every attempt) as
+  STANDFAST_TOKEN, and the variables that the configuration names. No other variable of this process
+  is passed on.
 - The command runs under `timeout` of coreutils, so that it ends at its time limit even if this
-  process has died: after `settle_after` it can have no effect any more.
+  process has died. Afterwards it can change nothing, and its outcome can be looked up.
 - If the status is in `succeeds_with`, the result is DONE, otherwise FAILED. The result of a command
   that was cut off, killed or not observed to its end is UNKNOWN. A command that was not started is
   FAILED.

@@ -2,8 +2,8 @@
 
 Rules
 - The simulator passes the contract tests of all procedures, so an exercise rehearses the real call.
-- For each set of parameters, the simulator remembers whether the effect exists, as the real target
-  would.
+- For each set of parameters, the simulator remembers whether the change is in effect, as the real
+  target would.
 """
 
 import threading
@@ -29,7 +29,7 @@ class SimulatedProcedure(Procedure):
         limits: Limits | None = None,
     ) -> None:
         self.name = name
-        # The effect is in this process: after its death nothing more can happen.
+        # The change is in this process: after its death nothing more can happen.
         self.limits = limits or Limits(batch=100, workers=4, is_local=True)
         self._parameters = parameters
         self._in_effect: set[str] = set()

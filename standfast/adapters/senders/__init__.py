@@ -13,9 +13,9 @@ Promises
   FAILED with `retry_after_seconds` (greylisting, 4xx, 429). A message that may have been accepted
   is UNKNOWN. A sender never repeats a message itself.
 - One bad recipient never stops the others. No value of one recipient reaches another's message.
-- A message may have the text pieces that it shares with other messages (`parts`) and the content of
-  its slots. A channel that accepts one text for many recipients may send the pieces and the slots
-  instead, if they produce exactly this message.
+- A message may have the text pieces that it shares with other messages (`parts`), and the values
+  for the places (slots) between them. A channel that accepts one text for many recipients may send
+  pieces and values instead of the text, if they produce exactly this message.
 - No header is built from unchecked text: `send` refuses CR, LF and other control characters for
   every channel, before the channel receives the message.
 - A message that a person must deliver, such as a letter, is UNKNOWN until a person reports its

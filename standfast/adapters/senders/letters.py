@@ -1,7 +1,7 @@
 """Sender for letters, which people print and post.
 
-It writes one letter for each person without an e-mail address, with the address where a window
-envelope shows it. `usecases` record the letters that people report as posted.
+The sender writes one letter for each person without an e-mail address, with the address where a
+window envelope shows it. `usecases` record the letters that people report as posted.
 
 Rules
 - A batch is one HTML file that loads nothing from outside, and a CSV list of its addresses for

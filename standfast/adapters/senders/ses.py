@@ -9,7 +9,7 @@ Rules
   a 5xx, the message may have been accepted: it is UNKNOWN, and the other messages are still sent.
 - An error of the account (no rights, suspended, paused, address not verified) applies to all
   messages that were not begun. A rate limit is FAILED with a time for the next attempt.
-- Reasons contain AWS's error code, never its message: that contains addresses.
+- Reasons contain AWS's error code, never AWS's message, which contains addresses.
 """
 
 from collections.abc import Callable, Sequence

@@ -4,7 +4,8 @@ The client owns the SDK, its time-outs, and the meaning of AWS's error codes. Th
 which operations are called, and what they mean for an account.
 
 Rules
-- The SDK retries nothing: the ledger counts effects and decides about retries.
+- The SDK retries nothing: the ledger (the database of this installation) counts the attempts, and
+  `retry_rules` decides about retries.
 - The SDK's time-outs limit single socket reads at best, so `time_limit` bounds every call.
 - A change is `OutcomeUnknown` if it was sent and not answered, or if AWS answered with a server
   error. A change that AWS refuses permanently is `ProviderRefused`. A change that certainly did not

@@ -3,8 +3,8 @@
 Rules
 - Nothing is written unless a value differs. The directory's report of success is not trusted: the
   entry is read back, and a success without effect is FAILED.
-- An order is not begun if only the time remains that is needed to read back the changes already
-  written.
+- An order (the change of one account) is not begun if only the time remains that is needed to read
+  back the changes already written.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

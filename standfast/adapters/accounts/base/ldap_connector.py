@@ -4,16 +4,16 @@ The class finds entries, changes them and reads them back. A subclass defines wh
 contain the lock, and their meaning.
 
 Rules
-- An account is found by name, and changed or proven only if its entry has the id of the prior
-  state. An undo finds the account by the id alone.
+- The prior state, which an undo restores, contains the id of the account's entry. An account is
+  found by name, and changed or proven only if its entry has this id. An undo finds it by the id.
 - An account is locked by its own name only, because other code compares accounts by this name. An
   entry may have several names, and a matching rule may ignore more than case. An entry's own name
   is the name in its DN, or else the first name that the directory returns.
-- LDAP cannot end connections of others, so there is no `revoke`.
+- LDAP cannot end the connections of another account, so there is no `revoke`.
 - One call processes many accounts over several connections. The accounts are looked up and read
   back by few searches, and changed one after the other. After a failure only the changes that were
   begun are in doubt.
-- An order for the connector's own account is refused: the connector would lock itself out.
+- A change of the connector's own account is refused: the connector would lock itself out.
 """
 
 from abc import abstractmethod
@@ -140,7 +140,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     @abstractmethod
     def _is_refused_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
-        """Return whether the sign-in failed for another reason than its password."""
+        """Return whether a sign-in failed for a reason other than its password."""
 
     def _obstacle(self, entry: LdapEntry) -> str:
         """Return why a lock of this entry is refused; empty if it is not."""

@@ -14,7 +14,7 @@ from standfast.adapters.accounts.base.pooled_connector import is_text
 from standfast.adapters.clients.ldap.entries import LdapEntry, folded, one_or_none
 from standfast.errors import Unavailable
 
-_MOST_A_SEARCH = 50  # servers bound how long a filter may be
+_MOST_A_SEARCH = 50  # values in one filter, because servers limit its length
 
 _T = TypeVar("_T")
 Search = Callable[[str, Sequence[bytes]], list[LdapEntry]]  # takes an attribute and its values

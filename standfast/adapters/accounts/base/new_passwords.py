@@ -1,16 +1,15 @@
 """Generation and sealing of new passwords for exposed accounts.
 
-A password is written to disk, sealed, before a connector sets it. The configuration defines
-recipients and folder.
+The configuration defines the recipients, who alone can decrypt the passwords, and the folder.
 
 Rules
-- A password is written and synchronised to disk before the directory receives it. Every attempt
-  generates another password in a file of its own, and no file is removed. So the valid password is
-  always in one of the files.
-- This program cannot open the passwords that it sealed. No receipt, reason, log or exception
-  contains a password; they contain the path of its file.
-- A file is named after its effect (`TOKEN-TRY.age`), not after a person. The account is named in
-  the sealed content.
+- A password is sealed (encrypted) and synchronised to disk before the directory receives it. Every
+  attempt generates another password in a file of its own, and no file is removed. So the valid
+  password is always in one of the files.
+- This program cannot open the passwords that it sealed. No result, log or exception contains a
+  password; they contain the path of its file.
+- The name of a file (`TOKEN-TRY.age`) contains the token of the order and the number of the
+  attempt, not the name of a person. The account is named in the encrypted content.
 """
 
 import json

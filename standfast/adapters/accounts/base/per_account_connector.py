@@ -6,10 +6,11 @@ errors. A subclass defines how an account is found, locked and read.
 Rules
 - Lock: find, lock, read back, then end sessions. The provider's report of success is not trusted: a
   success without effect is FAILED.
-- The account of a name must be the one that the prior state was read from. If the name now belongs
-  to another account, a lock or a proof is refused. An undo finds the account by the id.
+- The account of a name must be the account that the prior state (for an undo) was read from. If the
+  name now belongs to another account, a lock or a proof is refused. An undo finds the account by
+  the id.
 - An account is locked by its own name only. Under an alias the account would not be recognised as
-  protected, as held by another incident, or as the account of an approver.
+  protected, as locked by another incident, or as the account of an approver.
 - An undo ends the old sessions that remain before it enables the account. Otherwise a session or
   refresh token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
@@ -50,7 +51,7 @@ class ProviderRefused(Refused):
 
 
 class SessionsRemain(StandfastError):
-    """The account still admits its holder, or a session of it remains."""
+    """The account still admits its holder, or has a session."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Account:
     live_sessions: int | None = None  # None when the provider cannot count them
     prior: JsonObject
     obstacle: str = ""  # why a lock would be refused
-    name: str = ""  # its own name, if `_find` accepts aliases
+    name: str = ""  # the account's own name, if `_find` accepts aliases
 
     @property
     def state_before(self) -> JsonObject:
@@ -108,7 +109,7 @@ class PerAccountConnector(Connector):
         return self._end_sessions(account, order, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
-        """Return why an undo would destroy a later change, or ""."""
+        """Return which later change an undo would destroy, or ""."""
         return ""
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:

@@ -1,8 +1,8 @@
 """Base class of connectors with persistent connections (databases, LDAP).
 
-It handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken call
-for each of its targets. A subclass sends the statements. A `BoundedCall` has the time limit of a
-call, and records the targets that the call has begun to change.
+The class handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken
+call for each of its targets. A subclass sends the statements. A `BoundedCall` has the time limit of
+a call, and records the targets that the call has begun to change.
 
 Rules
 - A broken call that may have changed something is UNKNOWN for each of its targets. A broken call
@@ -76,7 +76,7 @@ class PooledConnector(Connector, Generic[_C]):
 
     @abstractmethod
     def _look_on(self, connection: _C, names: Sequence[str]) -> list[AccountState]:
-        """Read at most one batch of accounts."""
+        """Read the accounts of at most one batch."""
 
     @abstractmethod
     def _lock_on(

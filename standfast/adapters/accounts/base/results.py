@@ -47,5 +47,5 @@ def failed(order: Order, error: Unavailable | str) -> Result:
 
 
 def unknown(order: Order, reason: str) -> Result:
-    """Return UNKNOWN: the act may have happened and must be looked up."""
+    """Return UNKNOWN: the change may have happened and must be looked up."""
     return Result(target=order.target, state=EffectState.UNKNOWN, reason=reason)

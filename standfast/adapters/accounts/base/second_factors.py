@@ -64,7 +64,7 @@ def query_second_factors(
 def count_second_factors(
     accounts: Sequence[tuple[str, bool | None, bool]], *, is_whole: bool
 ) -> SecondFactors:
-    """Count accounts, each with whether it has a factor and is privileged."""
+    """Count accounts, given as (name, has a factor, is privileged)."""
     return SecondFactors(
         without=tuple(
             WithoutFactor(name=name, is_privileged=is_privileged)

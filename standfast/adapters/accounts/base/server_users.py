@@ -7,8 +7,8 @@ Rules
 - Sessions are ended after the lock is in effect, and again until none is left, because the server
   may have accepted a session just before the lock.
 - A lock is DONE only if the user is read back as disabled and without a session.
-- A user is not changed if `_obstacle` returns a reason, or if the prior state was read from another
-  user.
+- A user is not changed if `_obstacle` returns a reason, or if the prior state (which an undo
+  restores) was read from another user.
 """
 
 from abc import abstractmethod
@@ -95,7 +95,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
 
     @abstractmethod
     def _prior(self, user: _U) -> JsonObject:
-        """Return the prior state, which an undo restores."""
+        """Return the prior state of a user."""
 
     @abstractmethod
     def _obstacle(self, user: _U) -> str:
@@ -124,7 +124,7 @@ class ServerUsersConnector(PooledConnector[_C], Generic[_C, _U]):
         """Set a new password and return the result."""
 
     def _facts(self, user: _U) -> JsonObject:
-        """Return further facts for the receipt."""
+        """Return further facts for the stored result."""
         return {}
 
     # The same for all kinds.

@@ -1,13 +1,13 @@
 """Connector for the users of a MariaDB server (10.5 and newer).
 
-It uses only the routines and the view of docs/accounts.md, because the connector's user has no
+The connector uses only the routines and the view of docs/accounts.md, because its own user has no
 other rights.
 
 Rules
 - A user is a pair of name and host, and one name may exist at several hosts. A name in an order
   means all its pairs: a lock locks every pair, and the name is disabled when all pairs are locked.
-- The prior state is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
-  unlocked, and does not change a pair that was created since.
+- The state before a lock is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
+  unlocked before, and does not change a pair that was created since.
 - Users with SUPER, and the connector's own user, are refused; the routines refuse them too.
 - Only the hash of a new password leaves this host; it is the same for each host of the name. If a
   user signs in by a method other than `mysql_native_password`, the new password is refused.

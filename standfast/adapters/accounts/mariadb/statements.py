@@ -97,7 +97,7 @@ def end_sessions_of(
 
 
 def _live(connection: Connection) -> dict[str, int]:
-    """Return the number of sessions of each user that has any."""
+    """Return the number of sessions of each user with a session."""
     return {name: int(count) for name, count in ask(connection, "CALL standfast.sessions()")}
 
 

@@ -8,9 +8,9 @@ Rules
 - Superusers, the server's own `pg_` roles and the connector's own role are refused. From PostgreSQL
   16 on, a role over which the connector's role has no ADMIN option is refused too: `observe`
   reports this before the approval.
-- The prior state is `{"oid", "login"}`. An undo finds the role by the oid, so that another role
-  that now has the name is not enabled. A lock and an undo change LOGIN only: password, VALID UNTIL
-  and CONNECTION LIMIT stay as an administrator set them.
+- The state before a lock is `{"oid", "login"}`. An undo finds the role by the oid, so that another
+  role that now has the name is not enabled. A lock and an undo change LOGIN only: password, VALID
+  UNTIL and CONNECTION LIMIT stay as an administrator set them.
 - A new password leaves this host as its SCRAM verifier (RFC 5803), so that neither the server nor
   its log ever contains it.
 - The server itself cancels a statement when the connector's time limit ends (`statement_timeout`).

@@ -1,7 +1,7 @@
 """Statements about the roles of a PostgreSQL server.
 
-They read roles with the obstacles to a lock, change LOGIN, set passwords by their verifiers, and
-end sessions. `connector` interprets the results.
+The statements read roles with the obstacles to a lock, change LOGIN, set passwords by their SCRAM
+verifiers, and end sessions. `connector` interprets the results.
 
 Rules
 - A change is one transaction; if one role in it fails, the roles are changed one by one, each in a

@@ -1,7 +1,7 @@
 """Connector for directories that speak SCIM 2.0 (RFC 7643, RFC 7644).
 
-It changes the `active` flag of accounts. If end points are configured, tokens are revoked and
-probed by `base.oauth_token_revocation`: SCIM itself has no sessions.
+The connector changes the `active` flag of accounts. SCIM itself has no sessions: if end points are
+configured, `base.oauth_token_revocation` revokes tokens, and tests that they are refused.
 
 Rules
 - An account is found by a `userName eq` filter, and accepted only if the answer contains exactly
@@ -11,8 +11,8 @@ Rules
   success without effect is FAILED. If the answer is invalid, reading back decides the result; if
   that fails too, the result is UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
-- The prior state is `{"id", "active"}`. An undo finds the account by the id, so that another
-  account that now has the name is not enabled; a lock and a proof refuse such an account.
+- The state before a lock is `{"id", "active"}`. An undo finds the account by the id, so that
+  another account that now has the name is not enabled; a lock and a proof refuse such an account.
 - Names come from people and ids from the directory, so both are encoded in a filter or a path.
 - All requests for one account share the time limit of `limits`. If `limits.batch` permits several
   accounts in one /Bulk request, all accounts of a call share it.
@@ -195,7 +195,7 @@ class ScimConnector(Connector):
         became = bulk.change(differing, deadline) if is_offered else {}
         after: _Known = {}
         if became:
-            with contextlib.suppress(Unavailable):  # each is read back alone then
+            with contextlib.suppress(Unavailable):  # then each account is read back alone
                 after = self._client.read_many(list(became), deadline)
 
         def settle(order: Order, decision: tuple[ScimAccount, bool] | Result) -> Result:

@@ -71,7 +71,7 @@ def set_active(is_active: bool) -> bytes:
 def bulk_request(wanted: Mapping[str, bool]) -> bytes:
     """Return the body that changes many accounts, by id (RFC 7644 3.7).
 
-    It has no `failOnErrors`, because a failed operation must not prevent the others.
+    The body has no `failOnErrors`, because a failed operation must not prevent the others.
     """
     return json.dumps(
         {

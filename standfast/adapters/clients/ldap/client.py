@@ -206,8 +206,8 @@ def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
 def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: float) -> bool:
     """Try to sign in; return whether the server reports the account locked.
 
-    The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks the server to
-    report it. If the server reports nothing, the result is False. Raises if the sign-in succeeds.
+    The password policy control (draft-behera-ldap-password-policy-10, 6.2) requests this report. If
+    the server reports nothing, the result is False. Raises if the sign-in succeeds.
     """
     raw = _connection(server, dn, password, seconds)
     try:
@@ -235,7 +235,7 @@ def _dn_bytes(dn: str) -> bytes:
 
 
 def in_words(code: int) -> Unavailable:
-    """Return the error for a result code; final errors have no retry time."""
+    """Return the error for a result code; a final error has no retry time."""
     if code in _WORTH_ANOTHER_TRY:
         return Unavailable(
             f"the directory failed temporarily (LDAP result {code})",

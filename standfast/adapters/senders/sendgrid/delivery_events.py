@@ -1,11 +1,11 @@
 """Delivery events of SendGrid's Event Webhook: verification and meaning.
 
 Rules
-- Nothing is parsed before the signature over time and bytes is verified. A message may be one day
-  old, because SendGrid repeats messages for a day; an older message is refused.
+- Nothing is parsed before the signature over time and bytes is verified. A message older than 26
+  hours is refused: SendGrid repeats messages for a day, and clocks may differ.
 - An event id that occurs twice in a message counts once. Ids of earlier messages need not be
-  stored: the ledger merges events so that a repeated event changes nothing
-  (`ledger.messages.delivery_reports`).
+  stored: the ledger (the database of the installation) merges events, so that a repeated event
+  changes nothing (`ledger.messages.delivery_reports`).
 - An event that cannot be parsed, or that is not about a mail of this program, is counted; the other
   events apply.
 - A spam report means that the mail was delivered, because a reader sends it. Opens, clicks and
@@ -26,7 +26,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 LARGEST_BYTES = 4 * 1024 * 1024
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
-OLDEST = timedelta(hours=26)  # SendGrid repeats for a day; the rest allows for clock drift
+OLDEST = timedelta(hours=26)
 MOST_AHEAD = timedelta(minutes=10)
 
 _MEANS = {
@@ -127,9 +127,9 @@ def read_events(body: bytes) -> Events:
 
 
 def _is_about_an_effect(event: Mapping[str, object]) -> bool:
-    """Return whether an event reports the result of an effect's mail.
+    """Return whether an event is about a mail that the ledger has planned.
 
-    Alarms are mails too, but not effects.
+    Alarms are mails too, but the ledger does not plan them.
     """
     token, kind = event.get(TOKEN_ARGUMENT), event.get("event")
     is_ours = isinstance(token, str) and _TOKEN.fullmatch(token) is not None

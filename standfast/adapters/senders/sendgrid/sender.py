@@ -13,8 +13,7 @@ Rules
 - 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
   After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
   is sent a second time.
-- The token is sent as a custom argument, which SendGrid includes in every event. No other value is
-  sent as a custom argument.
+- The message's token is the only custom argument of a mail; SendGrid includes it in every event.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
 
@@ -327,7 +326,7 @@ def _is_shared(message: Message) -> bool:
 
 
 def _own_texts(message: Message) -> tuple[str, ...]:
-    """Return the texts of a message, except the pieces, to check for a mark."""
+    """Return the subject and values of a message, to check for a mark."""
     return (message.subject, *message.shown.values(), *message.escaped.values())
 
 

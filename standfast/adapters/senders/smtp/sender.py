@@ -10,8 +10,8 @@ Rules
   reports of failures, with the message's token as the envelope id and with the headers only
   (RFC 3461).
 - If the connection breaks before the relay asked for the message, the message was not accepted and
-  is FAILED. If the connection breaks later, before the relay's answer, this message is UNKNOWN, and
-  no other message.
+  is FAILED. If the connection breaks later, before the relay's answer, only this message is
+  UNKNOWN.
 - 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
   call (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
 - An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
