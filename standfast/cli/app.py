@@ -3,8 +3,9 @@
 Rules
 - A StandfastError has its own exit status. A mistyped command exits with 2, Ctrl-C with 130, and
   any other error with 1 and one line; `STANDFAST_DEBUG=1` shows the traceback.
-- SIGTERM and SIGHUP are handled like Ctrl-C: the data that a drill restored is destroyed, and the
-  ledger records the end. The exit status is 128 plus the number of the signal, as in a shell.
+- SIGTERM and SIGHUP are handled like Ctrl-C: the command cleans up (a drill destroys the data that
+  it restored) and records its end. The exit status is 128 plus the number of the signal, as in a
+  shell.
 - The message of an interrupted command names how to continue: `standfast status`, or the command
   in a note of the error (PEP 678).
 - With `--json`, the error is the one document on standard output.
@@ -137,7 +138,7 @@ def _signals_as_interrupts() -> Iterator[None]:
     """Raise `KeyboardInterrupt` for other signals that end a command.
 
     The argument of the exception is the signal number. Only the first signal counts: a shutdown and
-    a closing terminal send several, and none may interrupt the clean-up that the first started.
+    a closing terminal send several, and a later signal must not interrupt the clean-up.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -170,7 +171,7 @@ def _signals_as_interrupts() -> Iterator[None]:
 def _end_network_waits() -> None:
     """Make waits for the network end soon.
 
-    If the module is not loaded, nothing waits for the network.
+    If the module of the connections is not loaded, nothing waits for the network.
     """
     if ending := sys.modules.get("backup.system.network_shutdown"):
         ending.NETWORK_SHUTDOWN.begin(print_error)

@@ -331,7 +331,7 @@ def verify(
 
 
 def joint_status(statuses: Iterable[ExitStatus]) -> ExitStatus:
-    """Return the joint status of several sets: damage first, then partial."""
+    """Return the most severe status of several sets: damage, then partial."""
     found = set(statuses)
     if len(found) <= 1:
         return next(iter(found), ExitStatus.DONE)

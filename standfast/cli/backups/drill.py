@@ -172,9 +172,10 @@ def _run_services(
 def _report_missing_programs(
     installation: "Installation", sets: Iterable[str]
 ) -> Callable[[str, str], None]:
-    """Name the sources without programs; return a function that names others.
+    """Report sources whose programs are missing; return a reporter for dumps.
 
-    The drill calls it before the restore, when it knows the versions of the dumps.
+    The drill calls the returned function before the restore, when it knows the versions of the
+    dumps, which may need other programs.
     """
     from standfast.usecases.drills.database_load import missing_programs
 

@@ -71,8 +71,8 @@ def keep(
     """Expire recovery points by the rules, and delete unneeded packs.
 
     Packs that only expired recovery points needed are marked, and deleted a week later at the
-    earliest. The command runs on the keeper's machine with the keeper's key. It needs no key that
-    opens backups.
+    earliest. The command runs on the keeper, the machine with the key that lets recovery points
+    expire. It needs no key that opens backups.
     """
     from standfast.usecases.backups import retention
 

@@ -24,7 +24,7 @@ def report_to(show_progress: ShowProgress, activity: str) -> "Callable[[Progress
 def show_from_first_report(call: Call, activity: str) -> "Iterator[Callable[[Progress], None]]":
     """Show progress from the first report on.
 
-    The display starts a thread, and no process may be forked after that.
+    The display starts a thread, after which no process may be forked; the first report comes later.
     """
     with ExitStack() as stack:
         reports: list[Callable[[Progress], None]] = []

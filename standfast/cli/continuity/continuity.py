@@ -54,8 +54,9 @@ def attest_subject(
 ) -> ExitStatus:
     """Attest work that the program cannot measure.
 
-    The person signs the subject, the day, the validity and the evidence. The audit chain keeps all
-    of it. `standfast readiness` shows such a point as attested, never as measured.
+    The person signs the subject, the day, the validity and the evidence. The audit chain keeps the
+    signature and what it covers. `standfast readiness` shows the subject as attested, never as
+    measured.
     """
     from standfast.usecases.continuity import attestations
     from standfast.usecases.people.enrolment import person_signer

@@ -1,4 +1,7 @@
-"""Rows and text of legal clocks: due dates, certainty, questions."""
+"""Rows and text of legal clocks: due dates, certainty, questions.
+
+A legal clock is the running time limit of one obligation to notify somebody.
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING

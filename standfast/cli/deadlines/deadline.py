@@ -47,8 +47,8 @@ from standfast.suggestions import nearest_name_hint
 def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """List obligations with their recipients, due dates and open questions.
 
-    The strict date comes first: it is the earliest date that any reading of the rule gives. The
-    lenient date, the latest that the rules of counting allow, follows.
+    The strict date comes first: the earliest date that any reading of the rule gives. The lenient
+    date follows: the latest date that the rules of counting allow.
     """
     from standfast.deadlines import NOT_ADVICE
     from standfast.deadlines.legal_clocks import ClockState

@@ -54,7 +54,7 @@ mistaken_option = click.option(
 def fact(
     call: Call, incident: str | None, name: str | None, at: str | None, because: str
 ) -> ExitStatus:
-    """State the time of a fact that starts clocks.
+    """State the time of a fact that starts legal time limits.
 
     Earlier statements stay visible.
     """

@@ -1,4 +1,4 @@
-"""Commands that list, verify and export frozen evidence.
+"""Commands that list, verify and export sealed evidence.
 
 The audit chain is in `reports`.
 """

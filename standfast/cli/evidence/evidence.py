@@ -198,8 +198,8 @@ def stamp(call: Call, incident: str) -> ExitStatus:
 def copy(call: Call, incident: str) -> ExitStatus:
     """Copy missing evidence into the bucket of `[custody.s3]`.
 
-    Evidence is copied automatically when an incident freezes it. Use this command for evidence
-    that was frozen earlier or could not be copied.
+    Evidence is copied automatically after an incident collects and seals it. Use this command for
+    evidence that was sealed earlier or could not be copied.
     """
     from standfast.usecases.evidence.frozen_folders import copy_frozen
 

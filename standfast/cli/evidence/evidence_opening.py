@@ -43,7 +43,7 @@ def open_item(
 ) -> ExitStatus:
     """Open one file of the evidence, and record the person and the reason.
 
-    The chain of custody and the timeline have the intent before anything is read, and the receipt
+    The chain of custody and the timeline record the intent before anything is read, and the result
     afterwards. If several folders have the file, write SOURCE/TOKEN before its path.
     """
     from standfast.usecases.evidence.item_opening import open_evidence

@@ -1,4 +1,4 @@
-"""`standfast evidence review`: one timeline of the frozen logs."""
+"""`standfast evidence review`: one timeline of the sealed logs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ def review(
     reason: str,
     identity: Path | None,
 ) -> ExitStatus:
-    """Show the records of the frozen logs in order of time.
+    """Show the records of the sealed logs in order of time.
 
     Card numbers, social-security numbers and mail addresses are masked. Accounts have pseudonyms.
     """

@@ -13,7 +13,7 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from standfast.usecases.health.check_results import Report
 
-# An error or a gap in these parts delays the lock of an account, or an approval.
+# An error in one of these parts, or its absence, delays the lock of an account, or an approval.
 _CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
 
 
@@ -32,7 +32,7 @@ def check(call: Call) -> ExitStatus:
     """Test every part of the installation and show what to fix.
 
     A part that does not work is a failure. A part that is not configured, and a risk that you may
-    accept, are warnings. Nothing is sent, locked, frozen or backed up.
+    accept, are warnings. Nothing is sent, locked, collected or backed up.
     """
     from standfast.usecases.health.check_results import Verdict
     from standfast.usecases.health.installation_check import check_installation

@@ -41,7 +41,7 @@ def readiness(call: Call, to: Path | None) -> ExitStatus:
     recovery points and drills, playbooks that nobody tried for a year, leavers that can still sign
     in, accounts without a second factor, and unmasked card numbers in recent log lines. The
     checklist distinguishes measured points from attested ones. The score is recorded for the trend.
-    Nothing is sent, locked, frozen or backed up.
+    Nothing is sent, locked, collected or backed up.
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict

@@ -151,7 +151,7 @@ def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line
 
 
 def _not_notified_cell(incident: "IncidentStatus") -> str:
-    """Return how many recipients are not notified, held, or not counted."""
+    """Return how many recipients are not notified or wait for a decision."""
     if incident.is_closed:
         return "-"  # not counted after the close; `notice accounting` counts them
     parts = (
@@ -162,7 +162,7 @@ def _not_notified_cell(incident: "IncidentStatus") -> str:
 
 
 def _clocks(incident: "IncidentStatus", seen: "Status") -> str:
-    """Return how many clocks are missed or due now, and when the next ends."""
+    """Return how many time limits are missed or due now, and the next one."""
     if incident.clocks is None:
         return "UNKNOWN: `standfast check`" if incident.lacks_clocks else "not set up"
     parts = [f"{incident.clocks.missed} MISSED"] if incident.clocks.missed else []

@@ -98,8 +98,8 @@ def add(
 ) -> ExitStatus:
     """Add people to the list of an incident's affected people.
 
-    The list is frozen and encrypted in the ledger. A step with `audience: affected` notifies the
-    people on it, after an approval.
+    The list is stored encrypted and cannot be changed. A step with `audience: affected` notifies
+    the people on it, after an approval.
     """
     from standfast.usecases.evidence.affected_records import add_affected_by_records
     from standfast.usecases.evidence.log_review_selection import read_selection

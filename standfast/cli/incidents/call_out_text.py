@@ -1,4 +1,4 @@
-"""Output of a call-out."""
+"""Output of a call-out: pages to one person after another about a matter."""
 
 from collections.abc import Sequence
 

@@ -127,7 +127,7 @@ def close(call: Call, incident: str | None) -> ExitStatus:
 @acting_person_options
 @click.pass_obj
 def reopen(call: Call, incident: str) -> ExitStatus:
-    """Open a closed incident again, to undo or correct its effects.
+    """Open a closed incident again, to undo or correct its changes.
 
     The incident continues in its former state: steps that waited wait again, and a stopped incident
     stays stopped. A live incident needs --as, with a person that has a role.

@@ -37,9 +37,9 @@ from standfast.plurals import counted
 def add(call: Call, incident: str | None, given: tuple[str, ...]) -> ExitStatus:
     """Add accounts to an open incident, and run its steps for them.
 
-    The new accounts are locked, proven and undone like the others, and evidence is frozen again. A
-    step that needs approvals needs new approvals for these accounts, one more than the playbook
-    says.
+    The new accounts are locked, tested and unlocked like the others, and evidence is collected
+    again. A step that needs approvals needs new approvals for these accounts, one more than the
+    playbook states.
     """
     from standfast.usecases.incidents.lifecycle import add_to_incident
 

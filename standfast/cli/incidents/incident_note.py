@@ -46,7 +46,7 @@ def note(call: Call, incident: str | None, text: str | None, files: tuple[Path, 
     """Add a note to an incident, or list its notes.
 
     The timeline shows who added the note and when. The report shows its text; card numbers,
-    social-security numbers and mail addresses are masked. Files are sealed like evidence, and
+    social-security numbers and mail addresses are masked. Files are sealed as evidence, and
     `standfast evidence verify` checks them.
     """
     from standfast.usecases.evidence.incident_notes import add_note

@@ -1,6 +1,6 @@
 """Opening of an incident by a command.
 
-An error after the opening names the open incident.
+If an error happens after the opening, its message names the open incident.
 """
 
 import secrets

@@ -4,7 +4,7 @@ Rules
 - A running `standfast serve` gets one second to pick the incident up. This process then follows the
   work of `serve`. If no `serve` picks the incident up, or if that `serve` dies, this process runs
   the steps itself.
-- The command does not wait for messages whose next try is later: `serve` tries them again.
+- The command does not wait for the next try of a message that could not be sent: `serve` sends it.
 - The result shows counts for each step, why targets were not done, and one next step.
 - Evidence that this process sealed is time-stamped after the result is printed, so that the result
   does not wait for the time-stamp authority.

@@ -78,7 +78,7 @@ def _step_rows(status: IncidentStatus) -> list[list[str]]:
 
 
 def _clocks_lines(incident: str, obligations: IncidentObligations | None, zone: str) -> list[str]:
-    """Return one line: clocks missed, clocks due now, the next due time."""
+    """Return one line on legal time limits: missed, due now, the next one."""
     if obligations is not None and obligations.trouble:
         return [f"Warning: no legal clock can be counted: {obligations.trouble}"]
     if obligations is None or not (

@@ -41,8 +41,8 @@ to_option = click.option(
 def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write the page for the person that takes over.
 
-    The page lists open steps and who must act, running clocks, unknown outcomes and all decisions.
-    It can be printed.
+    The page lists open steps and who must act, running legal time limits, unknown outcomes and all
+    decisions. It can be printed.
     """
     from standfast.usecases.reports import shift_handover
 
@@ -60,7 +60,7 @@ def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 
 
 def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]:
-    """Return one line for each reason, with its number of acts."""
+    """Return one line for each reason, with its number of unknown outcomes."""
     lines = []
     for (step, is_message, reason), number in Counter(
         (unknown.step, unknown.is_message, unknown.reason) for unknown in unknowns

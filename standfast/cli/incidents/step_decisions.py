@@ -204,10 +204,10 @@ def accept(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 def settle(
     call: Call, incident: str | None, effect: str | None, happened: str | None, step: str | None
 ) -> ExitStatus:
-    """Record whether an unknown effect happened.
+    """Record whether a change with an unknown outcome happened.
 
-    Use this if Standfast cannot look the effect up. `incident status --targets` shows the names of
-    effects.
+    Use this if Standfast cannot look the outcome up. `incident status --targets` shows the names of
+    the changes (effects).
     """
     from standfast.usecases.approvals import effect_settlement
 

@@ -115,8 +115,8 @@ def resume(call: Call, incident: str | None) -> ExitStatus:
     """Resume a stopped incident, after a list of what will run.
 
     A live incident needs --as, with a person that has a role. Each waiting notice begins its abort
-    window again. An interrupted incident that was not stopped needs no sign-in: the command
-    continues it.
+    window (the time before its first message) again. An interrupted incident that was not stopped
+    needs no sign-in: the command continues it.
     """
     from standfast.usecases.incidents import lifecycle
 

@@ -1,4 +1,4 @@
-"""`standfast incident undo`: restore the prior state of targets."""
+"""`standfast incident undo`: restore targets, such as locked accounts."""
 
 from collections import Counter
 from dataclasses import replace

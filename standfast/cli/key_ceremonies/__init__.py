@@ -1,4 +1,5 @@
 """Commands of the owner and of custodians on keys.
 
-Commands on recovery points are in `backups`.
+The owner is the person with the offline signing key of the backups; a custodian can decrypt
+backups. Commands on recovery points are in `backups`.
 """

@@ -1,4 +1,8 @@
-"""Options, keys and results that the commands of key ceremonies share."""
+"""Options, keys and results that the commands of key ceremonies share.
+
+The owner is the person with the offline signing key of the backups; a custodian is a person that
+can decrypt backups, by a private key (the identity).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -76,7 +80,8 @@ def print_ceremony_result(
 ) -> ExitStatus:
     """Print the result and the next steps.
 
-    Returns PARTIAL if a copy of the key records could not be updated.
+    Returns PARTIAL if a copy of the key records (the encrypted private keys of the backups) could
+    not be updated.
     """
     shown: list[Line] = [*lines]
     failed: Sequence[str] = result.get("copies_failed", ())

@@ -1,7 +1,9 @@
 """`standfast backup custodian`: challenges and attestations of custodians.
 
-The commands of a custodian (`challenge answer`, `attest`) need no configuration. They run on the
-machine with the recovery identity, which may be offline.
+A custodian is a person that can decrypt backups, by a private key (the recovery identity). An
+attestation is a custodian's signed consent to an erasure. The commands of a custodian (`challenge
+answer`, `attest`) need no configuration. They run on the machine with the identity, which may be
+offline.
 """
 
 import sys
@@ -161,7 +163,7 @@ def accept(call: Call, file: Path) -> ExitStatus:
 @passphrase_file_option
 @click.pass_obj
 def attest(call: Call, order: Path, identity: Path, name: str, to: Path, yes: bool) -> ExitStatus:
-    """Attest the order to erase a domain; needs no network."""
+    """Attest the order to erase a domain's backups; needs no network."""
     from backup.ownership.recovery_card import group_digits
     from standfast.usecases.key_ceremonies import custodian_requests
 

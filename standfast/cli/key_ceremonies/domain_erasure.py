@@ -1,4 +1,8 @@
-"""`standfast backup owner …`: the erasure of a domain by two people."""
+"""`standfast backup owner …`: the erasure of a domain by two people.
+
+An erasure domain is a group of backup sets with one key. The owner (the person with the offline
+signing key) orders its erasure, and every custodian (a person that can decrypt backups) attests it.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,8 @@
-"""`standfast backup keys`: copies of the key records."""
+"""`standfast backup keys`: copies of the key records.
+
+A key record is the private key of a group of backup sets (a domain), encrypted to the people that
+may decrypt them (the custodians).
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

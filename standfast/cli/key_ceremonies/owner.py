@@ -1,4 +1,8 @@
-"""`standfast backup owner`: writers, domains, custodians and keepers."""
+"""`standfast backup owner`: writers, domains, custodians and keepers.
+
+A writer is a backup host, and a domain is a group of backup sets with one key. A custodian is a
+person that can decrypt backups, and the keeper is the machine that may expire them.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +110,7 @@ def lock_key(call: Call, owner_key: Path, to: Path) -> ExitStatus:
 
 
 def _newest(writer: "RosterWriter") -> str:
-    """Return the newest point of a host; empty if a later epoch wrote it."""
+    """Return a host's newest recovery point; empty if later keys signed it."""
     if writer.newest is None:
         return "none"
     if writer.trusted_through is not None and writer.newest.sequence > writer.trusted_through:

@@ -1,4 +1,8 @@
-"""`standfast backup owner …`: writers and the keeper."""
+"""`standfast backup owner …`: writers and the keeper.
+
+A writer is a backup host; its epoch is the period of one of its signing keys. The keeper is the
+machine that may expire backups.
+"""
 
 import sys
 from pathlib import Path
@@ -178,7 +182,7 @@ def remove_writer(
 def set_keeper(
     call: Call, owner_key: Path, keeper_file: Path | None, key: str | None
 ) -> ExitStatus:
-    """Set the keeper, which lets recovery points expire."""
+    """Set the keeper, the machine that lets recovery points expire."""
     from standfast.usecases.key_ceremonies.owner_operations import set_keeper_as_owner
 
     if (keeper_file is None) == (key is None):

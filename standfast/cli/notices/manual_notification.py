@@ -116,7 +116,7 @@ def posted(
 def list_held(call: Call, incident: str | None) -> ExitStatus:
     """List held recipients, such as minors, and unreached recipients.
 
-    A person decides whether and how a held recipient is notified. A recipient that no message
+    A person must decide whether and how a held recipient is notified. A recipient that no message
     reached needs a letter or another address.
     """
     from standfast.usecases.notice_follow_up.held_recipients import list_held, unreached

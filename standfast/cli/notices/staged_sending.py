@@ -39,7 +39,7 @@ _SENT_EXIT_STATUSES: dict[ExitStatus, str] = {
 @incident_argument
 @click.pass_obj
 def status(call: Call, incident: str | None) -> ExitStatus:
-    """Show the progress and the abort window of each notice."""
+    """Show the progress of each notice, and the time left to abort it."""
     from standfast.reports.report_sentences import state_words
     from standfast.usecases.incidents.result_summary import tallies
 
@@ -149,7 +149,7 @@ def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
 def resume(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Resume a paused notice.
 
-    If no message was sent yet, the abort window of the notice begins again.
+    If no message was sent yet, the time before the first message (the abort window) begins again.
     """
     from standfast.usecases.notices import staged_sending
 

@@ -32,8 +32,8 @@ from standfast.plurals import counted
 def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
     """Import delivery reports from the sender's mailbox (DSN, RFC 3464).
 
-    A recipient whose mail bounced or was delayed then counts as not notified. Importing a report
-    again changes nothing.
+    Afterwards, a recipient whose mail bounced or was delayed counts as not notified. Importing a
+    report again changes nothing.
     """
     from standfast.adapters.senders.smtp.delivery_reports import read_reports
     from standfast.records import DeliveryState

@@ -41,8 +41,8 @@ def paper(call: Call, incident: str | None, file: Path | None, entered: int | No
     """List items that were written on paper during an outage.
 
     Each item has an owner. The timeline shows the person that added an item or marked it as
-    entered, and not the text of the item. The degraded modes of the services are shown below the
-    list.
+    entered, and not the text of the item. Below the list are the degraded modes of the services:
+    prepared ways to work without them.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.paper_list import add_items, enter_item, paper_items

@@ -85,7 +85,7 @@ def plan(
     """Show what a recovery would restore and set aside.
 
     The plan shows each target, the size of its present data, the name under which this data is
-    kept, and the degraded modes of the services. Nothing is changed.
+    kept, and the degraded modes of the services, such as paper. Nothing is changed.
     """
     from standfast.continuity.degraded_modes import mode_sentences
     from standfast.usecases.recovery.recovery_plan import plan_recovery

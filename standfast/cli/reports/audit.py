@@ -28,7 +28,7 @@ from standfast.suggestions import nearest_name_hint
 )
 @click.pass_obj
 def verify(call: Call) -> ExitStatus:
-    """Verify the audit chain, its rows, signed heads and witness."""
+    """Verify the audit chain: events, rows, signatures and their other copy."""
     with call.installation() as installation, call.progress() as show_progress:
         report = installation.ledger.audit.verify(
             lambda events: show_progress("verifying events", events, 0), now=installation.clock()

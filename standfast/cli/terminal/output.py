@@ -72,7 +72,7 @@ def first_rows(
 
 
 def print_json(document: JsonObject) -> None:
-    """Print the document as JSON, with escapes for what is not UTF-8.
+    """Print the document as JSON; escape bytes that are not UTF-8.
 
     If standard output is not UTF-8, every character beyond ASCII becomes an escape too.
     """
