@@ -1,12 +1,13 @@
 """HTTP server, control socket and message senders of `standfast serve`.
 
-They run in threads next to the loop of `serve`.
+They run in threads next to the loop of `serve`. A call-out pages one person on call after another,
+until somebody acknowledges. The ledger is the database of incidents and approvals.
 
 Rules
 - Pages, call-outs and events of incidents are sent in each process that listens or responds, so
   that no single host must be up. The ledger prevents that two hosts send the same message: a
-  call-out records each page by compare-and-swap before it is sent; a page and an event are recorded
-  as runs before they are sent, and only the run that is first in the audit chain sends.
+  call-out records each page by compare-and-swap before it is sent; other pages, and events, are
+  recorded before they are sent, and only the record that is first in the audit chain is sent.
 - The loop and the HTTP server never wait for each other; they share only the ledger.
 - An incident is opened in one commit; slow services are called only after the response.
 - All input is limited: bytes, headers, time, connections and rate.

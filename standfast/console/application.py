@@ -84,7 +84,7 @@ class App:
 
     installation: Installation
     triggers: Mapping[str, Trigger]
-    trusted: tuple[Network, ...] = ()  # proxies whose client headers are trusted
+    trusted: tuple[Network, ...] = ()  # proxies whose headers about the client are trusted
     queue: WorkQueue = field(default_factory=WorkQueue)  # queue for triggers and health
     public_queue: WorkQueue = field(
         default_factory=lambda: WorkQueue(workers=2)
@@ -110,7 +110,7 @@ class App:
             )
 
     def warm(self) -> None:
-        """Load the playbooks of the triggers before the first message needs them."""
+        """Load the triggers' playbooks before the first message needs them."""
         for trigger in self.triggers.values():
             obstacles(self.installation.config, trigger)
 
@@ -313,7 +313,7 @@ class App:
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
         """Return whether the request has a valid token or client certificate.
 
-        A trusted proxy must have verified the certificate.
+        The certificate must have been verified by a trusted proxy.
         """
         if trigger.client_header and is_among(peer_of(request), self.trusted):
             values = request.headers.getlist(trigger.client_header)

@@ -13,7 +13,8 @@ The pages are also usable on a phone.
     POST /console/INCIDENT/stop
 
 Rules
-- A quiet incident that the reader may not see returns 404 (`incident_visibility`).
+- A quiet incident, which only its roles may see, returns 404 for other readers
+  (`incident_visibility`).
 - A session can read, report, add notes, acknowledge pages and stop. An answer decides which steps
   are skipped, and added accounts are locked. Therefore an answer needs the passphrase or the device
   again, as an approval does, and added accounts need the passphrase. An approval is refused if the
@@ -138,7 +139,7 @@ class ApprovalPages:
         return await self._incident_page(request, session, names_of=given.get("step", ""))
 
     async def _process_form(self, work: Work, request: Request) -> Response:
-        """Process a form, let a runner continue, and show the result."""
+        """Process a form, continue the incident, and show the result."""
         session, given = await self.sign_in_pages.form(request)
         if session is None:
             return await self.sign_in_pages.to_sign_in(_path_of(request), SIGNED_OUT)

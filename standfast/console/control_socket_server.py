@@ -4,7 +4,7 @@ The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
 
 Rules
 - Only root and the user of `serve` receive an answer: other users cannot open the socket, and the
-  user of each peer is requested from the kernel.
+  kernel reports the user of each client.
 - No error text is returned: after an error of the server, the command opens the incident itself,
   and reports the reason if this fails too.
 - A client that sends nothing blocks only one of a few threads, for two seconds.

@@ -6,7 +6,7 @@ Rules
 - An unchanged calendar is not sent again (ETag).
 - The log contains no address. Too frequent reads are refused with Retry-After.
 - Only a few unknown addresses are looked up each minute, so that guesses do not slow down the
-  ledger, which triggers need.
+  ledger (the database), which triggers need.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Rules
 - A request without a valid signature gets the same response, 401, whatever the cause, and its
   content is not read.
-- The response is sent after the commit: SendGrid repeats requests without a 2xx.
+- The response is sent after the commit: SendGrid repeats a message that gets no 2xx.
 - A message that cannot be parsed is accepted and logged: a repeat would not help.
 """
 

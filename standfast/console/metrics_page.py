@@ -3,7 +3,8 @@
 Rules
 - The metrics are computed in their own thread and cached for some seconds: frequent scrapes cost
   nothing, and slow scrapes delay no other response.
-- If the ledger does not answer, the scrape fails: old numbers would hide the failure.
+- If the ledger (the database) does not answer, the scrape fails: old numbers would hide the
+  failure.
 """
 
 import logging

@@ -91,7 +91,7 @@ class ReportForm:
         return self._page(request, {})
 
     async def take(self, request: Request) -> Response:
-        """Accept a report, or show it again with the reason of the refusal."""
+        """Accept a report, or show the form again with the reason of the refusal."""
         address = self._refuse_outsiders(request)
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))

@@ -1,4 +1,4 @@
-"""Pages of the console for the review of an incident's frozen logs.
+"""Pages of the console for the review of an incident's sealed logs.
 
     GET  /console/INCIDENT/review             the filters; nothing is read
     POST /console/INCIDENT/review             one page of the selected records, masked
@@ -7,9 +7,10 @@
 Rules
 - A review needs a role, and each page of records is recorded with the name of its reader, as
   `standfast evidence review --as` does.
-- A review has limits of size and time, and its own queue: it delays no other page for long. Its
-  memory is that of the command.
-- Encrypted evidence is read by the command only: no identity of a custodian is sent to a server.
+- A review has limits of size and time, and its own queue: it delays no other page for long. It
+  needs as much memory as the command.
+- Encrypted evidence is read by the command only: the private key that opens it is never sent to a
+  server.
 """
 
 import logging
@@ -55,7 +56,7 @@ _IS_BUSY = "Another review is running. Try again in a minute."
 
 @dataclass(kw_only=True)
 class ReviewPages:
-    """The pages of reviews; `pages` decides on the visibility of incidents."""
+    """The pages of reviews; `pages` decides who may see an incident."""
 
     pages: ApprovalPages
     queue: WorkQueue

@@ -8,8 +8,9 @@ Rules
   alert is lost. Each trigger has its own position, so that none waits for another.
 - Reading also pauses while the ledger does not answer.
 - An alert that does not fit its playbook is logged and skipped, because the next alert may fit. An
-  alert that meets an unexpected error becomes a dead letter. An alert whose playbook or incident
-  cannot be opened becomes a dead letter, which is tried again; later alerts are not delayed.
+  alert becomes a dead letter (a stored alert) after an unexpected error, or if its playbook or
+  incident cannot be opened. Only in the second case is it tried again; later alerts are not
+  delayed.
 """
 
 import logging
@@ -164,7 +165,7 @@ class SuricataWatcher:
             except Unavailable:
                 raise
             except StandfastError:
-                path.touch()  # this letter is tried again after those with an older attempt
+                path.touch()  # letters with an older attempt are tried again before this letter
                 continue
             except Exception as error:
                 self._store_dead_letter(line, error)  # never try it again: it would fail again

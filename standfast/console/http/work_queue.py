@@ -1,7 +1,8 @@
 """Work for the ledger in threads, with a bounded queue.
 
 Rules
-- The event loop never waits for the ledger, and the number of concurrent requests is limited.
+- The event loop never waits for the ledger (the database), and the number of concurrent requests is
+  limited.
 - Each kind of client has its own queue: strangers who fill the queue of the form delay neither the
   console nor a trigger.
 - A full queue returns 503 with Retry-After at once: in an unlimited queue, requests would only time
