@@ -21,7 +21,7 @@ from backup.records import Progress
 EVERY_SECONDS = 10.0
 _LAST_REPORT_SECONDS = 2.0
 _MOST_FAILURES = 3
-_ALL_BUT_DONE = 99.0  # the largest percentage that is shown before the point is committed
+_ALL_BUT_DONE = 99.0  # the largest percentage that is shown before the end of the backup
 
 
 class ProgressShown:

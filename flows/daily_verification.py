@@ -1,4 +1,8 @@
-"""Flow that verifies the history, or every byte, without a key."""
+"""Flow that verifies the vault's history, or every byte, without a key.
+
+The vault is the store of the encrypted backups. The witness, a file on this host, has the newest
+sequence number of each backup host at the last verification.
+"""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -22,7 +26,7 @@ def daily_verification(config: str, read: bool = False) -> State[None]:
 
 @task(name="verify", persist_result=False)
 def check(config: str, read: bool) -> State[None]:
-    """Verify once, against the witness."""
+    """Verify once, and compare with the witness."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = verify(installation, read, way="prefect")

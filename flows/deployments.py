@@ -1,6 +1,7 @@
 """Deployments of a role, with their schedules; no overlapping runs.
 
-The module is a process with the arguments CONFIG PARENT [ROLE].
+The module runs as a process with the arguments CONFIG PARENT [ROLE]. A set is a backup set, and the
+ledger is the database that records each backup.
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
@@ -8,10 +9,12 @@ Rules
 - A backup that was missed while nothing ran is started once, when this process starts. The ledger
   decides which backups were missed: Prefect knows only the runs that it scheduled.
 - The vault is verified without a key each day, if this host can read it.
-- With the Prefect of a site, the runs go through a work pool (`site.py`). A run that any host may
-  take has no path of a configuration: the worker uses the configuration of its host.
+- With the Prefect of a site (several hosts), the runs go through a work pool (`site.py`). A run
+  that any host may take has no path of a configuration: the worker uses the configuration of its
+  host.
 - Unattended drills are scheduled only if `drills.identity` is set. A retention run is scheduled
-  only if `backup.keeping.schedule` is set, because the keeper may run on another machine.
+  only if `backup.keeping.schedule` is set, because the keeper, which expires backups, may be
+  another machine.
 """
 
 import asyncio
@@ -174,7 +177,7 @@ async def run_by_schedule(
     missed: Mapping[str, datetime],
     role: Role,
 ) -> None:
-    """Register the deployments, catch up missed runs, then run by schedule.
+    """Register the deployments, start missed backups, then run by schedule.
 
     The function does not return.
     """

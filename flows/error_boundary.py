@@ -35,7 +35,7 @@ def in_installation(
 ) -> T:
     """Run `work` in the installation of `config`; raise only `FlowFailed`.
 
-    Without a path, the worker's installation is used (`STANDFAST_CONFIG`).
+    If `config` is empty, the installation of this worker is used (`STANDFAST_CONFIG`).
     """
     leaving = FlowFailed
     try:

@@ -1,8 +1,8 @@
 """States, and references to reports, that Prefect shows for outcomes.
 
 Rules
-- A failure is a state with a message, not an exception: Prefect would write the pickled exception
-  to its disk, and the traceback to its log.
+- A failure is a state with a message, not an exception: Prefect would write a pickled exception to
+  its disk, and the traceback to its log.
 - A reference is an artifact with a digest and a link or a command, never the content: reports and
   incident pages name systems and people, and readers of Prefect may not see them (decision 0075).
 - The key of an artifact is the subject, so that Prefect shows the newest reference first.

@@ -1,7 +1,7 @@
 """Response flow: one incident, until it needs a person or ends.
 
-Accounts have no tasks of their own: the ledger records each effect, and Prefect would add
-milliseconds to each.
+Accounts have no tasks of their own: the ledger (the database of the installation) records each
+change, and Prefect would add milliseconds to each.
 """
 
 from prefect import flow

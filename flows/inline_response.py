@@ -1,13 +1,13 @@
 """Response flow in this process, or the same work without Prefect.
 
 Rules
-- The Prefect server is queried for at most half a second; if it does not answer, the operation runs
+- The Prefect server is queried for at most half a second; if it does not answer, the response runs
   without Prefect.
 - Prefect may die after it answered and before the flow begins. A flow that has not begun its work
-  in time is abandoned permanently, and the operation runs without Prefect. A `ResponseClaim`
-  decides once whether the flow or its caller does the work, so that never both do.
+  in time is abandoned permanently, and the response runs without Prefect. A `ResponseClaim` decides
+  once whether the flow or its caller does the work, so that never both do.
 - After the work, nobody waits for the report to Prefect: it may hang for over a minute.
-- The runner's row in the ledger records how the work ran: `prefect` or `serve`.
+- The ledger (the database of the installation) records how the work ran: `prefect` or `serve`.
 """
 
 import threading
@@ -31,8 +31,8 @@ def run_response(
 ) -> str:
     """Run the response flow in this process, or work without Prefect.
 
-    Return "prefect" or "serve". The caller must not call it twice at a time for one incident.
-    Errors of the operation are raised only if it runs without Prefect; the error of a flow is in
+    Return "prefect" or "serve". The function must not run twice at the same time for one incident.
+    Errors of the response are raised only if it runs without Prefect; the error of a flow is in
     Prefect and in the ledger.
     """
     if is_prefect_available():
@@ -50,7 +50,7 @@ def run_response(
 
 def _call(config: Path, incident: str, claim: ResponseClaim) -> None:
     try:
-        # After any error of Prefect, the caller finds that no work has begun.
+        # After any error of Prefect, `claim` shows that no work has begun.
         with suppress(Exception), calling_flow(claim):
             flow_calls.respond(config, incident)
     finally:

@@ -15,8 +15,8 @@ Rules
   unless another program listens there.
 - Loopback is shared: an answer counts only if a process of this user listens.
 - A server is ended with its process group, finally with SIGKILL, since it may ignore other signals.
-- Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a
-  year; the ledger keeps the results.
+- Data of runs that ended 90 days ago is deleted from Prefect's database, which would grow by a
+  gigabyte a year. The ledger, the installation's own database, keeps the results.
 """
 
 import http.client
@@ -55,7 +55,8 @@ STARTS_WITHIN_SECONDS = 90.0  # the first start creates its database, slowly on 
 class PrefectServer:
     """A server that answers at `url`; `pid` is 0 for the server of a site.
 
-    Standfast did not start the server of a site, and does not end it.
+    The server of a site is shared by several hosts. Standfast did not start it, and does not end
+    it.
     """
 
     url: str

@@ -3,11 +3,11 @@
 Rules
 - The supervision runs in its own thread; the loop of `serve` only calls `is_available`, which
   queries the server for at most half a second.
-- A server or a runner that died is restarted, with growing delays. The thread does nothing else: it
-  runs no incident, and waits for no flow.
+- Prefect's server, or the process that runs flows, is restarted with growing delays if it died. The
+  thread does nothing else: it runs no incident, and waits for no flow.
 - If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
   not stop backups silently. If Prefect runs and missed a backup, the backup is also started once
-  without it: Prefect skips runs if the clock was ahead for a while.
+  without Prefect, which skips runs if the clock was ahead for a while.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -38,7 +38,7 @@ _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-_WARM_SECONDS = 30.0  # limit of the first call; if it is longer, a later call may be slow
+_WARM_SECONDS = 30.0  # time limit of the first call; after a longer one, a later call may be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -124,7 +124,7 @@ class PrefectSupervisor:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Return why Prefect does not start; for an unexpected error, its class."""
+        """Return why Prefect does not start; only the class if unexpected."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:

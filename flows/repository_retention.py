@@ -1,4 +1,7 @@
-"""Flow of the keeper: one retention run of the repository."""
+"""Flow of the keeper: one retention run of the repository.
+
+The keeper is the machine with the key that lets recovery points expire.
+"""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

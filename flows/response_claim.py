@@ -14,7 +14,7 @@ from standfast.errors import Unavailable
 
 
 class ResponseClaim:
-    """Claim on one call of the flow: the party that does the work, its end."""
+    """Decision whether one call of the flow does the work, and its end."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

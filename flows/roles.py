@@ -6,8 +6,8 @@ Rules
   on one machine need the Prefect of a site (`serve.prefect`).
 - A drill machine (`--role drills`) can open backups. Therefore it schedules no backup, verification
   or retention run, resumes no incident, listens on no port, and needs no secret of a response.
-- Pages, call-outs and events of incidents are sent by each process that listens or resumes
-  incidents: the loss of the only process that listens must not silence them.
+- Pages to people, call-outs (repeated pages) and events of incidents are sent by each process that
+  listens or resumes incidents: the loss of the only process that listens must not silence them.
 - Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Role:
     """The work of one process of `standfast serve`."""
 
-    way: str  # the kind of its runner in the ledger
+    way: str  # name of this kind of process in the ledger (the database)
     backs_up: bool = False  # schedules nightly backups and catches them up
     task_kinds: frozenset[str] = frozenset()  # kinds of scheduled tasks (`maintenance_schedule`)
     responds: bool = False  # resumes incidents, stamps evidence, records the readiness score

@@ -1,7 +1,6 @@
 """Log lines of `serve` about runs of this host that have ended.
 
-A nightly run, which is another process, writes only to the log of Prefect's runner, which nobody
-reads.
+A nightly run is another process. It writes only to the log of Prefect, which nobody reads.
 """
 
 import logging
@@ -22,7 +21,7 @@ log = logging.getLogger("standfast.serve")
 
 
 def log_ended_runs(installation: Installation, after: int) -> None:
-    """Log the runs with an end in an audit event after sequence `after`."""
+    """Log the runs that ended after the audit event with the number `after`."""
     for run in runs_of_host(
         installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
     ):

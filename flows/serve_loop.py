@@ -1,14 +1,14 @@
 """Loops of `standfast serve`: incidents, alarms, time stamps, settings.
 
-All decisions are made in the use-cases. So this process may be killed at any moment, and another
-process, or the command line, continues from the ledger.
+All decisions are made in the use-cases, which record them in the ledger (the database). So this
+process may be killed at any moment, and another process, or the command line, continues.
 
 Rules
 - Resuming an incident needs only the ledger, so it works while Prefect starts or is down. Prefect
   is started in another thread, never in the loop.
 - A tick is one pass of the loop. Without new events, a tick reads one row of the ledger: the
-  sequence of the newest audit event shows whether everything was processed. It writes only when it
-  extends the lease of this runner. Work that becomes due only by time is checked every ten seconds.
+  number of the newest audit event shows whether everything was processed. The loop writes only to
+  extend the lease of this process. Work that becomes due only by time is checked every ten seconds.
 - The work on an incident that this process opened begins at once, without waiting for the next
   tick.
 - An incident runs with the current configuration file. So a directory of accounts that was added
@@ -24,7 +24,7 @@ Rules
   the loop; the loop and these parts do not wait for each other.
 - A process with a role (`roles.py`) does only the part of this work that belongs to its role.
 - SIGTERM and SIGINT end the process within seconds. Running work is recorded in the ledger as
-  begun, and the next runner looks up its outcome.
+  begun, and the next process looks up its outcome.
 """
 
 import logging
@@ -52,8 +52,8 @@ from standfast.usecases.incidents.lifecycle import advance
 from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
-LOOK_SECONDS = 10.0  # between checks for work that is due by time: an ended wait, a dead runner
-WATCH_SECONDS = 300.0  # between checks for dead runs and missed backups, and signed heads
+LOOK_SECONDS = 10.0  # between checks for work that is due by time: an ended wait, a dead process
+WATCH_SECONDS = 300.0  # between checks for dead runs and missed backups; also signs the audit chain
 EXTEND_LEASE_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
 _END_SECONDS = 3.0
@@ -290,7 +290,7 @@ class Serving:
                 self._news.wait(WATCH_SECONDS)
 
     def _respond(self, installation: Installation, incident: str, way: str) -> None:
-        """Run an incident in a thread of its own, unless one runs it already.
+        """Run an incident in a new thread, unless a thread runs it already.
 
         If this process does not have the role, do nothing: a process with the role finds the event
         in the ledger.

@@ -143,5 +143,5 @@ def serve(
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         serving.run()
-        log.info("ended")  # our handler writes at once; Prefect's would wait for its server
+        log.info("ended")  # Standfast's handler writes at once; Prefect's would wait for its server
     os._exit(ExitStatus.DONE)

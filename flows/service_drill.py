@@ -1,4 +1,7 @@
-"""Flow of an unattended drill of a service, with configured identity."""
+"""Flow of an unattended drill of a service, with configured identity.
+
+The identity is the private key that opens the backups.
+"""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

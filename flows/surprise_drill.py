@@ -1,4 +1,7 @@
-"""Flow of surprise drills: runs the drill when its random moment comes."""
+"""Flow of surprise drills: runs the drill when its random moment comes.
+
+A seed, which is recorded, determines the service and the moment.
+"""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State

@@ -1,8 +1,8 @@
 """Flow of the watchdog: dead runs, missed backups, alarms, incidents.
 
-Missing time stamps of this machine's sealed evidence are requested as well. `serve` watches by
-itself every few seconds; this flow is for the display, and for installations with runners on many
-machines. In a site, it also checks the workers of all hosts, which only Prefect knows.
+Missing time stamps of this machine's sealed evidence are requested as well. `standfast serve`
+checks the same by itself; this flow is for the display in Prefect, and for installations on many
+machines. With a Prefect that several hosts share, the flow also checks the workers of all hosts.
 """
 
 from prefect import flow
