@@ -37,7 +37,7 @@ class Breach:
             ]
 
     def carry_on(self, title: str, step: str) -> None:
-        """Run the engine as far as possible, showing the progress of `step`."""
+        """Run the incident as far as possible; show the progress of `step`."""
 
         def progress() -> tuple[int, int]:
             view = self.look().steps.get(step)
@@ -70,7 +70,7 @@ def plan(tour: TourContext) -> None:
 
 
 def contain(tour: TourContext) -> Breach:
-    """Open the incident live: freeze logs, lock, prove, warn staff."""
+    """Open the incident live: copy logs, lock accounts, test, warn staff."""
     output = tour.output
     accounts, before = tour.centre.taken_over, tour.mail()
     with output.chapter("Now live: contain it"):
@@ -120,7 +120,7 @@ def contain(tour: TourContext) -> Breach:
 
 
 def notify_customers(breach: Breach) -> None:
-    """Answer the question, approve as a second person, notify customers once."""
+    """Answer the question, approve as a second person, and notify customers."""
     tour, output = breach.tour, breach.tour.output
     customers = len(tour.centre.customers)
     with output.chapter("Customers are affected: notify them"):
@@ -214,7 +214,7 @@ def unlock_innocent(breach: Breach) -> None:
 
 
 def verify(breach: Breach) -> None:
-    """Verify the whole record."""
+    """Verify the audit chain, and the rows of the ledger against the chain."""
     tour, output = breach.tour, breach.tour.output
     with output.chapter("Verify the record"):
         output.print_command("standfast audit verify")

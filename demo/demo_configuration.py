@@ -1,8 +1,8 @@
 """The `standfast.toml` of the fictional contact centre.
 
 Rules
-- Every setting exists in a real installation. Values that only a demo needs (loopback, no TLS, a
-  short abort window) have a comment.
+- Every setting exists in a real installation. Values that only a demo needs (loopback, no TLS,
+  little time to abort a notice) have a comment.
 - The bearer token is referenced, never written.
 """
 
@@ -57,8 +57,8 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 }
             }
         },
-        # The demo also plays the custodian. A real installation never has this identity on the
-        # machine.
+        # This private key opens the backups. A custodian has it in a real installation, and the
+        # machine never does.
         "drills": {"identity": f"file:{OFFLINE}/{IDENTITY_FILE}"},
         "services": {
             "customer-records": {

@@ -88,7 +88,7 @@ def _run_backup(tour: TourContext) -> RunRecord:
 
 
 def _run_drill(tour: TourContext) -> dict[str, Any]:
-    """Run the drill; return the part that the ledger stores."""
+    """Run the drill; return the summary that the database stores."""
     tour.output.print_command(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
     with tour.output.show_progress("restoring and comparing"):
         tour.engine.drill(SET)
