@@ -10,5 +10,5 @@ Rules
 - Contenders take turns in every round, and the first to go changes from round to round.
 - A result is checked before its time counts: a restore is compared, every lock and every mail is
   counted. A wrong result fails its row, never the whole run.
-- The row of a program that is not installed says so.
+- The row of a program that is not installed states this.
 """

@@ -31,7 +31,7 @@ NAMES = (
     "backup_vs_peers",
     "backup_across_a_network",
 )
-# The site of several hosts, with kills, runs only if it is named: it takes an hour.
+# `site`, which simulates several hosts and kills them, runs only if it is named: it takes an hour.
 _ONLY_NAMED = ("site",)
 # Names of groups of benchmarks; this group ends within ten minutes with `--rounds 3`.
 GROUPS = {

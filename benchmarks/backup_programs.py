@@ -5,8 +5,8 @@ Each creates a repository, backs up and restores.
 - Each program runs as a person or a timer starts it, at its default settings. Its repository, keys
   and caches are in a separate folder.
 - The programs do different work. The password of restic or borg, which is on the host, opens every
-  backup. Standfast encrypts to a key that the host does not have, and records each run in its
-  ledger.
+  backup. Standfast encrypts to a key that the host does not have, and records each run in a
+  database.
 """
 
 import os

@@ -13,8 +13,8 @@ prints a table with the aim next to each figure. A run at full size takes an hou
   repository is not in the page cache when a restore begins. With `--cold`, nothing is in the page
   cache before each backup, as at the start of a nightly backup.
 - Before each measurement, memory is written and freed. In a virtual machine whose host takes back
-  free memory, each page costs processor time again (a second for each GB on our machine), which
-  would be unfair to a program whose turn does not follow a large deletion.
+  free memory, each page costs processor time again (a second for each GB on our machine). This
+  would be unfair to a program that does not run after a large deletion, which frees memory.
 - By default no program waits until the disk has the restored data. Each restores once more and
   waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in the time.
 - Every restore is compared with its source, byte for byte, with modes and times. If it differs, or

@@ -3,12 +3,12 @@
 The whole incident is measured next to bare requests.
 
 A bare client sends two requests an account, PATCH and GET. Standfast sends five: it finds the
-account by its name, records its prior state, finds it again before it acts (a name may belong to
-another account now), changes it and reads it back. It also commits the intent before the act and
-the receipt after it.
+account by its name, reads the state for a later undo, finds the account again before the change (a
+name may belong to another account now), changes it and reads it back. It also commits the intent
+before the change and the result after it.
 
 `python -m benchmarks.containment` prints this and the other measurements of an incident: the first
-lock, a provider's limit, OpenLDAP, and the cost of an effect in the ledger.
+lock, a provider's limit, OpenLDAP, and the cost of recording each change.
 """
 
 import sys
@@ -21,7 +21,7 @@ from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
 from tests.usecases.installations import furnish, installation_at
 
-_THREADS = 16  # the number of threads of an effect queue
+_THREADS = 16  # the number of threads with which Standfast locks accounts of one directory
 
 
 def rows(setting: Setting) -> list[Row]:

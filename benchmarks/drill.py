@@ -4,8 +4,10 @@ Aims
 - A drill takes at most 15 % longer than the restore of the same point. The limit applies to the
   time until its checks passed, and to the total time with report and records, if both remove the
   restored data.
-- 200 services in a chain of five waves are planned and their recovery times predicted in 1 s.
-- The newest clean point of 365 is found with at most 10 restores, wherever the intrusion began.
+- 200 services in five waves, each of which depends on the wave before, are planned and their
+  recovery times predicted in 1 s.
+- The newest of 365 recovery points from before an intrusion is found with at most 10 restores,
+  wherever the intrusion began.
 """
 
 import os

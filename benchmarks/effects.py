@@ -1,8 +1,9 @@
 """Cost of the ledger for each effect.
 
-The cost is that of the plan of the effect and of the two commits around its call.
+An effect is one change of one target, such as one locked account; the ledger is the database that
+records it. The cost is that of the plan of the effect and of the two commits around its call.
 
-The act itself is a pause of 0 or 20 ms, executed by the queues and threads of real acts. The peer
+The call itself is a pause of 0 or 20 ms, executed by the queues and threads of real calls. The peer
 uses the bare driver and does the minimum of a program that must not lose an intent: one commit with
 the rows before each call, and one after it. It uses the same disk and as many threads. It has no
 audit chain, encrypts nothing, checks no approval and reads nothing back.
@@ -259,7 +260,7 @@ def _execute(installation: Installation, case: _Case) -> tuple[float, float]:
     with ledger.database.reading() as connection:
         done = connection.scalar(query)
     expect(done == case.count, f"{case.count} effects are done once, not {done}")
-    # Claims that skip each other's locked rows (PostgreSQL) may take less than a batch, never more.
+    # Threads skip rows that another thread has locked (PostgreSQL), so a call may have fewer.
     expect(max(adapters.calls) <= case.batch, "no call carried more than a batch")
     expect(sum(adapters.calls) == case.count, "each effect was in one call")
     return planned, carried
@@ -317,7 +318,7 @@ def _no_notice(_incident: str, _step: str, _round: int) -> FrozenNotice:
 def _bare(
     connect: Callable[[], Any], begin: str, mark: str, cases: Sequence[_Case]
 ) -> Mapping[str, float]:
-    """Commit the intent, pause, and commit the receipt.
+    """Commit the intent, pause, and commit the result.
 
     `connection` may be that of any driver.
     """

@@ -2,10 +2,10 @@
 
 The limit applies to data that does not compress.
 
-`python -m benchmarks.limit [FOLDER]` does only the work that the format requires, with 1 GiB of
-noise. It reads from the page cache and computes BLAKE3 for ids and again for the salt, AES-256-GCM
-in segments and SHA-256. It writes past the page cache, and syncs. It measures each step by itself
-in one thread, then all steps together in one thread more than there are cores.
+`python -m benchmarks.limit [FOLDER]` does only the work that the backup format requires, with 1 GiB
+of noise. It reads from the page cache and computes BLAKE3 for ids and again for the salt,
+AES-256-GCM in segments and SHA-256. It writes past the page cache, and syncs. It measures each step
+by itself in one thread, then all steps together in one thread more than there are cores.
 """
 
 import hashlib

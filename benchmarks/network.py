@@ -2,9 +2,9 @@
 
 The delay is that of a distant server.
 
-- Each byte waits half a round trip in its direction, and a new connection a whole one, as for TCP's
-  handshake. There is no bandwidth limit, no loss and no slow start: the proxy measures only how
-  many times a program waits for an answer before its next request.
+- Each byte waits half a round trip in its direction, and a new connection waits a whole round trip,
+  as for TCP's handshake. There is no bandwidth limit, no loss and no slow start: the proxy measures
+  only how many times a program waits for an answer before its next request.
 - Requests are counted by kind as they pass; nothing in them is changed, so signatures stay valid.
 - The number of calls in series is the longest chain in which each call began after the answer to
   the one before. A busy machine changes the duration of the calls, but not this number.

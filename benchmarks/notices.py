@@ -1,15 +1,16 @@
 """Notification of many people, from opening to the last receipt.
 
-Notices are sent by mail, and through an imitation of SendGrid in its own process, to growing
-numbers of people. For SendGrid, planning (reading, rendering, digests, rows) and sending (until the
-last receipt is written) have separate figures, and the processor time of the imitation is shown.
-For comparison: listmonk publishes a rate of 7.2 million mails in 144 minutes (833 a second),
-without a record of each mail. The canary and the pause after it are switched off. `--all` measures
+A receipt is the stored result of one message. Notices are sent by mail, and through an imitation of
+SendGrid in its own process, to growing numbers of people. For SendGrid, planning (reading,
+rendering, digests, rows) and sending (until the last receipt is written) have separate figures, and
+the processor time of the imitation is shown. For comparison: listmonk publishes a rate of 7.2
+million mails in 144 minutes (833 a second), without a record of each mail. The few messages that
+are normally sent first (the canary), and the pause after them, are switched off. `--all` measures
 up to a million people.
 
 The peer has its mails written before the clock starts and keeps four connections open. Standfast
-reads the audience, renders, checks and seals each mail, commits each intent and each receipt, and
-opens a connection for every ten mails.
+reads the recipients, renders, checks and encrypts each mail, commits each intent and each receipt,
+and opens a connection for every ten mails.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 16 workers are measured next to a bare client with 16 threads.
 
-For each account, the bare client does the same operations over as many connections with TLS: find
-it by its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. It records
-nothing. Standfast is measured twice: the whole incident, which commits an intent before each call
-and a receipt after it, and its connector alone.
+The bare client does the same operations as Standfast over as many connections with TLS: find an
+account by its name, find it again, replace `pwdAccountLockedTime`, read it back by its id. This
+client records nothing. Standfast is measured twice: the whole incident, which commits an intent
+before each call and the result after it, and the connector (its adapter for OpenLDAP) alone.
 
 Standfast requests up to 50 accounts in one search, so it is faster than a client with one search an
-account. A second bare client does the same, and the aim is 90 % of its rate, round by round.
+account. A second bare client also requests 50 accounts, and the aim is 90 % of its rate, round by
+round.
 
 Each contender of each round has a new and empty directory: a growing directory would make later
 rounds and contenders slower.
@@ -175,7 +176,7 @@ def _round_by_round(ours: Row, other: Row) -> Row:
 
 
 def _by_connector(directory: _Directory, names: Sequence[str]) -> _Taken:
-    """Observe, then lock with the observed state, as an effect queue does."""
+    """Read each account, then lock it, as an incident does."""
     connector = directory.connector()
     meter = _Meter()
     priors = [state.prior for state in connector.observe(names)]

@@ -1,11 +1,11 @@
 """Locking 500 accounts of a directory limited to 20 writes a second.
 
-Each account is disabled and signed out.
+An incident disables each account in one step and signs it out in another.
 
 The directory is a fake: it has its own token bucket (20 a second, 20 at once) and refuses a request
-that comes too soon, as a provider does with 429. Both steps of the incident share its limit. The
-peer is the computed minimum: the writes after the first burst, divided by the rate. A round takes a
-minute, so there are only two rounds.
+that comes too soon, as a provider does with 429. Both steps share this limit. The peer is the
+computed minimum: the writes after the first burst, divided by the rate. A round takes a minute, so
+there are only two rounds.
 """
 
 import threading

@@ -1,9 +1,9 @@
 """Program that sends one notice to many people by SendGrid.
 
 Its argument is `FOLDER`, the folder of an installation that `tests.usecases.installations.furnish`
-made. The program opens the incident `tell`, and writes the results into the folder as
-`figures.json`: the seconds until every recipient is in the ledger, the seconds from then until each
-recipient has a receipt, and the processor time of both.
+made. The program opens an incident with the playbook `tell`, and writes the results into the folder
+as `figures.json`: the seconds until every recipient is in the ledger (the database), the seconds
+from then until the result of each message is stored, and the processor time of both.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Imitation of a server in its own process, and the connection to it.
 
-Server and client in one process would share one interpreter lock.
+If server and client were in one process, they would share one interpreter lock.
 """
 
 from __future__ import annotations

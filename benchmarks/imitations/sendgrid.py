@@ -1,12 +1,12 @@
 """Imitation of SendGrid in its own process.
 
-Its own process makes its processor time measurable.
+The separate process makes the processor time of the imitation measurable.
 
-At its first request it reads the ledger through a separate connection: the messages of the request
-must be recorded there as begun already.
+At its first request, the imitation reads the ledger (Standfast's database) through a separate
+connection: the messages of the request must be recorded there as begun already.
 
-It enforces SendGrid's limits, refuses one request in a hundred with 429, to be repeated after a
-second, and stores only two numbers of each message, so that a million messages fit into its memory.
+It enforces SendGrid's limits, refuses one request in 97 with 429, to be repeated after a second,
+and stores only two numbers of each message, so that a million messages fit into its memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.imitations import ImitationConnection, running_imitation
 
 _SECONDS = 60
-_ONE_REFUSED_IN = 97  # one request in this number
+_ONE_REFUSED_IN = 97
 _MOST_PEOPLE = 1_000
 _MOST_BYTES = 30_000_000
 _MOST_SUBSTITUTION_BYTES = 10_000

@@ -7,11 +7,11 @@ with SeaweedFS as the vault. Everything runs on this machine, so the rates are l
 - `breach.py`: 2,000 accounts in five directories and 100,000 customers, on three hosts, with
   responses in Prefect's queue (`response_runs.py`).
 - `kills.py`: the order of kills, from a seed.
-- `many_sets.py`: what one host does for up to 10,000 sets, with simulated runs.
+- `many_sets.py`: the work of one host for up to 10,000 sets, with simulated runs.
 
 `--all` also runs the breach without Prefect, growing numbers of hosts without kills, and the
-growing numbers of sets. `--quick` makes everything small. The size of incidents in the ledger, up
-to a million effects, is in `benchmarks/effects.py`.
+growing numbers of sets. `--quick` makes everything small. Incidents of growing size, up to a
+million accounts, are measured in `benchmarks/effects.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ _PROGRAMS = ("redis-server", "slapd", "weed")
 
 
 def rows(setting: Setting) -> list[Row]:
-    """Run the breach and the backups with kills, then the others of `--all`."""
+    """Run the breach and the backups with kills, then the rest of `--all`."""
     if missing := [name for name in _PROGRAMS if find_program(name) is None]:
         raise Missing(f"{', '.join(missing)}: not installed")
     backups = nightly_backups.Size(sets=20, kills=10, seed=_SEED)

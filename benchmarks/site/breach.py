@@ -1,13 +1,14 @@
 """One breach on several hosts at once, while processes are killed.
 
 Accounts in five directories of OpenLDAP are locked, and customers are notified through an imitation
-of SendGrid. Afterwards the directories, the imitation and the ledger are compared.
+of SendGrid. Afterwards the directories, the imitation and the ledger (the shared database) are
+compared.
 
 - Each host runs `standfast serve --role respond`. With the Prefect of a site, it also runs
   `standfast worker`, and an operator starts the response in Prefect's queue `response`; otherwise a
   program helps with the incident.
-- The directories count the locks of each account, and refuse the sign-in of each. An undo then
-  restores all of them, and each sign-in succeeds again.
+- The directories count the locks of each account, and must refuse its sign-in. An undo then unlocks
+  all accounts, and each sign-in must succeed again.
 - A message whose request was cut off is `unknown` until the event of SendGrid. If no event arrives,
   the benchmark answers, as a person would, that the message was not sent; the message is then sent.
 """
@@ -51,7 +52,7 @@ class Measured:
     """The durations of one breach, after all comparisons succeeded."""
 
     lock_seconds: float
-    seconds: float  # until each effect has a receipt or waits for an event
+    seconds: float  # until each change is recorded as done or waits for an event
     killed: Sequence[str]
     events_settled: int  # unknown messages that an event resolved
     people_settled: int  # unknown messages that a person resolved: they had not been sent
@@ -146,7 +147,7 @@ class Breach:
         return begun
 
     def _counts(self) -> dict[str, Counter[str]]:
-        """Return the number of effects by verb and state."""
+        """Return the number of changes (effects) by verb and state."""
         counts = {verb: Counter[str]() for verb in ("accounts.lock", "notices.send")}
         for verb, state, count in self._rows(
             "SELECT verb, state, count(*) FROM effect WHERE incident = %s GROUP BY verb, state",
@@ -220,7 +221,7 @@ class Breach:
             expect(not any(map(agents.signs_in, mine)), f"{name}: each sign-in is refused")
 
     def _compare_receipts(self) -> None:
-        """Check that each effect is done and has the receipt of its last attempt."""
+        """Check that each effect is done and has the result of its last attempt."""
         counts = self._counts()
         done = {verb: dict(states) for verb, states in counts.items()}
         expected = {

@@ -1,9 +1,10 @@
 """Imitation of SendGrid that counts the messages of each person.
 
-It runs in its own process. When a request arrives, each of its messages must be recorded in the
-ledger as begun. Its state is `submitting`, or `unknown` if its sender was killed and another runner
-noticed that before the request was read. On request, the imitation sends a signed event about each
-accepted message, as SendGrid does.
+The imitation runs in its own process. When a request arrives, each of its messages must be recorded
+in the ledger (the shared database) as begun. The recorded state is `submitting`, or `unknown` if
+the process that sent the request was killed and another process noticed this before the request
+was read. When asked, the imitation sends a signed event about each accepted message, as SendGrid
+does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hosts of a site on one machine: own name, folder and processes.
 
 As root, each host has a name of its own (a UTS namespace), so that a host cannot see that a process
-of another host has ended: it waits for the lease, as on separate machines. Without root, all hosts
-have the name of this machine.
+of another host has ended: it waits until the lease of that process in the database is over, as on
+separate machines. Without root, all hosts have the name of this machine.
 """
 
 import os

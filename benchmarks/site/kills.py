@@ -84,7 +84,7 @@ def _restart(victim: Victim, pause_seconds: float) -> None:
 def victims_of_site(
     site: PrefectSite, hosts: Sequence[Host], has_work: Callable[[Host], bool] = lambda _: True
 ) -> list[Victim]:
-    """Return the hosts, the runs of each, and the parts of Prefect.
+    """Return the hosts, the running work of each, and the parts of Prefect.
 
     Runs are killed as soon as their host has work in progress, or after half a minute.
     """

@@ -1,7 +1,7 @@
 """Work of one host for many backup sets, with simulated runs.
 
-No data is backed up: the ledger on PostgreSQL gets one successful run for each set and day. The
-runs have no events in the audit chain, so only reads are measured.
+No data is backed up: the ledger (the shared database) gets one successful run for each set and day.
+The runs have no events in the audit chain, so only reads are measured.
 """
 
 from collections.abc import Callable, Mapping
