@@ -141,7 +141,7 @@ def _events(config: Config) -> Iterator[Finding]:
 
 
 def _pagers(config: Config) -> Iterator[Finding]:
-    """Find people on call whose sender is unknown or sends letters."""
+    """Find people on call with an unknown sender, or with a sender of letters."""
     for person, settings in config.on_call.people.items():
         for number, pager in enumerate(settings.pagers):
             where = ("on_call", "people", person, "pagers", number, "sender")

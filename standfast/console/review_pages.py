@@ -56,7 +56,7 @@ _IS_BUSY = "Another review is running. Try again in a minute."
 
 @dataclass(kw_only=True)
 class ReviewPages:
-    """The pages of reviews; `pages` decides who may see an incident."""
+    """The pages of reviews; `pages` refuses readers of hidden incidents."""
 
     pages: ApprovalPages
     queue: WorkQueue

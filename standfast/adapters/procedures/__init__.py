@@ -78,7 +78,7 @@ class Procedure(ABC):
         return [self._answered(order, is_undo=False) for order in orders]
 
     def undo(self, orders: Sequence[Order]) -> list[Result]:
-        """Undo the orders whose change was not in effect before them."""
+        """Undo the orders, except changes that were in effect before them."""
         if not self.can_undo:
             raise Unsupported(f"{self.name}: has no undo. Undo it by hand.")
         return [

@@ -172,7 +172,7 @@ def _run_services(
 def _report_missing_programs(
     installation: "Installation", sets: Iterable[str]
 ) -> Callable[[str, str], None]:
-    """Report sources whose programs are missing; return a reporter for dumps.
+    """Report the sources without programs; return a reporter for dumps.
 
     The drill calls the returned function before the restore, when it knows the versions of the
     dumps, which may need other programs.

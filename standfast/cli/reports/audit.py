@@ -1,4 +1,7 @@
-"""`standfast audit`: the timeline and its verification."""
+"""`standfast audit`: the timeline and its verification.
+
+A head is the signed number and hash of an event; the witness is a file with a copy of all heads.
+"""
 
 from pathlib import Path
 
@@ -28,7 +31,7 @@ from standfast.suggestions import nearest_name_hint
 )
 @click.pass_obj
 def verify(call: Call) -> ExitStatus:
-    """Verify the audit chain: events, rows, signatures and their other copy."""
+    """Verify the audit chain, its rows, signed heads and witness."""
     with call.installation() as installation, call.progress() as show_progress:
         report = installation.ledger.audit.verify(
             lambda events: show_progress("verifying events", events, 0), now=installation.clock()

@@ -125,7 +125,7 @@ class Effects:
     def without_prior(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return planned effects whose target's state must be read first.
+        """Return planned effects with a target to read before the change.
 
         An undo restores this prior state. Only effects that may run now are returned: a state that
         is read before an approval would be outdated.
@@ -147,7 +147,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return effects with an unknown outcome whose call has ended."""
+        """Return effects with an unknown outcome after the end of their call."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
