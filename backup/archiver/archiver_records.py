@@ -1,13 +1,17 @@
 """Records of the archiver: blob locations, manifest rows, page outlines.
 
-- A blob location names a pack by its number in the upload cache, not by its hash.
+- A blob location names a pack by its number in the upload cache (the local list of stored content),
+  not by its hash.
 - A `BlobLocation` never changes. It is a tuple because there are millions of locations, and they
   are stored as JSON lists.
-- A `PendingBlob` gets its location when its frame is appended to a pack. Its content is stored when
-  the store has acknowledged the packs that contain the frame.
-- A `Row` is an entry of a manifest page that is not finished. Its metadata is encoded once, as in
-  the page. While the path is unchanged, later runs write the same text into their pages.
-- An `Outline` is the part of a finished page that is needed to compare the page with the source.
+- A frame is a compressed unit of a pack; it contains one or more blobs. A `PendingBlob` gets its
+  location when its frame is appended to a pack. Its content is stored when the store has
+  acknowledged the packs that contain the frame.
+- A `Row` is the entry of one path in a manifest page that is not finished. Its metadata is encoded
+  once, as in the page. While the path is unchanged, later runs write the same text into their
+  pages.
+- An `Outline` is the part of a finished page that is needed to compare the page with the source. It
+  contains paths and stat vectors (size, times and inode of a file).
 - Classes with an instance per file are not frozen, because the creation of a frozen instance takes
   three times as long.
 """
@@ -22,7 +26,9 @@ from backup.sources.files.file_status import Vector
 
 UNLOCATED = -1
 NO_PACK = -1
-MAX_REFS = 4096  # references in the row itself, and in a list page; a row with more has list pages
+# Blob references in a row. The references of a larger file are in list pages, at most this number
+# in each.
+MAX_REFS = 4096
 FIRST_REFS = 512  # references in the first list page
 MARK_LENGTH = 16  # hexadecimal digits of a content mark; see `Row.content_mark`
 

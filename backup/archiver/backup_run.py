@@ -1,25 +1,30 @@
 """Backup run: order of its writes, threads, repeated walks, damaged cache.
 
-1. Read the root records, the writer's newest snapshot and the keep records. Stop if the repository
-   is not this host's. Exclude packs that the keeper freed, that are damaged, or that are missing.
-2. Read the sources. Upload each pack when it is full. Record the pack in the upload cache after the
-   store has acknowledged it.
+1. Read the root records (the owner's signed lists of hosts that may write), this host's newest
+   snapshot, and the keep records. A keep record lists packs that will be removed or are damaged. It
+   is signed by the keeper, the machine that may expire backups. Stop if the vault belongs to
+   another repository. Exclude the packs that a keep record lists, and packs that are missing.
+2. Read the sources (folders, databases or buckets). Upload each pack when it is full. After the
+   store has acknowledged the pack, record it in the upload cache, this host's list of stored
+   content.
 3. Upload the manifest, level by level. Read the root and keep records again. Then upload the signed
    snapshot: only the snapshot makes the recovery point exist.
-4. If the keeper has freed packs that the recovery point needs, walk the sources again instead of
-   step 3. The second walk is quick, because the store has all other content.
+4. If new keep records list packs that the recovery point needs, walk the sources again instead of
+   uploading the snapshot. The second walk is quick, because the store has all other content.
 
 Rules
 - A crash at any moment leaves every earlier recovery point unchanged, and perhaps packs that no
   snapshot names.
-- A long run commits an interim recovery point every 30 minutes or 4,096 packs. After an
-  interruption, the next run continues from it, and a restore can use it.
+- A long run commits an interim recovery point every 30 minutes or 4,096 packs. It contains the
+  paths that were read so far. After an interruption, the next run continues from it, and a restore
+  can use it.
 - If an interim recovery point is due within a large file, it contains the paths before the file. It
-  also names the packs with the first part of the file, so that the keeper does not free them. The
+  also names the packs with the first part of the file, so that the keeper does not remove them. The
   next run reads the whole file, but sends only new content.
 - If the clock is set back, recovery points keep their order, and no change of a file is overlooked.
-- A path that cannot be read, or that changed while it was read, is named in the recovery point and
-  makes it partial. So does a source that fails as a whole; the other sources are still read.
+- A path that cannot be read, or that changed while it was read, is named in the recovery point. The
+  recovery point is then partial (restorable, but incomplete). It is partial too if a whole source
+  fails; the other sources are still read.
 - A run needs about 256 MB of memory, however large the sources are.
 """
 
@@ -61,7 +66,7 @@ from backup.trust.key_files import Host
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-_MOST_WALKS = 3  # walks in one run, if the keeper frees packs that a walk used
+_MOST_WALKS = 3  # walks of the sources in one run, if keep records list packs that a walk used
 _MOST_COMPRESSING = 4  # compression threads, if the machine has as many processors
 _LESS_URGENT = 5  # niceness: a thread gets about a third of the time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
@@ -111,8 +116,9 @@ def back_up(
     - `on_start` is called after the upload cache is locked and before the sources are read. Its
       errors end the run. If the upload cache is found damaged later, the run begins again, and
       `on_start` is called again.
-    - `keys` is the key store. With it, the result says whether it has the key that opens the packs.
-      A missing key does not stop the run, because another copy of the key store may have the key.
+    - `keys` is the store of the encrypted private keys. If it is passed, the result says whether it
+      has the key that opens the packs. A missing key does not stop the run, because another copy of
+      the key store may have the key.
 
     After any error, the call may be repeated; it resumes the run. Raise `StoreUnavailable` (try
     again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
@@ -127,9 +133,9 @@ def back_up(
         _rare_garbage_collection(),
         open_upload_cache(send_log, binding) as cache,
         closing(PackBuffers()) as buffers,
-        # Uploads have their own pool, because they wait for the store. The compression pool has no
-        # more threads than the machine has processors. With more, the single thread that reads,
-        # cuts and hashes their content hardly runs.
+        # Uploads have their own thread pool, because they wait for the store. The compression pool
+        # has no more threads than the machine has processors. With more threads, the single thread
+        # that reads, cuts and hashes the content would get too little processor time.
         ThreadPoolExecutor(
             min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING), initializer=_lower_priority
         ) as compressing,
@@ -206,7 +212,7 @@ def back_up(
 
 
 def _lower_priority() -> None:
-    """Lower the priority of this compression thread below the reader thread.
+    """Lower the priority of this compression thread below the reading thread.
 
     Compression threads always have work. The thread that reads content for them must not wait for a
     processor.

@@ -1,12 +1,14 @@
 """Blob writer: stores each blob once (deduplication), bundles small blobs.
 
-- A blob that this host has stored before is not stored again. Its id, a keyed hash, identifies it.
-- Compressible small blobs share frames of about 1 MiB with their neighbours in path order; such a
-  frame is a bundle. Larger compressible blobs have a frame each. The limit depends on the kind of
-  content (`Packing`).
-- A window is memory into which content is read. For incompressible content, the window is free
-  memory of the open pack. It becomes a frame without being copied.
-- After the store has acknowledged a pack, the upload cache records the blobs that end in it.
+- A blob has an id, the keyed hash of its content. If the upload cache (this host's list of stored
+  blobs) has the id, the blob is not stored again.
+- Blobs are stored in frames, the compressed units of a pack. Small compressible blobs share frames
+  of about 1 MiB with their neighbours in path order; such a shared frame is a bundle. Larger
+  compressible blobs have a frame each. `Packing` contains the size limit for each type of content.
+- A window is memory into which content is read. For incompressible content, the window is a free
+  part of the pack that is being filled. The content then becomes a frame without being copied.
+- A frame can continue in the next pack. A pack is recorded in the upload cache after the store has
+  acknowledged it, together with the blobs whose last byte is in this pack.
 - The number of blobs per frame and per pack is limited. Otherwise the records of very small blobs
   would fill the memory before their pack is full.
 """
@@ -37,7 +39,7 @@ BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
-_MANY_LOOKUPS = 256  # after so many lookups, a writer loads all ids into memory
+_MANY_LOOKUPS = 256  # after this number of lookups, a writer loads all ids into memory
 
 
 class BlobWriter:
@@ -72,13 +74,14 @@ class BlobWriter:
         self._single_frames: list[FrameContent] = []
         self._single_frame_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
-        self._under_way: dict[Frame, list[PendingBlob]] = {}  # blobs of frames without a location
+        # Blobs of each frame that the store does not have yet.
+        self._under_way: dict[Frame, list[PendingBlob]] = {}
         self._located_frames: deque[Frame] = deque()  # in the order of the packs
         self._last_pack = UNLOCATED  # pack in which the last frame ends
         self._blobs_in_last_pack = 0  # number of blobs in frames that end in this pack
         self._windows = Buffers(WINDOW_BYTES)
         self._lookups = 0
-        self._is_in_pack = False  # whether the last window is memory of the open pack
+        self._is_in_pack = False  # whether the last window is memory of the pack that is filled
         self._is_incompressible = True  # whether the last new content was incompressible
         self.new_bytes = 0  # bytes of content that was not stored before, uncompressed
         self.incompressible_bytes = 0  # the incompressible part of `new_bytes`
@@ -124,8 +127,8 @@ class BlobWriter:
 
     def window(self, size: int) -> memoryview:
         """Return `size` bytes of memory to read into, valid until the next call."""
-        # Use memory of the open pack only for incompressible content. Compressible content would
-        # have to be copied out of it before the next frame is written there.
+        # Use memory of the pack only for incompressible content. Compressible content would have to
+        # be copied out of it before the next frame is written there.
         window = self._packs.window(size) if self._is_incompressible else None
         self._is_in_pack = window is not None
         if window is not None:
@@ -156,7 +159,7 @@ class BlobWriter:
                 blobs.append(known)
                 inner += len(part)
             refs.append(known or self._add_new(part, blob_id, packing))
-        # Copy the parts of the open bundle, because the next window reuses their memory.
+        # Copy the parts of the unfinished bundle, because the next window reuses their memory.
         self._bundle = [bytes(part) for part in self._bundle]
         if parts:
             self._under_way[frame] = blobs
@@ -167,7 +170,7 @@ class BlobWriter:
         return refs
 
     def locate_all(self) -> None:
-        """Locate every added blob and begin to send the last pack."""
+        """Assign a location to every added blob; begin to send the last pack."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.locate_all()
@@ -233,7 +236,7 @@ class BlobWriter:
     def _add_to_bundle(
         self, blobs: Sequence[PendingBlob], ids: Sequence[str], data: bytes | memoryview
     ) -> None:
-        """Add blobs and their content to the open bundle.
+        """Add blobs and their content to the unfinished bundle.
 
         The blobs have their offsets in the bundle already.
         """

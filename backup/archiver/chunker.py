@@ -1,11 +1,13 @@
 """Chunker: cuts files by content (FastCDC), so an edit changes few chunks.
 
-- The purpose of the boundaries is deduplication. They do not hide the sizes of files; packs do.
+- The purpose of the boundaries is deduplication. They do not hide the sizes of files; the padded
+  packs do.
 - A chunk is at most 4 times the average size and at most 4 MiB, so it fits into a window, the
   memory into which content is read.
-- Small chunks share frames with their neighbours, except those of a database dump. A recovery point
-  needs only a few of the chunks that the dump of an earlier day added. If they shared frames, a
-  restore would decompress chunks that it does not need.
+- Small chunks share frames (compressed units of a pack) with their neighbours. The chunks of a
+  database dump do not. Of the chunks that a dump of an earlier day added, a later recovery point
+  needs only a few. If these chunks shared frames with others, a restore would decompress chunks
+  that it does not need.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """Compression effort of compressible blobs, and limit for shared frames."""
+    """Compression effort, and size limit below which blobs share a frame."""
 
     effort: Effort
     shares_below_bytes: int  # smaller blobs share a frame with their neighbours
@@ -52,10 +54,11 @@ def choose_packing(average: int) -> Packing:
 def windows(
     content: Reader, average: int, take_window: Callable[[int], memoryview]
 ) -> Iterator[tuple[memoryview, list[int]]]:
-    """Read content into windows; yield each with the ends of its chunks.
+    """Read content into windows; yield each window and the ends of its chunks.
 
-    A yielded window ends with its last chunk. The bytes after this chunk begin the next window.
-    `take_window` returns memory of the given size, and may reuse the memory of the previous window.
+    The chunk ends are offsets in the window. A yielded window ends with its last chunk. The bytes
+    after this chunk begin the next window. `take_window` returns memory of the given size, and may
+    reuse the memory of the previous window.
     """
     cutter = None if average == MEDIA_CHUNK_BYTES else _chunk_cutter(average)
     rest = memoryview(b"")

@@ -1,8 +1,9 @@
 """Hard links: rows of files with several names, found again by inode.
 
-The row of a file's first name is kept until the end of the source. Up to 10,000 rows remain in
-memory. If there are more, rows move to a temporary SQLite database when their content has
-locations. The number of hard-linked files in a source is not limited.
+A row is a manifest entry with the locations of the file's content. The row of a file's first name
+is kept until the end of the source, so that the other names can refer to it. Up to 10,000 rows
+remain in memory. If there are more, the rows whose content has a location in a pack move to a
+temporary SQLite database. The number of hard-linked files in a source is not limited.
 """
 
 import pickle
@@ -79,6 +80,6 @@ def _has_locations(row: Row) -> bool:
 
 
 def _with_locations(row: Row) -> Row:
-    """Return the row with locations instead of pending blobs."""
+    """Return the row with blob locations instead of pending blobs."""
     lists = tuple(ref.location for ref in row.lists)
     return replace(row, blobs=[ref.location for ref in row.blobs], lists=lists)

@@ -1,14 +1,16 @@
 """Manifest builder: cuts rows into pages, and stores the tree of pages.
 
+A row is the manifest entry of one path. Leaf pages contain rows; node pages refer to other pages.
+Each page is a blob.
+
 - A page ends after a path that is selected by its CRC-32 (1 path in 1,024), after 4,096 entries, or
-  at about 2 MiB. So a change in one folder leaves the pages of other folders unchanged. A page that
-  is unchanged is not stored again.
-- A page is encoded when its blobs have locations; then its rows are released. The encoded page
-  names packs by their hash. So it is stored only after the store has every pack that it names.
-- A file with more than 4,096 blobs has its references in list pages. They are stored before the
-  leaf page of the file.
-- `finish` returns a finished tree. After `finish`, more rows may be added: they continue the last
-  page.
+  at about 2 MiB. So a change in one folder leaves the pages of other folders unchanged, and
+  unchanged pages are not stored again.
+- A page is encoded when all its blobs have a location in a pack; then its rows are released. An
+  encoded page names packs by hash, so these packs must be stored first.
+- The entry of a file contains references to its blobs. If a file has more than 4,096 blobs, the
+  references are in list pages, which are stored before the leaf page of the file.
+- `finish` returns a finished tree. Rows that are added later continue the last page of the tree.
 """
 
 import zlib
@@ -52,7 +54,7 @@ _REF_BYTES = 120  # estimated size of a reference in a page
 
 
 class PacksFreed(Exception):
-    """The keeper freed or distrusted packs that the manifest needs."""
+    """Packs that the manifest needs are marked for removal or damaged."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -75,10 +77,10 @@ class _Page:
     last: bytes
     entries: int
     rows: list[Row]
-    large: Sequence[Row] = ()  # rows with list pages, or with so many blobs that they need some
+    large: Sequence[Row] = ()  # rows that have list pages or need them
     encoded: _EncodedPage | None = None  # set after encoding; `rows` is empty then
     ref: Ref | None = None
-    is_open: bool = False  # cut by a commit; further rows may follow in the same page
+    is_open: bool = False  # ended by a commit; further rows may follow in the same page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,13 +237,13 @@ class ManifestBuilder:
             )
 
     def _can_be_encoded(self, page: _Page) -> bool:
-        # Search from the end, because the blobs that were read last get their locations last. So
-        # the first test mostly decides.
+        # Search from the end: the blobs that were read last get their locations last, so a missing
+        # location is mostly found at once.
         if any(ref.location is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
-        # The store must have the list pages too. If they are still on their way, a later call of
+        # The store must have the list pages too. If their upload is not finished, a later call of
         # `store_ready_pages` encodes the page.
         for row in page.large:
             self._move_all_to_lists(row)
@@ -262,8 +264,8 @@ class ManifestBuilder:
             )
             for row in rows
         ]
-        # A blob with a location may be in a pack that is not stored yet, if `LinkedFiles` had moved
-        # its row to the database. So ask the cache about each pack.
+        # `LinkedFiles` may have moved a row to a database before the pack of its blobs was stored.
+        # So look up each pack in the upload cache, which has only stored packs.
         unstored = (number for number in table.numbers if self._cache.pack(number) is None)
         last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)
@@ -393,6 +395,6 @@ def _require_location(page: _Page) -> BlobLocation:
 
 def _pack_sha256(cache: UploadCache, number: int) -> bytes:
     pack = cache.pack(number)
-    if pack is None:  # the cache forgot it at an interim commit, after a row had named it
+    if pack is None:  # after a row had named the pack, an interim commit removed it from the cache
         raise PacksFreed
     return pack.name

@@ -1,6 +1,6 @@
 """Manifest rows: made from paths that a walk finds, and from hard links.
 
-The metadata of a row is encoded exactly as in its manifest page.
+A row is the manifest entry of one path. Its metadata is encoded exactly as in its manifest page.
 """
 
 from functools import lru_cache
@@ -60,7 +60,10 @@ def metadata_text(
 
 
 def plain_text(path: bytes, vector: Vector) -> str:
-    """Return the encoded metadata of a file, made from its stat vector alone."""
+    """Return the encoded metadata of a file, made from its stat vector alone.
+
+    The stat vector contains the file's size, times, mode and owner.
+    """
     _, size, modified_ns, _, mode, uid, gid = vector
     return fill_metadata(_common_of_file(mode, uid, gid), path, modified_ns, size)
 
@@ -85,7 +88,7 @@ def _common_of_file(mode: int, uid: int, gid: int) -> tuple[str, str]:
 
 
 def hard_link_row(path: bytes, first: Row) -> Row:
-    """Return the row of another name of the file that has the row `first`."""
+    """Return the row of a further hard link to the file of `first`."""
     names: dict[str, object] = {"path": to_path_text(path), "hard_link": to_path_text(first.path)}
     return Row(
         path=path,

@@ -1,5 +1,8 @@
 """Pack writer: appends frames, cuts full packs, encrypts and stores them.
 
+A frame is a piece of content, compressed if this makes it smaller. A pack is a sequence of frames,
+encrypted together.
+
 - Compression, encryption and uploads run in threads. The single calling thread keeps the order and
   does all bookkeeping. So no lock is needed, and the content of packs depends only on the input.
   Only the order of manifest pages depends on timing, because a page is written after the packs that
@@ -8,8 +11,8 @@
 - A frame that does not fit into a pack continues in the next pack. Only `flush`, `locate_all` and
   `cut` produce a pack that is not full.
 - Incompressible content can be read directly to its final place in the pack (`window`).
-- `on_located` is called for each frame when it has its location. `on_acknowledged` is called for
-  each pack, in order, after the store has acknowledged it.
+- `on_located` is called for each frame when its position in a pack is known. `on_acknowledged` is
+  called for each pack, in order, after the store has acknowledged it.
 """
 
 from collections import deque
@@ -106,7 +109,10 @@ class PackWriter:
         self.acknowledged = 0  # number of the last pack of this writer that the store has
 
     def append(self, contents: Sequence[FrameContent]) -> None:
-        """Append frames; one task compresses all, and later calls locate them."""
+        """Append frames; one task compresses all of them.
+
+        Later calls write them to packs.
+        """
         # Keep only the frames, so that the content is released after its compression.
         frames = [frame for frame, _, _ in contents]
         self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, contents)))
@@ -145,18 +151,18 @@ class PackWriter:
         self._append_frame(frame, (bytes([AS_IS]), *parts))
 
     def locate_all(self) -> None:
-        """Locate every appended frame and send the last pack, full or not."""
+        """Write every appended frame to a pack; send the last pack, full or not."""
         self._locate_frames(0)
         if self._filled:
             self._send()
 
     def flush(self) -> None:
-        """Locate and store every appended frame; wait for the store."""
+        """Write every appended frame to a pack; wait until the store has it."""
         self._locate_frames(0)
         self.cut()
 
     def cut(self) -> None:
-        """Store every located frame, also in a pack that is not full; wait."""
+        """Send the pack that is being filled, full or not; wait for all packs."""
         if self._filled:
             self._send()
         while self._packs:

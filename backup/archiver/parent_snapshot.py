@@ -1,5 +1,8 @@
 """Parent snapshot: rows and pages of earlier runs, read in path order.
 
+A row is the manifest entry of one path, and a page is a sequence of rows. The upload cache, a local
+file, contains the pages of earlier runs.
+
 - A stat vector is the part of a file's status that change detection compares. The outline of a page
   contains the paths and stat vectors of its rows. If the run finds the same paths in the same order
   with the same stat vectors, it can reuse the whole page without decoding it.

@@ -12,10 +12,10 @@ class RunEvents(Protocol):
         """Show progress: the archiver is at this path."""
 
     def commit_possible(self) -> None:
-        """Commit an interim recovery point if it is due.
+        """Commit an interim recovery point (the paths so far) if it is due.
 
-        It is called after each path, and also while a large file is read. Within a large file, only
-        the rows before the file are committed.
+        This method is called after each path, and also while a large file is read. Within a large
+        file, only the paths before the file are committed.
         """
 
     def pack_stored(self, pack: StoredPack) -> None:

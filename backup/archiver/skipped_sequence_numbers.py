@@ -1,13 +1,16 @@
 """Skipped sequence numbers: slots with junk, after the newest snapshot.
 
-- A slot is the object under one sequence number. Anybody with the writer's rights at the store can
-  put junk into free slots, and nobody can delete the junk. A run would take too long if it read all
-  junk again. So the upload cache records each slot that was read.
-- A recorded slot is recognized by its number, size and time at the store. If a new root record is
-  in force, the slot is read again, because the root record decides which snapshots are trusted.
-- A run reads all slots up to 1,000 numbers above this host's newest known snapshot, because a clone
-  of this host would use these numbers. Of the slots above, a run reads a limited number and a
-  limited total size. It warns about the slots that it did not read. Later runs read them.
+- Each snapshot of a host has a sequence number, and its object name contains this number. A slot is
+  the object under one sequence number. Anybody with the host's rights at the store can put junk
+  into free slots, and nobody can delete the junk. A run would take too long if it read all junk
+  again. So the upload cache, a local file, records each slot that was read.
+- A recorded slot is recognized by its number, size and time at the store. A root record is the
+  owner's signed list of the keys to trust. If a new root record is in force, the slot is read
+  again, because its snapshot may be trusted now.
+- A clone of this host would use the numbers that follow this host's newest known snapshot. So a run
+  reads all slots up to 1,000 numbers above this snapshot. Of the slots above, a run reads a limited
+  number and a limited total size. It warns about the slots that it did not read. Later runs read
+  them.
 """
 
 from collections.abc import Mapping
@@ -20,9 +23,9 @@ from backup.stores import Stat
 from backup.trust.snapshot_slots import Slot
 
 NEAR = 1000  # numbers after the newest known snapshot; their slots are always read
-MAX_FAR = 10_000  # slots above them that one run reads, and their total size
+MAX_FAR = 10_000  # slots above these numbers that one run reads; MAX_FAR_BYTES: their total size
 MAX_FAR_BYTES = 1024**3
-_STORED_AFTER = 100  # after so many newly read slots, the scan is stored for later runs
+_STORED_AFTER = 100  # after this number of newly read slots, the scan is stored for later runs
 
 
 class SkippedSlots:
@@ -31,7 +34,8 @@ class SkippedSlots:
     def __init__(self, cache: UploadCache, root: int, stats: Mapping[int, Stat]) -> None:
         """Load the slots that earlier runs have recorded.
 
-        `stats` has every listed slot; `root` is the number of the root record in force.
+        `stats` has the size and time of every listed slot. `root` is the number of the root record
+        in force.
         """
         self._cache = cache
         self._root = root

@@ -1,14 +1,16 @@
 """Commit of a snapshot: sequence number, collisions, clones, rollbacks.
 
-- A slot is the object under one sequence number. A snapshot is put create-only into the free slot
-  with the lowest number after the newest snapshot. Anybody with the writer's rights at the store
-  can put junk under any number; junk under a high number occupies only this number.
-- If the slot turns out to be taken at the put, its content decides. The same bytes mean that this
+- A writer is a backup host. Each of its snapshots has a sequence number, and its object name
+  contains this number. A slot is the object under one sequence number.
+- A snapshot is put create-only into the free slot with the lowest number after the newest snapshot.
+  Anybody with the writer's rights at the store can put junk under any number; junk under a high
+  number occupies only this number.
+- If the put finds the slot taken, the content of the slot decides. The same bytes mean that this
   host's own put succeeded and the answer was lost. Another valid snapshot of this writer means that
   the machine was cloned or rolled back; the run continues after it. Any other content is junk; its
   number is skipped.
-- The upload cache records the intended snapshot before the put. So after a crash, the next run
-  recognizes the snapshot as its own, and does not take it for the snapshot of a clone.
+- The upload cache, a local file, records the intended snapshot before the put. So after a crash,
+  the next run recognizes the snapshot as its own, and does not take it for the snapshot of a clone.
 - If the store lacks a snapshot that this host has put, somebody removed it or rolled the store
   back. The missing number is not used again, so the gap in the sequence remains visible.
 - Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
@@ -16,9 +18,10 @@
   no object of this name can be created.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides
   which recovery point is newer.
-- Just before the commit, the records of the owner and the keeper are read again. If the owner does
-  not authorize the writer any more, nothing is put. If the keeper freed packs that the manifest
-  needs, `PacksFreed` is raised, and the caller walks the sources again.
+- Just before the commit, the signed records are read again. If the owner's newest root record does
+  not authorize the writer any more, nothing is put. If the keeper (the machine that may expire
+  backups) has marked packs that the manifest needs for removal, `PacksFreed` is raised. The caller
+  then walks the sources again.
 """
 
 import hashlib
@@ -83,7 +86,7 @@ class Committer:
         self._must_clear_cache = False
         self._is_clock_reported = False
         self.warnings: list[str] = []
-        self._previous: Link | None = None
+        self._previous: Link | None = None  # the snapshot that the next snapshot follows
         self._taken: set[int] = set()  # sequence numbers of slots that are not free
         self._skipped: tuple[int, ...] = ()  # numbers between `_previous` and `_sequence`
         self._sequence = 1
@@ -172,7 +175,7 @@ class Committer:
         return Committed(sequence=commit.sequence, size_bytes=len(data))
 
     def close(self) -> None:
-        """End the run; after a fork at a commit, forget all cached packs."""
+        """End the run; forget all cached packs if a commit met a clone's snapshot."""
         if self._must_clear_cache and self._previous is not None:
             head = CachedHead(sequence=self._previous.number, sha256=self._previous.sha256)
             self._cache.forget_everything(head)
@@ -224,7 +227,7 @@ class Committer:
                 stats[number] = stat
         self._taken = {*stats, *folders}
         head: Link | None = None
-        is_first = True  # whether the run is the first of its epoch
+        is_first = True  # whether the run is the first with the current signing key (epoch)
         skipped = SkippedSlots(self._cache, self._trust.root.number, stats)
         for number in sorted(stats, reverse=True):
             if skipped.should_skip(number):
@@ -316,7 +319,7 @@ class Committer:
         self._continue_after(head)
 
     def _warn_distrusted(self, numbers: list[int], is_first: bool) -> None:
-        """Warn about snapshots that the writer's old keys signed."""
+        """Warn about snapshots that old, revoked keys of the writer signed."""
         description = f"snapshot {numbers[0]}"
         if numbers[1:]:
             description = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]},"

@@ -6,10 +6,11 @@
   missed.
 - One file in thirty is read again each day, even if its vector is unchanged. If its content has
   changed nevertheless, the run warns about it.
-- If all paths of a manifest page are unchanged, the page is reused without decoding it.
+- If all paths of a manifest page of the previous run are unchanged, the page is reused without
+  decoding it.
 - A path that cannot be read is named and counted, and the run continues. If its vector is
   unchanged, the recovery point contains the content that an earlier run read.
-- A file with several names is read once, as long as each name shows the same vector.
+- A file with several hard links is read once, as long as its vector is the same at each of them.
 """
 
 import zlib
@@ -151,7 +152,8 @@ class Archiver:
     def add_unchanged_rows(self) -> None:
         """Pass the rows of a page that is unchanged so far to the builder.
 
-        A commit needs every row so far in the builder.
+        A row is the manifest entry of one path. Before a commit, the manifest builder must have the
+        rows of all paths so far.
         """
         page, self._unchanged = self._unchanged, None
         if page is None:
@@ -272,7 +274,7 @@ class Archiver:
         return without_hard_link(before)
 
     def _read_again(self, source: Readable, found: Found, path: bytes) -> tuple[Row, str | None]:
-        """Read a path; return its row, and how it changed during the read."""
+        """Read a path; return its row, and how it changed meanwhile or None."""
         if found.kind != "file":
             return new_row(path, found, xattrs=source.xattrs(found)), None
         small = source.read_small(found)
@@ -305,7 +307,8 @@ class Archiver:
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
             self._events.path_reached(row.path)
-            # While a page is unchanged so far, its rows before this file are not in the builder.
+            # While the paths of an old page are unchanged, the builder does not have their rows,
+            # so no commit is possible here.
             if self._unchanged is None:
                 self._events.commit_possible()
 
@@ -339,8 +342,8 @@ class Archiver:
 def _is_same_file(row: Row, first: Row) -> bool:
     """Return whether two names with one inode number are one unchanged file.
 
-    They are not if a new file got the inode number of a deleted file. They are not either if the
-    file was changed between the reads of its names.
+    They are two files if a new file got the inode number of a deleted file. The file is not
+    unchanged if it was changed between the reads of its names.
     """
     return (
         row.vector is not None

@@ -1,17 +1,20 @@
 """Packs that a new recovery point avoids: freed, lost, damaged or sparse.
 
-- A run excludes a pack by forgetting it in the upload cache. Its content is then read and sent
-  again, if the source still has it. The pack remains excluded in later runs, even if somebody hides
-  the keep record that freed it.
-- Packs that the caller distrusts are excluded without a proof of their damage. If a pack was named
-  by mistake, this costs only an upload.
-- A run reads only keep records that are newer than the last keep record that this host read. After
-  the owner signed a new root record, a run reads all keep records again, because the new root
-  record may change which keepers are trusted.
+A keep record is a signed list of packs that are unused and will be removed (freed packs) or are
+damaged (distrusted packs). Its author is a keeper, a machine that may expire backups.
+
+- A run excludes a pack by removing it from the upload cache, this host's list of stored content.
+  The content of the pack is then read and sent again, if the source still has it. The pack remains
+  excluded in later runs, even if somebody removes the keep record.
+- The caller can also exclude packs that it distrusts, without a proof of their damage. If a pack
+  was named by mistake, this costs only an upload.
+- A run reads only keep records that are newer than the last keep record that this host read. The
+  owner's signed root record names the trusted keepers. After a new root record, a run reads all
+  keep records again, because it may trust other keepers.
 - If the newest keep records are missing, the run warns and continues. This host applied them when
-  it read them. An attacker who removes a keep record must not be able to stop every backup.
+  it read them. An attacker that removes a keep record must not be able to stop every backup.
 - A sparse pack is less than a quarter in use and not locked any more. A run excludes sparse packs,
-  up to a limit of bytes, so that the keeper can free them. If the source cannot read content of a
+  up to a limit of bytes, so that the keeper can remove them. If the source cannot read content of a
   sparse pack in this run, the recovery point uses the pack after all.
 """
 
@@ -30,7 +33,8 @@ from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_PER_RUN = 1024**3
-UNLOCKED_AFTER = timedelta(days=30)  # for a store without locks
+# In a store without locks, packs count as locked for this time.
+UNLOCKED_AFTER = timedelta(days=30)
 
 
 class UnusablePacks:
@@ -42,8 +46,8 @@ class UnusablePacks:
         self._cache = cache
         self.warnings: list[str] = []
         self.is_store_damaged = False  # the store lacks objects that this host put or saw
-        # List the packs before the keep records are read. A pack that the keeper removed before the
-        # listing is then named in the keep records, and is not reported as lost.
+        # List the packs before the keep records are read. If the keeper removed a pack before the
+        # listing, the keep records that are read later name it, and it is not reported as lost.
         self._wait_for_packs = start_in_background(vault, self._list_packs)
 
     @property
@@ -78,7 +82,7 @@ class UnusablePacks:
                 " repository."
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
-        # A sparse pack that the keeper frees or distrusts now must not be recalled.
+        # A sparse pack that these records free or distrust must not be used after all.
         self._cache.never_recall(avoided)
         freed = [row.number for row in self._cache.packs() if row.name in avoided]
         if freed:
@@ -98,9 +102,10 @@ class UnusablePacks:
     def _read_retention_log(
         self, trust: RootChain, seen: CachedKeepRecord | None
     ) -> tuple[RetentionLog, bool]:
-        """Return the retention log, and whether it has the keep record `seen`.
+        """Return the retention log, and whether the vault still has `seen`.
 
-        If possible, the log contains only the keep records after `seen`.
+        The retention log is the sequence of all keep records. `seen` is the last record that this
+        host read. If possible, only later records are read.
         """
         if seen is not None and seen.root_number == trust.root.number:
             later = load_retention_log(self._vault, trust, after=seen.link)

@@ -1,7 +1,8 @@
 """Walk of a run's sources: interim and final commits, progress, result.
 
-An interim recovery point is committed when it is due, the final recovery point at the end. A run
-walks the sources again if the keeper freed packs that the recovery point needs.
+A walk reads every path of the sources (folders, databases or buckets). It commits an interim
+recovery point, with the paths so far, when it is due, and the final recovery point at the end. A
+run walks the sources again if packs that the recovery point needs were marked for removal.
 """
 
 import dataclasses
@@ -29,8 +30,8 @@ from backup.trust.key_files import Host
 if TYPE_CHECKING:
     from backup.archiver.worker_reader import WorkerReader
 
-# A source that had files in this time and has none now may not be mounted. After this time, it
-# counts as empty on purpose.
+# A source that had files within this time and has none now may not be mounted. After this time, the
+# source counts as intentionally empty.
 _AWAY_AT_MOST = timedelta(days=30)
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 
@@ -52,7 +53,7 @@ class RunContext:
 
 
 class Walk:
-    """A walk of all sources; its parts report to it as `RunEvents`."""
+    """A walk of all sources; receives events of its parts as `RunEvents`."""
 
     def __init__(self, context: RunContext, *, bytes_new: int) -> None:
         """`bytes_new` is the number of bytes that earlier walks of the run stored."""
@@ -101,9 +102,9 @@ class Walk:
             raise NothingToBackUp(
                 f"no source could be read, so no recovery point was made: {problems}"
             )
-        # If a source failed, prune nothing, so that the cache still knows the content of this
-        # source. Also prune nothing if a source has no files now and had files in the last 30 days,
-        # because its disk may not be mounted.
+        # If a source failed, prune nothing, so that the upload cache (the local list of stored
+        # content) keeps the content of this source. Also prune nothing if a source has no files now
+        # and had files in the last 30 days, because its disk may not be mounted.
         is_incomplete = has_failed or not counts.files or self._has_emptied_source()
         sequence = self._commit(is_finished=True, may_prune=not is_incomplete)
         warnings = []
@@ -157,7 +158,8 @@ class Walk:
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._parent.is_empty:
-            # A worker does not know the rows of earlier runs. With them, little has to be read.
+            # After an earlier run, little has to be read, because most files are unchanged. A
+            # worker process would read all files.
             return nullcontext()
         from backup.archiver.worker_reader import open_worker_reader  # not needed by most runs
 

@@ -1,10 +1,11 @@
 """Worker process of a first backup: fork, and messages in shared memory.
 
-- The worker sends values through slots of shared memory. It may fill all slots before the caller
-  reads the first slot. A slot is reused after the caller has read it.
+- The worker sends values through slots of shared memory. A slot is a fixed part of the memory for
+  one value. The worker may fill all slots before the caller reads the first slot. A slot is reused
+  after the caller has read it.
 - The worker is forked while its parent has a single thread, because a fork copies no other thread.
-  The worker closes the descriptors that it inherits. So the lock of the upload cache ends with the
-  parent and not with the worker.
+  The worker closes the descriptors that it inherits. One of them has the lock of the upload cache
+  (a file of the backup), and this lock must end with the parent.
 - The worker writes no files.
 """
 
@@ -28,7 +29,7 @@ from backup.system.process_fork import fork, may_fork
 _SLOTS = 24
 _SLOT_BYTES = 2 * 1024 * 1024  # more than the longest path with the largest attributes
 BATCH_BYTES = 512 * 1024  # usual size of a message with several paths
-_HEAD = struct.Struct("<?QQ")  # whether the value is plain; its size; size of the data after it
+_HEAD = struct.Struct("<?QQ")  # whether marshal encoded the value; its size; size of the data
 _MARSHAL_VERSION = 2  # later versions take time to search for repeated values
 _NUMBER = struct.Struct("<Q")
 
@@ -41,7 +42,7 @@ def start_worker(
 ) -> "Iterator[WorkerChannel | None]":
     """Fork a process that runs `work` for each requested source.
 
-    Yield None if the system or the sources do not support workers. The process ends with the block.
+    Yield None if the system or the sources do not support workers. The worker ends with the block.
     """
     if not may_fork() or not any(source.supports_worker_reader for source in sources):
         yield None
@@ -81,7 +82,7 @@ class WorkerChannel:
         return True
 
     def receive(self) -> tuple[Any, bytes, int | None]:
-        """Return the next value, its data, and its file descriptor or None."""
+        """Return the next value, the data after it, and a descriptor or None."""
         try:
             sizes, descriptors, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
         except ConnectionResetError:
@@ -93,8 +94,8 @@ class WorkerChannel:
         is_plain, size, more = _HEAD.unpack(sizes)
         begin = self._slot * _SLOT_BYTES
         packed = self._memory[begin : begin + size]
-        # Both formats come from this program; marshal takes half the time of pickle, and nearly all
-        # values are plain.
+        # Both formats come from this program. Marshal takes half the time of pickle and can encode
+        # nearly all values.
         value = marshal.loads(packed) if is_plain else pickle.loads(packed)  # noqa: S301, S302
         data = bytes(self._memory[begin + size : begin + size + more])
         self._slot = (self._slot + 1) % _SLOTS

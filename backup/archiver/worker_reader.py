@@ -1,7 +1,7 @@
 """Worker reader: a process that finds and reads files at a first backup.
 
-Python needs as much time to find and read small files as to make pages and packs of them. So the
-worker process finds and reads files while the main process makes pages and packs.
+For small files, Python needs as much time to find and read them as to store them (manifest pages
+and packs). So a worker process finds and reads files while the main process stores them.
 
 - The worker walks a source and reads small files. It opens large files and passes their descriptors
   to the main process, which reads them.
@@ -27,11 +27,12 @@ from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
 from backup.sources.files.open_prefetch import advise_read
 
-_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file that the system reads ahead
+_FETCHED_BYTES = 4 * 1024 * 1024  # at the start of a large file; the system reads them in advance
 
-# A path that the worker has finished: path, encoded metadata, size, stat vector. The contents of
-# consecutive rows follow each other in the data of their batch. If the metadata can be made from
-# the vector alone, it is empty here: the main process makes it, because it has more time.
+# A path that the worker has finished: path, encoded metadata, size, stat vector (size, times and
+# inode). The contents of consecutive rows follow each other in the data of their batch. If the
+# metadata can be made from the stat vector alone, the text is empty here. The main process then
+# makes the metadata, which divides the work better between the two processes.
 ReadRow = tuple[bytes, str, int, Vector]
 
 
@@ -191,7 +192,7 @@ def _send_source(source: OpenSource, parent: WorkerEnd) -> None:
         rows.flush()  # the recovery point contains the rows before the error
         raise
     rows.flush()
-    # Send one by one: a hundred of the longest paths would not fit into a slot.
+    # Send one message per path: all paths together may be longer than a message can be.
     for item in source.left_out.named:
         parent.send(LeftOut(named=[item]), item.path)
     parent.send(LeftOut(total=source.left_out.total, vanished=source.left_out.vanished))

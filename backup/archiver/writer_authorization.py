@@ -1,7 +1,8 @@
 """Authorization of a host to write, by the newest root record.
 
-If the vault lacks the newest root record that this host has seen, the run stops. An older root
-record may authorize a host that the owner has removed since.
+A root record is the owner's signed list of hosts and keys. If the vault lacks the newest root
+record that this host has seen, the run stops. An older root record may authorize a host that the
+owner has removed since.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class WriterAuthorization:
     """A host's authorization to write, signed by the owner."""
 
     trust: RootChain
-    domain: DomainGrant  # the host's domain, in the generation to which its packs are encrypted
+    domain: DomainGrant  # the erasure domain, with the public key to which packs are encrypted
 
 
 def authorize_writer(
@@ -28,8 +29,9 @@ def authorize_writer(
     """Read the root records; raise `UsageError` if they exclude this host.
 
     `cache` records the newest root record that this host has seen. Raise `Damaged` if the vault
-    lacks this root record. `domain` is the domain generation with which the run started. The run
-    uses it to its end, unless the newest root record does not contain it any more.
+    lacks this root record. `domain` is the erasure domain (backup sets that share one key) with
+    which the run started. The run uses the same key to its end. If the newest root record does not
+    contain this key any more, raise `UsageError`.
     """
     trust = load_root_chain(vault, owner=host.owner)
     root = trust.root

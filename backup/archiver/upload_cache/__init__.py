@@ -2,7 +2,7 @@
 
   cache             packs and blobs that the vault has; commits
   stored_runs       pages of earlier runs, for the parent snapshot
-  history_state     this host's newest snapshot, and the newest root and keep records it saw
+  history_state     newest snapshot of this host, and newest signed records that it has seen
   blob_index        sorted runs of blob locations; id_filter avoids most lookups
   database          the SQLite file; page_encoding and cache_records: the values in it
 

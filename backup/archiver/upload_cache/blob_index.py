@@ -1,14 +1,17 @@
 """Blob index: the locations of blobs, in sorted runs of records.
 
-- A run of records (not a backup run) is a sorted sequence. The blobs that end in one pack form one
-  run. Eight runs of a level are merged into one run of the next level. So a record is written once
-  per level, always in order, and a lookup searches a few runs.
+- A run of records (not a backup run) is a sorted sequence, stored in a table of SQLite. After a
+  pack was stored, the records of its blobs form one run. Eight runs of a level are merged into one
+  run of the next level. So a record is written once per level, always in order, and a lookup
+  searches a few runs.
 - A B-tree with one row per blob would take four times as long, and even longer with more blobs. Ids
   are random, so the blobs of each pack would change every page of the tree.
-- A record is valid while every pack that contains its blob is known. Records of forgotten packs
-  remain until their run is merged. If they are the majority, all runs are merged.
-- A merge during a backup keeps the records of packs that this backup has forgotten. So their
-  content is recognized, and not counted as new, when it is sent again.
+- A blob is in one pack, or in two packs if it continues in the next. A record is valid while the
+  upload cache knows every pack of its blob. If a pack is removed from the vault or damaged, the
+  cache forgets the pack. Records of forgotten packs remain until their run is merged. If they are
+  the majority, all runs are merged.
+- During a backup, a merge also keeps the records of packs that were forgotten in this backup. So
+  when the content of these packs is sent again, it is recognized, and not counted as new.
 """
 
 import heapq
@@ -66,7 +69,7 @@ def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> BlobL
 
 
 def has(database: sqlite3.Connection, blob_id: str) -> bool:
-    """Return whether a blob has a record, even of forgotten packs."""
+    """Return whether a blob has a record, even if its packs are forgotten."""
     return find(database, blob_id, _accept_any) is not None
 
 
@@ -91,9 +94,10 @@ def add(
     is_known: IsKnown,
     is_recognized: IsKnown | None = None,
 ) -> None:
-    """Add the blobs that end in a pack, in the caller's transaction.
+    """Add the blobs whose last byte is in a new pack; merge runs if due.
 
-    A merge keeps only the records of packs for which `is_known` or `is_recognized` is true.
+    The caller has begun a transaction. A merge keeps only the records of packs for which `is_known`
+    or `is_recognized` is true.
     """
     pack = _RECORD.pack
     records = sorted(
@@ -155,7 +159,7 @@ def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
 
 
 def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
-    """Yield one record per id of the blobs in known packs."""
+    """Yield the records of blobs in known packs, one record per id."""
     before = b""
     for record in records:
         if record[:_ID_BYTES] != before and _is_in_known_packs(_location(record), is_known):
@@ -166,7 +170,7 @@ def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
 def _known_or_recognized(
     records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
 ) -> Iterator[bytes]:
-    """Yield one record per id, in known packs or else in recognized packs."""
+    """Yield one record per id; prefer known packs to recognized packs."""
     for _, group in groupby(records, key=lambda record: record[:_ID_BYTES]):
         locations = [(record, _location(record)) for record in group]
         for is_kept in (is_known, is_recognized):

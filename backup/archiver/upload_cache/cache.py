@@ -3,15 +3,16 @@
 - The upload cache is one SQLite file on the host. If the file is lost, content is sent again, and
   no backup is lost. If it cannot be read, it is renamed, and a new file is created.
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
-- The file is bound to one repository and writer. Only its user can read it, because it shows which
-  content is stored.
+- The file is bound to one repository and writer (backup host). Only the user that runs the backup
+  can read it, because it shows which content is stored.
 - The cache keeps the packs that the latest snapshot of each set needs. Other packs are pruned when
   a run is finished. While no run can finish because a source fails, the last finished run and the
   three newest unfinished runs are kept.
 - Only one backup run at a time can open the cache. Its lock ends with the process.
 - Every change is one transaction of the database. A power failure may undo the newest changes, but
-  no change before the last synced change. Synced changes are the numbers of seen root and keep
-  records, and the intended commit, which is recorded before its snapshot is put.
+  no change before the last synced change. These changes are synced: the numbers of the newest
+  signed records that the host has seen, and the intended commit. The latter is recorded before its
+  snapshot is put.
 """
 
 import json
@@ -66,12 +67,12 @@ class UploadCache:
             )
             for number, name, size, blob_bytes, blob_count, sequence, ordinal in rows
         }
-        # Sparse packs that this run forgot and `recall_packs` can restore.
+        # Packs that are mostly unused. This run forgot them, and `recall_packs` can restore them.
         self._recallable: dict[int, PackRow] = {}
         # Packs that `recall_packs` restored; `find` ignores their blobs.
         self._recalled: set[int] = set()
         self._forgotten: set[int] = set()  # packs that this run forgot
-        # The ids of all recorded blobs. It also has ids of blobs in forgotten packs.
+        # The ids of all recorded blobs, also of blobs in forgotten packs.
         self._ids: IdFilter | None = None
         highest = self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
@@ -85,7 +86,7 @@ class UploadCache:
         return blob_index.find(self._connection, blob_id, self._is_usable)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return the ids that `find` may find; no other of the ids is stored."""
+        """Return those ids that may be stored; the other ids are not stored."""
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
@@ -120,7 +121,7 @@ class UploadCache:
     def acknowledge(
         self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
-        """Record a pack that the store has, and the blobs that end in it."""
+        """Record a stored pack, and the blobs whose last byte is in it."""
         blobs = list(blobs)
         bytes_added = bytes_by_pack(blobs)
         with self._database.change() as database:
@@ -169,15 +170,15 @@ class UploadCache:
                 self._recallable[number] = row
 
     def never_recall(self, names: Collection[bytes]) -> None:
-        """Prevent `recall_packs` from restoring packs that the keeper excludes."""
+        """Prevent `recall_packs` from restoring packs with these names."""
         for number in [number for number, row in self._recallable.items() if row.name in names]:
             del self._recallable[number]
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Restore packs that were forgotten with `can_recall`.
+        """Restore packs that were forgotten with `can_recall`; return success.
 
-        `find` does not return their blobs. Return whether all the packs are known now. If any of
-        them cannot be restored, restore none.
+        Afterwards `pack` returns them, but `find` does not return their blobs. If any pack is
+        unknown and cannot be restored, restore none and return False.
         """
         rows = {
             number: self._recallable.get(number) for number in numbers if number not in self._packs
@@ -230,7 +231,7 @@ class UploadCache:
     # Commits
 
     def record_commit(self, commit: Commit) -> None:
-        """Record that the store has a snapshot; prune after a finished run."""
+        """Record that the store has a snapshot; prune packs after a finished run."""
         live = [(commit.set_name, number) for number in commit.live_packs]
         with self._database.change() as database:
             database.executemany(
@@ -261,8 +262,8 @@ class UploadCache:
         """Return the bytes in use in each pack that a set needs.
 
         The bytes are counted before compression, as in `PackRow.blob_bytes`. A number may be too
-        high, because content that two pages share counts twice. A pack of which neither content nor
-        a leaf page is in use is omitted.
+        high, because content that two manifest pages share counts twice. A pack is omitted if
+        neither content nor a leaf page in it is in use.
         """
         live: Counter[int] = Counter()
         for uses, leaf in self._database.rows(

@@ -1,4 +1,4 @@
-"""Records of the upload cache, except blobs and pages."""
+"""Records of the upload cache, except blobs and manifest pages."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from backup.format.record_link import Link
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedHead:
-    """The newest snapshot that this host put or followed."""
+    """The newest snapshot that this host put or found in the vault."""
 
     sequence: int
     sha256: str
@@ -15,10 +15,13 @@ class CachedHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedKeepRecord:
-    """The last keep record that this host applied."""
+    """The last keep record that this host applied.
+
+    A keep record is a signed list of packs that will be removed or are damaged.
+    """
 
     link: Link
-    root_number: int  # number of the root record that decided which keepers were trusted
+    root_number: int  # number of the owner's signed list of keys that was in force then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +41,9 @@ class PackRow:
     name: bytes
     size: int
     blob_bytes: int  # bytes of its blobs, before compression
-    blob_count: int  # number of blobs that end in it
-    sequence: int | None  # of the first snapshot that names it; None until that exists
-    ordinal: int | None  # its index in the list of that snapshot
+    blob_count: int  # number of blobs whose last byte is in it
+    sequence: int | None  # number of the first snapshot that names it; None: no snapshot yet
+    ordinal: int | None  # its index in the pack list of this snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

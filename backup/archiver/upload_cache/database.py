@@ -94,7 +94,7 @@ CREATE TABLE live (
 
 
 class UploadCacheDamaged(NotWritable):
-    """The upload cache is damaged and was set aside; restart the run."""
+    """The upload cache is damaged and was renamed; begin the run again."""
 
 
 class CacheDatabase:

@@ -1,6 +1,10 @@
-"""History state: intended and newest snapshot, seen root and keep records.
+"""History state: intended and newest snapshot, newest signed records seen.
 
-When the cache forgets all packs and runs, the root and keep records remain known.
+- This host detects a rollback of the vault by comparing the vault with this state. If the cache
+  forgets all packs and runs, the numbers of the signed records remain known.
+- A root record is the owner's signed list of hosts and keys. A keep record is a signed list of
+  expired recovery points and removed packs. A slot is the object under one sequence number of this
+  host's snapshots.
 """
 
 import json
@@ -18,20 +22,20 @@ from backup.format.record_link import Link
 
 
 class HistoryState:
-    """Newest snapshot, intended commit, and newest root and keep records seen."""
+    """State of this host's history, in the file of the upload cache."""
 
     def __init__(self, database: CacheDatabase) -> None:
         self._database = database
 
     def head(self) -> CachedHead | None:
-        """Return the newest snapshot that this host put or followed, or None."""
+        """Return the newest snapshot that this host put or found, or None."""
         value = self._database.value("head")
         return None if value is None else CachedHead(**json.loads(value))
 
     def pending_commit(self) -> Commit | None:
         """Return the intended commit that was not completed, or None.
 
-        The store may have its snapshot or not.
+        It is unknown whether the store has its snapshot.
         """
         value = self._database.value("pending")
         if value is None:
@@ -85,7 +89,11 @@ class HistoryState:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 
     def skipped_slots(self, root: int) -> dict[int, SkippedSlot]:
-        """Return the slots that were skipped under this root record."""
+        """Return the slots without a trusted snapshot, as recorded earlier.
+
+        `root` is the number of the root record in force. Return nothing if the slots were recorded
+        under another root record, because it may trust other snapshots.
+        """
         found = json.loads(self._database.value("passed over") or "[-1, []]")
         if found[0] != root:
             return {}
@@ -95,7 +103,7 @@ class HistoryState:
         }
 
     def store_skipped_slots(self, root: int, slots: Mapping[int, SkippedSlot]) -> None:
-        """Replace the recorded slots, so that each slot is read only once."""
+        """Replace the recorded slots; later runs do not read these slots again."""
         rows = [
             [number, slot.size_bytes, slot.modified, slot.is_distrusted]
             for number, slot in slots.items()

@@ -1,8 +1,9 @@
 """Encoding of pages in the upload cache: rows, outlines and pack use.
 
-- A page that can be compared as a whole has an outline, which contains the paths and stat vectors
-  of its rows. It is stored apart from the rows, because a run mostly reads only the outline. The
-  encoded rows do not repeat the paths and vectors.
+- A page is a part of a manifest; a row is the entry of one path in it. A page that can be compared
+  as a whole has an outline, which contains the paths and stat vectors (size, times and inode) of
+  its rows. The outline is stored apart from the rows, because a run mostly reads only the outline.
+  The encoded rows do not repeat the paths and vectors.
 - Values are stored in columns. So a page is encoded and decoded in a few calls, however many rows
   it has.
 - Only this host reads the encoded bytes. A change of the encoding needs a new version number of the
@@ -29,9 +30,9 @@ _LENGTH = itemgetter(BlobLocation._fields.index("length"))
 def rows_to_bytes(
     rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
 ) -> bytes:
-    """Encode rows; each of their blobs has a location.
+    """Encode rows; each of their blobs has a location in a pack.
 
-    `entries` are the encoded entries of the rows. They refer to packs by index in `packs`.
+    `entries` are the manifest entries of the rows. They refer to packs by index in `packs`.
     """
     value: dict[str, object] = {
         "packs": packs,
@@ -140,10 +141,11 @@ def bytes_by_pack(locations: Iterable[BlobLocation]) -> Counter[int]:
 
 
 def pack_uses(locations: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
-    """Return the bytes that rows use in each pack.
+    """Return the bytes that the rows of a page use in each pack.
 
-    `locations` are the locations of the blobs and list pages of all rows. Content that several rows
-    share counts once. `rows` are the rows with list pages.
+    `locations` are the locations of the blobs and list pages of all rows. A list page contains the
+    blob locations of a very large file. Content that several rows share counts once. `rows` are
+    only the rows with list pages.
     """
     uses = bytes_by_pack({location.id: location for location in locations}.values())
     for row in rows:

@@ -1,7 +1,8 @@
 """Stored runs: manifest pages of earlier runs, and which runs are kept.
 
-Only the latest finished run of each set is kept. While no run can finish because a source fails,
-the last finished run and the three newest unfinished runs are kept.
+A page contains rows, the manifest entries of paths. Only the latest finished run of each backup set
+is kept. While no run can finish because a source fails, the last finished run and the three newest
+unfinished runs are kept.
 """
 
 import heapq
@@ -87,9 +88,10 @@ class StoredRuns:
     def previous_rows(self, set_name: str, run: int) -> Iterator[tuple[Row, int]]:
         """Yield the rows of earlier runs in path order.
 
-        Each row is yielded with the start of its run in nanoseconds. The last finished run and all
-        later runs are merged. If a path is in several runs, its newest row is yielded. So after an
-        interrupted run, or a run with a failed source, unchanged files are not read again.
+        Each row is yielded with the start of its run in nanoseconds. The rows of the last finished
+        run and all later runs are merged. If a path is in several runs, its newest row is yielded.
+        So after an interrupted run, or a run with a failed source, unchanged files are not read
+        again.
         """
         streams = []
         earlier = self._earlier_runs(set_name, run)
