@@ -1,5 +1,8 @@
 """Ownership: operations of the owner and the custodians.
 
+The owner is the person with the offline signing key. A custodian is a person that can decrypt
+backups.
+
     session = OwnerSession(owner=open_owner(owner_file), owner_file=owner_file, vault=vault,
                            keys=keys, now=now)
     result = add_writer(session, name="desk-2", domain="main", host_dir=folder / "host")
@@ -9,11 +12,11 @@
   operations            writers, domains, custodians, keepers; domain_keys
   erasure               erasure of a domain by at least two persons
   decryption_challenge  proof that a custodian can decrypt, and agrees; owner_documents: the files
-  custodian_challenge   quarterly test of each custodian's key; custodian_public_key
-  key_record_copies     copies of the key records; key_copy_list
+  custodian_challenge   quarterly test of each custodian's key; custodian_public_key: the keys
+  key_record_copies     copies of the encrypted domain keys; key_copy_list: the known copies
   repository_creation   a new repository
   roster                all roles of a repository; recovery_card, recovery_card_page
   bundled_reader        FORMAT.md and the reader, stored in the vault
 
-The check of records without changes belongs in `trust`.
+Reading and checking of signed records belongs in `trust`.
 """

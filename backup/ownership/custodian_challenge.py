@@ -1,9 +1,10 @@
 """Quarterly challenge: a test of each custodian's key, and its answers.
 
-- A challenge document contains a secret number for every custodian (see `decryption_challenge`),
-  and the key records that custodians should be able to open. So an answer needs no store and no
+- A custodian is a person that can decrypt backups. A challenge document contains an encrypted
+  number for every custodian (see `decryption_challenge`). It also contains the key records, the
+  private keys of the backups, encrypted to the custodians. So an answer needs no store and no
   network.
-- An answer contains the custodian's number and the names of the domain keys that the custodian
+- An answer contains the custodian's number, decrypted, and the names of the keys that the custodian
   could open. It contains no key.
 - The receiver compares the answer with the stored challenge document.
 """
@@ -46,7 +47,8 @@ _CHALLENGE_FIELDS = ("repository", "owner", "created", "text", "challenges", "ke
 _KEY_FIELDS = ("domain", "generation", "recipient", "wrapped")
 _ANSWER_FIELDS = ("challenge", "custodian", "nonce", "opens", "lacks", "answered_at")
 
-Generation = tuple[str, int]  # a domain and the number of its generation
+# The name of a key: an erasure domain (backup sets that share one key), and the number of the key.
+Generation = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,9 +114,9 @@ def make_challenge(
 def answer_challenge(
     data: bytes, identity: Identity, *, now: datetime, where: str
 ) -> tuple[bytes, tuple[Answer, ...]]:
-    """Answer a challenge document with an identity.
+    """Answer a challenge document with a custodian's identity file.
 
-    The returned document has one answer for each custodian's key in the identity. Raise `WrongKey`
+    The returned document has one answer for each custodian's key in the file. Raise `WrongKey`
     if the challenge names none of these keys, or belongs to another repository.
     """
     fields = read_owner_document(data, CHALLENGE, _CHALLENGE_FIELDS, where)

@@ -1,7 +1,7 @@
 """Public keys and names of custodians; encryption to custodians.
 
-- A custodian is an age or SSH public key and the name of a person: `age1… Dana Ray`, `ssh-ed25519
-  AAAA… Lee`. The name is for people; only the key is compared.
+- A custodian is a person that can decrypt backups. The format is an age or SSH public key and a
+  name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is for people; only the key is compared.
 - Any one custodian can decrypt content that is encrypted to several custodians.
 """
 
@@ -28,7 +28,7 @@ class Custodian:
 
     @property
     def text(self) -> str:
-        """Return public key and name on one line, as a key record has them."""
+        """Return public key and name on one line, as signed records have them."""
         return f"{self.recipient} {self.name}".strip()
 
     @property
@@ -65,9 +65,9 @@ def parse_custodian(recipient: str, name: str = "") -> Custodian:
 
 
 def parse_custodians(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
-    """Return the custodians of a key record.
+    """Parse the custodians that a stored record names.
 
-    Raise `UsageError` if a text is not a public key.
+    Raise `UsageError` if a text does not contain a public key.
     """
     custodians = []
     for text in texts:

@@ -1,14 +1,16 @@
 """Decryption challenge: proof that a custodian can decrypt, and agrees.
 
-An age key cannot sign, so the custodian decrypts a challenge instead.
+A custodian is a person whose age key can decrypt backups. An age key cannot sign, so the custodian
+decrypts a challenge instead.
 
-- A challenge is a secret number (a nonce), encrypted to one custodian together with the kind of the
-  document and the text to agree to. Only the SHA-256 of the number is public.
+- A challenge is a secret number (a nonce), encrypted to one custodian. The encrypted content also
+  has the kind of the document that contains the challenge, and the text to agree to. Only the
+  SHA-256 of the number is public.
 - A person that returns the number has decrypted the challenge, and so also the text.
 - The number is returned only if the decrypted content has the expected kind and text. So nobody can
   make a custodian decrypt other content by placing it in a document.
-- The maker of a challenge knows the number. This program forgets it immediately. But a modified
-  program could keep the number and attest instead of the custodian.
+- The program that makes a challenge knows the number. This program forgets it immediately. But a
+  modified program could keep the number and agree in place of the custodian.
 """
 
 import base64

@@ -1,7 +1,9 @@
 """List of the known copies of the key records, stored in each copy.
 
-- A copy is a folder with key records below `k/`. Its file `k/.copies.json` has the copy's own name
-  and all known copies. So the list is lost only together with the key records.
+- A key record is the private key of a domain (backup sets that share one key), encrypted to the
+  people that can decrypt backups. A copy is a folder with key records below `k/`. Its file
+  `k/.copies.json` has the copy's own name and all known copies. So the list is lost only together
+  with the key records.
 - `standfast status` reads the list, so this module imports no large library.
 """
 
@@ -25,7 +27,7 @@ class KeyCopy:
 
     name: str
     seen: datetime
-    keys: Mapping[str, int]  # number of the newest record of "DOMAIN/GENERATION"
+    keys: Mapping[str, int]  # "DOMAIN/KEY-GENERATION" → number of the newest key record
     is_destroyed: bool = False  # a person reported the destruction at `seen`
 
 

@@ -1,12 +1,16 @@
 """Copies of the key records: synchronized with the key store and checked.
 
-- A restore needs the key record of each domain and generation. The record is encrypted to the
-  custodians and signed by the owner. So a copy of the record is useless without a custodian.
-- The valid key record with the highest number is in force for each generation. If only the key
-  store or only the copy has it, it is put into the other of the two.
+- A key record contains the private key with which backups are decrypted. It is encrypted to the
+  custodians (the people that can decrypt backups) and signed by the owner. So a copy of the record
+  is useless without a custodian.
+- A domain is a group of backup sets that share one key. A generation is one key pair of a domain. A
+  restore needs the key record of every generation in use. If a generation has several valid
+  records, the record with the highest number is in force. If only the key store or only the copy
+  has this record, it is put into the other of the two.
 - Key records that were removed from the key store are removed from the copy too. They are the
   records of an erased domain, and the records that a retired custodian could open.
-- Key records are never put into the vault, because a lock there would keep them after an erasure.
+- Key records are never put into the vault. Object Lock would keep them there after their domain was
+  erased.
 """
 
 import os
@@ -51,9 +55,9 @@ class KeyFolder(DirectoryKeeperStore):
 class Synchronized:
     """Names of the key records that a synchronization has changed."""
 
-    added: tuple[str, ...]  # to the copy
-    restored: tuple[str, ...]  # to the key store
-    removed: tuple[str, ...]  # from the copy
+    added: tuple[str, ...]  # written to the copy
+    restored: tuple[str, ...]  # written to the key store
+    removed: tuple[str, ...]  # removed from the copy
     lacking: tuple[str, ...]  # "DOMAIN/GENERATION"; neither of the two has a valid key record
 
 
@@ -102,7 +106,7 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
 def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
     """Return the highest record number of each "DOMAIN/GENERATION" in a copy.
 
-    Invalid records count only if the domain is erased.
+    If a domain is not erased, only valid records count; if it is erased, all records count.
     """
     found: dict[str, int] = {}
     for domain in root.domains:
@@ -117,7 +121,7 @@ def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
 def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
     """Update the list of copies in each given copy; return the list.
 
-    `folders` maps the name of a copy to its folder. The list says what each copy contains now.
+    `folders` maps the name of a copy to its folder. The list states the records in each copy now.
     """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     for name, folder in folders.items():
@@ -127,7 +131,7 @@ def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) ->
 
 
 def record_destroyed(folders: Mapping[str, Path], name: str, now: datetime) -> None:
-    """Record in the given folders that the copy `name` was destroyed.
+    """Record in the copies in `folders` that the copy `name` was destroyed.
 
     Raise `NotFound` with the known names if no copy has this name.
     """

@@ -1,5 +1,7 @@
 """Plan of an owner operation, stored completely before its first step.
 
+- An owner operation is an act that the owner of a repository signs, such as the authorization of a
+  host.
 - The plan contains every byte that its steps write. It is stored in a private file before the first
   step. An interrupted operation is completed by the same request: steps that are done already have
   no further effect, and the other steps write what was planned.
@@ -48,10 +50,10 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forget:
-    """Removal of key records from the key store and from each copy of it."""
+    """Removal of encrypted private keys from the key store and its copies."""
 
     prefix: str
-    names: tuple[str, ...] | None = None  # only these names; None: all names below the prefix
+    names: tuple[str, ...] | None = None  # object names; None: all names below the prefix
 
 
 Step = Put | Create | Forget

@@ -1,7 +1,8 @@
 """Form of unsigned owner documents: encode, read, hash.
 
-- Attestations and challenges are such documents. Orders and certificates of the owner are signed;
-  see `erasure`.
+- Unsigned documents are challenges (to test a decryption key) and attestations (consents of a
+  custodian, a person that can decrypt backups, to an erasure). Orders and certificates of the owner
+  are signed; see `erasure`.
 - A document is canonical JSON and a newline.
 - An answer refers to a document by the SHA-256 of all its bytes.
 """

@@ -1,10 +1,12 @@
 """Owner session: the owner's key file, rollback check, run of operations.
 
-The operations are in `operations` and `erasure`.
+The owner is the person with the offline signing key. The operations are in `operations` and
+`erasure`.
 
 - An operation first reads all that it needs, then stores its plan (see `operation_plan`), and only
   then writes.
-- The file `<owner's file>.seen` names the last root record that this key signed on this machine. If
+- Each operation signs a new root record, the list of all hosts and keys that the owner authorizes.
+  The file `<owner's file>.seen` names the last root record that this key signed on this machine. If
   the vault lacks this root record, the vault was rolled back, and nothing is signed.
 - The owner's key file may be an age file with a passphrase.
 """
@@ -38,14 +40,18 @@ from backup.trust.root_chain import RootChain, load_root_chain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """Owner's key, which signs every root record, key record and order."""
+    """Owner's key, which signs all root records and other owner documents."""
 
     repository: bytes
     key: Ed25519PrivateKey = field(repr=False)
 
     @property
     def public(self) -> bytes:
-        """Return the public key, which files of hosts and custodians contain."""
+        """Return the public key.
+
+        Key files of backup hosts and of custodians (the people that can decrypt backups) contain
+        it.
+        """
         return self.key.public_key().public_bytes_raw()
 
     def to_bytes(self) -> bytes:
@@ -97,9 +103,9 @@ class OwnerSession:
     vault: Store
     keys: KeeperStore | None
     now: Callable[[], datetime]
-    # Reachable copies of the key records; each is synchronized after an operation.
+    # Reachable copies of the key store (encrypted private keys); synchronized after an operation.
     key_copies: Sequence[KeeperStore] = ()
-    copies_away: Sequence[KeyCopy] = ()  # known copies of the key records, not reachable now
+    copies_away: Sequence[KeyCopy] = ()  # known copies of the key store, not reachable now
     copies_unseen: Sequence[str] = ()  # places of copies that were never read
     on_done: Callable[[RootRecord], object] = lambda _: None  # called after each operation
     random: Callable[[int], bytes] = os.urandom
@@ -110,7 +116,7 @@ class OwnerSession:
         return self.owner_file.with_name(self.owner_file.name + ".unfinished")
 
     def load_trust(self) -> RootChain:
-        """Return the verified root chain; raise `Damaged` after a rollback."""
+        """Return all root records, verified; raise `Damaged` after a rollback."""
         wrong = WrongKey(
             f"owner's key {self.owner_file}: it is of another repository than {self.vault.where}."
             " Use the owner.json of this repository."
@@ -123,8 +129,9 @@ class OwnerSession:
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # Stop only for invalid root records that the owner signed. An object that somebody else put
-        # must not be able to prevent a revocation.
+        # `unlinked` names only objects that the owner's key signed. Other invalid objects are
+        # ignored: an attacker that puts such an object must not be able to prevent the revocation
+        # of a key.
         if trust.unlinked:
             raise Damaged(
                 f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"
@@ -148,7 +155,7 @@ class OwnerSession:
     def run(
         self, operation: str, request: Mapping[str, str], make_plan: Callable[[RootChain], Plan]
     ) -> OperationResult:
-        """Run an operation; if it was interrupted with this request, complete it."""
+        """Run an operation, or complete it if the same request was interrupted."""
         result = execute_plan(
             self.plan_file,
             operation,
@@ -162,7 +169,7 @@ class OwnerSession:
         return {**result, "copies_failed": failed} if failed else result
 
     def _refresh_copies(self, root: RootRecord) -> list[str]:
-        """Synchronize each copy of the key records; return the failures."""
+        """Synchronize each copy of the key store; return the failures."""
         failed: list[str] = []
         for copy in self.key_copies:
             try:
@@ -194,7 +201,10 @@ def check_name(role: str, name: str) -> None:
 
 
 def known_domain(root: RootRecord, domain: str) -> DomainGrant:
-    """Return the newest generation of a domain; raise `NotFound` if unknown."""
+    """Return the newest key of a domain; raise `NotFound` if unknown.
+
+    A domain is a group of backup sets that share one key and are erased together.
+    """
     newest = root.domain(domain)
     if newest is None:
         known = ", ".join(root.domain_ids)
@@ -205,7 +215,7 @@ def known_domain(root: RootRecord, domain: str) -> DomainGrant:
 def next_root(
     session: OwnerSession, trust: RootChain, moment: datetime, **changes: Any
 ) -> tuple[RootRecord, Put]:
-    """Return the next root record, with changed fields, and its put step."""
+    """Return the next root record, with changes, and the step that puts it."""
     number = trust.next_number
     record: RootRecord = replace(
         trust.root,

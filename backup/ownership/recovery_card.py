@@ -1,9 +1,10 @@
 """Recovery card: its content (stores, fingerprints, steps), as plain text.
 
-`recovery_card_page` renders the card for print.
+The card has all that people need for a restore without an installation. `recovery_card_page`
+renders it for print.
 
 - The card contains no secret. A person that finds it learns the places of the stores and the names
-  of the custodians.
+  of the custodians, the people that can decrypt backups.
 - Public keys that people compare by eye or read aloud are in groups of four digits.
 """
 
@@ -25,7 +26,7 @@ class Places:
     copies: tuple[tuple[str, str], ...] = ()  # copies of the vault: name, location
     key_copies: tuple[tuple[str, str], ...] = ()  # copies of the key records: name, time seen
     download: str = ""  # the command that downloads the vault; empty for a folder
-    has_installation: bool = False  # the vault has copies of the installation
+    has_installation: bool = False  # the vault has backups of Standfast's own files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

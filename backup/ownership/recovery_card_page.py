@@ -1,5 +1,7 @@
 """Print layout of the recovery card: one web page, one sheet of paper.
 
+The recovery card has the fingerprints and steps that a restore needs.
+
 - The page is one file without scripts, pictures or external fonts.
 - Every value is escaped, because names and locations come from people.
 """

@@ -1,9 +1,11 @@
 """Creation of a repository, with its first owner, custodian and host.
 
+- The owner is the person with the offline signing key; a custodian is a person that can decrypt
+  backups; a host (also called writer) makes backups.
 - All keys and records are generated first and written to a plan (`<owner_file>.unfinished`, see
   `operation_plan`). So a second call after a crash completes the creation.
-- The repository exists when its root record is in the vault. After that, the owner's file is
-  written and the plan is removed.
+- The repository exists when its root record (the owner's signed list of hosts and keys) is in the
+  vault. After that, the owner's file is written and the plan is removed.
 - Nothing is overwritten. If an object or file exists, `AlreadyThere` is raised.
 """
 
@@ -68,8 +70,9 @@ def create_repository(
 ) -> Created:
     """Create a repository with one writer, one domain and one custodian.
 
-    With `owner_passphrase`, the owner's file is an age file that needs the passphrase. A second
-    call with the same arguments after a crash completes the creation.
+    A domain is a group of backup sets that share one key and are erased together. With
+    `owner_passphrase`, the owner's file is an age file that needs the passphrase. A second call
+    with the same arguments after a crash completes the creation.
 
     Raise `AlreadyThere`, and change nothing, if the vault has a repository or a file exists.
     """

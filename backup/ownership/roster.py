@@ -1,5 +1,7 @@
 """Roster: all roles of a repository, read from its records without a key.
 
+- The roles are writers (backup hosts), custodians (people that can decrypt backups), keepers
+  (machines that may expire backups) and the owner (the person with the offline signing key).
 - All values are public: names, public keys, numbers and dates.
 - Records that cannot be read are listed in `problems`; the other records are returned.
 """
@@ -37,7 +39,7 @@ class Newest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterWriter:
-    """A writer (backup host) in one epoch."""
+    """A writer in one epoch, the period of one of its signing keys."""
 
     id: str
     epoch: int
@@ -49,7 +51,7 @@ class RosterWriter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterGeneration:
-    """One generation of a domain, and the custodians that can open it."""
+    """One key pair of a domain, and the custodians that have its private key."""
 
     number: int
     recipient: str
@@ -58,7 +60,7 @@ class RosterGeneration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterDomain:
-    """An erasure domain."""
+    """An erasure domain: backup sets that share one key, erased together."""
 
     id: str
     erased: datetime | None
@@ -72,10 +74,10 @@ class RosterDomain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterKeeper:
-    """A keeper, which lets recovery points expire and frees packs."""
+    """A keeper, which signs the lists of expired points (keep records)."""
 
     key: bytes
-    trusted_through: int | None  # number of the last trusted keep record; None: no limit
+    trusted_through: int | None  # number of its last trusted keep record; None: no limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,7 @@ class Roster:
     domains: tuple[RosterDomain, ...]
     keepers: tuple[RosterKeeper, ...]
     keep_number: int | None  # number of the newest valid keep record
-    documents: tuple[str, ...]  # names of FORMAT.md and break_glass.py in the vault
+    documents: tuple[str, ...]  # object names of the copies of FORMAT.md and break_glass.py
     lacks_documents: bool  # the vault lacks the documents of this program version
     problems: tuple[str, ...]
 

@@ -1,11 +1,16 @@
 """Erasure of a domain: the order, its attestations and its execution.
 
-1. The owner signs an order, which contains a challenge for every custodian of the domain (see
+A domain is a group of backup sets that share one key and are erased together. Its backups are
+erased by the removal of its key records, which contain the encrypted private keys.
+
+1. The owner, the person with the offline signing key, signs an order. It contains a challenge for
+   every custodian, a person that can decrypt the backups of the domain (see
    `decryption_challenge`).
-2. Each custodian reads the order, decrypts the challenge in it and returns an attestation.
-3. With all attestations, the owner executes the order. A root record marks the domain as erased.
-   Then its key records are removed from the key store and each reachable copy of it. Then the
-   certificate is written.
+2. Each custodian reads the order, decrypts the challenge in it and returns an attestation, which is
+   the consent to the erasure.
+3. With all attestations, the owner executes the order. A new root record (the owner's signed list
+   of hosts and keys) marks the domain as erased. Then its key records are removed from the key
+   store and each reachable copy of it. Then the certificate is written.
 
 Rules
 - The root record is put first. Until it exists, nothing has changed. After that, no writer uses the
@@ -14,8 +19,7 @@ Rules
 - If the key records were removed first, a crash could leave writers that encrypt to a key that
   nobody has. Nobody could then distinguish the erasure from a loss of the keys.
 - Packs remain until their locks end. Without the private key, nobody can decrypt them.
-- An order is valid for 30 days, and only while the domain has the same generations and no new
-  custodian.
+- An order is valid for 30 days, and only while the domain has the same keys and no new custodian.
 """
 
 import hashlib
@@ -58,7 +62,7 @@ _FEWEST_PERSONS = 2
 
 
 def order_erasure(session: OwnerSession, *, domain: str, ordered_by: str, reason: str) -> bytes:
-    """Sign an order to erase a domain; it changes nothing by itself.
+    """Sign an order to erase a domain; the order itself erases nothing.
 
     Raise `UsageError` if the domain is already erased or a text is missing.
     """

@@ -1,6 +1,9 @@
 """Erasure certificate: signed by the owner, as JSON and as text.
 
-- The certificate names the domain and its generations, the order with its date and person, and the
+- A domain (backup sets that share one key) is erased by removing its key records, which contain the
+  encrypted private keys. An order of the owner and attestations (consents) of the people with
+  decryption keys precede the erasure.
+- The certificate names the domain and its key pairs, the order with its date and person, and the
   attestations. It also names the removed key records, the copies of key records that must still be
   destroyed, and the number of recovery points that nobody can open any more. It contains no secret.
 - The first line is canonical JSON. The second line is the signature of the first line, in

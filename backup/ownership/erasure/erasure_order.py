@@ -1,8 +1,11 @@
 """Order and attestations of an erasure: signed, attested and read.
 
-An order contains a challenge for every custodian of the domain (see `decryption_challenge`). An
-attestation contains the decrypted number and the name of the person that decrypted it.
-`domain_erasure` executes an order.
+The owner, the person with the offline signing key, orders the erasure of a domain (backup sets that
+share one key). Every custodian, a person that can decrypt these backups, must agree.
+
+An order contains a challenge for every custodian (see `decryption_challenge`). An attestation is
+the consent of one custodian. It contains the decrypted number and the name of the person that
+decrypted it. `domain_erasure` executes an order.
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +51,7 @@ class Order:
     repository: bytes
     owner: bytes
     domain: str
-    generations: tuple[tuple[int, str], ...]  # (number, public key)
+    generations: tuple[tuple[int, str], ...]  # key pairs of the domain: (number, public key)
     ordered_by: str
     ordered_at: datetime
     reason: str
@@ -61,7 +64,7 @@ class Order:
 class Attestation:
     """Attestation of one custodian."""
 
-    order: str  # SHA-256
+    order: str  # SHA-256 of the order
     custodian: Custodian
     nonce: bytes = field(repr=False)
     attested_by: str
@@ -120,10 +123,10 @@ def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
 def attest(
     data: bytes, identity: Identity, *, attested_by: str, now: datetime, where: str
 ) -> tuple[bytes, ...]:
-    """Return an attestation for each custodian's key in the identity.
+    """Return an attestation for each custodian's key in an identity file.
 
-    Raise `WrongKey` if the order names none of these custodians, or if the identity names another
-    owner.
+    Raise `WrongKey` if the order names none of these custodians, or if the file names another owner
+    or repository.
     """
     check_line("your name", attested_by)
     order = read_order(data, where, owner=identity.owner)

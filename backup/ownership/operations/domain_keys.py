@@ -1,9 +1,11 @@
 """Private keys of domains: creation and encryption to the custodians.
 
-- A domain has a key pair in each generation. The private key exists unencrypted only in memory: in
-  owner operations that create it or encrypt it again, and in a restore.
-- A new key record has a higher number than all earlier key records of its generation, and replaces
-  them. They remain in the key store until an operation removes them.
+- A domain is a group of backup sets that share one key. It has a new key pair in each generation.
+  The private key exists unencrypted only in memory: in owner operations that create it or encrypt
+  it again, and in a restore.
+- A key record contains a private key, encrypted to the custodians (the people that can decrypt
+  backups). A new key record has a higher number than all earlier key records of its generation, and
+  replaces them. The earlier records remain in the key store until an operation removes them.
 - Generation numbers may have gaps, because the number of an interrupted operation is skipped.
 """
 
@@ -52,7 +54,8 @@ def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
 def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int:
     """Return the next unused generation number of a domain.
 
-    The number is above all generations in the root record, and no object in the key store has it.
+    The number is higher than all generations in the root record (the owner's list of keys), and no
+    object in the key store has it.
     """
     granted = [grant.generation for grant in root.domains if grant.id == domain]
     prefix = f"k/{domain}/"
@@ -67,7 +70,10 @@ def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int
 def new_key(
     session: OwnerSession, domain: str, generation: int, custodians: Sequence[Custodian]
 ) -> tuple[DomainGrant, Put]:
-    """Create the key of a generation; return its grant and its put step."""
+    """Create a key pair; return its grant, and the step that puts its record.
+
+    The grant is the entry for the root record.
+    """
     private = pyrage.x25519.Identity.generate()
     recipient = str(private.to_public())
     numbers = numbers_in_use(session.key_store(), domain, generation)

@@ -1,10 +1,13 @@
 """Owner operations on the keeper: grant a keeper, retire a keeper.
 
+- A keeper is a machine that may expire backups and remove packs. It signs keep records, the lists
+  of what it expires and removes.
 - The key of a keeper is created either by this operation, in a file that a person carries to the
-  keeper's machine, or on that machine. In the second case, only its public key is passed.
-- Only one keeper is trusted at a time, because the records of two keepers would not form one chain.
+  keeper's machine, or on that machine. In the second case, only the public key is passed.
+- Only one keeper is trusted at a time, because the keep records of two keepers would not form one
+  chain.
 - A retired keeper is trusted up to one keep record. Its later records are ignored. But packs that
-  it removed are lost: only a lock prevents a removal.
+  it removed are lost: only Object Lock prevents a removal.
 """
 
 import hashlib

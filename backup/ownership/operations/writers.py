@@ -1,10 +1,13 @@
 """Owner operations on writers: add or remove a host, start an epoch.
 
-- A new epoch has a new signing key and a new id key. Under the new id key, no stored blob is found
-  again. So the new epoch uses no content that the old host stored, and sends all content again.
-- The old keys of a writer are trusted up to and including one sequence number. They remain in the
-  root record, so that recovery points up to this number can be restored.
-- The host's file is created before the root record. Otherwise a crash could leave a root record
+- A writer is a backup host. An epoch is the period of one signing key of a writer; a new epoch
+  follows a compromise of the host.
+- A new epoch has a new signing key and a new id key, the key of the hashes that identify stored
+  blobs. With the new id key, all blobs have new ids. So the new epoch uses no content that the old
+  host stored, and sends all content again.
+- A root record is the owner's signed list of hosts and keys. It trusts the old keys of a writer up
+  to and including one sequence number, so that recovery points up to this number can be restored.
+- The host's key file is created before the root record. Otherwise a crash could leave a root record
   with a key that nobody has, and the host could not back up.
 """
 
@@ -26,7 +29,10 @@ from backup.trust.snapshot_slots import read_history
 
 
 def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path) -> OperationResult:
-    """Authorize a new backup host for a domain; write its keys to `host_dir`."""
+    """Authorize a new backup host; write its keys to `host_dir`.
+
+    `domain` names the key to which the host encrypts, shared by several backup sets.
+    """
     check_name("writer", name)
     request = {"writer": name, "domain": domain, "host": str(host_dir.absolute())}
 
@@ -127,9 +133,10 @@ def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -
 
 
 def witnessed_head(session: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
-    """Return the number of the newest snapshot that is as a witness saw it.
+    """Return the number of the newest snapshot that a witness confirms.
 
-    Raise `NotFound` if the vault has no such snapshot.
+    A witness is a record of snapshot hashes on another machine. Raise `NotFound` if no snapshot in
+    the vault has the same hash as in the witness.
     """
     heads = {head.sequence: head.sha256 for head in witness if head.writer == writer}
     slots = read_history(session.vault, session.load_trust(), writer)
@@ -158,7 +165,7 @@ def _check_domain(root: RootRecord, domain: str) -> None:
 def _end_trust(
     root: RootRecord, writer: str, trusted_through: int, sha256: str | None
 ) -> tuple[WriterGrant, ...]:
-    """Return all writer grants, with a writer's trust ended after a snapshot."""
+    """Return all grants; end the trust in a writer after a sequence number."""
     return tuple(
         replace(grant, trusted_through=trusted_through, trusted_sha256=sha256)
         if grant.id == writer
