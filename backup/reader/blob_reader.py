@@ -4,8 +4,8 @@
 - Every blob is compared with its id, a keyed hash, before it is returned.
 - Adjacent frames are read and decrypted as one range. Up to 8 MiB of the newest decoded frames
   remain in memory, because other blobs of these frames may be requested next.
-- With `heal`, the reader searches a blob in other packs if its pack is missing or damaged. A reader
-  that checks packs must not use `heal`.
+- If a pack is missing or damaged, the callback `heal` searches its blobs in other packs. A reader
+  that checks packs must not have this callback.
 """
 
 import threading
@@ -50,7 +50,10 @@ def frame_key(ref: BlobRef) -> FrameKey:
 
 
 class BlobReader:
-    """Reader of one writer's packs of one domain, for several threads."""
+    """Reader of one host's packs with one encryption key, for several threads.
+
+    The writer is the backup host; the domain is the group of backup sets that share the key.
+    """
 
     def __init__(
         self,
@@ -59,15 +62,16 @@ class BlobReader:
         writer: str,
         domain: str,
         repository: bytes,
-        identities: list[pyrage.x25519.Identity],  # of the domain, verified
+        identities: list[pyrage.x25519.Identity],  # private keys of the domain, verified
         id_key: bytes,
         heal: Heal | None = None,
     ) -> None:
         self._vault = vault
         self.read_over_bytes = vault.read_over_bytes
         self._is_far = vault.calls_at_once > 1
-        # Across a network, each call takes long. Segments near the header of a pack are read in one
-        # call with it. Other segments are read at the same time as the header.
+        # Across a network, each call takes long. Segments near the header of a pack are read
+        # together with the header, in one call. Other segments are read at the same time as the
+        # header.
         self._reach = vault.read_over_bytes if self._is_far else 0
         self._writer = writer
         self._belongs = (repository, writer, domain)
@@ -121,7 +125,7 @@ class BlobReader:
         return self.decode_frame(ref, self._packed_in([ref])[0]) if raw is None else raw
 
     def cached_frame(self, ref: BlobRef) -> Raw | None:
-        """Return the decoded frame of a blob if it is still in memory."""
+        """Return the decoded frame of a blob from memory, or None."""
         if not self._frames:
             return None
         key = frame_key(ref)
@@ -274,7 +278,7 @@ class BlobReader:
 
 
 def _held_bytes(view: memoryview) -> int:
-    """Return the bytes that a view keeps in memory: those of its whole buffer.
+    """Return the size of the whole buffer that a view keeps in memory.
 
     So a few views of some hundred KB each can keep 64 MiB in memory.
     """

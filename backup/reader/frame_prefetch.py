@@ -1,11 +1,15 @@
 """Prefetch of frames: threads read and decrypt while the caller works.
 
-- The caller passes steps, each with the reference of a blob or None. The results are in the order
-  of the steps, and each blob is compared with its id.
+- The caller passes steps, its own values, each with the reference of a blob or None. The results
+  are in the order of the steps, and each blob is compared with its id.
+- A frame is a compressed part of a pack; it contains one or more blobs.
 - Threads read and decrypt frames. The caller's thread decodes a frame when it requests the blob.
   The content is then still in the processor's cache when the caller hashes and writes it.
-- Frames of the next steps are read pack by pack, in long ranges. The order of the steps would need
-  many short reads: a file that changed before every run has blobs in the packs of many runs.
+- Frames of the next steps are read pack by pack, in long ranges. Reading in the order of the steps
+  would need many short reads: a file that changed before every run has blobs in the packs of many
+  runs.
+- A round is a series of steps with frames that are read at the same time; a batch is a range of one
+  pack.
 - The frames in memory are limited by an estimate of their decoded size. The exact size is known
   only after a frame was decoded.
 - If a blob is damaged, an error is returned in its place. `StoreUnavailable` is raised.
@@ -27,7 +31,7 @@ _STEPS_AHEAD = 4096
 _ROUND_STEPS = 1024
 _RAW_AHEAD = 12 * 1024 * 1024  # decoded size of the frames of all rounds, in bytes
 _ROUND_RAW = 8 * 1024 * 1024  # decoded size of the frames of one round, in bytes
-_BATCH_STORED = 15 * 256 * 1024  # bytes; with whole first and last segments at most 4 MiB
+_BATCH_STORED = 15 * 256 * 1024  # bytes; with the rest of the segments, at most 4 MiB are read
 _SHARED_RAW = 1024 * 1024  # usual decoded size of a frame with several blobs
 _SMALL_BYTES = 16 * 1024  # a smaller blob nearly always shares its frame
 _USUAL_RATIO = 3  # of the decoded size to the stored size
@@ -80,7 +84,7 @@ class _FrameReads:
         self._frames: dict[FrameKey, _Frame] = {}
 
     def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
-        """Yield steps in rounds, each after the reads for its frames have started."""
+        """Start to read the frames of each round, then yield the round."""
         most_raw = 2 * self._reader.read_over_bytes
         round_ = _Round()
         for step, ref in steps:

@@ -1,8 +1,8 @@
 """Forks of a writer's history, which make "latest" ambiguous.
 
-- Each snapshot contains the hash of the previous snapshot that the writer found. If a snapshot
-  contains another hash than that of the snapshot before it, the history forks. Then one of the two
-  snapshots may be forged with the writer's key, or be left from a history that was replaced.
+- A writer is a backup host. Each of its snapshots contains the hash of the previous valid snapshot.
+  If the vault has another snapshot in that place, the history forks. Then one of the two snapshots
+  may be forged with the writer's key, or be left from a history that was replaced.
 - A fork is ignored after the earlier of the two recovery points has expired.
 """
 
@@ -18,7 +18,7 @@ Forks = Mapping[tuple[str, int], int]
 
 
 def is_fork(slot: Slot, before: Slot) -> bool:
-    """Return whether a snapshot does not name the valid snapshot before it."""
+    """Return whether a snapshot does not follow the valid snapshot before it."""
     if slot.snapshot is None or slot.snapshot.previous is None:
         return True
     link = slot.snapshot.previous
@@ -30,8 +30,7 @@ def require_unforked_history(
 ) -> None:
     """Raise `Damaged` if the history of the writer of `latest` forks.
 
-    `points` are the recovery points of which `latest` is the newest. The error names a recovery
-    point of each branch.
+    `latest` is the newest of `points`. The error names a recovery point of each branch.
     """
     for (writer, left_out), by in forks.items():
         if writer != latest.writer:

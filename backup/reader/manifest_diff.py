@@ -3,7 +3,7 @@
 - The manifests of both recovery points are walked together. A page with the same id in both is
   skipped, with all pages below it. So if one file in a million has changed, few pages are read.
 - The content of files is compared by the ids of its blobs and is never read.
-- The id of a blob is a keyed hash. So only recovery points with the same id key can be compared.
+- The id of a blob is a keyed hash. So only recovery points with the same hash key can be compared.
 """
 
 from collections.abc import Iterator
@@ -131,10 +131,10 @@ def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
 
 
 def _opens_first(page: Page, other: Page | Entry) -> bool:
-    """Return whether to open a page before `other`, the next item opposite.
+    """Return whether to open a page before `other`, in the other manifest.
 
-    If both are pages, the page with the lower first path is opened. If both have the same first
-    path, it is the page that is higher above the leaves.
+    If both are pages, the page with the lower first path is opened first. If both have the same
+    first path, the page that is higher above the leaves is opened first.
     """
     if page.listed is None:
         return True

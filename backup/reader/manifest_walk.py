@@ -1,8 +1,11 @@
 """Manifest walk: find a path, list a folder, stream the content of a file.
 
-- The manifest is a tree of pages: nodes list pages, and leaves list paths (entries).
+- The manifest is a tree of pages: nodes list other pages, and leaves list paths (entries). An entry
+  refers to the blobs of its file. If these references are many, they are in separate pages, the
+  list pages.
 - A page is read only if a requested path may be below it.
-- Each page is compared with its description in the node that lists it.
+- A node describes each page that it lists: first path, last path and number of entries. Each page
+  is compared with this description.
 """
 
 from collections import deque
@@ -68,9 +71,9 @@ def entries_of(
     *,
     content: bytes | None = None,
 ) -> list[Entry]:
-    """Return the entries of a leaf; with `takes`, only the paths it selects.
+    """Return the entries of a leaf page, or only those that `takes` selects.
 
-    If the caller already has the content of the leaf, it passes `content`, and nothing is read.
+    A caller that already has the content of the leaf passes it in `content`; nothing is read then.
     """
     data = reader.blob(page.ref) if content is None else content
     return leaf_from_bytes(data, page.where, page.listed, takes)
@@ -82,7 +85,7 @@ def leaves(
     selection: Selection,
     on_lost: Callable[[Page, BackupError], None] | None = None,
 ) -> Iterator[Page]:
-    """Yield the leaves below a page that may list selected paths, in order.
+    """Yield, in order, the leaves below a page that may list selected paths.
 
     `on_lost` is called with each node that cannot be read. Without `on_lost`, or if the top page
     cannot be read, the error is raised.
@@ -106,7 +109,7 @@ def leaves(
 
 
 def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
-    """Yield all entries of leaves that may list selected paths, in order."""
+    """Yield, in order, all entries of the leaves that may list selected paths."""
     for leaf in leaves(reader, top_page(body), selection):
         yield from entries_of(reader, leaf)
 
@@ -114,9 +117,9 @@ def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry
 def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
     """Yield the references of a file to its blobs, in order.
 
-    The list pages of a large file are read when they are needed. Raise `Damaged` if a blob is
-    empty, or if all blobs together are larger than the file: a forged entry can name one list page
-    any number of times.
+    Each list page is read when its references are needed. Raise `Damaged` if a blob is empty, or if
+    all blobs together are larger than the file. Without this check, a forged entry could name one
+    list page any number of times.
     """
     left = entry.size
     for ref in _all_refs(reader, entry):
@@ -157,7 +160,8 @@ def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
 def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
     """Yield the entries directly in a folder, or the entry of a single file.
 
-    `folder` is b"" for the list of sources. Pages with only deeper paths are not read.
+    If `folder` is b"", yield the top-level folders, which are the sources of the backup. Pages with
+    only deeper paths are not read.
     """
     begin = path_key(folder) + b"\0" if folder else b""
     itself = find_entry(reader, body, folder) if folder else None
@@ -189,7 +193,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
 
 
 def _folder_of(entry: Entry, length: int) -> Entry:
-    """Return an entry for a folder that the manifest does not list itself."""
+    """Return an entry for a folder of which the manifest lists only content."""
     return Entry(
         path=entry.path[:length],
         kind="directory",
@@ -211,9 +215,10 @@ def _folder_of(entry: Entry, length: int) -> Entry:
 
 
 def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
-    """Yield a file's content in order, with zeros for holes; read ahead.
+    """Yield a file's content in order, with zeros for holes.
 
-    `Damaged` may be raised after a part of the content was yielded.
+    Threads read content in advance. `Damaged` may be raised after a part of the content was
+    yielded.
     """
     holes = deque(entry.holes)
     position = 0

@@ -2,8 +2,10 @@
 
 - A pattern without a slash matches names in every folder. If a folder matches, the paths in it are
   not returned, unless they match too.
-- A leaf page of the manifest that several recovery points share is read once.
-- `at_once` recovery points are searched at the same time: more than one across a network.
+- The manifest of a recovery point is a tree of pages; leaf pages list the paths. A leaf page that
+  several recovery points share is read once.
+- `at_once` recovery points are searched at the same time. Across a network, more than one is
+  faster.
 """
 
 import threading

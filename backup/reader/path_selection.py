@@ -7,8 +7,8 @@
   several patterns, a path is selected if any pattern matches it.
 - A path as `standfast backup ls` prints it is also a pattern, and selects this path. So `%` with
   two hex digits may also mean the byte with this value, and a bracket may also mean itself.
-- A manifest page need not be read if it can list neither a selected path nor a folder above a
-  selected path.
+- The manifest, the list of all paths, is a tree of pages. A page is not read if it can list neither
+  a selected path nor a folder above a selected path.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
   seed selects the same paths of a recovery point again.
 - The result for a path does not depend on other paths. So callers may ask for paths in any order,
@@ -28,7 +28,7 @@ from backup.format.canonical_json import from_path_text
 from backup.format.manifest import path_key
 
 _WILD = re.compile(r"[*?\[]")
-_SAMPLE_BYTES = 6  # of the hash; as many as a float represents exactly
+_SAMPLE_BYTES = 6  # first bytes of the hash that are compared; a float represents them exactly
 _SAMPLE_RANGE = 2.0**48
 _FOLDERS = "(?:.*?/)??"
 _GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
@@ -80,7 +80,7 @@ class Selection:
         return bool(first) or any(rule.match(text) for rule in self._matched_rules)
 
     def may_match_between(self, first: bytes, last: bytes) -> bool:
-        """Return whether a page needs to be read, by its first and last path."""
+        """Return whether a page with this first and last path must be read."""
         if not self._literal_folders:
             return True
         low, high = path_key(first), path_key(last)
@@ -123,7 +123,8 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 def _meanings(pattern: str) -> list[str]:
     """Return the possible meanings of a pattern, each as a pattern.
 
-    They are: as written; with bytes for `%` and two hex digits; and both with literal brackets.
+    The first meaning is the pattern as written. The second has a byte in place of each `%` and two
+    hex digits. The others are these two, with brackets that mean themselves.
     """
     found = [pattern]
     with suppress(Damaged):  # the pattern is not a valid path text

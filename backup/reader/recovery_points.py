@@ -1,10 +1,12 @@
 """Recovery points of a repository: listing, "latest", lookup by name.
 
-- Listing needs no key. `Repository.points` and `Repository.resolve` describe order and names.
+- Listing needs no key. The docstrings of `Repository.points` and `Repository.resolve` describe the
+  order of the list and the names.
 - "latest" is the newest recovery point of a run that ended. If no run has ended, it is the newest
-  interim recovery point. "latest" is refused if the writer's history forks.
-- If the vault has several backup sets, "latest" needs the name of the set. The set with the copies
-  of the installation does not count, unless it is the only set.
+  interim recovery point, which a run committed before its end. "latest" is refused if the history
+  of the host forks (see `history_forks`).
+- If the vault has several backup sets, "latest" needs the name of the set. The set that contains
+  Standfast's own files does not count, unless it is the only set.
 - If several hosts have recovery points, "latest" needs the name of the host. If the program runs on
   one of these hosts, "latest" without a host name means the recovery points of this host.
 """
@@ -24,7 +26,7 @@ from backup.trust.snapshot_slots import Slot, find_older_junk, read_history
 
 
 class RecoveryPoints:
-    """Recovery points of all writers, as the vault has them at each call."""
+    """Recovery points of all writers (hosts); each call reads the vault again."""
 
     def __init__(
         self,
@@ -38,11 +40,11 @@ class RecoveryPoints:
         self._trust = trust
         self._own_writer = own_writer
         self._open_details = open_details
-        # Problems of slots without a valid snapshot, by writer and sequence number, as found by the
-        # last `read`.
+        # Problems of invalid snapshot objects, by writer and sequence number, as found by the last
+        # `read`.
         self.damaged: dict[tuple[str, int], str] = {}
         self._forks: dict[tuple[str, int], int] = {}
-        self._junk: dict[Stat, Slot] = {}  # slots without a valid snapshot, which are read once
+        self._junk: dict[Stat, Slot] = {}  # invalid snapshot objects, which are read only once
 
     def read(self, set_name: str | None, *, with_expired: bool = False) -> list[RecoveryPoint]:
         """Return the valid recovery points, newest last."""

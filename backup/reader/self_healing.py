@@ -1,11 +1,12 @@
 """Self-healing: reads blobs of lost or damaged packs from other packs.
 
-- A writer sends the content of a lost pack again, in a new pack. So another recovery point may name
-  a blob of the same id in another pack. The caller passes the recovery points of the same writer,
-  domain and id key; they are searched, the newest first.
-- A manifest page that two of these recovery points share is read once.
-- The content found is compared with the id of the blob. If it cannot be read either, older recovery
-  points are searched too.
+- A writer (backup host) sends the content of a lost pack again, in a new pack. So another recovery
+  point may name a blob of the same id in another pack. The caller passes the recovery points of the
+  same writer with the same encryption key and hash key. They are searched, the newest first.
+- The manifest of a recovery point is a tree of pages. A page that two of these recovery points
+  share is read once.
+- The found content is compared with the id of the blob. If this content is damaged too, older
+  recovery points are searched.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,8 +35,8 @@ class BlobHealer:
     ) -> None:
         """Set the recovery point `body` that is read, and the others to search.
 
-        `reader` must have no `heal`. `others` yields the name and the body of each recovery point,
-        newest first.
+        `reader` must not have a healer itself. `others` yields the name and the body of each
+        recovery point, newest first.
         """
         self._writer = writer
         self._body = body
@@ -120,7 +121,7 @@ class BlobHealer:
         return self._doubted.isdisjoint(ref.packs)
 
     def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
-        """Yield the reference of a page; if it is new, also those below it."""
+        """Yield the reference of a page; if the page is new, also those in it."""
         yield page.ref
         if page.ref.id in seen or page.ref in seen:
             return

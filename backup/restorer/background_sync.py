@@ -1,8 +1,8 @@
 """Background sync: a process that syncs a restore after its caller ended.
 
 - Written data survive the end of a process in the page cache, but not a power failure. So the
-  caller need not wait for the disk. The journal, which marks the target as unfinished, must remain
-  until the disk has all data.
+  caller need not wait for the disk. The restore journal, a file that marks the target folder as
+  unfinished, must remain until the disk has all data.
 - The background process keeps the lock of the journal, so no other restore writes into the target.
   It has no terminal, its working folder is `/`, and only the target and the journal are open in it.
 - If the background process is killed or the disk fails, the journal remains. The same restore can
@@ -45,7 +45,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 def _await_end(caller: int) -> None:
     """Wait at most 2 s for the caller to end.
 
-    A sync by the caller would wait for the sync of this process.
+    If the caller syncs a file meanwhile, it would have to wait for the sync of this process.
     """
     with suppress(OSError):
         watched = os.pidfd_open(caller)

@@ -24,7 +24,7 @@ class Extents:
         return not self._left
 
     def take(self, length: int) -> Iterator[tuple[int, int]]:
-        """Yield (start, length) of the places of the next `length` bytes.
+        """Yield (start, length) of the parts for the next `length` bytes.
 
         Raise `OSError` if the file has fewer bytes left.
         """

@@ -5,13 +5,13 @@
   frame would be decoded several times.
 - A unit of work is a series of files that one worker restores. The home of a frame is the first
   unit, in path order, that needs the frame. If a later file needs the frame, the home unit writes
-  this file before its turn, as an early file. A file is not early if its frame is still in the
-  memory of the worker's reader at the turn of the file.
-- The plan reads each leaf page before any file is written, so most leaves are read twice. It keeps
-  a number for each frame in memory. It keeps the entries of early files in memory or, if they are
-  many, on disk.
-- The files of a leaf that cannot be read for the plan, or is invalid, are restored in path order.
-  The worker that reads the leaf reports the problem.
+  this file, as an early file, although it is not its turn in path order. A file is not early if its
+  frame is still in the memory of the worker's reader at the turn of the file.
+- The leaf pages of the manifest list the paths. The plan reads each leaf page before any file is
+  written, so most leaves are read twice. It keeps a number for each frame in memory. It keeps the
+  entries of early files in memory or, if they are many, on disk.
+- If a leaf cannot be read for the plan, or is invalid, its files are restored in path order. The
+  worker that reads the leaf reports the problem.
 """
 
 from array import array
@@ -40,10 +40,10 @@ _UNIT_ENTRIES = 8192
 _FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at about the same time
 _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps in memory
 _SHARED_FRAME_BYTES = 1024 * 1024
-_MOST_FRAMES = 256 * 1024  # whose homes are kept, in about 40 MB
-_MOST_EARLY_FILES = 4096  # of a unit, because a unit is in memory as a whole
-_KEPT_PAGE_BYTES = 1024 * 1024  # total of the first leaves, which workers need not read again
-_OFFSET_BITS = 24  # of a frame's offset in its pack
+_MOST_FRAMES = 256 * 1024  # number of frames with a stored home; they need about 40 MB
+_MOST_EARLY_FILES = 4096  # in one unit, because the whole unit is in memory
+_KEPT_PAGE_BYTES = 1024 * 1024  # total size of the first leaves, which workers do not read again
+_OFFSET_BITS = 24  # size of a frame's offset in its pack
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +69,8 @@ class FramePlan:
         self._units: list[_PlannedUnit] = []
         self._early = Spool[Entry]()
         self._homes: dict[int, _PlannedUnit] = {}
-        self._kept: OrderedDict[int, int] = OrderedDict()  # size of each frame in reader's memory
+        # Size of each frame that the worker's reader still has in memory.
+        self._kept: OrderedDict[int, int] = OrderedDict()
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}
         self._page_bytes = 0
@@ -109,8 +110,8 @@ class FramePlan:
         parts = entries * self._average_bytes // _STRETCH_BYTES
         if is_alone:
             parts = max(parts, entries // _FEW_ENTRIES)
-        # A part needs at least two entries: a leaf with one folder and one file stays whole. If the
-        # file is large, several workers restore its pieces later.
+        # A part has at least two entries. So a leaf with one folder and one file is not divided. If
+        # the file is large, several workers restore its pieces later.
         return max(1, min(parts, _MOST_PARTS, entries // 2))
 
     def _unit_for(self, entries: int) -> _PlannedUnit:
@@ -129,9 +130,10 @@ class FramePlan:
         return unit
 
     def _is_early(self, unit: _PlannedUnit, item: Any, packs: list[str], where: str) -> bool:
-        """Return whether another unit writes a file early.
+        """Return whether an earlier unit writes the file as an early file.
 
-        Add an early file to the home of its frame. For another file, record this unit as the home.
+        Add an early file to the home of its frame. For any other file, record this unit as the home
+        of its frame.
         """
         blobs = item["blobs"]
         if len(blobs) != 1 or item["lists"] or "holes" in item or "hard_link" in item:

@@ -1,8 +1,10 @@
 """Large files, of 64 MiB or more: restored in pieces by all workers.
 
-- A worker that reaches a large file creates it, empty and with mode 0600, and reserves disk space.
-  After all units of work, the workers write the pieces of the file. Then its attributes are set.
-- Each piece is written at its own offset. For each piece, the path is opened again, step by step.
+- The worker processes of a restore write files in path order. A worker that reaches a large file
+  creates it, empty and with mode 0600, and reserves disk space. After all other files, the workers
+  write the pieces of the large files. Then the attributes of these files are set.
+- Each piece is written at its own offset. For each piece, the file is opened again, without
+  following symbolic links.
 - If a piece cannot be restored, the whole file is removed.
 - An interrupted restore may leave gaps in a large file. The resumed restore does not cut the file
   into pieces: one worker compares each blob, and writes the blobs that differ.
@@ -74,9 +76,9 @@ def reserve_space(descriptor: int, size_bytes: int) -> None:
     """Reserve blocks for a file where possible; its size does not change.
 
     Without a reservation, the file system searches for blocks at each write, which takes a quarter
-    of the time of writing. A size of more than half of the free space is not reserved. Such a size
-    may be false, because a compromised host can state any size. If the blocks do not suffice, ext4
-    occupies all free blocks before the reservation fails, and other programs find the disk full.
+    of the time of writing. A size of more than half of the free space is not reserved, because it
+    may be false: a compromised backup host can state any size. If the disk has too few free blocks,
+    ext4 occupies all of them before the reservation fails, and other programs find the disk full.
     """
     disk = os.fstatvfs(descriptor)
     if size_bytes > disk.f_bavail * disk.f_frsize // 2:

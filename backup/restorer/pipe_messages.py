@@ -1,8 +1,8 @@
 """Messages between a restore's main process and its workers, in pipes.
 
-The main process queues a message by `post`, which never waits, unlike the pipes of
-`multiprocessing`. A worker may wait until the main process reads its report. If the main process
-waited for this worker meanwhile, both would wait forever.
+The main process queues a message with `post`, which never waits. The pipes of `multiprocessing` can
+wait: a worker waits until the main process reads its report. If the main process waited for this
+worker at the same time, both would wait forever.
 """
 
 import fcntl

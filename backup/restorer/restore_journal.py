@@ -8,7 +8,7 @@
   target that the recovery point does not contain remain there, and are not reported.
 - A restore is not resumed in a folder that ignores upper and lower case. There, a complete file
   could be mistaken for an unfinished file of a similar name, and be replaced. Such a folder is
-  recognized because it finds the journal also by its name in capitals.
+  recognized by the journal, which can also be opened by its name in capitals there.
 - The journal is locked during a restore, so two restores never write into one target.
 """
 
@@ -25,7 +25,7 @@ from backup.format.canonical_json import to_json
 from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_BYTES = 1024 * 1024  # that are read of a journal
+_MOST_BYTES = 1024 * 1024  # maximal number of bytes that are read from a journal
 _ADVICE = "Check its mode and its free space, or name another folder."
 
 

@@ -5,9 +5,9 @@
 - This process then makes the hard links between stretches, and sets the attributes of folders into
   which several stretches wrote.
 - The target is an empty folder, or contains the same restore, interrupted: see `restore_journal`.
-- The journal is removed after the disk has all data, and only if no path is missing. If
-  `Request.syncs` is true, the caller waits for the disk. If not, a background process waits: see
-  `background_sync`.
+- The journal, a file in the target, marks the restore as unfinished. It is removed after the disk
+  has all data, and only if no path is missing. If `Request.syncs` is true, the caller waits for the
+  disk. If not, a background process waits: see `background_sync`.
 """
 
 import ctypes
@@ -122,7 +122,7 @@ class Restore:
         progress: Callable[[Progress], None] | None,
         now: Callable[[], datetime],
     ) -> None:
-        """`open_reader` returns a new reader, and its healer, for each worker."""
+        """`open_reader` returns a new reader, and its finder of lost blobs."""
         if request.owner and os.geteuid() != 0:
             raise UsageError(
                 "owners: only root can restore them. Run as root, or restore without owners."
@@ -218,7 +218,8 @@ class Restore:
     ) -> None:
         """Restore units, in several processes if there is more than one unit.
 
-        With `are_many`, the caller knows this: the processes start before the first unit is found.
+        With `are_many`, the caller knows that there are several units. Then the processes start
+        before the first unit is known.
         """
         if not are_many:
             first = list(islice(units, 2))
@@ -274,7 +275,7 @@ class Restore:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _units(self, target: Target) -> Iterator[Unit]:
-        """Plan units of work by frame; without early files if it is a resume."""
+        """Plan the units of work; a resumed restore has no early files."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
 
@@ -312,7 +313,7 @@ class Restore:
     def _finish(
         self, target: Target, postponed: Iterable[Entry], links: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """Finish large files, make late links, then finish the folders."""
+        """Finish large files, make the remaining links, then finish the folders."""
         reports: list[Report] = []
         with self._worker(target, reports.append, find=self._folder) as worker:
             worker.finish_files(postponed, self._totals.lost)

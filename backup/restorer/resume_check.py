@@ -1,8 +1,8 @@
 """Comparison of files of an interrupted restore with the recovery point.
 
 The content at the place of each blob is hashed and compared with the id of the blob. The file
-system reports whether each hole is free of data. Size and time of a file are not compared: an
-unfinished file can have the right ones.
+system reports whether each hole of a sparse file is free of data. The size and the time of a file
+are not compared, because an unfinished file can have the right size and time.
 """
 
 import errno
@@ -37,7 +37,7 @@ class Proof:
 def has_blob(descriptor: int, ref: BlobRef, extents: Extents, reader: BlobReader) -> bool:
     """Return whether a file has the content of its next blob in place.
 
-    `extents` moves on to the place of the blob after it.
+    Advance `extents` to the place of the following blob.
     """
     try:
         places = list(extents.take(ref.length))

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from backup.errors import UnsafePath
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-JOURNAL = b".standfast-restore"  # no source has a name that begins with a dot
+# The file that marks a target as unfinished. No restored path has this name, because the first part
+# of each path is the name of a source, which never begins with a dot.
+JOURNAL = b".standfast-restore"
 
 _NO_NAMES = (b"", b".", b"..")
 

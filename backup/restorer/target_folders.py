@@ -1,15 +1,16 @@
 """Target folders: created, opened step by step, never through a link.
 
-- A writer enters the folders of one path at a time. Each step opens one name in an open folder and
-  never follows a symbolic link. So neither a forged path nor a link that somebody creates during
-  the restore leads out of the target.
+- A tree writer (one per worker process) enters the folders of one path at a time. Each step opens
+  one name in an open folder and never follows a symbolic link. So neither a forged path nor a link
+  that somebody creates during the restore leads out of the target.
 - The attributes of a folder are set when the writer leaves it. Other workers may still write into
-  some folders. The writer hands these folders over, and their attributes are set at the end of the
-  restore.
+  some folders. The writer hands these folders over to the main process, and their attributes are
+  set at the end of the restore.
 - Few folders are open at a time, however deep the path is.
 - A folder that was not selected is only noted. It is created when a path in it is written.
-- A late link is a hard link that is made after all units of work. The writer of late links has the
-  callback `find`. It treats existing folders as complete, and sets their mode and times again.
+- A late link is a hard link that is made after all other paths were restored. For late links, the
+  writer has the callback `find`. It then treats existing folders as complete, and sets their mode
+  and times again.
 """
 
 import os
@@ -166,8 +167,8 @@ class TargetFolders:
     def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
         """Return two lists of folders: created folders, and noted folders.
 
-        They are the folders into which other workers may write paths after `last`. This writer does
-        not set their attributes any more.
+        Into these folders, other workers may write paths that follow `last` in path order. This
+        writer does not set their attributes any more.
         """
         made = self._take_entries() + self._postponed
         self._postponed = []

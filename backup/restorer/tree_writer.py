@@ -1,7 +1,7 @@
 """Tree writer: creates the files, folders, links and devices of a restore.
 
 - Paths of the manifest are not trusted: `TargetFolders` checks each component.
-- A file of an interrupted restore is continued only if it is a regular file with one name, and
+- A file of an interrupted restore is continued only if it is a regular file with one hard link, and
   belongs to the restoring user or, if owners are restored, to its owner in the recovery point. Any
   other existing path that is not a folder is unlinked and created again.
 - A problem with one path is recorded, and its file is removed. A full disk ends the restore.
@@ -45,8 +45,9 @@ class _File:
 class TreeWriter:
     """Writer of entries in path order below an open folder, for one thread.
 
-    With `direct`, files of 512 KiB or more bypass the page cache. `find` returns the entry of a
-    folder; with it, existing folders keep their attributes. `umask` is the umask of the process.
+    If `direct` is passed, files of 512 KiB or more bypass the page cache. If `find` is passed,
+    existing folders keep their attributes; `find` returns the entry of a folder that must be
+    created. `umask` is the umask of the process.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of early files; the unit that lists a folder sets its attributes.
+        # Folders of early files; the worker that restores a folder sets its attributes.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -108,7 +109,7 @@ class TreeWriter:
     def link(self, path: bytes, first: bytes) -> bool:
         """Make a hard link to a restored file; return False if this fails.
 
-        The times of the link's folder are set again, because the folder may be complete already.
+        The earlier times of the link's folder are set again: the folder may be complete already.
         """
         try:
             folder, name = self._path.enter(path)
@@ -176,7 +177,7 @@ class TreeWriter:
             self._path = current
 
     def leave_open(self, entry: Entry) -> None:
-        """Postpone the attributes of the folders of a file of another unit."""
+        """Postpone the attributes of a file's folders; another worker writes it."""
         with self.problems_of(entry):
             self._path.enter(entry.path)
             self._path.postpone()
@@ -216,7 +217,7 @@ class TreeWriter:
                 view = view[count:]
 
     def skip(self, length: int) -> None:
-        """Skip content that the open file is proven to have."""
+        """Skip content that the open file already has."""
         file = self._file
         if file is None:
             return
@@ -323,7 +324,7 @@ class TreeWriter:
         return self._path.hand_over(last)
 
     def may_continue(self, found: os.stat_result, entry: Entry) -> bool:
-        """Return whether a file may be from this restore, and has one name."""
+        """Return whether a file may be from this restore, and has one hard link."""
         owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
         return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
 

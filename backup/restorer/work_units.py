@@ -17,8 +17,8 @@ class Stretch:
     page: Page
     part: int  # number of this part, from 0
     parts: int  # parts of the leaf
-    early: "array[int]"  # indexes, in the leaf, of files that other units write early
-    content: bytes | None  # content of the leaf, if the plan kept it
+    early: "array[int]"  # indexes, in the leaf, of files that earlier units of work write
+    content: bytes | None  # content of the leaf, if it is in memory already
 
     def bounds(self, entries: int) -> tuple[int, int]:
         """Return the indexes in the leaf at which the stretch begins and ends."""
@@ -30,7 +30,7 @@ class Unit:
     """Unit of work: stretches that one worker restores in order."""
 
     stretches: Sequence[Stretch]
-    early: Sequence[Entry]  # files of later stretches that need a frame of this unit
+    early: Sequence[Entry]  # files of later stretches with content in a pack frame of this unit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,15 +42,15 @@ class Report:
     directories: int
     size_bytes: int  # total size of the files
     owners_lost: int  # paths that now belong to the restoring user instead of their owner
-    bytes_done: int  # content written or skipped, also of files that are not complete yet
+    bytes_done: int  # content written or found in place, also of files that are not complete
     problems: list[Problem]
     made: list[Entry]  # created folders, whose attributes are set at the end
-    noted: list[Entry]  # folders whose attributes are set at the end if they exist
+    noted: list[Entry]  # folders that were not selected; if they exist, attributes are set
     links: list[tuple[bytes, bytes]]  # path of the link, path of the first name
     postponed: list[Entry]  # files that were created empty and are filled in pieces later
     lost: dict[str, Problem]  # postponed files that cannot be filled, by path text
-    matched: list[str]  # patterns that selected a path
-    healed: list[str]  # names of packs whose blobs were read from other packs
+    matched: list[str]  # patterns of the request that selected a path
+    healed: list[str]  # sentences about packs whose blobs were read from other packs
     damaged: list[str]  # names of damaged packs
 
 

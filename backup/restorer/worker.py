@@ -1,10 +1,12 @@
 """Worker of a restore: restores units of work, and pieces of large files.
 
+- A unit of work is a series of stretches. A stretch is a part of a leaf page of the manifest, that
+  is, a series of paths.
 - Content is read ahead while files are written. Files are written in path order, except early
-  files: a unit writes them because it decodes their frames (see `frame_plan`).
-- A stretch is a part of a leaf page of the manifest. The reports of a worker name the work that is
-  left: hard links to files that another worker may not have written yet, large files, and folders
-  into which later stretches may write.
+  files. An early file has content in a frame (compressed part of a pack) that an earlier unit
+  decodes, so that unit writes the file (see `frame_plan`).
+- The reports of a worker name the work that is left: hard links to files that another worker may
+  not have written yet, large files, and folders into which later stretches may write.
 - In a resumed restore, the content of an existing file is compared with the id of each blob. Only
   blobs that differ are read from the store.
 """
@@ -54,7 +56,7 @@ Action = Literal[
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Entries:
-    """Entries of one stretch; two objects are never equal, for `groupby`."""
+    """Entries of one stretch; compared by identity, for `groupby`."""
 
     entries: Sequence[Entry]
 
@@ -144,8 +146,8 @@ class RestoreWorker:
                 if early and step.action == "whole" and step.ref is not None:
                     for other in early.pop(frame_key(step.ref), ()):
                         yield (group, other), other.fetched
-        # Write the remaining early files. No file above needed their frames, because a page was
-        # unreadable.
+        # Write the remaining early files. The files above did not need their frames, because a
+        # manifest page was unreadable.
         for step in chain.from_iterable(early.values()):
             yield (group, step), step.fetched
 
@@ -199,7 +201,7 @@ class RestoreWorker:
                 self._tree.finish_file(entry)
 
     def link_late(self, path: bytes, first: bytes, find: Callable[[bytes], Entry | None]) -> None:
-        """Link a path to a file of another worker, or restore the file itself."""
+        """Link a path to an existing file, or restore the file under this path."""
         if not self._tree.link(path, first):
             entry = find(path)
             if entry is not None:
@@ -208,7 +210,8 @@ class RestoreWorker:
     def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
         """Set the attributes of created folders, and of noted folders that exist.
 
-        Deeper folders come first, because the final mode of a folder may deny access to them.
+        A noted folder was not selected itself; it exists if a path in it was restored. Deeper
+        folders come first, because the final mode of a folder may deny access to them.
         """
         self._tree.leave_folders()
         both = [(path_key(entry.path), entry, True) for entry in made]

@@ -17,11 +17,12 @@ def tune_worker_process() -> None:
     Call it only in a forked worker, before it starts threads.
     """
     os.umask(0)  # so that files are created with their final mode, which saves a call per file
-    # Existing objects remain in use, and nearly no new object is part of a reference cycle.
+    # Collect garbage rarely: existing objects remain in use, and nearly no new object is part of a
+    # reference cycle.
     gc.freeze()
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
-    # Keep freed memory for the next frame. Otherwise the kernel takes the memory back and clears it
-    # again, which takes a fifth of the time to decode a dump.
+    # Keep freed memory for the next decompressed frame. Otherwise the kernel takes the memory back
+    # and clears it again, which takes a fifth of the time to decode a database dump.
     with suppress(AttributeError):  # not glibc
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_MMAP_THRESHOLD, _PIECE_BYTES)
