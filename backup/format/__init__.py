@@ -3,7 +3,7 @@
     snapshot, sealed = snapshot_from_bytes(data, "the name of the object")
     body = open_body(sealed, identities, "the name of the object")
 
-  canonical_json    JSON, times, path text; strict_fields reads parsed JSON strictly
+  canonical_json    JSON, times, path text; strict_fields checks the fields of parsed JSON
   object_names      names of objects; record_link: links between records
   signature         signed bytes; root_record, keep_record and snapshot are signed
   pack              the encrypted container; frame: a compressed part of it

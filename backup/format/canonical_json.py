@@ -1,5 +1,6 @@
 """Canonical JSON (RFC 8785), time stamps and path text.
 
+- Path text is a printable form of a path that can contain any bytes.
 - Only unambiguous values are used: no floats, no integer beyond 2^53 - 1, and only ASCII keys.
 - The decoder accepts only canonical bytes. So two different byte strings never decode to the same
   record.

@@ -1,4 +1,6 @@
-"""Frames: content of at most 8 MiB, compressed by zstd; a level per kind.
+"""Frames: parts of a pack, at most 8 MiB of content, compressed by zstd.
+
+- A frame contains one or more blobs. The compression settings depend on the content (`Effort`).
 
 - The first byte of a frame is its encoding: 0 for uncompressed, 1 for zstd. The other bytes are the
   content. The header of zstd contains the raw (uncompressed) size.
@@ -25,7 +27,7 @@ WORTHWHILE_RATIO = 0.97  # compressed size / raw size; compression is worthwhile
 
 
 class Effort(IntEnum):
-    """Compression effort by kind of content; higher means more work."""
+    """Compression effort for a type of content; a higher value is more work."""
 
     PAGE = 0  # manifest page: the repeated parts are long and near each other
     DUMP = 1  # dump or database: large, and read again in every run
@@ -80,8 +82,8 @@ def to_frame(
     """
     if len(raw) > MAX_RAW_BYTES:
         raise ValueError(f"a frame contains at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
-    # Do not test a sample first, because zstd is twenty times faster on incompressible content than
-    # on other content.
+    # A test of a sample would save no time: on incompressible content, zstd is twenty times faster
+    # than on other content.
     packed = compress(raw, effort)
     if len(packed) < len(raw):
         return bytes([_ZSTD]), packed

@@ -1,6 +1,7 @@
 """Keep record: changes that one run of the keeper made, `pub/keep/<n>`.
 
-The keeper decides which recovery points expire and which packs are removed.
+The keeper is a machine with a signing key. It decides which recovery points expire and which packs
+are removed.
 
 - Each record contains only changes. All records, applied in order, give the state of the vault: the
   expired recovery points, and the packs that are marked, dropped or distrusted.
@@ -9,7 +10,7 @@ The keeper decides which recovery points expire and which packs are removed.
 - A pack is removed in two phases. First it is `marked`. At least seven days later it is `dropped`.
   If a snapshot needs the pack after all, it is `unmarked` instead. A drop is recorded before the
   pack is removed.
-- `distrusted` packs are damaged or lost. The writer sends their content again.
+- `distrusted` packs are damaged or lost. The writer (backup host) sends their content again.
 """
 
 from collections.abc import Iterable
@@ -39,8 +40,8 @@ class KeepRecord:
 
     repository: bytes
     number: int
-    previous: Link | None  # the previous record; objects numbered between both are junk
-    root_record: Link
+    previous: Link | None  # the previous keep record; objects with a number in between are invalid
+    root_record: Link  # the owner's list of trusted keys that was in force
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
     marked: tuple[PackId, ...] = ()

@@ -5,7 +5,8 @@
   "a-b".
 - A reference is the location of a blob: [pack, offset, stored, inner, length, id, next], the fields
   of `BlobRef`. It names a frame in one or two packs, and a slice of the decoded frame.
-- A file with many blobs has its references in list pages. The entry refers to them in `lists`.
+- If a file has many blobs, the references are in separate pages, the list pages. The entry refers
+  to these pages in `lists`.
 - All pages are JSON, stored as blobs. Each page has a table of pack names; its references name
   packs by their index in this table.
 - The decoder checks types, sizes and order. It also checks that a page has the first path, the last
@@ -52,7 +53,7 @@ class BlobRef(NamedTuple):
     stored: int  # size of the frame as stored
     inner: int  # offset of the blob in the decoded frame
     length: int
-    id: bytes  # BLAKE3 of the blob, keyed with the snapshot's id key
+    id: bytes  # BLAKE3 hash of the blob, keyed with the id key in the snapshot
     next: bytes | None  # pack in which the frame ends, if it does not end in `pack`
 
     @property

@@ -1,11 +1,11 @@
 """Encoding of manifest pages, for the archiver.
 
-- Canonical JSON sorts keys alphabetically, so `blobs` is the first key of an entry. The other keys
-  of the entry are its metadata. The metadata can be encoded before the locations of the blobs are
-  known.
+- A page lists entries; an entry describes one path. Canonical JSON sorts keys alphabetically, so
+  `blobs` is the first key of an entry. The other keys of the entry are its metadata. The metadata
+  can be encoded before the locations of the blobs are known.
 - A reference is the location of a blob: the fields of `manifest.BlobRef`, with indexes into the
-  page's table of packs. Entries of very large files also have references to list pages, in the key
-  `lists`.
+  page's table of packs. A very large file has too many references for its entry. They are in
+  separate pages, the list pages, and the key `lists` of the entry refers to these pages.
 - `format.manifest` decodes and checks pages.
 """
 
@@ -50,7 +50,7 @@ def metadata_to_text(
     """Encode the metadata of an entry without references to list pages.
 
     `rare` is the output of `rare_metadata_to_json`. Most entries have no rare metadata. Their text
-    is formatted without `to_json`, in a third of the time.
+    is formatted without `to_json`, which takes a third of the time.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
     text = fill_metadata(common, path, modified_ns, size)
@@ -60,7 +60,7 @@ def metadata_to_text(
 def common_metadata(
     kind: Kind, mode: int, uid: int, gid: int, user: str, group: str
 ) -> tuple[str, str]:
-    """Return the start and the end of metadata, which many entries share."""
+    """Return the start and end of metadata text, the same for many entries."""
     return (
         f'"gid":{gid},"group":{_quote(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
         f'"uid":{uid},"user":{_quote(user)}}}',

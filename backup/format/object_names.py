@@ -1,5 +1,9 @@
 """Names of all objects: root, keep and key records, packs, snapshots.
 
+A root record is the owner's signed list of authorized keys. A keep record is a keeper's signed list
+of expired recovery points and removed packs. A key record contains the encrypted private key of a
+domain, a group of backup sets. A writer is a backup host.
+
 vault  pub/root/<number, 10 digits>
        pub/keep/<number, 10 digits>
        pub/format/<sha256 hex>                     FORMAT.md
@@ -47,7 +51,7 @@ def key_name(domain: str, generation: int, number: int) -> str:
 
 
 def key_prefix(domain: str, generation: int) -> str:
-    """Return the prefix of the key records of a domain generation."""
+    """Return the prefix of the key records of one key pair of a domain."""
     return f"k/{domain}/{_digits(generation)}/"
 
 
@@ -85,7 +89,7 @@ def next_number(prefix: str, after: int, taken: Container[int]) -> int:
 
     The next number is not the highest taken number plus one. Otherwise anybody with the right to
     put objects could take the highest possible number, and no number would remain. Raise `Damaged`
-    if no number follows.
+    if the valid object has the highest possible number.
     """
     number = after + 1
     while number in taken:
@@ -108,7 +112,7 @@ def parse_pack_name(name: str) -> tuple[str, str] | None:
 
 
 def bundled_sha256(name: str) -> str | None:
-    """Return the SHA-256 in the name of FORMAT.md or the reader, or None."""
+    """Return the SHA-256 in the name of FORMAT.md or break_glass.py, or None."""
     match = _COPY.fullmatch(name)
     return None if match is None else match[1]
 

@@ -3,9 +3,10 @@
 - A pack has a header of 4,096 bytes, then 1 to 255 segments of 65,536 bytes; the last segment may
   be shorter. Each segment contains 65,520 bytes of the payload, encrypted with AES-256-GCM. The
   nonce contains the number of the segment, and whether it is the last segment.
-- The file key is random and is encrypted to the domain with age. The salt is the BLAKE3 hash of the
-  payload, keyed with the file key. A virtual machine that was rolled back may use a file key again.
-  Even then, other data have another salt, and so another segment key.
+- The file key is random. With age, it is encrypted to the public key of the domain, a group of
+  backup sets that share one key. The segment key is derived from the file key and a salt. The salt
+  is the BLAKE3 hash of the payload, keyed with the file key. A virtual machine that was rolled back
+  may use a file key again. Even then, other data have another salt, and so another segment key.
 - The key commitment ensures that only one key opens a pack. The header, with the commitment set to
   zero, is an input of the key derivation.
 - The payload is padded with zeros (Padmé), so its size discloses little about the content. A full
@@ -54,7 +55,7 @@ class PackSettings:
     repository: bytes  # 16 bytes
     writer: str
     domain: str
-    generation: int
+    generation: int  # number of the domain's key pair
     recipient: str  # the domain's age public key
 
 

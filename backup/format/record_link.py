@@ -1,4 +1,4 @@
-"""Link from one record to another: the number and hash of that record."""
+"""Link from a signed record to another record, by its number and hash."""
 
 from dataclasses import dataclass
 

@@ -1,12 +1,16 @@
 """Root and key records: `pub/root/<n>` and `k/…`, signed by the owner.
 
-A root record lists writers, domains and keepers. A key record contains the encrypted private key of
-a domain.
+The owner is the person with the offline signing key. A root record lists the keys that the owner
+authorizes: those of writers (backup hosts), keepers (machines that may expire backups) and domains
+(groups of backup sets that share one key and are erased together). A key record contains the
+encrypted private key of a domain.
+
+- An epoch is the period of one signing key of a writer. A generation is one key pair of a domain.
 
 - Both are canonical JSON, a newline and the owner's signature. Each root record names the SHA-256
   of the previous root record.
 - The owner's public key is in every root record and never changes. A reader that already knows this
-  key accepts no record that another person signed.
+  key accepts no record with another signature.
 - Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once in
   a root record. Otherwise two readers could use different entries.
 """
@@ -45,7 +49,7 @@ class WriterGrant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DomainGrant:
-    """An erasure domain in one generation of its key."""
+    """A domain, with the public key of one generation."""
 
     id: str
     generation: int
@@ -55,11 +59,11 @@ class DomainGrant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeeperGrant:
-    """A keeper, which lets recovery points expire and frees packs."""
+    """A keeper, which signs keep records: lists of expired points."""
 
     key: bytes  # Ed25519 public key
     trusted_through: int | None  # number of the last trusted keep record; None: no limit
-    trusted_sha256: str | None = None  # of the last trusted record, in hexadecimal, if known
+    trusted_sha256: str | None = None  # of the last trusted keep record, in hexadecimal, if known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,14 +104,14 @@ class RootRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRecord:
-    """A domain's private key, encrypted to the custodians."""
+    """A domain's private key, encrypted to people that may decrypt backups."""
 
     repository: bytes
     domain: str
     generation: int
     number: int  # of several valid records, the one with the highest number is in force
     recipient: str  # the domain's age public key
-    custodians: tuple[str, ...]  # public keys that can open `wrapped`, with names
+    custodians: tuple[str, ...]  # these people: public keys that can open `wrapped`, with names
     wrapped: bytes  # age file that contains the text of the private key, "AGE-SECRET-KEY-1…"
 
 

@@ -58,8 +58,8 @@ def check_later_signature(
     """Raise `Damaged` unless the key signed a record of a later format.
 
     Later formats keep the form of the context and the place of the signature. So this version can
-    check that a record is authentic even if it cannot read the record. Such a record stops this
-    program, and only a holder of the key can make such a record.
+    check that a record is authentic even if it cannot read the record. This matters because such a
+    record stops this program: without the check, anybody could stop it.
     """
     check_signature(f"standfast-backup-{number} {kind}".encode(), data, public_key, where)
 

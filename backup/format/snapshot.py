@@ -1,19 +1,20 @@
 """Snapshot record of a recovery point: public part, body, packs in use.
 
-A snapshot has a public part, a body encrypted to the domain, and the writer's signature:
+A snapshot has a public part, a body that is encrypted to the domain (backup sets that share one
+key), and the signature of the writer (backup host):
 
     canonical JSON || newline || age(u32 length || body JSON || zeros to the Padmé size) ||
     signature
 
 - The public part can be read without a key. With it, anyone can check the history and the packs,
-  and a keeper can free packs.
+  and a keeper (a machine that may expire backups) can find the packs that are not needed any more.
 - `packs` lists the packs that are new in this snapshot. `uses` contains a bitmap for each earlier
   snapshot that has packs in use: one bit for each pack of the earlier snapshot.
 - `previous` is the last valid snapshot before this snapshot. The sequence numbers between the two
   are skipped, because junk occupied them. The JSON key of the skipped numbers is `burnt`.
 - The lists `burnt`, `packs` and `uses` may be long, so they are parsed item by item from their
-  text. A parser for a whole list would need 25 times its size in memory, and a compromised host may
-  sign a list of 64 MiB.
+  text. A JSON parser that reads a whole list needs memory of 25 times its size, and a compromised
+  host may sign a list of 64 MiB.
 """
 
 import re
@@ -67,8 +68,8 @@ class Snapshot:
     sequence: int
     previous: Link | None
     skipped: tuple[int, ...]  # sequence numbers between `previous` and this snapshot
-    root_record: Link  # the newest root record that the writer had read
-    keep_record: Link | None  # the newest keep record that the writer had read
+    root_record: Link  # newest list of authorized keys, by the owner, that the writer had read
+    keep_record: Link | None  # newest list of removed packs, by a keeper, that it had read
     domain: str
     generation: int
     set_name: str
@@ -131,7 +132,7 @@ def bitmap_to_indexes(bitmap: bytes) -> list[int]:
 
 
 def seal_body(body: Body, recipient: str) -> bytes:
-    """Encrypt the body to the domain."""
+    """Encrypt the body to the public key of a domain."""
     value = {
         "consistent_at": to_time(body.consistent_at),
         "started": to_time(body.started),
@@ -164,7 +165,7 @@ def seal_body(body: Body, recipient: str) -> bytes:
 
 
 def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: str) -> Body:
-    """Decrypt a body; raise `WrongKey` if no identity opens it."""
+    """Decrypt a body; raise `WrongKey` if no private key opens it."""
     if not has_short_header(sealed):
         raise Damaged(
             f"the encrypted part of {where} does not open: it is not an age file for one key"

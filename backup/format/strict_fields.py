@@ -36,9 +36,9 @@ class Fields:
         return value
 
     def name(self, name: str) -> str:
-        """Return the name of a writer, domain or set.
+        """Return a name of 1 to 31 characters: a-z, 0-9, dash and underscore.
 
-        It has 1 to 31 of a-z, 0-9, dash and underscore.
+        Backup hosts, domains and backup sets have such names.
         """
         value = self.text(name)
         if not NAME.fullmatch(value):
