@@ -7,7 +7,7 @@
   verification    the order of all checks; the public function `verify`
   pack_check      missing and damaged packs, and the recovery points that need them
   lock_check      whether the store locks objects for as long as needed
-  content_check   decrypts and compares the pages and blobs of recovery points
+  content_check   decrypts and compares the manifest pages and blobs of recovery points
   sampling        number of random pieces that finds a share of damage
 
 The repair of damage belongs in `archiver` (sending content again) and `replication` (copying back).

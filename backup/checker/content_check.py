@@ -1,13 +1,14 @@
 """Content check: decrypts and hashes pages and blobs of recovery points.
 
-- Every page of every manifest is read, so every dangling reference is found. A page that several
-  recovery points share is read once. A list page, which contains references of a large file, is
-  also read once, even if several files name it.
+- The manifest of a recovery point is a tree of pages that refer to blobs. Every page of every
+  manifest is read, so every reference to a missing blob is found. A page that several recovery
+  points share is read once. A list page, which contains references of a large file, is also read
+  once, even if several files name it.
 - The content of files is read completely (each blob once), or as a sample of random pieces. A
   sample draws uniformly from the bytes of all recovery points. So a byte that three recovery points
   share is three times as likely to be drawn.
-- A reference into a pack that the snapshot does not name is an error too, because the keeper would
-  remove that pack.
+- A reference into a pack that the snapshot does not name is an error too. The keeper, the machine
+  that expires backups, would remove that pack.
 - After a pack is found damaged, it is not read again. `pack_check` reports it.
 """
 
@@ -49,8 +50,8 @@ class _Tree:
 
     point: RecoveryPoint
     reader: BlobReader
-    # Writer, domain and id key. They are part of each cache key, because a recovery point with
-    # others may use the same reference for other content.
+    # Backup host, encryption domain and hash key. They are part of each cache key: for another
+    # host, domain or hash key, the same reference may mean other content.
     opened_by: tuple[str, str, bytes]
     root_page: BlobRef
     depth: int
@@ -77,7 +78,7 @@ class ContentCheck:
         self.opened_all = True  # whether the identity opens all recovery points
 
     def check(self) -> None:
-        """Check all pages and content of the domains that the identity opens."""
+        """Check all pages and content that the identity can decrypt."""
         for _ in self._check_points():
             pass
 
@@ -253,7 +254,10 @@ class ContentCheck:
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
 
     def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
-        """Return a blob, or None if its pack is damaged; `cost` is what is lost."""
+        """Return a blob, or None if its pack is damaged.
+
+        `cost` names the path or page that is lost without the blob.
+        """
         packs = self._packs[tree.point.writer]
         if any(packs.is_lost(pack.hex()) for pack in ref.packs):
             return None

@@ -1,12 +1,12 @@
 """Lock check: whether the store locks objects as long as retention needs.
 
-- The keeper extends the locks of needed objects. They are the packs of recovery points that have
-  not expired, every snapshot, and every object under `pub/`. The lock of a needed object must have
-  the bucket's mode, must have been set for the bucket's default time, and must have a quarter of
-  the default time left. The keeper extends a lock when half of the default time is left, so it may
-  be late by a quarter of the default time.
-- A pack that no snapshot names yet must have the default lock. The lock of a pack that only expired
-  recovery points need may end. Such packs are not queried.
+- The keeper, the machine that may expire backups, extends the locks of needed objects. They are the
+  packs of recovery points that have not expired, every snapshot, and every object under `pub/`.
+- The lock of a needed object must have the bucket's mode, must have been set for the bucket's
+  default time, and must have a quarter of the default time left. The keeper extends a lock when
+  half of the default time is left, so it may be late by a quarter of the default time.
+- A pack that no snapshot names yet must have the default lock. A pack that only expired recovery
+  points need may be without a lock. The locks of such packs are not queried.
 - A check covers the objects that are new since the last check, and a thirtieth of the other objects
   for each day since the last check. A hash of an object's name selects its day. So neither a missed
   day nor an interrupted check leaves a gap. If a check finds a problem, or gets no answer for an
@@ -31,7 +31,8 @@ from backup.stores.parallel_reads import run_concurrently
 
 DAYS_FOR_ALL = 30
 _BATCH = 256
-# With `lock_days`, a writer computes the end of each lock; its clock may differ from the store's.
+# With the setting `lock_days`, a backup host computes the end of each lock; its clock may differ
+# from the store's.
 _CLOCKS_DIFFER = timedelta(hours=1)
 _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
@@ -70,7 +71,7 @@ class LockCheck:
         self._due_days = due_days(since, now)
         self._waiting: list[tuple[Stat, bool]] = []
         self._objects = self._looked_at = self._wrong = self._unknown = 0
-        self._refusal: tuple[str, str] | None = None  # first object refused, answer of the store
+        self._refusal: tuple[str, str] | None = None  # first refusal: name of object, answer
         self._are_all_refused = False  # after a refused batch, no query is sent any more
 
     def add(self, stat: Stat) -> None:
@@ -183,7 +184,7 @@ def lock_problem(
 
 
 def due_days(since: datetime | None, now: datetime) -> frozenset[int]:
-    """Return the due days, each from 0 to 29: those since the last check.
+    """Return the numbers, 0 to 29, of the days since the last check.
 
     All days are due if there was no check, if the last check is thirty days old, or if the clock
     went back.

@@ -3,11 +3,12 @@
 - A pack that is missing, truncated or damaged becomes one finding, even if several checks notice
   it. The finding names the recovery points that need the pack.
 - A pack that no snapshot names is read too: its snapshot may be lost, or not written yet.
-- A pack that the keeper removed, according to a keep record, may be missing. But a pack that an
-  unexpired recovery point needs must exist, whatever a keep record says.
-- A distrusted pack was found damaged before, and the writer sends its content again. When the
-  newest recovery point of each set of the writer does not need the pack any more, the finding is
-  only a warning.
+- A keep record is a list of removed packs, signed by the keeper, the machine that may expire
+  backups. A pack that is on this list may be missing. But a pack that an unexpired recovery point
+  needs must exist, whatever a keep record says.
+- A distrusted pack was found damaged before, and the writer (backup host) sends its content again.
+  When the newest recovery point of each set of the writer does not need the pack any more, the
+  finding is only a warning.
 """
 
 import hashlib
@@ -186,7 +187,7 @@ class PackCheck:
         return sha256 in self._lost
 
     def report(self) -> None:
-        """Report one finding per lost pack, with its cost."""
+        """Report one finding per lost pack, with a path that is lost, if known."""
         if not self._lost:
             return
         needed_by: dict[str, list[int]] = {sha256: [] for sha256 in self._lost}
@@ -201,7 +202,7 @@ class PackCheck:
         """Return the sequence numbers of the newest recovery points of each set.
 
         They are the newest recovery point of a run that ended, and the later interim recovery
-        points.
+        points. An interim recovery point is committed by a run that has not ended.
         """
         newest: dict[str, set[int]] = {}
         for sequence in self.unexpired:

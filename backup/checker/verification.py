@@ -4,21 +4,24 @@
     for finding in report.findings:
         print(finding.object, finding.problem, finding.what_to_do)
 
-- Without a key, the run checks signatures, gaps in the sequence numbers, the hash of each previous
-  snapshot, the witness, the key records, and presence and size of each pack that a snapshot names.
+- Without a key, the run checks signatures, gaps in the sequence numbers of snapshots, the hash of
+  each previous snapshot, the witness, the key records, and presence and size of each pack that a
+  snapshot names. The witness is a record, on another machine, of the newest snapshots. Key records
+  contain the encrypted private keys of the backups.
 - With `read`, the run also reads every pack. A pack's name is its hash, so each flipped bit is
   found.
-- With a key (an identity), the run also checks all pages and blobs of the recovery points, and with
-  `read` every authentication tag. A sample checks all pages and random pieces of the content, and
-  reports its confidence.
+- With a key (an identity), the run also checks all manifest pages and blobs of the recovery points,
+  and with `read` every authentication tag. A sample checks all manifest pages and random pieces of
+  the content, and reports its confidence.
 - If the store locks objects, the first run and each run with `read` check all locks. Other runs
   check the locks of new objects, and a thirtieth of the other locks per day. See `lock_check`.
-- Only a run with a key finds false content that a compromised writer signed, such as dangling
-  references.
+- Only a run with a key finds false content that a compromised writer (backup host) signed, such as
+  references to missing blobs.
 - A vault that lost its newest snapshot looks like a vault in which this snapshot was never made.
   Only a witness shows the difference. So store the `heads` of a report in another place.
 - A finding names the object, the problem and the action. The run changes nothing. It ends early
-  only if the store does not answer, or if the first root record cannot be used.
+  only if the store does not answer, or if no root record (the owner's signed list of hosts and
+  keys) can be used.
 """
 
 import hashlib
@@ -81,7 +84,8 @@ def verify(
     - `owner` is the owner's public key, from the recovery card.
     - `locks_right_at` is the start of the last verification that found all locks right. The caller
       stores it. Without it, all locks are checked.
-    - `distrusted` are packs reported to the writer, in addition to those that the keeper distrusts.
+    - `distrusted` are packs that are known to be damaged, in addition to those in the keep records,
+      the signed lists of the keeper (the machine that may expire backups).
 
     Raise `NotFound` if the vault has no repository, `WrongKey` if the identity belongs to another
     repository, `StoreUnavailable` if a store does not answer, and `UsageError` for a sample without
@@ -185,7 +189,7 @@ class _Check:
         )
 
     def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
-        """Report an object under the name of a keep record that is not valid."""
+        """Report an object that has the name of a keep record but is not valid."""
         number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the later records were written without it"

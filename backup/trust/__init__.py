@@ -4,11 +4,11 @@
     for slot in read_history(vault, trust, "desk-1"):
         print(slot.sequence, slot.problem or slot.snapshot.time)
 
-  root_chain          root records: which writers, domains and keepers are trusted
-  retention_log       keep records: what expired, was marked, dropped or distrusted
+  root_chain          root records: the owner's lists of trusted hosts and keys
+  retention_log       keep records: expired recovery points; removed and damaged packs
   snapshot_slots      reads and verifies each snapshot of a writer
   snapshot_history    checks all snapshots of a writer against each other
-  key_files           keys of hosts and custodians, and domain keys
+  key_files           keys of backup hosts, and keys that decrypt backups
 
 Parsing belongs in `format`, changing records in `ownership` and `retention`.
 """

@@ -2,8 +2,11 @@
 
 - The file of a host contains its signing key, the id key (the key of blob ids), and public keys. No
   key in it decrypts a backup.
-- The identity file of a custodian is created once, then taken offline, like the owner's file (see
-  `ownership`).
+- A domain is a group of backup sets that share one key; a generation is one key pair of a domain. A
+  key record contains a private key of a domain. It is encrypted to custodians, the people that can
+  decrypt backups.
+- The identity file of a custodian contains a private key that opens key records. It is created
+  once, then taken offline, like the file with the owner's signing key (see `ownership`).
 """
 
 from collections.abc import Sequence
@@ -45,9 +48,9 @@ class Host:
     """Identity and keys of a backup host."""
 
     repository: bytes
-    owner: bytes  # Ed25519 public key that signs every root record
-    writer: str
-    epoch: int
+    owner: bytes  # Ed25519 public key of the person that authorizes hosts
+    writer: str  # name of this host
+    epoch: int  # number of the signing key
     domain: str
     signing_key: Ed25519PrivateKey = field(repr=False)
     id_key: bytes = field(repr=False)
@@ -98,7 +101,7 @@ class Host:
 
     @property
     def public_key(self) -> bytes:
-        """Return the public key that the root record must name for this writer."""
+        """Return the public key, which the owner's root record must name."""
         return self.signing_key.public_key().public_bytes_raw()
 
 
@@ -178,7 +181,7 @@ def open_domains(
     damaged: dict[tuple[str, int], Damaged] | None = None,
     key_copies: Sequence[Store] = (),
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
-    """Decrypt the private key of every domain generation, where possible.
+    """Decrypt the private keys of all domains, as far as the identity can.
 
     - `keys` is the key store. Without it, the identity must be the private key of a domain.
     - `key_copies` are copies of the key records. They are tried, in order, for domains that the key
@@ -186,8 +189,8 @@ def open_domains(
     - `damaged` receives the error of each domain with an invalid key record in the key store.
 
     An erased domain is not opened, even if its key or a key record still exists. If no domain can
-    be opened, raise `Damaged` or `StoreUnavailable` if a key record could not be read, `NotFound`
-    if no key record exists, and otherwise `WrongKey`.
+    be opened, raise an error: `Damaged` or `StoreUnavailable` if a key record could not be read,
+    `NotFound` if no key record exists, and otherwise `WrongKey`.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
@@ -215,7 +218,8 @@ def open_domains(
                 opened[domain.id, domain.generation] = _unwrap(record, identity)
                 break
             except BackupError as error:
-                # The skipped key record may be the only one that this identity could open.
+                # Prefer the error of an invalid record: it may be the only record for this
+                # identity.
                 store_problems.append(skipped[0] if skipped else error)
         else:
             problems += store_problems

@@ -1,13 +1,16 @@
 """Retention log: the chain of keep records, read and verified.
 
+- A keep record lists recovery points that expire, and packs that will be removed (marked), are
+  removed (dropped), or are damaged (distrusted). It is signed by a keeper, a machine that may
+  expire backups. The root record, signed by the owner, names the trusted keepers.
 - A keep record is in the chain if it names the previous keep record of the chain, and was signed by
   a keeper that the newest root record trusts up to this number. Other records are skipped and
   reported. So junk under a number stops neither a reader nor a keeper.
 - The owner may end the trust in a keeper at a keep record with a known hash. Then no other record
   of this keeper is accepted under the same number.
 - Only records in the chain decide which recovery points expired and which packs were dropped. But a
-  writer avoids the packs that any signed record names, in the chain or not, because a wrong entry
-  costs only uploads.
+  writer (backup host) avoids the packs that any signed record names, in the chain or not, because a
+  wrong entry costs only uploads.
 """
 
 import hashlib
@@ -93,7 +96,8 @@ def load_retention_log(
             slots[number] = hashlib.sha256(data).hexdigest()
             record = _parse_signed(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
-            # Without this record, it is unknown which packs were freed, so none may be used.
+            # Without this record, it is unknown which packs will be removed, so no new backup may
+            # refer to any pack.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))

@@ -1,11 +1,12 @@
 """Root chain: the root records, read from the vault and verified.
 
-- A root record is in the chain if the owner signed it and it names the SHA-256 of the previous root
-  record of the chain. Other records are skipped and reported. So junk under a number neither stops
-  a reader nor prevents the owner from signing the next record. If a record of the chain is missing,
-  the later records are not in the chain, and are reported.
-- If the caller knows the owner's key from the file of a host or custodian, only records with this
-  key are accepted.
+- A root record is a list of trusted hosts and keys, signed by the owner (the person with the
+  offline signing key). It is in the chain if it names the SHA-256 of the previous root record of
+  the chain. Other records are skipped and reported. So junk under a number neither stops a reader
+  nor prevents the owner from signing the next record. If a record of the chain is missing, the
+  later records are not in the chain, and are reported.
+- If the caller knows the owner's public key from a key file, only records with this key are
+  accepted.
 - A record of a later format stops this program, if the owner signed it or the owner is unknown.
 """
 
@@ -58,7 +59,7 @@ class RootChain:
         return self.roots[-1]
 
     def removal_time(self, writer: str) -> datetime | None:
-        """Return the time at which the owner removed a writer, or None."""
+        """Return the time at which the owner removed a backup host, or None."""
         ended = None
         for root in reversed(self.roots):
             grants = [grant for grant in root.writers if grant.id == writer]
@@ -94,7 +95,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
             record = root_from_bytes(data, stat.name)
         except (FormatUnknown, StoreUnavailable):
-            # Without the newest root record, the program must not act by an older one.
+            # The newest root record cannot be read, and an older one may trust revoked keys.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))

@@ -1,7 +1,8 @@
 """Snapshot history of a writer: gaps, forks, lost snapshots, needed packs.
 
-A slot is the object under one sequence number. A compromised writer may fill its slots with junk.
-So only the first ten thousand slots with junk are kept; the other slots with junk are counted.
+A writer is a backup host. Its snapshots have sequence numbers; a slot is the object under one
+number. A compromised writer may fill its slots with junk. So details are kept of only the first ten
+thousand slots with junk; the others are counted.
 """
 
 from bisect import bisect_left
@@ -68,7 +69,7 @@ class SnapshotHistory:
         }
 
     def head(self) -> Head | None:
-        """Return the head: the newest valid snapshot."""
+        """Return number and hash of the newest valid snapshot, or None."""
         if not self.snapshots:
             return None
         sequence = max(self.snapshots)
@@ -95,7 +96,7 @@ class SnapshotHistory:
     def known_packs(self, sequence: int) -> set[str]:
         """Return the packs that a snapshot needs, as far as they are known.
 
-        Unlike `needed_packs`, it raises no error, because `check` reports unknown packs.
+        Unlike `needed_packs`, this method raises no error, because `check` reports unknown packs.
         """
         try:
             return self.needed_packs(
@@ -187,7 +188,10 @@ class SnapshotHistory:
         return self._removed is not None and stored is not None and stored <= self._removed
 
     def check_witness(self, witness: Sequence[Head], findings: Findings) -> None:
-        """Compare the slots with the heads of a witness; report rollbacks."""
+        """Compare the slots with a witness; report rollbacks.
+
+        A witness is a record, on another machine, of the newest snapshot of each writer.
+        """
         for head in witness:
             if head.writer != self.writer:
                 continue

@@ -1,7 +1,9 @@
 """Snapshot slots: numbered objects of a writer, each read and verified.
 
-- A slot is the object under one sequence number. If it has no valid snapshot of this writer, it is
-  returned with its problem. The caller decides what the problem means.
+- A writer is a backup host. A slot is the object under one sequence number. If the object is not a
+  valid snapshot of this writer, the slot is returned with its problem. The caller decides what the
+  problem means.
+- The root record, the owner's signed list of keys, decides which snapshots of a writer are trusted.
 - An object that is larger than any snapshot is not read.
 """
 
@@ -80,8 +82,8 @@ def read_history(
 ) -> Iterator[Slot]:
     """Yield every slot of a writer, oldest first.
 
-    `junk` caches slots without a valid snapshot. The caller must pass a new cache when a new root
-    record is in force.
+    `junk` caches slots without a valid snapshot. When a new root record is in force, the caller
+    must pass an empty cache.
     """
     stats = (
         stat
