@@ -1,6 +1,7 @@
 """Keeper key: a file that the owner makes for the keeper's machine.
 
-- The key signs keep records. It cannot decrypt backups.
+- The keeper is the machine that may expire backups. Its key signs keep records, the lists of
+  expired recovery points and removed packs. The key cannot decrypt backups.
 - Somebody with this key and the keeper's rights at the store can expire recovery points. Seven days
   later, and after their locks have ended, this person can remove packs. So the key is not stored on
   a backup host.
@@ -62,5 +63,5 @@ class Keeper:
 
     @property
     def public_key(self) -> bytes:
-        """Return the public key that the root record must name for the keeper."""
+        """Return the public key, which the owner's root record must name."""
         return self.key.public_key().public_bytes_raw()

@@ -1,19 +1,21 @@
 """Retention plan: what a run expires, marks and drops; limit; clock check.
 
-- A recovery point has expired if a keep record names it as expired. A recovery point remains if it
+- The keeper, the machine that may expire backups, records each change in a signed keep record. A
+  recovery point has expired if a keep record names it as expired. A recovery point remains if it
   has not expired and this run does not expire it.
-- A pack is marked if no remaining recovery point needs it, and it is more than 30 days old by the
-  store's clock. At least seven days later it is dropped, if all recovery points that need it have
-  expired by earlier keep records.
+- A pack is removed in two steps. It is marked if no remaining recovery point needs it, and it is
+  more than 30 days old by the store's clock. At least seven days later it is dropped, if all
+  recovery points that need it have expired by earlier keep records. Then it is removed.
 - A marked pack that a remaining recovery point needs is unmarked.
 - If a pack was dropped by an earlier run and still exists, the next run removes it, unless a
   recovery point that has not expired needs it.
-- A writer is blocked if one of its snapshots is missing or unreadable, because the packs that this
-  snapshot needs are unknown. No pack of a blocked writer is removed, even if its drop was recorded,
-  and the locks of all its packs are extended.
+- A writer (backup host) is blocked if one of its snapshots is missing or unreadable, because the
+  packs that this snapshot needs are unknown. No pack of a blocked writer is removed, even if its
+  drop was recorded, and the locks of all its packs are extended.
 - One run marks and drops as many packs as fit into its records. The next runs continue.
-- A run that would expire more than a fifth of the recovery points is refused as a whole. Interim
-  recovery points, and those of an erased domain, do not count.
+- A run that would expire more than a fifth of the recovery points is refused as a whole. Two types
+  of recovery points do not count: interim ones, from before the end of a run, and those of an
+  erased domain, which nobody can decrypt.
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -108,7 +110,10 @@ def plan_retention(
     distrust: Collection[PackId] = (),
     max_percent: int = MAX_EXPIRED_PERCENT,
 ) -> RetentionPlan:
-    """Plan a run; of a blocked writer, packs are only unmarked or distrusted."""
+    """Plan a run; packs of blocked writers are only unmarked or distrusted.
+
+    Distrusted packs are damaged; their content is sent again.
+    """
     log = state.log
     ends = expiry_times(state.points, rules)
     expiring = {

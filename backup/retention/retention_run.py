@@ -1,13 +1,15 @@
-"""Retention run: expires recovery points, frees packs, extends locks.
+"""Retention run: expires recovery points, removes packs, extends locks.
 
-A run has these steps:
+The keeper, the machine that may expire backups, makes such runs. It records its decisions in keep
+records, which it signs. A run has these steps:
 
 1. Read the records, snapshots and pack names. If a clock is not plausible, stop without a change.
-2. Extend the locks of live objects. If more than a fifth of the recovery points would expire, stop
-   without a keep record. In this case, the locks of their packs are extended too.
+2. Extend the locks of objects that recovery points need. If more than a fifth of the recovery
+   points would expire, stop without a keep record. In this case, the locks of their packs are
+   extended too.
 3. Remove packs that an earlier run dropped but did not remove.
-4. Put a keep record with the recovery points that expire, and the packs that are marked, unmarked
-   or distrusted.
+4. Put a keep record with the recovery points that expire, and the packs that are marked (for
+   removal), unmarked or distrusted (damaged).
 5. Read again. Put a keep record of the packs to drop: packs that were marked at least seven days
    ago, that no recovery point needs, and that are not locked. Only then remove these packs.
 
@@ -15,7 +17,7 @@ Rules
 - If another keeper has put a record under the same number, the run reads and plans again.
 - An interrupted run leaves either no record, or a record that the next run completes.
 - A pack that is still locked remains marked and is reported. The next run tries to drop it again.
-- The run needs no domain key, and opens no pack.
+- The run needs no decryption key, and opens no pack.
 """
 
 from collections.abc import Callable, Collection
@@ -81,7 +83,7 @@ class RetentionResult:
     locked: tuple[LockedPack, ...]  # not removed because of a lock; the next run tries again
     extended: tuple[str, ...]  # names of objects with an extended lock
     problems: tuple[str, ...]  # failures and anomalies that did not stop the run
-    refusal: str | None = None  # of a plan: the reason for which a run would stop
+    refusal: str | None = None  # in a plan: the reason for which a run would stop
     hold: str | None = None  # reason of a retention hold: nothing expires, locks are extended
 
     @property
@@ -142,7 +144,7 @@ def plan_retention_run(
 ) -> tuple[RetentionResult, StorageForecast]:
     """Plan a run, without changes and without a key; return also a forecast.
 
-    If a clock is not plausible, this is the `refusal` of the result.
+    If a clock is not plausible, the `refusal` of the result says so.
     """
     clock = vault.clock()
     state = Reader(vault=vault, owner=owner, progress=progress).read()

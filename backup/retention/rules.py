@@ -5,11 +5,13 @@
   has no complete recovery point, its last partial recovery point is kept instead.
 - No rule keeps a number of recovery points. With such a rule, somebody that adds recovery points
   could make older recovery points expire.
-- No recovery point expires before it is older than `floor`. Two recovery points of each set of a
-  writer never expire: the newest complete recovery point, and the newest one of a run that ended.
-- An interim recovery point expires when it is older than the floor, if a later run of its set has
-  ended.
-- Nobody can open a recovery point of an erased domain. It expires at the erasure plus the floor.
+- No recovery point expires before it is older than `floor`. A writer is a backup host. Two recovery
+  points of each of its backup sets never expire: the newest complete recovery point, and the newest
+  one of a run that ended.
+- An interim recovery point, which a run commits before its end, expires when it is older than the
+  floor, if a later run of its set has ended.
+- Nobody can open a recovery point of an erased domain (backup sets that share one key). It expires
+  at the erasure plus the floor.
 - The time of a recovery point is the time that its writer claims. But it is not before the time of
   the writer's previous recovery point, and not after the time at which the store received it. So a
   compromised writer can neither date a recovery point back nor make it seem younger than it is.

@@ -1,8 +1,9 @@
 """Storage forecast: needed packs, and when the other packs can be freed.
 
-The forecast assumes that no recovery point is added and that the rules do not change. The newest
-recovery points never expire, so some packs always remain. No key is needed, because the store
-reports the sizes of packs.
+A pack is removed in two steps: it is marked when no recovery point needs it, and dropped at least
+seven days later. The forecast assumes that no recovery point is added and that the rules do not
+change. The newest recovery points never expire, so some packs always remain. No key is needed,
+because the store reports the sizes of packs.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,14 @@
 """Vault state: records, recovery points and packs; blocked writers.
 
-- Snapshots never change. So if a run reads the state twice, it reads each snapshot once. A slot is
-  the object under one sequence number. If a new root record is in force, a slot without a valid
-  snapshot is read again.
+- A root record is the owner's signed list of trusted keys. A keep record is a list of expired
+  recovery points and of packs to remove, signed by a keeper, the machine that may expire backups. A
+  slot is the object under one sequence number of a writer's (backup host's) snapshots.
+- Snapshots never change. So if a run reads the state twice, it reads each snapshot once. If a new
+  root record is in force, a slot without a valid snapshot is read again.
 - A writer is `blocked` if a snapshot of its history is missing or unreadable, because the packs
   that this snapshot needs are unknown. Until the snapshot is readable again, no recovery point of
-  the writer expires, and none of its packs is freed. An expired snapshot does not block its writer.
+  the writer expires, and none of its packs is removed. An expired snapshot does not block its
+  writer.
 - A pack counts only if it has a valid name and belongs to a writer in the root record.
 - No key is needed, because the public part of a snapshot names its packs.
 """
@@ -63,7 +66,7 @@ class VaultState:
     log: RetentionLog
     points: tuple[AgedPoint, ...]  # valid and unexpired; those of a writer in order of sequence
     find_needed_packs: Callable[[SnapshotId], set[str]]  # returns the packs of a recovery point
-    # Slots without a valid snapshot that are neither skipped nor expired; and the time of the put.
+    # Slots without a valid snapshot that are neither skipped nor expired, and their times of put.
     unreadable: tuple[tuple[SnapshotId, datetime], ...]
     packs: Mapping[PackId, Stat]  # existing packs
     named: frozenset[PackId]  # packs that any valid snapshot names, including expired snapshots
@@ -83,9 +86,10 @@ class Reader:
 
     def read(self) -> VaultState:
         """Read the current state."""
-        # Read the records before the snapshots. A writer reads the marks before it puts a snapshot,
-        # and does not use marked packs. So if a new snapshot uses a marked pack, its writer had not
-        # seen the mark, and this call reads the snapshot and finds that the pack is needed.
+        # Read the keep records, which mark packs for removal, before the snapshots. A writer reads
+        # the marks before it puts a snapshot, and does not use marked packs. If a new snapshot uses
+        # a marked pack nevertheless, its writer read the records before the mark. Then this call,
+        # which reads the snapshots later, finds that the pack is needed.
         trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
             # A newer root record may make an invalid slot valid.
@@ -103,8 +107,8 @@ class Reader:
         snapshots: list[Stat] = []
         blocked: dict[str, str] = {}
         for writer in trust.root.writer_ids:
-            # List packs before snapshots. So a pack in this list is named by a snapshot that is
-            # read next, or is too young to be marked, or is not needed.
+            # List packs before snapshots. So a pack in this list is either named by a snapshot that
+            # is read afterwards, or too new to be marked for removal, or not needed.
             for stat in self.vault.list(pack_prefix(writer)):
                 pack = parse_pack_name(stat.name)
                 if pack is not None:
