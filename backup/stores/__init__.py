@@ -12,7 +12,8 @@
 - When `put` returns, the object survives a power failure. If `put` raises `StoreUnavailable`, the
   object may or may not exist, and the caller must check this before it continues.
 - `get` returns exactly the bytes that were put. No method of this interface changes or deletes an
-  object. The additional operations of the keeper are in `stores.keeper`, which no writer loads.
+  object. The keeper, the machine that may expire backups, needs more operations. They are in
+  `stores.keeper`, which a backup host never loads.
 - `list` yields all objects with names that start with the prefix, sorted by name, including objects
   that others put.
 - Only errors of `backup.errors` are raised; a store raises `NotFound` for a missing name.
@@ -82,7 +83,7 @@ class Retention:
 class StoreTraits:
     """Protection that a store offers; `why` is a sentence for reports."""
 
-    is_write_only: bool  # a writer cannot delete or replace
+    is_write_only: bool  # a backup host cannot delete or replace an object
     why: str
     is_versioned: bool = False  # after a replacement or deletion, the earlier versions still exist
     lock: ObjectLock | None = None
@@ -95,8 +96,8 @@ class Store(ABC):
     # Across a network, a second call takes as long as reading a megabyte.
     read_over_bytes: ClassVar[int] = 1024 * 1024
 
-    # Useful number of concurrent calls. It is above 1 across a network, where each call waits for
-    # its answer.
+    # Number of concurrent calls that is useful. Across a network it is above 1, because each call
+    # waits for its answer.
     calls_at_once: int = 1
 
     @property
@@ -200,10 +201,10 @@ class Store(ABC):
 
 @contextmanager
 def expect_existing(name: str) -> Iterator[None]:
-    """Raise `StoreUnavailable` if an object that `put` reported is missing.
+    """Raise `StoreUnavailable` if the block does not find an object.
 
-    The block reads the object. If it is missing, the keeper has removed it since, or an answer of
-    the store was wrong.
+    `put` has reported that the object exists, and the block reads it. If it is missing, the keeper
+    has removed it since, or an answer of the store was wrong.
     """
     try:
         yield

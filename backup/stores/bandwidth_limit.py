@@ -4,8 +4,9 @@
 - A put waits until the rate has allowed the bytes of all earlier puts, then runs at full speed. So
   the limit is kept on average, not at every moment: one object, such as a pack of 16 MiB, may be
   sent faster.
-- The wall clock decides which rate applies. It is read again after each second of waiting, so a
-  waiting put gets the new rate when a window begins or ends.
+- A window is a period of the day with its own rate. The wall clock decides which rate applies. It
+  is read again after each second of waiting, so a waiting put gets the new rate when a window
+  begins or ends.
 - A monotonic clock measures the elapsed time. So a wall clock that is set back delays no put.
 """
 

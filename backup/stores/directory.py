@@ -5,8 +5,8 @@
   is refused.
 - `put` syncs the folder of the object before it returns. It also does so before it raises
   `AlreadyThere`, because the process that created the object may have crashed before the sync.
-- The parents of this folder are synced once per process, even if they existed: another process may
-  have created them without a sync.
+- The folders above it are synced once per process, even if they existed: another process may have
+  created them without a sync.
 - A crash may leave a draft in `.incoming/`. The first `put` of a process removes drafts that are
   older than a day. It removes only files with names of drafts. If `.incoming` is a symbolic link,
   it removes nothing and raises an error: a disk that a stranger has prepared may have such a link.
@@ -227,7 +227,7 @@ def _to_stat(name: str, found: os.stat_result) -> Stat:
 
 
 def _moment(timestamp: float) -> datetime:
-    """Return a time, limited to the years 1000 to 9000: a file may have any."""
+    """Return a time of a file, limited to the years 1000 to 9000."""
     return datetime.fromtimestamp(min(max(timestamp, _EARLIEST), _LATEST), UTC)
 
 

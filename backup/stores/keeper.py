@@ -1,7 +1,7 @@
 """Keeper's side of a store: read the clock, extend locks, remove objects.
 
-- Only the keeper uses such a store. The store modules of writers and readers have no code that
-  removes objects, and do not load this module.
+- Only the keeper, the machine that may expire backups, uses such a store. The store modules of
+  backup hosts and readers have no code that removes objects, and do not load this module.
 - `clock` returns the time of the store, never the time of this machine. With a wrong clock, a
   keeper would remove too many packs.
 - A lock is never shortened. If an object is locked, `remove` raises `Locked` and changes nothing.

@@ -24,7 +24,10 @@ R = TypeVar("R")
 
 
 def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
-    """Yield the result for each item in order; run a few calls ahead."""
+    """Yield the results of calls, in the order of the items.
+
+    A few calls run at the same time, before their results are requested.
+    """
     if at_once == 1:
         yield from map(call, items)
         return

@@ -23,7 +23,7 @@ class S3Options:
     endpoint_url: str | None = None
     ca_file: Path | None = None
     requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # requested per object, if the bucket's lock is weaker
+    lock_each: ObjectLock | None = None  # lock to request per object, if the default is weaker
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 60.0  # for each wait for data
     attempts: int = 8  # of each call

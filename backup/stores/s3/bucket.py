@@ -1,4 +1,4 @@
-"""Bucket: opened, with its versions, default lock and protection."""
+"""Opening of a bucket: versioning, default lock and protection of objects."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -82,9 +82,9 @@ def _traits(
 
 
 def _stronger_lock(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
-    """Return the stronger of the bucket's lock and the lock per object.
+    """Return the stronger of the default lock and the lock per object.
 
-    A lock per object would replace the bucket's default even if the default is stronger. So it is
+    A lock per object replaces the bucket's default, even if the default is stronger. So it is
     requested only if this function returns it.
     """
     if default is None or each is None:

@@ -6,9 +6,10 @@ This module is imported only where S3 is used, because it imports boto3. `stores
 - Credentials, endpoint, region and certificates come only from the options. Environment variables
   (also those for proxies), files below the home folder and instance roles are ignored.
 - Requests are sent only to the configured endpoint. Redirects are not followed.
-- Transient errors are retried after a random pause, up to a limit that doubles each time. They are:
-  no connection, no answer, a broken or garbled answer, status 5xx, 429 or 408, a conflict of two
-  writers, a body that was damaged in transit, and a failed condition that was not requested.
+- Transient errors are retried after a random pause. The upper limit of the pause doubles each time.
+  Transient errors are: no connection, no answer, a broken or garbled answer, status 5xx, 429 or
+  408, a conflict of two writers, a body that was damaged in transit, and a failed condition that
+  was not requested.
 - After a signal to end, no request is sent; see `system.network_shutdown`.
 - Only `Taken` and the errors of `backup.errors` are raised. A message contains the error code of
   the store, never its text.
@@ -94,8 +95,8 @@ class Calls:
     ) -> T:
         """Call `call` until it succeeds; errors describe it by `action`.
 
-        Pass `max_attempts` if a person may be waiting for the result. It is at most the number of
-        attempts in the options, which is the default. Only a call with `is_conditional` can raise
+        Pass a low `max_attempts` if a person may be waiting for the result. The default and upper
+        limit is the number of attempts in the options. Only a call with `is_conditional` can raise
         `Taken`; for other calls, status 412 is a transient error.
 
         Raise `StoreUnavailable` if all attempts had transient errors, `UsageError` if the store
@@ -185,7 +186,9 @@ class Calls:
 
 @contextmanager
 def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
-    """Limit the total time of reading a body; then raise `StoreUnavailable`.
+    """Limit the total time of reading a body.
+
+    Raise `StoreUnavailable` after this time.
 
     The time-out of a socket applies to each single wait. So a body that arrives in slow small
     pieces could take forever.

@@ -14,10 +14,11 @@
   A pack needs no such listing. Its name is the hash of its bytes, so another writer can only have
   put the same bytes.
 - An object is the first version of its name, and is read by the id of this version; see
-  `version_listing`. If somebody added a delete marker, a put may add a later version. A later
-  version is reported and never read.
-- Objects are locked by the default of the bucket. A lock per object is requested only with
-  `lock_each`, because it needs a right that can inflate the bill.
+  `version_listing`. If somebody added a delete marker, S3 accepts a further put, which adds a later
+  version. A later version is reported and never read.
+- Objects are locked by the default of the bucket. A lock per object is requested only with the
+  option `lock_each`. It needs a right with which a compromised host could lock junk for years, at
+  the organisation's cost.
 - A version never changes, so small objects that were read completely are cached. A cached object is
   returned once after each listing that contains it. After two names of a folder were looked up, one
   page of the folder is listed, because more names will probably follow.
@@ -88,7 +89,7 @@ def open_s3(
 
 
 class S3Store(Store):
-    """The objects below a prefix of a bucket: the first version of each name."""
+    """Objects below a prefix of a bucket: the first version of each name."""
 
     calls_at_once = 16
 
@@ -227,7 +228,10 @@ class S3Store(Store):
         length: int,
         consume: Callable[[Iterator[bytes]], T],
     ) -> T:
-        """Read a range; `consume` gets its pieces, after a retry from the start."""
+        """Read a range and pass its pieces to `consume`.
+
+        After a retry, `consume` is called again, with all pieces from the start.
+        """
         try:
             return self._calls(f"reading {name}", lambda: self._read(first, start, length, consume))
         except NotFound:

@@ -1,4 +1,7 @@
-"""Upload body: a pack in memory as a file, because boto3 would copy bytes."""
+"""Upload body: an object in memory, offered to boto3 as a file.
+
+boto3 copies an upload that is passed as bytes. From a file, it reads small pieces.
+"""
 
 import io
 

@@ -1,8 +1,9 @@
 """Version listing: the first version of each name, computed without I/O.
 
-- An object is the first version of its name. A client can omit `If-None-Match` and so add a later
-  version, or add a delete marker, which hides versions without deleting them. Later versions and
-  delete markers are reported, and later versions are never read.
+- The first version of a name counts as the object; this program puts it with the condition
+  `If-None-Match`. A client that omits the condition can add a later version. It can also add a
+  delete marker, which hides versions without deleting them. Later versions and delete markers are
+  reported, and later versions are never read.
 - S3 lists names in order, and the versions of a name from the newest to the oldest. So the last
   listed version of a name was put first. The versions of a name may continue on the next page.
 - A name that has only delete markers does not exist.
@@ -60,7 +61,7 @@ def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]
 
 
 def is_complete_page(page: Mapping[str, Any]) -> bool:
-    """Return whether every row of a page has the fields needed for `_rows`."""
+    """Return whether every row of a page has the fields that are needed here."""
     return all(row.keys() >= _VERSION_FIELDS for row in page.get("Versions", ())) and all(
         row.keys() >= _MARKER_FIELDS for row in page.get("DeleteMarkers", ())
     )
@@ -69,7 +70,8 @@ def is_complete_page(page: Mapping[str, Any]) -> bool:
 def _rows(page: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any], bool]]:
     rows = [(str(row["Key"]), row, False) for row in page.get("Versions", ())]
     rows += [(str(row["Key"]), row, True) for row in page.get("DeleteMarkers", ())]
-    # boto3 returns versions and markers separately. The sort is stable, so each keep their order.
+    # boto3 returns versions and markers in two lists. The sort is stable, so the rows of each list
+    # keep their order.
     return sorted(rows, key=lambda row: row[0])
 
 
