@@ -79,7 +79,7 @@ class Found:
     target: bytes | None
     device: tuple[int, int] | None
     same_file: tuple[int, int] | None  # (device, inode) of a file with more than one name
-    vector: tuple[int, ...] | None  # stat vector for change detection; None: always read the path
+    vector: tuple[int, ...] | None  # size, times and other values that show a change; None: read
     changed_ns: int  # ctime: the last change of the content or the metadata
 
 
@@ -123,8 +123,8 @@ class Source(ABC):
     # Whether a forked process can read the source. It can if it needs no file or connection that
     # the parent process has opened.
     supports_worker_reader = False
-    # Whether most files of the source are removed after they were stored. Archived logs, for
-    # example, are removed after each base backup.
+    # Whether most files of the source are removed after they were backed up. Archived database
+    # logs, for example, are removed after each base backup.
     is_self_pruning = False
 
     def __init__(self, name: str) -> None:
@@ -142,7 +142,7 @@ class Source(ABC):
             yield opened
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
-        """Return problems that a run would have, without reading content.
+        """Return problems that a backup run would have, without reading content.
 
         `scratch` is an existing, empty private folder; afterwards it is empty again.
         """

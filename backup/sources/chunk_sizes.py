@@ -1,9 +1,9 @@
 """Chunk sizes, chosen by the name of a file.
 
 - In databases and dumps, many small parts change. With small chunks, few unchanged bytes are stored
-  again. In other files, few parts change. With large chunks, a file needs few references.
-- Recordings and pictures are written once and never edited. They are cut every 4 MiB, which saves
-  the search for chunk boundaries.
+  again. In other files, few parts change. With large chunks, a file needs few references to chunks.
+- Recordings and pictures are written once and never edited. They are cut every 4 MiB, without a
+  search for chunk boundaries.
 """
 
 SMALL_FILE_BYTES = 64 * 1024  # a smaller file is one blob

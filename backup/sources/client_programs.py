@@ -11,8 +11,8 @@
 - Only one line of the error output is shown, shortened and without secrets.
 - A program is killed at the end of the block that started it. If it writes no output for half an
   hour, its run ends with an error.
-- A program that receives backup content cannot read the custodian's identity, if the kernel can
-  hide files.
+- A program that receives backup content cannot read the file with the decryption key, if the kernel
+  can hide files.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ UNKNOWN_SIZE = 1 << 62  # size of content whose length is known only at its end
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-_LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may hold the pipe open
+_LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may keep it open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
 _SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked

@@ -41,7 +41,7 @@ class TextEndMarker:
 
 
 class TarEndMarker:
-    """Check of a tar file, which is followed from header to header."""
+    """Check of a tar file: reads header by header, and skips the content."""
 
     def __init__(self) -> None:
         self._content_left = 0  # of the current member, with the padding of its last record

@@ -1,4 +1,4 @@
-"""Content of an open file, without its holes; changes during the read.
+"""Content of an open file, without the holes of a sparse file.
 
 The file is read up to the size that it had when it was opened. If it changes while it is read,
 `changed` returns how.

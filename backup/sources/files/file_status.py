@@ -34,8 +34,7 @@ vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
 def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
     """Encode vectors of equal length, column by column, in few calls.
 
-    Raise `OverflowError` for a number beyond 63 bits. It may be an inode number, or a time in a
-    distant century.
+    Raise `OverflowError` for a number beyond 63 bits, such as some inode numbers.
     """
     return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
 

@@ -19,9 +19,10 @@ _NONE: Set[bytes] = frozenset()
 def list_names(
     folder: int, own_prefixes: tuple[bytes, ...], scratch: Path, *, with_files: bool
 ) -> tuple[Sequence[bytes], Container[bytes]]:
-    """Return the names in an open folder that begin with no own prefix.
+    """Return the sorted names in an open folder, without those of own files.
 
-    Also return the names of files, according to the folder's listing, if `with_files` is true.
+    Names that begin with one of `own_prefixes` are omitted: they are files of the backup itself. If
+    `with_files` is true, also return the names that are files according to the folder's listing.
     """
     if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
         # A name that is replaced during the listing may be listed twice.
@@ -53,7 +54,10 @@ def file_ids(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
 
 
 def own_name_prefixes(files: Sequence[Path], root: Path) -> dict[bytes, tuple[bytes, ...]]:
-    """Return the prefixes of names to omit, by the path of the folder."""
+    """Return the prefixes of names to omit, by the path of their folder.
+
+    `files` are files that the backup itself writes; `root` is the folder to back up.
+    """
     prefixes: dict[bytes, tuple[bytes, ...]] = {}
     for path in map(Path.resolve, files):
         if path != root and path.is_relative_to(root):

@@ -13,7 +13,7 @@ _BLOCK = 512  # names that are read at once
 
 
 class LoadedFiles:
-    """The names in memory that are names of files."""
+    """Those of the names in memory that are files, not folders or links."""
 
     def __init__(self) -> None:
         self.names: frozenset[bytes] = frozenset()

@@ -2,8 +2,8 @@
 
 If files that are not in the page cache are read one after the other, each read waits for the disk.
 If many files are opened first, and the system is advised to read them, the disk reads them in
-parallel. The advice is useless for content in the page cache. So it is given only if this thread
-has read from a disk since the last call.
+parallel. For content in the page cache, the advice only costs time. So it is given only if this
+thread has read from a disk since the last call.
 """
 
 import os

@@ -1,7 +1,8 @@
 """PostgreSQL WAL source: the archived log, between two base backups.
 
-- Run this source often, in a set of its own. A second set has a `postgresql_base` source with the
-  same folder. The `postgresql_base` source prunes the folder; this source never does.
+- WAL is the write-ahead log, in files of equal size, the segments. Run this source often, in a
+  backup set of its own. A second set has a `postgresql_base` source with the same folder. The
+  `postgresql_base` source prunes the folder; this source never does.
 - The source first makes the server finish its current WAL segment (`pg_switch_wal`), and waits up
   to a minute until the segment is archived. The recovery point is consistent at the moment of this
   call.

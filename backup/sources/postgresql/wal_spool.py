@@ -1,14 +1,17 @@
 """WAL spool: folder of archived segments; missing segments, and pruning.
 
+- WAL is the write-ahead log of PostgreSQL; a segment is one file of it. A server archives each
+  complete segment into the folder.
+
 - `scan` yields complete segments, histories of timelines and of backups, and the segment that
   `pg_receivewal` is writing (`.partial`). Other files, such as an unfinished copy, are ignored.
 - A `.partial` file may grow while it is read. A replay of the log stops at the end of the part that
   was stored.
 - If a segment is missing between other segments, it is reported, because the log cannot be replayed
   beyond it. Without this report, only a restore would notice the gap.
-- `prune` removes a file before a given segment if the recovery point contains the whole file, and
-  the file is unchanged since it was read. It never removes a `.partial` file. No other function
-  removes files.
+- `prune` removes a file that precedes a given segment, if the recovery point contains the whole
+  file, and the file is unchanged since it was read. It never removes a `.partial` file. No other
+  function removes files.
 """
 
 import os
@@ -40,7 +43,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WalSpool:
-    """The folder, from the scan of a source until the commit."""
+    """The folder, from the scan of a source until the recovery point exists."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,14 +1,14 @@
 """S3 bucket source: each object below a prefix as one file.
 
 - An object is unchanged if its ETag, size and time are unchanged. Its content is not read again.
-- Only current versions are stored. An object that is deleted between listing and reading counts as
-  vanished. An object that is replaced between listing and reading is stored in its new form. A read
+- Only current versions are stored. An object that is deleted between listing and reading is only
+  counted. An object that is replaced between listing and reading is stored in its new form. A read
   never mixes two objects: an interrupted read continues only if the object is still the same.
 - Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`. The
   key is stored too if the path differs from it; see `bucket_listing`.
 - An object that this identity may not read, or that is archived, is named, and the source
-  continues. If the bucket stops answering, or its listing has nothing new for 100 pages, the source
-  fails.
+  continues. If the bucket stops answering, or 100 pages of its listing contain no new object, the
+  source fails.
 - An answer without the properties of an object is not from S3, and is not used.
 """
 

@@ -3,9 +3,9 @@
 The attributes have names that begin with `user.s3.`.
 
 - Tags, access lists and locks are not stored.
-- S3 itself returns metadata only in ASCII; it encodes other text. Some stores return the bytes that
-  they received. boto3 sends text as UTF-8, but decodes such bytes as Latin-1. `headers_of` reverses
-  the wrong decoding.
+- Amazon S3 returns metadata only in ASCII; it encodes other text. Some other stores return the
+  bytes that they received. boto3 sends text as UTF-8, but decodes returned bytes as Latin-1.
+  `headers_of` reverses this wrong decoding.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ def headers_of(attributes: Attributes) -> dict[str, Any]:
 
 
 def _as_sent(value: bytes) -> str:
-    """Return the text for a PUT after which a GET returns the same value."""
+    """Return the text to send, so that a later GET returns the same value."""
     text = value.decode()
     try:
         return text.encode("latin-1").decode()
