@@ -63,12 +63,12 @@ class FolderStack:
     def leave(self, last: Callable[[int | None], None] | None = None) -> None:
         """Return to the parent of the innermost folder.
 
-        Raise `OSError` if the parent cannot be opened again. The parent is then the innermost
-        folder nevertheless, and `current` raises the error again.
+        Raise `OSError` if the parent cannot be opened again. Even then, the parent becomes the
+        innermost folder, and `current` raises the error again.
 
         `last` is called with the descriptor of the folder that is left, or with None if that folder
-        could not be opened again. The parent is opened first, because `last` may change the mode of
-        the folder, and so deny access to "..".
+        could not be opened again. The parent is opened before this call, because `last` may change
+        the mode of the folder, and so deny access to "..".
         """
         child = self._levels.pop()
         parent = self._levels[-1]

@@ -1,7 +1,7 @@
 """Memory in large pages, aligned for direct I/O.
 
-For direct I/O, the kernel clears, finds and pins each page of the memory. With small pages, a pack
-of 16 MiB has 4,096 pages.
+For direct I/O, the kernel clears, finds and pins each page of the memory. A buffer of 16 MiB
+consists of 4,096 small pages or 8 large pages.
 """
 
 import mmap

@@ -1,4 +1,4 @@
-"""Landlock: programs that cannot read some files of their user.
+"""Landlock: a Linux facility that hides files from a program.
 
 - Landlock needs Linux 5.13 or newer.
 - All files except the hidden files and folders remain readable. Landlock can only allow paths. So

@@ -85,7 +85,7 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
 
 def query(command: Command, stream: Stream) -> bytes:
-    """Stream into a program until it stops reading; return its output."""
+    """Stream into a program until it reads no more; return its output."""
     # The order of the two managers matters. The read of the thread ends only when the program has
     # ended. After an error, `run_program` first ends the program; then the pool waits.
     with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:

@@ -4,8 +4,9 @@
 - MariaDB cannot rename a database. With `replace`, the existing database is dropped before the
   load. Before that, the whole dump is read once, so that damage in the vault is found before data
   is lost.
-- A recovery does not use `replace`. It loads the dump with limited rights (`stage`) and moves the
-  content of the existing database to another name (`move`).
+- The recovery of a database in an incident does not use `replace`. It loads the dump with limited
+  rights (`stage`) and moves the content of the existing database to another name (`move`), so that
+  it can be undone.
 - The first statement that the server refuses ends the restore, so that no table is restored in
   part.
 - Dumps cannot start programs or read files of this machine. From the dump of users and grants, only
@@ -217,7 +218,7 @@ def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetRes
 def _with_definers(
     content: DatabaseContent, definers: Mapping[tuple[str, str], Account], database: str
 ) -> DatabaseContent:
-    """Return a content with the definers of the dump as definers of its code."""
+    """Return a content in which code has the definers that the dump names."""
     code = []
     for item in content.code:
         definer = definers.get((item.kind, item.name))

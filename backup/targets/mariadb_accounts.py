@@ -2,8 +2,8 @@
 
 - A dump is loaded with a limited account, which has rights on one database only. So a dump cannot
   reach another database, and cannot name another definer.
-- A check queries restored data with a limited account too. So a view that the check reads cannot
-  act with the rights of an administrator.
+- Restored data are checked with queries, also by a limited account. So a view that a query reads
+  cannot act with the rights of an administrator.
 - The account is removed at the end of the block. A killed process may leave its account. Nobody
   knows the password of this account, and the next recovery of the same database removes it. Each
   account has a new name, so that an event of an earlier load does not run with the rights of a

@@ -4,7 +4,8 @@ MariaDB cannot rename a database. So all tables are moved in one statement, and 
 created again. The caller stores a description of the content before the move. If the move is
 interrupted, it is repeated with this description.
 
-- A database that was set aside has no stored code, so that no event and no trigger changes it.
+- A recovery sets the existing database aside under another name. There it has no stored code, so
+  that no event and no trigger changes it.
 - Grants refer to the name of a database. So they remain with the old name.
 """
 
@@ -228,7 +229,9 @@ def drop_if_empty(programs: MariadbPrograms, database: str, content: DatabaseCon
 def _move_tables(
     programs: MariadbPrograms, tables: Sequence[str], old: str, new: str, kept_as: str
 ) -> None:
-    """Move tables in one statement, which first moves tables in their way.
+    """Move tables in one statement.
+
+    The statement first moves tables of the same names away from the new database.
 
     If another program creates a table in the way at the same moment, the statement is repeated.
     """

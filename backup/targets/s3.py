@@ -137,7 +137,7 @@ class BucketTarget:
         return list({version: None} | dict.fromkeys(self.own_versions(key, file, newest_version)))
 
     def own_versions(self, key: str, file: Path, newest_version: str) -> list[str]:
-        """Return versions with the content of a file, newer than a known version."""
+        """Return the versions that are newer than a known one and equal a file."""
         size = file.stat(follow_symlinks=False).st_size
         return [
             row.version_id
