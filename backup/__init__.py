@@ -13,6 +13,8 @@
     repository = Repository.open(vault, keys, open_identity(created.identity_file))
     repository.restore(repository.resolve("latest"), folder / "restored")
 
+A vault contains encrypted backups. A backup host (writer) can only add to it. A custodian is a
+person that can decrypt it. The owner is the person with the offline key that authorizes all others.
 FORMAT.md describes every stored byte. Packages, from low to high:
 
   format         records and packs as bytes
@@ -22,7 +24,7 @@ FORMAT.md describes every stored byte. Packages, from low to high:
   restorer       writes files; `repository.Repository` lists, reads and restores
   checker        `verification.verify` checks a vault, with or without a key
   replication    `vault_copy.replicate_vault` copies a vault to a second site
-  retention      `retention_run.run_retention` expires recovery points and frees packs
+  retention      `retention_run.run_retention` expires recovery points and removes packs
   ownership      the owner's operations: `owner_session.OwnerSession`, repository creation
   sources        files, databases and buckets to back up
   archiver       `backup_run.back_up` makes a recovery point

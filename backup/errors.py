@@ -41,7 +41,7 @@ class AlreadyThere(BackupError):
 
 
 class Busy(BackupError):
-    """Another run uses the upload cache, or restores into the same folder."""
+    """Another run backs up with the same cache, or restores into the folder."""
 
     exit_code = 4
 

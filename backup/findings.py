@@ -1,7 +1,7 @@
 """Findings of a check: each once, in order, at most a hundred of a kind.
 
 Anybody with the right to put objects can fill a store with junk. So if many findings are of the
-same kind, the first hundred are named and the others are counted. So the memory in use does not
+same kind, the first hundred are named and the others are only counted. The memory in use does not
 grow with the number of junk objects.
 """
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-INSTALLATION_SET = "installation"  # the backup set with copies of the installation itself
+INSTALLATION_SET = "installation"  # the backup set with Standfast's own files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +41,10 @@ class BackupResult:
     sequence: int
     set_name: str
     complete: bool  # whether all paths were read; if not, see `unread`
-    # The store had a recovery point of this writer that this machine did not make: the machine was
-    # cloned or rolled back.
+    # The store had a recovery point under this host's name that this host did not make: the machine
+    # was cloned or rolled back.
     has_foreign_point: bool
-    # After the last recovery point, somebody put invalid objects into snapshot slots of this host.
+    # After the last recovery point, somebody put invalid objects under names of snapshots.
     has_invalid_snapshots: bool
     is_store_damaged: bool  # the store lacks objects that this host put or saw: see `warnings`
     files: int
@@ -53,7 +53,8 @@ class BackupResult:
     bytes_total: int  # size of all files; a file with several names counts several times
     bytes_new: int  # size of the packs and snapshots that were put
     bytes_changed: int  # uncompressed size of content that was not stored before
-    # Whether the upload cache knew no earlier run of the set. If so, every file counts as new.
+    # Whether the upload cache (local list of stored content) knew no earlier run of the set. If so,
+    # every file counts as new.
     is_full_upload: bool
     bytes_incompressible: int  # incompressible part of `bytes_changed`: media, or encrypted content
     files_new: int
@@ -85,7 +86,7 @@ class SourceOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveryPointDetails:
-    """Encrypted details of a recovery point, which only an identity opens."""
+    """Encrypted details of a recovery point; a decryption key opens them."""
 
     consistent_at: datetime
     started: datetime
@@ -100,12 +101,12 @@ class RecoveryPointDetails:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveryPoint:
-    """A recovery point; `details` is None without an identity."""
+    """A recovery point; `details` is None without a decryption key."""
 
-    writer: str
+    writer: str  # the backup host
     sequence: int
     set_name: str
-    domain: str
+    domain: str  # name of the key pair to which it is encrypted
     time: datetime  # time of the commit, by the writer's clock
     complete: bool  # the run ended and has read all paths
     is_interim: bool  # committed during a run, so paths that were read later are missing
@@ -178,7 +179,7 @@ class RestoreResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """Newest snapshot of a writer; a stored copy of it reveals a rollback."""
+    """Newest snapshot of a backup host; kept elsewhere, it reveals a rollback."""
 
     writer: str
     sequence: int

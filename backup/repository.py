@@ -4,7 +4,7 @@
     point = repository.resolve("latest")
     repository.restore(point, Path("/restored"))
 
-- Recovery points are listed without a key. An identity decrypts details, entries and content.
+- Points are listed without a key. An identity (private key) decrypts details, entries and content.
 - Only signed records are trusted, and content is returned only if its keyed hash matches.
 - A restore never writes outside its target. It overwrites only files of an earlier attempt of the
   same restore. It names the paths that it could not restore. If content is damaged, it reads the
@@ -83,11 +83,11 @@ class Repository:
         """Open a repository; restoring needs an identity.
 
         `owner` is the public key that must have signed the repository, unless the identity names an
-        owner key. `own_writer` is the writer of the host on which the call runs. `key_copies` are
-        copies of the key records, for records that `keys` lacks.
+        owner key. `own_writer` is the name under which this host makes backups. `key_copies` are
+        copies of `keys` (the encrypted private keys), for keys that `keys` lacks.
 
         Raise `NotFound` if the vault has no repository, `WrongKey` if the identity opens none of
-        its domains or is of another repository, and `Damaged` if another owner signed it.
+        its keys or is of another repository, and `Damaged` if another owner signed it.
         """
         try:
             trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
@@ -108,8 +108,8 @@ class Repository:
     def damaged(self) -> dict[tuple[str, int], str]:
         """Return the problems that the last call of `points` found.
 
-        Keys are writer and sequence number. Junk that the writer skipped is omitted, and so are
-        snapshots that the owner does not trust.
+        Keys are writer (backup host) and sequence number. Junk that the writer skipped is omitted,
+        and so are snapshots that the owner does not trust.
         """
         return self._points.damaged
 
@@ -163,8 +163,8 @@ class Repository:
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
         """Find paths in several points; see `path_search` for patterns.
 
-        Points of domains that the identity does not open are omitted. Raise `Damaged` if a domain
-        does not open because its key record is damaged.
+        Points that the identity does not decrypt are omitted. Raise `Damaged` if the stored key of
+        a point is damaged.
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
@@ -179,9 +179,9 @@ class Repository:
     ) -> Iterator[Difference]:
         """Yield added, removed and changed paths between two points, in order.
 
-        Only the pages that differ are read. Raise `UsageError` if the points have different id
-        keys, as points of two writers have. After the last difference, raise `NotFound` if a
-        pattern selects no path of either point.
+        Only the manifest pages that differ are read. Raise `UsageError` if blobs are hashed with
+        different keys in the two points, as in points of two writers. After the last difference,
+        raise `NotFound` if a pattern selects no path of either point.
         """
         _, old, old_reader = self.open_point(before)
         new, reader = self._open_healing(after)
@@ -248,10 +248,10 @@ class Repository:
         names them.
 
         When the call returns, the disk has all data. With `syncs` False, the call may return
-        earlier, and a background process removes the journal when the disk has all data. In a
-        process with threads, the call always waits. `workers` is the number of worker processes, by
-        default one per processor and at most four. If this process has other threads, or the store
-        is not on a disk, no worker processes are started.
+        earlier. A background process then removes the journal, the file that marks the target as
+        unfinished, when the disk has all data. In a process with threads, the call always waits.
+        `workers` is the number of worker processes, by default one per processor and at most four.
+        None is started if this process has other threads, or if the store is not on a disk.
 
         If content is damaged or missing, it is read from other packs (`healed`), or its files are
         named in `problems`. If a manifest page cannot be read, the paths that it lists are missing;
@@ -281,7 +281,7 @@ class Repository:
     def open_point(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
         """Return a point's public part, its decrypted part and a blob reader.
 
-        Raise `WrongKey` if the identity does not open the point's domain.
+        Raise `WrongKey` if the identity does not decrypt the point.
         """
         if not self._domains:
             raise WrongKey("identity: none is named. Name the identity file of a custodian")
@@ -314,7 +314,7 @@ class Repository:
         return self._reader(point, body, healer.find), healer
 
     def _reader(self, point: RecoveryPoint, body: Body, heal: Heal | None = None) -> BlobReader:
-        # A recovery point may use packs of earlier generations.
+        # A recovery point may use packs that are encrypted to earlier keys of its domain.
         identities = [key for (domain, _), key in self._domains.items() if domain == point.domain]
         return BlobReader(
             vault=self._vault,
@@ -331,7 +331,7 @@ class Repository:
         return any(domain == point.domain for domain, _ in self._domains)
 
     def open_whole_pack(self, data: bytes, writer: str, name: str) -> None:
-        """Verify a pack; the tags and the salt only if the identity opens it."""
+        """Verify a pack; its content only if the identity decrypts it."""
         header = parse_header(data[:HEADER_BYTES], name)
         if (header.repository, header.writer) != (self.trust.root.repository, writer):
             raise Damaged(f"{name} is a pack of another writer or repository")

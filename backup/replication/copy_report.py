@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(kw_only=True, slots=True)
 class Count:
-    """Numbers of objects of a kind: copied, and already in the copy."""
+    """Numbers of objects of a type: copied, and already in the copy."""
 
     copied: int = 0
     bytes: int = 0

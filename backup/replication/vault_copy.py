@@ -2,15 +2,16 @@
 
 - Existing objects of the copy are never changed or removed. Existing packs are not read again, but
   a wrong size is reported. After an interruption, the next run copies what is missing.
-- A pack is copied if its bytes match its name. A record or snapshot is copied if the owner, a
-  trusted keeper or a trusted writer signed it. If not, it is reported and not copied.
+- A pack is copied if its bytes match its name. A signed object is copied if its author is trusted:
+  the owner for root records (lists of trusted hosts and keys), a keeper for keep records (lists of
+  expired points and removed packs), a backup host (writer) for snapshots.
 - The copy is a valid repository at every moment. Root records are copied first, because all other
   objects refer to them. A snapshot is copied after its packs and the keep record that it names.
 - A keep record is copied as late as this order allows, so that recovery points do not expire in the
-  copy before newer recovery points exist there. But a keep record that drops packs is copied before
-  every snapshot that needs these packs.
-- Junk, and packs that the keeper dropped, are not copied.
-- Key records are copied only to a store that the caller passes. Only a custodian can open them.
+  copy before newer recovery points exist there. But a keep record that drops packs precedes every
+  snapshot that needs them.
+- Other objects are reported and not copied. Packs that the keeper dropped are not copied.
+- Key records (encrypted private keys) are copied only to a store that the caller passes.
 """
 
 import hashlib
@@ -80,7 +81,7 @@ def replicate_vault(
     keys_to: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ReplicationReport:
-    """Copy missing objects of a vault; key records if both stores are given.
+    """Copy missing objects of a vault; key records if `keys_to` is passed.
 
     Raise `NotFound` if the vault has no repository, `Damaged` if its first root record is invalid,
     `UsageError` if the copy has another repository, and `StoreUnavailable`.
@@ -205,7 +206,7 @@ class _VaultCopy:
                 self._put_or_compare("documents", stat.name, data, self._existing)
 
     def _keep_records_to_copy(self) -> list[int]:
-        """Return the numbers of valid keep records, and of those in snapshots."""
+        """Return the numbers of keep records that are valid or in a snapshot."""
         counted = {link.number for link in self._log.links}
         seen = {
             (snapshot.keep_record.number, snapshot.keep_record.sha256)
@@ -273,7 +274,7 @@ class _VaultCopy:
         return 1
 
     def _ordered_snapshots(self) -> list[tuple[int, str, int]]:
-        """Return (keep record to put before it, writer, sequence) of snapshots."""
+        """Return snapshots as (last keep record before it, writer, sequence)."""
         dropped_by = self._drop_records()
         ordered = []
         for writer, history in self._histories.items():
