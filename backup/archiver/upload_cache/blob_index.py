@@ -94,7 +94,7 @@ def add(
     is_known: IsKnown,
     is_recognized: IsKnown | None = None,
 ) -> None:
-    """Add the blobs whose last byte is in a new pack; merge runs if due.
+    """Add the blobs that are complete with a new pack; merge runs if due.
 
     The caller has begun a transaction. A merge keeps only the records of packs for which `is_known`
     or `is_recognized` is true.

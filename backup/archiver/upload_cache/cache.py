@@ -121,7 +121,7 @@ class UploadCache:
     def acknowledge(
         self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
-        """Record a stored pack, and the blobs whose last byte is in it."""
+        """Record a stored pack, and the blobs that are complete with this pack."""
         blobs = list(blobs)
         bytes_added = bytes_by_pack(blobs)
         with self._database.change() as database:
