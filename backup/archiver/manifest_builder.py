@@ -103,7 +103,7 @@ class ManifestBuilder:
         self._levels = [data.open_page_writer()]  # leaves, then each level of nodes
         self._leaves: list[_Page] = []
         self._waiting: list[_Page] = []
-        self._rows: list[Row] = []  # rows of the open page
+        self._rows: list[Row] = []  # rows of the unfinished page
         self._bytes = 0
         self._used: set[int] = set()  # packs that the encoded leaves name
 

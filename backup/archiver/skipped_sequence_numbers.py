@@ -1,9 +1,9 @@
 """Skipped sequence numbers: slots with junk, after the newest snapshot.
 
-- Each snapshot of a host has a sequence number, and its object name contains this number. A slot is
-  the object under one sequence number. Anybody with the host's rights at the store can put junk
-  into free slots, and nobody can delete the junk. A run would take too long if it read all junk
-  again. So the upload cache, a local file, records each slot that was read.
+- The name of each snapshot of a host contains a sequence number. A slot is the object name with one
+  sequence number. Anybody with the host's rights at the store can put junk (invalid objects) into
+  free slots, and nobody can delete the junk. A run would take too long if it read all junk again.
+  So the upload cache, a local file, records each slot that was read.
 - A recorded slot is recognized by its number, size and time at the store. A root record is the
   owner's signed list of the keys to trust. If a new root record is in force, the slot is read
   again, because its snapshot may be trusted now.

@@ -1,10 +1,10 @@
 """Commit of a snapshot: sequence number, collisions, clones, rollbacks.
 
-- A writer is a backup host. Each of its snapshots has a sequence number, and its object name
-  contains this number. A slot is the object under one sequence number.
+- A writer is a backup host. The name of each of its snapshots contains a sequence number. A slot is
+  the object name with one sequence number.
 - A snapshot is put create-only into the free slot with the lowest number after the newest snapshot.
-  Anybody with the writer's rights at the store can put junk under any number; junk under a high
-  number occupies only this number.
+  Anybody with the writer's rights at the store can put junk (invalid objects) under any number;
+  junk under a high number occupies only this number.
 - If the put finds the slot taken, the content of the slot decides. The same bytes mean that this
   host's own put succeeded and the answer was lost. Another valid snapshot of this writer means that
   the machine was cloned or rolled back; the run continues after it. Any other content is junk; its

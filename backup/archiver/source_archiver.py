@@ -198,7 +198,8 @@ class Archiver:
             or found.vector is None
             or outline.vectors[index] != found.vector
             or found.changed_ns >= page.kept.started_ns - _MARGIN_NS
-            # A file with several names needs a row, and an outline has no rows.
+            # A file with several hard links needs its row, and `outline` has only paths and
+            # vectors.
             or found.same_file is not None
         ):
             return False
@@ -229,7 +230,7 @@ class Archiver:
         if found.same_file is not None:
             if first is None or not _is_same_file(row, first):
                 self.same_files.add(found.same_file, row)
-            elif found.vector != first.vector:  # a name or the mode changed since the first name
+            elif found.vector != first.vector:  # a name or the mode was changed meanwhile
                 row = hard_link_row(path, first)
                 # Store the new vector: the next names have it too, and need not be read.
                 self.same_files.add(found.same_file, replace(first, vector=found.vector))

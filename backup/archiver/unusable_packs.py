@@ -33,7 +33,7 @@ from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_PER_RUN = 1024**3
-# In a store without locks, packs count as locked for this time.
+# In a store without locks, a pack counts as locked until it has this age.
 UNLOCKED_AFTER = timedelta(days=30)
 
 

@@ -4,8 +4,8 @@
   one value. The worker may fill all slots before the caller reads the first slot. A slot is reused
   after the caller has read it.
 - The worker is forked while its parent has a single thread, because a fork copies no other thread.
-  The worker closes the descriptors that it inherits. One of them has the lock of the upload cache
-  (a file of the backup), and this lock must end with the parent.
+  The worker closes the descriptors that it inherits. Otherwise a worker that outlives its parent
+  would keep the parent's lock of the upload cache, and the next backup could not start.
 - The worker writes no files.
 """
 

@@ -27,7 +27,7 @@ from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
 from backup.sources.files.open_prefetch import advise_read
 
-_FETCHED_BYTES = 4 * 1024 * 1024  # at the start of a large file; the system reads them in advance
+_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file are read in advance by the system
 
 # A path that the worker has finished: path, encoded metadata, size, stat vector (size, times and
 # inode). The contents of consecutive rows follow each other in the data of their batch. If the

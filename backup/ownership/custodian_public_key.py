@@ -1,7 +1,8 @@
 """Public keys and names of custodians; encryption to custodians.
 
-- A custodian is a person that can decrypt backups. The format is an age or SSH public key and a
-  name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is for people; only the key is compared.
+- A custodian is a person that can decrypt backups. It is written as an age or SSH public key and a
+  name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is for people; only the key is
+  compared.
 - Any one custodian can decrypt content that is encrypted to several custodians.
 """
 

@@ -5,9 +5,9 @@ The owner is the person with the offline signing key. The operations are in `ope
 
 - An operation first reads all that it needs, then stores its plan (see `operation_plan`), and only
   then writes.
-- Each operation signs a new root record, the list of all hosts and keys that the owner authorizes.
-  The file `<owner's file>.seen` names the last root record that this key signed on this machine. If
-  the vault lacks this root record, the vault was rolled back, and nothing is signed.
+- A root record is the owner's signed list of all authorized hosts and keys. The file `<owner's
+  file>.seen` names the last root record that this key signed on this machine. If the vault lacks
+  this root record, the vault was rolled back, and nothing is signed.
 - The owner's key file may be an age file with a passphrase.
 """
 

@@ -4,7 +4,7 @@
         content = b"".join(content_of(reader, entry))
 
   blob_reader      blobs: read, decrypted, decoded and verified
-  frame_prefetch   threads that read frames ahead
+  frame_prefetch   threads that read compressed frames in advance
   manifest_walk    pages from the top; one path; one folder; content of one file
   path_selection   selection of paths by patterns
   path_search      search for paths in several recovery points

@@ -1,6 +1,6 @@
 """Prefetch of frames: threads read and decrypt while the caller works.
 
-- The caller passes steps, its own values, each with the reference of a blob or None. The results
+- The caller passes steps: values of its own, each with the reference of a blob or None. The results
   are in the order of the steps, and each blob is compared with its id.
 - A frame is a compressed part of a pack; it contains one or more blobs.
 - Threads read and decrypt frames. The caller's thread decodes a frame when it requests the blob.

@@ -1,7 +1,8 @@
 """Difference of two recovery points: added, removed and changed paths.
 
-- The manifests of both recovery points are walked together. A page with the same id in both is
-  skipped, with all pages below it. So if one file in a million has changed, few pages are read.
+- The manifest of a recovery point is a tree of pages. Both manifests are walked together. A page
+  with the same id in both is skipped, with all pages below it. So if one file in a million has
+  changed, few pages are read.
 - The content of files is compared by the ids of its blobs and is never read.
 - The id of a blob is a keyed hash. So only recovery points with the same hash key can be compared.
 """

@@ -3,13 +3,12 @@
 - Existing objects of the copy are never changed or removed. Existing packs are not read again, but
   a wrong size is reported. After an interruption, the next run copies what is missing.
 - A pack is copied if its bytes match its name. A signed object is copied if its author is trusted:
-  the owner for root records (lists of trusted hosts and keys), a keeper for keep records (lists of
-  expired points and removed packs), a backup host (writer) for snapshots.
+  the owner for root records (lists of trusted keys), a keeper for keep records (lists of expired
+  points), a backup host (writer) for snapshots.
 - The copy is a valid repository at every moment. Root records are copied first, because all other
   objects refer to them. A snapshot is copied after its packs and the keep record that it names.
-- A keep record is copied as late as this order allows, so that recovery points do not expire in the
-  copy before newer recovery points exist there. But a keep record that drops packs precedes every
-  snapshot that needs them.
+- A keep record is copied as late as this order allows, so that points do not expire in the copy
+  before newer points exist. But a keep record that drops packs precedes snapshots that need them.
 - Other objects are reported and not copied. Packs that the keeper dropped are not copied.
 - Key records (encrypted private keys) are copied only to a store that the caller passes.
 """

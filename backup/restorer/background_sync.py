@@ -45,7 +45,7 @@ def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
 def _await_end(caller: int) -> None:
     """Wait at most 2 s for the caller to end.
 
-    If the caller syncs a file meanwhile, it would have to wait for the sync of this process.
+    A sync of a file by the caller would have to wait for the sync of this process.
     """
     with suppress(OSError):
         watched = os.pidfd_open(caller)

@@ -65,7 +65,7 @@ class TreeWriter:
         self._umask = umask
         self._is_resumed = is_resumed
         self._path = self._folders(root, find)
-        # Folders of early files; the worker that restores a folder sets its attributes.
+        # Folders of files of other units of work. Their attributes are not set by this writer.
         self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
@@ -185,8 +185,8 @@ class TreeWriter:
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file for `write` and `skip`, then `end` or `give_up`.
 
-        With a proof, continue the file of an interrupted restore. Record a problem if the proof
-        does not match the file any more.
+        A proof identifies a file of an interrupted restore; this file is then continued. Record a
+        problem if the proof does not match the file any more.
         """
         self._drop_file()
         with self.problems_of(entry):

@@ -5,6 +5,8 @@
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
 - The file is bound to one repository and writer (backup host). Only the user that runs the backup
   can read it, because it shows which content is stored.
+- If a pack is lost, damaged or will be removed, the cache forgets it. The content of the pack is
+  then sent again.
 - The cache keeps the packs that the latest snapshot of each set needs. Other packs are pruned when
   a run is finished. While no run can finish because a source fails, the last finished run and the
   three newest unfinished runs are kept.

@@ -26,7 +26,7 @@ class CachedKeepRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedSlot:
-    """An object under a sequence number that is not a trusted snapshot."""
+    """An object that has the name of a snapshot but is not a trusted one."""
 
     size_bytes: int
     modified: str

@@ -1,4 +1,4 @@
-"""Id filter: whether an id may have been added, in 8 MiB of memory.
+"""Id filter: tests in 8 MiB of memory whether an id may have been added.
 
 Each id sets one bit. The answer "no" is certain; the answer "yes" may be wrong. After a million ids
 were added, it is wrong for one in seventy ids that were not added.
