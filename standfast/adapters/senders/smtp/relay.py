@@ -66,8 +66,8 @@ class Relay:
         """Close the idle connections."""
         with self._guard:
             kept, self._kept = self._kept, []
-        for line in kept:
-            quit_session(line.connection)
+        for relay_connection in kept:
+            quit_session(relay_connection.connection)
 
     def take_kept(self) -> RelayConnection | None:
         """Return a connection of an earlier call that still answers."""
@@ -80,14 +80,14 @@ class Relay:
                 return found
             quit_session(found.connection)
 
-    def keep(self, line: RelayConnection) -> None:
+    def keep(self, relay_connection: RelayConnection) -> None:
         """Keep a connection for the next call unless it carried MOST_MESSAGES."""
-        if line.messages >= MOST_MESSAGES:
-            quit_session(line.connection)
+        if relay_connection.messages >= MOST_MESSAGES:
+            quit_session(relay_connection.connection)
             return
-        line.fresh_until = self._monotonic() + FRESH_SECONDS
+        relay_connection.fresh_until = self._monotonic() + FRESH_SECONDS
         with self._guard:
-            self._kept.append(line)
+            self._kept.append(relay_connection)
 
     def connect(self, deadline: float, seconds_left: float) -> smtplib.SMTP:
         try:

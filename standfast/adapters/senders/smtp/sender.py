@@ -15,7 +15,7 @@ Rules
 - 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
   call (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
 - An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
-- The call ends at its deadline; messages that were not begun were not sent.
+- The call ends at its deadline; messages that it had not begun by then were not sent.
 """
 
 import smtplib
@@ -42,7 +42,7 @@ from standfast.records import EffectState, Limits, Result
 
 RETRY_SECONDS = 300.0  # 4xx: mostly greylisting; RFC 6647 2.4 recommends some minutes
 
-_WELL = (250, 251, 252)
+_SUCCESSES = (250, 251, 252)
 _SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: the configured account is at fault
 
 
@@ -60,7 +60,7 @@ class _Call:
     """The state of a call."""
 
     deadline: float
-    line: RelayConnection | None  # None before the first message, and after a break
+    relay_connection: RelayConnection | None  # None before the first message, and after a break
     rest: _Answer | None = None  # applies to each message that was not begun
 
 
@@ -102,16 +102,16 @@ class SmtpSender(Sender):
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = self._monotonic() + self.limits.timeout_seconds
-        call = _Call(deadline=deadline, line=self._relay.take_kept())
+        call = _Call(deadline=deadline, relay_connection=self._relay.take_kept())
         is_whole = False
         try:
             results = [_result(message, self._answer_to(message, call)) for message in messages]
             is_whole = call.rest is None
         finally:
-            if call.line is not None and is_whole:
-                self._relay.keep(call.line)
-            elif call.line is not None:
-                quit_session(call.line.connection)
+            if call.relay_connection is not None and is_whole:
+                self._relay.keep(call.relay_connection)
+            elif call.relay_connection is not None:
+                quit_session(call.relay_connection.connection)
         return results
 
     def _answer_to(self, message: Message, call: _Call) -> _Answer:
@@ -122,30 +122,32 @@ class SmtpSender(Sender):
         if call.rest is not None:
             return call.rest
         try:
-            line = call.line or RelayConnection(
+            relay_connection = call.relay_connection or RelayConnection(
                 connection=self._relay.connect(call.deadline, seconds_left)
             )
         except NoConnection as error:
             call.rest = _failed(str(error), error.retry_after_seconds)
             return call.rest
-        call.line = line
-        answer = self._send_on(line, message, seconds_left)
+        call.relay_connection = relay_connection
+        answer = self._send_on(relay_connection, message, seconds_left)
         if answer.is_last:
-            quit_session(line.connection)
-            call.line = None
-            # After at least one message the relay only limits the messages on a connection.
-            if not line.messages:
+            quit_session(relay_connection.connection)
+            call.relay_connection = None
+            # If messages were sent before, the relay only limits the messages on one connection.
+            if not relay_connection.messages:
                 call.rest = _failed(
                     "not sent, because the relay closed the connection", RELAY_AWAY_SECONDS
                 )
         return answer
 
-    def _send_on(self, line: RelayConnection, message: Message, seconds: float) -> _Answer:
+    def _send_on(
+        self, relay_connection: RelayConnection, message: Message, seconds: float
+    ) -> _Answer:
         """Send a message, and count it if the connection carried it."""
-        allow(line.connection, seconds)
-        answer = self._send_message(line.connection, message)
+        allow(relay_connection.connection, seconds)
+        answer = self._send_message(relay_connection.connection, message)
         if not answer.is_last or answer.state is EffectState.REFUSED:
-            line.messages += 1
+            relay_connection.messages += 1
         return answer
 
     def _send_message(self, connection: smtplib.SMTP, message: Message) -> _Answer:
@@ -193,9 +195,9 @@ class SmtpSender(Sender):
             )
         found: _Answer | None = None
         status = 0
-        for command, line in commands.items():
+        for command, command_line in commands.items():
             if not is_in_one:
-                connection.send(f"{line}\r\n".encode())
+                connection.send(f"{command_line}\r\n".encode())
             try:
                 status = connection.getreply()[0]
             except OSError:
@@ -203,7 +205,7 @@ class SmtpSender(Sender):
                     return replace(found, is_last=True)
                 raise
             found = found or _interpret_status(
-                command, status, (354,) if command == "DATA" else _WELL
+                command, status, (354,) if command == "DATA" else _SUCCESSES
             )
             if found is not None and not is_in_one:
                 return found
@@ -218,7 +220,9 @@ class SmtpSender(Sender):
         return mail.replace(b"\n.", b"\n..") + b".\r\n"  # RFC 5321 4.5.2
 
 
-def _interpret_status(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
+def _interpret_status(
+    command: str, status: int, good: tuple[int, ...] = _SUCCESSES
+) -> _Answer | None:
     """Return the answer that a status means; None if the status is good."""
     if status in good:
         return None
