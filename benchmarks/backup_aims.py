@@ -69,7 +69,7 @@ _SHARES = {
     ("dump", "added, next day"): 0.7,
 }
 _STEPS = ("first backup", "unchanged", "next day", "restore")
-_MEMORY_MB = 256 * 1.048576  # MiB, in the table's unit
+_MEMORY_MB = 256 * 1.048576  # 256 MiB in MB, the unit of the table
 
 AIMS = {
     **{
@@ -83,4 +83,4 @@ AIMS = {
         for metric in _STEPS
     },
 }
-"""By corpus, what is measured, and unit."""
+"""The aims by corpus, measured step and unit."""

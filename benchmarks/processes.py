@@ -37,9 +37,9 @@ def run(
     cwd: Path | None = None,
     seconds: float = 1800,
 ) -> Usage:
-    """Run a program to its end; raise Wrong unless it ends with 0.
+    """Run a program to its end; raise Wrong unless its exit status is 0.
 
-    The error has the program's last line.
+    The error contains the end of the program's output.
     """
     with tempfile.TemporaryFile() as said:
         watch = Stopwatch()

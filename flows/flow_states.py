@@ -5,8 +5,9 @@ Rules
   its disk, and the traceback to its log.
 - A reference is an artifact with a digest and a link or a command, never the content: reports and
   incident pages name systems and people, and readers of Prefect may not see them (decision 0075).
-- The key of an artifact is the subject, so that Prefect shows the newest reference first.
-- No error of Prefect about a reference affects the run, which has ended already.
+- The key of an artifact is its subject, such as a backup set, so that Prefect shows the newest
+  reference first.
+- If Prefect cannot store a reference, the result of the run stays the same.
 """
 
 import re

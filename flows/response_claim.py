@@ -1,8 +1,9 @@
 """Claim on one response: either the flow or its caller does the work.
 
-The claim is decided once, under a lock. A flow that begins too late is rejected, so that never both
-do the work. A flow is identified by the thread that calls it and not by its incident, because a
-delayed flow may begin while a later call for the same incident is in progress.
+A response executes the steps of one incident, in a Prefect flow if possible. The claim is decided
+once, under a lock. A flow that begins too late is rejected, so that never both do the work. A flow
+is identified by the thread that calls it and not by its incident, because a delayed flow may begin
+while a later call for the same incident is in progress.
 """
 
 import threading
@@ -24,7 +25,7 @@ class ResponseClaim:
         self._ended = threading.Event()
 
     def begin(self) -> bool:
-        """Claim the work for the flow; return False if it came too late."""
+        """Claim the work for the flow; return False if the flow is too late."""
         with self._guard:
             if not self._is_settled:
                 self._is_settled = self._is_flow = True

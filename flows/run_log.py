@@ -1,6 +1,7 @@
 """Log lines of `serve` about runs of this host that have ended.
 
-A nightly run is another process. It writes only to the log of Prefect, which nobody reads.
+A run is a backup, verification, drill or retention run. A nightly run is another process, which
+writes only to the log of Prefect, which nobody reads.
 """
 
 import logging

@@ -2,13 +2,13 @@
 
 Rules
 - The queue `host:NAME` has the runs of one host: its backups, and the rest of its schedule. Any
-  worker may take a run of `response`, and any drill machine a run of `drill`. The flow uses the
-  configuration of the host that takes the run.
-- Missing objects are created. Existing objects are never changed, so limits that operators set
-  remain.
+  worker may take a run of the queue `response`; only a machine for drills takes a run of `drill`.
+  The flow uses the configuration of the host that takes the run.
+- Missing pools, queues and automations are created. Existing ones are never changed, so limits that
+  operators set remain.
 - A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
-  crashed backup starts again on its host; the lock of its set prevents two backups at once. A run
-  that was assigned and did not begin within three minutes is assigned again.
+  crashed backup starts again on its host; a lock prevents two backups of one backup set at once. A
+  run that was assigned and did not begin within three minutes is assigned again.
 - If the queue of a host is not ready, another host checks the workers after five minutes. It checks
   their heartbeats, because after an outage of Redis the queues of running workers may stay not
   ready.
@@ -62,7 +62,7 @@ def queues(config: Config, role: Role) -> list[str]:
 def worker(config: Config, role: Role) -> ProcessWorker:
     """Return the worker of this host; each run is a process.
 
-    Its name begins with that of the host (`workers_last_seen`).
+    The worker's name begins with the name of the host, which `workers_last_seen` reads.
     """
     return ProcessWorker(
         work_pool_name=POOL,
@@ -74,7 +74,7 @@ def worker(config: Config, role: Role) -> ProcessWorker:
 
 
 async def prepare(client: PrefectClient, config: Config, role: Role) -> None:
-    """Create the missing objects in the site's Prefect."""
+    """Create the missing pool, queues and automations."""
     with suppress(ObjectAlreadyExists):
         template = ProcessWorker.get_default_base_job_template()
         pool = WorkPoolCreate(name=POOL, type="process", base_job_template=template)
@@ -140,7 +140,7 @@ async def check_silent_workers(client: PrefectClient, deployment: UUID) -> None:
 def workers_last_seen(client: SyncPrefectClient) -> dict[str, datetime]:
     """Return the last heartbeat of each host with a queue.
 
-    Of a host without a worker, return the time at which its queue was created.
+    For a host without a worker, return the time at which its queue was created.
     """
     created = {
         queue.name.removeprefix(_HOST_QUEUE): queue.created
@@ -152,7 +152,7 @@ def workers_last_seen(client: SyncPrefectClient) -> dict[str, datetime]:
         if row.last_heartbeat_time is not None:
             seen.setdefault(row.name.rpartition(" ")[0], row.last_heartbeat_time)
         if seen.keys() >= created.keys():
-            break  # each start of a worker leaves a row
+            break  # the remaining rows are of earlier workers
     return {host: seen.get(host, at) for host, at in created.items()}
 
 

@@ -45,7 +45,8 @@ class BoundedCall:
     def begin(self, token: str | None = None) -> None:
         """Announce a change; raise if the caller has stopped waiting.
 
-        `token` is the token of an `Order`. An order whose token was not announced changed nothing.
+        `token` is the token of a `records.Order`. If tokens are announced, an order whose token was
+        not announced has changed nothing.
         """
         with self._guard:
             if self._is_called_back:

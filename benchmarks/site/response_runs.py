@@ -1,7 +1,7 @@
 """Runs of the response in Prefect, as an operator starts them.
 
 Rules
-- One run for each host is kept in the queue `response`, until the block ends.
+- `kept` keeps one run for each host in the queue `response`, until its `with` block ends.
 - While Prefect or Redis does not answer, no run is started. Responses do not depend on Prefect: the
   role `respond` of each host continues the incident.
 """

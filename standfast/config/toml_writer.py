@@ -2,7 +2,7 @@
 
 Rules
 - `tomllib` reads each encoded value back as the same value.
-- Lists and tables are written inline.
+- Tables and lists are written inline, except that `toml_lines` divides a list of tables.
 """
 
 import json
@@ -17,7 +17,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 def toml(value: object) -> str:
     """Encode a value as TOML.
 
-    Raises ValueError unless it is a text, number, bool, path, list or mapping.
+    Raises ValueError unless the value is a text, number, bool, path, list or mapping.
     """
     if isinstance(value, bool):
         return "true" if value else "false"

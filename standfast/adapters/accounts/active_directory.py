@@ -9,7 +9,8 @@ Rules
 - `reset_password` writes two random passwords, the second together with the bit. Domain controllers
   accept the previous password for an hour, and after two changes the holder's password is no longer
   the previous one. Approvers are told that this cannot be undone.
-- A rotation writes two passwords for the same reason: a random password, then the new one.
+- A rotation (a new password for the holder) writes two passwords for the same reason: a random
+  password, then the new one.
 - Issued Kerberos tickets cannot be cleared, so there is no `revoke`.
 - The prior state, which an undo restores, is the value of the bit. If an account was disabled
   before, neither its bit nor its password is changed.

@@ -7,8 +7,8 @@ Rules
   (draft behera-ldap-password-policy-10, 5.3.3). A later password reset clears the lock, so the lock
   must be proven again after a reset.
 - A lock ends no open connection. With `monitor`, open connections to the directory are counted, and
-  a proof fails while there is one. Sessions of applications are not visible, so the proof level is
-  `connections_gone`.
+  the proof of a lock fails while there is one. Sessions of applications are not visible, so the
+  proof level is `connections_gone`.
 - An undo writes exactly the values from before the lock: a temporary lock after failed sign-ins is
   restored with its start time.
 - Only the hash of a new password leaves this host, so that the server never stores or logs the

@@ -1,6 +1,7 @@
 """Audiences from queries on PostgreSQL and MariaDB servers.
 
-An audience is the list of recipients of a notice.
+An audience is the list of recipients of a notice. A suppression list names people that must never
+be contacted.
 
 Rules
 - A role that could write is refused, so that a wrong or changed query can damage nothing. The query

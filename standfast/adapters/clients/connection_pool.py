@@ -56,8 +56,8 @@ class ConnectionPool(Generic[_Connection]):
     def run(self, do: Callable[[_Connection, BoundedCall], _Value], seconds: float) -> _Value:
         """Run a function on a connection and return its value.
 
-        Raises `NotSent` or `NoAnswer` at the deadline or if the connection fails. A declared error
-        of `do` is not translated; `do` must not raise one after a change.
+        Raises `NotSent` or `NoAnswer` at the deadline or if the connection fails. Any other
+        `StandfastError` of `do` is raised unchanged; `do` must not raise one after a change.
         """
         call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
         self._threads.start(call.run)

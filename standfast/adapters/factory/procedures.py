@@ -1,4 +1,7 @@
-"""Procedures, built from settings and resolved secrets."""
+"""Procedures, built from settings and resolved secrets.
+
+A procedure is a command or HTTP request that the configuration allows playbooks to call.
+"""
 
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.command import Command

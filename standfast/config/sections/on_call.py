@@ -83,7 +83,7 @@ class PersonOnCallConfig(Section):
 class ShiftConfig(Section):
     """A shift that repeats every week, with one person or several in turn.
 
-    If shifts overlap, the person of the first one is paged first.
+    If shifts overlap, the person of the shift that is listed first is paged first.
     """
 
     people: Annotated[Items[SignInName], Field(min_length=1)] = Field(

@@ -7,7 +7,7 @@ Rules
 - A claim is one transaction before the call: it inserts the attempt and sets the state of its
   effects to `submitting`. No call is made without a claim; the module `claims` contains the
   conditions.
-- An action on a locked account, such as the proof of its lock, receives the state of the account
+- An action on a locked account, such as a test of its lock, receives the state of the account
   before the lock. This prior state identifies the account. So the action never affects another
   account that has the same name by now.
 - If an approval no longer verifies at a claim, for example because its person was removed, the step

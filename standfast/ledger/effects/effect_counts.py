@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     verb: str
     state: EffectState
     reason: str  # reason of the state; empty if the effect is done
-    proof: Proof = Proof.NONE  # the proof of effects that are done
+    proof: Proof = Proof.NONE  # proof level of locks that are done
 
 
 _SHORT_OF_DONE = tuple(

@@ -104,9 +104,10 @@ class PriorStates:
     ) -> dict[str, list[JsonObject]]:
         """Return the prior states of matching locks, by account handle.
 
-        `rows` belong to one incident. The states of other incidents come first, then the states of
-        this incident, each in the order of execution. The last state takes precedence: another
-        incident may have locked another account of the same name.
+        A handle is the keyed hash of an account's name. `rows` belong to one incident. The states
+        of other incidents come first, then the states of this incident, each in the order of
+        execution. The last state takes precedence: another incident may have locked another account
+        of the same name.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)

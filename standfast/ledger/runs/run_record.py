@@ -1,4 +1,7 @@
-"""Records of runs: their origin, and whether their process has ended."""
+"""Records of runs: their origin, and whether their process has ended.
+
+A run is a backup, a drill or a verification. The vault is the store of the encrypted backups.
+"""
 
 import os
 from collections.abc import Mapping
@@ -9,8 +12,7 @@ from typing import Any
 from standfast.host_name import host_name
 from standfast.records import canonical
 
-# A larger difference between this host's clock and the clock of the ledger's server is not
-# corrected.
+# A larger difference between the clocks of this host and of the database server is not corrected.
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=10)
 
 
@@ -32,7 +34,7 @@ def is_gone(host: str, pid: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """The host and vault of a run; empty fields are unknown."""
+    """The host and the vault of a run; an empty field is not known."""
 
     host: str = ""  # name of the backup host, `backup.writer`
     machine: str = ""  # hostname, because two machines may use copies of one configuration

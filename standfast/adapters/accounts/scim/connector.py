@@ -1,7 +1,8 @@
 """Connector for directories that speak SCIM 2.0 (RFC 7643, RFC 7644).
 
-The connector changes the `active` flag of accounts. SCIM itself has no sessions: if end points are
-configured, `base.oauth_token_revocation` revokes tokens, and tests that they are refused.
+The connector changes the `active` flag of accounts, as orders request; each order concerns one
+account. SCIM itself has no sessions: if end points are configured, `base.oauth_token_revocation`
+revokes tokens, and tests that they are refused.
 
 Rules
 - An account is found by a `userName eq` filter, and accepted only if the answer contains exactly
@@ -12,10 +13,11 @@ Rules
   that fails too, the result is UNKNOWN.
 - A change that was sent and not answered is UNKNOWN, and is not repeated here.
 - The state before a lock is `{"id", "active"}`. An undo finds the account by the id, so that
-  another account that now has the name is not enabled; a lock and a proof refuse such an account.
+  another account that now has the name is not enabled; a lock, and the proof of a lock, refuse such
+  an account.
 - Names come from people and ids from the directory, so both are encoded in a filter or a path.
 - All requests for one account share the time limit of `limits`. If `limits.batch` permits several
-  accounts in one /Bulk request, all accounts of a call share it.
+  accounts in one /Bulk request, all accounts of a call share one time limit.
 """
 
 import contextlib
@@ -218,7 +220,7 @@ class ScimConnector(Connector):
         became: _Became = None,
         after: ScimAccount | None = None,
     ) -> Result:
-        """Set the flag, and revoke the tokens that a lock names."""
+        """Set the flag; in a lock, also revoke the tokens that the order names."""
         made = self._set_active(order, account, is_active, deadline, became, after)
         if is_active or self._revocation is None or not known_tokens(order):
             return made
