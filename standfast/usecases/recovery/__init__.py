@@ -1,18 +1,21 @@
 """Recovery of services to their real targets, as steps of an incident.
 
-    plan = plan_set(installation, incident_id, "crm", "newest")   # the effect contains the plan
-    recovered = recover_set(installation, incident_id, order)   # may be repeated after a crash
-    return_set(installation, incident_id, order)                # the undo
+  plan = plan_set(installation, incident_id, "crm", "newest")   # reads only; a person approves it
+  recovered = recover_set(installation, incident_id, order)     # carries out the approved plan
+  return_set(installation, incident_id, order)                  # the undo: previous data returns
 
-Restores into a folder that the caller names are in `backups`; restores that are deleted after their
-checks are in `drills`. The incident engine plans, approves, claims and records the calls.
+    A recovery restores a recovery point (one state of one backup set) to the places that the
+    services use. `backups` restores into a folder that the caller names. `drills` restores for a
+    test, and deletes the restored data after its checks. The incident engine requests the approval
+    of a plan. It records each call before it starts and after it ends, and repeats a call that a
+    crash interrupted.
 
 Rules
-- Data at a target is renamed and never overwritten. The new name contains the incident. An object
-  in a bucket is not renamed: a new version of the object covers it.
+- Existing data at a target is renamed and never overwritten. Its new name contains the id of the
+  incident. An object in a bucket is not renamed: the recovery adds a newer version of it.
 - A recovery point of files is restored next to the target, and checked there. Until the checks have
   passed, the data at the target is unchanged.
-- Unfinished files never have the name of the target. A repeated try therefore cannot mistake them
-  for the previous data.
-- An event of the incident is recorded before and after each restore and each rename.
+- A file that is not completely restored never has the name of the target. Therefore the call that
+  follows a crash cannot mistake it for the previous data.
+- The timeline of the incident gets an event before and after each restore and each rename.
 """

@@ -1,15 +1,16 @@
 """Recovery of the objects of a bucket, with its events and its record.
 
-An act adds one version to an object of the bucket (`object_recovery`).
+A recovery adds one version to each object that it changes: the restored object, or a delete marker
+(`object_recovery`). The undo removes these versions.
 
 Rules
 - The record of a bucket is a file with its objects and the added versions (`version_record`). It is
-  written after the restore, before anything in the bucket changes. It stays in its private folder
-  until a person deletes it, because an undo needs it.
-- The bucket is listed before the first act. If the plan showed no data, and the listing contains an
-  object that the recovery would cover, the recovery is refused.
-- After the last act, the bucket is listed again. If another program has changed an object during
-  the recovery, the recovery fails, and all added versions are removed.
+  written after the files are restored to the local disk, and before the bucket is changed. It stays
+  in its private folder until a person deletes it, because the undo needs it.
+- The bucket is listed before it is changed. The recovery is refused if the approved plan showed no
+  data in the bucket, but the listing contains an object that the recovery would replace or hide.
+- The bucket is listed again after the last change. If another program has changed an object in the
+  meantime, the recovery fails, and all added versions are removed.
 """
 
 import os
@@ -46,7 +47,7 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 from standfast.usecases.recovery.version_record import ActState, VersionRecord, open_record
 
-_PROGRESS_SECONDS = 60.0  # between two events
+_PROGRESS_SECONDS = 60.0  # between two events of progress
 _UNDER_WAY = (ActState.BEGUN, ActState.DONE, ActState.CHANGED, ActState.REMOVING)
 
 
@@ -59,7 +60,7 @@ def record_objects(
 ) -> None:
     """Write the objects of a recovery point into the bucket's record.
 
-    Versions that an earlier try added are removed first.
+    First remove the versions that an earlier, failed call added to the bucket.
     """
     take_bucket_back(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
@@ -74,7 +75,7 @@ def record_objects(
 def replace_objects(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
-    """Add the restored objects to a bucket; continue an earlier try."""
+    """Add the restored objects to a bucket; continue an interrupted call."""
     if journal.is_replaced(bucket.source):
         return
     if not bucket.record_file.exists():
@@ -117,7 +118,7 @@ def replace_objects(
 def _observer(
     journal: RecoveryJournal, bucket: PlannedBucket, record: VersionRecord
 ) -> Callable[[], None]:
-    """Return a function that records progress and ends a stopped recovery."""
+    """Return a function that records progress, and raises if a person stops."""
     recorded_at = time.monotonic()
 
     def observe() -> None:
@@ -136,7 +137,7 @@ def _observer(
 def take_bucket_back(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
-    """Remove all versions that a failed or interrupted try added.
+    """Remove all versions that a failed or interrupted recovery added.
 
     The call may be repeated.
     """
@@ -156,11 +157,12 @@ def take_bucket_back(
 def return_objects(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
-    """Remove the versions that the recovery added, to undo it.
+    """Undo a recovery: remove the versions that it added.
 
-    The call may be repeated. An object keeps its present state if another program has changed it
-    since the recovery, or if a delete marker of unknown origin hides it. If there are such objects,
-    raise StandfastError after all other versions were removed.
+    The call may be repeated. An object keeps its present state in two cases: another program
+    changed the object after the recovery, or a delete marker hides it and the program that added
+    the marker is unknown. If there are such objects, remove all other added versions, then raise
+    StandfastError.
     """
     replaced = journal.find_replaced(bucket.source)
     if replaced is None or not bucket.record_file.exists():

@@ -2,14 +2,14 @@
 
 Rules
 - The new directory has the files of the base backup, the segments of the write-ahead log, and the
-  settings of the replay. The server replays the log when a person starts the server, so no restored
-  code runs before the replacement.
-- The folders above the directory must belong to this user or to root, and nobody else may write
-  there. Otherwise an intruder's code that runs as the server's user could redirect a rename or a
-  write.
-- The restored settings of ALTER SYSTEM are not used, because an intruder may have set commands in
+  settings of the replay. The server replays the log when a person starts the server. Thus no
+  restored code runs before the existing directory is replaced.
+- The folders above the directory must belong to this user or to root, and no other user may write
+  there. Otherwise a program of another user, such as the database server, could redirect a rename
+  or a write.
+- The restored settings of ALTER SYSTEM are not used, because an intruder may have put commands into
   them. Their file is kept as `postgresql.auto.conf.restored`.
-- A directory is never renamed while it has a `postmaster.pid`: a server may use it.
+- A directory with a `postmaster.pid` is never renamed, because a server may use it.
 """
 
 import os
@@ -37,7 +37,7 @@ _REPLAY = {
 
 
 def directory_obstacle(path: Path) -> str:
-    """Return why a data directory cannot be replaced, or ""."""
+    """Return why a data directory cannot be replaced, or "" if it can."""
     if not path.is_dir():
         return f"{path}: it does not exist. Create an empty folder there, of the server's user."
     own = os.geteuid()
@@ -67,10 +67,11 @@ def refuse_running_server(path: Path) -> None:
 def write_data_directory(
     folder: Path, base: Path, logs: Iterable[Path], until: datetime | None, owner: Path
 ) -> None:
-    """Write a new data directory that replays its log up to a time.
+    """Write a new data directory; a server replays its log up to a time.
 
-    `logs` are folders of segments, in order of time. `owner` is a path of the server's user. The
-    directory is on the disk when the call returns.
+    `logs` are folders of log segments, the oldest first. `until` is the time, or None for the end
+    of the log. `owner` is a path that belongs to the server's user; the new files get the same
+    user. When the call returns, the directory is on the disk.
     """
     folder.mkdir(mode=0o700)
     try:

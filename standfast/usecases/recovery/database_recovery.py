@@ -1,9 +1,10 @@
 """Load of a recovery's dumps into their production servers.
 
 Rules
-- A repeated try does not load a database again that is already loaded, unless the return of its
-  previous content was begun.
-- If the load of one database fails, all databases of the set get their previous content back.
+- A call that continues an interrupted one skips the databases that are already loaded. A database
+  is loaded again if its previous content was put back, or if that was begun.
+- If the load of one database fails, all databases of the backup set get their previous content
+  back.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -40,18 +41,18 @@ from standfast.usecases.recovery.set_plan import SetPlan
 
 @dataclass(frozen=True, kw_only=True)
 class LiveDatabases:
-    """The production servers of a set, for its checks."""
+    """The production servers of a backup set, which its checks query."""
 
     servers: Mapping[str, QueriedServer]
     environment: Mapping[str, str]
     earlier_rows: Mapping[str, int]
 
     def reason_missing(self, _source: str) -> str:
-        """Return why a source has no server."""
+        """Return the reason that messages state for a source without a server."""
         return "its databases are not in this recovery"
 
     def with_replayed(self, replayed: ReplayedDirectories) -> "LiveDatabases":
-        """Return these servers and the throwaway servers of data directories."""
+        """Add the throwaway servers that replayed the logs of data directories."""
         return LiveDatabases(
             servers={**self.servers, **replayed.servers},
             environment={**replayed.environment, **self.environment},
@@ -75,9 +76,10 @@ class _LivePostgresql:
 def live_databases(
     installation: Installation, set_name: str, plan: SetPlan
 ) -> Iterator[LiveDatabases]:
-    """Open the servers of a plan, for the checks of its services.
+    """Open the servers that a recovery loaded, for the checks of its services.
 
-    The environment variables for commands contain the first server of each kind.
+    The checks may be commands. Their environment variables contain the address of the first server
+    of each kind.
     """
     servers: dict[str, QueriedServer] = {}
     environment: dict[str, str] = {}
@@ -104,7 +106,7 @@ def _by_source(plan: SetPlan) -> Mapping[str, list[PlannedDatabase]]:
 
 
 def _address(server: PostgresqlServer | MariadbServer) -> dict[str, str]:
-    """Return the variables by which client programs find a server."""
+    """Return the environment variables that make client programs connect."""
     if isinstance(server, PostgresqlServer):
         return {"PGHOST": server.host, "PGPORT": str(server.port), "PGUSER": server.user}
     if server.host.startswith("/"):
@@ -120,9 +122,9 @@ def load_databases(
     journal: RecoveryJournal,
     observe: Callable[[], None],
 ) -> int:
-    """Load the databases of a plan that are not loaded; return the bytes.
+    """Load the planned databases that are not loaded yet; return the bytes.
 
-    `observe` is called before each piece of a dump; an error that it raises ends the load.
+    `observe` is called before each piece of a dump; an exception that it raises ends the load.
     """
     if not plan.databases:
         return 0
@@ -137,7 +139,7 @@ def load_databases(
 def give_databases_back(
     installation: Installation, plan: SetPlan, journal: RecoveryJournal
 ) -> None:
-    """Put the previous databases back under their names after a failed try."""
+    """Give the previous databases their names back after a failed recovery."""
     for database in reversed(plan.databases):
         name = database.replacement.database
         if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
@@ -148,7 +150,7 @@ def give_databases_back(
 
 
 def return_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
-    """Put the previous databases back; keep the restored databases renamed."""
+    """Undo: give the previous databases their names back, keep the restored."""
     for database in reversed(plan.databases):
         name, withdrawn = database.replacement.database, database.replacement.withdrawn
         journal.write(RETURNING, source=database.source, database=name)
@@ -179,7 +181,10 @@ def _load(
 def _open_recovery(
     installation: Installation, database: PlannedDatabase, journal: RecoveryJournal
 ) -> Iterator[PostgresqlRecovery | MariadbRecovery]:
-    """Open the server of a planned database; UsageError for another kind."""
+    """Open the server of a planned database.
+
+    Raise UsageError if it is not a PostgreSQL or MariaDB server.
+    """
     source, replacement = database.source, database.replacement
     with open_server(installation, database.into, journal.set_name) as server:
         match server:

@@ -1,7 +1,8 @@
 """Names of the copies of a recovered database, and its server.
 
-The names contain the id of the incident. `postgresql_recovery.py` and `mariadb_recovery.py` replace
-the database.
+During a recovery, a server can have several copies of a database: the previous one, the restored
+one, and copies of failed calls. Each name contains the id of the incident. `postgresql_recovery.py`
+and `mariadb_recovery.py` create and rename the copies.
 """
 
 import tempfile
@@ -17,22 +18,22 @@ from standfast.usecases.backups.database_restore import find_address
 from standfast.usecases.core.backup_repository import private_key_paths
 from standfast.usecases.core.installation import Installation
 
-_NAME_BYTES = 63  # of PostgreSQL
-_MOST_INCOMPLETE = 100  # tries
+_NAME_BYTES = 63  # limit of PostgreSQL for a name
+_MOST_INCOMPLETE = 100  # copies that failed calls may leave
 
 
 class NamedDatabases(Protocol):
-    """A server that states whether a database exists."""
+    """A server that can return the id of a database."""
 
     def database_id(self, database: str) -> str:
-        """Return an id of a database; "" if it does not exist."""
+        """Return the id of a database; "" if the database does not exist."""
 
 
 @contextmanager
 def open_server(installation: Installation, into: str, set_name: str) -> Iterator[Target]:
-    """Open the server of a recovery target.
+    """Open the server that the configuration names as a recovery target.
 
-    Raise UsageError if the target names a single database of a server.
+    `into` is its address. Raise UsageError if the address names a single database of the server.
     """
     address = find_address(installation, into, set_name)
     if address.database is not None:
@@ -44,31 +45,31 @@ def open_server(installation: Installation, into: str, set_name: str) -> Iterato
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseReplacement:
-    """A database on a server, and the names of its copies in one incident."""
+    """A database that a recovery replaces, and the names of its copies."""
 
     database: str
     incident: str
-    database_id: str  # the id of the database that the plan found; "" if it found none
+    database_id: str  # id of the existing database when the recovery was planned; "" if none
     has_data: bool
 
     @property
     def existed(self) -> bool:
-        """Return whether the plan found a database, even if it was empty."""
+        """Return whether a database existed at planning, even an empty one."""
         return self.database_id != ""
 
     @property
     def set_aside(self) -> str:
-        """The name of the previous database after the replacement."""
+        """The name that the previous database gets when it is replaced."""
         return self._name("before")
 
     @property
     def withdrawn(self) -> str:
-        """The name of the restored database after an undo."""
+        """The name that the restored database gets when the recovery is undone."""
         return self._name("recovered")
 
     @property
     def names_aside(self) -> tuple[str, ...]:
-        """The names under which copies of this incident may exist."""
+        """The names that copies of the database may have in this incident."""
         return (self.set_aside, self.withdrawn, self._name("incomplete_1"))
 
     def obstacle(self, server: NamedDatabases) -> str:
@@ -79,7 +80,7 @@ class DatabaseReplacement:
         return ""
 
     def free_incomplete_name(self, server: NamedDatabases) -> str:
-        """Return a name for an incomplete database that is not in use."""
+        """Return an unused name for a copy that is not completely loaded."""
         for number in range(1, _MOST_INCOMPLETE):
             name = self._name(f"incomplete_{number}")
             if not server.database_id(name):

@@ -1,10 +1,13 @@
 """Replay of the log of recovered data directories, in throwaway servers.
 
+A recovered PostgreSQL data directory consists of a base backup and the write-ahead log after it.
+
 Rules
-- The replay and the checks run as in a drill, before anything is replaced. The data of a throwaway
-  server is destroyed, because restored code may have changed it.
-- The log is chosen as in a drill (`log_replay`): the newest log of each source that reads the same
-  folder of log files as the base backup.
+- As in a drill (a test restore), a throwaway server on this machine replays the log, and the checks
+  query that server. Nothing is replaced before the checks have passed. The data of the throwaway
+  server is deleted, because restored code may have changed it.
+- The log is chosen as in a drill (`log_replay`). Several sources may back up the same folder of log
+  files as the base backup; the newest log of each such source is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,15 +39,15 @@ _BASE = "base.tar"
 
 @dataclass(kw_only=True)
 class ReplayedDirectories:
-    """The throwaway servers with the replayed data, by source."""
+    """The throwaway servers with the replayed data, by name of the source."""
 
     servers: dict[str, RecoveredPostgresql] = field(default_factory=dict)
     last_commits: list[datetime] = field(default_factory=list)
-    checks: list[CheckResult] = field(default_factory=list)  # of the structure
+    checks: list[CheckResult] = field(default_factory=list)  # of constraints
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Return the variables by which client programs find the first server."""
+        """Return the variables that make client programs use the first server."""
         return next((server.environment for server in self.servers.values()), {})
 
 
@@ -52,7 +55,7 @@ class ReplayedDirectories:
 def replayed_directories(
     installation: Installation, repository: Repository, plan: SetPlan, journal: RecoveryJournal
 ) -> Iterator[ReplayedDirectories]:
-    """Replay the logs of all restored base backups of a plan.
+    """Replay the logs of all restored base backups; end the servers at exit.
 
     Raise StandfastError if a log cannot be replayed up to the planned time.
     """
@@ -106,7 +109,7 @@ def write_directories(plan: SetPlan) -> None:
 
 
 def _log_folders(target: PlannedTarget) -> list[Path]:
-    """Return the folders with segments, in order of time."""
+    """Return the folders with log segments, the oldest first."""
     own = target.replacement.staging / target.source / "wal"
     restored = sorted(path for path in _logs(target).glob("*/*") if path.is_dir())
     return [*([own] if own.is_dir() else []), *restored]

@@ -1,21 +1,22 @@
 """Replacement of a MariaDB database in a recovery, and its reversal.
 
 Rules
-- A dump is loaded into an incomplete database: a database with another name, on which no account
-  has rights. The existing database stays in use until the load is complete.
-- MariaDB cannot rename a database. Therefore its content is moved: its tables and stored code. The
-  journal records each move before and after it, with the names of the content, sealed under the key
-  of the incident.
-- The state of a recovery is read from the journal and not from a database, because the users of a
-  database could change a state in it.
-- An interrupted try is reversed before the next try: the previous content gets its name back, and
-  the loaded content is kept in an incomplete database.
-- Content is set aside only if it is the content that the plan showed, recognised by the names of
-  its parts.
-- If another program creates a table in the database during the recovery, the return of the previous
-  content moves that table to an incomplete database.
-- Only a database that the recovery created is dropped, if it is empty and its character set is
-  unchanged. An undo therefore leaves no database under a name that was free before.
+- The dump is loaded into a database with another name, on which no account has rights: the
+  incomplete database. The existing database stays in use until the load is complete.
+- MariaDB cannot rename a database. Therefore the program moves the content of a database to another
+  database: its tables and its stored code. The timeline of the incident has an event before and
+  after each move. The event contains the names of the tables and code, encrypted with the
+  incident's key.
+- The program reads its progress from the timeline and not from a database, because the users of a
+  database could change a state that is stored in it.
+- If a call is interrupted, the next call first reverses it. The previous content gets its name
+  back, and the loaded content is kept in an incomplete database.
+- Existing content is moved away only if it has the same names of tables and code as it had when the
+  recovery was planned.
+- If another program creates a table in the database during the recovery, the reversal moves that
+  table to an incomplete database.
+- A database is dropped only if the recovery created it, it is empty, and its character set is
+  unchanged. Thus an undo leaves no empty database under a name that was free before the recovery.
 """
 
 import base64
@@ -38,12 +39,12 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 
 _CONTEXT = "database move"
-_PREVIOUS, _LOADED = "previous", "loaded"  # kinds of moved content: from before, from the dump
+_PREVIOUS, _LOADED = "previous", "loaded"  # content from before the recovery; from the dump
 
 
 @dataclass(frozen=True, kw_only=True)
 class MariadbRecovery:
-    """One database on a server, and the journal of its recovery."""
+    """One database on a server, and the timeline events of its recovery."""
 
     server: MariadbTarget
     journal: RecoveryJournal
@@ -55,15 +56,15 @@ class MariadbRecovery:
         return self.replacement.database
 
     def is_away(self) -> bool:
-        """Return whether a failed try left the previous content renamed."""
+        """Return whether a failed call left the previous content elsewhere."""
         moves = self.journal.moves(self.source, self._name)
         is_interrupted = bool(moves) and moves[-1].action == MOVING
         return is_interrupted or self._place(_PREVIOUS) != self._name
 
     def load(self, stream: Stream) -> int:
-        """Replace the database with a dump; return the bytes that were loaded.
+        """Replace the content with that of a dump; return the loaded bytes.
 
-        Raise Refused if the database has changed since it was planned.
+        Raise Refused if the database has changed since the recovery was planned.
         """
         aside = self.replacement.set_aside if self.replacement.has_data else None
         with translated_errors(f"loading database {self._name}"):
@@ -89,10 +90,10 @@ class MariadbRecovery:
         self.bring_back(self.replacement.withdrawn)
 
     def bring_back(self, withdrawn: str = "") -> None:
-        """Move the previous content back to its name after a failed try.
+        """Move the previous content back to its name after a failed call.
 
-        Content that has this name now is moved to the database `withdrawn` if this name is given
-        and free, else to an incomplete database.
+        If other content has this name now, it is moved first: to the database `withdrawn` if that
+        name is not empty and not in use, otherwise to an incomplete database.
         """
         with translated_errors(f"returning database {self._name}"):
             self._finish()
@@ -143,7 +144,7 @@ class MariadbRecovery:
         self._write(MOVED, moved=moved, old=old, new=new)
 
     def _drop_created(self) -> None:
-        """Drop the database if it is empty and the last move created it."""
+        """Drop the database if it is empty and the recovery created it."""
         for event in reversed(self.journal.moves(self.source, self._name)):
             if (event.action, event.detail["new"]) == (MOVING, self._name):
                 if event.detail.get("creates"):
@@ -153,7 +154,7 @@ class MariadbRecovery:
                 return
 
     def _finish(self) -> None:
-        """Complete a move that a dead process began."""
+        """Complete a move that an interrupted call began."""
         moves = self.journal.moves(self.source, self._name)
         if moves and moves[-1].action == MOVING:
             detail = moves[-1].detail
@@ -161,7 +162,7 @@ class MariadbRecovery:
             self._carry_out(str(detail["moved"]), str(detail["old"]), str(detail["new"]), content)
 
     def _place(self, moved: str) -> str:
-        """Return the database that contains the content of a kind now; "" if none."""
+        """Return the database that now has this content; "" if none has."""
         place = self._name if moved == _PREVIOUS else ""
         for event in self.journal.moves(self.source, self._name):
             if event.action == MOVED and event.detail["moved"] == moved:
@@ -169,7 +170,7 @@ class MariadbRecovery:
         return place
 
     def _recorded(self, moved: str) -> DatabaseContent:
-        """Return the content that the newest move of this kind recorded."""
+        """Return the tables and code that the newest such move recorded."""
         found = [
             event.detail
             for event in self.journal.moves(self.source, self._name)

@@ -1,23 +1,25 @@
 """Acts of a recovery on the objects of a bucket, and their reversal.
 
-    put_objects(target, record, folder, observe)   # may be repeated after a crash
-    take_objects_back(target, record, folder)      # reverses a failed or interrupted try
-    remove_added(target, record, prefix)           # the undo
+  put_objects(target, record, folder, observe)   # may be repeated after a crash
+  take_objects_back(target, record, folder)      # reverses a failed or interrupted recovery
+  remove_added(target, record, prefix)           # the undo of a completed recovery
 
 Rules
-- An act adds one version to an object: the restored object, or a delete marker that hides the
+- An act adds one version to one object: the restored object, or a delete marker that hides the
   object. The reversal of an act removes this version, so that the version before it is current
   again. No other version is removed.
-- Acts are done in batches. The record marks the acts of a batch as begun before the first call, and
-  as done after the last call. Both marks are on the disk before the program continues. A batch of
-  delete markers is small, because a crash may leave each marker of a batch without a receipt.
-- After a crash, the added versions of the begun acts are looked up in the bucket. They are looked
-  up again after the last batch, because the bucket may store an object after the process that sent
-  it has died.
-- A delete marker without a receipt may come from another program that deleted the object. Such a
-  marker is never removed. It is recorded as unknown, and the object stays hidden until a person
-  decides. S3 stores nothing with a marker that would identify the program.
-- An object that another program has changed since the listing keeps its state, and is counted.
+- Acts are done in batches. A local file, the record, marks the acts of a batch as begun before the
+  first call to the bucket, and as done after the last call. Each mark is on the disk before the
+  program continues.
+- After a crash, the program searches the bucket for the versions that begun acts have added. It
+  repeats the search after the last batch, because a bucket can finish a request after the process
+  that sent it has died.
+- A delete marker that is found after a crash may come from another program that deleted the object.
+  S3 stores nothing with a marker that identifies the program. Such a marker is never removed. It is
+  recorded as unknown, and the object stays hidden until a person decides. Batches of delete markers
+  are small, because all markers of the last batch may become unknown.
+- If another program changed an object after the bucket was listed, the object keeps its state. The
+  result contains the number of such objects.
 """
 
 import os
@@ -35,8 +37,8 @@ from standfast.usecases.recovery.version_record import ActState, ObjectAct, Vers
 if TYPE_CHECKING:
     from backup.targets.s3 import BucketTarget
 
-HIDES_AT_ONCE = 16  # most delete markers that a crash can leave without a receipt
-_BATCH = 256  # acts of one batch, which are looked up after a crash
+HIDES_AT_ONCE = 16  # delete markers of one batch
+_BATCH = 256  # acts of one batch
 _CALLS_AT_ONCE = 16
 
 
@@ -48,9 +50,9 @@ def put_objects(
     *,
     batch: int = _BATCH,
 ) -> None:
-    """Do all planned acts; `folder` has the restored files.
+    """Do all planned acts; `folder` contains the restored files.
 
-    `observe` is called before each batch, and may raise to end the call.
+    `observe` is called before each batch. An exception that it raises ends the call.
     """
     _look_up_begun(target, record, folder)
     while acts := record.acts(ActState.PLANNED, batch):
@@ -63,7 +65,7 @@ def put_objects(
 
 
 def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
-    """Yield the acts that put an object, then small batches that hide one."""
+    """Yield the acts that put an object, then batches of those that hide one."""
     if puts := [act for act in acts if act.path is not None]:
         yield puts
     hides = [act for act in acts if act.path is None]
@@ -72,7 +74,7 @@ def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
 
 
 def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Remove all added versions, also those below later ones."""
+    """Remove all added versions, even if a newer version covers them."""
     _look_up_begun(target, record, folder)
     _look_up_again(target, record, folder)
     for state in (ActState.REMOVING, ActState.CHANGED, ActState.DONE):
@@ -80,7 +82,7 @@ def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Pat
 
 
 def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
-    """Remove the added versions that are current; return how many are not."""
+    """Remove added versions that are still current; return how many are not."""
     _remove_all(target, record, ActState.REMOVING)
     record.compare(target.rows(prefix))
     _remove_all(target, record, ActState.DONE)
@@ -88,16 +90,16 @@ def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> 
 
 
 def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Look up and record the versions that begun acts have added."""
+    """Search the bucket for the versions of begun acts, and record them."""
     while acts := record.acts(ActState.BEGUN, _BATCH):
         _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))
 
 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Look up interrupted acts once more; record the versions that appeared.
+    """Search once more for the versions of interrupted acts, and record them.
 
-    An act is left out if its restored file is missing or has another size, because a later try may
-    have restored another recovery point to the folder.
+    Omit an act if its restored file is missing or has another size: another recovery point was
+    restored to the folder since then.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
     _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))
@@ -108,7 +110,7 @@ def _do_all(
     acts: Sequence[ObjectAct],
     make_call: Callable[[ObjectAct], Sequence[str]],
 ) -> None:
-    """Make one call per act, record the results, then raise the first error."""
+    """Do one call for each act, record the results, raise the first error."""
     with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
         running = [(act, pool.submit(make_call, act)) for act in acts]
     errors = [error for _, future in running if (error := future.exception()) is not None]
@@ -132,7 +134,7 @@ def _look_up(target: "BucketTarget", folder: Path, act: ObjectAct) -> list[str]:
 
 
 def _has_file(folder: Path, act: ObjectAct) -> bool:
-    """Return whether an act has its restored file, or needs none."""
+    """Return whether the restored file of an act exists, or none is needed."""
     if act.path is None:
         return True
     with suppress(Damaged, TargetFailed), _restored_file(folder, act):
@@ -142,7 +144,10 @@ def _has_file(folder: Path, act: ObjectAct) -> bool:
 
 @contextmanager
 def _restored_file(folder: Path, act: ObjectAct) -> Iterator[Path]:
-    """Yield a restored file after a check of its size; errors do not name it."""
+    """Yield a restored file after a check of its size.
+
+    Errors do not contain the name of the file, which may be personal data.
+    """
     file = folder / os.fsdecode(act.path or b"")
     try:
         if file.stat(follow_symlinks=False).st_size != act.size:

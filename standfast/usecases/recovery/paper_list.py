@@ -1,15 +1,16 @@
 """Paper list of a recovery: items to enter into the recovered service.
 
-During an outage, people write on paper. Each item has an owner, who enters it after the recovery.
+During an outage, people write orders or calls on paper. Each item has an owner: the person that
+enters it into the service after the recovery.
 
-    add_items(installation, incident_id, Path("paper.csv"), by="dana")
-    enter_item(installation, incident_id, 3, by="kim")
+  add_items(installation, incident_id, Path("paper.csv"), by="dana")
+  enter_item(installation, incident_id, 3, by="kim")
 
 Rules
-- A further list adds items, and the numbers continue. An item is never removed. The first report
-  that an item was entered counts.
-- Items and owners are sealed under the key of the incident, because they may name people. Events
-  contain only the number of an item.
+- A second list adds items, and the numbers continue. Items are never removed. If two people report
+  that an item was entered, the first report counts.
+- Items and owners are encrypted with the incident's key, because they may name people. The other
+  events in the incident's timeline contain only the number of an item.
 """
 
 import base64
@@ -88,7 +89,7 @@ def add_items(
 def enter_item(
     installation: Installation, incident_id: str, number: int, *, by: str | None = None
 ) -> PaperItem:
-    """Record that an item was entered, unless that is recorded already."""
+    """Record that an item was entered, if no earlier event states this."""
     _refuse_closed(installation, incident_id)
     items = paper_items(installation, incident_id)
     if not 1 <= number <= len(items):

@@ -1,4 +1,8 @@
-"""Planned buckets of a recovery, with counts of their objects."""
+"""Planned buckets of a recovery, with counts of their objects.
+
+The recovery adds versions to the objects of a bucket, and keeps the earlier versions for the undo.
+The record of added versions is a local file (`version_record`).
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -32,14 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBucket:
-    """One source, the bucket of its objects, and the counts of the objects."""
+    """A bucket that receives the restored objects of one source."""
 
     source: str
     bucket: str
     prefix: str
     endpoint_url: str | None
-    replacement: Replacement  # only for names: the staging folder of the restored files
-    hides_others: bool  # a delete marker hides each object that the recovery point lacks
+    replacement: Replacement  # names the local folder to which the files are restored first
+    hides_others: bool  # True: a delete marker hides each object that the recovery point lacks
     counts: ObjectCounts
 
     @property
@@ -48,7 +52,7 @@ class PlannedBucket:
 
     @property
     def covered_count(self) -> int:
-        """The number of present objects that a new version covers."""
+        """The number of existing objects that get a newer version."""
         return self.counts.replaced + (self.counts.others if self.hides_others else 0)
 
     @property
@@ -58,13 +62,13 @@ class PlannedBucket:
 
     @property
     def name(self) -> str:
-        """The bucket, its server and the prefix in words."""
+        """The bucket, its server and the prefix, in words."""
         where = f"bucket {self.bucket}" + (f" at {self.endpoint_url}" if self.endpoint_url else "")
         return where + (f" below {self.prefix}" if self.prefix else "")
 
     @property
     def place(self) -> str:
-        """The bucket and the planned changes in words."""
+        """The bucket and the planned changes, in words."""
         counts = self.counts
         fate = "hidden" if self.hides_others else "kept"
         return (
@@ -75,12 +79,12 @@ class PlannedBucket:
 
     @property
     def later_name(self) -> str:
-        """The previous data in words, after the recovery."""
+        """The previous data, in words for a message after the recovery."""
         return f"earlier versions of {counted(self.covered_count, 'object')}"
 
     @property
     def record_folder(self) -> Path:
-        """The private folder of the record of added versions."""
+        """The private folder of the record file."""
         path = self.replacement.path
         return path.with_name(f"{path.name}.versions-{self.replacement.incident}")
 
@@ -91,7 +95,7 @@ class PlannedBucket:
 
     @property
     def restored_folder(self) -> Path:
-        """The folder with the restored files."""
+        """The local folder with the restored files."""
         return self.replacement.staging / self.source
 
     def as_json(self) -> dict[str, Json]:
@@ -110,7 +114,7 @@ class PlannedBucket:
 
     @staticmethod
     def from_json(stored: JsonObject, incident: str) -> "PlannedBucket":
-        """Read a bucket from the details of an effect."""
+        """Read a bucket from the JSON form of a plan in the ledger (database)."""
         endpoint_url = stored["endpoint_url"]
         return PlannedBucket(
             source=str(stored["source"]),
@@ -131,10 +135,10 @@ def plan_bucket(
     repository: Repository,
     point: RecoveryPoint,
 ) -> PlannedBucket:
-    """Count the objects of a source and of its bucket; change nothing.
+    """Plan the recovery of a source into its bucket; change nothing.
 
-    Raise Refused if the objects of the bucket cannot be recovered, or if an undo could not return
-    them.
+    Count the objects of the source and of the bucket. Raise Refused if the objects cannot be
+    restored to the bucket, or if the recovery could not be undone.
     """
     settings = _target_settings(installation, set_name, source)
     _refuse_own_buckets(installation, settings)
@@ -179,7 +183,7 @@ def open_target(
 ) -> "BucketTarget":
     """Open the bucket of a plan.
 
-    Raise Refused if the configuration names another target now.
+    Raise Refused if the target in the configuration has changed since the plan was made.
     """
     settings = _target_settings(installation, set_name, planned.source)
     if (settings.bucket, settings.prefix, settings.endpoint_url) != (
@@ -245,7 +249,7 @@ def _target_settings(
 
 
 def _refuse_own_buckets(installation: Installation, settings: RecoveryBucketConfig) -> None:
-    """Refuse a bucket of backups or evidence, and overlapping targets."""
+    """Refuse a bucket of backups or evidence, and overlapping prefixes."""
     config = installation.config
     stores = [config.backup.s3, config.custody.s3]
     stores += [copy.s3 for copy in config.backup.copies.values()]

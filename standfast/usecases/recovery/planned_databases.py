@@ -1,4 +1,7 @@
-"""Planned databases of a recovery: dumps, and the databases they replace."""
+"""Planned databases of a recovery: dumps, and the databases they replace.
+
+A replaced database is set aside: it gets another name, so that an undo can return it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +26,7 @@ from standfast.usecases.recovery.recovery_journal import RecoveryJournal
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedDatabase:
-    """One dump, its server, and the existing database that it replaces."""
+    """One dump, its server, and the database that it replaces."""
 
     source: str
     into: str  # the server, as the configuration names it
@@ -37,7 +40,7 @@ class PlannedDatabase:
 
     @property
     def place(self) -> str:
-        """The target in words."""
+        """The target, in words."""
         return f"database {self.replacement.database}"
 
     @property
@@ -59,7 +62,7 @@ class PlannedDatabase:
 
     @staticmethod
     def from_json(stored: JsonObject, incident: str) -> "PlannedDatabase":
-        """Read a database from the details of an effect."""
+        """Read a database from the JSON form of a plan."""
         return PlannedDatabase(
             source=str(stored["source"]),
             into=str(stored["into"]),
@@ -82,10 +85,10 @@ def plan_databases(
     repository: Repository,
     point: RecoveryPoint,
 ) -> Iterator[PlannedDatabase]:
-    """Yield the databases of a source; change nothing.
+    """Yield a plan for each dump of a source; change nothing.
 
-    Raise UsageError if the point contains no dump of the source, and Refused for a database that
-    cannot be replaced.
+    Raise UsageError if the recovery point has no dump of the source, and Refused for a database
+    that cannot be replaced.
     """
     with (
         open_server(installation, into, point.set_name) as server,
@@ -148,7 +151,7 @@ def _on_mariadb(
     recovery = MariadbRecovery(
         server=server, journal=journal, source=source, replacement=replacement
     )
-    if recovery.is_away():  # a failed try of this incident is reversed before the next try
+    if recovery.is_away():  # its content is still moved away by a failed call of this incident
         size_bytes = max(size_bytes, server.size_bytes(replacement.set_aside))
         replacement = replace(replacement, database_id="", has_data=True)
     elif reason := replacement.obstacle(server):

@@ -2,15 +2,15 @@
 
 Rules
 - A dump restores the settings of a database only if the new database has the original name.
-  Therefore the existing database is set aside before the load. It gets its name back if the load or
-  a check fails.
-- A database is recognised by the id that the server gave it, which a rename does not change. Only
-  the database that the plan showed is set aside. It is set aside even if it is empty, so that an
-  undo returns its owner and its settings.
+  Therefore the existing database is set aside (renamed) before the load. It gets its name back if
+  the load or a check fails.
+- A database is identified by the id that the server gave it, because a rename does not change this
+  id. Only the database that the approved plan contains is set aside. An empty one is set aside too,
+  so that an undo returns its owner and its settings.
 - If the server refuses a statement of the dump, the load fails, because a table may be missing. The
-  usual cause is a role that does not exist; the message states how to restore roles.
-- No database is dropped. A database that an interrupted or failed try loaded is renamed, and a
-  person decides about it.
+  usual cause is a role that does not exist. The error message states how to restore roles.
+- No database is dropped. If a failed or interrupted call loaded a database, that database is
+  renamed, and a person decides what to do with it.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from standfast.usecases.recovery.recovery_journal import (
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresqlRecovery:
-    """One database on a server, and the journal of its recovery."""
+    """One database on a server, and the timeline events of its recovery."""
 
     server: PostgresqlTarget
     journal: RecoveryJournal
@@ -47,16 +47,16 @@ class PostgresqlRecovery:
     def load(self, stream: Stream) -> int:
         """Replace the database with a dump; return the bytes that were loaded.
 
-        Raise Refused if the database has data that the plan did not show.
+        Raise Refused if the database has data that did not exist when the recovery was planned.
         """
         last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
-        if last == RETURNING:  # an earlier try could not complete the return
+        if last == RETURNING:  # an earlier call could not put the previous database back
             self.bring_back()
         aside = self.replacement.set_aside if self.replacement.existed else None
         self._write(REPLACING, set_aside=aside)
         self._make_room(was_loading=last == LOADING)
-        # Record LOADING after the rename: it states that a database with this name is of this
-        # recovery.
+        # Record LOADING only after the rename: the event states that the recovery itself created
+        # the database that has this name.
         self._write(LOADING)
         with translated_errors(f"loading database {self._name}"):
             result = self.server.restore(self._name, self._name, stream)
@@ -71,7 +71,7 @@ class PostgresqlRecovery:
         return result.bytes
 
     def bring_back(self) -> None:
-        """Put the previous database back under its name after a failed try."""
+        """Give the previous database its name back after a failed call."""
         planned = self.replacement
         with translated_errors(f"returning database {self._name}"):
             now = self.server.database_id(self._name)
@@ -86,7 +86,7 @@ class PostgresqlRecovery:
         with translated_errors(f"returning database {self._name}"):
             now = self.server.database_id(self._name)
             if planned.existed and now == planned.database_id:
-                return  # an earlier try renamed it
+                return  # an earlier call renamed it
             if planned.existed and not self._is_set_aside():
                 raise Refused(f"database {planned.set_aside}: it is gone. Nothing can be put back.")
             if now and not self.server.database_id(planned.withdrawn):
@@ -95,9 +95,9 @@ class PostgresqlRecovery:
                 self.server.rename(planned.set_aside, self._name)
 
     def _make_room(self, *, was_loading: bool) -> None:
-        """Set the planned database aside, so that its name is free.
+        """Set the existing database aside, so that its name is free.
 
-        `was_loading` is True if an earlier try began to load.
+        `was_loading` is True if an earlier call began to load a database with this name.
         """
         planned = self.replacement
         with translated_errors(f"replacing database {self._name}"):

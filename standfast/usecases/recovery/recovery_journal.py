@@ -1,9 +1,12 @@
 """Journal of a recovery: events in the timeline of its incident.
 
+The recovery of one backup set is an effect: one change outside Standfast, which has a token as its
+id. An interrupted or failed effect is executed again.
+
 Rules
-- An event is written before and after each restore and each rename. The events are part of the
-  audit chain.
-- A repeated try reads the events of earlier tries, which have the same effect token.
+- An event is written before and after each restore and each rename. The audit chain, in which each
+  event contains the hash of the event before it, includes these events.
+- A repeated execution has the same token, and reads the events of the earlier executions.
 """
 
 from dataclasses import dataclass
@@ -23,12 +26,12 @@ RECOVERED = "recovery.done"  # end of the recovery, with RTO and RPO of the set
 
 
 class Stopped(StandfastError):
-    """The incident was stopped; the recovery continues after it is resumed."""
+    """The incident was stopped; the recovery can continue when it is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryJournal:
-    """The events of one effect."""
+    """The events of one effect, which recovers or returns one backup set."""
 
     installation: Installation
     incident: str
@@ -46,31 +49,31 @@ class RecoveryJournal:
             raise Stopped(f"{self.incident}: stopped. It continues after it is resumed.")
 
     def find(self, action: str) -> JsonObject | None:
-        """Return the detail of the newest event of this kind, if there is one."""
+        """Return the detail of this effect's newest event of a kind, or None."""
         found = self._events(action, effect=self.effect)
         return found[-1].detail if found else None
 
     def is_replaced(self, source: str) -> bool:
-        """Return whether a source is replaced and was not returned afterwards."""
+        """Return whether a source is replaced, and was not put back since then."""
         found = self._events(REPLACED, RETURNED, effect=self.effect, source=source)
         return bool(found) and found[-1].action == REPLACED
 
     def find_replaced(self, source: str) -> JsonObject | None:
-        """Return the newest replacement of a source of the set, by any effect."""
+        """Return the detail of the newest replacement of a source, by any effect."""
         found = self._events(REPLACED, set=self.set_name, source=source)
         return found[-1].detail if found else None
 
     def last_of(self, source: str, database: str, *actions: str) -> str | None:
-        """Return the newest of these actions on a database, if there is one."""
+        """Return the newest of these actions on a database, or None."""
         found = self._events(*actions, effect=self.effect, source=source, database=database)
         return found[-1].action if found else None
 
     def moves(self, source: str, database: str) -> list[AuditEvent]:
-        """Return the moves of a database in this incident, by any effect."""
+        """Return the moves of a MariaDB database's content, by any effect."""
         return self._events(MOVING, MOVED, set=self.set_name, source=source, database=database)
 
     def _events(self, *actions: str, **detail: str) -> list[AuditEvent]:
-        """Return the incident's events of these actions and details, in order."""
+        """Return the incident's events with these actions and details, in order."""
         return [
             event
             for event in self.installation.ledger.timeline(self.incident)

@@ -1,4 +1,7 @@
-"""Preview of a recovery: recovery points, targets, data to set aside."""
+"""Preview of a recovery: recovery points, targets, data to set aside.
+
+Data at a target is set aside before it is replaced: it gets a name that contains the incident's id.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +12,16 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.recovery.recovery_scope import omitted_dependencies, sets_in_order
 from standfast.usecases.recovery.set_plan import SetPlan, plan_set
 
-PREVIEW = "INCIDENT"  # replaces the incident's id in the names of data that is set aside
+PREVIEW = "INCIDENT"  # replaces the id in a preview, because no incident exists yet
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPlan:
-    """The sets of a recovery, in order."""
+    """The sets of a recovery in order, and the sets that are refused."""
 
     sets: Mapping[str, SetPlan]
-    refused: Mapping[str, str]  # by set: why it cannot be recovered
-    omitted: Mapping[str, list[str]]  # by service that is not recovered: its dependent services
+    refused: Mapping[str, str]  # by set: the reason why it cannot be recovered
+    omitted: Mapping[str, list[str]]  # by service that was not named: the services that need it
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -30,7 +33,7 @@ class RecoveryPlan:
 
 
 def plan_recovery(installation: Installation, services: str, point: str) -> RecoveryPlan:
-    """Return what a recovery would restore and set aside; change nothing.
+    """Return what a recovery would restore and rename; change nothing.
 
     `services` is a list of names, separated by commas, or "all".
     """

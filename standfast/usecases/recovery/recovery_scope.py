@@ -1,9 +1,9 @@
 """Scope of a recovery: the backup sets of the named services, in order.
 
 Rules
-- Only the named services are recovered. A service on which they depend may be intact. Therefore it
-  is recovered only if it is named too.
-- The sets of a service come after the sets of the services on which it depends.
+- Only the named services are recovered. A service that a named one depends on is recovered only if
+  it is named too, because it may be intact.
+- A service comes after the services on which it depends.
 """
 
 from standfast.config import Config
@@ -15,10 +15,10 @@ ALL = "all"
 
 
 def sets_in_order(config: Config, names: str) -> dict[str, list[str]]:
-    """Return the sets of services in order of recovery, with their services.
+    """Return the backup sets in order of recovery, each with its services.
 
     `names` is a list of services, separated by commas, or "all". Raise UsageError for an unknown
-    service, and if no service has a set.
+    service, and if none of the services has a set.
     """
     services = config.services
     chosen = named_services(config, names)
@@ -46,9 +46,9 @@ def named_services(config: Config, names: str) -> list[str]:
 
 
 def omitted_dependencies(config: Config, names: str) -> dict[str, list[str]]:
-    """Return each service that is needed and not named, with its dependents.
+    """Return the services that are needed but not named.
 
-    A dependent is a named service that depends on it directly.
+    The value of each one is the list of the named services that directly depend on it.
     """
     chosen = named_services(config, names)
     omitted: dict[str, list[str]] = {}

@@ -1,10 +1,10 @@
 """Status of a recovery: milestones of sets, RTO and RPO of services.
 
 Rules
-- The status is read from the effects of the incident, so that every machine reports the same
-  status.
-- A service is usable when all its sets are usable. If this incident recovers services on which it
-  depends, these must be usable too.
+- The status is read from the ledger (the installation's database), where each recovered set is an
+  effect: one change outside Standfast. Thus every machine reports the same status.
+- A service is usable when all its backup sets are usable. If the incident recovers services that it
+  depends on, these services must be usable too.
 - The RTO of a service is measured only if a check of this service passed.
 """
 
@@ -28,11 +28,11 @@ class SetStatus:
     """The recovery of one set."""
 
     set_name: str
-    state: str  # state of the effect, or "returned" after an undo
+    state: str  # state of the effect, such as "done", or "returned" after an undo
     reason: str
     plan: SetPlan | None  # None in an exercise, or if the set was refused
     clocks_ms: Mapping[str, int]  # milliseconds from the opening of the incident
-    set_aside: tuple[str, ...]
+    set_aside: tuple[str, ...]  # new names of the data that was replaced
     rpo_ms: int | None
     passed: Mapping[str, Sequence[str]]  # names of checks by service
     skipped: Mapping[str, Mapping[str, str]]  # reasons by service and name of the check
@@ -77,7 +77,7 @@ def recovery_status(installation: Installation, incident_id: str) -> RecoverySta
     opened_at = installation.ledger.incidents.get(incident_id).opened_at
     found: dict[str, SetStatus] = {}
     for row in rows:
-        if row.verb == RECOVER:  # the status of a later round replaces that of an earlier round
+        if row.verb == RECOVER:  # a set that was planned again has several rows: the last counts
             status = _set_status(incident_id, row, is_returned=row.token in returned)
             clocks = cast("Mapping[str, str]", row.facts.get("clocks") or {})
             times = {

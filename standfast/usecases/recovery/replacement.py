@@ -1,11 +1,11 @@
 """Replacement of the data at a path by renames, and its reversal.
 
 Rules
-- Every rename may be repeated: a completed rename is not done again.
-- Data is never renamed to a name that is in use. The error states that name.
+- Each rename may be repeated: a rename that an earlier call completed is not done again.
+- Data is never renamed to a name that is in use. The error message states that name.
 - A PostgreSQL data directory is not renamed while a server may use it.
-- A SQLite database is renamed together with its write-ahead log and its journal. If the old log
-  stayed, it would damage the new database.
+- A SQLite database is renamed together with its write-ahead log and its journal, because the old
+  log would damage the new database.
 """
 
 import os
@@ -22,7 +22,10 @@ _SQLITE_PARTS = ("", "-wal", "-shm", "-journal")
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """A target path, and the names of its copies in one incident."""
+    """A path that a recovery replaces, and the names of its copies.
+
+    The data at the path is set aside: it gets a name that contains the id of the incident.
+    """
 
     path: Path
     incident: str
@@ -31,22 +34,22 @@ class Replacement:
 
     @property
     def staging(self) -> Path:
-        """The folder next to the target that the recovery point is restored to."""
+        """The folder next to the target that receives the restored files."""
         return self.path.with_name(f"{self.path.name}.restoring-{self.incident}")
 
     @property
     def staged_directory(self) -> Path:
-        """The new data directory of a PostgreSQL server, before it has its name."""
+        """The new data directory of a PostgreSQL server, before it is renamed."""
         return self.staging / "new"
 
     @property
     def set_aside(self) -> Path:
-        """The name of the previous data after the replacement."""
+        """The name that the previous data gets when it is replaced."""
         return self.path.with_name(f"{self.path.name}.before-{self.incident}")
 
     @property
     def withdrawn(self) -> Path:
-        """The name of the restored data after an undo."""
+        """The name that the restored data gets when the recovery is undone."""
         return self.path.with_name(f"{self.path.name}.recovered-{self.incident}")
 
     @property
@@ -54,7 +57,7 @@ class Replacement:
         return any(os.path.lexists(path) for path, _ in self._parts(self.path, self.set_aside))
 
     def obstacle(self) -> str:
-        """Return why the target cannot be replaced, or ""."""
+        """Return why the target cannot be replaced, or "" if it can."""
         path = self.path
         if not path.parent.is_dir():
             return f"{path}: its parent folder does not exist. Create or mount it."
@@ -73,7 +76,7 @@ class Replacement:
         return directory_obstacle(path) if self.is_data_directory else ""
 
     def refuse_new_data(self, *, had_data: bool) -> None:
-        """Raise Refused if there is data, and the plan showed none."""
+        """Raise Refused if there is data now, but none when it was planned."""
         if self.has_data and not had_data:
             raise Refused(
                 f"{self.path}: data appeared there after the plan was made. Move it away, then "
@@ -81,13 +84,13 @@ class Replacement:
             )
 
     def put_in_place(self, restored: Path, *, had_data: bool) -> None:
-        """Set the data at the target aside, then rename `restored` to it.
+        """Set the data at the target aside, then give its name to `restored`.
 
-        `had_data` is True if the plan showed data. Raise Refused if it showed none, and there is
-        data now.
+        `had_data` is True if the target had data when the recovery was planned. If it had none, and
+        has data now, raise Refused.
         """
         if os.path.lexists(restored):
-            # The two names are links to one file if an earlier try was interrupted.
+            # If an earlier call was interrupted, both names may be hard links to one file.
             if not _is_same_file(restored, self.path):
                 self._refuse_running()
                 self._set_aside(had_data=had_data)
@@ -99,9 +102,9 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def take_back(self, restored: Path, *, had_data: bool) -> None:
-        """Reverse `put_in_place`, even if it was interrupted.
+        """Reverse `put_in_place`, even if that call was interrupted.
 
-        The call may be repeated.
+        This call may be repeated.
         """
         if _is_same_file(restored, self.path):  # `put_in_place` was interrupted
             self.path.unlink()
@@ -116,13 +119,13 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def put_back(self, *, had_data: bool) -> None:
-        """Set the restored data aside, and rename the previous data back.
+        """Undo: set the restored data aside, give the previous data its name back.
 
-        Raise Refused if the data that was set aside is gone.
+        Raise Refused if the previous data no longer exists.
         """
         if had_data and not self._has_set_aside:
             if os.path.lexists(self.withdrawn):
-                return  # an earlier try renamed it
+                return  # an earlier call put the previous data back
             raise Refused(f"{self.set_aside}: it is gone, so nothing can be put back.")
         if not os.path.lexists(self.withdrawn) or _is_same_file(self.path, self.withdrawn):
             self._refuse_running()
@@ -150,8 +153,7 @@ class Replacement:
         self._move_parts([*self._parts(source, destination)])
 
     def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
-        # Rename the database file after its logs: while it has its old name, the move is
-        # unfinished.
+        # Rename the database file last: if it still has its old name, the rename must be continued.
         for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)

@@ -1,11 +1,11 @@
 """Plan of the recovery of one backup set: its point and its targets.
 
 Rules
-- The plan is part of the effect. Therefore an approval covers the point, each target, and whether a
-  target has data.
-- All sources of a set are recovered: each source must have a target. If a target cannot be
-  replaced, or its disk lacks space, the set is refused before anything is restored.
-- Target paths are on this machine; no other machine may execute the plan.
+- A person approves the plan by a signature. The signed plan contains the recovery point, each
+  target, and whether a target has data.
+- All sources of a set are recovered, so each source must have a target. If a target cannot be
+  replaced, or if its disk has too little space, the set is refused before anything is restored.
+- The paths of targets are on the machine that made the plan. No other machine may execute the plan.
 """
 
 import os
@@ -43,17 +43,17 @@ _SEARCHED_LATER = "an example: the clean point is searched before the recovery"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTarget:
-    """One source, its target, and the data at the target."""
+    """One source, the path that its data replaces, and the data there."""
 
     source: str
     replacement: Replacement
     has_data: bool
     size_bytes: int  # size of the data at the target
-    until: datetime | None = None  # time up to which the log of a data directory is replayed
+    until: datetime | None = None  # end of the replay of a data directory's log; None: all of it
 
     @property
     def place(self) -> str:
-        """The target in words."""
+        """The target, in words."""
         if not self.replacement.is_data_directory:
             return str(self.replacement.path)
         end = "its end" if self.until is None else timestamp(self.until)
@@ -61,7 +61,7 @@ class PlannedTarget:
 
     @property
     def later_name(self) -> str:
-        """The name of the previous data after it is set aside."""
+        """The name that the previous data gets when it is replaced."""
         return str(self.replacement.set_aside)
 
     def as_json(self) -> JsonObject:
@@ -79,13 +79,13 @@ class PlannedTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """The plan of the recovery of one set, which an approval signs."""
+    """The plan of the recovery of one set, as a person approves it."""
 
     point: str
     point_time: datetime
     consistent_at: datetime
-    is_complete: bool  # True if the backup has read all sources completely
-    evidence: str  # why the point was chosen
+    is_complete: bool  # True if the backup could read all files of all sources
+    evidence: str  # the reason why the point was chosen, in words
     services: tuple[str, ...]
     machine: str
     size_bytes: int  # size of the recovery point
@@ -100,7 +100,7 @@ class SetPlan:
 
     @property
     def staged(self) -> tuple[PlannedTarget | PlannedBucket, ...]:
-        """The targets that use a staging folder: paths and buckets."""
+        """The targets whose files are restored to a local folder first."""
         return (*self.targets, *self.buckets)
 
     @property
@@ -110,11 +110,11 @@ class SetPlan:
 
     @property
     def replaces(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
-        """The targets that have data, which the recovery sets aside."""
+        """The targets that have data now, which the recovery renames or hides."""
         return tuple(target for target in self.everything if target.has_data)
 
     def as_json(self) -> JsonObject:
-        """Return the details of the effect."""
+        """Return the plan in the form that is stored and approved."""
         return {
             "point": self.point,
             "point_time": timestamp(self.point_time),
@@ -131,12 +131,12 @@ class SetPlan:
 
     @staticmethod
     def of_effect(details: JsonObject, incident: str) -> "SetPlan | None":
-        """Return the plan of an effect; None in an exercise or for a refused set."""
+        """Read a stored plan; None in an exercise or for a refused set."""
         return SetPlan.from_json(details, incident) if "targets" in details else None
 
     @staticmethod
     def from_json(details: JsonObject, incident: str) -> "SetPlan":
-        """Read the details of an effect of this incident."""
+        """Read a stored plan of this incident."""
         return SetPlan(
             point=str(details["point"]),
             point_time=moment(str(details["point_time"])),
@@ -183,9 +183,10 @@ def plan_set(
 ) -> SetPlan:
     """Choose the recovery point, and read the targets; change nothing.
 
-    `point` is "newest", "clean" or a time. A preview of "clean" shows the newest point, because the
-    clean point is searched later. Raise UsageError if a source has no target or if no point
-    matches, and Refused for a target that cannot be replaced.
+    `point` is "newest", "clean" (the newest point that a search finds without damage) or a time. A
+    preview of "clean" shows the newest point, because the search runs in a later step of the
+    incident. Raise UsageError if a source has no target or if no point matches, and Refused for a
+    target that cannot be replaced.
     """
     settings = set_of(installation, set_name)
     replacements = dict(_replacements(installation, settings, set_name, incident))
@@ -209,7 +210,7 @@ def plan_set(
     sizes = {source.name: source.bytes for source in chosen.details.sources}
     for source, replacement in replacements.items():
         if replacement.is_data_directory:
-            sizes[source] = 2 * sizes.get(source, 0)  # the base, and the directory made from it
+            sizes[source] = 2 * sizes.get(source, 0)  # base backup, and the directory made from it
     staged = {bucket.source: bucket.replacement for bucket in buckets}
     _refuse_full_disks(replacements | staged, sizes)
     return SetPlan(
@@ -274,7 +275,7 @@ def _replacements(
 
 
 def _shared_with(installation: Installation, path: Path) -> str:
-    """Return why a target overlaps with another target, or ""."""
+    """Return the reason if another recovery target overlaps; else ""."""
     paths = [
         target.path
         for settings in installation.config.backup.sets.values()
@@ -305,7 +306,7 @@ def _choose(
 
 
 def _time(point: str) -> datetime | None:
-    """Return the time that a requested point is, or None for the newest one."""
+    """Return the time that `point` states; None for the newest point."""
     if point == NEWEST:
         return None
     try:
@@ -318,7 +319,7 @@ def _time(point: str) -> datetime | None:
 
 
 def _clean_point(installation: Installation, incident: str, set_name: str) -> tuple[str, str]:
-    """Return the clean point that this incident found, and the reason."""
+    """Return the clean point that a step of the incident found, and why."""
     for row in reversed(installation.ledger.effects.of_incident(incident)):
         is_found = row.verb == FIND and row.state is EffectState.DONE
         if is_found and row.as_order().target == set_name:
@@ -330,7 +331,7 @@ def _clean_point(installation: Installation, incident: str, set_name: str) -> tu
 
 
 def _refuse_full_disks(replacements: Mapping[str, Replacement], sizes: Mapping[str, int]) -> None:
-    """Raise Refused if a disk lacks space for the sources restored to it."""
+    """Raise Refused if a disk has too little space for the restored data."""
     needed: dict[int, int] = {}
     for source, replacement in replacements.items():
         folder = replacement.path.parent

@@ -1,17 +1,17 @@
 """Recovery of one backup set: restore, check, replace, and undo.
 
 Rules
-- A call may be repeated after a crash at any point. Acts that the journal or the names on the disk
-  show as done are not repeated.
+- A call may be repeated after a crash at any point. The events in the incident's timeline, and the
+  names of the files, show what an earlier call has done; this is not done again.
 - Nothing is replaced if the restore or a check of a service failed (`staged_restore`). The restored
-  data stays next to the target for a person.
-- If a replacement fails, all targets get their previous data back, because a failed effect has no
-  undo. The restored files are then next to the targets again, and a retry does not restore them
-  again.
-- If the incident is stopped, the call ends, at the latest before the replacement. The effect is
-  then planned again, and the recovery continues after the incident is resumed.
-- All times count from the opening of the incident. The RTO is measured only if a check of a service
-  passed.
+  data stays next to the target, so that a person can use it.
+- If a replacement fails, all targets get their previous data back, because a failed recovery cannot
+  be undone later. The restored files are moved next to their targets again, so that the next call
+  need not restore them.
+- If a person stops the incident, the call ends before it replaces anything. After the incident is
+  resumed, the recovery is planned again and continues.
+- All times are measured from the opening of the incident. The RTO is measured only if a check of a
+  service passed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,15 +53,15 @@ WAY = "incident"
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveredSet:
-    """The result of the recovery of a set, as the receipt contains it."""
+    """The result of the recovery of a set, as the ledger (database) stores it."""
 
     point: str
     clocks: Mapping[DrillClock, datetime]
     files: int
     size_bytes: int
-    set_aside: tuple[str, ...]  # paths
-    passed: Mapping[str, Sequence[str]]  # names of checks by service; "" for those of the replay
-    skipped: Mapping[str, Mapping[str, str]]  # reasons by service and name of the check
+    set_aside: tuple[str, ...]  # new names of the data that was replaced
+    passed: Mapping[str, Sequence[str]]  # names of checks by service; "" for checks of no service
+    skipped: Mapping[str, Mapping[str, str]]  # reason by service and by name of the check
     rpo_ms: int | None
     rto_ms: int | None  # None if no check of a service passed
 
@@ -80,10 +80,10 @@ class RecoveredSet:
 
 
 def recover_set(installation: Installation, incident: str, order: Order) -> RecoveredSet:
-    """Recover a set as it was planned; continue an earlier try.
+    """Recover a set as it was planned; continue an interrupted call.
 
-    Raise `Stopped` if the incident is stopped. Raise another StandfastError if the recovery failed;
-    its message states whether the previous data is back at all targets.
+    Raise `Stopped` if a person stopped the incident. Raise another StandfastError if the recovery
+    failed; its message states whether the previous data is back at all targets.
     """
     plan = SetPlan.from_json(order.details, incident)
     _refuse_other_machine(plan)
@@ -132,7 +132,7 @@ def _refuse_other_machine(plan: SetPlan) -> None:
 
 
 def _staged(target: PlannedTarget) -> Path:
-    """Return the path of a target's restored data before the rename."""
+    """Return the path of the restored data before it gets the target's name."""
     staged = target.replacement.staging / target.source
     if target.replacement.is_data_directory:
         return target.replacement.staged_directory
@@ -142,7 +142,7 @@ def _staged(target: PlannedTarget) -> Path:
 
 
 class _SetRecovery:
-    """One call of a recovery; it continues the earlier calls in the journal."""
+    """One call that recovers a set; it continues what earlier calls did."""
 
     def __init__(
         self, installation: Installation, incident: str, order: Order, plan: SetPlan
@@ -183,7 +183,7 @@ class _SetRecovery:
             skipped=cast("Mapping[str, Mapping[str, str]]", restored.get("skipped") or {}),
             rpo_ms=lost_work_ms(lost_since, self._declared_at),
             rto_ms=milliseconds(self._clocks[DrillClock.USABLE] - self._declared_at)
-            if any(passed)  # the checks of the replay belong to no service: their key is ""
+            if any(passed)  # the key of checks that belong to no service is "", which is false
             else None,
         )
         self._journal.write(
@@ -203,8 +203,8 @@ class _SetRecovery:
     def _take_back(self, cause: StandfastError) -> None:
         """Put the previous data back at all targets after a failed replacement.
 
-        The failed effect has no undo, so no target may remain replaced. Raise StandfastError with
-        the names of the data that a person must rename.
+        A failed recovery cannot be undone later, so no target may remain replaced. If data cannot
+        be put back, raise StandfastError with the names that a person must rename.
         """
         left = []
         for bucket in self._plan.buckets:

@@ -1,11 +1,12 @@
 """Restore of a recovery's data next to its targets, with the checks.
 
 Rules
-- Nothing is replaced here, except databases: a dump restores all settings of a database only under
-  the original name. Databases get their previous content back if the restore or a check fails.
-- A completed restore is not repeated, unless its databases were returned.
-- If the incident is stopped, the restore of files ends within a few seconds, and the load of a
-  database ends before its next piece.
+- This module replaces nothing except databases. A dump restores all settings of a database only
+  under the original name, so a database is replaced at once. If the restore or a check then fails,
+  the database gets its previous content back.
+- A completed restore is not repeated, unless databases got their previous content back.
+- If a person stops the incident, the restore of files ends within a few seconds. The load of a
+  database ends before the next piece of the dump.
 """
 
 import os
@@ -55,16 +56,17 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 from standfast.usecases.recovery.set_plan import PlannedTarget, SetPlan
 
-_LOOK_SECONDS = 2.0  # between two reads of whether the incident was stopped
+_LOOK_SECONDS = 2.0  # between two checks whether a person has stopped the incident
 
 
 def restore_next_to_targets(
     installation: Installation, plan: SetPlan, journal: RecoveryJournal
 ) -> JsonObject:
-    """Restore and check the data of a plan; return the detail of `RESTORED`.
+    """Restore and check the data of a plan; return the result.
 
-    Raise `Stopped` if the incident is stopped. Raise another StandfastError if content is missing
-    or damaged, or if a check failed.
+    The result is the detail of the event `RESTORED` in the incident's timeline. Raise `Stopped` if
+    a person stopped the incident. Raise another StandfastError if content is missing or damaged, or
+    if a check failed.
     """
     restore = _StagedRestore(installation, plan, journal)
     return restore.find_earlier() or restore.run()
@@ -81,7 +83,7 @@ class _StagedRestore:
         self._looked_at = 0.0
 
     def find_earlier(self) -> JsonObject | None:
-        """Return the event of an earlier restore, unless databases were returned."""
+        """Return the result of an earlier restore if it is still valid."""
         names = [
             (database.source, database.replacement.database) for database in self._plan.databases
         ]
@@ -93,8 +95,8 @@ class _StagedRestore:
         return None if is_returned else self._journal.find(RESTORED)
 
     def run(self) -> JsonObject:
-        """Restore and check the point next to the targets; return the event."""
-        for target in self._plan.targets:  # before any replacement: unplanned data is new
+        """Restore the recovery point next to the targets, and check it."""
+        for target in self._plan.targets:  # before the first change: refuse data that is new
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._open_repository()
         self._journal.write(RESTORING, point=self._plan.point)
@@ -146,7 +148,7 @@ class _StagedRestore:
     ) -> RestoreResult:
         staging = target.replacement.staging
         if staging.exists() and not (staging / os.fsdecode(JOURNAL)).exists():
-            remove_tree(staging)  # an earlier try was restored, but did not pass its checks
+            remove_tree(staging)  # an earlier call restored it, but its checks did not pass
         make_private_folder(staging)
         self._clocks.setdefault(DrillClock.PROVISIONED, self._installation.clock())
         with translated_errors(f"restoring {self._plan.point}"):
@@ -187,7 +189,7 @@ class _StagedRestore:
             self._journal.refuse_stopped()
 
     def _checks(self, replayed: ReplayedDirectories) -> list[CheckResult]:
-        """Run the checks of all services of the set; add those of the replay."""
+        """Run the checks of the set's services; add those of replayed logs."""
         services = self._installation.config.services
         named = {name: services[name] for name in self._plan.services if name in services}
         checks = [*replayed.checks]

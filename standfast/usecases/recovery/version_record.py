@@ -1,20 +1,23 @@
 """Record of a bucket's objects, and of the versions that a recovery adds.
 
-    record.replace_all(rows)                          # the objects of the recovery point
-    record.replace_listing(rows, hides_others=False)  # all versions in the bucket, now
-    record.mark(acts, ActState.BEGUN)                 # the intent, durable before the first call
-    record.record_added_versions([(act, versions)])   # the receipt
+  record.replace_all(rows)                          # the objects of the recovery point
+  record.replace_listing(rows, hides_others=False)  # the listing of all versions in the bucket
+  record.mark(acts, ActState.BEGUN)                 # written to the disk before the first call
+  record.record_added_versions([(act, versions)])   # written after the calls
+
+A recovery does one act on each object that it changes: it adds the restored object as a new
+version, or it adds a delete marker that hides the object.
 
 Rules
-- The rows are in an SQLite file, because a bucket may have a million objects.
-- An act is recorded as begun, on the disk, before its call. After a crash, only the begun acts are
-  looked up in the bucket.
-- An interrupted act is looked up twice, because the bucket may store its object after the first
-  look-up.
-- If a look-up finds a delete marker, the origin of the marker is unknown: another program may have
-  added it. The marker is not recorded as an added version, and the act counts as not done.
-- The digest covers all added versions. The ledger contains the digest, so that an undo removes
-  exactly the versions that the recovery added.
+- The record is an SQLite file, because a bucket may have a million objects.
+- An act is recorded as begun before its call. After a crash, the program searches the bucket only
+  for the versions of the begun acts.
+- The search for an interrupted act is repeated later, because the bucket may store the object after
+  the first search.
+- If the search finds a delete marker, another program may have added it. The marker is then not
+  recorded as an added version but as unknown, and no further marker is added.
+- The digest covers all added versions. The ledger (the installation's database) contains the
+  digest, so that an undo removes exactly the versions that the recovery added.
 """
 
 import hashlib
@@ -35,10 +38,10 @@ if TYPE_CHECKING:
 _TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
     key TEXT PRIMARY KEY,
-    path BLOB,          -- of the restored file; NULL for an object that the point lacks
+    path BLOB,          -- of the restored file; NULL for an object that the recovery point lacks
     size INTEGER,       -- of the restored file
     headers TEXT,       -- of the restored object, as JSON
-    version TEXT,       -- that the backup read
+    version TEXT,       -- the version of the object that the backup read
     present TEXT,       -- the current version; NULL if there is none
     present_size INTEGER,
     newest_version TEXT NOT NULL DEFAULT '',
@@ -55,21 +58,21 @@ CREATE TABLE IF NOT EXISTS unknown_markers (key TEXT, version TEXT, PRIMARY KEY 
 class ActState(StrEnum):
     """State of the act on one object."""
 
-    NONE = "none"  # the object needs no act, or the origin of its delete marker is unknown
+    NONE = "none"  # nothing to do, or a delete marker of unknown origin hides the object
     PLANNED = "planned"
     BEGUN = "begun"
     DONE = "done"
     REMOVING = "removing"  # the added version is being removed
     REMOVED = "removed"
-    CHANGED = "changed"  # another program added a version since the listing
+    CHANGED = "changed"  # another program added a version after the listing
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectAct:
-    """The act on one object: put it if the point contains it, else hide it.
+    """The act on one object: put it if the recovery point has it, else hide it.
 
-    `newest_version` and `newest_marker` are the ids of the newest version and delete marker in the
-    last listing.
+    `newest_version` and `newest_marker` are the ids of the object's newest version and delete
+    marker when the bucket was listed.
     """
 
     key: str
@@ -177,11 +180,11 @@ class VersionRecord:
         )
 
     def acts(self, state: ActState, limit: int) -> list[ObjectAct]:
-        """Return the first acts in a state, in order of their keys."""
+        """Return the first `limit` acts in a state, in order of their keys."""
         return self._acts("state = ? ORDER BY key LIMIT ?", state, limit)
 
     def interrupted_acts(self) -> list[ObjectAct]:
-        """Return the acts that were looked up after an interruption."""
+        """Return the acts that a crash interrupted."""
         return self._acts("is_interrupted ORDER BY key")
 
     def _acts(self, condition: str, *values: object) -> list[ObjectAct]:
@@ -210,14 +213,14 @@ class VersionRecord:
         return int(self._database.execute(select, (state,)).fetchone()[0])
 
     def mark(self, acts: Iterable[ObjectAct], state: ActState) -> None:
-        """Set the state of acts; it is on the disk when the call returns."""
+        """Set the state of acts, and write it to the disk."""
         with self._database as database:
             database.executemany(
                 "UPDATE objects SET state = ? WHERE key = ?", ((state, act.key) for act in acts)
             )
 
     def record_added_versions(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record added versions; an act without a version stays begun."""
+        """Record added versions; an act without a version remains begun."""
         with self._database as database:
             for act, versions in found:
                 database.executemany(
@@ -228,7 +231,7 @@ class VersionRecord:
                 database.execute("UPDATE objects SET state = ? WHERE key = ?", (state, act.key))
 
     def record_found_versions(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record the versions that a look-up of interrupted acts found."""
+        """Record the versions that a search for interrupted acts found."""
         with self._database as database:
             for act, versions in found:
                 table = "unknown_markers" if act.path is None else "added"
@@ -253,8 +256,9 @@ class VersionRecord:
     def compare(self, rows: Iterable["VersionRow"]) -> None:
         """Compare with a new listing; mark objects that another program changed.
 
-        A done act becomes changed if the added version is no longer current, or if the listing has
-        a version that is neither an added version nor in the earlier listing.
+        A done act becomes changed if the added version is no longer current. It also becomes
+        changed if the new listing has a version that is neither an added version nor in the earlier
+        listing.
         """
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
@@ -263,7 +267,7 @@ class VersionRecord:
                     f"CREATE TEMP TABLE IF NOT EXISTS {table} (key TEXT, version TEXT)"
                 )
                 database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
-            known = ("", "")  # the key and kind whose further rows are in the earlier listing
+            known = ("", "")  # key and kind; their remaining rows are in the earlier listing
             for row in rows:
                 version = (row.key, row.version_id)
                 if row.is_current:
@@ -281,16 +285,16 @@ class VersionRecord:
             )
 
     def _is_known(self, kind: str, key: str, version: str) -> bool:
-        """Return whether a version was the newest version in the earlier listing.
+        """Return whether a version was the newest one in the earlier listing.
 
-        Every version counts as known if the recovery does not change the object.
+        Return True for every version of an object that the recovery does not change.
         """
         select = f"SELECT {kind} FROM objects WHERE key = ? AND state != 'none'"  # noqa: S608
         found = self._database.execute(select, (key,)).fetchone()
         return found is None or found[0] == version
 
     def count_lost(self) -> int:
-        """Count unchanged objects that `compare` did not find as current."""
+        """Count objects that needed no act but have another current version now."""
         select = (
             "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
             "AND (key, present) NOT IN (SELECT key, version FROM current)"
@@ -298,7 +302,7 @@ class VersionRecord:
         return int(self._database.execute(select).fetchone()[0])
 
     def count_unknown(self) -> int:
-        """Count objects that a marker of unknown origin hid in the last `compare`."""
+        """Count objects that a marker of unknown origin hides."""
         select = "SELECT count(*) FROM unknown_markers JOIN current USING (key, version)"
         return int(self._database.execute(select).fetchone()[0])
 
@@ -331,5 +335,5 @@ def _columns_of(row: "VersionRow") -> dict[str, object]:
 
 
 def _is_folder(row: "VersionRow") -> bool:
-    """Return whether an object only marks a folder, as some programs do."""
+    """Return whether an object is empty and only represents a folder."""
     return row.key.endswith("/") and row.size == 0
