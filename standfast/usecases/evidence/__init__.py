@@ -1,4 +1,4 @@
-"""Frozen evidence: verification, stamps, copies, review, export.
+"""Evidence of incidents: verification, stamps, copies, review, export.
 
-Freezing and sealing are in `standfast/evidence`.
+`standfast/evidence` collects the logs and files of an incident, and seals (signs) them.
 """

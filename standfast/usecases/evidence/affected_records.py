@@ -1,18 +1,18 @@
 """Affected people: owners of the customer records that accounts used.
 
-The use of a record is read from frozen logs.
+The logs that were copied and sealed as evidence state which account used which record.
 
 Rules
-- `[review.records.NAME]` defines how the logs name a record, which data the record exposes, and
-  which audience contains its owner. Each kind of record becomes one frozen list, like an imported
-  CSV file.
-- If the selection names no accounts, it means the accounts that the incident locked.
-- A record whose owner is not in the audience counts as a person that cannot be notified.
-- The result states how many log lines were cut, and which folders were left out. People that only
-  these lines or folders name are missing from the list.
-- The memory is limited: more than MOST_RECORDS records, or keys with more than MOST_CHARACTERS
-  characters, are refused. The caller then adds several lists, each for a part of the time. A person
-  on several lists counts once.
+- `[review.records.NAME]` in the configuration defines how the logs name a record, which data the
+  record exposes, and which audience (a configured source of addresses) contains its owner. Each
+  kind of record becomes one unchangeable list of people, like an imported CSV file.
+- If the selection names no accounts, the accounts that the incident locked are used.
+- If no audience contains the owner of a record, the result counts a person that cannot be notified.
+- The result states how many log lines were cut off, and which evidence folders were left out. If
+  only these lines or folders name a person, the person is missing from the list.
+- The memory is limited. More than MOST_RECORDS records, or keys of records with more than
+  MOST_CHARACTERS characters, are refused. The caller can add several lists instead, each one for a
+  part of the time. A person on several lists counts once.
 """
 
 from collections import defaultdict
@@ -38,7 +38,7 @@ MOST_CHARACTERS = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class AffectedByRecords:
-    """The lists that a review added, and the review itself."""
+    """The added lists of people, and the review of the logs."""
 
     added: Sequence[Added]  # one for each kind of record that was used
     review: LogReview
@@ -53,11 +53,11 @@ def add_affected_by_records(
     by: str | None = None,
     identity: Path | None = None,
 ) -> AffectedByRecords:
-    """Freeze the owners of the records that accounts used in frozen logs.
+    """Store the owners of the records that accounts used, as affected people.
 
-    `identity` is the identity file of a custodian, for encrypted evidence. Raise UsageError if no
-    records are configured, if there are no accounts, if the accounts used no record, or too many
-    records. Raise StandfastError if the logs cannot be read.
+    `identity` is the identity file of a custodian, a person that can decrypt the evidence. Raise
+    UsageError if no records are configured, if there are no accounts, if the accounts used no
+    record, or if they used too many. Raise StandfastError if the logs cannot be read.
     """
     finder = record_finder(installation)
     if finder is None:
@@ -110,7 +110,7 @@ def add_affected_by_records(
 
 
 def _people(installation: Installation, incident_id: str, kind: str, used: set[str]) -> Audience:
-    """Return the owners of the used records of one kind."""
+    """Return the owners of the used records of one kind, as an audience."""
     name = installation.config.review.records[kind].audience
     recipients, held = people_spool(), people_spool()
     left = {key.casefold() for key in used}

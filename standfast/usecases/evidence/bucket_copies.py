@@ -1,9 +1,10 @@
-"""Copies of frozen folders in the bucket of `[custody.s3]`.
+"""Copies of evidence folders in the bucket of `[custody.s3]`.
 
 Rules
-- A folder that differs from its seal is not copied: a court would not accept the copy.
-- An incomplete copy, and a copy that cannot be examined, is reported. It does not count as damage
-  of the original.
+- A folder that differs from its seal (its signed manifest) is not copied, because a court would not
+  accept the copy.
+- A copy that is incomplete or cannot be read is reported. It does not count as damage of the
+  original.
 """
 
 from collections.abc import Iterator
@@ -35,11 +36,11 @@ class Copied:
 
     folder: Path
     objects: int  # the number of uploaded objects
-    problem: str = ""  # why the copy is missing or incomplete
+    problem: str = ""  # the reason why the copy is missing or incomplete
 
 
 def second_location(config: Config, resolver: Resolver, clock: Now) -> CopyDestination | None:
-    """Return the bucket for copies of frozen folders, if one is configured."""
+    """Return the bucket for copies of evidence; None if none is configured."""
     settings = config.custody.s3
     if settings is None:
         return None
@@ -62,7 +63,7 @@ def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> 
 def copy_each(
     config: Config, to: CopyDestination, folders: list[Path], who: str, clock: Now
 ) -> Iterator[Copied]:
-    """Copy the missing parts of each folder, also after an error in another.
+    """Copy the missing parts of each folder; continue after a failed folder.
 
     If the bucket cannot be opened, raise its error.
     """
@@ -83,7 +84,7 @@ def copy_each(
 
 
 def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) -> Copy:
-    """Examine the copy of one folder, with translated errors of the store."""
+    """Check the copy of one folder; raise a StandfastError for store errors."""
     with translated_errors(f"looking at the copy of {folder.name}"):
         return inspect_copy(folder, name_of(config, folder), store, clock())
 
@@ -91,8 +92,8 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
 def uncopied_folders(to: CopyDestination, folders: list[Path]) -> list[Path]:
     """Return the folders that have no complete copy.
 
-    A complete copy includes the time stamp, if the folder has one. The answer comes from the chains
-    of custody; the bucket is not queried.
+    A complete copy includes the time stamp, if the folder has one. The answer comes from the chain
+    of custody of each folder, which records the copies. The bucket is not queried.
     """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 
@@ -105,5 +106,5 @@ def _says_copied(folder: Path, where: str) -> bool:
 
 
 def name_of(config: Config, folder: Path) -> str:
-    """Return the name of a folder in the bucket: INCIDENT/SOURCE/TOKEN."""
+    """Return the name of a folder's copy: INCIDENT/SOURCE/TOKEN."""
     return folder.relative_to(config.custody.folder).as_posix()

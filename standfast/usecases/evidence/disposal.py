@@ -1,15 +1,16 @@
 """Disposal of an incident's evidence, by the decision of two people.
 
 Rules
-- The incident must have been closed for `custody.retention_days`, and have no legal hold.
-- Two people count as one if an enrolment connects them.
-- The whole ledger is verified before each decision and each disposal, because the hold, the
-  request, the approval and the time of closing are read from it.
-- A request names the folders by the hashes of their manifests. Its approval covers only these
-  folders.
-- The order for each folder is: verify it completely, record in the ledger that its disposal begins,
-  destroy it (`folder_disposal`). A folder that differs from its seal, its chain of custody or the
-  ledger is not changed: a person must examine it first.
+- The incident must have been closed for `custody.retention_days`, and must have no legal hold.
+- If one person enrolled the other one, the two count as one person.
+- The whole ledger (the installation's database) is verified before each decision and each disposal.
+  It contains the legal hold, the request, the approval and the time of closing.
+- A request contains the hash of the manifest of each evidence folder. Its approval covers only
+  these folders.
+- Each folder is disposed of in three steps: verify the whole folder, record in the ledger that the
+  disposal begins, destroy the content (`folder_disposal`). If a folder differs from its seal
+  (signed manifest), its chain of custody or the ledger, it is not changed. A person must examine it
+  first.
 - Each folder that is not disposed of is reported with the reason: it is invalid, on another host,
   or newer than the request.
 """
@@ -52,12 +53,12 @@ from standfast.usecases.evidence.item_opening import person_with_role
 
 @dataclass(frozen=True, kw_only=True)
 class Disposal:
-    """The state of a disposal."""
+    """The state of a disposal, with its certificates and problems."""
 
     requested_by: str
     approved_by: str = ""  # "" while it waits for approval
     certificates: tuple[Certificate, ...] = ()
-    problems: tuple[str, ...] = ()  # folders that are not disposed of, and why
+    problems: tuple[str, ...] = ()  # folders that are not disposed of, with the reasons
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -1,11 +1,15 @@
 """Legal hold and disposal request of an incident, read from its timeline.
 
+A legal hold is a decision that the evidence must be kept.
+
 Rules
-- The events are the only record. They are read in order. An invalid event is ignored, such as the
-  approval of another request, or a disposal that began during a hold.
-- A hold cancels the request if no disposal of its folders has begun.
-- The event `evidence.disposal_begun` precedes the first destruction in a folder. A certificate of
-  disposal counts only if such an event names the same folder, hash of the manifest, and two people.
+- The state is computed only from the events of the timeline, in their order. An event that is not
+  permitted has no effect, such as the approval of another request, or the beginning of a disposal
+  during a hold.
+- A hold cancels the request if no disposal of a requested folder has begun.
+- The event `evidence.disposal_begun` is recorded before anything in a folder is destroyed. A
+  certificate of disposal is valid only if such an event has the same folder, the same hash of the
+  manifest, and the same two people.
 """
 
 from collections.abc import Iterable
@@ -24,7 +28,7 @@ from standfast.usecases.core.installation import Installation
 HELD, RELEASED = "evidence.held", "evidence.hold_released"
 REQUESTED, APPROVED = "evidence.disposal_requested", "evidence.disposal_approved"
 WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
-DISPOSED = "evidence.disposed"  # of one folder; its detail has the hash of the last custody line
+DISPOSED = "evidence.disposed"  # of a folder; the detail has the hash of its last custody line
 
 
 _NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"
@@ -41,17 +45,17 @@ class Authority:
 
 @dataclass(kw_only=True)
 class DisposalState:
-    """The hold, the open request and the folders of one incident."""
+    """The legal hold, the open request and the folders of one incident."""
 
     hold: AuditEvent | None = None
-    request: AuditEvent | None = None  # None when all its folders are disposed of
+    request: AuditEvent | None = None  # None if all folders of the newest request are disposed of
     approval: AuditEvent | None = None
-    begun: dict[str, Authority] = field(default_factory=dict)  # by SOURCE/TOKEN
+    begun: dict[str, Authority] = field(default_factory=dict)  # by folder, as SOURCE/TOKEN
     disposed: set[str] = field(default_factory=set)
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders of the request, with the hashes of their manifests."""
+        """The folders of the request, each with the hash of its manifest."""
         return dict(self.request.detail["folders"]) if self.request else {}
 
     def add(self, event: AuditEvent) -> None:
@@ -107,9 +111,9 @@ def disposal_state(events: Iterable[AuditEvent]) -> DisposalState:
 def problems_of_certificate(
     folder: Path, key: Ed25519PublicKey, authority: Authority | None
 ) -> list[str]:
-    """Return a problem if a folder has a certificate that was not permitted.
+    """Return a problem if a certificate of disposal was not permitted.
 
-    `authority` is the permission that the ledger records for the folder.
+    `authority` is the permission that the ledger (the installation's database) has for the folder.
     """
     certificate = read_certificate(folder, key)
     if certificate is None or authority == Authority(
@@ -124,7 +128,7 @@ def problems_of_certificate(
 def verified_state(installation: Installation, incident_id: str) -> DisposalState:
     """Verify the whole ledger, then return the state of an incident.
 
-    Raise Damaged if an event, a row or a head of the ledger does not verify.
+    Raise Damaged if an event, a row or a signature of the ledger does not verify.
     """
     for finding in installation.ledger.audit.verify().findings:
         raise Damaged(
@@ -135,14 +139,17 @@ def verified_state(installation: Installation, incident_id: str) -> DisposalStat
 
 
 def current_state(installation: Installation, incident_id: str) -> DisposalState:
-    """Return the state of an incident, without a verification of the ledger."""
+    """Return the state of an incident without verifying the ledger."""
     return disposal_state(installation.ledger.timeline(incident_id))
 
 
 def record_signed(
     installation: Installation, incident_id: str, action: str, detail: JsonObject, by: str
 ) -> None:
-    """Record an event, and send a signed head that covers it to the witness."""
+    """Record an event, and sign the audit chain up to it.
+
+    The signature is also sent to the witness, another machine that keeps the newest signatures.
+    """
     installation.record_event(incident_id, action, detail, by=by)
     installation.ledger.audit.sign_head(installation.clock())
 

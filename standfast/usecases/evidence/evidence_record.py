@@ -1,8 +1,9 @@
 """Ledger record of an incident's evidence: seals, custody, disposals.
 
-The record names the folders that must exist, and the hashes of their manifests. The seals alone do
-not prove that evidence is complete: an intruder who deletes a folder deletes its seal too, and an
-intruder who has this host's key can make another seal.
+The ledger (the installation's database) names each evidence folder that must exist, with the hash
+of its manifest. The signature in a folder, its seal, does not prove that the evidence is complete.
+An intruder who deletes a folder deletes its seal too, and an intruder who has this host's key can
+sign another folder.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.disposal_state import DISPOSED, Authority, current_state
 
-# Events of the timeline. `custody` in their detail contains hashes of lines in chains of custody.
+# Events of the timeline; `custody` in their detail has hashes of lines from chains of custody.
 REVIEWED = "evidence.reviewed"
 EXPORTED = "evidence.exported"
 STAMPED = "evidence.stamped"
@@ -27,9 +28,9 @@ class Recorded:
     """The ledger's record of an incident's evidence, by folder."""
 
     manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
-    lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
-    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze the folder
-    disposals: dict[Path, Authority] | None = None  # None without the ledger
+    lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of the custody file
+    hosts: dict[Path, str] = field(default_factory=dict)  # the host that collected the folder
+    disposals: dict[Path, Authority] | None = None  # None if the ledger was not read
 
 
 def recorded_evidence(installation: Installation, incident: str) -> Recorded:

@@ -1,18 +1,20 @@
 """Export of an incident's evidence: masked, or in clear with a reason.
 
 Rules
-- An export is masked unless somebody states a reason. Each export is one event of the timeline, and
-  one line in the chain of custody of each folder. They are written before the new folder gets its
-  final name. An unmasked export is recorded before a byte is copied.
-- Masked copies are not evidence; the sealed folders remain the evidence. The index `masked.jsonl`
-  names each original by its hash, with the number of masked values, or with the reason why it has
-  no copy. The hash of the index is in the timeline.
-- Altered content is named and omitted. Altered content means a folder that differs from its seal,
-  its chain of custody or the ledger, or a file that differs from its hash. An unmasked export
-  copies a folder with an altered file as it is, and names the difference.
-- To mask encrypted evidence, the identity of a custodian must open each folder before anything is
-  written. An unmasked export copies encrypted evidence as it is.
-- Nothing is overwritten. An interrupted export leaves a draft, recognizable by its name.
+- An export is masked: values such as card numbers are replaced. A person who states a reason gets
+  an unmasked export.
+- The incident's timeline gets one event for each export. The chain of custody of each evidence
+  folder gets one line. A masked export is recorded before the new folder gets its final name, and
+  an unmasked export is recorded before the first byte is copied.
+- Masked copies are not evidence; the sealed (signed) folders remain the evidence. The index
+  `masked.jsonl` has the hash of each original, with the number of masked values, or with the reason
+  why the original has no copy. The timeline contains the hash of the index.
+- A folder is omitted and reported if it differs from its seal, its chain of custody or the ledger
+  (the installation's database). A masked export also omits and reports each file that differs from
+  its hash. An unmasked export copies such a file unchanged and reports it.
+- To mask encrypted evidence, the identity of a custodian (a person that can decrypt it) must open
+  each folder before anything is written. An unmasked export copies encrypted evidence unchanged.
+- Nothing is overwritten. An interrupted export leaves a folder with a name that ends with `.draft`.
 """
 
 import hashlib
@@ -68,9 +70,9 @@ class ExportedEvidence:
     files: int = 0
     masked: Masked = field(default_factory=Masked)
     index: str = ""  # SHA-256 of the index; "" for an unmasked export
-    left_out: Counter[str] = field(default_factory=Counter)  # files without a copy, by reason
-    altered: list[str] = field(default_factory=list)  # content that differs from its seal
-    unsound: tuple[str, ...] = ()  # sources with an invalid or missing folder
+    left_out: Counter[str] = field(default_factory=Counter)  # number of omitted files, by reason
+    altered: list[str] = field(default_factory=list)  # files that differ from their seal
+    unsound: tuple[str, ...] = ()  # sources of evidence with an invalid or missing folder
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -105,9 +107,9 @@ def export_evidence(
     """Write an incident's evidence to a new folder, masked without a reason.
 
     Raise UsageError if the incident is unknown, if it has no evidence, if the folder exists, or if
-    encrypted evidence is masked without an identity. Raise Refused if the identity does not open
-    every folder, Damaged if all evidence is missing, and StandfastError if no folder is valid or a
-    file cannot be written. After an error, no new folder remains.
+    encrypted evidence has to be masked and there is no identity. Raise Refused if the identity does
+    not open every folder. Raise Damaged if all evidence is missing, and StandfastError if no folder
+    is valid or a file cannot be written. After an error, no new folder remains.
     """
     installation.ledger.incidents.get(incident_id)
     folders = frozen(installation.config, incident_id)
@@ -151,7 +153,7 @@ def export_evidence(
 
 
 def _is_valid(evidence: Frozen, known: Recorded) -> bool:
-    """Return whether seal, custody and ledger agree; do not read the files."""
+    """Return whether seal, custody and ledger agree, without the files."""
     manifest = known.manifests.get(evidence.folder, "")
     return not (
         evidence.problems
@@ -210,7 +212,7 @@ class _Export:
             for evidence in valid
             if exported.is_masked and not evidence.disposed_at
         }
-        # Files of reviews are not evidence, but are exported too. The ledger has their hashes.
+        # Result files of reviews are exported too, although they are not evidence.
         self._reviews = {
             installation.config.custody.folder / str(row.facts["timeline"]): str(
                 row.facts["sha256"]
@@ -241,7 +243,7 @@ class _Export:
         installation.record_event(self._incident, EXPORTED, detail)
 
     def copy_all(self) -> None:
-        """Copy the sealed folders as they are, and verify the copies."""
+        """Copy the sealed folders unchanged, and verify the copies."""
         for evidence in self._valid:
             copy = self._draft / _name_of(evidence)
             make_private(copy.parent)
@@ -391,7 +393,7 @@ def _file_name(number: int, location: str) -> str:
 
 
 def _specials(folder: str, names: Sequence[str]) -> list[str]:
-    """Return the names of special files: they are never frozen, and may block."""
+    """Return the names of devices, sockets and pipes: reading one may block."""
 
     def is_special(name: str) -> bool:
         mode = Path(folder, name).lstat().st_mode

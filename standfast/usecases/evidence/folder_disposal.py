@@ -1,10 +1,13 @@
-"""Disposal of one folder: its keys, its items, its certificate.
+"""Disposal of one evidence folder: its keys, its items, its certificate.
+
+An encrypted folder has one data key, which encrypts its items. Several places have copies of the
+key.
 
 Rules
-- Before the call, the caller has verified the folder, and recorded that its disposal begins.
-- The copies of the data key are removed first. Encrypted copies in a bucket are then unreadable,
-  although their object lock keeps the bytes. Then the items are removed, the certificate is
-  written, and the chain of custody gets its last line.
+- Before the call, the caller has verified the folder and has recorded that its disposal begins.
+- The copies of the data key are removed first. Then nobody can read the encrypted copies in a
+  bucket, although an object lock keeps their bytes. After the keys, the items are removed, the
+  certificate is written, and the chain of custody gets its last line.
 - After a crash, a repeated call continues the disposal.
 """
 
@@ -87,7 +90,7 @@ def _destroy_keys(
 ) -> tuple[tuple[str, ...], tuple[RemainingCopy, ...]]:
     """Remove each copy of the data key.
 
-    Return the places of removed copies, and the copies whose removal is not confirmed.
+    Return the places of the removed copies, and the copies that perhaps still exist.
     """
     if manifest.encryption is None:
         return (), ()
@@ -135,7 +138,11 @@ def _other_copies(
 
 
 def _copies_in_clear(entries: list[Entry]) -> Iterator[RemainingCopy]:
-    """Yield the exports and openings in clear, also those without a receipt."""
+    """Yield the exports and openings that wrote evidence without encryption.
+
+    An opening is recorded before and after the content is written. An opening without the second
+    record is included.
+    """
     opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
     for entry in entries:
         by = f"by {entry.who} at {entry.at}"

@@ -1,8 +1,10 @@
-"""List of frozen folders; verification by their seals and the ledger.
+"""List of evidence folders; verification by their seals and the ledger.
+
+A frozen folder contains copies of logs and files of an incident. Its seal is a signed manifest.
 
 Rules
-- Verification needs no ledger, because evidence must be verifiable if the ledger is lost. If there
-  is a ledger, the folders are compared with its record too.
+- Verification needs no ledger (the installation's database), because evidence must be verifiable if
+  the ledger is lost. If there is a ledger, the folders are also compared with its record.
 - A folder with an invalid seal is listed too; a verification reports the error.
 """
 
@@ -50,21 +52,21 @@ NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """One sealed folder; counts are 0 and times "" if the seal is invalid."""
+    """One evidence folder; counts are 0 and times "" if its seal is invalid."""
 
-    folder: Path  # INCIDENT/SOURCE/TOKEN
+    folder: Path  # INCIDENT/SOURCE/TOKEN; the token is the id of one collection
     collected_at: str = ""
     files: int = 0
     unread: int = 0
     size_bytes: int = 0  # of the content of all files
     is_encrypted: bool = False
-    incomplete: int = 0  # files of which a part could not be collected
-    clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
+    incomplete: int = 0  # number of files that could be collected only in part
+    clock: str = ""  # offset of the host's clock from the true time, in words; "" if not recorded
     problems: tuple[str, ...] = ()
-    disposed_at: str = ""  # "" unless the folder was disposed of; then it has no items
-    stamp: str = ""  # the state of the time stamp; "" if none exists and none is required
-    stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
-    copy: str = ""  # the state of the copy in the bucket; "" if it is not required or not examined
+    disposed_at: str = ""  # time when the files were destroyed by a disposal; "" without one
+    stamp: str = ""  # the state of the time stamp, in words; "" if none exists and none is required
+    stamp_unchecked: tuple[str, ...] = ()  # reasons why the time stamp cannot be verified
+    copy: str = ""  # the state of the copy in the bucket, in words; "" if unknown or not required
     copy_problems: tuple[str, ...] = ()
 
     @property
@@ -100,12 +102,12 @@ class Frozen:
 
 
 def seal_key(config: Config) -> str:
-    """Return the public key of seals, in hex; ConfigurationError without it."""
+    """Return the public key of seals in hex; ConfigurationError if missing."""
     return read_signing_key(config.custody.key).public_key().public_bytes_raw().hex()
 
 
 def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
-    """List the frozen folders of one incident or of all; read no files."""
+    """List the evidence folders of one incident or of all; read no files."""
     key = read_signing_key(config.custody.key).public_key()
     found: list[Frozen] = []
     for folder in folders_of(config, incident):
@@ -134,7 +136,7 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
 
 
 def _recorded_stamp(folder: Path, *, is_wanted: bool) -> str:
-    """Return the time stamp that the chain of custody records, unverified."""
+    """Return the state of the time stamp in the chain of custody, unverified."""
     try:
         line = stamped_line(read_custody(folder))
     except Damaged:
@@ -144,17 +146,17 @@ def _recorded_stamp(folder: Path, *, is_wanted: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The frozen folders on this host, and the missing folders of the ledger."""
+    """The evidence folders that exist here, or that the ledger records."""
 
     evidence: tuple[Frozen, ...]
-    unrecorded: str  # why the ledger could not name the required folders; "" if it did
+    unrecorded: str  # the reason if the ledger could not be read; otherwise ""
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, else PARTIAL if a fact is uncertain, else DONE.
+        """DAMAGED for damage, PARTIAL if something is not verified, else DONE.
 
-        A fact is uncertain if the ledger could not name the required folders, or if a copy in the
-        bucket or a time stamp is not verified.
+        PARTIAL means that the ledger could not be read, so folders may be missing, or that a time
+        stamp or a copy in the bucket is not verified.
         """
         if any(evidence.problems for evidence in self.evidence):
             return ExitStatus.DAMAGED
@@ -165,10 +167,10 @@ class Found:
 
 
 def list_frozen(installation: Installation, incident: str | None = None) -> Found:
-    """List the frozen and the missing folders of one incident or of all.
+    """List the existing and the missing folders of one incident or of all.
 
-    The files in the folders are not read. A certificate of disposal is a problem if the ledger
-    records no permission for it. If no folder is here and the ledger is unavailable, raise the
+    The files in the folders are not read. A certificate of disposal is a problem if the ledger has
+    no permission for the disposal. If there is no folder and the ledger cannot be read, raise the
     ledger's error. Raise UsageError for an unknown incident.
     """
     found = frozen(installation.config, incident)
@@ -200,7 +202,7 @@ def list_frozen(installation: Installation, incident: str | None = None) -> Foun
 
 
 def no_evidence_found(installation: Installation, incident: str) -> StandfastError:
-    """Return the error for an incident without evidence here."""
+    """Return the error for an incident without evidence on this host."""
     if recorded_seals(installation, incident).manifests:
         return Damaged(
             f"evidence of {incident!r}: missing. Run `standfast evidence verify "
@@ -214,8 +216,8 @@ def no_evidence_found(installation: Installation, incident: str) -> StandfastErr
 def verify_frozen(installation: Installation, incident: str) -> Found:
     """Verify an incident's evidence: read all files, here and in the bucket.
 
-    `problems` of each folder names the differences. Raise UsageError if nothing was frozen. If no
-    folder is here and the ledger is unavailable, raise the ledger's error.
+    `problems` of a folder names its differences. Raise UsageError if the incident has no evidence.
+    If there is no folder and the ledger cannot be read, raise the ledger's error.
     """
     config = installation.config
     no_ledger: StandfastError | None = None
@@ -253,7 +255,7 @@ def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
 
 
 def _roots(config: Config) -> tuple[Certificate, ...] | str:
-    """Return the roots for verification, or the reason why there are none."""
+    """Return the root certificates for time stamps, or why there are none."""
     if config.custody.timestamp is None:
         return NO_AUTHORITY
     try:
@@ -293,8 +295,8 @@ def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Fr
 def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     """Copy the missing parts of an incident's evidence to the bucket.
 
-    Raise UsageError if no bucket is configured or nothing was frozen, and Damaged if all evidence
-    is missing. If the bucket cannot be opened, raise its error.
+    Raise UsageError if no bucket is configured or the incident has no evidence, and Damaged if all
+    evidence is missing. If the bucket cannot be opened, raise its error.
     """
     config = installation.config
     to = required_evidence_bucket(config, installation.resolver, installation.clock)
@@ -306,7 +308,7 @@ def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
 
 
 def _missing_folders(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
-    """Return the folders that the ledger records, and that were not found."""
+    """Return the folders that the ledger records, but that were not found."""
     present = {evidence.folder for evidence in found}
     return [
         Frozen(folder=folder, problems=(_missing_problem(host),))
@@ -316,7 +318,7 @@ def _missing_folders(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
 
 
 def _missing_problem(host: str) -> str:
-    """Return the problem of a missing folder, which another host may have."""
+    """Return the problem in words; another host may have the folder."""
     if host in ("", host_name()):
         return _IS_GONE
     return (
@@ -326,7 +328,7 @@ def _missing_problem(host: str) -> str:
 
 
 def problems_of(folder: Path, key: Ed25519PublicKey, known: Recorded) -> list[str]:
-    """Return the differences of a folder from its seal and from the ledger."""
+    """Return how a folder differs from its seal and from the ledger."""
     problems, recorded = verify_seal(folder, key), known.manifests.get(folder)
     if not problems and recorded and recorded != manifest_hash(folder):
         problems = [_IS_ANOTHER]
@@ -336,10 +338,11 @@ def problems_of(folder: Path, key: Ed25519PublicKey, known: Recorded) -> list[st
 
 
 def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
-    """Yield the complete folders `INCIDENT/SOURCE/TOKEN`, by name.
+    """Yield the paths INCIDENT/SOURCE/TOKEN of all collected folders, sorted.
 
-    A folder without a seal is included, because it must be reported. Raise ConfigurationError for a
-    folder that this user may not read, because `glob` would omit its content without an error.
+    A folder without a seal is included, because it must be reported. A folder that is still being
+    collected is not included. Raise ConfigurationError for a folder that this user may not read,
+    because `glob` would omit its content without an error.
     """
     root = config.custody.folder
     for above in (root, *root.glob("*"), *root.glob("*/*")):
@@ -351,7 +354,7 @@ def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
                 f"evidence in {above}: permission denied. Run this as the user that owns it."
             ) from None
         except OSError:
-            continue  # not a folder, or removed meanwhile
+            continue  # it is not a folder, or was removed since `glob` found it
     for folder in sorted(root.glob("*/*/*")):
         is_wanted = incident is None or folder.parent.parent.name == incident
         if is_wanted and folder.is_dir() and folder.suffix != ".partial":

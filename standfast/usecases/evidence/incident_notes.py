@@ -1,10 +1,12 @@
 """Notes of people about an incident: a text and sealed files.
 
 Rules
-- The files of a note are frozen and sealed as evidence of the source `notes`. Then the note is
-  committed with their seal. After a crash, a repeated command completes the same note.
-- The text is encrypted in the ledger. The report shows it with numbers and mail addresses masked.
-- Only notes of a live incident have files, because other incidents freeze nothing.
+- The files of a note are copied and sealed (signed) as evidence of the source `notes`. After that,
+  one commit adds the note and the hash of its seal to the ledger. After a crash, a repeated command
+  completes the same note.
+- The text is encrypted in the ledger, the installation's database. In the report of the incident,
+  numbers and mail addresses of the text are masked.
+- Only a note of a live incident can have files. An exercise collects no evidence.
 """
 
 import os
@@ -46,9 +48,9 @@ def add_note(
     *,
     by: str | None = None,
 ) -> AddedNote:
-    """Add a note to an incident, open or closed, and freeze its files.
+    """Add a note to an incident, open or closed; seal its files.
 
-    `by` is the name of a person who signed in; otherwise the user of the operating system is the
+    `by` is the person that signed in. If it is None, the user of the operating system is the
     author. Raise UsageError for an empty or too long text, or a file that does not exist.
     """
     row = installation.ledger.incidents.get(incident_id)
@@ -75,7 +77,7 @@ def add_note(
 def _with_files(
     installation: Installation, incident_id: str, text: str, files: Sequence[Path], author: str
 ) -> AddedNote:
-    """Freeze the files, commit the note, then copy its folder to the bucket."""
+    """Seal the files, commit the note, then copy the folder to the bucket."""
     config, clock = installation.config, installation.clock
     paths = [file.absolute() for file in files]
     token = _token(incident_id, author, text, paths)
@@ -121,7 +123,7 @@ def _with_files(
 
 
 def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> str:
-    """Return the name of the sealed folder; a repeated command has the same."""
+    """Return the name of the sealed folder, the same if a command is repeated."""
     stats = [path.lstat() for path in paths]
     content: list[Json] = [
         f"{path} {found.st_size} {found.st_mtime_ns}"
@@ -131,13 +133,13 @@ def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> s
 
 
 def _newest_line(facts: JsonObject, folder: str) -> JsonObject:
-    """Return the hash of the newest readable line of custody, by folder."""
+    """Return the hash of the newest line of custody, by name of the folder."""
     lines = facts.get("custody")
     return {folder: lines[-1]} if isinstance(lines, list) and lines else {}
 
 
 def _copy_problems(installation: Installation, custody: Custody, token: str) -> list[str]:
-    """Copy the folder to the bucket, if configured; return the problems."""
+    """Copy the folder to a configured bucket; return the problems."""
     config = installation.config
     to = second_location(config, installation.resolver, installation.clock)
     if to is None:

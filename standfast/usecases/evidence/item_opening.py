@@ -1,11 +1,13 @@
 """Recorded opening of one item of the evidence by a person.
 
+An item is one collected file. The manifest of its evidence folder lists all items.
+
 Rules
-- The intent is recorded in the chain of custody and in the timeline before a byte is read. The
-  receipt is recorded after the copy is complete. If an intent has no receipt, the opening failed or
-  was interrupted, and parts of the content may have been read.
+- Before the item is read, an opening is recorded in the chain of custody and in the timeline. It is
+  recorded again when the copy is complete. If the second record is missing, the opening failed or
+  was interrupted, and somebody may have read parts of the content.
 - Both records name the item by its number in the manifest, because its path may name people.
-- If the content differs from its seal, no file remains.
+- If the content differs from its hash in the manifest, no file remains.
 """
 
 import os
@@ -34,10 +36,10 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedItem:
-    """One item that was opened."""
+    """One item that was opened, and the file with its content."""
 
     file: Path
-    folder: str  # SOURCE/TOKEN
+    folder: str  # evidence folder, as SOURCE/TOKEN
     number: int  # number in the manifest, from 1
     item: Item
 
@@ -65,7 +67,7 @@ class _Found:
 
 
 def person_with_role(installation: Installation, by: str | None) -> str:
-    """Return the person that signed in.
+    """Return the name of the person that signed in.
 
     Raise ApprovalRefused if nobody signed in, and if the person has no role.
     """
@@ -84,7 +86,7 @@ def person_with_role(installation: Installation, by: str | None) -> str:
 
 
 def custodian_keys(identity: Path | None) -> tuple[object, ...]:
-    """Return the keys of an identity file; UsageError if they cannot be read."""
+    """Return the keys of an identity file; UsageError if it cannot be read."""
     if identity is None:
         return ()
     try:
@@ -98,7 +100,7 @@ def data_key(
 ) -> bytes | None:
     """Return the key of a folder's items, or None if they are not encrypted.
 
-    Raise UsageError without keys of a custodian, and the errors of `open_key`.
+    Raise UsageError if they are encrypted and `keys` is empty, and the errors of `open_key`.
     """
     if manifest.encryption and not keys:
         raise identity_needed()
@@ -106,7 +108,7 @@ def data_key(
 
 
 def identity_needed() -> UsageError:
-    """Return the error for encrypted evidence without an identity."""
+    """Return the error for encrypted evidence without an identity file."""
     return UsageError("evidence: encrypted to its custodians. Add --identity FILE of a custodian.")
 
 
@@ -122,9 +124,10 @@ def open_evidence(
 ) -> OpenedItem:
     """Write the content of one item to a new file in the folder `into`.
 
-    `name` is the path of the item, alone or after SOURCE/TOKEN. Raise ApprovalRefused if `by` may
-    not open evidence, UsageError for an unknown item or identity, Refused for the identity of a
-    person that is no custodian of it, and Damaged if the content differs from its seal.
+    `name` is the path of the item, alone or after SOURCE/TOKEN. `identity` is the identity file of
+    a custodian, a person that can decrypt the evidence. Raise ApprovalRefused if `by` may not open
+    evidence, UsageError for an unknown item or identity, Refused if the identity does not decrypt
+    this evidence, and Damaged if the content differs from its hash.
     """
     by, reason = person_with_role(installation, by), reason.strip()
     if not reason:
@@ -160,7 +163,7 @@ def open_evidence(
 
 
 def _find(installation: Installation, incident_id: str, name: str) -> _Found:
-    """Return the item of this name; UsageError for none or several."""
+    """Return the item with this name; UsageError for none or several."""
     installation.ledger.incidents.get(incident_id)
     found = list(_named(installation, incident_id, name))
     if not found:
@@ -210,7 +213,7 @@ def _record(
 
 
 def _copy(found: _Found, key: bytes | None, file: Path) -> None:
-    """Write the content to a file; leave no file if it differs from its seal."""
+    """Write the content to a file; keep no file if its hash differs."""
     draft = file.with_name(f".{file.name}.draft")
     draft.unlink(missing_ok=True)
     try:

@@ -2,10 +2,11 @@
 
 Rules
 - An incident has at most one hold. A person with a role places the hold, and another person
-  releases it. Two people count as one if an enrolment connects them.
-- A hold is an event of the timeline with a reason. The offline verifier reads this event.
-- The ledger is verified before a release, because an intruder may have changed the name of the
-  person that placed the hold.
+  releases it. If one of them enrolled the other one, the two count as one person.
+- A hold is an event in the incident's timeline, with a reason. The program that verifies evidence
+  without an installation reads this event.
+- The ledger (the installation's database) is verified before a release, because an intruder may
+  have changed the name of the person that placed the hold.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def hold_of(installation: Installation, incident_id: str) -> LegalHold | None:
 def place_hold(
     installation: Installation, incident_id: str, reason: str, by: str | None
 ) -> LegalHold:
-    """Place a hold; Refused if the incident has one."""
+    """Place a hold; raise Refused if the incident has one."""
     by = _person_with_reason(installation, incident_id, reason, by)
     if found := hold_of(installation, incident_id):
         raise Refused(f"legal hold of {incident_id}: {found.placed_by} placed one already.")
@@ -60,8 +61,8 @@ def place_hold(
 def release_hold(installation: Installation, incident_id: str, reason: str, by: str | None) -> None:
     """Release the hold of an incident.
 
-    Raise ApprovalRefused for the person that placed the hold, and for a person that counts as the
-    same. Raise Damaged if the ledger does not verify.
+    Raise ApprovalRefused if `by` placed the hold, or counts as one person with somebody who did.
+    Raise Damaged if the ledger does not verify.
     """
     by = _person_with_reason(installation, incident_id, reason, by)
     found = verified_state(installation, incident_id).hold

@@ -1,18 +1,22 @@
 """Review of frozen logs by a person: one masked timeline of all sources.
 
+Frozen logs are copied to a folder as evidence. The signed manifest of the folder is its seal.
+
 Rules
-- Values are masked, and the accounts of all records have pseudonyms. To see them in clear, an
-  enrolled person with a role signs in with a reason.
-- The review is recorded in each folder's chain of custody and in the timeline of the incident
-  before a log is read, with the version of this program: another version may parse differently.
+- Values are masked, and accounts are replaced by pseudonyms. To see the values in clear, an
+  enrolled person with a role signs in and states a reason.
+- Before a log is read, the review is recorded in the chain of custody of each folder and in the
+  timeline of the incident. The record contains the version of this program, because another version
+  may parse the logs differently.
 - A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
-  detections examine every record. A finding is shown if one of its lines is selected.
-- A search for a list of indicators first parses only the lines that may contain an indicator. If
-  none of these lines is selected, or if values are shown in clear, no other line is parsed, and no
-  detection is applied. Otherwise all lines are parsed, because the masking needs the accounts of
-  all lines.
-- A folder or a log that differs from its seal is named and left out. A folder that was disposed of,
-  or that the identity does not open, is left out too. All other folders are reviewed.
+  detections examine every log record. A finding is shown if one of its lines is selected.
+- A review can search for a list of indicators. It then first parses only the lines that may contain
+  an indicator. If none of these lines is selected, or if values are shown in clear, no other line
+  is parsed, and no detection is applied. Otherwise all lines are parsed, because the masking needs
+  the accounts of all lines.
+- If a folder or a log differs from the signed manifest, it is reported and left out. A folder is
+  also left out if its files were disposed of, or if the identity cannot decrypt them. All other
+  folders are reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
@@ -73,22 +77,22 @@ class InClear:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewRequest:
-    """Records to show, and how."""
+    """The records to show, and the way to show them."""
 
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
     skip: int = 0  # number of selected records before the first record that is shown
-    viewer: str = ""  # the signed-in person of a masked review; "" means the user of the command
+    viewer: str = ""  # person that signed in for a masked review; "": the operating system's user
     limits: ReviewLimits | None = None
     in_clear: InClear | None = None
-    identity: Path | None = None  # identity file of a custodian, if the evidence is encrypted
+    identity: Path | None = None  # identity file of a custodian, needed for encrypted evidence
     csv: Path | None = None
     indicators: IndicatorList | YaraRules | None = None  # select only records that match
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A folder that was not reviewed."""
+    """An evidence folder that was not reviewed."""
 
     folder: str  # SOURCE/TOKEN
     reason: str
@@ -103,19 +107,19 @@ class LogReview:
     left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
-    records: int = 0  # of all logs; if a log was frozen twice, equal records count once
-    rows: list[JsonObject] = field(default_factory=list)  # the shown part of the selected records
+    records: int = 0  # number in all logs; equal records of a log that was collected twice are one
+    rows: list[JsonObject] = field(default_factory=list)  # the selected records that are shown
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line
-    is_complete: bool = True  # False if there were too many accounts, addresses or events to follow
+    is_complete: bool = True  # False if there were too many accounts, addresses or events to count
     has_detections: bool = True  # False if detections were not applied
     not_applied: tuple[str, ...] = ()  # indicators of the list that cannot be parsed
-    indicators_sha256: str = ""  # of the list or rule set; "" if there is none
+    indicators_sha256: str = ""  # of the indicator list or rule set; "" if there is none
     mask: Callable[[str], str] = mask_text  # masks a value that belongs to no record
 
     @property
     def cut(self) -> int:
-        """The number of records of which a part was not read."""
+        """The number of records that were too long to be read completely."""
         return sum(log.cut for log in self.logs if not log.problem)
 
     @property
@@ -157,11 +161,11 @@ class LogReview:
 
 
 def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
-    """Review an incident's frozen logs.
+    """Review an incident's logs in evidence.
 
     Raise UsageError for an unknown incident or source, for a CSV file that exists, and without an
     identity for encrypted evidence. Raise ApprovalRefused for a person without a role, and
-    StandfastError if no evidence is valid. If no folder can be opened, raise the error of the last
+    StandfastError if no folder is valid. If no folder can be opened, raise the error of the last
     folder.
     """
     installation.ledger.incidents.get(incident_id)
@@ -218,7 +222,8 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
 def record_finder(installation: Installation) -> Callable[[Record], Sequence[str]] | None:
     """Return a function that finds the customer records in a log record.
 
-    The function returns each customer record as "KIND KEY". Return None if no kind is configured.
+    The function returns each customer record as "KIND KEY", such as "customer 4711". If the
+    configuration has no kind of record, return None.
     """
     kinds = [
         (kind, re.compile(settings.pattern))
@@ -270,7 +275,7 @@ def collected_logs(
 ) -> Iterator[tuple[LogReview, Callable[[], Iterator[Event]]]]:
     """Record the review, read the logs, and yield the review.
 
-    Also yield a function that returns the events of the logs again on each call.
+    Also yield a function; each call of it returns all events of the logs.
     """
     folders = frozen(installation.config, incident_id)
     if not folders:
@@ -323,7 +328,7 @@ def _record_access(
     request: ReviewRequest,
     left_out: list[LeftOut],
 ) -> list[Frozen]:
-    """Record the review; return the valid folders.
+    """Record the review; return the folders that can be read.
 
     Add each other folder to `left_out`, with the reason.
     """

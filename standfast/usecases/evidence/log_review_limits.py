@@ -7,8 +7,8 @@
     for event in clock.checked(events): ...        # raises UsageError too
 
 Rules
-- A review that exceeds a limit shows nothing, because a reader could take a part of a timeline for
-  the whole timeline.
+- If a review exceeds a limit, it shows nothing, because a reader could think that a part of the
+  timeline is the whole timeline.
 """
 
 import io
@@ -46,7 +46,7 @@ class ReviewLimits:
 
 
 class ReviewClock:
-    """The remaining time of one review; unlimited without limits."""
+    """The remaining time of one review; infinite if there are no limits."""
 
     def __init__(self, incident: str, limits: ReviewLimits | None) -> None:
         self._incident, self._limits = incident, limits

@@ -1,5 +1,7 @@
 """Rows of a review of frozen logs, as they are shown and as CSV.
 
+Frozen logs are copied and sealed as evidence of an incident.
+
 Rules
 - A value is masked before it is shortened.
 - A CSV file is a new file that only its owner may read. No cell is a formula or contains control
@@ -29,7 +31,7 @@ COLUMNS = ("at", "zone_assumed", "source", "path", "line", *_FIELDS, "records", 
 
 
 class Display:
-    """The display of events as masked rows."""
+    """Conversion of events to masked rows."""
 
     def __init__(self, logs: Sequence[Log], mask: MaskRecord) -> None:
         self._logs, self._mask = logs, mask
@@ -54,8 +56,9 @@ class Display:
     def may_show(self, event: Event, contains: str) -> bool:
         """Return whether the masked row of an event contains a casefolded text.
 
-        Otherwise a search would reveal masked values. An event contains only the beginning of a
-        long text. For a long text, `contains` counts as visible if masking does not change it.
+        Without this check, a search would reveal whether a masked value contains the text. An event
+        has only the beginning of a long log text. For such an event, return True if masking does
+        not change `contains`.
         """
         if not contains:
             return True
@@ -67,11 +70,11 @@ class Display:
         return self._mask(event.text, event.account)
 
     def _record(self, record: str, event: Event, text: str) -> str:
-        """Return a customer record, masked where the masked text hides it.
+        """Return a customer record, masked if the masked text does not show it.
 
-        The key may be a part of a masked value, such as a name in a mail address. Masking does not
-        recognize this part alone. An event contains only the beginning of a long text, so a key
-        further on is hidden too.
+        The key of the record may be a part of a masked value, such as a name in a mail address.
+        Masking does not recognize this part alone. An event has only the beginning of a long log
+        text, so a key after it is masked too.
         """
         kind, _, key = record.partition(" ")
         shown = self._value(record, event.account)
@@ -79,7 +82,7 @@ class Display:
         return f"{kind} ***" if is_hidden else shown
 
     def finding(self, found: Finding) -> JsonObject:
-        """Return a finding of a detection, masked."""
+        """Return a masked finding of a detection, a rule for suspicious patterns."""
         return {
             "rule": found.rule,
             "threshold": found.threshold,
@@ -101,7 +104,7 @@ class Display:
 
 @contextmanager
 def csv_writer(path: Path | None) -> Iterator[Callable[[JsonObject], None] | None]:
-    """Yield the writer of rows into a new CSV file; None without a path."""
+    """Yield a function that writes rows to a new CSV file, or None."""
     if path is None:
         yield None
         return

@@ -17,7 +17,7 @@ def read_selection(
     sources: Iterable[str] = (),
     contains: str = "",
 ) -> Selection:
-    """Parse a selection; UsageError for an invalid address or time."""
+    """Parse the fields of a selection; UsageError for a bad address or time."""
     return Selection(
         accounts=frozenset(map(str.casefold, accounts)),
         networks=tuple(map(_network, addresses)),
@@ -38,7 +38,7 @@ def _network(text: str) -> Network:
 
 
 def _time(text: str) -> datetime | None:
-    """Parse a time of ISO 8601, in UTC without a zone; None if it is empty."""
+    """Parse an ISO 8601 time; without a zone it is UTC. Return None for ""."""
     if not text:
         return None
     try:

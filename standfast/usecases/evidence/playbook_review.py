@@ -1,15 +1,16 @@
 """Review of evidence by a playbook: search for indicators and accounts.
 
-A person reviews logs with `log_review`.
+`log_review` is the review of logs by a person.
 
 Rules
-- A folder with an invalid seal or chain of custody is named and not scanned. A file that differs
-  from its seal is named and not scanned either. In both cases the review is FAILED, and its
-  timeline covers the remaining evidence.
-- Encrypted evidence is not scanned, because a playbook has no identity of a custodian.
-- Before a folder is scanned, its chain of custody gets a line with the person and the reason.
-- The timeline of a review is a file next to the evidence, with one entry a line. Its entries name
-  people, so the ledger stores only the digest of the file and the counts.
+- If the seal (signed manifest) or the chain of custody of a folder is invalid, the folder is named
+  and not searched. If a file differs from its hash, the file is named and not searched. In both
+  cases the review has failed, and its timeline covers the remaining evidence.
+- Encrypted evidence is not searched, because a playbook has no key to decrypt it.
+- Before a folder is searched, its chain of custody gets a line with the person and the reason.
+- The timeline of a review is a file next to the evidence, with one entry on each line. The entries
+  name people. Therefore the ledger (the installation's database) has only the hash of the file and
+  the counts.
 """
 
 import hashlib
@@ -31,19 +32,19 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen
 
 REVIEWS = "reviews"
-_NAMED = 5  # number of altered files that are named
+_NAMED = 5  # number of altered files in the result's text
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewResult:
-    """The result of a review."""
+    """The result of a review, and the hash of its timeline file."""
 
     timeline: Path
     digest: str
     result: Review
     folders: int
     unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
-    too_short: int  # accounts that were not searched, because their name is too short
+    too_short: int  # number of accounts that were not searched because their name is too short
     noted: Mapping[str, str]  # by SOURCE/TOKEN: the hash of the line in the chain of custody
 
     @property
@@ -72,11 +73,11 @@ class ReviewResult:
 
     @property
     def is_whole(self) -> bool:
-        """True if all evidence was valid, and was therefore searched."""
+        """Whether all evidence was valid, and was therefore searched."""
         return not (self.unsound or self.result.altered)
 
     def as_json(self) -> JsonObject:
-        """Return the JSON form for the receipt."""
+        """Return the JSON form that the ledger stores."""
         return {
             "timeline": str(self.timeline),
             "sha256": self.digest,
@@ -99,7 +100,7 @@ def review_evidence(
     indicators: Sequence[str],
     accounts: Sequence[str],
 ) -> ReviewResult:
-    """Scan an incident's evidence; StandfastError if there is none to scan."""
+    """Search an incident's evidence; StandfastError if none can be searched."""
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
     folders = [

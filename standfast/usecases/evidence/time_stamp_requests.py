@@ -1,14 +1,16 @@
-"""Requests of pending time stamps, repeated until they are granted.
+"""Requests of missing time stamps for evidence, repeated until granted.
+
+A time stamp authority signs when the seal (signed manifest) of an evidence folder existed.
 
 Rules
 - No action waits for a time stamp: sealed evidence counts as collected without a stamp. `serve`
-  requests stamps in a separate thread, and a command requests them after it printed its answer.
+  requests stamps in a separate thread. A command requests them after it printed its result.
 - `status`, `evidence list` and `evidence verify` report missing stamps. `standfast evidence stamp`
   requests them.
-- After the first failure of the authority, the same call of `stamp_pending` sends no more requests.
-- Only valid seals of this installation are stamped. An exercise seals nothing.
-- If a folder has a copy in the bucket, its stamp is copied to the bucket. This is repeated until it
-  succeeds.
+- If the authority fails once, this call of `stamp_pending` sends no more requests.
+- A stamp is requested only for a valid seal of this installation. An exercise creates no seals.
+- If a folder has a copy in the bucket, its stamp is copied there too. A failed copy is repeated at
+  the next call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +35,7 @@ from standfast.usecases.evidence.frozen_folders import NO_AUTHORITY, folders_of,
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped:
-    """The result for one folder that lacked a stamp, or the copy of its stamp."""
+    """The result of requesting or copying the stamp of one folder."""
 
     folder: Path
     stamp: Stamp | None = None
@@ -58,9 +60,10 @@ class Stamped:
 
 
 def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
-    """Return the configured authority.
+    """Return the configured time stamp authority.
 
-    Raise UsageError if none is set, ConfigurationError if its root certificates cannot be read.
+    Raise UsageError if none is configured, and ConfigurationError if its root certificates cannot
+    be read.
     """
     settings = config.custody.timestamp
     if settings is None:
@@ -74,9 +77,9 @@ def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
 
 
 def unstamped(config: Config, incident: str | None = None) -> list[Path]:
-    """Return the folders that lack a stamp, or the line of custody about it.
+    """Return the folders without a stamp or without a record of the stamp.
 
-    No request is sent.
+    The record is a line in the folder's chain of custody. No request is sent.
     """
     return [folder for folder in folders_of(config, incident) if not is_stamped(folder)]
 
@@ -84,10 +87,11 @@ def unstamped(config: Config, incident: str | None = None) -> list[Path]:
 def stamp_pending(
     installation: Installation, incident: str | None = None, *, seconds: float = ASK_SECONDS
 ) -> Iterator[Stamped]:
-    """Request the missing stamps of an incident or of all, and copy them.
+    """Request the missing stamps of an incident or of all; copy the stamps.
 
-    Yield the result for each folder that lacked a stamp, or the copy of its stamp. Send no request
-    if no stamp is missing or no authority is configured. The call may be repeated.
+    Yield the result for each folder without a stamp, and for a folder with a stamp that could not
+    be copied. Send no request if no stamp is missing or no authority is configured. The call may be
+    repeated.
     """
     config, clock = installation.config, installation.clock
     if config.custody.timestamp is None:
@@ -115,8 +119,8 @@ def stamp_pending(
 def stamp_frozen(installation: Installation, incident: str) -> list[Stamped]:
     """Request the missing stamps of an incident.
 
-    Raise UsageError if no authority is configured or nothing was frozen, and Damaged if all
-    evidence is missing.
+    Raise UsageError if no authority is configured or the incident has no evidence, and Damaged if
+    all evidence is missing.
     """
     if installation.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)
@@ -161,7 +165,7 @@ def _stamp_each(
 def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None:
     """Record the stamp, and its line in the chain of custody, in the timeline.
 
-    If the ledger is unavailable, nothing is recorded.
+    If the ledger cannot be written, record nothing.
     """
     if stamp is None or not stamp.line:
         return

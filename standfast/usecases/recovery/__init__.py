@@ -1,8 +1,8 @@
 """Recovery of services to their real targets, as steps of an incident.
 
-  plan = plan_set(installation, incident_id, "crm", "newest")   # reads only; a person approves it
-  recovered = recover_set(installation, incident_id, order)     # carries out the approved plan
-  return_set(installation, incident_id, order)                  # the undo: previous data returns
+    plan = plan_set(installation, incident_id, "crm", "newest")   # reads only; a person approves it
+    recovered = recover_set(installation, incident_id, order)     # carries out the approved plan
+    return_set(installation, incident_id, order)                  # the undo: previous data returns
 
     A recovery restores a recovery point (one state of one backup set) to the places that the
     services use. `backups` restores into a folder that the caller names. `drills` restores for a

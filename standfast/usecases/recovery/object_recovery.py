@@ -1,8 +1,8 @@
 """Acts of a recovery on the objects of a bucket, and their reversal.
 
-  put_objects(target, record, folder, observe)   # may be repeated after a crash
-  take_objects_back(target, record, folder)      # reverses a failed or interrupted recovery
-  remove_added(target, record, prefix)           # the undo of a completed recovery
+    put_objects(target, record, folder, observe)   # may be repeated after a crash
+    take_objects_back(target, record, folder)      # reverses a failed or interrupted recovery
+    remove_added(target, record, prefix)           # the undo of a completed recovery
 
 Rules
 - An act adds one version to one object: the restored object, or a delete marker that hides the

@@ -3,8 +3,8 @@
 During an outage, people write orders or calls on paper. Each item has an owner: the person that
 enters it into the service after the recovery.
 
-  add_items(installation, incident_id, Path("paper.csv"), by="dana")
-  enter_item(installation, incident_id, 3, by="kim")
+    add_items(installation, incident_id, Path("paper.csv"), by="dana")
+    enter_item(installation, incident_id, 3, by="kim")
 
 Rules
 - A second list adds items, and the numbers continue. Items are never removed. If two people report

@@ -1,9 +1,9 @@
 """Record of a bucket's objects, and of the versions that a recovery adds.
 
-  record.replace_all(rows)                          # the objects of the recovery point
-  record.replace_listing(rows, hides_others=False)  # the listing of all versions in the bucket
-  record.mark(acts, ActState.BEGUN)                 # written to the disk before the first call
-  record.record_added_versions([(act, versions)])   # written after the calls
+    record.replace_all(rows)                          # the objects of the recovery point
+    record.replace_listing(rows, hides_others=False)  # the listing of all versions in the bucket
+    record.mark(acts, ActState.BEGUN)                 # written to the disk before the first call
+    record.record_added_versions([(act, versions)])   # written after the calls
 
 A recovery does one act on each object that it changes: it adds the restored object as a new
 version, or it adds a delete marker that hides the object.
@@ -69,7 +69,7 @@ class ActState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectAct:
-    """The act on one object: put it if the recovery point has it, else hide it.
+    """The act on one object: put the restored object, or hide it.
 
     `newest_version` and `newest_marker` are the ids of the object's newest version and delete
     marker when the bucket was listed.
