@@ -19,29 +19,29 @@ class CheckState(StrEnum):
 
 
 class CheckLevel(StrEnum):
-    """The proof of a passed check, from the weakest to the strongest."""
+    """Levels of proof of a passed check, from the weakest to the strongest."""
 
     ISOLATION = "isolation"  # no process of the drill reaches a network
     FILES = "files"  # every byte equals the byte that was backed up
     STRUCTURE = "structure"  # a database loads, and its constraints hold
     CONTENT = "content"  # rows, totals and the newest change are as expected
-    SERVICE = "service"  # a probe used the restored service
+    SERVICE = "service"  # a command of the configuration used the restored service
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The outcome of one check, with its level of proof and its measures."""
+    """The outcome of one check, with its kind of proof and its measures."""
 
     name: str
-    service: str  # "" for a check of the drill itself
+    service: str  # "" for a check that belongs to no service
     level: CheckLevel
     state: CheckState
     reason: str = ""
     took_ms: int = 0
     last_change: datetime | None = None  # the newest change in the checked data
     output: str = ""  # messages of a failed command; they may be personal data
-    rows: Mapping[str, int] = field(default_factory=dict)  # by source/database/table
-    is_for_another_set: bool = False  # skipped in the drill of this set
+    rows: Mapping[str, int] = field(default_factory=dict)  # row counts by source/database/table
+    is_for_another_set: bool = False  # True: skipped, because the drill restores another set
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -57,7 +57,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFinding:
-    """The finding of a check that ran; `problem` is "" if it passed."""
+    """The result of a check that was executed; `problem` is "" if it passed."""
 
     problem: str = ""
     last_change: datetime | None = None

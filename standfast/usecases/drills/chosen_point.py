@@ -15,7 +15,7 @@ from standfast.usecases.core.installation import Installation
 def open_newest(
     installation: Installation, identity: Identity, set_name: str, until: datetime | None
 ) -> tuple[Repository, RecoveryPoint]:
-    """Return the newest point of a set, or the newest before `until`."""
+    """Return the newest recovery point of a set, or the newest before `until`."""
     with translated_errors("opening the repository"):
         repository = open_repository(installation, identity)
         if until is None:
@@ -29,11 +29,11 @@ def open_newest(
 def find_named_point(
     installation: Installation, identity: Identity, point: str, set_name: str
 ) -> tuple[Repository, RecoveryPoint] | None:
-    """Return a named point; raise `UsageError` if it does not exist.
+    """Return a named recovery point; raise `UsageError` if it does not exist.
 
-    The call comes before the record of the drill, so that a drill with a wrong name is not
-    recorded. Return None for any other error: the drill opens the point again, has the same error,
-    and records it.
+    The caller has not recorded the drill (the test restore) yet, so a drill with a wrong name is
+    never recorded. Return None for any other error: the drill then opens the point again, and
+    records that error.
     """
     try:
         with translated_errors("opening the repository"):

@@ -1,16 +1,16 @@
 """Search for the newest clean recovery point, which contains no indicator.
 
 An indicator is a trace of an intruder, such as the hash of a file. Each examined point is restored
-into the folder of the drills, scanned, and deleted.
+to a temporary folder, scanned, and deleted.
 
 Rules
 - The traces of an intruder usually stay in all later points. Therefore a binary search finds the
   point with few restores.
 - To test this assumption, the search also scans the point before the result. If that point has an
-  indicator, the result reports that findings are not monotone. The search then goes back, point by
-  point, until two consecutive points are clean.
-- A point that cannot be restored, or that contains a file that cannot be read, is never called
-  clean.
+  indicator, the result states that the traces do not stay in all later points (`is_monotone` is
+  False). The search then examines older points, one after another, until it finds two consecutive
+  clean points.
+- A point is not clean if it cannot be restored, or if one of its files cannot be read.
 - Only the given indicators are searched. A clean point may contain other traces.
 """
 
@@ -33,7 +33,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_folders import scan_folder
 
 MOST_POINTS = 500  # the newest points; older points are not examined
-_MOST_FINDS = 20  # one finding decides; further findings show where to look
+_MOST_FINDS = 20  # most findings in one point; one finding already decides
 
 
 @dataclass(kw_only=True)
@@ -42,8 +42,8 @@ class CleanPoint:
 
     point: RecoveryPoint | None = None
     is_monotone: bool = True  # False if a point before a clean point had an indicator
-    looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
-    points: int = 0
+    looked_at: list[str] = field(default_factory=list)  # examined: "host-1/0000000042: 3 finds"
+    points: int = 0  # number of points of the backup set, at most MOST_POINTS
 
     @property
     def reason(self) -> str:
@@ -60,7 +60,7 @@ class CleanPoint:
         return f"{self.point.name} of {timestamp(self.point.time)[:16]}Z is clean, {how}; {looked}"
 
     def as_json(self) -> JsonObject:
-        """Return the JSON form for the receipt."""
+        """Return the JSON form for the ledger, the installation's database."""
         return {
             "point": self.point.name if self.point else None,
             "time": timestamp(self.point.time) if self.point else None,
@@ -71,9 +71,9 @@ class CleanPoint:
 
 
 def last_clean_point(installation: Installation, set_name: str, wanted: Indicators) -> CleanPoint:
-    """Search a set's points for the newest clean point.
+    """Search the recovery points of a set for the newest clean point.
 
-    Raise UsageError without an identity that opens the points.
+    Raise UsageError if no identity (private key) can open the points.
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):

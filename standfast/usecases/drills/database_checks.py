@@ -3,8 +3,9 @@
 Rules
 - The reason of a failed check contains only counts and names of tables, because the result of a
   query may be personal data.
-- The number of rows is compared with that of the last good drill. The load compares the rows with
-  the dump. Only an earlier drill shows that rows were missing when the dump was made.
+- The number of rows is compared with the number in the last good drill (test restore). That the
+  rows equal those in the dump is checked when the dump is loaded; only an earlier drill shows that
+  rows were already missing when the dump was made.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ def check_database(
     database = check.database
     try:
         server.value("SELECT 1", database)
-        if isinstance(server, ThrowawayServer):  # not a production server: its settings stay
+        if isinstance(server, ThrowawayServer):  # never change a setting of a production server
             server.limit_statements(check.timeout_seconds, database)
     except ProgramFailed as error:
         return CheckFinding(problem="the database was not loaded", output=str(error))

@@ -1,15 +1,17 @@
 """Databases of a drill: servers, loaded backups, rows of the last drill.
 
+A drill is a test restore. For each database source, it starts a throwaway server, loads the
+restored dumps into it, and deletes it.
+
 Rules
-- The database programs and their versions are searched before anything is restored. If programs are
-  missing, or older than the server of a dump, the databases of that source are not checked. The
-  report states the reason.
-- A server is reached only through a socket in its folder next to the drill's target. This module
-  never reads the address or the password of a source.
-- Each source has a throwaway server of its own, because two sources may have databases with the
-  same name.
-- The number of rows of each table is compared with that in the text of the dump. The dump is
-  authenticated, so a number that the backup recorded would add nothing.
+- The program searches the database programs before anything is restored. If a program is missing,
+  or older than the server of a dump, the databases of that source are not checked. The report
+  states the reason.
+- A throwaway server is reached only through a socket in its folder, which is next to the folder of
+  the restored files. This module never reads the address or the password of a production server.
+- Each source has a server of its own, because two sources may have databases with the same name.
+- The number of rows of each table is compared with the number of rows in the text of the dump. The
+  backup need not record this number, because the dump is authenticated.
 - The servers are ended when the block of `started_servers` ends. A drill with `keep` keeps the
   restored files, but no server.
 """
@@ -72,15 +74,15 @@ class LoadedDatabases:
     earlier_rows: Mapping[str, int] = field(default_factory=dict)  # counted in the last good drill
 
     def reason_missing(self, source: str) -> str:
-        """Return why a source has no server."""
+        """Return the reason why a source has no server."""
         return self.missing.get(source, "its databases are not in the recovery point")
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Return the variables by which probes find the servers.
+        """Return the environment variables for commands that use the servers.
 
-        The usual variables of a client, such as PGHOST, name the first server of its kind. The
-        variables `STANDFAST_DRILL_SOURCE_…` name the server of each source.
+        The usual variables of a client, such as PGHOST, contain the first server of each kind. The
+        variables `STANDFAST_DRILL_SOURCE_…` contain the server of each source.
         """
         common: dict[str, str] = {}
         named: dict[str, str] = {}
@@ -120,10 +122,10 @@ def started_servers(
     identity_file: Path | None,
     report_missing: Callable[[str, str], None] | None = None,
 ) -> Iterator[LoadedDatabases]:
-    """Start a throwaway server for each database source of the point.
+    """Start a throwaway server for each database source of a recovery point.
 
-    A server whose start fails is in `missing` with the reason. `report_missing` is called with
-    the source and the reason.
+    If a server cannot be started, `missing` of the result has the reason, and `report_missing` is
+    called with the source and the reason.
     """
     config = installation.config
     databases = LoadedDatabases(earlier_rows=_earlier_rows(installation, point))
@@ -156,9 +158,10 @@ def started_servers(
 
 
 def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
-    """Return the row counts of the last good drill of this host's points.
+    """Return the row counts of the last good drill.
 
-    Of the points up to `point` with a good drill, the newest point counts.
+    Only points of the same host count, up to `point`. If several had a good drill, the newest
+    counts.
     """
     runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
     found: dict[str, Mapping[str, int]] = {}

@@ -1,13 +1,15 @@
 """Folders that drills and scans restore into, and their deletion.
 
+A drill is a test restore. A scan restores a recovery point to search it for traces of an intruder.
+
 Rules
-- A target is a new private folder. It is deleted however the drill ends, and a check then confirms
-  that it is gone.
-- The folders of a dead drill are deleted before the next drill of the same set. The ledger shows
-  which drills are alive, because drills of another machine may use the same parent folder.
-- Only `keep_target` keeps a target.
-- The name of a scan's folder contains its process and machine. The next scan or drill of the set,
-  or the watchdog, deletes the folder after that process has ended.
+- A target is a new private folder. It is always deleted when the drill ends, except after
+  `keep_target`. A check then confirms that it no longer exists.
+- If the process of a drill died, its folders are deleted before the next drill of the same backup
+  set. The ledger (the installation's database) shows which drills still run, because drills of
+  another machine may use the same parent folder.
+- The name of a scan's folder contains the process id and the machine. When that process has ended,
+  the next scan or drill of the set, or the watchdog, deletes the folder.
 """
 
 import hashlib
@@ -26,19 +28,19 @@ from standfast.ledger.schema.row_ids import new_token
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.throwaway.server_process import end_processes
 
-_KEPT = ".kept"
-_SHORT = 8  # characters of a run's id
-OUTPUT = ".output"  # the suffix of a file with the output of failed commands
+_KEPT = ".kept"  # suffix of a folder that is kept
+_SHORT = 8  # characters of a run's id in a short folder name
+OUTPUT = ".output"  # suffix of a file with the output of failed commands
 _in_use: set[str] = set()  # names of the scan folders that this process uses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The folder of the restore, and whether it was kept or destroyed."""
+    """The folder of the restore, and whether it was kept or deleted."""
 
     folder: Path
     is_kept: bool
-    is_gone: bool  # a check after the deletion did not find it
+    is_gone: bool  # True if a check confirmed the deletion
 
 
 @contextmanager
@@ -64,10 +66,10 @@ def new_target(installation: Installation, set_name: str, run: str) -> Iterator[
 def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
     """Create a private folder for a scan, and delete it afterwards.
 
-    The folder is next to the folders of the drills. If a dead scan left a folder with the same
+    The folder is next to the folders of the drills. If a scan that died left a folder of the same
     name, that folder is deleted first.
     """
-    set_name = f".{set_name}"  # the dot keeps `destroy_leftovers` of drills from deleting it
+    set_name = f".{set_name}"  # the dot excludes the folder from `destroy_leftovers`
     destroy(installation.config.drills.folder / f"{set_name}.{name}")
     with new_target(installation, set_name, name) as folder:
         yield folder
@@ -76,9 +78,9 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
 
 @contextmanager
 def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterator[Path]:
-    """Create a scan folder; a later run deletes it if this process dies.
+    """Create a folder for a scan; delete it even if this process dies.
 
-    `kind` is a word without a hyphen.
+    In that case a later scan or drill deletes it. `kind` is a word without a hyphen.
     """
     destroy_dead_scans(installation, set_name)
     name = f"{kind}-{os.getpid()}-{_machine()}-{new_token()}"
@@ -91,7 +93,7 @@ def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterato
 
 
 def destroy_dead_scans(installation: Installation, set_name: str) -> None:
-    """Delete the scan folders of a set that ended processes of this host left."""
+    """Delete the scan folders of a set that processes of this host left."""
     own_name = re.compile(rf"[a-z]+-([0-9]{{1,10}})-{_machine()}-[^.]+")
     for path in installation.config.drills.folder.glob(f".{set_name}.*"):
         name = path.name.removeprefix(f".{set_name}.")
@@ -108,21 +110,21 @@ def _machine() -> str:
 
 
 def keep_target(folder: Path) -> Target:
-    """Keep a target for a person, under a name that no drill deletes."""
+    """Rename a target, so that no drill deletes it."""
     kept = folder.with_name(folder.name + _KEPT)
     folder.rename(kept)
     return Target(folder=kept, is_kept=True, is_gone=False)
 
 
 def destroy(folder: Path) -> Target:
-    """Delete a target without overwriting its bytes; check that it is gone.
+    """Delete a target without overwriting its bytes; check the deletion.
 
-    Database servers that a killed drill left are killed first.
+    If a killed drill left running database servers, kill them first.
     """
     servers = server_folder(folder)
     end_processes(servers)
-    # Delete the folder of the servers before the target. After a crash in between, its path can be
-    # derived from the name of the target, which still exists.
+    # Delete the folder of the servers first. After a crash between the two deletions, its path can
+    # still be derived from the name of the target.
     remove_tree(servers)
     remove_tree(folder)
     is_gone = not os.path.lexists(servers) and not os.path.lexists(folder)
@@ -138,10 +140,11 @@ def server_folder(target: Path) -> Path:
 
 
 def destroy_leftovers(installation: Installation, subject: str) -> int:
-    """Delete what dead drills of a subject left; return the number of paths.
+    """Delete what interrupted drills left; return the number of paths.
 
-    The caller holds the lock of this machine's drills of the subject. The lock does not cover
-    drills of another machine in the same folder, so the ledger shows which drills are alive.
+    `subject` is the backup set, or the prefix `sample.` and the set. The caller has the lock for
+    drills of the subject on this machine. Drills of another machine in the same folder do not use
+    this lock; the ledger shows which of them still run.
     """
     destroy_dead_scans(installation, subject)
     folder = installation.config.drills.folder

@@ -1,4 +1,7 @@
-"""List of drills, with checks of their signed reports, and predictions."""
+"""List of drills, with checks of their signed reports, and predictions.
+
+A drill is a test restore. A prediction is the expected recovery time of a service.
+"""
 
 from dataclasses import dataclass
 
@@ -17,12 +20,12 @@ REPORTED = "recovery.reported"  # the event that records the report of a recover
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """The drills, newest first, with problems of reports and predictions."""
+    """The drills, newest first; invalid reports; predicted recovery times."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
     predictions: tuple[ServicePrediction, ...]
-    elsewhere: tuple[str, ...] = ()  # other machines that hold reports of their own drills
+    elsewhere: tuple[str, ...] = ()  # other machines that have the reports of their drills
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -54,8 +57,9 @@ class DrillList:
 def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
     """List the drills, and check the signed reports of drills and recoveries.
 
-    Each report must exist, have a valid signature and fit into its chain. Reports of another
-    machine are checked on that machine. Raise `UsageError` for an unknown set.
+    Each report must exist, have a valid signature, and contain the hash of the report before it.
+    The reports of another machine are checked on that machine. Raise `UsageError` for an unknown
+    set.
     """
     every = installation.ledger.runs.all("drill")
     subjects = (set_name, f"{SAMPLE_SUBJECT}{set_name}")

@@ -1,11 +1,14 @@
 """Drill of a random sample of a set's files.
 
+A drill is a test restore.
+
 Rules
-- The seed and the recovery point determine which files are restored. With the same seed, the drill
-  of a point restores the same files again.
+- The seed and the recovery point determine which files are restored. With the same seed, another
+  drill of the point restores the same files.
 - The drill proves only the sampled files. It loads no database, runs no check of a service, and
-  measures no RTO. In the ledger, the subject of such a drill is `sample.SET` instead of the set.
-  Therefore it never counts as a drill of the set.
+  measures no RTO.
+- The ledger (the installation's database) stores such a drill under the name `sample.SET` instead
+  of `SET`. Therefore it never counts as a drill of the set.
 """
 
 import secrets
@@ -21,13 +24,13 @@ _LARGEST_SEED = 2**32
 
 
 def new_sample(percent: float, seed: int | None) -> PathSample:
-    """Return a sample; choose a seed if none is given."""
+    """Return a sample of `percent` of the files; choose a seed for None."""
     chosen = secrets.randbelow(_LARGEST_SEED) if seed is None else seed
     return PathSample(percent=percent, seed=chosen)
 
 
 def skipped_checks(services: Iterable[str]) -> list[CheckResult]:
-    """Return a skipped check for each service, which a sample does not check."""
+    """Return a skipped check for each service: a sample proves no service."""
     return [
         CheckResult(
             name="checks",
@@ -43,7 +46,7 @@ def skipped_checks(services: Iterable[str]) -> list[CheckResult]:
 def share(
     sample: PathSample | None, point: RecoveryPoint, restored: RestoreResult | None
 ) -> dict[str, Json] | None:
-    """Return the sampled share of a recovery point, in files and bytes."""
+    """Return how much of a recovery point was restored, in files and bytes."""
     if sample is None:
         return None
     return {

@@ -1,10 +1,12 @@
 """Replay of the log of a PostgreSQL base backup in a drill.
 
+A drill is a test restore. The write-ahead log after a base backup is a backup source of its own.
+
 Rules
-- A log source belongs to a base backup if both read the same folder of log files (`wal`). The
-  newest log of each such source is replayed, even if the source is in another set.
-- The report contains the time of the last replayed commit. Changes after that time are not
-  recovered.
+- A log belongs to a base backup if the configuration names the same folder of log files (`wal`) for
+  both. The newest recovery point of each such log is replayed, even if it is in another backup set.
+- The report of the drill contains the time of the last replayed commit. Changes after that time are
+  not recovered.
 """
 
 from datetime import datetime
@@ -34,7 +36,7 @@ def replay(
 ) -> CheckResult:
     """Restore the log that follows a base backup, and replay it up to a time.
 
-    `folder` is the target folder of the drill; its folder `tree` contains the restored base backup.
+    `folder` is the folder of the drill; `tree` in it contains the restored base backup.
     """
     started = installation.clock()
     base = folder / "tree" / source.name
@@ -63,9 +65,10 @@ def restored_logs(
     base: PostgresqlBaseSourceConfig,
     folder: Path,
 ) -> list[Path]:
-    """Restore the newest log of each set that has a log for this base.
+    """Restore the newest log of each backup set that has a log for this base.
 
-    Raise `ProgramFailed` if a segment cannot be restored: the replay would end there unnoticed.
+    Raise `ProgramFailed` if a segment cannot be restored, because a replay would end at the missing
+    segment without an error.
     """
     restored = []
     for set_name, settings in installation.config.backup.sets.items():

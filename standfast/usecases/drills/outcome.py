@@ -1,9 +1,12 @@
 """Outcome of a drill: measures, shortfalls, exit status, report content.
 
+A drill is a test restore of one backup set.
+
 Rules
 - If several results apply, damage comes before failure, and failure before a missed objective. A
-  skipped check is named, and does not change the result.
-- The ledger and the report contain counts, times and names of checks, but no file names.
+  skipped check is named, but does not change the result.
+- The ledger (the installation's database) and the report contain counts, times and names of checks,
+  but no file names.
 """
 
 from collections.abc import Mapping
@@ -32,11 +35,11 @@ from standfast.usecases.drills.source_comparison import Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class DrillOutcome:
-    """The outcome of one drill; its times count from `declared_at`."""
+    """The outcome of one drill."""
 
     run: str
     set_name: str
-    way: str
+    way: str  # how the drill was started, such as "direct"
     point: RecoveryPoint
     declared_at: datetime
     restored_at: datetime | None
@@ -46,7 +49,7 @@ class DrillOutcome:
     restored: RestoreResult | None
     problem: str  # the error that ended the restore, or ""
     is_damaged: bool
-    damaged_packs: tuple[str, ...]  # including packs whose content was restored from another point
+    damaged_packs: tuple[str, ...]  # also those whose content was read from another recovery point
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[ObjectiveResult, ...]
@@ -55,12 +58,12 @@ class DrillOutcome:
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the milestones that were reached
-    superseded_at: datetime | None = None  # of the next newer point: the RPO counts until this time
-    sample: PathSample | None = None  # the restored part; None if everything was restored
+    superseded_at: datetime | None = None  # the lost work counts until this time; None: declared_at
+    sample: PathSample | None = None  # the part that was restored; None if everything was
     output: Path | None = None  # the file with the output of failed commands
     report: Path | None = None
     report_digest: str = ""
-    died_before: tuple[str, ...] = ()
+    died_before: tuple[str, ...] = ()  # earlier drills of the set whose process died
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -68,7 +71,7 @@ class DrillOutcome:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """The names of the checks that did not run."""
+        """The names of the checks that were skipped."""
         return tuple(
             f"{check.service}: {check.name}" if check.service else check.name
             for check in self.checks
@@ -77,14 +80,14 @@ class DrillOutcome:
 
     @property
     def printing(self) -> tuple[CheckResult, ...]:
-        """The checks with an output, which a failed command wrote."""
+        """The checks with output, which only failed commands have."""
         return tuple(check for check in self.checks if check.output)
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
         """The reasons why the drill proves less than a complete recovery.
 
-        Missing paths and missed objectives are not included.
+        Paths that were not restored, and missed objectives, are not included.
         """
         found = []
         if not self.point.complete:
@@ -106,14 +109,14 @@ class DrillOutcome:
 
     @property
     def clocks_ms(self) -> dict[str, Json]:
-        """The milliseconds from the declaration to each milestone."""
+        """The milliseconds from the declaration of the drill to each milestone."""
         return {
             clock.value: milliseconds(at - self.declared_at) for clock, at in self.clocks.items()
         }
 
     @property
     def sampled(self) -> dict[str, Json] | None:
-        """The sampled share of the recovery point; None without a sample."""
+        """How much of the recovery point the sample is; None without a sample."""
         return share(self.sample, self.point, self.restored)
 
     @property
@@ -129,12 +132,12 @@ class DrillOutcome:
 
     @property
     def state(self) -> str:
-        """The state in the ledger."""
+        """The result, as the ledger stores it."""
         names = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
         return names.get(self.exit_status, "failed")
 
     def measures(self) -> dict[str, Json]:
-        """Return the content of the report, without its position in the chain."""
+        """Return the content of the report, without number and previous hash."""
         details = self.point.details
         return {
             "run": self.run,
@@ -217,7 +220,7 @@ class DrillOutcome:
 
 
 def not_recovered(name: str, service: ServiceConfig) -> ObjectiveResult:
-    """Return the result of a service that the drill did not measure."""
+    """Return the result of a service that was not measured."""
     return ObjectiveResult(
         service=name,
         rto_promised_ms=minutes_to_ms(service.rto_minutes),

@@ -1,10 +1,13 @@
 """Gaps that a drill or recovery found, with owner and due date.
 
+A gap is something that recovery lacks, such as a check that failed. A drill is a test restore.
+
 Rules
-- The owner of a gap is the owner of its service, or of the services that use its set.
-- A gap is due `drills.gap_days` after the first report that contains it. While consecutive reports
-  about a subject contain the gap, its dates do not change. A new drill therefore does not postpone
-  the due date.
+- The owner of a gap is the owner of its service. A gap without a service belongs to the owners of
+  the services that use its backup set.
+- A gap is due `drills.gap_days` after the first report that contains it. If the next report about
+  the same set or services contains the gap too, its dates do not change. Thus a new drill does not
+  postpone the due date.
 - A skipped check is not a gap if it was not requested, or if the drill restored only a sample.
 """
 
@@ -27,7 +30,7 @@ NOT_REQUESTED = "not requested"
 class Gap:
     """One thing that recovery lacks."""
 
-    key: str  # the identity of the gap, equal in consecutive reports
+    key: str  # identifies the gap; equal in consecutive reports
     text: str
     set_name: str = ""
     service: str = ""  # "" for a gap that concerns all services of the set
@@ -62,7 +65,7 @@ def drill_gaps(outcome: DrillOutcome) -> Iterator[Gap]:
 
 
 def objective_gaps(result: ObjectiveResult) -> Iterator[Gap]:
-    """Yield the missed objectives of a service."""
+    """Yield a gap for each missed objective of a service."""
     name = result.service
     if result.is_checked and not result.is_rto_met:
         yield Gap(key=f"{name} rto", text=f"the RTO of {name} was missed", service=name)

@@ -1,16 +1,16 @@
 """Restore drills: restore, check, measure, delete, sign a report.
 
 Rules
-- The recovery time counts from the declaration of the drill until every check has passed. If no
-  check of a service ran, the recovery time is not measured, because it is unknown whether the
-  service is usable.
-- The output of a failed command of a check is shown to the person who drills, and kept in a private
-  file until the next drill of the set. The output may be personal data, so neither the report nor
-  the ledger contains it.
-- All restored files are deleted at the end of the drill, except with `keep`. The report states
-  whether they were deleted.
-- A failed drill has a report too. Only a drill with an invalid request has none: an unknown set or
-  point, or an identity that opens nothing.
+- The recovery time begins with the declaration of the drill and ends when every check has passed.
+  If no check of a service was executed, the recovery time is not measured, because nobody knows
+  whether the service is usable.
+- The output of a failed command may be personal data, so neither the report nor the ledger (the
+  installation's database) contains it. It is shown to the person who drills, and kept in a private
+  file until the next drill of the backup set.
+- At the end of the drill, all restored files are deleted unless the caller passes `keep`. The
+  report states whether they were deleted.
+- A failed drill has a report too. Only a drill with an invalid request has none: its set or point
+  is unknown, or its identity (private key) cannot open the backup.
 """
 
 from collections.abc import Callable
@@ -85,9 +85,9 @@ COMPARISON = "comparison with the live source"
 
 @dataclass(kw_only=True)
 class _Seen:
-    """The results of a drill so far; a later failure does not discard them."""
+    """The results of a drill so far; they remain if a later phase fails."""
 
-    lost_until: datetime
+    lost_until: datetime  # end of the period in which work was lost, for the RPO
     result: RestoreResult | None = None
     restored_at: datetime | None = None
     usable_at: datetime | None = None
@@ -117,17 +117,18 @@ def run_drill(
     superseded_at: datetime | None = None,
     report_missing: Callable[[str, str], None] | None = None,
 ) -> DrillOutcome:
-    """Drill a set: restore, check and measure it, then delete the copy.
+    """Drill a backup set: restore, check and measure it, then delete the copy.
 
-    - Without an identity file, use `drills.identity`.
-    - `compares`: compare the restored tree with the live source, which must not change meanwhile.
-    - `until`: replay the log of a base backup up to this time; `latest` is then the newest point
-      before this time.
+    - Without an identity file, use `drills.identity` of the configuration.
+    - `way`: how the drill was started, for the ledger.
+    - `compares`: compare the restored files with the live source, which must not change meanwhile.
+    - `until`: replay the log of a base backup up to this time. The point `latest` then means the
+      newest point before this time.
     - `sample`: restore only the files of the sample, and check no service.
-    - `declared_at`: the beginning of all times, by default now.
-    - `superseded_at`: the end of the lost work, by default `declared_at`. For an older point, it
-      is the time of the next newer point: until then, the older point was the newest one.
-    - `report_missing`: called before the restore with each source that cannot be loaded.
+    - `declared_at`: the time from which all durations are measured; by default now.
+    - `superseded_at`: the time until which lost work is counted; by default `declared_at`. If an
+      older point is drilled, it is the time of the next newer point.
+    - `report_missing`: called before the restore for each database source that cannot be loaded.
 
     Raise `UsageError` for an unknown set, point or identity, and `Refused` while another drill of
     this set runs.
@@ -299,7 +300,7 @@ def _check(
 
 
 def _judge_unreached(services: dict[str, ServiceConfig], seen: _Seen) -> None:
-    """Record services as not recovered if the drill did not reach them."""
+    """Record each service that the drill did not reach as not recovered."""
     judged = {service.service for service in seen.services}
     seen.services += [
         not_recovered(name, service) for name, service in services.items() if name not in judged
@@ -353,7 +354,7 @@ def _outcome(
     seen: _Seen,
     target: Target,
 ) -> DrillOutcome:
-    """Return the outcome of a drill, with the largest RPO of its services."""
+    """Return the outcome of a drill; its RPO is the largest of its services."""
     worst = max(
         seen.services,
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),

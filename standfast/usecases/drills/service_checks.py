@@ -1,14 +1,16 @@
 """Checks of a service on restored data: SQLite, databases and probes.
 
 Rules
-- A restored database is opened read-only and without locks: a check changes nothing in the tree.
-- A probe is a command of a check. It runs without a shell, in the restored tree, with a minimal
-  environment: the addresses of the throwaway servers, and no secret of this process. If it does not
-  end in time, it is killed together with the processes that it started.
-- A check of another set of the service is skipped.
+- A restored SQLite database is opened read-only and without locks: a check changes no restored
+  file.
+- A probe is a command of the configuration that uses the restored service. It runs without a shell,
+  in the folder of the restored files. Its environment has the addresses of the throwaway database
+  servers, and no secret of this process. If it does not end in time, it is killed together with the
+  processes that it started.
+- A service may use several backup sets. A check of a set that was not restored is skipped.
 - The reason of a failed check contains only counts and classes of errors, because the output of a
-  query or a probe may be personal data. The end of a failed probe's output is stored separately,
-  for the person who drills.
+  query or a probe may be personal data. The last part of a failed probe's output is returned
+  separately, for the person who tests the restore.
 """
 
 import os
@@ -44,7 +46,7 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
 
 class CheckedDatabases(Protocol):
-    """The servers with the restored databases, by source."""
+    """The servers with the restored databases, by name of the source."""
 
     @property
     def servers(self) -> Mapping[str, QueriedServer]: ...
@@ -58,7 +60,7 @@ class CheckedDatabases(Protocol):
 def services_of_set(
     services: Mapping[str, ServiceConfig], set_name: str
 ) -> dict[str, ServiceConfig]:
-    """Return the services of a set, in their order of recovery."""
+    """Return the services that use a backup set, in their order of recovery."""
     order = [name for wave in recovery_order(services) for name in wave]
     return {name: services[name] for name in order if set_name in services[name].sets}
 
@@ -71,7 +73,7 @@ def run_checks(
     databases: CheckedDatabases,
     clock: Now,
 ) -> tuple[CheckResult, ...]:
-    """Run the checks of a service in order, also after a check has failed."""
+    """Run all checks of a service in order, even if one of them fails."""
     return tuple(_run(check, name, tree, sources, databases, clock) for check in service.checks)
 
 
@@ -207,9 +209,9 @@ def _check_command(check: CommandCheckConfig, tree: Path, more: Mapping[str, str
 
 
 class _Output:
-    """The end of a command's output.
+    """The last part of a command's output.
 
-    The output is read while the command runs, so that the command never blocks.
+    A thread reads the output while the command runs, so that the command never blocks.
     """
 
     def __init__(self, probe: subprocess.Popen[bytes]) -> None:
@@ -220,7 +222,7 @@ class _Output:
 
     def end(self) -> str:
         """Return the output, after the probe and its children have ended."""
-        self._thread.join(_OUTPUT_SECONDS)  # a process that left the group may keep the pipe open
+        self._thread.join(_OUTPUT_SECONDS)  # a process that escaped the kill may keep the pipe open
         return self._end.decode("utf-8", "backslashreplace")
 
     def _read(self) -> None:
@@ -232,7 +234,7 @@ class _Output:
 
 
 def _end_all(probe: subprocess.Popen[bytes]) -> None:
-    """Kill all processes of the probe: they could keep restored files open."""
+    """Kill all processes of the probe, which could keep restored files open."""
     with suppress(ProcessLookupError):
         os.killpg(probe.pid, signal.SIGKILL)
     probe.wait()

@@ -1,15 +1,17 @@
 """Drills of whole services, with the services on which they depend.
 
+A drill is a test restore. A service uses one or more backup sets.
+
 Rules
-- The sets of a service are drilled after the sets of the services on which it depends. Sets of
-  services that do not depend on each other are drilled in parallel. A set of several services is
+- The sets of a service are drilled after the sets of the services on which it depends. Services
+  that do not depend on each other are drilled in parallel. If several services use a set, it is
   drilled once.
-- All times count from the declaration of the whole drill. A service is usable when all its sets,
-  and all services on which it depends, are usable. A service without a backup set counts as usable
-  at once, because somebody else restores it.
-- If the drill of one set fails, the other sets are drilled too, to find as many problems as
+- All times are measured from the declaration of the whole drill. A service is usable when all its
+  sets, and all services on which it depends, are usable. A service without a backup set counts as
+  usable immediately, because somebody else restores it.
+- If the drill of one set fails, the other sets are still drilled, to find as many problems as
   possible.
-- Each set has its own signed report. The report of the whole drill contains the digests of these
+- Each set has its own signed report. The report of the whole drill contains the SHA-256 of these
   reports.
 """
 
@@ -36,7 +38,7 @@ from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.signed_reports import file_report
 from standfast.usecases.drills.surprise_draw import Draw, draw_point
 
-ALL = "services"  # the subject of a drill of all services
+ALL = "services"  # the name under which the ledger stores a drill of all services
 _PARALLEL_DRILLS = 4
 
 
@@ -46,13 +48,13 @@ class ServiceDrillOutcome:
 
     run: str
     subject: str
-    waves: tuple[tuple[str, ...], ...]  # services in order of recovery
+    waves: tuple[tuple[str, ...], ...]  # groups of services, in order of recovery
     declared_at: datetime
     ended_at: datetime
     drills: Mapping[str, DrillOutcome]  # by set
     problems: Mapping[str, str]  # the reason why a set was not drilled
     services: tuple[ObjectiveResult, ...]
-    drawn: Draw | None = None  # the draw of a surprise drill
+    drawn: Draw | None = None  # the service that a surprise drill chose at random
     report: Path | None = None
     report_digest: str = ""
 
@@ -75,7 +77,7 @@ class ServiceDrillOutcome:
 
     @property
     def rto_ms(self) -> int | None:
-        """The time until all services are usable; None if it is not known of one."""
+        """The time until all services are usable; None if one time is unknown."""
         times = [service.rto_actual_ms for service in self.services]
         return (
             None if None in times else max((time for time in times if time is not None), default=0)
@@ -89,7 +91,7 @@ class ServiceDrillOutcome:
         )
 
     def measures(self) -> dict[str, Json]:
-        """Return the content of the report, without its position in the chain."""
+        """Return the content of the report, without number and previous hash."""
         return {
             **self.summary(),
             "run": self.run,
@@ -111,7 +113,7 @@ class ServiceDrillOutcome:
         }
 
     def summary(self) -> dict[str, Json]:
-        """Return the part of the outcome that the ledger stores."""
+        """Return the part of the outcome that the ledger (database) stores."""
         drills = self.drills.values()
         states = {
             state: [
@@ -155,10 +157,10 @@ def drill_services(
 ) -> ServiceDrillOutcome:
     """Drill services and their dependencies; without names, all services.
 
-    Without an identity file, use `drills.identity`. With `drawn`, the recovery points are drawn
-    from its seed; otherwise the newest points are used. `report_missing` is called before the
-    restore of a set with each source that cannot be loaded. Raise `UsageError` for an unknown
-    service or identity.
+    Without an identity file, use `drills.identity` of the configuration. With `drawn`, the recovery
+    points are chosen at random from its seed; otherwise the newest points are used.
+    `report_missing` is called before the restore of a set for each database source that cannot be
+    loaded. Raise `UsageError` for an unknown service or identity.
     """
     declared_at = installation.clock()
     chosen = tuple(names)
@@ -246,7 +248,7 @@ def _drill_waves(
     """Drill the sets of each wave in parallel, one wave after another.
 
     A wave is a group of services that do not depend on each other. Return the outcomes, and the
-    problems of the sets that were not drilled.
+    reasons why other sets were not drilled.
     """
     drills: dict[str, DrillOutcome] = {}
     problems: dict[str, str] = {}
@@ -304,8 +306,8 @@ def _judge(
 def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> ObjectiveResult:
     """Return the result of a service in the drill of one of its sets.
 
-    If all checks of the service belong to other sets, its time in this set ends when the data is
-    restored and loaded.
+    If all checks of the service belong to other sets, the recovery time for this set ends when the
+    data is restored and loaded.
     """
     found = None
     if drill is not None:

@@ -1,7 +1,8 @@
 """Predicted recovery times of the services, from the recorded drills.
 
-`standfast/continuity/recovery_prediction.py` contains the model. The prediction needs no key,
-because the ledger contains the milestones of each drill and the bytes of each backup.
+`standfast/continuity/recovery_prediction.py` contains the model. The prediction needs no private
+key. It reads the milestones of each drill (test restore) and the bytes of each backup from the
+ledger, the installation's database.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,8 +24,8 @@ from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 
 _GOOD = ("done", "partial")
-_MOST_DRILLS = 20  # the newest drills of each set; older drills may be of another machine
-_SHORTEST_DIVIDED_MS = 1000  # a shorter restore has no separate time to its first byte
+_MOST_DRILLS = 20  # newest drills of each set; older drills may have run on another machine
+_SHORTEST_DIVIDED_MS = 1000  # a shorter restore is not divided at its first byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class ServicePrediction:
 
 
 def predict_recovery(installation: Installation) -> tuple[ServicePrediction, ...]:
-    """Predict each service that is restored from backup sets."""
+    """Predict the recovery of each service that has backup sets."""
     services = installation.config.services
     names = dict.fromkeys(name for service in services.values() for name in service.sets)
     drills = _newest_good_runs(installation, "drill", _MOST_DRILLS, names)
@@ -112,9 +113,10 @@ def _predict_set(drills: list[RunRecord], backups: list[RunRecord]) -> Predictio
 def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None without milestones.
 
-    The times count from the moment when the key was obtained, because before that moment a set may
-    wait for other sets of the service. If the restore takes less than a second, all of it counts as
-    proportional to the data. Otherwise the time to the first byte counts as fixed.
+    The times are measured from the moment when the private key was read, because before that moment
+    a set may wait for other sets of the service. If the restore takes at least a second, the time
+    until its first byte counts as fixed, and the rest as proportional to the data. The time of a
+    shorter restore counts as proportional.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

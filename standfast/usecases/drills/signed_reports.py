@@ -1,16 +1,18 @@
 """Signed and chained reports of drills and recoveries, also as web pages.
 
-If somebody removes the report of a failed drill, a check of the chain finds it.
+A drill is a test restore. Each report contains the hash of the report before it, so that a removed
+report of a failed drill is detected.
 
 Rules
-- A report is one line of canonical JSON, created once and never changed: `NNNNNN-<run>.json` with
-  the report, the key, and an Ed25519 signature over a context and the report's canonical form.
-- Each report contains the SHA-256 of the preceding file. A changed, removed or inserted report
-  breaks this chain. The ledger stores the digests of all reports, and so reveals a report that is
-  missing at the end of the chain.
-- Each machine has its own chain, even if several machines share a ledger.
-- A report can be written as an HTML page. The last line of the page contains the report and a
-  signature over page and report. The page can therefore be verified without other files.
+- A report is one line of canonical JSON in the file `NNNNNN-<run>.json`, which is created once and
+  never changed. The line contains the report, the public key, and an Ed25519 signature over a
+  context and the canonical form of the report.
+- The hash is the SHA-256 of the preceding file. A changed, removed or inserted report does not
+  match it. The ledger (the installation's database) stores the hashes of all reports. Therefore the
+  removal of the last report is detected too.
+- Each machine has its own chain of reports, even if several machines share a ledger.
+- A report can be written as an HTML page. The last line of the page contains the report, and a
+  signature over page and report. Thus the page can be verified without other files.
 """
 
 import base64
@@ -57,9 +59,9 @@ class ReportProblem:
 
 
 def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
-    """Sign a report, chain it to the last report, and write it to the disk.
+    """Sign a report with the hash of the last report; write it to the disk.
 
-    A lock lets concurrent reports be chained one after another.
+    A lock ensures that concurrent reports get different numbers.
     """
     try:
         with _chain(folder):
@@ -101,9 +103,9 @@ def check_reports(
 ) -> tuple[ReportProblem, ...]:
     """Check every report and the chain.
 
-    `known` maps runs to the digests in the ledger. The reports of the runs in `elsewhere` may be
-    missing here, because other machines have them in their own chains. If such a machine uses the
-    same folder, its reports are checked too.
+    `known` contains the SHA-256 of each report in the ledger, by run. `elsewhere` contains the runs
+    of other machines. Their reports may be missing here, because each machine has its own chain. If
+    another machine uses the same folder, its reports are checked too.
     """
     problems: list[ReportProblem] = []
     previous, expected, seen = FIRST, 1, set()

@@ -1,12 +1,13 @@
 """Comparison of a restored tree with the live source.
 
-Content, mode, times, links and database rows are compared. The comparison is for rehearsals and
-tests, in which the source does not change. A drill compares only on request, because a live source
-has usually changed since its backup.
+Content, mode, times, links and database rows are compared. The comparison is meant for rehearsals
+and tests, in which the source does not change. A drill (test restore) compares only on request,
+because a live source has usually changed since its backup.
 
 Rules
-- Both sides are read by the reader that made the backup, so that both omit the excluded files.
-- A SQLite database is compared by rows, because its restored copy may have other bytes.
+- The code that reads a source for a backup reads both sides. Thus both sides omit the same excluded
+  files.
+- A SQLite database is compared by rows, because the bytes of its restored copy may differ.
 - Owners of files are not compared, because a restore sets owners only on request.
 - A source of dumps or of a bucket has no local file to compare with. The result names such sources.
 """
@@ -35,13 +36,13 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The extent of a comparison, and its differences."""
+    """The differences, and how much was compared."""
 
     files: int
     directories: int
     tables: int
     rows: int
-    differences: tuple[str, ...]  # at most 100 are named
+    differences: tuple[str, ...]  # at most `_MOST_NAMED`
     differences_total: int
     left_out: tuple[str, ...] = ()  # sources that are not files
 
@@ -51,11 +52,11 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """True if no content was compared."""
+        """Whether no content was compared."""
         return not (self.files or self.tables)
 
     def counts(self) -> dict[str, Json]:
-        """Return the part for a report: counts without file names."""
+        """Return the JSON form for a report: counts without file names."""
         return {
             "files": self.files,
             "directories": self.directories,
@@ -81,8 +82,8 @@ class _Item:
     kind: str
     mode: int
     modified_ns: int
-    content: str  # the hash of a file, the target of a link
-    first_name: bytes  # the first name of a file that has several (hard links)
+    content: str  # the hash of a file, or the target of a link
+    first_name: bytes  # the first of several names of a file (hard links)
 
     def differs(self, other: "_Item") -> str:
         """Return the names of the properties that differ, or ""."""
@@ -93,10 +94,10 @@ class _Item:
 def compare(
     settings: BackupSetConfig, tree: Path, scratch: Path, clock: Now, own: OwnFiles = NONE
 ) -> Comparison:
-    """Compare a restored tree with its sources; change neither.
+    """Compare restored files with their sources; change neither.
 
-    `own` are the files of Standfast, which are not compared. `scratch` is a folder for temporary
-    files.
+    `tree` is the folder of the restored files. `own` are the files of Standfast itself, which are
+    not compared. `scratch` is a folder for temporary files.
     """
     tally = _Tally()
     named: list[str] = []

@@ -1,9 +1,11 @@
 """Checks of the structure of databases in throwaway servers.
 
+A throwaway server is a database server that a test restore (drill) starts, loads and deletes.
+
 Rules
-- If a part was already invalid in the source server, the check is skipped, and the reason names the
-  part.
-- After a replay, every database of the cluster is checked except templates.
+- If something was already invalid in the source server, such as an index, the check is skipped. The
+  reason names it.
+- After a replay of the write-ahead log, every database of the cluster is checked except templates.
 """
 
 from collections.abc import Iterator
@@ -60,7 +62,7 @@ def check_pages(source: str, server: RecoveredPostgresql, clock: Now) -> CheckRe
         elif output := server.damaged_pages():
             state, reason = CheckState.FAILED, "pg_amcheck found damaged tables or indexes"
     except ProgramFailed as error:
-        # The error may quote names of the source server, which belong to no signed report.
+        # The error may contain names from the source server, which must not be in a signed report.
         state, reason, output = CheckState.SKIPPED, "the pages cannot be checked", str(error)
     return _result(f"pages of {source}", state, reason, output, started, clock)
 

@@ -1,10 +1,14 @@
 """Draw of a surprise drill from a seed: service, moment, recovery points.
 
+A surprise drill is a test restore of a random service at a random time.
+
 Rules
-- The draw follows from the seed: the same seed, services and points result in the same draw.
-- A window is the time in which one surprise drill takes place. Each window has one draw. The draw
-  is recorded before the drill, so that a restart does not change it.
-- A draw is not secret: a person who can read the ledger can read its time.
+- The draw depends only on the seed: the same seed, services and recovery points result in the same
+  draw.
+- A window is the period in which one surprise drill takes place. Each window has one draw. The draw
+  is recorded before the drill, so that a restart of the program does not change it.
+- A draw is not secret: a person who can read the ledger (the installation's database) can read the
+  time of the drill.
 """
 
 import hashlib
@@ -26,7 +30,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_host
 from standfast.usecases.core.run_record import SURPRISE_SUBJECT, recorded
 
-_DRAW = "draw"  # the kind of run that records a draw
+_DRAW = "draw"  # the kind of the ledger's entry for a draw
 _LARGEST_SEED = 2**32
 _DIGEST_BYTES = 6  # a float represents this many bytes exactly
 _DIGEST_RANGE = 2.0**48
@@ -70,7 +74,7 @@ def draw_service(services: Mapping[str, ServiceConfig], seed: int | None) -> Dra
 def draw_of_window(
     installation: Installation, window: datetime, length: timedelta, way: str
 ) -> Draw:
-    """Return the draw of a window; draw and record it if there is none."""
+    """Return the recorded draw of a window; if there is none, draw and record."""
     found = _recorded_draw(installation, window)
     if found is None:
         with recorded(installation, _DRAW, SURPRISE_SUBJECT, way) as run:

@@ -1,8 +1,10 @@
 """Start of the surprise drills of `drills.schedule.surprise`.
 
+A surprise drill is a test restore of a random service at a random time.
+
 Rules
-- Each window has one drill, at a random moment. The caller calls `drill_by_surprise` every
-  `LOOK_MINUTES`, and the call drills if the moment has come.
+- Each window (period of the schedule) has one drill, at a random moment. The caller calls
+  `drill_by_surprise` every `LOOK_MINUTES`. The call starts the drill if the moment has come.
 - A failed drill is not repeated. A drill that could not start, or whose process died, is started
   again in the same window.
 """
@@ -33,8 +35,8 @@ def drill_by_surprise(installation: Installation, way: str) -> ServiceDrillOutco
     length = timedelta(hours=schedule.surprise.hours)
     if now >= window + length:
         return None
-    # The latest moment is two checks before the end of the window, so that a late check still finds
-    # the window open.
+    # The latest possible moment is two calls before the end of the window. Thus the drill starts
+    # even if a call is late.
     drawn = draw_of_window(installation, window, length - 2 * timedelta(minutes=LOOK_MINUTES), way)
     if drawn.at is None or now < drawn.at or _has_ended(installation, drawn):
         return None

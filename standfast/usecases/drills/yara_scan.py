@@ -1,11 +1,13 @@
 """Scan of restored files by YARA rules (extra `yara`).
 
+The scan is a part of a drill, a test restore.
+
 Rules
 - If rules cannot be read or compiled, the drill does not start.
 - A file that matches a rule fails the drill. A file that cannot be scanned in time fails the drill
   too, because its content is unknown.
-- The reason contains counts, names of rules and the hash of the rule set. A path may be personal
-  data, so the paths of matching files are only in the output for the person who drills.
+- The reason in the report contains counts, names of rules and the hash of the rule set. A path may
+  be personal data, so the paths of matching files are only in the output for the person who drills.
 """
 
 import os
