@@ -1,12 +1,16 @@
 """Checks of directories, senders, audiences, evidence and playbooks.
 
+A directory stores accounts, a sender sends messages, and an audience is a list of recipients.
+
 Rules
-- A directory is queried for an account that does not exist: each response shows that it works. If
-  it reports the permissions of its credential, the check names the missing permissions.
-- The check connects to a sender and disconnects; it submits no message.
+- The check asks each directory for an account that does not exist. Any answer proves that the
+  directory works. If the directory reports the permissions of its credential, the check names the
+  missing permissions.
+- The check connects to a sender and disconnects. It submits no message.
 - The time stamp authority stamps a random value, and its response is verified.
-- A playbook of the organisation that cannot run is a failure. A shipped playbook that cannot run is
-  a warning, because an installation does not need everything that the shipped playbooks name.
+- A playbook of the organisation that cannot be executed is a failure. A playbook that Standfast
+  ships is then only a warning, because an installation need not have everything that these
+  playbooks name.
 """
 
 import os
@@ -33,8 +37,8 @@ from standfast.usecases.evidence.time_stamp_requests import authority_of, unstam
 from standfast.usecases.health.check_results import Check, CheckInputs, fail, lacking, ok, warn
 from standfast.usecases.playbooks import library
 
-_NOBODY = "standfast-check"
-_CLOCK_SECONDS = 30
+_NOBODY = "standfast-check"  # name of an account that does not exist
+_CLOCK_SECONDS = 30  # tolerated difference between the clocks of this host and the authority
 _DOES = {
     "lock": "lock accounts",
     "undo": "undo a lock",
@@ -63,7 +67,7 @@ def _accounts(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _stronger_proof(inputs: CheckInputs, name: str, level: Proof) -> str:
-    """Return the step that would prove a lock at a higher level, or ""."""
+    """Return the action that would give a lock a stronger proof, or ""."""
     settings = inputs.config.accounts[name]
     probe = getattr(settings, "probe", settings)
     if probe is None:
@@ -189,7 +193,7 @@ def _audience(inputs: CheckInputs, name: str) -> Iterator[Check]:
         yield warn("audiences", f"{name}: {found}", "correct the first column of the list")
     rejected = len(audience.rejected)
     if rejected:
-        # A notice that has no recipient reaches nobody: that is a failure, not a risk.
+        # If no recipient can be reached, a notice reaches nobody: a failure, not a risk.
         verdict = warn if audience.recipients or audience.held else fail
         yield verdict(
             "audiences",
@@ -198,8 +202,8 @@ def _audience(inputs: CheckInputs, name: str) -> Iterator[Check]:
             "correct the rows, or reach these people another way",
         )
     elif not audience.recipients:
-        # A notice to this audience fails, unless recipients are held or are on the suppression
-        # list.
+        # A notice to this audience fails. The exception is an audience in which all rows wait for a
+        # person's decision or are on the suppression list.
         verdict = warn if audience.rows else fail
         yield verdict("audiences", f"{name}: it is empty", "correct its file or its query")
     else:

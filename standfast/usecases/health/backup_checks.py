@@ -98,10 +98,10 @@ def _folder(vault: Path) -> Iterator[Check]:
 
 
 def _bucket(bucket: str, store: Store, writer: str) -> Check:
-    """Check that this identity may add objects, without adding an object.
+    """Check that this host may add objects to the bucket, without adding one.
 
     A new object could not be removed again. Therefore the newest snapshot is uploaded again. The
-    store checks the permission, and then rejects the object because it exists.
+    store checks the permission first, and then rejects the upload because the object exists.
     """
     later_versions = {
         stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))
@@ -198,7 +198,7 @@ def _obstacles(inputs: CheckInputs, settings: BackupSetConfig) -> Iterator[Check
 
 
 def _own_files_in(settings: BackupSetConfig, config: Config) -> Iterator[Check]:
-    """Warn if a configured set contains the ledger's keys."""
+    """Warn if a backup set contains the keys that encrypt the ledger's data."""
     path = config.ledger.keys
     for source in settings.sources:
         if not isinstance(source, FilesSourceConfig):
@@ -284,9 +284,10 @@ def _custodians(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _openers(inputs: CheckInputs) -> dict[str, str]:
-    """Return the titles of custodians that can open new data, by fingerprint.
+    """Return the custodians that can open new backups, by key fingerprint.
 
-    Return {} if they cannot be read.
+    A custodian is a person that can decrypt backups. The values are titles for messages. If the
+    custodians cannot be read, return {}.
     """
     try:
         vault = open_vault(inputs.config, inputs.resolver, inputs.clock)
@@ -301,7 +302,7 @@ def _inside(folder: Path) -> Sequence[Path]:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Write to an unnamed temporary file."""
+    """Write to an unnamed temporary file in a folder."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"standfast check")
 

@@ -1,10 +1,10 @@
 """Results of the installation check, from which its exit status follows.
 
 Rules
-- A warning is an acceptable risk, such as a vault on this disk. A failure is a part that would not
-  work now. Each warning and each failure names an action.
+- A warning is an acceptable risk, such as a vault on the disk of this machine. A failure is a part
+  that would not work now. Each warning and each failure names an action.
 - A part that is not set up is a warning, because an installation may be only for backups. Such a
-  result is marked (`is_lacking`), and the answer of `readiness` is then "No".
+  result is marked (`is_lacking`), and the command `readiness` then answers "No".
 - No result names an account, an address or a secret.
 """
 
@@ -21,7 +21,7 @@ from standfast.secrets import Resolver
 
 
 class Verdict(StrEnum):
-    """The verdict on one part."""
+    """The verdict on one part of an installation."""
 
     OK = "ok"
     WARN = "warn"
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The result for one part."""
+    """The result for one part of an installation."""
 
     part: str
     verdict: Verdict
@@ -62,7 +62,7 @@ class Report:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for damage, USAGE for a failure, else DONE, also for warnings."""
+        """DAMAGED for damage, USAGE for a failure, DONE for warnings only."""
         if any(check.is_damage for check in self.checks):
             return ExitStatus.DAMAGED
         return ExitStatus.USAGE if self.count(Verdict.FAIL) else ExitStatus.DONE

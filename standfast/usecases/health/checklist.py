@@ -1,11 +1,13 @@
 """Checklist of a contact centre: measured, attested or open.
 
+An attestation is a person's signed statement that a point is fulfilled.
+
 Rules
 - A point of the checklist is `measured` only if the checks of the program cover the whole point and
-  found no fault.
-- A measured fault counts, even if an attestation states the contrary.
-- If a part of a point was not measured, a valid attestation covers it. The point is then
-  `attested`, never `measured`.
+  find no fault.
+- A fault that a check finds counts, even if an attestation states the contrary.
+- If the checks cover only a part of a point, a valid attestation can cover the rest. The point is
+  then `attested`, never `measured`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +34,7 @@ class PointState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class _Measure:
-    """The parts of a point that the program measures itself."""
+    """The parts of one point that the program checks itself."""
 
     parts: tuple[str, ...] = ()  # names of the checks
     always: str = ""  # a property of the program, which needs no check
@@ -76,14 +78,14 @@ class ChecklistRow:
 
     @property
     def measured(self) -> str:
-        """The most serious results of the checks, in words."""
+        """The most serious result of the checks, in words."""
         results = [check.found for check in self._deciding]
         more = f", and {len(results) - 1} more" if len(results) > 1 else ""
         return f"{results[0]}{more}" if results else self._measure.always or "nothing"
 
     @property
     def attested(self) -> str:
-        """The newest attestation in words."""
+        """The newest attestation, in words."""
         found = self.attestation
         if found is None:
             return "by nobody"
@@ -92,7 +94,7 @@ class ChecklistRow:
 
     @property
     def what_to_do(self) -> str:
-        """The action that improves this point, or an empty text."""
+        """The action that improves this point, or "" if none is needed."""
         if self.state in (PointState.MEASURED, PointState.ATTESTED):
             return ""
         gaps = [check.what_to_do for check in self._deciding if check.verdict is not Verdict.OK]

@@ -1,14 +1,18 @@
 """Overview of incidents: state, next step, first legal clock.
 
+A legal clock is the running deadline of a duty to notify somebody. Facts (dated statements, such as
+the time of awareness) start the clocks.
+
 Rules
-- Live incidents come first, then plans that triggers opened, then exercises. In each group, the
-  most severe incident is first (`Severity`). A missed legal clock counts as waiting for a person.
-- A closed incident is listed while one of its legal clocks is missed or running, because closing
-  ends no obligation. It is also listed if its clocks cannot be counted.
+- Incidents that act on real systems come first, then incidents that a trigger opened and that are
+  only planned, then exercises. In each group, the most severe incident is first (`Severity`). An
+  incident with a missed legal clock is as severe as one that waits for a person.
+- A closed incident is listed while one of its legal clocks is missed or running, because closing an
+  incident ends no legal duty. It is also listed if its clocks cannot be counted.
 - The next step is the sentence of `standfast incident status`, without the number of letters to
-  post. That number would have to be decrypted.
-- Clocks are counted only for live incidents, and only if a law or a contract is configured. The
-  reference of a fact is not decrypted, because no clock depends on it.
+  post, which is encrypted.
+- Legal clocks are counted only for incidents on real systems, and only if a law or a contract is
+  configured. The reference of a fact is not decrypted, because no clock depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,8 +50,8 @@ class ClockSummary:
     """The legal clocks of an incident in numbers, and the next due date."""
 
     missed: int
-    due_now: int = 0  # running, due "without delay"
-    running: int = 0  # running, with a fixed time
+    due_now: int = 0  # running clocks that are due "without delay"
+    running: int = 0  # running clocks with a fixed end
     next_due: datetime | None
 
     def as_json(self) -> JsonObject:
@@ -63,22 +67,22 @@ class ClockSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentStatus:
-    """One open incident, or a closed incident with a clock, and its next step."""
+    """An open incident, or a closed one with a legal clock."""
 
     id: str
     scenario: str
     mode: str
     opened_at: datetime
     not_notified: int
-    held: int  # the part of `not_notified` that a person must decide about
-    uncounted: tuple[str, ...] = ()  # notices whose audience could not be read
+    held: int  # people in `not_notified` about whom a person must decide
+    uncounted: tuple[str, ...] = ()  # notices that have unreadable audiences (lists of recipients)
     headline: str
     severity: int  # a value of `Severity`; the lowest value is the most severe
     next_step: str
     is_closed: bool = False
-    # None for a plan and an exercise, without configured obligations, and if not countable.
+    # None for planned incidents and exercises, without a configured law, or if not countable.
     clocks: ClockSummary | None
-    lacks_clocks: bool = False  # True if clocks are configured, and cannot be counted
+    lacks_clocks: bool = False  # True if clocks are configured, but cannot be counted
 
     @property
     def is_live(self) -> bool:
@@ -107,7 +111,10 @@ class IncidentStatus:
 def incidents_of(
     seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], zone: str, now: datetime
 ) -> tuple[IncidentStatus, ...]:
-    """Return the incidents, most urgent first; `raw` is the parsed TOML file."""
+    """Return the incidents, most urgent first.
+
+    `raw` is the parsed TOML file of the configuration, and `zone` the time zone for texts.
+    """
     table = raw.get("deadlines")
     is_counted = bool(
         raw.get("contracts") or (isinstance(table, Mapping) and table.get("jurisdictions"))

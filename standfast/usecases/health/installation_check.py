@@ -1,9 +1,10 @@
 """Check of all parts of an installation.
 
 Rules
-- Nothing is sent, locked, frozen or backed up. Of the audit chain, only the newest events are
-  verified; the head of the chain is signed.
-- If one part fails, the other parts are checked too. Only an invalid configuration ends the check.
+- Nothing is sent, locked, collected as evidence or backed up. Only the newest events of the audit
+  chain are verified. The newest event is signed.
+- If one part fails, the other parts are still checked. Only an invalid configuration ends the
+  check.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -46,7 +47,7 @@ def check_installation(
 ) -> Report:
     """Check every part; raise FileInvalid for an invalid configuration.
 
-    `progress` is called with the number of checked parts and of all parts.
+    `progress` is called with the number of checked parts and the number of all parts.
     """
     config = load(config_file)
     resolver = SystemResolver(env=env, base_dir=config.folder)
@@ -102,7 +103,7 @@ def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
 
 
 def check_part(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """Return the results of one check; an error becomes a failure of its part."""
+    """Return the results of one check; an error becomes a failed result."""
     try:
         with translated_errors(f"checking {part}"):
             return list(look())

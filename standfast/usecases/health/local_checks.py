@@ -1,4 +1,7 @@
-"""Checks of this machine: disks, user, ledger, services, people, serve."""
+"""Checks of this machine: disks, user, ledger, services, people, serve.
+
+The ledger is the installation's database. `serve` is the process that does the scheduled work.
+"""
 
 import importlib.util
 from collections.abc import Iterator, Mapping
@@ -43,7 +46,7 @@ def _user(inputs: CheckInputs) -> Iterator[Check]:
 
 def _ledger(inputs: CheckInputs) -> Iterator[Check]:
     if inputs.ledger is None:
-        return  # the error of the ledger is reported already
+        return  # another check has already reported that the ledger cannot be opened
     sequence = inputs.ledger.audit.sign_head(inputs.clock())
     yield ok(
         "ledger",
@@ -63,7 +66,7 @@ def _ledger(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
-    """Check that this host has the key of each open incident."""
+    """Check that this host has the encryption key of each open incident."""
     open_ = ledger.incidents.all(only_open=True)
     lacking = [row.id for row in open_ if not ledger.cipher.has(row.id)]
     if lacking:
@@ -204,7 +207,7 @@ def _disks(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _written(config: Config) -> Mapping[str, Path]:
-    """Return the paths to which the installation writes, by names for people."""
+    """Return the paths to which the installation writes, by name in messages."""
     found = {
         "upload cache": config.backup.send_log,
         "drills": config.drills.folder,

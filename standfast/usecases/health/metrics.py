@@ -1,12 +1,14 @@
 """Metrics of an installation for Prometheus.
 
 Rules
-- A metric is a count, a size, an age or a time. Its labels are names in the configuration and words
-  of this program, never a person, an account or an incident.
-- Only live incidents are included in the counts of effects, notices and clocks. Quiet incidents are
-  left out of every metric, because readers of a dashboard must not learn of them.
-- Every metric is exported, even without samples, so that an alert rule about it can be tested.
-- Times are in seconds since 1970, ages in seconds, sizes in bytes, as Prometheus recommends.
+- A metric is a count, a size, an age or a time. Its labels are names from the configuration and
+  words of this program, never a person, an account or an incident.
+- The metrics of effects (changes of single targets, such as a locked account), notices and legal
+  clocks count only incidents that act on real systems.
+- Quiet incidents, which only certain roles may see, are not counted in any metric, because every
+  reader of a dashboard would learn of them.
+- Every metric is exported even if it has no values, so that an alert rule about it can be tested.
+- Times are in seconds since 1970, ages in seconds, and sizes in bytes, as Prometheus recommends.
 """
 
 from collections import Counter
@@ -40,8 +42,8 @@ _Labels = tuple[str, ...]
 def measure(installation: Installation) -> Iterator[Metric]:
     """Yield all metrics with their present values.
 
-    An error of the ledger is raised, because a failed scrape causes an alert of Prometheus. A wrong
-    number would not cause one.
+    If the ledger (the installation's database) cannot be read, raise its error. Prometheus then
+    reports a failed scrape; it could not detect a wrong number.
     """
     config, now = installation.config, installation.clock()
     own = origin_of(config)
@@ -95,7 +97,7 @@ def _backups(installation: Installation, seen: LedgerOverview, now: datetime) ->
         {(row.set_name,): row.limit.total_seconds() for row in fresh},
     )
     sizes: dict[_Labels, float] = {}
-    for run in reversed(runs_of_host(config, seen.backups)):  # the newest run is last
+    for run in reversed(runs_of_host(config, seen.backups)):  # newest last, so that it wins
         for part in ("total", "new", "changed"):
             if run.subject in sets and f"bytes_{part}" in run.summary:
                 sizes[run.subject, part] = float(run.summary[f"bytes_{part}"])
@@ -117,7 +119,7 @@ def _drills(seen: LedgerOverview, now: datetime) -> Iterator[Metric]:
 def _successes(
     kind: str, label: str, title: str, runs: Iterable[LastRun], names: Iterable[str], now: datetime
 ) -> Iterator[Metric]:
-    """Yield the last success, its age, and whether a failure is newer."""
+    """Yield metrics of the last success, its age, and a newer failure."""
     by_name: dict[str, dict[str, LastRun]] = {name: {} for name in names}
     for run in runs:
         by_name.get(run.subject, {})[run.state] = run

@@ -1,4 +1,7 @@
-"""Checks of the rota of the people on call, and of their pagers."""
+"""Checks of the rota of the people on call, and of their pagers.
+
+A call-out is a series of pages to one person after another, until somebody acknowledges.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -18,8 +21,8 @@ from standfast.usecases.health.check_results import (
 from standfast.usecases.on_call.people_on_duty import duties, time_zone
 
 _PART = "on call"
-_CHECKED = timedelta(days=14)
-_REPORTED = timedelta(days=7)
+_CHECKED = timedelta(days=14)  # the part of the rota that is checked, from now
+_REPORTED = timedelta(days=7)  # age up to which an unanswered call-out is reported
 
 
 def _on_call(inputs: CheckInputs) -> Iterator[Check]:
@@ -55,7 +58,7 @@ def _unanswered(inputs: CheckInputs, ledger: Ledger) -> Iterator[Check]:
 
 
 def _gaps(inputs: CheckInputs, found: Sequence[Duty]) -> Iterator[Check]:
-    """Report the first time in which nobody is on duty."""
+    """Report the first period in which nobody is on duty."""
     config = inputs.config
     gap = next((duty for duty in found if not duty.people), None)
     if gap is None or not (config.on_call.shifts or config.on_call.calendar):

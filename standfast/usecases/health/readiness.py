@@ -1,4 +1,8 @@
-"""Readiness for a breach: checks of all parts, and the overall answer."""
+"""Readiness for a breach: checks of all parts, and the overall answer.
+
+The checks are grouped by questions (`QUESTIONS`). Each question and each point of the auditors'
+checklist is a row of the score.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +66,7 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """All parts under their questions, in the order of `QUESTIONS`."""
+    """The results of all checks, the checklist and earlier scores."""
 
     checks: Report
     checklist: tuple[ChecklistRow, ...] = ()
@@ -71,7 +75,7 @@ class Readiness:
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
-        """The parts of each question, most urgent first."""
+        """The results for each question, most urgent first."""
         return {
             question: sorted(
                 (check for check in self.checks.checks if check.part in parts),
@@ -101,7 +105,7 @@ class Readiness:
 
     @property
     def next_step(self) -> str:
-        """The first action."""
+        """The most urgent action."""
         for state in (NOT_READY, NOT_THERE, RISK):
             for parts in self.by_question.values():
                 for check in parts:
@@ -112,7 +116,7 @@ class Readiness:
 
     @property
     def score(self) -> tuple[ScoreRow, ...]:
-        """The rows of the score, the greatest gain first."""
+        """The rows of the score, the greatest possible gain first."""
         worst = {
             question: _readiness(parts[0]) if parts else NOT_THERE
             for question, parts in self.by_question.items()
@@ -159,7 +163,7 @@ class Readiness:
 
 
 def readiness(installation: Installation, checked: Report) -> Readiness:
-    """Return the readiness, from the result of `check_installation`."""
+    """Return the readiness from the results of `check_installation`."""
     checks = (*checked.checks, *recency_checks.practice(installation))
     attested, today = current_attestations(installation), today_of(installation)
     return Readiness(

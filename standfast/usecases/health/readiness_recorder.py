@@ -1,11 +1,11 @@
 """Daily record of the readiness score, in a thread of `serve`.
 
 Rules
-- Only a process that resumes incidents records the score, because the checks need all secrets, and
-  this process has them.
-- The first check comes `PAUSE_SECONDS` after the start. A `serve` that restarts again and again
+- Only a process that resumes incidents records the score. The checks need all secrets, and only
+  such a process has them.
+- The first check comes `PAUSE_SECONDS` after the start. If `serve` restarts again and again, it
   therefore does not call every external system each time.
-- A failure is logged once, and the check is repeated.
+- The same failure is logged once, and the check is repeated.
 """
 
 import logging
@@ -36,11 +36,11 @@ class ReadinessRecorder:
     _trouble: str = ""
 
     def begin(self) -> None:
-        """Start in the background."""
+        """Start the thread."""
         threading.Thread(target=self._run, name="readiness", daemon=True).start()
 
     def end(self) -> None:
-        """Stop before the next check."""
+        """Stop the thread before its next check."""
         self._stop.set()
 
     def _run(self) -> None:

@@ -1,11 +1,12 @@
 """Score of the readiness, from 0 to 100, and the gain of each row.
 
 Rules
-- The rows are the questions of `readiness` and the points of the checklist. Their weights add up to
-  100. One fault can reduce the score of a question and of a point.
-- A row that is ready or measured has all points of its weight. An attested point has three quarters
-  of them, because an attestation proves less than a measurement. A risk has one half. A failed,
-  open or missing row has none. The points of a row are rounded down.
+- The rows are the questions of `readiness` and the points of the auditors' checklist. Their weights
+  add up to 100. One fault can reduce the score of a question and of a point.
+- The state of a row decides how much of its weight it gets. A row that is ready or measured gets
+  all. An attested point, for which a person has signed, gets three quarters, because a statement
+  proves less than a measurement. A risk gets one half. A failed, open or missing row gets nothing.
+  The result is rounded down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,7 @@ from standfast.usecases.health.checklist import ChecklistRow, PointState
 
 _QUESTION_WEIGHT = 5
 _POINT_WEIGHT = 3
-# These points have the greatest weights, because they most often decide how a breach ends.
+# These points have the greatest weight, because they most often decide how a breach ends.
 _MAIN_POINTS = frozenset({"encryption", "access", "leavers", "backups", "mfa", "recovery"})
 _MAIN_POINT_WEIGHT = 6
 

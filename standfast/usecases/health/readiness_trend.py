@@ -1,8 +1,8 @@
 """Trend of the readiness score: the last recorded score of each day.
 
 Rules
-- A score is an event of the audit chain, with the points of each row. A score is recorded if it is
-  the first score of its day, or if it differs from the last score of the day. The last score of a
+- A score is stored as an event of the audit chain, with the points of each row. A score is stored
+  if it is the first of its day, or if it differs from the last one of the day. The last score of a
   day counts.
 - An event that was forged or changed in the database does not count. `audit verify` names it.
 - A day is a day in the organisation's time zone.

@@ -1,13 +1,15 @@
 """Checks of points, drills, exercises, leavers, second factors and logs.
 
+A drill is a test restore. Leavers are people that left the organisation.
+
 Rules
-- A check fails if a recovery would fail now: a set has no recent recovery point, or its last drill
-  failed. If a set was never drilled, the answer of `readiness` is "No". A playbook without a recent
-  test is only a risk.
+- A check fails if a recovery would fail now: a backup set has no recent recovery point, or its last
+  drill failed. If a set was never drilled, the command `readiness` answers "No". A playbook that
+  was not tested for a year is only a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
-  11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
-- People are named only in masked form, and no number that was found in a log is shown.
-- A second factor stops an intruder who has only a password: PCI DSS 4.0.1, requirements 8.4.1 to
+  11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A real incident counts as a test too.
+- People are named only in masked form. No number that was found in a log is shown.
+- A second factor stops an intruder who has only a password. PCI DSS 4.0.1, requirements 8.4.1 to
   8.4.3, requires one for administrators, for access to card data, and for remote access.
 """
 
@@ -36,7 +38,7 @@ from standfast.usecases.people.staff_access import leavers
 from standfast.usecases.playbooks import library
 
 _A_YEAR = timedelta(days=366)
-_NEEDS_NO_TEST = "lock"  # the name of a playbook with a single step
+_NEEDS_NO_TEST = "lock"  # name of the playbook with a single step
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
 CALENDAR, ATTESTATIONS = "calendar", "attestations"
@@ -44,7 +46,7 @@ LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
 def practice(installation: Installation) -> Iterator[Check]:
-    """Yield the results of all checks; an error ends only its own check."""
+    """Yield the results of all checks; an error ends only one check."""
     for part, check in _CHECKS.items():
         yield from check_part(part, partial(check, installation))
 
@@ -95,7 +97,7 @@ def _drills(installation: Installation) -> Iterator[Check]:
 
 
 def _newest(installation: Installation, set_name: str, *states: str) -> RunRecord | None:
-    """Return the newest drill in these states that is not dated in the future."""
+    """Return the newest drill in these states; ignore dates in the future."""
     runs = runs_of_vault(
         installation.config, installation.ledger.runs.all("drill", set_name, states=states)
     )
@@ -124,7 +126,7 @@ def _exercises(installation: Installation) -> Iterator[Check]:
 
 
 def _runnable_playbooks(installation: Installation) -> list[str]:
-    """Return the playbooks that can run here, except `lock`."""
+    """Return the playbooks that can be executed here, except `lock`."""
     found = []
     for name in library.files(installation.config):
         if name == _NEEDS_NO_TEST:

@@ -1,8 +1,11 @@
 """Checks of the key records and their copies, for a restore elsewhere.
 
+A key record is the private key of a domain (backup sets that share one key), encrypted to the
+people that can open backups.
+
 Rules
-- The check assumes that this machine is lost.
-- A copy of the key records that is not reachable now is judged by its state when it was last seen.
+- The check assumes that this machine is lost, so only copies on other machines help.
+- A copy of the key records that cannot be read now is judged by its state when it was last read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,7 +34,7 @@ from standfast.usecases.key_ceremonies.key_record_copies import (
 )
 from standfast.usecases.setup.new_installation import OFFLINE
 
-_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to look at the copy again
+_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to read the copy again
 _ENOUGH_COPIES = 2
 _COPY = "`standfast backup keys copy FOLDER`"
 
@@ -82,7 +85,7 @@ def _recovery(inputs: CheckInputs) -> Iterator[Check]:
 def _key_records(
     backup: BackupConfig, root: RootRecord, copies: tuple[KeyCopyStatus, ...]
 ) -> Iterator[Check]:
-    """Check that the key store has a valid record of each domain's key."""
+    """Check that this host's key store has a valid key record of each domain."""
     store = DirectoryStore(backup.keys)
     others = [copy.name for copy in copies[1:] if not copy.lacks]
     where = f" from a copy: {'; '.join(others)}" if others else " from a copy, if there is one"

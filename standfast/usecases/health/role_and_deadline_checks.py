@@ -1,11 +1,14 @@
 """Checks of legal clocks and of the people for each role.
 
+A legal clock is the running deadline of a duty to notify somebody.
+
 Rules
-- Without `[deadlines]` no legal clock is counted, because the applicable places cannot be inferred.
-  The check reports the consequence.
-- Roles are collected from every readable playbook, even if it cannot run yet. Each role is reported
-  once, with all playbooks that need it.
-- The person that opens an incident cannot approve in it, so each role needs two people.
+- Without `[deadlines]` in the configuration, no legal clock is counted, because the program cannot
+  know which laws apply. The check reports this consequence.
+- Roles are collected from every readable playbook, even if it cannot be executed yet. Each role is
+  reported once, with all playbooks that need it.
+- The person that opens an incident cannot approve its steps, so each role that approves needs two
+  people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +33,7 @@ from standfast.usecases.health.check_results import (
 )
 from standfast.usecases.playbooks import library
 
-_SHOWN = 3  # number of playbooks that a message names; it only counts the others
+_SHOWN = 3  # number of playbooks that a message names; the others are only counted
 _CLIENTS = "processor"
 
 
@@ -74,7 +77,7 @@ def _deadlines(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
-    """Check that the calendar of the European authority is known, if needed."""
+    """Check that the holidays of the lead authority's country are known."""
     if not any(law.startswith("EU") for law in settings.jurisdictions):
         return
     try:

@@ -1,7 +1,7 @@
 """Checks for other machines with the same ledger, vault or host name.
 
-Only runs of the last 31 days count, so that a machine is no longer reported a month after its
-removal.
+The ledger is the database of the installation; a vault stores backups. Only runs of the last 31
+days count, so that a removed machine is reported for at most a month.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,10 @@ _LATELY = timedelta(days=31)
 
 
 def other_keepers(inputs: CheckInputs) -> Iterator[Check]:
-    """Check that the keeper is not scheduled on several machines."""
+    """Check that retention is scheduled on one machine only.
+
+    The keeper is the machine that may expire the backups of a vault.
+    """
     if inputs.ledger is None or inputs.config.backup.keeping.schedule is None:
         return
     since = inputs.clock() - _LATELY
@@ -55,9 +58,9 @@ def cloned_host(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def other_hosts_of(inputs: CheckInputs, name: str) -> Iterator[Check]:
-    """Check that no other host backs up a set of this name to the vault.
+    """Check that no other host has a backup set of this name in the vault.
 
-    A drill does not distinguish sets of one name.
+    A drill (test restore) does not distinguish sets of the same name.
     """
     if inputs.ledger is None:
         return

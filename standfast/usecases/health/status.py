@@ -1,11 +1,12 @@
 """Quick status: backups, drills, open incidents, open recipients.
 
 Rules
-- `standfast status` answers within 0.5 s. So it parses only the needed keys of the configuration,
-  and reads the ledger by one query.
+- `standfast status` answers within 0.5 s. Therefore it parses only the needed keys of the
+  configuration, and reads the ledger (the installation's database) by one query.
 - If all other commands reject the configuration, `standfast status` shows as much as possible, and
   reports the error first.
-- The status opens no key and shows no personal data, only counts and the names of sets and steps.
+- The status opens no key. It shows no personal data, only counts and the names of backup sets and
+  steps.
 - The next step of an incident is the sentence of `standfast incident status`.
 """
 
@@ -51,11 +52,11 @@ if TYPE_CHECKING:
     from standfast.usecases.health.incident_overview import IncidentStatus
 
 _SQLITE = "sqlite:///"
-_TRIGGER = "trigger:"  # prefix of an incident's opener that is not a person
+_TRIGGER = "trigger:"  # prefix of `opened_by` for an incident that a trigger opened
 
 
 def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
-    """Return the status of the installation of this configuration.
+    """Return the status of the installation with this configuration.
 
     Raise the errors of `config.loader` and of the ledger's status query.
     """
@@ -107,7 +108,7 @@ def _incidents(
 
 
 def zone_of(raw: Mapping[str, Any]) -> str:
-    """Return the time zone for display; UTC if the file names no valid zone."""
+    """Return the time zone for display; UTC if the file has no valid zone."""
     organisation = raw.get("organisation", {})
     zone = organisation.get("time_zone", "UTC") if isinstance(organisation, Mapping) else "UTC"
     return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
@@ -122,7 +123,11 @@ def _vault(raw: Mapping[str, Any], folder: Path) -> str:
 
 
 def _key_copies(raw: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Return the names of the known key copies; empty if unreadable."""
+    """Return the names of the known copies of the key records.
+
+    Key records are encrypted private keys, which a restore needs. If they cannot be read, return
+    ().
+    """
     keys = folder / _written_path(raw.get("backup", {}), "keys", "keys/store")
     try:
         return tuple(copy.name for copy in read_copy_list(keys).known)
@@ -147,7 +152,10 @@ def _misconfigured(config_file: Path) -> str:
 
 
 def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
-    """Return the origin of a run, as `origin_of` does, from the raw settings."""
+    """Return host, machine and vault of this installation.
+
+    Like `origin_of`, but from settings that are not validated.
+    """
     backup = raw.get("backup", {})
     keeping = backup.get("keeping", {})
     keeper = keeping.get("key") if isinstance(keeping, dict) else None
@@ -160,9 +168,10 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
 
 
 def _unnotified_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
-    """Yield the triggers with an undelivered last page about an open incident.
+    """Yield the triggers of open incidents with an undelivered last page.
 
-    If an incident is stopped, any trigger counts, because its alert may have joined that incident.
+    A page is a message to a person on call. If a stopped incident was joined by later alerts,
+    include every trigger, because its alert may be one of them.
     """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
     opened_by = dict.fromkeys(incident.opened_by for incident in seen.incidents)
@@ -203,7 +212,10 @@ def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
 
 
 def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None:
-    """Count the sealed folders without a time stamp; None if 0 or unreadable."""
+    """Count the evidence folders without a time stamp; None if there is none.
+
+    Also return None if they cannot be read.
+    """
     custody = raw.get("custody", {})
     if not isinstance(custody, dict) or "timestamp" not in custody:
         return None
@@ -273,7 +285,7 @@ def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, list[str
 
 
 def _set_statuses(names: Iterable[str], seen: LedgerOverview) -> tuple[SetStatus, ...]:
-    """Return the status of each set; read the runs of all sets once."""
+    """Return the status of each set, from one pass over all runs."""
     backups, drills = defaultdict[str, _Runs](dict), defaultdict[str, _Runs](dict)
     for run in seen.last_runs:
         if run.kind == "drill" and not run.is_of_other_vault:
@@ -297,7 +309,7 @@ def _set_status(name: str, backups: _Runs, drills: _Runs) -> SetStatus:
 
 
 def last_success(runs: Mapping[str, LastRun]) -> LastRun | None:
-    """Return the newest run that is done or partial; `runs` is by state."""
+    """Return the newest run that is done or partial, from runs by state."""
     good = [runs[state] for state in _GOOD if state in runs]
     return max(good, key=lambda run: run.started_at, default=None)
 

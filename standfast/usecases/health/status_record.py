@@ -40,7 +40,7 @@ class SetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class UnnotifiedTrigger:
-    """A trigger with an undelivered page about an open incident."""
+    """A trigger that could not page anybody about its open incident."""
 
     name: str
     since: datetime
@@ -65,11 +65,11 @@ class DeadLetters:
 
 @dataclass(frozen=True, kw_only=True)
 class UnstampedEvidence:
-    """Sealed evidence without a time stamp, although an authority is set."""
+    """Evidence without a time stamp, although an authority is configured."""
 
     count: int
-    incident: str  # the incident of the evidence that was sealed first
-    since: datetime  # the time of that seal
+    incident: str  # the incident of the oldest evidence without a time stamp
+    since: datetime  # the time when that evidence was signed
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -87,29 +87,29 @@ class Status:
     signed_events: int
     signed_at: datetime | None
     has_serve: bool
-    serves_here: bool  # a `serve` runs on this machine; only then are backups scheduled here
-    verify_failed: datetime | None = None  # None after a newer verification without errors
-    custodians: tuple[CustodianStatus, ...] = ()  # custodians whose proof is overdue
+    serves_here: bool  # a `serve` runs on this machine; without it, no backup is scheduled here
+    verify_failed: datetime | None = None  # None if a newer verification found no errors
+    custodians: tuple[CustodianStatus, ...] = ()  # people that did not prove their key in time
     alarms: tuple[AlarmStatus, ...] = ()
     unnotified_triggers: tuple[UnnotifiedTrigger, ...] = ()
     dead_letters: tuple[DeadLetters, ...] = ()
     unstamped: UnstampedEvidence | None = None
-    low_space: tuple[DiskSpace, ...] = ()  # disks of ledger and state with little free space
+    low_space: tuple[DiskSpace, ...] = ()  # disks with little free space
     time_zone: str = "UTC"  # time zone for display
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
-    forked_at: datetime | None = None  # time of a point that another machine made under this name
+    forked_at: datetime | None = None  # time of a recovery point of another machine, same name
     misconfigured: str = ""  # the reason why other commands reject the configuration
-    vault: str = ""  # the location of the vault, for people
-    key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
+    vault: str = ""  # the location of the vault, in words
+    key_copies: tuple[str, ...] = ()  # names of the copies of the key records, needed to restore
 
     @property
     def not_notified(self) -> int:
-        """The number of people that notices of open incidents have not reached."""
+        """The number of people in open incidents that no notice has reached."""
         return sum(incident.not_notified for incident in self.incidents)
 
     @property
     def next_step(self) -> str:
-        """The first action, or ""; incidents take precedence over backups.
+        """The most urgent action, or ""; incidents come before backups.
 
         Disk space and a valid configuration come first: without them no incident can continue.
         """

@@ -1,17 +1,17 @@
 """Support bundle: a JSON file about an installation, for external support.
 
-It contains only data of kinds that identify nobody, and each of its texts is also redacted.
-
 Rules
+- The bundle contains only data that identifies nobody. In addition, secrets, texts of the
+  configuration, enrolled people, paths, mail addresses and card numbers are replaced in every text,
+  including the results of the check.
 - The part about the configuration has names of sections, numbers, choices, schedules and time
   zones. Every other text is replaced by its length.
-- The part about the ledger has counts, times, states, and the problems of the newest failed runs.
+- The part about the ledger (the installation's database) has counts, times, states, and the
+  problems of the newest failed runs.
 - The part about a log has the events of its JSON lines, without values. Other lines are only
   counted.
-- Secrets, texts of the configuration, enrolled people, paths, mail addresses and card numbers are
-  hidden in every text, including the results of the check.
-- An invalid configuration or a damaged ledger is reported in the bundle and does not prevent its
-  creation.
+- If the configuration is invalid or the ledger is damaged, the bundle is still created and reports
+  the error.
 """
 
 import json
@@ -56,7 +56,7 @@ def support_bundle(
     clock: Now = system_clock,
     progress: Callable[[int, int], None] | None = None,
 ) -> JsonObject:
-    """Return the bundle; errors of the installation are part of it."""
+    """Return the bundle; it contains the errors of the installation."""
     bundle: dict[str, Json] = {
         "at": timestamp(clock()),
         "versions": {
@@ -177,7 +177,7 @@ class _Hidden:
 
 
 def _is_shown(section: type[Section], name: str) -> bool:
-    """Return whether a text of this setting is a choice, a schedule or a zone."""
+    """Return whether a setting is a choice, a schedule or a time zone."""
     annotation = section.model_fields[name].annotation
     choices = (annotation, *get_args(annotation))
     return name in _SHOWN_KEYS or any(get_origin(choice) is Literal for choice in choices)

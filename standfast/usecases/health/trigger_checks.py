@@ -1,4 +1,7 @@
-"""Checks of the triggers that open incidents from outside."""
+"""Checks of the triggers that open incidents from outside.
+
+A trigger is a configured entry, such as a webhook or a form for staff.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -73,7 +76,7 @@ def _triggers(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _faults(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
-    """Yield each fault of a trigger and its remedy."""
+    """Yield each fault of a trigger, with its remedy."""
     for obstacle in obstacles(inputs.config, trigger):
         yield obstacle, f"correct triggers.{trigger.name}"
     if isinstance(trigger, AlertTrigger):
@@ -90,7 +93,7 @@ def _faults(inputs: CheckInputs, trigger: Trigger) -> Iterator[tuple[str, str]]:
 def token_faults(
     inputs: CheckInputs, references: Iterable[SecretReference]
 ) -> Iterator[tuple[str, str]]:
-    """Yield each fault of bearer tokens and its remedy."""
+    """Yield each fault of bearer tokens, with its remedy."""
     for reference in references:
         try:
             if len(inputs.resolver.resolve(reference).reveal()) < SHORTEST_TOKEN:

@@ -1,13 +1,16 @@
 """Watchdog for work that stopped silently: resume, end or report it.
 
 Rules
-- Each open incident that has work and no live runner is resumed.
-- Runs whose process died are marked failed. The folders of drills whose process died are deleted.
-- A set whose scheduled backup is missing is reported, with the age of its last good backup.
-- People are notified once when one of these faults appears, and once when it ends: a set whose
-  newest complete point is too old, a backup that changed far more than usual, a damaged vault,
-  objects without the required lock, missing retention runs, verifications or drills, and a missing
-  machine. Legal clocks and overdue entries of the calendar send reminders.
+- A runner is a process that executes the steps of incidents. An open incident that has work and no
+  live runner is resumed.
+- If the process of a backup, drill or other run died, the run is marked as failed, and the folders
+  of drills (test restores) are deleted.
+- If a scheduled backup is missing, its backup set is reported, with the age of its last good
+  backup.
+- People are notified once when one of these faults appears, and once when it ends: the newest
+  complete recovery point of a set is too old, a backup changed far more than usual, the vault is
+  damaged, objects lack the required lock, retention runs, verifications or drills are missing, or a
+  machine is missing. Legal clocks and overdue entries of the calendar send reminders.
 - An error in one incident is reported; the watchdog continues with the next incident.
 """
 
@@ -43,9 +46,10 @@ from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.drills.drill_folders import destroy_dead_scans, destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
-# A nightly run may wait in a queue; it counts as missed an hour after it was due.
+# A nightly run may wait in a queue. Therefore it counts as missed an hour after it was due.
 GRACE = timedelta(hours=1)
-# If all new events are heartbeats of `serve`, the last head may be this old (decision 0048).
+# The audit chain is signed up to its newest event. If all new events are heartbeats of `serve`, the
+# last signature may be this old (decision 0048).
 _BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]
@@ -57,12 +61,12 @@ class WatchOutcome:
     """The results of one check by the watchdog."""
 
     resumed: tuple[str, ...]  # ids of the resumed incidents
-    died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
+    died: tuple[tuple[str, str], ...]  # kind and backup set of each run that was marked as failed
     sets: tuple[BackupAge, ...]
     troubles: tuple[str, ...]
-    head: int  # the audit event that the newest signed head covers
+    head: int  # number of the audit event up to which the chain is signed
     fresh: tuple[Freshness, ...] = ()
-    notified: tuple[Alarm, ...] = ()  # alarms of which this check notified people
+    notified: tuple[Alarm, ...] = ()  # alarms about which people were notified now
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -71,7 +75,7 @@ class WatchOutcome:
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """The sets with a newest complete point that is too old."""
+        """The sets that have no recent complete recovery point."""
         return tuple(fresh.set_name for fresh in self.fresh if fresh.is_stale)
 
     @property
@@ -102,13 +106,13 @@ def keep_watch(
     *,
     only_drills: bool = False,
 ) -> WatchOutcome:
-    """Check everything once. Several watchdogs may do so at the same time.
+    """Check everything once; several watchdogs may do so at the same time.
 
-    `resume` is called for each incident that needs a runner; by default `advance` runs it
-    immediately. `on_alarm` is called with each alarm, raised or not, and returns whether people
-    were notified; by default they are notified immediately, and the call waits for the mail server.
-    With `only_drills`, only dead and late drills are searched, because the ledger of a drill
-    machine may have no other runs.
+    `resume` is called for each incident that needs a runner; by default, `advance` executes the
+    incident immediately. `on_alarm` is called for each possible alarm, with or without a fault, and
+    returns whether people were notified. By default they are notified immediately, and the call
+    waits for the mail server. With `only_drills`, only dead and late drills are searched, because a
+    machine that only drills may have a ledger (database) without other runs.
     """
     on_alarm = on_alarm or notify
     resumed, troubles = ([], []) if only_drills else resume_incidents(installation, way, resume)
@@ -166,7 +170,7 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
 def resume_incidents(
     installation: Installation, way: str, resume: ResumeFunction = advance
 ) -> tuple[list[str], list[str]]:
-    """Resume open incidents without a runner; return them and the errors."""
+    """Resume open incidents without a runner; return their ids and the errors."""
     resumed: list[str] = []
     troubles: list[str] = []
     for incident in installation.ledger.incidents.all(only_open=True):
@@ -183,6 +187,6 @@ def resume_incidents(
 
 
 def needs_runner(installation: Installation, incident_id: str) -> bool:
-    """Return whether this incident has work and no live runner."""
+    """Return whether an incident has work and no live runner."""
     is_alone = not installation.ledger.runners.live(incident_id, installation.clock())
     return is_alone and has_work(installation, incident_id)
