@@ -1,7 +1,8 @@
 """Affected people of an incident in numbers, for its page.
 
-A list of affected people names the exposed fields and the places. A person wrote these names, and
-they may contain personal data. Therefore numbers and mail addresses in these names are masked.
+A list of affected people has the names of the exposed fields and of the places where the people
+live. A person wrote these names, and they may contain personal data. Therefore numbers and mail
+addresses in them are masked.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from standfast.usecases.notices.affected_people import affected_report
 
 
 def affected_lines(installation: Installation, incident_id: str) -> AffectedLines | None:
-    """Return the numbers of the lists; None without a list."""
+    """Return the numbers of all lists; None if the incident has no list."""
     report = affected_report(installation, incident_id)
     if not report.lists:
         return None

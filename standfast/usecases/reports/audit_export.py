@@ -1,14 +1,17 @@
 """Export of an incident's timeline for an examiner, with its verifier.
 
+The timeline of an incident consists of its events in the audit chain, in which each event contains
+the hash of the event before it. A signed head is the number and the hash of the newest event,
+signed with the key of the ledger (the installation's database).
+
 Rules
-- The export contains the events of the audit chain, without personal data. Events of other
-  incidents that lie between two events of this incident are included, because the hashes of the
-  chain cover them.
-- A statement in the export names the frozen evidence of the incident and the length of each chain
-  of custody. With it, an examiner without the ledger can detect a missing folder or a truncated
-  chain.
-- A head of the audit chain is signed for the export. If the ledger is read-only, the newest head is
-  used. The incident's events after that head are not exported, and their number is reported.
+- The export contains the events without personal data. Events of other incidents that lie between
+  two events of this incident are included, because the hashes of the chain cover them.
+- A statement in the export names the evidence folders of the incident, and the length of the chain
+  of custody of each folder. Thus an examiner without the ledger can detect a missing folder or a
+  chain of custody that was cut off.
+- A head is signed for the export. If the ledger cannot be written, the newest signed head is used.
+  The incident's events after that head are not exported; their number is reported.
 - The export is signed with the ledger's key. The examiner must receive the public key by another
   way.
 """
@@ -40,7 +43,7 @@ class ExportedTimeline:
     timeline: Path
     program: Path
     events: int
-    unsigned: int  # number of events that are not exported, because no head covers them
+    unsigned: int  # number of events that are not exported, because no signed head covers them
     ledger_key: str  # Ed25519 public key, hex
     seal_key: str
 
@@ -48,9 +51,9 @@ class ExportedTimeline:
 def export_timeline(installation: Installation, incident_id: str, folder: Path) -> ExportedTimeline:
     """Write an incident's timeline and the verifier to a new folder.
 
-    Raise UsageError for an unknown incident or an existing folder; OnlyReadable if no event of the
-    incident is signed and the ledger is read-only; Damaged for an invalid chain. No timeline
-    remains after an error.
+    Raise UsageError for an unknown incident or an existing folder. Raise OnlyReadable if the ledger
+    cannot be written and no event of the incident is signed, and Damaged for an invalid chain.
+    After an error, no timeline remains.
     """
     installation.ledger.incidents.get(incident_id)
     if os.path.lexists(folder):
@@ -102,7 +105,7 @@ def _sign_head_or_count_unsigned(
     """Sign a head, or return the number of events that no head covers."""
     try:
         installation.ledger.audit.sign_head(now)
-    except (OnlyReadable, Unavailable):  # for example a replica, which can still be exported
+    except (OnlyReadable, Unavailable):  # for example, a database replica: it is still exported
         signed_to = installation.ledger.audit.newest_signed(now)
         own = installation.ledger.timeline(incident_id)
         unsigned = sum(event.sequence > signed_to for event in own)
@@ -113,7 +116,7 @@ def _sign_head_or_count_unsigned(
 
 
 def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObject]:
-    """Yield each sealed folder, with the last entry of its chain of custody."""
+    """Yield the record of each evidence folder, with its last custody entry."""
     root = installation.config.custody.folder / incident_id
     frozen = [row.facts for row in installation.ledger.effects.frozen(incident_id)]
     frozen += [event.detail for event in note_seals(installation, incident_id)]

@@ -1,9 +1,13 @@
 """Backup and drill results for pages, from runs and signed drill reports.
 
+A drill is a test restore.
+
 Rules
-- A drill report is shown only if the ledger has the digest of its file.
-- Pages show counts, times and names of checks, no file names.
-- If a drill failed before it measured any service, each service of its set counts as not recovered.
+- A drill report is shown only if the ledger (the installation's database) has the SHA-256 of its
+  file.
+- Pages show counts, times and names of checks, but no file names.
+- If a drill failed before it measured any service, each service of its backup set counts as not
+  recovered.
 """
 
 import hashlib
@@ -69,7 +73,7 @@ def prediction_lines(installation: Installation) -> tuple[PredictionLine, ...]:
 
 
 def filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return all drill reports, unverified, by the digest of their file."""
+    """Return all drill reports, unverified, by the SHA-256 of their file."""
     return {
         hashlib.sha256(path.read_bytes()).hexdigest(): report
         for path, report in read_reports(folder)
@@ -105,7 +109,7 @@ def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]
 
 
 def _not_recovered(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
-    """Return "not recovered" for each service of a failed drill."""
+    """Return "not recovered" for each service, if the drill failed."""
     return tuple(
         Measure(
             service=name,

@@ -29,15 +29,15 @@ from standfast.usecases.reports.legal_obligations import incident_obligations
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentStatus:
-    """State of an incident: its steps, results and open tasks of people."""
+    """Status of an incident: its steps, results and open tasks of people."""
 
     outcome: Outcome
     tallies: tuple[Tally, ...]
-    reasons: Mapping[str, str]  # by step: the reason of its result
-    missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
+    reasons: Mapping[str, str]  # reason of the result, by step
+    missing_approvers: tuple[str, ...]  # one sentence for each step that nobody can approve
     missing_parts: tuple[str, ...]  # only in an exercise: problems that would stop a live run
     obligations: IncidentObligations | None
-    call_outs: tuple[CallOut, ...]  # newest first
+    call_outs: tuple[CallOut, ...]  # series of pages to people on call, newest first
 
     @property
     def state(self) -> State:
@@ -123,7 +123,7 @@ class IncidentStatus:
 
 
 def incident_status(installation: Installation, outcome: Outcome) -> IncidentStatus:
-    """Return the status of the incident with this outcome."""
+    """Return the status of the incident with this outcome of the engine."""
     state, found = outcome.state, tallies(installation, outcome.incident)
     obligations = incident_obligations(installation, outcome.incident, state.mode)
     clocks = LegalClocks()

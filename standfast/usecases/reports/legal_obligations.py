@@ -1,10 +1,13 @@
 """Legal obligations of an incident for its pages.
 
+An obligation is a legal or contractual duty to notify somebody. Its clock is the running deadline.
+
 Rules
-- Only obligations that need an action are listed: the missed ones first, then the running and held
-  ones by their strict date. `standfast deadline list --all` shows all obligations.
-- A question is shown once, for all obligations that depend on it.
-- A plan has no obligations, because nothing has happened.
+- Only obligations that need an action are listed: first the missed ones, then those that run or
+  that must not be fulfilled yet, by their earliest due date. `standfast deadline list --all` shows
+  all.
+- If several obligations depend on the answer to one question, the question is shown once.
+- An incident that is only planned has no obligations, because nothing has happened.
 - If a law or contract in the configuration is invalid, the page shows the error instead of the
   obligations.
 """

@@ -3,13 +3,16 @@
     write_drill_report(installation, "crm", Path("crm.html"))
     write_recovery_report(installation, "inc-2026-0001", Path("recovery.html"))
 
+A drill is a test restore of backup sets; a recovery restores them in an incident.
+
 Rules
-- A page shows one signed report. Reports form a chain: each report contains the hash of the
-  previous report. A drill adds its report to the chain when the drill ends. A recovery adds its
-  report when its page is written. The timeline contains the hash of the report.
-- If the verification of the chain finds a problem, no page is written, because a page would hide
-  the problem.
-- A page names no file and no person from the data; owners are roles of the configuration.
+- A page shows one signed report. Each report contains the hash of the report before it. The report
+  of a drill is written when the drill ends. The report of a recovery is written together with its
+  page, and the incident's timeline stores the hash of the report.
+- If the verification of these hashes and signatures finds a problem, no page is written, because a
+  page would hide the problem.
+- A page contains no file names, and no people from the data. The owners on it are roles from the
+  configuration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -74,9 +77,9 @@ class WrittenReport:
 def write_drill_report(installation: Installation, name: str | None, out: Path) -> WrittenReport:
     """Write the page of the newest drill of a set or service.
 
-    `name` may also be the id of a drill's run, or a prefix of that id. Without a name, use the
-    newest drill. Raise UsageError if there is no such drill, Damaged if the chain of reports has a
-    problem.
+    `name` may also be the id of a drill, or the beginning of the id. Without a name, use the newest
+    drill. Raise UsageError if there is no such drill, and Damaged if the verification of the
+    reports finds a problem.
     """
     subjects = (name, f"{SERVICE_SUBJECT}{name}")
     for path, report in read_reports(_folder(installation)):
@@ -89,7 +92,7 @@ def write_drill_report(installation: Installation, name: str | None, out: Path) 
 
 
 def write_recovery_report(installation: Installation, incident_id: str, out: Path) -> WrittenReport:
-    """Add a report of a recovery's current state to the chain; write its page.
+    """Write a signed report about a recovery at this moment, and its page.
 
     Raise UsageError for an incident without a recovery.
     """
@@ -160,7 +163,10 @@ def _recovery_body(
 
 
 def _checks(part: SetStatus) -> Iterator[dict[str, Json]]:
-    """Yield the checks of a recovered set; a failed check ends its recovery."""
+    """Yield the checks of a recovered set; none of them failed.
+
+    A failed check would have ended the recovery of the set.
+    """
     for service, names in part.passed.items():
         for name in names:
             yield _check(service, name, "passed", "")
@@ -258,7 +264,10 @@ def _write(
 def _parts(
     report: Mapping[str, Any], filed: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the report of each set; a drill of services contains their hashes."""
+    """Yield the part of the report about each set.
+
+    The report of a drill of services has only the hashes of the reports about its sets.
+    """
     if "sets" not in report:
         yield report["set"], report
     for name, part in report.get("sets", {}).items():
@@ -324,7 +333,7 @@ def _statements(
     sets: tuple[SetLine, ...],
     checks: tuple[CheckLine, ...],
 ) -> dict[Statement, str]:
-    """Return the statements by kind; omit kinds without facts in the report."""
+    """Return the statements by kind; omit kinds without data in the report."""
     found: dict[Statement, str] = {}
     restored = [f"{part.name} from {part.point}" for part in sets if part.steps and part.point]
     if restored:

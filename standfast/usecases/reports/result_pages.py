@@ -1,11 +1,12 @@
 """Result pages of one incident and of the whole installation, masked.
 
 Rules
-- If the ledger is writable, a head of the audit chain is signed, so that it covers all events on
-  the page. The whole chain is verified, and findings are shown first in the section on the audit
-  record.
-- Times come from the timeline, and states from the rows of the ledger. Times are not derived from
-  states, nor states from times.
+- The pages include the verification of the audit chain, in which each event contains the hash of
+  the event before it. If the ledger (the installation's database) can be written, the newest event
+  is signed first, so that the signature covers all events on the page. Problems come first in the
+  section about the audit record.
+- Times come from the timeline of the incident, and states from the rows of the ledger. Neither is
+  derived from the other.
 - Names of affected people are masked here, before the page is rendered. Answers to manual steps are
   not shown. Notes are shown, with numbers and mail addresses masked.
 """
@@ -78,14 +79,14 @@ def write_installation_page(installation: Installation, out: Path) -> Path:
 def incident_report(
     installation: Installation, incident_id: str, *, must_verify: bool = True
 ) -> IncidentReport:
-    """Return the facts of one incident; raise UsageError for an unknown id.
+    """Return the content of the page of one incident.
 
-    With `must_verify=False`, omit the audit record, the drills and the backups. The time then does
-    not depend on the size of the ledger.
+    Raise UsageError for an unknown id. With `must_verify=False`, omit the audit record, the drills
+    and the backups; the time then does not depend on the size of the ledger.
     """
     row = installation.ledger.incidents.get(incident_id)
     chain = chain_line(installation) if must_verify else None
-    # The outcome needs no verification: `chain` has the findings, if they are requested.
+    # The outcome is not verified again: `chain` has the problems, if they are requested.
     outcome = look(installation, incident_id, must_verify=False)
     effects = [
         effect
@@ -133,7 +134,7 @@ def incident_report(
 
 
 def installation_report(installation: Installation) -> InstallationReport:
-    """Return the facts of the whole installation."""
+    """Return the content of the page of the whole installation."""
     chain = chain_line(installation)
     return InstallationReport(
         heading=heading(installation),
@@ -160,7 +161,7 @@ def heading(installation: Installation) -> Heading:
 
 
 def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
-    """Return an incident as a list shows it."""
+    """Return an incident in the form for a list."""
     summary = look(installation, row.id, must_verify=False).summary if row.is_open else None
     return OpenIncident(
         incident=row.id,
@@ -175,7 +176,7 @@ def open_incident_line(installation: Installation, row: IncidentRow) -> OpenInci
 
 
 def chain_line(installation: Installation) -> ChainLine:
-    """Sign a head that covers all events if possible, and verify the chain."""
+    """Sign the newest event if possible, and verify the audit chain."""
     try:
         signed_to = installation.ledger.audit.newest_signed(installation.clock())
     except Damaged:
@@ -194,7 +195,7 @@ def chain_line(installation: Installation) -> ChainLine:
 
 
 def _seal_key(installation: Installation) -> str:
-    """Return the public key of seals for the page, or ""."""
+    """Return the public key that verifies evidence, for the page, or ""."""
     try:
         return seal_key(installation.config)
     except ConfigurationError:
@@ -202,7 +203,10 @@ def _seal_key(installation: Installation) -> str:
 
 
 def _witnessed_hash(witness: Path, sequence: int) -> str:
-    """Return the hash of a signed head in the witness, or ""."""
+    """Return the hash of a signed event in the witness, or "".
+
+    The witness is a file on another machine with the signed events.
+    """
     try:
         lines = witness.read_text().splitlines()
     except OSError:
@@ -225,7 +229,7 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Return the rounds to show: a refused round only if it is the last."""
+        """Return the plannings to show: a refused one only if it is the last."""
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 

@@ -1,11 +1,13 @@
 """Shift handover and after-action review, from the ledger at any moment.
 
+The ledger is the installation's database.
+
 Rules
-- Both pages are created from the ledger at the time of the request. No external system is read.
-  Notes of people are not shown.
-- Names of affected people are masked. An effect with an unknown outcome is named by its token, so
-  that a person can find out and record its outcome. `incident status --targets` shows the target
-  and records this access.
+- Both pages are created from the ledger at the time of the request. No other system is read. Notes
+  of people are not shown.
+- Names of affected people are masked. If the outcome of an act (such as locking an account) is
+  unknown, the page names the act by its token. A person can then find out and record the outcome.
+  `incident status --targets` shows the account or recipient, and records this access.
 """
 
 from collections import Counter
@@ -53,7 +55,7 @@ _QUESTIONS = (
 
 
 def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
-    """Return the facts for the next shift; UsageError for an unknown incident."""
+    """Return the content for the next shift; UsageError if unknown incident."""
     report = incident_report(installation, incident_id, must_verify=False)
     state = look(installation, incident_id).state
     titles = titles_of(state)
@@ -196,7 +198,7 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
 
 
 def _deviations(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Yield the deviations from a run in which every step succeeds at once."""
+    """Yield the differences from an incident in which each step succeeds."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):

@@ -1,9 +1,11 @@
 """Timeline of an incident in sentences, and its decisions.
 
 Rules
-- Single effects are omitted: `incident status --timeline` lists them.
-- The text of an answer is not shown, except a choice among options.
-- The reasons that people gave for a break-glass approval and for access to evidence are shown.
+- Acts on single targets, such as one locked account, are omitted. `incident status --timeline`
+  lists them.
+- The text of an answer is not shown, except the choice among given options.
+- The reasons that people gave for a break-glass approval (by one person alone) and for access to
+  evidence are shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
