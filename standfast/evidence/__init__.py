@@ -1,4 +1,5 @@
 """Frozen evidence: manifest, seal, custody, time stamps, masking, review.
 
-The sources that collect evidence are in `adapters.evidence_sources`.
+Frozen evidence is a folder with copies of logs and files of an incident. The seal is a signature
+over its manifest. The code that collects evidence is in `adapters.evidence_sources`.
 """

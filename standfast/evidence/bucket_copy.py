@@ -6,21 +6,23 @@
                          /custody/00000002         the chain with its number of lines
                          /files/SHA256/00000001    the pieces of the file with this hash, in order
 
-Object Lock protects a copy against an intruder who controls this host. This module copies folders
-and inspects copies. The use-cases open the store; the settings of the bucket decide how its objects
-are locked.
+An evidence folder contains copied files, a manifest with their hashes, a seal (signed statement
+over the manifest), and a chain of custody (the file of all acts on the folder). Object Lock
+protects the copy in the bucket against an intruder who controls this host. The settings of the
+bucket decide how its objects are locked.
 
 Rules
-- No object is written twice or replaced. An object that already exists, from an interrupted copy or
-  from somebody else, is read back and must be identical.
-- The seal is written after the pieces, and the chain last: once the chain exists, everything that
-  it covers exists.
-- After the copy, the local chain receives a line TRANSFERRED with the name of the store. The copied
-  chain lacks this line, so a copy is complete if its chain is the beginning of the local chain.
+- No object is written twice or replaced. If an object exists already, from an interrupted copy or
+  from somebody else, it is read and must be identical.
+- The seal is written after the pieces of the files, and the chain of custody is written last. If
+  the chain exists in the bucket, everything that it covers exists there.
+- After the copy, the local chain gets a line TRANSFERRED with the name of the bucket. The copied
+  chain lacks this line. Thus a copy is complete if its chain is the beginning of the local chain.
 - A time stamp may be obtained after the copy. It is then uploaded with the new chain, and the local
-  chain receives another line TRANSFERRED.
-- An inspection reads the manifest, the seal and the chain, and compares the sizes of the pieces.
-  The store checked the bytes of the pieces when it received them, and has locked them since.
+  chain gets another line TRANSFERRED.
+- An inspection of a copy reads the manifest, the seal and the chain, and compares the sizes of the
+  pieces. It does not read the pieces, because the bucket checked their bytes when it received them,
+  and has locked them since.
 """
 
 import os
@@ -40,7 +42,7 @@ from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, STAMP_FILE
 from standfast.records import Now
 
 PIECE_BYTES = 8 * 1024 * 1024
-_BEGINNING = "copied to "
+_BEGINNING = "copied to "  # beginning of the detail of a line TRANSFERRED
 _OF_STAMP = "time stamp copied to "
 
 
@@ -70,7 +72,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """The result of the inspection of a copy; no problems: it is complete."""
+    """The result of an inspection; the copy is complete if it has no problems."""
 
     problems: tuple[str, ...]
     objects: int
@@ -81,7 +83,7 @@ class Copy:
 def is_copied(folder: Path, where: str) -> bool:
     """Return whether the chain of custody records a copy to this store.
 
-    Raises the `Damaged` of `read_custody`.
+    Raise Damaged if the chain does not verify.
     """
     return _has_transfer(folder, _BEGINNING + where)
 
@@ -101,11 +103,10 @@ def is_stamp_copied(folder: Path, where: str) -> bool:
 
 
 def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> int:
-    """Copy the missing objects of a sealed folder; return how many were put.
+    """Copy the missing objects of a sealed folder; return their number.
 
-    `name` is the prefix of the objects. After any error or crash, call this function again: it
-    continues the copy. Raises Damaged if an object of the same name has other content, and the
-    errors of the store.
+    `name` is the prefix of the objects. After an error or a crash, another call continues the copy.
+    Raise Damaged if an object of the same name has other content, and the errors of the store.
     """
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     existing = {stat.name for stat in store.list(f"{name}/")}
@@ -127,7 +128,7 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
 def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> None:
     """Copy the time stamp and the chain of a folder that was copied before.
 
-    Raises the same errors as `copy_folder`.
+    Raise the same errors as `copy_folder`.
     """
     last = _final_objects(folder, name)[2:]
     for piece in last:
@@ -213,7 +214,7 @@ def _has_transfer(folder: Path, detail: str) -> bool:
 
 
 def _note_stamp(folder: Path, put: Sequence[Piece], where: str, who: str, clock: Now) -> None:
-    """Record the copy of the time stamp if it was among the written objects."""
+    """Record the copy of the time stamp, if `put` contains it."""
     is_put = any(piece.file.name == STAMP_FILE for piece in put)
     if is_put and not is_stamp_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_OF_STAMP + where)

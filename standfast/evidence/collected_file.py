@@ -4,9 +4,11 @@
         records.write(b"...")
         return records.item()
 
+An item is the entry of a file in the manifest of the evidence.
+
 Rules
-- The bytes are written as they were received; nothing is parsed.
-- A failure to write is `StorageError`.
+- The bytes are written as they were received. Nothing is parsed.
+- A failure to write raises `StorageError`.
 """
 
 import os
@@ -21,7 +23,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class CollectedFile:
-    """One new file below the folder `files`; `path` is the path of its item."""
+    """One new file of evidence; `path` is its path in the manifest."""
 
     def __init__(self, files: ItemFolder, path: str) -> None:
         self._path = path
@@ -49,10 +51,10 @@ class CollectedFile:
             self._writer.write(block)
 
     def item(self, missing: str = "") -> Item:
-        """Synchronise the file and return its item.
+        """Write the file to the disk, and return its item.
 
-        `missing` states which part could not be collected, and why. If nothing was collected, the
-        file is removed, and the item has the kind UNREAD.
+        `missing` states which part could not be collected, and the reason. If nothing was
+        collected, the file is removed, and the item has the kind UNREAD.
         """
         if missing and not self.size_bytes:
             with storing():
@@ -66,5 +68,5 @@ class CollectedFile:
 
 
 def unread(path: str, reason: str) -> Item:
-    """Return the item of a file of which nothing could be collected."""
+    """Return the item of a file if nothing of it could be collected."""
     return Item(path=path, kind=Kind.UNREAD, reason=reason)

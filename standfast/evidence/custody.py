@@ -1,15 +1,16 @@
 """Chain of custody `custody.jsonl`: each act on a sealed folder.
 
-Each line has the actor and the time of the act. The file is next to the manifest. The use-cases
-decide which people may read evidence, and record each act in the ledger too.
+A sealed folder contains evidence, its manifest, and a seal (signature over the manifest). The chain
+is a file in this folder. Each line has the actor and the time of an act. The use-cases decide which
+people may read evidence, and record each act in the ledger (the installation's database) too.
 
 Rules
-- Each act is one line, appended and synchronised to disk before the act is reported. No line is
-  ever rewritten.
-- Each line contains the hash of the line before it, and the first contains the hash of the seal: a
-  changed, moved or removed line is detected. The chain alone does not show that lines were cut from
-  its end: the ledger records the hash of each act's line, and the chain must contain these hashes.
-- No line is added to a chain that does not verify: a person must examine it first.
+- Each act is one line. The line is appended and written to the disk before the act is reported. No
+  line is ever rewritten.
+- Each line contains the hash of the line before it, and the first line contains the hash of the
+  seal. Thus a changed, moved or removed line is detected, except at the end. To detect a missing
+  end, the ledger records the hashes of lines, and the chain must contain these hashes.
+- No line is added to a chain that does not verify. A person must examine it first.
 """
 
 import fcntl
@@ -49,7 +50,7 @@ class Entry:
     who: str
     act: Act
     detail: str
-    previous: str  # hash of the line before; for the first, of the seal
+    previous: str  # hash of the line before; in the first line, hash of the seal
 
     @property
     def hash(self) -> str:
@@ -57,10 +58,11 @@ class Entry:
 
 
 def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: str = "") -> Entry:
-    """Append one entry durably; concurrent processes are serialised.
+    """Append one line, and write it to the disk.
 
-    Raises Damaged if the folder has no seal, or if the chain is a link or does not verify, and
-    OSError if the line cannot be written, for example on a full disk; then the chain is unchanged.
+    A lock lets concurrent processes append one after another. Raise Damaged if the folder has no
+    seal, or if the chain is a link or does not verify. Raise OSError if the line cannot be written,
+    for example on a full disk; the chain is then unchanged.
     """
     first = _seal_hash(folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -107,7 +109,7 @@ def read_custody(folder: Path) -> list[Entry]:
 
 
 def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
-    """Return the problems of the chain, which must contain the hashes `known`."""
+    """Return the problems of the chain; it must contain the hashes `known`."""
     try:
         entries = read_custody(folder)
     except Damaged as damage:

@@ -1,14 +1,14 @@
 """Signed certificate `disposal.dsse.json` of a disposed folder.
 
-The folder keeps its manifest, its seal, its chain of custody and this certificate: they show what
-was collected, and that it was disposed of. The items and the wrapped key are deleted.
+The disposal of an evidence folder deletes the items (collected files) and their encrypted key. The
+folder keeps its manifest, its seal (the manifest's signature), its chain of custody and this
+certificate. They show what was collected, and that it was destroyed.
 
 Rules
 - The certificate is an in-toto statement about the manifest, signed with the key that signs seals.
 - The certificate is written after the last item and the last reachable copy of the key were
   removed. A folder without a certificate does not count as disposed of.
-- The certificate names every copy of the key, and the copies whose destruction nobody could
-  confirm.
+- The certificate names each destroyed copy of the key, and each copy that perhaps still exists.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ PREDICATE_TYPE = "urn:standfast:evidence-disposal:1"
 
 @dataclass(frozen=True, kw_only=True)
 class RemainingCopy:
-    """One copy that may still exist: of the key, or of content."""
+    """One copy that may still exist, of the key or of content."""
 
     where: str
     why: str
@@ -44,7 +44,7 @@ class RemainingCopy:
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """The disposal of one folder."""
+    """The disposal of one evidence folder."""
 
     incident: str
     source: str
@@ -63,14 +63,14 @@ class Certificate:
 def write_certificate(
     folder: Path, certificate: Certificate, signing_key: Ed25519PrivateKey
 ) -> None:
-    """Sign the certificate and write it, durably."""
+    """Sign the certificate and write it to the disk."""
     manifest = (folder / MANIFEST_FILE).read_bytes()
     statement = statement_about(manifest, PREDICATE_TYPE, asdict(certificate))
     write_statement(folder / DISPOSAL_FILE, statement, signing_key)
 
 
 def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate | None:
-    """Return the certificate; None without one, Damaged if it is not valid."""
+    """Return the certificate; None if missing, Damaged if not valid."""
     file = folder / DISPOSAL_FILE
     if not os.path.lexists(file):
         return None
@@ -96,7 +96,7 @@ def read_certificate(folder: Path, public_key: Ed25519PublicKey) -> Certificate 
 
 
 def remains_of_disposal(folder: Path) -> Iterator[str]:
-    """Yield a problem for each part that a disposed folder still has."""
+    """Yield a problem for each part that the disposal should have removed."""
     for name in (FILES_FOLDER, KEY_FILE):
         if os.path.lexists(folder / name):
             yield f"{name}: exists, although {DISPOSAL_FILE} says that it was disposed of"

@@ -1,14 +1,13 @@
 """Clock offset of this host, as chrony or another service reports it.
 
-The times in a log come from the clock of the host that wrote it. The manifest therefore records the
-offset of the host's clock, the program that reported it, and the whole output of this program.
+The times in a log come from the clock of the host that wrote it. Therefore the manifest of evidence
+records the offset of this clock, the program that reported it, and the whole output of the program.
 
 Rules
-- The first program that reports an offset is used. No query is sent over the network.
-- A time service that is not synchronised, or that uses this host itself as its reference, is
-  ignored.
-- An offset that is not known is recorded as unknown, with the reason. Evidence is frozen all the
-  same.
+- The first program that reports an offset is used. This module sends no query over the network.
+- A time service is ignored if it is not synchronised, or if its reference is this host itself.
+- If the offset is not known, the manifest states this and the reason. The evidence is collected
+  nevertheless.
 - Offsets are whole microseconds, because canonical JSON has no fractions.
 """
 
@@ -49,7 +48,7 @@ Run = Callable[[Sequence[str]], str]
 def read_host_clock(run: Run | None = None) -> HostClock:
     """Return the offset of the clock, from the first program that knows it.
 
-    Never raises; each program has PATIENCE_SECONDS to answer.
+    This function never raises. Each program has PATIENCE_SECONDS to answer.
     """
     why = []
     for command, read in _PROGRAMS.items():
@@ -80,7 +79,7 @@ def read_host_clock(run: Run | None = None) -> HostClock:
 
 
 def offset_in_words(microseconds: int | None) -> str:
-    """Return an offset as text for a person."""
+    """Return an offset in words, such as "3.2 ms fast"."""
     if microseconds is None:
         return "unknown"
     milliseconds = abs(microseconds) / 1000

@@ -3,14 +3,17 @@
     writer = ItemEncryption(key := new_key(), stream.write)
     writer.write(b"..."); writer.finish()
 
+An item is one collected file of an evidence folder. All items of a folder have the same data key.
+
 Rules
-- An encrypted item is `sf-item1`, a salt of 32 bytes, and segments of 1 MiB, the last of which may
-  be shorter or empty. Each segment is AES-256-GCM; its nonce is its number in 11 bytes and one byte
-  that is 1 for the last segment, otherwise 0. A segment that was moved, repeated or cut off is
-  therefore detected.
+- An encrypted item consists of `sf-item1`, a salt of 32 bytes, and segments of 1 MiB. The last
+  segment may be shorter or empty.
+- Each segment is encrypted with AES-256-GCM. The nonce is the number of the segment in 11 bytes,
+  and one byte: 1 for the last segment, otherwise 0. Therefore decryption detects a segment that was
+  moved, repeated or cut off.
 - The key of an item is derived from the data key and the salt with HKDF-SHA-256.
-- The plain data key is only in memory, while the folder is collected or opened; it is stored only
-  in wrapped form (`wrapped_key`). Without the wrapped key, nobody can read the items.
+- The plain data key is only in memory, while a folder is collected or read. On the disk it is
+  always encrypted (`wrapped_key`). Without it, nobody can read the items.
 """
 
 import os
@@ -38,7 +41,7 @@ def new_key() -> bytes:
 
 
 class ItemEncryption:
-    """Encrypts one item; `put` receives the bytes to store."""
+    """Encryption of one item; `put` is called with the bytes to store."""
 
     def __init__(self, key: bytes, put: Callable[[bytes], object]) -> None:
         salt = os.urandom(_SALT_BYTES)
@@ -47,7 +50,7 @@ class ItemEncryption:
         put(_MAGIC + salt)
 
     def write(self, block: bytes) -> None:
-        """Encrypt a block; `finish` writes the last segment."""
+        """Encrypt complete segments; keep the rest in memory until `finish`."""
         self._pending += block
         while len(self._pending) > SEGMENT_BYTES:
             self._segment(bytes(self._pending[:SEGMENT_BYTES]), is_last=False)
@@ -64,7 +67,7 @@ class ItemEncryption:
 
 
 class ItemDecryption:
-    """Decrypts one item of `size_bytes` stored bytes, segment by segment."""
+    """Decryption of one item of `size_bytes` stored bytes, by segments."""
 
     def __init__(self, key: bytes, stored: BinaryIO, size_bytes: int) -> None:
         header = stored.read(_HEADER_BYTES)

@@ -3,12 +3,14 @@
     with open_item(folder, item, key) as content:
         for line in content: ...
 
+An item is one collected file; the signed manifest of its folder contains the hash of the item.
+
 Rules
-- Every reader of collected content uses `open_item`. Time stamps, copies and verifications need
+- All code that reads collected content uses `open_item`. Time stamps, copies and verifications need
   only the stored bytes, which may be encrypted.
 - The content is verified while it is read. If it differs from the manifest, the read that reaches
-  the end raises `Damaged`: before the end, the bytes may be from an intruder.
-- With a data key, content is encrypted before it is written: no plain text is on the disk.
+  the end raises `Damaged`. Therefore the reader must not trust the content before the end.
+- If there is a data key, content is encrypted before it is written. No plain text is on the disk.
 - No link is followed, and no device or pipe is opened.
 """
 
@@ -37,13 +39,13 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, kw_only=True)
 class ItemFolder:
-    """The folder `files` while it is collected, and its data key, if any."""
+    """The folder `files` during a collection, and its data key, if any."""
 
     path: Path
     key: bytes | None = field(default=None, repr=False)
 
     def place(self, path: str) -> Path:
-        """Return the file to which the copy of the item `path` is written."""
+        """Return the file for the copy of the item with this path."""
         return self.path / path.lstrip("/")
 
 
@@ -57,7 +59,10 @@ class Digests(TypedDict, total=False):
 
 
 class ItemWriter:
-    """Hashes the content of one item, encrypts it, and writes it to `put`."""
+    """Writer of one item, which hashes its content and may encrypt it.
+
+    `put` is called with the bytes to store.
+    """
 
     def __init__(self, put: Callable[[bytes], object], key: bytes | None) -> None:
         self.size_bytes, self._hashed = 0, hashlib.sha256()
@@ -91,12 +96,12 @@ class ItemWriter:
 
 
 def open_item(folder: Path, item: Item, key: bytes | None = None) -> BinaryIO:
-    """Open the content of a FILE item of the sealed folder `folder`.
+    """Open the content of an item of kind FILE in a sealed folder.
 
-    `key` is the data key of the folder if its items are encrypted. Raise Damaged if the file is not
-    what was sealed: in this call, or in the read that reaches its end. The message of Damaged is
-    the cause, without the name of the item. Raise Refused if the item is encrypted and there is no
-    key, and OSError if a read fails.
+    `key` is the data key of the folder if its items are encrypted. Raise Damaged if the file
+    differs from the manifest, in this call or in the read that reaches the end. The message of
+    Damaged is the cause, without the name of the item. Raise Refused if the item is encrypted and
+    there is no key, and OSError if a read fails.
     """
     if item.sealed_sha256 and key is None:
         raise Refused("evidence: encrypted to its custodians. Open it with `evidence open`")
@@ -110,7 +115,7 @@ def open_item(folder: Path, item: Item, key: bytes | None = None) -> BinaryIO:
 def stored_problem(folder: Path, item: Item) -> str:
     """Return how the stored bytes of a FILE item differ from the manifest.
 
-    No key is needed. Return "" if they are the same; raise OSError if they cannot be read.
+    Return "" if they do not differ. No key is needed. Raise OSError if they cannot be read.
     """
     try:
         with _open_stored(folder, item) as stored:
@@ -121,7 +126,7 @@ def stored_problem(folder: Path, item: Item) -> str:
 
 
 def _open_stored(folder: Path, item: Item) -> io.FileIO:
-    """Open the stored bytes of an item; Damaged if they were not sealed."""
+    """Open the stored bytes of an item; Damaged if size or kind differs."""
     if ".." in item.location.split("/"):
         raise Damaged("its path leads out of the evidence")
     path = folder / FILES_FOLDER / item.location
@@ -164,7 +169,7 @@ class _Decrypted(io.RawIOBase):
 
 
 class _Verified(io.RawIOBase):
-    """Content of an item; it is compared with the manifest at its end."""
+    """Content of an item, with a comparison of the hash at its end."""
 
     def __init__(self, item: Item, content: io.RawIOBase) -> None:
         self._item, self._content = item, content

@@ -1,12 +1,14 @@
 """Manifest of frozen evidence: items, hashes, canonical JSON.
 
-The signature over the manifest is in `seal`.
+Frozen evidence is a folder of collected files. `seal` signs its manifest.
 
 Rules
-- The manifest is canonical JSON (RFC 8785), so that equal manifests have the same digest.
-- A path is written as text. A path that is not UTF-8 is written escaped, with its bytes in base64.
+- The manifest is canonical JSON (RFC 8785), so that equal manifests have equal hashes.
+- A path is written as text. If it is not UTF-8, the text is escaped, and the bytes of the path are
+  added in base64.
 - A path that could not be read is an item too, with the reason.
-- `clock` may be missing: older manifests have none, and are written back unchanged.
+- `clock` may be missing, because older versions did not write it. Such a manifest is encoded
+  without it again.
 """
 
 import base64
@@ -26,7 +28,7 @@ ENCRYPTED_FORMAT = "standfast-evidence/2"  # format of manifests whose items are
 
 
 class Kind(StrEnum):
-    """Kind of an item. Every kind except UNREAD was frozen."""
+    """Kind of an item; UNREAD is the only kind that was not collected."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -37,9 +39,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One path that was found.
+    """One path that the collection found.
 
-    Times are UTC text in the form of `records.timestamp`.
+    Times are texts in UTC, in the form of `records.timestamp`.
     """
 
     path: str
@@ -56,23 +58,23 @@ class Item:
     mode: str = ""  # octal
     uid: int = 0
     gid: int = 0
-    is_changed: bool = False  # it was changed while it was copied
-    reason: str = ""  # UNREAD: why; FILE: which part is missing, and why
+    is_changed: bool = False  # True if it was changed while it was copied
+    reason: str = ""  # UNREAD: the reason; FILE: the missing part and the reason
 
     @property
     def location(self) -> str:
-        """Return the path of the copy below `files/`, as the file system needs it."""
+        """Return the path of the copy below `files/`, decoded by `os.fsdecode`."""
         raw = base64.b64decode(self.path_bytes) if self.path_bytes else self.path.encode()
         return os.fsdecode(raw).lstrip("/")
 
     @property
     def stored_size_bytes(self) -> int:
-        """Return the size of the stored file."""
+        """Return the size of the file on the disk, which may be encrypted."""
         return self.sealed_size_bytes if self.sealed_sha256 else self.size_bytes
 
     @property
     def stored_sha256(self) -> str:
-        """Return the hash of the stored file."""
+        """Return the SHA-256 of the file on the disk, which may be encrypted."""
         return self.sealed_sha256 or self.sha256
 
 
@@ -86,7 +88,7 @@ class Counts:
     links: int
     special: int
     unread: int
-    incomplete: int  # files of which a part is missing
+    incomplete: int  # files that were collected only in part
     changed: int
     excluded: int
 
@@ -95,13 +97,13 @@ class Counts:
 class Encryption:
     """Encryption of the items of one folder."""
 
-    custodians: tuple[str, ...]  # public keys; each custodian alone can open the data key
-    key_sha256: str  # SHA-256 of the wrapped data key
+    custodians: tuple[str, ...]  # public keys of people; each of them can decrypt the data key
+    key_sha256: str  # SHA-256 of the encrypted data key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The manifest of one source, frozen once."""
+    """The manifest of one source, from one collection."""
 
     incident: str
     source: str
@@ -116,7 +118,7 @@ class Manifest:
     exclude: tuple[str, ...]
     excluded: int
     items: tuple[Item, ...]
-    clock: HostClock | None = None  # None: it was not recorded
+    clock: HostClock | None = None  # offset of the host's clock; None if not recorded
     encryption: Encryption | None = None
 
     @property

@@ -1,16 +1,16 @@
 """Masked copy of a frozen text file, with a first line that explains it.
 
-This module makes one copy from one sealed file. The use-cases choose the files; `text_masking`
-defines what is masked.
+A frozen file was collected as evidence. In the masked copy, card numbers and other sensitive items
+are replaced. `text_masking` defines these items.
 
 Rules
-- The sealed file is only read, and is hashed while it is read. The holder of a masked copy can ask
-  for the original by that hash.
-- A file is text if it has no control characters except those of text and terminals. A file that
-  begins with the byte order mark of UTF-16 is UTF-16. gzip data are unpacked. Other files have no
-  masked copy, because nobody could see what must be masked in them.
-- A file is processed in pieces. A piece ends at a character that no number or address contains, so
-  that none is divided.
+- The evidence is only read, and is hashed while it is read. A person with a masked copy can ask for
+  the original by this hash.
+- A file counts as text if it has no control characters, except those of text and terminals. A file
+  that begins with the byte order mark of UTF-16 is read as UTF-16. gzip data are unpacked. Other
+  files have no masked copy, because sensitive items in them cannot be found.
+- A file is processed in pieces. A piece ends with a character that cannot be a part of a number or
+  an address. Therefore no number or address is divided.
 """
 
 import codecs
@@ -38,11 +38,11 @@ class MaskedCopy:
 
     sha256: str  # SHA-256 of the original, as it was read
     found: Masked
-    left_out: str = ""  # the reason, if there is no copy
+    left_out: str = ""  # the reason if there is no copy, otherwise ""
 
 
 class _Hashed:
-    """Reader that hashes what it reads."""
+    """Reader of a stream, with the hash of the bytes that were read."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.hash = stream, hashlib.sha256()
@@ -58,7 +58,7 @@ class _LeftOut(Exception):
 
 
 def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
-    """Write the masked text of `source` to `target`, below the line `title`.
+    """Write the masked text of `source` to `target`, after the line `title`.
 
     If the result has `left_out`, discard what was written so far. OSError is not translated.
     """
@@ -101,7 +101,8 @@ def _decode(pieces: Iterator[bytes], form: str) -> Iterator[str]:
 def _split(texts: Iterator[str]) -> Iterator[str]:
     """Yield the text in pieces that divide no number and no address.
 
-    A piece of a megabyte without such a character is cut at its end: no person wrote it.
+    Exception: if a megabyte has no line end or separator, it is cut at its end. Such text was not
+    written by a person.
     """
     kept = ""
     for text in texts:

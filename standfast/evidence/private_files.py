@@ -1,8 +1,8 @@
 """Private files and folders: mode, owner, durable writes, folder locks.
 
-Order of writing: bytes, fsync, rename, fsync of the folder. Modes: 0600 for files, 0700 for
-folders. If root freezes evidence in the installation of another user, that user becomes the owner
-of the files, because that user continues the incident.
+A file is written in this order: bytes, fsync, rename, fsync of the folder. Files have the mode
+0600, and folders the mode 0700. If root collects evidence in the installation of another user, that
+user becomes the owner of the files, because the user continues the incident.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 atomically; an existing one is replaced."""
+    """Write a file of mode 0600 atomically; replace an existing one."""
     draft = path.with_name(f".{path.name}.draft")
     # An existing draft may be from an interrupted call, or a link of an intruder: delete it.
     draft.unlink(missing_ok=True)
@@ -35,8 +35,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def make_private(folder: Path, *, is_durable: bool = True) -> None:
     """Create a folder of mode 0700 and its missing parents.
 
-    `Path.mkdir` would create the parents with a mode that lets others read them. If the folders are
-    not durable, the caller makes them so with `sync_tree`.
+    `Path.mkdir` would create the parents with a mode that lets others read them. With `is_durable`
+    False, the caller must write them to the disk with `sync_tree`.
     """
     if not folder.is_dir():
         make_private(folder.parent, is_durable=is_durable)
@@ -47,7 +47,7 @@ def make_private(folder: Path, *, is_durable: bool = True) -> None:
 
 
 def inherit_owner(path: Path) -> None:
-    """Transfer a path that root made to the owner of its parent folder."""
+    """Change the owner of a path that root made to the owner of its parent."""
     if os.geteuid() == 0:
         with suppress(OSError):  # a network share may map root to nobody
             above = path.parent.stat()
@@ -55,7 +55,7 @@ def inherit_owner(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Synchronise the names in one folder to disk."""
+    """Write the list of names of one folder to the disk (fsync)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -73,10 +73,9 @@ def inherit_owner_of_tree(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Synchronise the files and names below a folder to disk.
+    """Write the files and folders below a folder to the disk (fsync).
 
-    Several threads synchronise them, because a disk writes many files at once faster than one after
-    another.
+    Several threads do this, because a disk writes many files faster at once than one after another.
     """
     files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
     folders = (Path(place) for place, _, _ in _walk(folder))

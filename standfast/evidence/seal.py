@@ -1,14 +1,15 @@
 """Seal of an evidence folder: writing, and verification of each file.
 
-The seal is a signed in-toto statement about the manifest (`signed_statement`). `tree_copy` makes
-the copies, and `custody` records the chain of custody.
+The seal is a signed in-toto statement about the manifest (`signed_statement`), in a DSSE envelope.
+`tree_copy` copies the files, and `custody` records each act on the folder.
 
 Rules
-- `manifest.json` is written first and the envelope last: if the envelope exists, everything that it
+- `manifest.json` is written first and the envelope last. If the envelope exists, everything that it
   covers is on the disk.
-- The statement's subject is the manifest; the manifest's items contain the hashes of the copies.
-- A verification reads every copy again, and names every difference in the order of the manifest,
-  then every file that should not exist.
+- The subject of the statement is the manifest. The items of the manifest contain the hashes of the
+  copied files.
+- A verification reads every copy again. It reports every difference in the order of the manifest,
+  and then every file that should not exist.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ PREDICATE_TYPE = "urn:standfast:evidence:1"
 
 
 def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey) -> None:
-    """Write the manifest and then the seal over it, durably."""
+    """Write the manifest and then its seal to the disk."""
     written = manifest.as_bytes()
     counts = manifest.counts
     predicate: JsonObject = {
@@ -66,9 +67,9 @@ def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey)
 
 
 def read_sealed(folder: Path, public_key: Ed25519PublicKey) -> Manifest:
-    """Verify a seal and return its manifest; the frozen files are not read.
+    """Verify a seal and return its manifest; the collected files are not read.
 
-    Raises Damaged if there is no manifest, or if the seal does not verify.
+    Raise Damaged if there is no manifest, or if the seal does not verify.
     """
     return read_manifest(_sealed_bytes(folder, public_key))
 
@@ -88,10 +89,11 @@ def manifest_hash(folder: Path) -> str:
 
 
 def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
-    """Return every difference of a folder from what was sealed.
+    """Return every difference between a folder and its seal.
 
-    The items are in the order of the manifest, followed by files that should not exist. If the seal
-    does not verify, it is the only problem. An unchanged folder returns an empty list.
+    Differences of items are in the order of the manifest, followed by files that should not exist.
+    If the seal does not verify, this is the only problem. Return an empty list for an unchanged
+    folder.
     """
     try:
         manifest = read_sealed(folder, public_key)

@@ -1,18 +1,19 @@
 """Search of the newest log files for card and social-security numbers.
 
-Also the rules by which digits count as such a number, which `text_masking` shares.
+This module also contains the rules that decide which digits count as such a number. `text_masking`
+uses them too.
 
 Rules
 - Numbers are counted and never shown: this module returns neither a number nor its line.
 - A card number has 13 to 19 digits, begins with the prefix of an issuer, and has a valid check
-  digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, which have the same length, or at
-  least four digits each. One in ten of the numbers that have such a prefix and are not card numbers
-  passes these tests too: a match is a reason to look, and not a proof.
+  digit (ISO/IEC 7812-1, Annex B). Its digits may be in groups, if the groups have the same length
+  or at least four digits each. About one in ten numbers with such a prefix passes these tests
+  although it is not a card number. A match is therefore a reason to look at the log, and not a
+  proof.
 - A social-security number is written as 123-45-6789. Areas, groups and serials that are never
   issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
-- Only the ends of the newest files are read, so that the search takes a second. This finds the
-  programs that log such numbers today. Links are not followed, and devices and pipes are not
-  opened.
+- Only the ends of the newest files are read, so that the search takes a second. This is enough to
+  find programs that log such numbers now. Links are not followed. Devices and pipes are not opened.
 """
 
 import heapq
@@ -40,7 +41,8 @@ _SMALL = re.compile(rf"\d{{1,3}}(?:{_BETWEEN}\d{{1,3}}(?!\d)){{13,}}", re.ASCII)
 _SPLIT = re.compile(rf"({_BETWEEN})")
 _MOST_DIGITS = 19
 _FEWEST = 4  # digits of a group, if lengths differ: dates, times and addresses have shorter groups
-# A number within a longer word or number. An escaped character before it is not such a word.
+# A number that is part of a longer word or number. An escaped character before it is not such a
+# word.
 _WITHIN = re.compile(r"[\w.-]\Z", re.ASCII)
 _IS_ESCAPED = re.compile(rf"(?:{'|'.join(_ESCAPED)}|\\[nrt])\Z")
 _GOES_ON = re.compile(r"[\w-]|\.\d", re.ASCII)
@@ -60,9 +62,9 @@ _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")  # twice the digit, its
 
 @dataclass(frozen=True, kw_only=True)
 class Unmasked:
-    """Counts of sensitive numbers in the ends of the newest files of a source."""
+    """Numbers found at the ends of the newest files of a source."""
 
-    files: int  # files that were read
+    files: int  # number of files that were read
     unread: int
     cards: int
     social_security: int
@@ -88,8 +90,8 @@ def find_sensitive_numbers(paths: Sequence[Path], exclude: Sequence[str] = ()) -
 def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
     """Return the spans of payment card numbers, in order, without overlaps.
 
-    With `is_alone`, only numbers that are not part of a longer word or number are returned:
-    counting needs only these, and masking needs all numbers. Decode bytes as latin-1.
+    With `is_alone`, return only numbers that are not part of a longer word or number. Counting uses
+    this; masking needs all numbers. Decode bytes as latin-1 before the call.
     """
     found: list[Span] = []
     resume = 0

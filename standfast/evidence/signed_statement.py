@@ -1,10 +1,10 @@
 """Signed in-toto statements in DSSE envelopes: writing, verification.
 
 Rules
-- The envelope is made with securesystemslib: it is light (a tenth of a second, loaded when first
-  needed), typed, and used by the in-toto tools of external examiners. The library finds a signature
-  by its key id, which the DSSE specification makes optional. Therefore each envelope has one
-  signature, with the id of its key.
+- The envelope is written with securesystemslib. It is small (loaded in a tenth of a second, when it
+  is first needed), has type hints, and is used by the in-toto tools of external examiners.
+- securesystemslib finds a signature by its key id, which is optional in the DSSE specification.
+  Therefore each envelope has one signature, with the id of its key.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def statement_about(manifest: bytes, predicate_type: str, predicate: JsonObject)
 
 
 def write_statement(file: Path, statement: JsonObject, signing_key: Ed25519PrivateKey) -> None:
-    """Sign a statement and write its envelope, durably."""
+    """Sign a statement and write its envelope to the disk."""
     from securesystemslib.dsse import Envelope
     from securesystemslib.signer import CryptoSigner
 
@@ -48,7 +48,7 @@ def write_statement(file: Path, statement: JsonObject, signing_key: Ed25519Priva
 
 
 def signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
-    """Return the statement in an envelope; Damaged if it does not verify."""
+    """Return the statement of an envelope; Damaged if it does not verify."""
     from securesystemslib.exceptions import VerificationError
     from securesystemslib.signer import SSlibKey
 
@@ -57,7 +57,7 @@ def signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     except OSError as error:
         raise Damaged(f"{file.name} cannot be read: {error.strerror}") from error
     envelope = _envelope(raw, file.name)
-    # base64 has unused bits, and custody hashes them too: accept only the canonical form.
+    # base64 has unused bits, and the chain of custody hashes them too: accept only one encoding.
     if canonical(envelope.to_dict()) != raw:
         raise Damaged(f"{file.name} is not written as it was sealed")
     try:

@@ -1,18 +1,18 @@
 """Masked form of card numbers, security numbers, mail addresses.
 
-This module defines the form of a masked text. `sensitive_numbers` defines what counts as a number,
-and `masked_copy` works on files.
+This module defines how a masked text looks. `sensitive_numbers` defines which digits count as a
+number, and `masked_copy` masks files.
 
 Rules
-- When in doubt, mask: a number within a word or an address is masked too.
-- The last four digits of a card number stay; PCI DSS 4.0.1, requirement 3.4.1, allows at most these
-  and the digits of the issuer. No digit of a social-security number stays, because people prove
-  their identity with its last digits. Nine digits without hyphens count if the words before them
-  say so.
-- The first letter and the domain of a mail address stay, whether its @ is written plainly or
-  escaped as in a URL, HTML or JSON.
-- UTF-16 within a text is masked too, if its characters are Latin. Names, other numbers and
-  passwords are not masked, nor is encoded (base64) or encrypted content.
+- In a doubtful case, the text is masked: a number within a word or an address is masked too.
+- The last four digits of a card number are kept. PCI DSS 4.0.1, requirement 3.4.1, allows at most
+  these and the digits of the issuer. No digit of a social-security number is kept, because people
+  prove their identity with its last digits. Nine digits without hyphens count as such a number if
+  the words before them say so.
+- The first letter and the domain of a mail address are kept. The @ may be plain, or escaped as in a
+  URL, HTML or JSON.
+- UTF-16 within a text is masked too, if its characters are Latin. Not masked: names, other numbers,
+  passwords, and content that is encoded (base64) or encrypted.
 - Masking a masked text changes nothing.
 """
 
@@ -34,8 +34,7 @@ _DOMAIN = re.compile(
 )
 _LONGEST_LOCAL = 320
 _NAME = r"[A-Za-z0-9._%+'~\x80-\uffff-]"
-# The address is matched backwards from the @. The second form is user=domain+list, of mailing
-# lists.
+# The address is matched backwards from the @. Mailing lists use the second form, user=domain+list.
 _LOCAL_BACKWARDS = re.compile(rf'{_NAME}+(?:={_NAME}*\+{_NAME}*)?|"[^"\n:,]{{1,64}}"')
 _DIGIT = re.compile(r"%2[0Dd]|\\u00[Aa]0|(\d)", re.ASCII)
 _WIDE = re.compile(r"(?:[\t\x20-\x7e\xa0-\xff]\0){5,}[\t\x20-\x7e\xa0-\xff]?")
@@ -57,9 +56,9 @@ class Masked:
 
 
 def mask_text(text: str, count: Masked | None = None) -> str:
-    """Return `text` with all sensitive items masked; add them to `count`.
+    """Return `text` with all sensitive items masked; add their counts.
 
-    Decode bytes as latin-1 first.
+    The counts are added to `count`, if it is given. Decode bytes as latin-1 before the call.
     """
     found = Masked() if count is None else count
     text = _mask(text, found)
@@ -98,7 +97,7 @@ def _replaced(text: str, spans: list[Span], mask: Callable[[str], str]) -> str:
 
 
 def _locals(text: str) -> list[Span]:
-    """Return the span of each local part that is not masked yet."""
+    """Return the span of each mail address before its @, if not yet masked."""
     found: list[Span] = []
     for domain in _DOMAIN.finditer(text):
         end = domain.start()

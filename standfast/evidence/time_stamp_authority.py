@@ -1,14 +1,16 @@
 """Client of a time stamp authority (RFC 3161); verifies its answers.
 
-`time_stamp_file` stores verified answers. ASN.1, CMS and certificate chains are handled by
-rfc3161-client, which is loaded when it is first needed.
+A time stamp proves that a message existed at a time. `time_stamp_file` stores verified answers.
+rfc3161-client parses ASN.1 and CMS and verifies certificate chains; it is loaded when it is first
+needed.
 
 Rules
 - A time stamp is accepted only if it is granted, is over the SHA-256 of the message, contains the
   nonce of the request, and uses SHA-256 or a stronger hash.
-- The time stamp is signed by the one certificate that it names. That certificate was valid at the
-  time of the stamp, is for time stamping only (critical), and leads to a given root.
-- Revocation is not checked: a check would need another service, and a rule for the time at which a
+- Exactly one certificate in the answer must be the one that the time stamp names. This certificate
+  must have signed the stamp, be valid at the time of the stamp, be only for time stamping
+  (critical), and lead to a given root.
+- Revocation is not checked. This would need another service, and a rule for the time at which a
   certificate must not be revoked.
 """
 
@@ -39,18 +41,18 @@ _UNREADABLE = "cannot be read as a time stamp"
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """A time stamp that was verified."""
+    """A verified time stamp."""
 
     at: datetime  # to the second, by the authority's clock
     authority: str  # name of the authority in its certificate
     sha256: str  # SHA-256 of the file `seal.tsr`
-    line: str = ""  # the hash of its line in the chain of custody, if this call wrote the line
+    line: str = ""  # hash of its line in the chain of custody, if this call wrote the line
 
 
 def read_roots(file: Path) -> tuple[x509.Certificate, ...]:
     """Read the root certificates of authorities from a PEM file.
 
-    Raises ConfigurationError if the file cannot be read or has no certificates.
+    Raise ConfigurationError if the file cannot be read or has no certificates.
     """
     try:
         return tuple(x509.load_pem_x509_certificates(file.read_bytes()))
@@ -84,9 +86,9 @@ class Authority:
     def stamp(self, message: bytes) -> tuple[bytes, Stamp]:
         """Request a time stamp for `message`; return the response and the stamp.
 
-        Only the hash of the message is sent. Raises Unavailable if no time stamp authority answers,
-        and Refused if the authority refuses or its answer does not verify. Nothing is stored, so
-        the request may be repeated.
+        Only the hash of the message is sent. Raise Unavailable if the authority does not answer,
+        and Refused if it refuses or its answer does not verify. Nothing is stored, so the request
+        may be repeated.
         """
         from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
@@ -129,7 +131,8 @@ def verify_stamp(
 ) -> Stamp:
     """Verify a time stamp over `message`; Damaged names the fault.
 
-    The certificate must be valid at the time of the stamp only: a stamp outlives its certificate.
+    The certificate need be valid only at the time of the stamp, because a stamp is used longer than
+    its certificate is valid.
     """
     from rfc3161_client import VerificationError, VerifierBuilder
 
@@ -160,7 +163,7 @@ def verify_stamp(
 
 
 def require(condition: bool, otherwise: str) -> None:
-    """Raise Damaged with the message `otherwise` unless the condition is true."""
+    """Raise Damaged with the message `otherwise` if the condition is false."""
     if not condition:
         raise Damaged(otherwise)
 
@@ -175,8 +178,8 @@ def _read_response(raw: bytes) -> "TimeStampResponse":
         status = response.status
     except ValueError as error:
         if "InvalidSetOrdering" in str(error):
-            # Some authorities send such an encoding, and some programs accept it; rfc3161-client
-            # does not.
+            # Some authorities send this encoding, and some programs accept it. rfc3161-client
+            # rejects it.
             raise Damaged(
                 "is not in DER, which RFC 3161 requires: its certificates are in another order. "
                 "Use another authority"
@@ -189,9 +192,9 @@ def _read_response(raw: bytes) -> "TimeStampResponse":
 def _signing_certificate(response: "TimeStampResponse") -> x509.Certificate:
     """Return the certificate that signed the time stamp.
 
-    Raises Damaged unless exactly one certificate has the issuer and number that the stamp names,
-    and it is for time stamping only. With two such certificates, it would be unknown which of them
-    signed.
+    Exactly one certificate must have the issuer and number that the stamp names, and it must be
+    only for time stamping. Otherwise raise Damaged: with two such certificates, it would be unknown
+    which of them signed.
     """
     (info,) = response.signed_data.signer_infos
     named = [

@@ -1,17 +1,16 @@
 """Time stamp file `seal.tsr`: stored next to a seal, and verified.
 
-A time stamp of the bytes of the seal proves that the seal, and so the manifest and every copy,
-existed at the time of the stamp. It is stored as `seal.tsr` next to the seal, with a line in the
-chain of custody. The use-cases decide when a stamp is requested; `time_stamp_authority` requests it
-and verifies the answer.
+A seal is a signature over the manifest of an evidence folder. The time stamp proves that the seal
+existed at a time. Thus the manifest and every file in it existed too. `time_stamp_authority`
+requests a stamp and verifies the answer.
 
 Rules
-- The whole response of the authority is stored, if it verifies.
-- The draft is written next to the folder, not in it: after a crash the folder contains nothing but
-  evidence.
-- The file is written first, then its line in the chain: `stamped`, with the stamp's time and the
-  file's SHA-256. After a crash between these two writes, the next call writes the line. A stored
-  stamp is never replaced.
+- If the response of the authority verifies, the whole response is stored.
+- The draft of the file is written next to the folder and not in it. Therefore the folder contains
+  nothing but evidence even after a crash.
+- The file is written first, and then its line in the chain of custody: `stamped`, with the time of
+  the stamp and the SHA-256 of the file. After a crash between these two writes, the next call
+  writes the line. A stored stamp is never replaced.
 """
 
 import hashlib
@@ -53,15 +52,15 @@ _DETAIL = re.compile(r"(\S{27}), SHA-256 ([0-9a-f]{64})")
 class TimestampStatus:
     """The result of the inspection of a folder's time stamp."""
 
-    summary: str = ""  # for people; empty if the folder has no stamp and needs none
+    summary: str = ""  # in words; "" if the folder has no stamp and needs none
     problems: tuple[str, ...] = ()
-    unchecked: tuple[str, ...] = ()  # the stamp is missing, or could not be verified
+    unchecked: tuple[str, ...] = ()  # reasons why the stamp is missing or could not be verified
 
 
 def read_stamp(folder: Path) -> bytes | None:
     """Return the bytes of a folder's time stamp, or None if it has none.
 
-    Raises Damaged if the file is a link or is not a regular file.
+    Raise Damaged if the file is a link or is not a regular file.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -81,10 +80,10 @@ def read_stamp(folder: Path) -> bytes | None:
 def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stamp | None:
     """Obtain and store the time stamp of a seal, or record a stored one.
 
-    A stamp without a line in the chain of custody was left by a crash; it gets its line. Returns
-    None if another process is stamping the folder. Call it again after any error or crash. Raises
-    Damaged if the stored file is not a stamp of this seal; the errors of the authority; and OSError
-    if the disk fails.
+    If a crash left a stored stamp without a line in the chain of custody, add only the line. Return
+    None if another process is stamping the folder. The call may be repeated after an error or a
+    crash. Raise Damaged if the stored file is not a stamp of this seal, the errors of the
+    authority, and OSError if the disk fails.
     """
     with folder_lock(folder) as is_alone:
         if not is_alone:
@@ -130,7 +129,7 @@ def stamped_line(chain: Sequence[Entry]) -> Entry | None:
 
 
 def stamped_at(line: Entry) -> str:
-    """Return the time of the stamp as text, from its line in the chain."""
+    """Return the time of the stamp in words, from its line in the chain."""
     return f"stamped {line.detail.partition(',')[0]}"
 
 
@@ -139,8 +138,8 @@ def inspect_timestamp(
 ) -> TimestampStatus:
     """Verify the time stamp of a folder, and compare its time with the clock.
 
-    The seal and the chain must be verified already. Without roots, `roots` is a text with the
-    reason.
+    The caller has verified the seal and the chain of custody. `roots` are the root certificates, or
+    a text that states why there are none.
     """
     line = stamped_line(read_custody(folder))
     try:
@@ -212,7 +211,8 @@ def _clock_contradictions(
     """Return the contradictions between the stamp's time and the host's clock.
 
     If the offset of the clock is known, the contradictions are problems (first tuple). Otherwise
-    the stamp may still be right, and they are reported as unchecked (second tuple).
+    the stamp may be right and the clock wrong, so the contradictions are only reported (second
+    tuple).
     """
     known = manifest.clock.offset_microseconds if manifest.clock else None
     off = timedelta(microseconds=known or 0)

@@ -1,19 +1,20 @@
 """Copy of a file tree that an intruder may still change.
 
-This module reads the original; no other module does. `adapters.evidence_sources.files` writes the
-manifest and the seal.
+Only this module reads the original files. `adapters.evidence_sources.files` writes the manifest and
+the seal (signature) of the copy.
 
 Rules
-- Folders are opened relative to their parent, and nothing below a root is reached through a link.
-  An intruder who swaps a path between two calls cannot lead the walk out of the tree.
-- A file is read once, up to its size at opening: it is hashed while it is copied. An item whose
-  size or times differ afterwards is marked as changed while it was copied.
-- The caller synchronises all copies and folders to disk together, with `sync_tree`.
-- Access times are preserved if the system allows it: they are evidence too.
+- Folders are opened relative to their parent, and nothing below the root of the tree is reached
+  through a link. An intruder who replaces a path between two calls cannot lead the program out of
+  the tree.
+- A file is read once, up to its size at opening, and is hashed while it is copied. If its size or
+  times differ afterwards, its item in the manifest is marked as changed.
+- The caller writes all copies and folders to the disk together, with `sync_tree`.
+- The access times of the original are preserved if the system allows it, because they are evidence
+  too.
 - Names are in byte order, so that two walks of one tree return the same order.
-- A failure to read the original becomes an item with a reason. A failure to write the copy is
-  `StorageError`: the failure would affect the next item too, and must not look like missing
-  evidence.
+- A failure to read the original results in an item with the reason. A failure to write the copy
+  raises `StorageError`. It would affect the next item too, and must not look like missing evidence.
 """
 
 import errno
@@ -32,13 +33,13 @@ from standfast.evidence.manifest import Item, Kind, written_path
 from standfast.evidence.private_files import make_private
 from standfast.records import timestamp
 
-DEEPEST = 100  # folders; each costs one open file
-LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # limit for files of /proc, whose size is reported as 0
+DEEPEST = 100  # levels of folders; each open level needs one file descriptor
+LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # limit for files of /proc, for which the size is 0
 
 _ZEROS = bytes(BLOCK)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# NONBLOCK: a pipe that replaced the file a moment ago must not block the collector.
+# NONBLOCK: if a pipe has replaced the file in the meantime, opening it must not block.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOATIME = getattr(os, "O_NOATIME", 0)
 
@@ -55,17 +56,17 @@ class StorageError(Exception):
 
 @dataclass(kw_only=True)
 class Walk:
-    """One pass over one root; `excluded` counts the excluded paths."""
+    """One pass over one tree; `excluded` counts the excluded paths."""
 
     destination: ItemFolder
     is_excluded: Callable[[str], bool]
-    own_folder: tuple[int, int]  # device and inode of the evidence folder: never copied into itself
+    own_folder: tuple[int, int]  # device and inode of the evidence folder, which is not copied
     excluded: int = 0
 
     def freeze(self, root: str) -> Iterator[Item]:
-        """Copy the absolute path `root` and its content; return the items.
+        """Copy the absolute path `root` and its content; yield the items.
 
-        Parents come before their content.
+        A folder comes before its content.
         """
         parent, name = os.path.split(root)
         try:
@@ -153,11 +154,12 @@ class Walk:
                     writer.write(block)
             with storing():
                 digests = writer.finish()
-                # A hole at the end only moved the position: set the size of the file.
+                # A hole at the end only moved the file position: set the size of the file.
                 os.ftruncate(copy, os.lseek(copy, 0, os.SEEK_CUR))
                 os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
         except OSError:
-            # If a file cannot be read to its end, delete the partial copy: the item is UNREAD.
+            # The file cannot be read to its end. Delete the partial copy, because the item will be
+            # UNREAD.
             place.unlink()
             raise
         finally:
@@ -179,7 +181,10 @@ def _open(name: str, flags: int, parent: int) -> int:
 
 
 def _write(copy: int, block: bytes) -> None:
-    """Write a block; leave a hole for zeros, because login records are sparse."""
+    """Write a block; if it has only zeros, leave a hole to save space.
+
+    The files of login records are mostly holes.
+    """
     if block == _ZEROS[: len(block)]:
         os.lseek(copy, len(block), os.SEEK_CUR)
         return

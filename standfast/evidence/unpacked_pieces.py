@@ -1,4 +1,7 @@
-"""Pieces of a file; gzip data are unpacked up to a limit of the ratio."""
+"""Pieces of a file; gzip data are unpacked up to a limit of the ratio.
+
+The limit stops a small file that unpacks to a huge one.
+"""
 
 import zlib
 from collections.abc import Iterator
@@ -6,7 +9,7 @@ from typing import Protocol
 
 PIECE = 1024 * 1024
 _GZIP = b"\x1f\x8b"
-_MOST_TIMES = 200  # largest ratio of unpacked to packed bytes, after the first pieces
+_MOST_TIMES = 200  # largest ratio of unpacked to packed bytes; 8 more pieces are allowed
 
 
 class Readable(Protocol):
@@ -29,7 +32,7 @@ class TooLarge(NotUnpacked):
 
 
 def unpacked_pieces(source: Readable, piece_bytes: int = PIECE) -> Iterator[bytes]:
-    """Yield a file in pieces; at damaged gzip data, raise NotUnpacked."""
+    """Yield a file in pieces, unpacked; NotUnpacked for damaged gzip data."""
     first = source.read(piece_bytes)
     if not first.startswith(_GZIP):
         while first:

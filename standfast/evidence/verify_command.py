@@ -1,4 +1,4 @@
-"""`standfast-verify`: evidence in a folder, or a report in a file."""
+"""Command `standfast-verify`: evidence in a folder, or a report in a file."""
 
 import sys
 from pathlib import Path

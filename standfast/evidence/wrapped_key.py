@@ -3,11 +3,14 @@
     INCIDENT/SOURCE/TOKEN/key.age          next to the manifest, which has its hash
     FOLDER/INCIDENT/SOURCE/TOKEN.age       in each folder of `custody.key_copies`
 
+The data key encrypts the files of one evidence folder. It is wrapped, that is, encrypted to the
+custodians: the people that can open the evidence.
+
 Rules
 - Each custodian can open the key alone, with an age identity or an SSH key.
-- The chain of custody names each copy before it is written, so that a disposal finds the copy even
-  after the configuration was changed.
-- The bucket never receives the key: its lock would prevent the key's destruction.
+- The chain of custody (the folder's record of all acts) names each copy before it is written.
+  Therefore a disposal finds the copy even after the configuration was changed.
+- The key is never copied to the bucket, because a lock there would prevent its destruction.
 """
 
 import hashlib
@@ -27,7 +30,7 @@ _KEY_COPIED = "key copied to "
 
 
 def read_custodians(custodians: Sequence[str]) -> tuple[Custodian, ...]:
-    """Parse the public keys; ConfigurationError if one is damaged."""
+    """Parse the public keys of the custodians; ConfigurationError if invalid."""
     try:
         return parse_custodians(custodians, "custody.custodians")
     except BackupError:
@@ -38,7 +41,7 @@ def read_custodians(custodians: Sequence[str]) -> tuple[Custodian, ...]:
 
 
 def write_key(folder: Path, key: bytes, custodians: Sequence[str]) -> Encryption:
-    """Write the wrapped key of a new folder, durably."""
+    """Write the wrapped key of a new folder to the disk."""
     wrapped = wrap(key, read_custodians(custodians))
     write_atomically(folder / KEY_FILE, wrapped)
     return Encryption(custodians=tuple(custodians), key_sha256=hashlib.sha256(wrapped).hexdigest())
@@ -67,7 +70,7 @@ def recorded_copies(folder: Path) -> list[Path]:
 
 
 def copy_key(folder: Path, key_copies: Sequence[Path], who: str, clock: Now) -> None:
-    """Write the missing copies of the key; OSError if one is not possible.
+    """Write the missing copies of the key; OSError if one cannot be written.
 
     Raise Damaged if the chain of custody does not verify.
     """
@@ -87,8 +90,8 @@ def open_key(
 ) -> bytes | None:
     """Return the data key of a folder; None if its items are not encrypted.
 
-    Raise Damaged if no copy of the wrapped key is the sealed one, and Refused if `identity` (keys
-    of pyrage) is not that of a custodian.
+    Raise Damaged if no copy of the wrapped key has the hash in the manifest, and Refused if
+    `identity` (keys of pyrage) belongs to no custodian.
     """
     import pyrage
 

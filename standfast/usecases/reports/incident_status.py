@@ -34,7 +34,7 @@ class IncidentStatus:
     outcome: Outcome
     tallies: tuple[Tally, ...]
     reasons: Mapping[str, str]  # reason of the result, by step
-    missing_approvers: tuple[str, ...]  # one sentence for each step that nobody can approve
+    missing_approvers: tuple[str, ...]  # a sentence per step nobody can approve or answer
     missing_parts: tuple[str, ...]  # only in an exercise: problems that would stop a live run
     obligations: IncidentObligations | None
     call_outs: tuple[CallOut, ...]  # series of pages to people on call, newest first
