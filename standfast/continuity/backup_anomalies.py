@@ -1,21 +1,22 @@
 """Anomalies: a backup that changed far more than earlier ones.
 
-Ransomware causes such changes. A backup is measured by five shares, each compared with the usual
-value of the same set:
-- changed: files whose content changed, as a share of the files of the previous backup;
+Ransomware causes such changes. Five shares of a backup are computed, and each is compared with the
+usual value of the same backup set:
+- changed: files with changed content, as a share of the files of the previous backup;
 - renamed: pairs of a new and a removed file, as when each file gets another suffix;
-- gone: removed files that exceed the number of new files, as after a deletion or with an unmounted
-  disk;
+- gone: removed files beyond the number of new files, as after a deletion or with an unmounted disk;
 - new content: bytes that were never stored before, as a share of all bytes;
-- incompressible: the share of the new content that hardly compresses, as encrypted data.
+- incompressible: new content that hardly compresses, such as encrypted data, as a share of all
+  bytes.
 
 Rules
 - The usual value is the median of the last backups, and its spread is the median absolute
-  deviation: a few extreme backups, or the attack itself, change neither.
-- A backup that uploaded everything again (a lost cache, a new epoch) has no such shares. It is
-  neither evaluated nor used for the usual value, and its outcome states this.
-- A share is an anomaly only after five earlier backups. It must exceed its usual value by at least
-  a tenth of the set, and concern at least 20 files or 8 MiB.
+  deviation. A few extreme backups, or the attack itself, change neither of them.
+- Sometimes a backup uploads everything again, for example after the loss of its cache. Such a
+  backup has no shares. It is neither compared nor used for the usual value, and its result states
+  this.
+- A share can be an anomaly only after five earlier backups. It must exceed its usual value by at
+  least a tenth of the set, and concern at least 20 files or 8 MiB.
 - An attacker that changes a little before every backup is not detected.
 """
 
@@ -30,7 +31,7 @@ COMPARED_RUNS = 30
 _FEWEST_RUNS = 5
 _WHOLE = 1_000_000  # shares are in millionths
 _LEAST_RISE = _WHOLE // 10
-_DEVIATIONS = 6
+_DEVIATIONS = 6  # rise above the usual value, in standard deviations
 _SIGMA = 14_826  # ten-thousandths: factor from the median absolute to the standard deviation
 _FEWEST_FILES = 20
 _FEWEST_BYTES = 8 * 1024 * 1024
@@ -58,7 +59,7 @@ class RunCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupAnomaly:
-    """One share far above its usual value, in thousandths."""
+    """One share far above its usual value, both in thousandths."""
 
     measure: Measured
     permille: int
@@ -90,10 +91,10 @@ class _Share:
 def jumps(
     before: Sequence[RunCounts], newest: RunCounts, *, removes_stored_files: bool = False
 ) -> tuple[BackupAnomaly, ...]:
-    """Return anomalies of the newest backup; `before` is oldest first.
+    """Return the anomalies of the newest backup.
 
-    With `removes_stored_files`, most files of the set are removed from the source once they are
-    stored: removed files are no anomaly.
+    `before` are the earlier backups, the oldest first. With `removes_stored_files`, files are
+    removed from the source once they are stored; removed files are then not an anomaly.
     """
     compared = before[-COMPARED_RUNS:]
     if len(compared) < _FEWEST_RUNS:

@@ -1,12 +1,12 @@
 """Moments from wrong clocks: a time in the far future counts as oldest.
 
-A clock that was ahead for a day or a year leaves recorded moments in the future. If the highest
-moment counted as the newest, such a moment would hide that later backups are missing.
+If a clock was ahead for a day or a year, it recorded moments that are still in the future. If such
+a moment counted as the newest backup, it would hide that later backups are missing.
 
 Rules
 - A moment more than an hour in the future comes from a wrong clock, and counts as the oldest.
-- A moment that is less far in the future is plausible: the clock was corrected by seconds, or the
-  moment comes from another machine.
+- A moment that is less far in the future is plausible: a clock was corrected by seconds, or another
+  machine recorded the moment.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,12 @@
 """Clauses that require tested recovery, and the statements they need.
 
+A clause is a requirement of a standard. The statements are those in a report about a drill (test
+restore) or a recovery.
+
 Rules
-- A clause is paired with statements of a report. Only an auditor decides whether these statements
-  suffice, so no text says that a requirement is met.
-- The topic of a clause is only a summary: read the clause itself in its standard.
+- This module only assigns statements to clauses. An auditor decides whether they suffice, so no
+  text says that a requirement is met.
+- The topic of a clause is only a summary. Read the clause itself in its standard.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ class Statement(StrEnum):
     RESTORED = "restored"  # what was restored, from which recovery point
     CHECKED = "checked"  # the checks that passed, failed or were skipped
     MEASURED = "measured"  # RTO and RPO next to their objectives
-    CORRECTED = "corrected"  # gaps, with owner and due date
+    CORRECTED = "corrected"  # what recovery lacked (gaps), with owner and due date
     REPEATED = "repeated"  # this drill and the previous drill
 
 

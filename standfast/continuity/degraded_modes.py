@@ -1,4 +1,7 @@
-"""Degraded modes of services, in words for the terminal."""
+"""Degraded modes of services, in words for the terminal.
+
+A degraded mode is a prepared way to run a service with less capacity, such as on paper.
+"""
 
 from collections.abc import Iterator, Mapping
 

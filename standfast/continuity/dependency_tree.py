@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 
 def dependency_tree(dependencies: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield lines of a tree with each service above its dependencies.
+    """Yield the lines of a tree with each service above its dependencies.
 
-    `dependencies` has no cycle and names each service. The roots are the services on which no
-    service depends. If several services depend on the same service, the dependencies of that
-    service are drawn only once. Its other lines end with "(see above)".
+    `dependencies` names each service and has no cycle. The roots are the services on which no other
+    service depends. If several services depend on one service, its own dependencies are drawn only
+    once. Its other lines end with "(see above)".
     """
     needed = {name for names in dependencies.values() for name in names}
     drawn: set[str] = set()

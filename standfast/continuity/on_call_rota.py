@@ -1,12 +1,15 @@
 """Rota of the people on call: duties, their order and their changes.
 
+A duty is a period in which a person is paged first.
+
 Rules
-- Times of the rota are local. A time that the clock skips in spring is read as an hour later; a
-  time that the clock repeats in autumn is the first of the two. The end of a shift and the start of
-  the next are computed alike, so a change of the clock makes no gap.
+- Times of the rota are local. A time that the clock skips in spring is read as an hour later. A
+  time that the clock repeats in autumn is read as the first of the two. The end of a shift and the
+  start of the next are computed alike, so a change of the clock makes no gap.
 - If shifts overlap, all their people are on duty, in the order of the shifts.
-- An override replaces everybody on duty. If overrides overlap, all their people are on duty.
-- An interval includes its start and excludes its end.
+- An override replaces everybody on duty. If overrides overlap, the people of all of them are on
+  duty.
+- A period includes its start and excludes its end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +45,7 @@ class Duty:
 def shift_duties(
     shifts: Iterable[ShiftConfig], time_zone: str, since: datetime, until: datetime
 ) -> list[Duty]:
-    """Return each duty of weekly shifts that overlaps the given time."""
+    """Return the duties of weekly shifts that overlap a period."""
     zone = ZoneInfo(time_zone)
     return [
         duty
@@ -55,7 +58,7 @@ def shift_duties(
 
 
 def override_duties(overrides: Iterable[OverrideConfig], time_zone: str) -> list[Duty]:
-    """Return the duties of overrides."""
+    """Return the duties of overrides, which replace those of shifts."""
     zone = ZoneInfo(time_zone)
     return [
         Duty(
@@ -70,9 +73,9 @@ def override_duties(overrides: Iterable[OverrideConfig], time_zone: str) -> list
 def merged(
     duties: Sequence[Duty], overrides: Sequence[Duty], since: datetime, until: datetime
 ) -> list[Duty]:
-    """Return the duties of a time without gaps and overlaps, in order.
+    """Return the duties of a period without gaps and overlaps, in order.
 
-    A time in which nobody is on duty has a duty without people.
+    If nobody is on duty for some time, this time has a duty without people.
     """
     bounds = {since, until}
     for duty in (*duties, *overrides):

@@ -1,9 +1,9 @@
 """Comparison of recovery measures with objectives.
 
 Rules
-- A measure equal to its objective meets it; a service that never recovered misses it.
-- A recovery time counts only after a check of the service. Without a check, the time is not
-  measured, and the objective is neither met nor missed.
+- A measured time that equals its objective meets it. A service that never recovered misses it.
+- A recovery time counts only if a check of the service was executed. Without a check, the time is
+  not measured, and the objective is neither met nor missed.
 - Times are whole milliseconds, rounded up, so that no report shows them too low.
 """
 
@@ -25,7 +25,10 @@ class RpoBasis(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveResult:
-    """One service's objectives in one drill; None means not reached."""
+    """One service's objectives, and the measured times of a recovery.
+
+    The recovery may be a drill (a test). A measured time is None if the service did not recover.
+    """
 
     service: str
     rto_promised_ms: int
@@ -34,8 +37,8 @@ class ObjectiveResult:
     rpo_actual_ms: int | None
     rpo_basis: RpoBasis
     mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if set
-    is_checked: bool = True  # a check of the service ran; without a check the RTO is not measured
-    is_checked_elsewhere: bool = False  # all checks of the service need other sets
+    is_checked: bool = True  # False if no check of the service was executed: no measured RTO
+    is_checked_elsewhere: bool = False  # all checks of the service need other backup sets
 
     @property
     def is_rto_met(self) -> bool:
@@ -55,7 +58,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """True if an objective was missed, or not measured although it could be."""
+        """Whether an objective was missed, or not measured although possible."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 
@@ -74,7 +77,7 @@ def milliseconds(duration: timedelta) -> int:
 def lost_work_ms(since: datetime, declared_at: datetime) -> int | None:
     """Return the lost work since a moment, in milliseconds.
 
-    Return None for a moment in the future: a clock was wrong, and the loss is unknown.
+    If the moment is in the future, a clock was wrong and the loss is unknown: return None.
     """
     return None if is_in_far_future(since, declared_at) else milliseconds(declared_at - since)
 

@@ -1,21 +1,23 @@
 """Prediction of recovery times from past drills.
 
-The model: a restore takes a fixed time, and a time that grows with its bytes.
+A drill is a test restore of a backup set. In the model, a recovery takes a fixed time, and a time
+that is proportional to the restored bytes.
 
 Rules
-- The fixed time of a drill ends at the first restored byte. Everything after it grows with the
-  bytes of the recovery point: restore, load of databases, and checks.
+- The fixed time of a drill ends at the first restored byte. The rest of its time is proportional to
+  the bytes of the recovery point: restore, load of databases, and checks.
 - Each drill results in one estimate for the bytes of the newest backup. The prediction is the
-  median of the estimates, and its range is from the shortest to the longest. If the times vary by
-  chance only, the range of n complete drills contains a later recovery with the probability
-  (n - 1) / (n + 1).
-- A sample measures only the restore, without load and checks. The time of load and checks is the
-  median of the complete drills. Without a complete drill, the prediction excludes that time, and
-  states this.
-- An estimate from a small part also multiplies the errors of its measures. Therefore a drill is
+  median of the estimates. Its range is from the shortest to the longest estimate.
+- If the times vary only by chance, the range of n complete drills contains the time of a later
+  recovery with the probability (n - 1) / (n + 1).
+- A drill of a sample of the files measures only the restore, without load and checks. Its time for
+  load and checks is assumed to be the median of the complete drills. If there is no complete drill,
+  the prediction excludes load and checks, and states this.
+- A drill of a small part also multiplies the errors of its measured times. Therefore a drill is
   used only if it restored at least half as many bytes as the largest of the given drills.
-- A service is usable after its sets and its dependencies. All sets of one wave are restored at the
-  same time. The prediction takes no account of how much these restores slow each other down.
+- A service is usable when its backup sets and its dependencies are usable. All sets of one wave
+  (group of independent services) are restored at the same time. The prediction does not consider
+  how much these restores slow each other down.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +32,10 @@ _SMALLEST_SHARE = 0.5  # minimum share of the bytes of the largest drill
 
 @dataclass(frozen=True, kw_only=True)
 class DrillTimes:
-    """The measures of one past drill of a set."""
+    """The measured times of one past drill of a set."""
 
     size_bytes: int
-    fixed_ms: int  # from the moment the key is there to the first restored byte
+    fixed_ms: int  # from the moment when the private key was read to the first restored byte
     restore_ms: int  # from the first restored byte until the data is complete
     rest_ms: int | None  # load and checks; None for a sample
 
@@ -45,8 +47,8 @@ class Prediction:
     expected_ms: int
     shortest_ms: int
     longest_ms: int
-    drill_count: int  # complete drills and samples that it is computed from
-    has_rest: bool  # the time includes the load of databases and the checks
+    drill_count: int  # number of complete drills and samples that it is computed from
+    has_rest: bool  # True if the time includes the load of databases and the checks
 
     @property
     def has_range(self) -> bool:
@@ -86,8 +88,8 @@ def predict_services(
 ) -> dict[str, Prediction]:
     """Predict the services that have a backup set, in the order of recovery.
 
-    `sets` has the predictions of sets. A service is omitted if one of its sets or dependencies
-    has none.
+    `sets` has the predictions of the sets. A service is omitted if one of its sets or dependencies
+    has no prediction.
     """
     usable: dict[str, Prediction] = {}
     set_ends: dict[str, Prediction] = {}  # times of the sets, from the start of the whole recovery

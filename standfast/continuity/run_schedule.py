@@ -1,11 +1,12 @@
 """Due times of schedules, missed runs, and the age limit of backups.
 
 Rules
-- Schedules are cron expressions in a time zone, interpreted by cronsim as by Debian's cron. A run
-  at a time that the clock skips in spring begins directly after the skipped hour; a run at a time
-  that the clock repeats in autumn begins once. Prefect starts a skipped run later, by the length of
-  the skipped time; the alarms for late backups allow this delay.
-- After several missed runs, one run is started: only the newest recovery point matters.
+- Schedules are cron expressions in a time zone. cronsim interprets them in the same way as Debian's
+  cron. If the clock skips the time of a run in spring, the run begins directly after the skipped
+  hour. If the clock repeats the time in autumn, the run begins once.
+- Prefect starts a skipped run later, by the length of the skipped time. The alarms for late backups
+  allow this delay.
+- After several missed runs, one run is started, because only the newest recovery point matters.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -26,9 +27,9 @@ def last_due(cron: str, time_zone: str, now: datetime) -> datetime:
     Raise `ConfigurationError` for a schedule that never runs, such as February 30.
     """
     now, zone = utc(now), ZoneInfo(time_zone)
-    # cronsim returns whole minutes strictly before its start, but `now` itself may be due. If the
-    # search starts within a repeated hour, cronsim skips the first occurrence of that hour.
-    # Therefore the search starts later.
+    # cronsim returns whole minutes strictly before its start, but `now` itself may be due. Also, if
+    # the search starts within a repeated hour, cronsim skips the first occurrence of that hour.
+    # Therefore the search starts after `now`.
     start = (now + _FOLDS + _MINUTE).replace(second=0, microsecond=0)
     try:
         runs = CronSim(cron, start.astimezone(zone), reverse=True)
@@ -47,7 +48,7 @@ def is_missed(due: datetime, last_good: datetime | None) -> bool:
 def oldest_allowed(cron: str, time_zone: str, now: datetime) -> timedelta:
     """Return the allowed age of the newest run: two intervals of the schedule.
 
-    A run at the second-newest due time is also recent enough, however long ago that time is,
+    The age of a run at the second-newest due time is always allowed, even if that was long ago,
     because a schedule may pause at night and on Sundays.
     """
     due = last_due(cron, time_zone, now)

@@ -1,9 +1,11 @@
 """Recovery order of services; refusal of cycles and impossible RTOs.
 
 Rules
-- A service recovers after everything on which it depends; independent services recover in parallel.
-- A cycle is refused and named: no service in it could be the first.
-- A service with a shorter RTO than one of its dependencies is refused: that RTO cannot be met.
+- A service recovers after all services on which it depends. Independent services recover in
+  parallel.
+- A cycle is refused and named, because none of its services could be the first.
+- If a service has a shorter RTO than one of its dependencies, it is refused, because that RTO
+  cannot be met.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,14 @@
 """Applicability of obligations: parties, thresholds, and their questions.
 
+An obligation is a duty to notify somebody of an incident.
+
 Rules
-- The configuration states which data roles (controller, processor) and which sectors the
-  organisation has. An obligation of another sector is omitted.
-- The number of affected people is a fact of the incident, by jurisdiction. While it is unknown, the
-  obligation counts as owed, and the number is asked for.
-- Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.
+- The configuration states the roles for data (controller, processor) and the sectors of the
+  organisation. An obligation of another sector is omitted.
+- The number of affected people in each jurisdiction is entered for each incident. While it is
+  unknown, the obligation counts as owed, and a question asks for the number.
+- Judgements ("likely to result in a risk") are questions to a person. Without an answer, the answer
+  "yes" is assumed.
 """
 
 import re
@@ -43,7 +46,7 @@ class Sector(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The organisations that an obligation binds."""
+    """The kind of organisations that an obligation binds."""
 
     parts: frozenset[Part]
     sector: Sector | None = None
@@ -91,7 +94,7 @@ OBLIGATED_PARTIES: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Return whether the law may apply; ValueError for an unknown party."""
+    """Return whether an obligation may apply; ValueError for an unknown party."""
     bound = OBLIGATED_PARTIES.get(obligation.obligated_party)
     if bound is None:
         raise ValueError(
@@ -104,8 +107,9 @@ def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sec
 class Threshold:
     """The number of people, or the kind of incident, that requires a notice.
 
-    `least` and `most` bound the number of people, both inclusive. `question` asks a person for a
-    judgement: the rule has no number, or the answer "yes" makes any number of people sufficient.
+    `least` and `most` are the bounds of the number of people, both inclusive. `question` asks a
+    person for a judgement. It is set if the rule has no number, or if the answer "yes" is
+    sufficient for any number of people.
     """
 
     least: int | None = None
@@ -114,7 +118,7 @@ class Threshold:
 
     @property
     def has_number(self) -> bool:
-        """True if the number of people matters."""
+        """Whether the number of people matters."""
         return self.least is not None or self.most is not None
 
     def admits(self, count: int) -> bool:

@@ -1,9 +1,9 @@
 """Forms for notices to authorities, filled as far as possible.
 
 Rules
-- This program sends no form: a person submits the form and records its receipt.
-- Laws ask for the same facts in different words. A text that people state once, under a topic,
-  appears in every form that asks for it.
+- This program submits no form. A person submits it and records the receipt.
+- Laws ask for the same facts in different words. A topic, such as `cause`, stands for one fact. A
+  text that people enter for a topic appears in every form that asks for this fact.
 - A missing text is shown as a gap; nothing is guessed.
 """
 
@@ -33,7 +33,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "law_enforcement": "Was it reported to law enforcement, and did they ask to wait?",
     "sample_notice": "Where is the copy of the notice that people get?",
 }
-# A requirement asks for each topic whose pattern it contains.
+# A requirement of a law asks for a topic if it contains the topic's pattern.
 _WORDS: Final[Mapping[str, str]] = {
     "what_happened": r"what happened|nature|description|circumstances|synopsis|written detail"
                      r"|incident details|the threat itself",
@@ -64,20 +64,20 @@ class Field:
     """One required part of a form."""
 
     requirement: str  # the words of the law
-    topic: str  # the topic that answers it; without one, the requirement's id, such as `ID#2`
+    topic: str  # the topic that answers it; if there is none, an id such as `OBLIGATION#2`
     question: str
     text: str = ""  # "" for a gap
     author: str = ""
 
     @property
     def is_gap(self) -> bool:
-        """True if the text is missing."""
+        """Whether the text is missing."""
         return not self.text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The form of one obligation."""
+    """The form of one obligation to notify an authority."""
 
     clock: Clock
     fields: tuple[Field, ...]
@@ -89,15 +89,15 @@ class Form:
 
 
 def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
-    """Return the filled form of an obligation.
+    """Return the form of an obligation, filled as far as possible.
 
-    `known` has texts from the configuration, by topic.
+    `known` contains texts from the configuration, by topic.
     """
     return Form(clock=clock, fields=tuple(_fields(clock, facts, known)))
 
 
 def topics_of(requirement: str) -> tuple[str, ...]:
-    """Return the topics that answer a requirement; () if none does."""
+    """Return the topics that answer a requirement; () if there is none."""
     return tuple(
         topic for topic, words in _WORDS.items() if re.search(words, requirement, re.IGNORECASE)
     )

@@ -1,12 +1,13 @@
 """Starts of legal clocks: questions about facts, and other notices.
 
-This module interprets the words of the law. A phrase that is not listed is an error when the data
-is read, so that no clock is omitted silently.
+A legal clock is the running deadline of a duty to notify somebody. This module interprets the words
+of the law that define its start. If the data contains an unknown phrase, reading the data fails.
+Thus no clock is omitted without an error.
 
 Rules
-- If a law names two starts joined by "or", or its sources disagree, the earlier start counts.
+- If a law names two starts joined by "or", or if its sources disagree, the earlier start counts.
 - If a law names two starts joined by "and", the later start counts, and both must be known.
-- A clock that starts with another notice starts at the time in the receipt of that notice.
+- Some clocks start with another notice. They start at the time in the receipt of that notice.
 """
 
 from collections.abc import Mapping
@@ -42,9 +43,9 @@ QUESTIONS: Final[Mapping[str, str]] = {
 class Start:
     """The facts and notices that start a clock.
 
-    `notices` are ids of obligations. With `needs_all` the last of them counts, and all must be
-    known; otherwise the first known one counts. With `from_year_end` the clock starts at the end of
-    the year.
+    `facts` are keys of `QUESTIONS`, and `notices` are ids of obligations. With `needs_all`, the
+    last of them counts, and all must be known. Otherwise the earliest known one counts. With
+    `from_year_end`, the clock starts at the end of the year.
     """
 
     facts: tuple[str, ...] = ()
@@ -65,12 +66,12 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# For an outer limit: the fact that, if it comes after the end of the limit, replaces the limit
-# (DORA, Art. 19, and Delegated Regulation (EU) 2025/301, Art. 5: an incident that is classified as
-# major only after the first 24 hours).
+# By obligation with an outer limit: the fact that replaces the limit, if its time is after the end
+# of the limit. Source: DORA, Art. 19, and Delegated Regulation (EU) 2025/301, Art. 5, for an
+# incident that is classified as major only after the first 24 hours.
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
-_PEOPLE_NOTIFIED: Final = Start()  # stands for the jurisdiction's notice to affected people
+_PEOPLE_NOTIFIED: Final = Start()  # replaced by the jurisdiction's notices to affected people
 
 # Starts by the words after "from" in the data.
 _STARTS: Final[Mapping[str, Start]] = {
@@ -157,7 +158,7 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
 def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
     """Return the ids of a jurisdiction's notices to the people concerned.
 
-    Without such an obligation in the data, the notice has the id `people:US-IA`.
+    If the data has no such obligation, the id is `people:JURISDICTION`, such as `people:US-IA`.
     """
     return tuple(
         other.id

@@ -1,7 +1,7 @@
 """Clocks from contracts with clients, next to those of the law.
 
-A contact centre is mostly a processor and must notify its clients first. Their contracts usually
-have a number of hours or days, where the law only says "without undue delay".
+A contact centre is mostly a processor of data and must notify its clients first. Their contracts
+usually state a number of hours or days, whereas the law only says "without undue delay".
 """
 
 from standfast.deadlines.applicability import Part
@@ -28,9 +28,9 @@ def contract(
     start: str = "awareness",
     content: tuple[str, ...] = (),
 ) -> Obligation:
-    """Return a contract as an obligation of jurisdiction `contract:NAME`.
+    """Return a contract as an obligation of the jurisdiction `contract:NAME`.
 
-    Raise ValueError if `start` is not a fact that starts clocks.
+    Raise ValueError if `start` is not one of the facts that start clocks (`QUESTIONS`).
     """
     if start not in QUESTIONS:
         raise ValueError(f"start {start!r}: unknown; known: {', '.join(QUESTIONS)}")

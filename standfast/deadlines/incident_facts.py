@@ -1,9 +1,12 @@
 """Answered facts of an incident, each with author and time.
 
+A fact is a statement of a person, such as the time of awareness. Facts start and end legal clocks,
+the deadlines of duties to notify somebody (obligations).
+
 Rules
-- A fact is never changed: a later fact with the same subject replaces it. The earlier fact stays
-  visible, because authorities ask why a deadline was changed.
-- A subject is a kind and a name; the kind defines what the name refers to.
+- The subject of a fact is its kind and its name. The kind defines what the name refers to.
+- A fact is never changed. A later fact with the same subject replaces it, but the earlier fact
+  stays visible, because authorities ask why a deadline was changed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,18 +24,18 @@ class FactKind(StrEnum):
     AFFECTED = "affected"  # `count` people; name: a jurisdiction
     ANSWER = "answer"  # `is_so`: the obligation `name` is owed, after a judgement of its risk test
     THRESHOLD = "threshold"  # `is_so`: the obligation `name` applies to the kind of incident
-    # The recipient was notified `at`; name: an obligation, reference: the receipt. Without `at` and
-    # with `is_so` False the statement is withdrawn, with the reason as reference.
+    # The recipient of the obligation `name` was notified `at`; reference: the receipt. Without `at`
+    # and with `is_so` False, the statement is withdrawn; reference: the reason.
     NOTIFIED = "notified"
-    # Law enforcement asked to wait until `at`, or without end; name: an obligation or a
-    # jurisdiction, reference: the document. With `is_so` True a person says that it applies
-    # although the rule has no such delay; with `is_so` False the statement is withdrawn.
+    # Law enforcement asked to wait until `at`, or without an end; name: an obligation or a
+    # jurisdiction, reference: the document. With `is_so` True, a person states that the delay
+    # applies although the rule has no such delay. With `is_so` False, the statement is withdrawn.
     DELAY = "delay"
     CONTENT = "content"  # the text of a notice; name: a topic of forms, reference: the text
 
     @classmethod
     def _missing_(cls, value: object) -> "FactKind | None":
-        """Read the name that older ledgers have for `notified`."""
+        """Accept the former value of `notified`, which older ledgers contain."""
         return cls.NOTIFIED if value == "told" else None
 
 
@@ -73,7 +76,7 @@ class Fact:
 
 
 class Facts:
-    """The facts of one incident, in order of their statement."""
+    """The facts of one incident, in the order in which they were stated."""
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self._facts: tuple[Fact, ...] = tuple(facts)
@@ -82,11 +85,11 @@ class Facts:
         return iter(self._facts)
 
     def latest(self, kind: FactKind, name: str) -> Fact | None:
-        """Return the valid fact of a subject."""
+        """Return the newest fact with this subject, which replaces the others."""
         return next(iter(reversed(self.all_of(kind, name))), None)
 
     def all_of(self, kind: FactKind, name: str) -> Sequence[Fact]:
-        """Return all statements about a subject, latest last."""
+        """Return all facts with this subject, the newest last."""
         return [fact for fact in self._facts if fact.kind is kind and fact.name == name]
 
     def facts_before(self, fact: Fact) -> "Facts":

@@ -1,4 +1,8 @@
-"""Delays of an obligation that law enforcement requested."""
+"""Delays of an obligation that law enforcement requested.
+
+An obligation is a duty to notify somebody. Its strict date is in time by every reading of the rule;
+its lenient date is the latest possible one.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +13,7 @@ from standfast.deadlines.period_end import Reading
 
 
 def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
-    """Return the valid requests of law enforcement, latest last."""
+    """Return the requests of law enforcement that are valid, the newest last."""
     names = [obligation.id]
     if obligation.may_be_delayed:
         names.append(obligation.jurisdiction)
@@ -26,10 +30,10 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
 def apply_delays(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
     """Return the end of a period after its delays.
 
-    A delay changes the strict date only if it was stated before that date. While a delay is valid,
-    it may be ended or extended, also after the original end of the period.
+    A delay changes the strict date only if it was stated before that date. A delay that is still
+    valid may be ended or extended, even after the original end of the period.
     """
-    strict: datetime | None = due.strict  # None while the end of the delay is unknown
+    strict: datetime | None = due.strict  # None while the delay has no end
     for delay in delays:
         if is_hold or strict is None or delay.recorded_at <= strict:
             strict = None if delay.at is None else max(due.strict, delay.at)

@@ -1,21 +1,24 @@
 """Legal clocks of one incident: states, due dates and questions.
 
-The main function is `clocks`: its arguments are the data, the facts and the current time, and it
+An obligation is a duty to notify somebody. Its clock is its running deadline. `clocks` is the main
+function: its arguments are the obligations, the facts of the incident and the current time. It
 returns one `Clock` for each obligation.
 
 Rules
-- An obligation stays visible in every state. The fact that ends it, such as a threshold that is not
-  reached, is shown with the person that stated the fact.
-- A soft obligation has no date: it is due from the start of its clock.
-- A delay by law enforcement stops a clock only with a document, and only while it lasts. A clock
-  that ends during the delay is due at the end of the delay. A delay of a whole jurisdiction stops
-  only obligations whose own rule allows it, and lengthens every period in which a notice must not
-  be sent (hold). A delay that was stated after the strict date moves only the lenient date: it may
-  have been requested too late.
-- A jurisdiction with affected people is covered, even if the configuration does not list it.
-- A day ends at midnight in the time zone of the law or of the organisation: the strict date uses
+- An obligation stays visible in every state. If a fact ends the obligation, such as a number of
+  people below the threshold, the fact is shown with the person that stated it.
+- A soft obligation ("without undue delay") has no date: it is due from the start of its clock.
+- A strict date is in time by every reading of the rule; a lenient date is the latest possible one.
+- A delay by law enforcement stops a clock only while it lasts, and only with a document. If the
+  period ends during the delay, the obligation is due at the end of the delay.
+- A delay may be stated for a whole jurisdiction. It then stops only obligations with a rule that
+  allows it. It also extends every hold, that is, every period in which a notice must not be sent.
+- If a delay was stated after the strict date, it moves only the lenient date, because it may have
+  been requested too late.
+- A jurisdiction with affected people is included, even if the configuration does not list it.
+- A day ends at midnight in the time zone of the law or of the organisation. The strict date uses
   the earlier midnight, the lenient date the later one.
-- A notice is blocked during a hold, and until another notice that must go first was given.
+- A notice is blocked during a hold, and until another notice that must come first was given.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,17 +48,17 @@ class ClockState(StrEnum):
     MISSED = "missed"  # the strict date has passed without a notification
     RUNNING = "running"  # started; a soft obligation is due now
     HELD = "held"  # law enforcement asked to wait
-    NOT_STARTED = "not_started"  # the starting fact is unknown
+    NOT_STARTED = "not_started"  # the time of the starting fact is unknown
     LATE = "late"  # notified after the strict date
     EARLY = "early"  # notified during a hold
     MET = "met"
-    NOT_OWED = "not_owed"  # a threshold is not reached, or a person judged a test
+    NOT_OWED = "not_owed"  # a threshold is not reached, or a person judged that nothing is owed
     NOT_LAW = "not_law"  # proposed, or not known to be in force
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question about a missing fact, with the fact's kind and name."""
+    """A question about an unknown fact, with the kind and name of the fact."""
 
     kind: FactKind
     name: str
@@ -72,10 +75,10 @@ class ReplacedDate:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The reason why a notice is blocked.
+    """A reason why a notice must not be sent now.
 
-    `until` is None if the end is unknown. `first` is the obligation that must be
-    fulfilled first, or "".
+    `until` is the end, or None if it is unknown. `first` is the id of the obligation that must be
+    fulfilled before, or "".
     """
 
     reason: str
@@ -90,13 +93,13 @@ class Clock:
     obligation: Obligation
     state: ClockState
     started_at: datetime | None = None
-    started_by: str = ""  # the fact or notice that started it
+    started_by: str = ""  # name of the fact, or id of the notice, that started it
     due: Reading | None = None
     because: str = ""  # the reason for its state
     questions: tuple[Question, ...] = ()
-    was: tuple[ReplacedDate, ...] = ()
+    was: tuple[ReplacedDate, ...] = ()  # earlier due dates
     blocks: tuple[Block, ...] = ()
-    receipt: Fact | None = None
+    receipt: Fact | None = None  # states that the recipient was notified
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def elapsed_share(self, now: datetime) -> float | None:
@@ -109,13 +112,13 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Jurisdictions, data roles and sectors of the organisation."""
+    """The jurisdictions, data roles and sectors of the organisation."""
 
     jurisdictions: frozenset[str]
     parts: frozenset[Part]
     sectors: frozenset[Sector] = frozenset()
     zone: ZoneInfo
-    authority_country: str = ""  # country of the lead authority in Europe; its holidays count
+    authority_country: str = ""  # country of the lead authority in Europe, for its holidays
 
     def covers(self, obligation: Obligation) -> bool:
         """Return whether an obligation may concern the organisation."""
@@ -127,7 +130,10 @@ class Reach:
 def clocks(
     obligations: Iterable[Obligation], facts: Facts, reach: Reach, now: datetime
 ) -> tuple[Clock, ...]:
-    """Return a clock for each obligation within reach, in order of the data."""
+    """Return a clock for each obligation that may concern the organisation.
+
+    The clocks are in the order of the obligations.
+    """
     by_id = {obligation.id: obligation for obligation in obligations}
     reach = replace(reach, jurisdictions=reach.jurisdictions | _affected_places(facts))
     run = _Run(by_id=by_id, reach=reach, now=now)
@@ -204,9 +210,9 @@ class _Run:
         return ClockState.RUNNING, ""
 
     def _receipt_of_notice(self, obligation: Obligation, facts: Facts) -> Fact | None:
-        """Return the fact that the notice was given.
+        """Return the fact that the notice was given, or None.
 
-        Obligations that the same notice meets share this fact.
+        If one notice fulfils several obligations, its receipt counts for all of them.
         """
         same = [
             other.id
@@ -252,7 +258,7 @@ class _Run:
     def _replaced_dates(
         self, obligation: Obligation, start: Start, facts: Facts
     ) -> Iterator[ReplacedDate]:
-        """Yield the dates that a later statement of the start replaced."""
+        """Yield each due date that changed when the start was stated again."""
         subjects = [(FactKind.TIME, name) for name in start.facts]
         subjects += [(FactKind.NOTIFIED, name) for name in start.notices]
         for fact in facts:
@@ -269,9 +275,9 @@ class _Run:
     def _blocks(
         self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None
     ) -> Iterator[Block]:
-        """Yield why a notice is blocked.
+        """Yield the reasons why a notice must not be sent now.
 
-        `due` is the end of a hold; `delay` postpones this end.
+        `due` is the end of a hold; `delay` moves this end.
         """
         limit = obligation.limit
         if limit.kind is Kind.NOT_BEFORE:
@@ -379,7 +385,7 @@ def _questions(
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:
-    """Return the valid receipt; None if it does not exist or was withdrawn."""
+    """Return the receipt of a notice; None without one or if withdrawn."""
     fact = facts.latest(FactKind.NOTIFIED, name)
     return fact if fact is not None and fact.at is not None else None
 

@@ -1,9 +1,11 @@
 """Records of obligations, and the reader of `obligations.jsonl`.
 
+An obligation is a duty to notify somebody of an incident, with its sources.
+
 Rules
-- A line with an unknown key, a missing key or an unknown word is rejected with its number: an
-  obligation that was read only in part could show a wrong date.
-- The words of the law about starts, obligated parties and thresholds are stored as text;
+- A line with an unknown key, a missing key or an unknown word is rejected with its number. If an
+  obligation were read only in part, its date could be wrong.
+- The words of the law about starts, obligated parties and thresholds are stored as text.
   `clock_starts` and `applicability` interpret this text.
 """
 
@@ -15,13 +17,13 @@ from typing import Any, Final, TypeVar
 
 
 class Kind(StrEnum):
-    """The kind of a limit."""
+    """The kind of a time limit."""
 
     HARD = "hard"  # a number of hours, days or months
     SOFT = "soft"  # "without undue delay": due at once
     RELATIVE = "relative"  # not later than another notice
     BEFORE = "before"  # this notice must precede another notice
-    NOT_BEFORE = "not_before"  # a hold: sending earlier is the violation
+    NOT_BEFORE = "not_before"  # a hold: a notice before the end of the period violates the law
     ON_REQUEST = "on_request"  # on request of an authority
 
 
@@ -72,7 +74,7 @@ AGREEMENT: Final = "contract:"  # prefix of the jurisdiction of a client's contr
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The length of a period, and its start."""
+    """The length of a period, and the words for its start."""
 
     kind: Kind
     value: int | None = None  # number of `unit`; None for a limit without a number
@@ -83,7 +85,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Obligation:
-    """One obligation to notify somebody, with citation and confidence."""
+    """One duty to notify somebody, with citation and confidence."""
 
     id: str
     jurisdiction: str
@@ -96,8 +98,8 @@ class Obligation:
     threshold: str = ""  # the number of people, in words; "" for any number
     risk_test: str = ""  # the question about harm that decides it; "" for none
     limit: Limit
-    series: str = ""  # the common name of the phases of one obligation
-    phase: str = ""
+    series: str = ""  # common name of several notices that belong together, such as first and final
+    phase: str = ""  # the position in the series, such as "2"; `1a` and `1b` are one notice
     delay: str = ""  # the possible delays or extensions
     content: tuple[str, ...] = ()  # the required content of the notice
     channels: str = ""
@@ -111,27 +113,27 @@ class Obligation:
 
     @property
     def is_agreement(self) -> bool:
-        """True if a client's contract imposes it, and not a law."""
+        """Whether a client's contract imposes it, and not a law."""
         return self.jurisdiction.startswith(AGREEMENT)
 
     @property
     def yields_to_law_enforcement(self) -> bool:
-        """True if the rule itself allows law enforcement to delay the notice."""
+        """Whether the rule itself allows law enforcement to delay the notice."""
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
     def may_be_delayed(self) -> bool:
-        """True if law enforcement can delay it: by its rule, or as a hold."""
+        """Whether law enforcement can delay it: by its rule, or as a hold."""
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property
     def is_law(self) -> bool:
-        """True if it is in force, according to the sources."""
+        """Whether it is in force, according to the sources."""
         return self.status is Status.IN_FORCE
 
 
 def is_same_notice(first: Obligation, second: Obligation) -> bool:
-    """Return whether two limits concern one notice, as phases `1a` and `1b`."""
+    """Return whether one notice meets both limits, as in phases `1a` and `1b`."""
     return (
         bool(first.series)
         and first.series == second.series

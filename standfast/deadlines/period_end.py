@@ -1,19 +1,20 @@
 """End of a period of hours, calendar days, working days or months.
 
-The two readings
-- Strict is the end that is in time by every reading: hours run from the minute of the event, a last
-  day is not moved by weekends or holidays, and business days skip only nation-wide holidays.
-- Lenient is the latest end that the rules of counting allow. European law: Regulation (EEC,
-  Euratom) No 1182/71, Art. 3: the hour and the day of the event do not count; a period that is not
-  in hours and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on
-  the same date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent
-  State rules extend the last day in the same way; 6(a)(2) also extends periods of hours, but no
-  American obligation in the data uses it.
-- For a hold, strict is the later end: after this end, a notice is allowed by every reading.
+Two readings
+- The strict end is in time by every reading of the rules. Hours run from the minute of the event. A
+  last day is not moved by weekends or holidays. Business days skip only nation-wide holidays.
+- The lenient end is the latest end that the rules of counting allow.
+- In European law, these rules are in Regulation (EEC, Euratom) No 1182/71, Art. 3. The hour and the
+  day of the event do not count. A period that is not in hours and ends on a Saturday, Sunday or
+  holiday ends with the next working day. A month ends on the same date, or on the month's last day.
+- In American law, Fed. R. Civ. P. 6(a)(1) and equivalent State rules extend the last day in the
+  same way. 6(a)(2) also extends periods of hours, but no American obligation in the data uses it.
+- In a hold (a period in which a notice must not be sent), strict is the later end: after this end,
+  a notice is allowed by every reading.
 
 Rules
-- Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days end at local midnight in
-  the given zone. `legal_clocks` chooses the zones of an obligation.
+- Hours are elapsed hours: 72 hours are 72 hours, even if summer time begins or ends. Days end at
+  local midnight in the given zone. `legal_clocks` chooses the zones of an obligation.
 - The day of the event is not counted.
 """
 
@@ -31,7 +32,7 @@ _LONGEST_DAYS = 3660
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The two ends of a period, in UTC; for a hold, the times of release."""
+    """The two ends of a period, in UTC."""
 
     strict: datetime
     lenient: datetime

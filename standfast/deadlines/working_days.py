@@ -1,14 +1,15 @@
 """Working days and time zones of a jurisdiction.
 
 Rules
-- Holidays come from `holidays`, by country and, for a State or province, its subdivision.
-- The strict reading of business days skips only nation-wide holidays: a regulator in another place
-  may not observe a local holiday. For the European Union no holiday is skipped until the
-  organisation names the country of its authority.
+- Holidays come from the library `holidays`, by country and, for a State or province, its
+  subdivision.
+- The strict reading of business days skips only nation-wide holidays, because an authority in
+  another place may not observe a local holiday. For the European Union, no holiday is skipped until
+  the organisation names the country of its authority.
 - Saturday and Sunday are not working days in any jurisdiction of the data.
-- A day is a day in the jurisdiction, which may differ from a day at the organisation: a contact
-  centre in Manila may have American clients. In a jurisdiction with several time zones, the
-  earliest and the latest zone count.
+- A day is a day in the jurisdiction, which may differ from a day at the organisation. For example,
+  a contact centre in Manila may have American clients. In a jurisdiction with several time zones,
+  the earliest and the latest zone count.
 """
 
 from collections.abc import Mapping
@@ -82,8 +83,9 @@ _EAST_OF_EUROPE: Final = frozenset({"BG", "CY", "EE", "FI", "GR", "LT", "LV", "R
 class WorkingDays:
     """The working days of one place.
 
-    `country` is an ISO 3166-1 code, or "" if unknown; `subdivision` an ISO 3166-2 part. With
-    `skips_hour_of_event` the place counts hours by Regulation 1182/71.
+    `country` is an ISO 3166-1 code, or "" if unknown. `subdivision` is the second part of an ISO
+    3166-2 code, or "". `skips_hour_of_event` is True if Regulation 1182/71 defines how hours are
+    counted.
     """
 
     country: str = ""
@@ -123,7 +125,7 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
     if jurisdiction.startswith("EU"):
         return WorkingDays(_known_country(authority_country), skips_hour_of_event=True)
     if jurisdiction == "UK":
-        # England, the seat of the Commissioner: Scotland has other holidays.
+        # Use the holidays of England, the seat of the authority; those of Scotland differ.
         return WorkingDays("GB", "ENG")
     name, _, part = jurisdiction.partition("-")
     country = _COUNTRIES.get(name.removesuffix(" federal"), "")
@@ -133,10 +135,10 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
 
 
 def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
-    """Return the possible zones of a jurisdiction's days; () if unknown.
+    """Return the possible time zones for the days of a jurisdiction.
 
-    European law counts in the zone of the authority. While the authority is unknown, the earliest
-    and the latest zone of the European Union are returned.
+    Return () for an unknown one. In European law, days are counted in the zone of the authority.
+    While the authority is unknown, return the earliest and the latest zone of the European Union.
     """
     if not jurisdiction.startswith("EU"):
         names = _ZONES.get(jurisdiction, ())

@@ -1,13 +1,16 @@
 """Messages of Prometheus' Alertmanager (webhook version 4).
 
+A trigger, a configured way to open an incident, receives these messages. One message contains a
+group of alerts.
+
 Rules
-- Alertmanager cannot sign: everybody with its bearer token can send anything. Its messages
-  therefore only open a plan and page people.
-- A group is identified by its key. It joins the incident that it opened, while this incident is
-  open.
-- The same alerts in the same state are one message, however often they are repeated. An additional
-  or missing alert, or one that fires again, makes another message.
-- In a firing group only firing alerts count: the account of a resolved alert is not locked.
+- Alertmanager cannot sign messages: everybody with the bearer token of the trigger can send
+  anything. Therefore its messages only plan an incident and page people.
+- A group is identified by its key. While the incident that a group opened is open, further messages
+  of the group are added to it.
+- The same alerts in the same state are one message, even if they are repeated. If an alert is added
+  or missing, or fires again, the message is a new one.
+- In a firing group, only firing alerts count. The account of a resolved alert is not locked.
 - Alertmanager may omit alerts (`max_alerts`). The number of omitted alerts is reported, because
   they are lost.
 """
@@ -25,13 +28,13 @@ _FIRING, _RESOLVED = "firing", "resolved"
 
 @dataclass(frozen=True, kw_only=True)
 class AlertGroup:
-    """One posted group."""
+    """One group of alerts, as Alertmanager posted it."""
 
     key: str
     message_id: str
     is_firing: bool
     payload: Mapping[str, object]  # with the firing alerts only
-    left_out: int  # alerts that Alertmanager did not send
+    left_out: int  # number of alerts that Alertmanager did not send
 
 
 def read_group(payload: Mapping[str, object]) -> AlertGroup:

@@ -1,17 +1,18 @@
 """Mapping from a message to the inputs of a playbook.
 
-The mapping is a text with placeholders.
+A message from outside opens an incident. Its playbook needs inputs, such as the accounts to lock.
+For each input, the configuration has an expression: a text with placeholders.
 
-`agents:{/data/user}` is the text `agents:` followed by the value at `/data/user`. A placeholder is
-a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and results in one text for each
-item: `agents:{/alerts/*/labels/account}`.
+`agents:{/data/user}` is the text `agents:` followed by the value at `/data/user` of the message. A
+placeholder is a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and results in one
+text for each item: `agents:{/alerts/*/labels/account}`.
 
 Rules
-- Values are only text and are not evaluated: a value with commas is one account with a strange
-  name, never several accounts.
-- The text before the first placeholder comes from the configuration: if this text names the
-  directory, a message cannot choose it.
-- A missing value, or one that is not text, is reported by its location; no value is reported.
+- Values are only text and are not evaluated. A value with commas is one account with a strange
+  name, and never several accounts.
+- The text before the first placeholder comes from the configuration. If this text names the
+  directory of the account, such as `agents:`, a message cannot choose another directory.
+- If a value is missing or is not text, the error names its location. No error contains a value.
 - In a list, items without a value are skipped; `lacking` counts the skipped items.
 """
 
@@ -35,23 +36,23 @@ class Expression:
     """A text with placeholders; `parse` creates it."""
 
     text: str
-    parts: tuple[str | tuple[str, ...], ...]  # literal text, or unescaped parts of a pointer
+    parts: tuple[str | tuple[str, ...], ...]  # literal texts; pointers as tuples of unescaped keys
 
     @property
     def is_plain(self) -> bool:
-        """True if the text has no placeholder."""
+        """Whether the text has no placeholder."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def is_each(self) -> bool:
-        """True if the result is one text for each item of a list."""
+        """Whether the result is one text for each item of a list."""
         return any(not isinstance(part, str) and EACH in part for part in self.parts)
 
     def read(self, payload: Mapping[str, object]) -> str | list[str]:
-        """Return the text, or the texts, for this message.
+        """Return the text, or the texts, for a message.
 
-        Values are returned as a list, so that nothing splits them at commas. Raise Missing and
-        ValueError with the location.
+        Texts with values are returned as a list, so that nothing splits them at commas. Raise
+        Missing or ValueError with the location of the value.
         """
         if self.is_plain:
             return self.text
@@ -136,7 +137,7 @@ def _value_at(payload: object, parts: Sequence[str]) -> object:
 
 
 def _each(payload: object, parts: Sequence[str]) -> list[object]:
-    """Return each item's value at the location, in order.
+    """Return the value at the location for each item of the list, in order.
 
     The result has None for an item without a value.
     """

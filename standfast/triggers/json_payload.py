@@ -1,9 +1,9 @@
 """Parser for untrusted JSON.
 
 Rules
-- Limits apply before parsing: the size is limited by the receiver, the depth here.
-- The meaning must be unique: repeated keys, NaN and invalid UTF-8 are rejected, because two parsers
-  would read them differently. Half of a surrogate pair is rejected too: it can be written as an
+- Limits apply before parsing. The receiver limits the size, and this module limits the depth too.
+- The meaning must be unique. Repeated keys, NaN and invalid UTF-8 are rejected, because two parsers
+  could read them differently. Half of a surrogate pair is rejected too: it can be written as an
   escape, but has no UTF-8 form.
 - An error describes the problem and repeats no input.
 """
@@ -16,17 +16,17 @@ from typing import NoReturn
 LARGEST_BYTES = 512 * 1024
 DEEPEST = 32
 _LONGEST_NUMBER = 32
-# An unterminated text is matched to its end: restarting the search at each of its quotes would take
-# time proportional to the square of its length.
+# An unterminated text is matched to its end. Otherwise the search would start again at each of its
+# quotes, and its time would be proportional to the square of the length.
 _TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
     """Parse one JSON object; raise ValueError if it is invalid or ambiguous.
 
-    If not strict, the last of repeated keys counts, and half of a surrogate pair becomes a question
-    mark: an attacker that can write these into an event of a local program must not cause the loss
-    of the event.
+    With `is_strict` False, the last of repeated keys counts, and half of a surrogate pair becomes a
+    question mark. This is for events of a local program: an attacker who can write such text into
+    an event must not cause the loss of the event.
     """
     if len(body) > LARGEST_BYTES:
         raise ValueError("the message is too large")

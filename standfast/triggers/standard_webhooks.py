@@ -9,8 +9,9 @@ Rules
   are signed with the old secret still arrive.
 - The time of a message differs from now by at most five minutes.
 - Every signature is compared with every secret, in constant time.
-- The signed text has one reading: a timestamp has digits only, and the body is one JSON object.
-- The sender receives no reason for a refusal. The reason is written to the local log and quotes no
+- The signed text has one meaning: a timestamp consists of digits only, and the body is one JSON
+  object.
+- The sender receives no reason for a refusal. The reason is written to the local log, and quotes no
   input.
 """
 
@@ -35,9 +36,9 @@ _TIMESTAMP_DIGITS = 12
 
 
 class NotGenuine(ValueError):
-    """A message is not from its source, or not current.
+    """The message is not from its source, or it is too old.
 
-    The text is for a log.
+    The text is only for the local log.
     """
 
 
@@ -53,7 +54,7 @@ class SigningHeaders:
 def read_secret(text: str) -> bytes:
     """Return the bytes of a secret `whsec_…`.
 
-    The ValueError for an invalid secret does not repeat it.
+    Raise ValueError for an invalid secret; the message does not contain it.
     """
     encoded = text.removeprefix(_PREFIX).rstrip("=")
     try:
@@ -68,8 +69,8 @@ def read_secret(text: str) -> bytes:
 def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHeaders:
     """Validate the three headers; raise NotGenuine if one is not valid.
 
-    This is done before the body is read, so that the body of an old message is not read. The names
-    in `headers` are in lower case.
+    Call this function before the body is read, so that the body of an old message is never read.
+    The names in `headers` are in lower case.
     """
     found: dict[str, str] = {}
     for name, value in headers:
@@ -117,7 +118,7 @@ def sign(secret: bytes, message_id: str, at: datetime, text: str) -> dict[str, s
 
 
 def _signatures(text: str) -> tuple[bytes, ...]:
-    """Return the signatures of version 1; other schemes are unknown here."""
+    """Return the signatures of version 1; ignore other versions."""
     words = text.split(" ") if len(text) <= _LONGEST_SIGNATURES else []
     found = tuple(
         word.encode() for word in words[:_MOST_SIGNATURES] if word.startswith(_SIGNATURE_PREFIX)

@@ -1,11 +1,12 @@
 """Suricata's events, and the rules that select alerts.
 
-An event is one line of EVE JSON. Only alerts are examined.
+An event is one line of EVE JSON, Suricata's log. Only alerts are examined.
 
 Rules
-- All conditions of a rule must match; a rule without conditions matches nothing.
-- An address matches at either end of the flow: the signature decides which end is the attacker.
-- A line is identified by its bytes: a line that is in two files, or is read twice, counts once.
+- All conditions of a rule must match. A rule without conditions matches nothing.
+- A condition on addresses matches either end of the flow, because it depends on the signature which
+  end is the attacker.
+- A line is identified by its bytes. If it is in two files, or is read twice, it counts once.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ class EveRule:
     """The conditions for an alert; an empty condition matches everything."""
 
     signature_ids: frozenset[int] = frozenset()
-    least_severe: int | None = None  # the least severe accepted value; 1 is the most severe
+    least_severe: int | None = None  # least severe accepted value; 1 is the most severe
     categories: frozenset[str] = frozenset()  # compared without case
     networks: tuple[Network, ...] = ()
 
@@ -58,7 +59,7 @@ class EveRule:
 def may_be_alert(line: bytes) -> bool:
     """Return whether a line may be an alert.
 
-    Most lines are flows and requests.
+    This quick test excludes most lines, which are flows and requests.
     """
     return b'"alert"' in line
 
@@ -70,12 +71,12 @@ def looks_like_event(line: bytes) -> bool:
 
 
 def line_id(line: bytes) -> str:
-    """Return the id of a line, without its end."""
+    """Return the id of a line; the line has no line break."""
     return hashlib.sha256(line).hexdigest()
 
 
 def key_of(event: Mapping[str, object]) -> str:
-    """Return the subject of an alert: its signature and source address."""
+    """Return the key that joins alerts: the signature and the source address."""
     alert = event.get("alert")
     signature = alert.get("signature_id") if isinstance(alert, Mapping) else None
     return f"{signature} {event.get('src_ip')}"
