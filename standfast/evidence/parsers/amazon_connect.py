@@ -1,4 +1,7 @@
-"""Contact records of Amazon Connect: search results and exported records."""
+"""Contact records of Amazon Connect: search results and exported records.
+
+A contact record describes one contact with a customer, such as a call.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +12,7 @@ from standfast.evidence.parsers.log_record import Record, inner, parse_time, tex
 def parse_contact(number: int, contact: Mapping[str, Any]) -> Record | None:
     """Parse a contact; None if it has no time.
 
-    The account is the name of the agent, or the agent's ID if the contact has no name.
+    The account is the name of the agent. If the contact has no name, it is the agent's ID.
     """
     time = parse_time(contact.get("InitiationTimestamp"))
     if time is None:

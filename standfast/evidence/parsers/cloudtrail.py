@@ -41,7 +41,7 @@ def parse_event(number: int, event: Mapping[str, Any]) -> Record | None:
 
 
 def _account(identity: Any) -> str:
-    """Return the user of an identity; for a role, its name and session."""
+    """Return the user of an identity; for an assumed role, role and session."""
     arn = text_of(inner(identity, "arn"))
     name = text_of(inner(identity, "userName"))
     if not name and ":assumed-role/" in arn:

@@ -12,8 +12,8 @@ _MOST_FIELDS = 1_000
 def read_entries(stream: BinaryIO) -> Iterator[tuple[int, Mapping[str, str], bool]]:
     """Yield each entry: its first line, its fields, and whether it was cut.
 
-    A field longer than LONGEST_TEXT is cut. After a damaged field, the rest of the input is one
-    entry without fields.
+    A field longer than LONGEST_TEXT is cut. If a field is damaged, yield the rest of the input as
+    one entry without fields.
     """
     number, begins, is_cut = 1, 1, False
     fields: dict[str, str] = {}

@@ -3,10 +3,10 @@
 Rules
 - The keys of an object identify the provider that wrote it. If no provider is identified, common
   names of keys are used.
-- An object that only wraps a list of events, such as a page, is replaced by these events.
-- The message of an event of CloudWatch is parsed like a line of its own log. Its time is used if it
-  has a time zone, otherwise the time of the event. A message that is not JSON is parsed up to
-  LONGEST_TEXT, as a line is.
+- If an object is only a page that contains a list of events, these events are yielded instead.
+- The message of a CloudWatch event is a line of another log, and is parsed as such. If the time in
+  the message has a time zone, it is used; otherwise the time of the event. A message that is not
+  JSON is parsed up to LONGEST_TEXT, as a line of text is.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ def _parse_cloudwatch(number: int, event: Mapping[str, Any]) -> Record | None:
 
 
 def _parse_message(number: int, message: str, at: int) -> Record | None:
-    """Parse the line of a log in a message; None if it is in no known format."""
+    """Parse a message as a line of a log; None if in no known format."""
     try:
         inside = orjson.loads(message)
     except ValueError:
@@ -107,9 +107,9 @@ _NAMES = ("name", "email", "id", "login")  # keys of the name, if an account is 
 
 
 def read_objects(raw: bytes) -> Iterator[Mapping[str, Any] | None]:
-    """Yield the events of a JSON text, and None for each other value.
+    """Yield the events of a JSON text; yield None for each other value.
 
-    Raises ValueError if the text is not JSON.
+    Raise ValueError if the text is not JSON.
     """
     value = orjson.loads(raw)
     if isinstance(value, dict):
@@ -132,7 +132,7 @@ def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
 
 
 def _known_keys(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys that a parser uses; the others would fill the caches."""
+    """Return the keys that a parser uses; others would fill the caches."""
     return tuple(key for key in event if key in _KEYS)
 
 

@@ -1,12 +1,12 @@
 """Lines and CSV rows of a log, read within limits.
 
 Rules
-- A line or row is read up to a limit, and its rest is skipped. A cut line or row is marked.
-- The quotes in the skipped part are counted, because they decide where a row ends: a long line
-  never hides the next row.
-- If the quote of a row does not close within MOST_ROW_LINES or before the end, the row is open: its
-  cells may contain other rows.
-- A search may exclude lines before they are read as records. It receives a piece of whole lines.
+- A line or row is read up to a limit, and its rest is skipped. The result states that it was cut.
+- A row of CSV with quotes may span several lines. Therefore the quotes in a skipped part are
+  counted, because they decide where the row ends. Thus a long line never hides the next row.
+- If a quote does not close within MOST_ROW_LINES or before the end of the file, the row is marked
+  as unclosed: its cells may contain other rows.
+- A search may exclude lines before they are parsed. It is called with several whole lines at once.
 """
 
 import csv
@@ -42,7 +42,7 @@ class Row:
     end: int = 0
     size_bytes: int = 0
     is_cut: bool = False
-    is_unclosed: bool = False  # whether its quote does not close
+    is_unclosed: bool = False  # True if a quote in it does not close
 
     @property
     def lines(self) -> range:
@@ -83,7 +83,7 @@ class Row:
 def read_lines(stream: BinaryIO, longest: int, before: int = 0) -> Iterator[Line]:
     """Yield each line, up to `longest` bytes of it.
 
-    `before` is the number of lines that precede the stream.
+    `before` is the number of lines in the file before the stream's position.
     """
     number, read = before, stream.readline
     while content := read(longest):
@@ -98,10 +98,11 @@ def read_lines(stream: BinaryIO, longest: int, before: int = 0) -> Iterator[Line
 def read_found_lines(
     stream: BinaryIO, longest: int, search: SearchLines, before: int = 0
 ) -> Iterator[Line]:
-    """Yield only the lines that the search returns, as `read_lines` does."""
+    """Yield only the lines that the search returns, like `read_lines`."""
     while piece := stream.read(SEARCHED_BYTES):
         if not piece.endswith(b"\n"):
-            # Two more bytes than `longest` show whether more than a line break is cut.
+            # Read two bytes more than `longest`, to distinguish a cut line from a line with a line
+            # break.
             piece += stream.readline(longest + 2)
         if found := search(piece):
             lines = io.BytesIO(piece).readlines()

@@ -1,16 +1,17 @@
 """Records of one log file: its format, its compression, its limits.
 
-    for found in read_log(stream, collected_at):   # a Record, or the number of a line without one
+    for found in read_log(stream, collected_at):   # a Record, or the number of any other line
 
-Rules
-- The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-- Nothing is dropped silently. For a line that is not a record, its number is returned; for the rest
-  of a file that cannot be read, 0. A record of which a part was not read is marked as cut.
-- Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is skipped. A
-  JSON text and an unpacked file have limits; the rest beyond a limit counts as one line that is not
-  a record.
-- A search excludes lines of text and of JSON before they are parsed. All other formats are parsed
-  whole, because their records are not lines.
+    Rules
+    - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
+    - Nothing is dropped silently. If a line is not a record, its number is yielded. If the rest of
+      a file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked
+      as cut.
+    - Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is
+      skipped. A JSON text and an unpacked file have limits too; the part beyond a limit counts as
+      one line that is not a record.
+    - A search excludes lines of text and of JSON before they are parsed. Files in other formats are
+      always parsed completely, because their records are not lines.
 """
 
 import codecs
@@ -35,7 +36,7 @@ from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_p
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
 _BUFFER = 256 * 1024
-_BEFORE_MESSAGE = 13  # columns of csvlog before the first column that may have line breaks
+_BEFORE_MESSAGE = 13  # columns of csvlog before the message, the first with line breaks
 _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -45,7 +46,7 @@ def read_log(
 ) -> Iterator[Record | int]:
     """Yield the records of a file, and the numbers of all other lines.
 
-    With `search`, lines of text and JSON that the search does not return may be left out.
+    With `search`, omit lines of text and JSON that the search does not return.
     """
     unpacked = _Unpacked(stream)
     for found in _records(io.BufferedReader(unpacked, _BUFFER), collected_at, search):
@@ -99,7 +100,7 @@ def _json_records(
 ) -> Iterator[Record | int]:
     """Yield the records of JSON lines, or of one JSON text of many lines.
 
-    `before` is the number of lines that precede the stream.
+    `before` is the number of lines in the file before the stream's position.
     """
     lines = read_lines(stream, LONGEST_JSON, before)
     if search:  # the first line is always read, because it may begin a text of many lines
@@ -172,10 +173,10 @@ def _csv_records(stream: BinaryIO, collected_at: datetime) -> Iterator[Record | 
 
 
 class _Unpacked(io.RawIOBase):
-    """Stream that unpacks gzip data and turns UTF-16 into UTF-8."""
+    """Stream that unpacks gzip data and converts UTF-16 to UTF-8."""
 
     def __init__(self, stream: Readable) -> None:
-        self.is_incomplete = False  # whether the rest could not be unpacked
+        self.is_incomplete = False  # True if the rest could not be unpacked
         self._pieces = unpacked_pieces(stream, _BUFFER)
         self._kept = self._next()
         form = _UTF16.get(self._kept[:2])

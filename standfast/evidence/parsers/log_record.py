@@ -1,4 +1,4 @@
-"""Record of one event in a log, and the reading of its values.
+"""Record of one event in a log, and the conversion of its values.
 
 Rules
 - Every parser fills the same fields. A field that the log does not have is empty.
@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 SIGN_IN, SUCCESS, FAILURE = "sign-in", "success", "failure"
-LONGEST_TEXT = 64 * 1024  # characters that are read of one event or value
+LONGEST_TEXT = 64 * 1024  # characters of one event or value that are read
 _LONGEST_COUNTRY = 100
 _LAST_SECOND = 59  # the last second of a minute
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_AFTER = 253_402_300_800 * 10**6  # the year 10000
+_AFTER = 253_402_300_800 * 10**6  # the beginning of the year 10000
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?\s?"
     r"(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?(?::\d\d)?)?",
@@ -40,7 +40,7 @@ class Record(NamedTuple):
     device: str = ""
     place: str = ""  # COUNTRY, or COUNTRY LATITUDE LONGITUDE
     text: str = ""
-    is_cut: bool = False  # whether a value or its line was longer than LONGEST_TEXT
+    is_cut: bool = False  # True if a value or its line was longer than LONGEST_TEXT
 
 
 def within_limits(record: Record) -> Record:
@@ -53,7 +53,7 @@ def within_limits(record: Record) -> Record:
 def parse_time(value: Any) -> LogTime | None:
     """Return the time of a value: ISO 8601, or a number since 1970; else None.
 
-    The size of a number decides its unit: seconds, milliseconds, microseconds or nanoseconds.
+    The magnitude of a number decides its unit: seconds, milliseconds, microseconds or nanoseconds.
     """
     if isinstance(value, str):
         if match := _ISO.match(value):
@@ -112,7 +112,7 @@ def inner(value: Any, *path: str | int) -> Any:
 
 
 def place(country: Any, latitude: Any, longitude: Any) -> str:
-    """Return the place of a record; without coordinates if they are not valid."""
+    """Return a place as text; omit coordinates that are not valid."""
     name = text_of(country)[:_LONGEST_COUNTRY].replace(" ", "-")
     are_numbers = isinstance(latitude, int | float) and isinstance(longitude, int | float)
     if are_numbers and -90 <= latitude <= 90 and -180 <= longitude <= 180:

@@ -82,6 +82,6 @@ def _record(
 
 
 def _host(connection: str) -> str:
-    """Return the address of HOST:PORT; [local] has none."""
+    """Return the host of HOST:PORT, or "" for a local connection."""
     host, _, port = connection.rpartition(":")
     return host if port.isdecimal() else connection.replace("[local]", "")

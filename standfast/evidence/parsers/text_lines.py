@@ -1,10 +1,10 @@
 """Lines of text: syslog (RFC 3164, RFC 5424), access logs, dated lines.
 
 Rules
-- RFC 3164 has no year: the line is dated within the twelve months before its collection. It has no
-  time zone: UTC is assumed.
-- In the message of a line, sign-ins are recognized as sshd, PAM and sudo write them. In other
-  messages the account is the value after `user=`, `account=` or `agent=`, and the address is the
+- A line in the format of RFC 3164 has no year and no time zone. The newest possible year is used,
+  so that the line is at most a year older than its collection. UTC is assumed.
+- In the message of a line, sign-ins are recognized in the forms of sshd, PAM and sudo. In other
+  messages, the account is the value after `user=`, `account=` or `agent=`, and the address is the
   first address in the message.
 - A line without a time is not a record.
 """
@@ -26,7 +26,7 @@ from standfast.evidence.parsers.log_record import (
     time_of_datetime,
 )
 
-# The text between quotes, as groups of characters: one character at a time is slower.
+# Text between quotes. Groups of characters are matched, which is faster than single characters.
 _QUOTED = r'[^"\\]*(?:\\.[^"\\]*)*'
 _ACCESS = re.compile(
     rf'(\S{{1,255}}) \S+ (\S{{1,255}}) \[([^\]]{{20,32}})\] "({_QUOTED})" (\d{{3}}) \S+'
@@ -60,7 +60,7 @@ Fields: TypeAlias = tuple[str, str, str, str, str]
 
 
 def parse_text(number: int, line: str, collected_at: datetime) -> Record | None:
-    """Parse a line of any of these formats; None if it has no time."""
+    """Parse a line in any of these formats; None if it has no time."""
     if access := _ACCESS.match(line):
         return _access_record(number, line, access)
     if (syslog := _RFC_5424.match(line)) and (time := parse_time(syslog[1])):
@@ -119,7 +119,7 @@ def _access_record(number: int, line: str, found: re.Match[str]) -> Record | Non
 
 
 def _parse_access_time(text: str) -> int | None:
-    """Return the time of 25/Nov/2026:02:13:44 +0000; strptime is slower."""
+    """Return the time of `25/Nov/2026:02:13:44 +0000`; strptime is slower."""
     minute, second = _access_minute(text[:17], text[20:]), text[17:20]
     if minute is None or not _SECOND.fullmatch(second):
         return None
@@ -150,7 +150,7 @@ def _without_year(
             )
         except ValueError:  # 29 February: search a leap year
             continue
-        # Nothing is added to `collected_at`: a day after it may be in the year 10000.
+        # Subtract a day from `read`, because a day after `collected_at` may be in the year 10000.
         if read - timedelta(days=1) <= collected_at:
             time = time_of_datetime(read)
             return (time[0], True) if time else None

@@ -2,7 +2,7 @@
 
 Rules
 - Only the text from `<Event` to `</Event>` is parsed. It cannot define entities, because a document
-  type is an error within an element, so no input can expand.
+  type inside an element is an error. Therefore no input can expand to a huge text.
 """
 
 import re
@@ -20,9 +20,9 @@ _TARGET_IS_ACCOUNT = ("4624", "4625", "4634", "4647", "4648", "4768", "4769", "4
 
 
 def read_events(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Yield each event: its first line number, and its bytes or None.
+    """Yield each event: its first line number, and its bytes.
 
-    None stands for an incomplete event.
+    For an incomplete event, yield None instead of the bytes.
     """
     kept, number = b"", 1
     while piece := stream.read(_PIECE):

@@ -1,5 +1,6 @@
 """Review of frozen logs: timelines, indicators, detections, counts.
 
-`log_timeline` sorts the records of all logs into one timeline; `indicator_timeline` keeps the raw
-lines that name an account or an indicator. The formats of the logs are in `evidence.parsers`.
+Frozen logs are copied and sealed as evidence of an incident. `log_timeline` sorts the records of
+all logs into one timeline. `indicator_timeline` returns the lines that contain an account or an
+indicator (a trace of an intruder). The formats of the logs are in `evidence.parsers`.
 """

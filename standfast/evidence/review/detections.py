@@ -7,11 +7,11 @@
 
 Rules
 - A finding names its rule, its threshold, the first lines that support it, and the number of all
-  such lines. A finding is a reason to look, and not a proof.
-- Events of the same account or address within one window of an hour are one finding.
-- Memory is bounded: beyond MOST_KEYS accounts, addresses or devices, or MOST_EVENTS events within
-  an hour, new accounts, addresses, devices or events are ignored, and `is_complete` is false. Only
-  hashes of values are kept.
+  such lines. A finding is a reason to look at these lines, and not a proof.
+- If events of the same account or address are within one hour, they are one finding.
+- Memory is bounded. If there are more than MOST_KEYS accounts, addresses or devices, or more than
+  MOST_EVENTS events within an hour, further ones are ignored, and `is_complete` is False. Only
+  hashes of values are stored.
 """
 
 import math
@@ -25,13 +25,13 @@ from standfast.evidence.parsers.log_record import SIGN_IN, SUCCESS
 from standfast.evidence.review.log_timeline import Event
 
 MOST_KEYS = 1_000_000
-MOST_LINES = 20  # stored lines of a finding
+MOST_LINES = 20  # lines of a finding that are stored
 MOST_FINDINGS = 1_000
 MOST_EVENTS = 1_000_000  # events in all windows
 _MOST_OF_KEY = 100_000  # events in one window
-_PRUNED_EVERY = 60 * 10**6
+_PRUNED_EVERY = 60 * 10**6  # microseconds between two removals of old events
 _HOUR = 3600 * 10**6
-_SHORTEST_KM = 100  # within this distance, the place of an address is a guess
+_SHORTEST_KM = 100  # the place of an address is not more precise than this
 _EARTH_KM = 6371.0
 
 AFTER_LOCK = "sign-in after lock"
@@ -50,33 +50,33 @@ class Thresholds:
     known_sign_ins: int
     travel_kmh: int
     travel_hours: int
-    counts_records: bool = False  # whether records of customers count, instead of all objects
+    counts_records: bool = False  # True: count customer records instead of all objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockPeriod:
     """The time in which an account was locked, in microseconds since 1970."""
 
-    account: str  # as its directory names it
+    account: str  # in the form of its directory
     begin: int
     end: int | None = None
 
 
 @dataclass(kw_only=True)
 class Finding:
-    """One thing that a rule found."""
+    """One suspicious pattern that a rule found."""
 
     rule: str
     threshold: str
     account: str = ""
     address: str = ""
-    first: int  # microseconds: the first and the last line
+    first: int  # time of the first line, in microseconds since 1970
     last: int
     count: int = 0  # number of all lines
     lines: list[tuple[int, int]] = field(
         default_factory=list
     )  # log and line number of the first lines
-    is_selected: bool = False  # a line is selected
+    is_selected: bool = False  # True if one of the lines is in the selection of the review
 
     def add(self, event: "Event | _Line") -> None:
         """Add a line."""
@@ -88,7 +88,7 @@ class Finding:
 
 
 class _Line(NamedTuple):
-    """The place of an event, and the hash of its value in a window."""
+    """The time and place of an event, and the hash of one of its values."""
 
     at: int
     log: int
@@ -102,7 +102,7 @@ _PACKED = struct.Struct("<qqq?q")  # a _Line in a third of its memory
 
 @dataclass(kw_only=True)
 class _Window:
-    """The events of one key within an hour, and its open finding."""
+    """The events of one account or address within an hour, and its finding."""
 
     events: deque[bytes] = field(default_factory=deque)  # packed lines
     counts: dict[int, int] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class _Known:
 
 
 class Detector:
-    """All rules over one timeline."""
+    """Application of all rules to one timeline."""
 
     def __init__(self, thresholds: Thresholds, locks: Sequence[LockPeriod]) -> None:
         self._thresholds = thresholds
@@ -252,7 +252,7 @@ class Detector:
             known.last = event
 
     def _travel(self, before: Event, after: Event) -> str:
-        """Return the threshold that the travel between two places exceeds, or ""."""
+        """Return the limit that the travel between two places exceeds, or ""."""
         hours = (after.at - before.at) / _HOUR
         start, end = before.place.split(" "), after.place.split(" ")
         if len(start) == len(end) == 3:
@@ -286,7 +286,7 @@ class Detector:
         return finding
 
     def _may_keep(self, window: _Window, at: int) -> bool:
-        """Return whether a window has room for another event."""
+        """Return whether a window may store another event."""
         if self._events >= MOST_EVENTS and at >= self._pruned_at + _PRUNED_EVERY:
             self._pruned_at = at
             for each in (*self._by_address.values(), *self._by_account.values()):

@@ -3,13 +3,15 @@
     indicators = read_indicator_list(path)
     indicators.matches(record)
 
+An indicator is a trace of an intruder that is searched for in logs.
+
 Rules
-- A list has one value a line; `#` begins a comment. A STIX bundle is JSON, and its patterns may
-  only compare values with `=`, joined by OR. Any other pattern is named in `not_applied`, and no
-  part of it is applied.
-- Each word of a record is looked up in the list, so a search for 1,000 values takes as long as for
-  one value. Case is ignored. A domain also matches its subdomains.
-- `line_search` finds the lines that may match, so that all others need not be parsed.
+- A list has one value on each line; `#` begins a comment.
+- A STIX bundle is JSON. Its patterns may only compare values with `=` and join comparisons by OR.
+  Any other pattern is named in `not_applied`, and no part of it is used.
+- Each word of a record is looked up in the list. Therefore a search for 1,000 values takes as long
+  as for one value. Case is ignored. A domain also matches its subdomains.
+- `line_search` finds the lines that may match, so that all other lines need not be parsed.
 """
 
 import hashlib
@@ -86,7 +88,7 @@ class IndicatorList:
         return found
 
     def _parts(self, word: str) -> list[str]:
-        """Return the indicators of HOST:PORT, and the domains above a domain."""
+        """Return the indicators in a word: HOST of HOST:PORT, or a parent domain."""
         host = word.strip(".:-_").partition(":")[0] if word.count(":") == 1 else word.strip(".:-_")
         found = [host] if host in self.words else []
         while not found and "." in host:
@@ -96,10 +98,10 @@ class IndicatorList:
 
 
 def _beginning(network: Network) -> str:
-    """Return the text with which each address of a network begins; "" if none.
+    """Return the text with which all addresses of a network begin, or "".
 
-    A record may have an IPv6 address in any notation. Its first group has four digits in each
-    notation, unless these begin with zero.
+    A record may have an IPv6 address in any notation. In each notation, the first group has four
+    digits, unless it begins with zero.
     """
     if isinstance(network, ipaddress.IPv4Network):
         octets = str(network.network_address).split(".")
@@ -154,7 +156,10 @@ def _read_stix(path: Path, raw: bytes, found: IndicatorList) -> None:
 
 
 def _comparisons(pattern: str) -> list[str]:
-    """Return the comparisons of a pattern that joins only comparisons by OR."""
+    """Return the comparisons of a pattern that are joined by OR.
+
+    If the pattern is in another form, return it unchanged.
+    """
     begin, end = pattern.strip()[:1], pattern.strip()[-1:]
     inner = pattern.strip()[1:-1]
     if (begin, end) != ("[", "]"):

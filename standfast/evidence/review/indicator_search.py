@@ -1,13 +1,16 @@
 """Search for indicators (text, path, SHA-256) in files.
 
-There are three kinds of indicator. `text:…` is found in the content as it is written. `path:…` is a
-shell pattern for the file's whole path or its last name. `sha256:…` is the hash of the whole file.
-In contrast to YARA, text has no wildcards and there are no conditions. Archives and encrypted files
-are not opened. A file without a match is not proven to be clean.
+An indicator is a trace of an intruder. There are three kinds:
+- `text:…` is found in the content of a file, exactly as it is written.
+- `path:…` is a shell pattern for the whole path of a file or its last name.
+- `sha256:…` is the hash of the whole file.
+
+In contrast to YARA, text has no wildcards, and there are no conditions. Archives and encrypted
+files are not opened. A file without a match is not proven to be clean.
 
 Rules
-- Text is searched for as UTF-8, and as UTF-16 in the byte order of Windows; case matters.
-- A file of any size is read once, in pieces; a text that spans two pieces is found.
+- Text is searched as UTF-8, and as UTF-16 in the byte order of Windows. Case matters.
+- A file of any size is read once, in pieces. A text that spans two pieces is found.
 - Links are not followed, and devices and pipes are not opened.
 """
 
@@ -24,7 +27,7 @@ from standfast.errors import UsageError
 
 SHORTEST_TEXT = 4  # characters; a shorter text would match every file
 LONGEST_TEXT = 500
-MOST = 200
+MOST = 200  # indicators in one search
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE = 1024 * 1024
 _FORMS = ("utf-8", "utf-16-le")
@@ -32,7 +35,7 @@ _FORMS = ("utf-8", "utf-16-le")
 
 @dataclass(frozen=True, kw_only=True)
 class Indicators:
-    """Indicators to search for; made by `read_indicators`."""
+    """Indicators to search for; `read_indicators` creates them."""
 
     texts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
@@ -40,7 +43,7 @@ class Indicators:
 
     @property
     def needles(self) -> tuple[tuple[str, bytes], ...]:
-        """Return each text indicator with the bytes of each of its encodings."""
+        """Return each text indicator with its bytes in each encoding."""
         return tuple((f"text:{text}", text.encode(form)) for text in self.texts for form in _FORMS)
 
 
@@ -57,9 +60,9 @@ class SearchedFile:
     """One file that was searched."""
 
     path: Path
-    shown: str  # its path within the folder, as text
+    shown: str  # its path in the folder, as text
     indicators: tuple[str, ...]
-    sha256: str  # SHA-256 of the bytes read; "" if no byte was needed, or not a regular file
+    sha256: str  # of the file; "" if its content was not needed, or it is not a regular file
 
 
 @dataclass(kw_only=True)
@@ -68,7 +71,7 @@ class Scan:
 
     files: int = 0
     finds: list[Find] = field(default_factory=list)
-    unread: int = 0  # files that could not be read: their content is unknown
+    unread: int = 0  # number of files that could not be read: their content is unknown
 
 
 def read_indicators(given: Sequence[str]) -> Indicators:
@@ -139,7 +142,7 @@ def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:
 def _by_path(shown: str, wanted: Indicators) -> Iterator[str]:
     name = shown.rpartition("/")[2]
     for pattern in wanted.paths:
-        # A frozen or restored file is stored under its whole path without the first slash.
+        # A copied or restored file is stored under its whole path without the first slash.
         if fnmatch.fnmatchcase(f"/{shown}", pattern) or fnmatch.fnmatchcase(name, pattern):
             yield f"path:{pattern}"
 

@@ -1,20 +1,21 @@
 """Timeline of frozen log lines that contain an indicator or account.
 
-This module finds the lines and their times. The use-cases decide which folders are valid, and where
-the result is stored.
+Frozen logs are copied and sealed as evidence: a signed manifest contains the hash of each copy. An
+indicator is a trace of an intruder, such as a text or a hash. The use-cases decide which evidence
+folders are valid, and where the result is stored.
 
 Rules
-- The copies are read, never the live logs. Nothing in a sealed folder is changed.
-- A copy is hashed while it is read. If a copy differs from the seal, is not in the manifest or is
-  missing, the review names it and excludes its content: an intruder may have written it.
-- A line counts once for each indicator that it contains. An indicator that is in a file, but in
-  none of its lines, counts for the file as a whole.
+- The copies are read, never the original logs. Nothing in an evidence folder is changed.
+- A copy is hashed while it is read. If it differs from the manifest, is not in the manifest or is
+  missing, the review names it and excludes its content, because an intruder may have written it.
+- A line is counted once for each indicator that it contains. If an indicator is in a file but not
+  in any single line, the whole file is counted.
 - A time is read from the line if it is written as ISO 8601 or in the form of web servers. A time
-  without a zone is read as UTC, and marked. Lines without a time are last, in the order of the
+  without a zone is read as UTC, and marked. Lines without a time come last, in the order of the
   file.
 - Card numbers, social-security numbers and mail addresses in a line are masked. The indicator is
   shown next to the line as it was entered.
-- A line is cut at 500 characters. Entries beyond MOST_ENTRIES are counted but not stored.
+- A line is cut after 500 characters. Entries beyond MOST_ENTRIES are counted but not stored.
 """
 
 import hashlib
@@ -55,16 +56,16 @@ _WEB = re.compile(rb"(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})")
 class Entry:
     """One line, or one whole file, that contains an indicator."""
 
-    at: str  # UTC, as `records.timestamp` writes it; empty when the line has no time
+    at: str  # UTC, as `records.timestamp` writes it; "" if the line has no time
     is_zone_assumed: bool
     source: str
     path: str
-    line: int  # from 1; 0: the file as a whole
+    line: int  # line number from 1; 0 means the whole file
     indicator: str
     text: str
 
     def as_json(self) -> JsonObject:
-        """Return the entry as one line of the timeline."""
+        """Return the JSON form, one line of the timeline file."""
         return {
             "at": self.at,
             "zone_assumed": self.is_zone_assumed,
@@ -86,7 +87,7 @@ class Review:
     left_out: int = 0  # entries beyond MOST_ENTRIES
     altered: list[str] = field(
         default_factory=list
-    )  # copies that differ from the manifest, and the difference
+    )  # copies that differ from the manifest, each with the difference
 
     def in_order(self) -> list[Entry]:
         """Return the entries by time; entries without a time are last, as found."""
@@ -111,7 +112,7 @@ class _FileMatches:
 def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
     """Return the indicators to search for, including the account names.
 
-    A name that is shorter than SHORTEST_TEXT is left out. UsageError if nothing remains.
+    Omit names that are shorter than SHORTEST_TEXT. Raise UsageError if nothing remains.
     """
     names = dict.fromkeys(map(_name_of, accounts))
     given = [*indicators, *(f"text:{name}" for name in names if len(name) >= SHORTEST_TEXT)]
@@ -124,7 +125,7 @@ def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
 
 
 def too_short(accounts: Sequence[str]) -> int:
-    """Count the accounts with names too short to search for."""
+    """Count the accounts with names that are too short to search for."""
     return sum(len(_name_of(account)) < SHORTEST_TEXT for account in dict.fromkeys(accounts))
 
 
@@ -133,7 +134,7 @@ def _name_of(account: str) -> str:
 
 
 def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Review:
-    """Review sealed folders, each with the manifest that its seal covers."""
+    """Review evidence folders, each with its verified manifest."""
     found = Review()
     for folder, manifest in folders:
         _review_folder(folder / FILES_FOLDER, manifest, wanted, found)
@@ -170,7 +171,7 @@ def _review_folder(files: Path, manifest: Manifest, wanted: Indicators, found: R
 
 
 def _difference_of(item: Item, file: SearchedFile) -> str:
-    """Return the difference of the content from the manifest, or ""."""
+    """Return how the content differs from the manifest, or ""."""
     status = file.path.lstat()
     if item.kind is Kind.LINK:
         return "" if stat.S_ISLNK(status.st_mode) else _CHANGED

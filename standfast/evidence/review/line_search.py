@@ -3,20 +3,24 @@
     search = LineSearch(["203.0.113.9", "evil.example"])
     search(b"...\\nGET http://evil.example/\\n")   # [1]
 
+An indicator is a trace of an intruder, such as an address or a domain.
+
 Rules
-- The search only excludes lines. Each line that it returns is parsed and compared with the list.
-- The text is searched as parsers read it: invalid UTF-8 is escaped, and case is ignored.
-- JSON can escape a character. A line with an escaped ASCII character is returned in any case.
-- All values are searched for in one pass (Aho-Corasick). Only their first characters are used, so
-  that a list of a million values needs a few hundred MB.
+- The search only excludes lines. Each line that it returns is then parsed and compared with the
+  list.
+- The text is searched in the form in which parsers read it: invalid UTF-8 is escaped, and case is
+  ignored.
+- JSON can escape a character. Therefore a line with an escaped ASCII character is always returned.
+- All values are searched in one pass (Aho-Corasick). Only their first characters are used, so that
+  a list of a million values needs only a few hundred MB.
 """
 
 from collections.abc import Iterable, Sequence
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-_LONGEST = 12  # characters of a value that are searched for
-_MOST_OF_DFA = 10_000  # values; a DFA is faster than an NFA, and larger
+_LONGEST = 12  # characters of a value that are used for the search
+_MOST_OF_DFA = 10_000  # values up to which a DFA is used; it is faster and larger than an NFA
 # Escapes in JSON that are an ASCII letter, digit or punctuation after conversion to lower case.
 _ESCAPES = (*(f"\\u00{digit}" for digit in range(2, 8)), "\\u0130", "\\u212a")
 

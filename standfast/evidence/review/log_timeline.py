@@ -1,17 +1,20 @@
 """One timeline of the records in frozen logs, each with its marks.
 
+Frozen logs are copied and sealed as evidence: a signed manifest contains the hash of each log. A
+record is one event of a log. Its marks state whether it is selected, and what was found in it.
+
 Rules
-- A log is compared with its seal after it was read to its end. If the log differs, none of its
-  records counts: an intruder may have written them.
-- Records are ordered by time, then by log and line. Of a log that was frozen several times, each
-  record appears once.
-- A selection decides which records are shown. Detections examine all records: whether a sign-in is
-  the first of an account depends on all of them.
-- Lines that are not records, and records that are cut, are counted by log; the first of them are
-  named.
-- A value is masked before it is cut: a part of a number would not be recognized. A search in masked
-  records finds only text and indicators that are visible after masking.
-- Memory is bounded for every log: values are cut, and rows beyond a size are stored on disk.
+- After a log was read to its end, it is compared with the manifest. If it differs, none of its
+  records counts, because an intruder may have written them.
+- Records are ordered by time, then by log and line. If a log was collected several times, each of
+  its records appears once.
+- A selection decides which records are shown. Detections (rules for suspicious patterns) examine
+  all records. For example, they must know all sign-ins of an account to find its first one.
+- Lines that are not records, and records that are cut, are counted for each log. The first of them
+  are named.
+- A value is masked before it is cut, because a part of a number would not be recognized. A search
+  in masked records finds only text and indicators that are visible after masking.
+- Memory is bounded for every log: values are cut, and rows beyond a size are stored on the disk.
 """
 
 import ipaddress
@@ -33,9 +36,9 @@ from standfast.evidence.unpacked_pieces import PIECE
 LONGEST_TEXT = 500  # characters of an event that are shown
 LONGEST_WORD = 64  # characters of a word that is removed if a text ends within it
 _LONGEST_VALUE = 1_000  # characters of the other values
-RUN_ROWS = 100_000  # records that are sorted in memory
-_RUN_CHARACTERS = 64 * 1024 * 1024  # size of the records that are sorted in memory
-_NAMED_LINES = 5
+RUN_ROWS = 100_000  # number of records that are sorted in memory
+_RUN_CHARACTERS = 64 * 1024 * 1024  # total size of the records that are sorted in memory
+_NAMED_LINES = 5  # number of lines that are named for each log
 _LAST_WORD = re.compile(rf"[\w.+@\\-]{{1,{LONGEST_WORD}}}\Z")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,7 +47,7 @@ class Event(NamedTuple):
     """A record on the timeline, with its log and its marks."""
 
     at: int
-    log: int  # its index among the logs; copies of one log have the index of the first
+    log: int  # index of its log; all copies of one log have the index of the first
     line: int
     is_zone_assumed: bool
     account: str
@@ -67,7 +70,7 @@ _INDICATORS, _RECORDS = map(Event._fields.index, ("indicators", "records"))
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """One frozen file."""
+    """One collected file."""
 
     source: str
     path: str
@@ -123,9 +126,9 @@ class Tally:
     records: int = 0
     unparsed: int = 0
     first_unparsed: list[int] = field(default_factory=list)  # lines; 0: rest of a damaged file
-    cut: int = 0  # records of which a part was not read or kept
+    cut: int = 0  # number of records that were read or stored only in part
     first_cut: list[int] = field(default_factory=list)
-    problem: str = ""  # why no record of the log counts
+    problem: str = ""  # the reason why no record of the log counts, or ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class Marks:
 
     selection: Selection = field(default_factory=Selection)
     indicators: Callable[[Record], Sequence[str]] | None = None
-    line_search: SearchLines | None = None  # reads only lines that may have an indicator
+    line_search: SearchLines | None = None  # finds the lines that may have an indicator
     records: Callable[[Record], Sequence[str]] | None = None
     mask: MaskRecord = in_clear
 
@@ -158,7 +161,10 @@ def in_networks(address: str, networks: Iterable[Network]) -> bool:
 
 
 def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[Tally]:
-    """Read the logs into sorted runs; return the tally of each log."""
+    """Read the logs into sorted runs (parts of one file).
+
+    Return the result of reading each log.
+    """
     tallies: list[Tally] = []
     kept = _Rows()
     numbers: dict[tuple[str, str], int] = {}
@@ -176,7 +182,7 @@ def collect_events(logs: Sequence[Log], marks: Marks, runs: SortedRuns) -> list[
                         written.append(runs.write(rows.rows))
                         rows = _Rows()
                 while stream.read(PIECE):
-                    pass  # at the end, the log is compared with its seal
+                    pass  # the read that reaches the end compares the log with the manifest
         except Damaged as damage:
             tally.problem = str(damage)
             continue
@@ -213,7 +219,7 @@ class _Rows:
 
 
 def merged_events(runs: SortedRuns) -> Iterator[Event]:
-    """Yield the events of all logs by time, and equal ones once."""
+    """Yield the events of all logs by time; yield equal events once."""
     return (Event._make(row) for row, _ in groupby(runs.merged()))
 
 
@@ -252,7 +258,7 @@ def _events(number: int, stream: BinaryIO, tally: Tally, marks: Marks) -> Iterat
 def _short(value: str, longest: int, record: Record, mask: MaskRecord) -> str:
     """Return a value; if it is too long, mask it and cut it.
 
-    A word in which the value would end is removed: it may be a part of a name.
+    If the cut is within a word, remove this word, because it may be a part of a name.
     """
     if len(value) <= longest:
         return value

@@ -5,14 +5,17 @@
         names.add(event)
     mask = names.masking(mask)      # a MaskRecord that replaces these names too
 
-Rules
-- An account of any record is replaced in the values of all records: as a whole word, in any case,
-  with or without its domain. A name that is more than one word, such as `o'brien` or `HOST7$`, is
-  found by its first word, so that a value takes no longer if there are many accounts.
-- The account of a failed sign-in is not collected: everybody can cause a failed sign-in as `GET` or
-  `from`, and these words would be replaced in all records.
-- Memory is bounded: beyond MOST_NAMES accounts, new accounts are not collected, and `is_complete`
-  is false.
+    An event is one record of a log. In a masked review, pseudonyms replace the accounts.
+
+    Rules
+    - An account of any record is replaced in the values of all records: as a whole word, in upper
+      or lower case, with or without its domain.
+    - A name that consists of several words, such as `o'brien` or `HOST7$`, is searched by its first
+      word. Therefore the search takes no longer if there are many accounts.
+    - The account of a failed sign-in is not collected. Everybody can fail to sign in as `GET` or
+      `from`, and these words would then be replaced in all records.
+    - Memory is bounded. If there are more than MOST_NAMES accounts, further ones are not collected,
+      and `is_complete` is False.
 """
 
 import re
@@ -26,8 +29,8 @@ MOST_NAMES = 200_000
 _LONGEST = 320  # characters of a name
 _SHORTEST = 2
 _FAILURES = frozenset({FAILURE, "401", "403"})
-# A name in a URL may follow an escaped character, such as %2F. An account of Windows has a domain.
-_ENDINGS = ".+-"  # in a name, but not at its end
+# A name in a URL may follow an escaped character, such as %2F. A Windows account has a domain.
+_ENDINGS = ".+-"  # characters that can be in a name, but not at its end
 _WORD = re.compile(r"%[0-9A-Fa-f]{2}|[\w.+-]+(?:[@\\][\w.+-]+)?")
 _CONTINUES = re.compile(r"[\w@+-]|\.\w")  # after a part of a longer name
 
@@ -50,9 +53,9 @@ class AccountNames:
             self.is_complete = False
 
     def masking(self, mask: MaskRecord) -> MaskRecord:
-        """Return a masking that also replaces these accounts, before `mask`."""
+        """Return a function that replaces these accounts, and then calls `mask`."""
         accounts: dict[str, str] = {}  # by name, in lower case
-        # Lengths of the names that are more than one word, by the first word.
+        # Lengths of the names that consist of several words, by their first word.
         lengths: dict[str, list[int]] = {}
         for account in sorted(self._accounts):
             for form in account_forms(account):
@@ -67,7 +70,7 @@ class AccountNames:
         longest_first = {word: sorted({*found}, reverse=True) for word, found in lengths.items()}
 
         def find(value: str, start: int, word: str) -> tuple[str, int] | None:
-            """Return the account of the name at a place, and its end."""
+            """Return the account with a name at this place, and the end of the name."""
             bare = word.rstrip(_ENDINGS)
             for length in longest_first.get(bare.casefold(), ()):
                 end = start + length

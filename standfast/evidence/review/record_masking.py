@@ -1,9 +1,11 @@
 """Masking of accounts and sensitive values in the records of a review.
 
+A record is one event of a log.
+
 Rules
-- An account is shown as a pseudonym. It is the same in all reviews of an incident, so that the
-  records of an account can be followed. The pseudonym is computed with a key of this host: a person
-  who cannot run a review on this host cannot find the account by trying names.
+- An account is shown as a pseudonym. It is the same in all reviews of an incident, so that a reader
+  can follow the account. The pseudonym is computed with a key of this host. Therefore a person who
+  cannot run a review on this host cannot find the account by trying names.
 - The account of a record is replaced in all values of this record, also where its mail address
   appears without the domain. `name_masking` replaces the accounts of other records.
 - Values are masked before they are cut, searched or shown.
@@ -19,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.evidence.text_masking import mask_text
 
-MaskRecord: TypeAlias = Callable[[str, str], str]  # a value and the account of its record
+MaskRecord: TypeAlias = Callable[[str, str], str]  # called with a value and its record's account
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits may look like a card
-_LENGTH = 12  # letters of a pseudonym: collisions among a million accounts are rare
+_LENGTH = 12  # letters of a pseudonym; two of a million accounts rarely have the same one
 _CACHED = 65_536
 
 

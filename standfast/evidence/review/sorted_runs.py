@@ -1,13 +1,14 @@
 """External sort: any number of rows in order, with bounded memory.
 
 Rules
-- Rows are sorted in runs, which are written to a file and merged when they are read. If there are
-  many runs, some are merged into one run first, so that the memory does not grow with their number.
-- A run that continues the run before it, as in a log that is in order of time, becomes part of it.
+- Rows are sorted in groups, the runs. The runs are written to a file, and merged when they are
+  read. If there are many runs, some are merged into one run first, so that the memory does not grow
+  with their number.
+- If a run continues the run before it, as in a log that is in order of time, the two become one.
 - The file has no name, so it is deleted when the process ends. Its pages are encrypted with a key
-  that exists only in this process, so that its remains on the disk cannot be decrypted.
-- A run counts only after a call of `keep`, because the caller may detect late that its rows are not
-  valid.
+  that exists only in this process. Thus nobody can decrypt the remains on the disk.
+- A run is part of the result only after a call of `keep`, because the caller may detect late that
+  its rows are not valid.
 """
 
 import heapq
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from standfast.errors import StandfastError
 
 Row: TypeAlias = list[Any]  # its values can be represented in JSON
-_MOST_RUNS = 512  # that are merged at once; one page of each is in memory
+_MOST_RUNS = 512  # runs that are merged at once; one page of each is in memory
 _PAGE = 64  # rows
 _PAGE_BYTES = 64 * 1024  # a page ends when it exceeds this size
 _SIZE_BYTES = 4  # length of the size field before each page
@@ -41,7 +42,7 @@ class Run(NamedTuple):
 
 
 class SortedRuns:
-    """Rows on disk; close it after use."""
+    """Rows on the disk; close it after use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,7 +62,7 @@ class SortedRuns:
         self._file.close()
 
     def write(self, rows: list[Row]) -> Run:
-        """Sort rows and write them as one run, which does not count yet.
+        """Sort rows, and write them as one run, which is not in the result yet.
 
         Raise StandfastError if the disk is full.
         """

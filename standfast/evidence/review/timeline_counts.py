@@ -1,9 +1,9 @@
 """Counts over a timeline for its charts: events, accounts, records.
 
 Rules
-- Memory is bounded: beyond MOST_KEYS accounts, addresses, or records of customers in an hour, new
-  values are not counted, and `is_complete` is false. Hours beyond MOST_HOURS are merged into longer
-  periods.
+- Memory is bounded. If there are more than MOST_KEYS accounts, addresses, or customer records in an
+  hour, further ones are not counted, and `is_complete` is False. If there are more than MOST_HOURS
+  hours, they are merged into longer periods.
 """
 
 from collections import Counter, defaultdict
@@ -38,7 +38,7 @@ class Periods:
 
 
 class TimelineCounts:
-    """Counts of the selected events, which arrive in order of time."""
+    """Counts of the selected events, which are added in order of time."""
 
     def __init__(self) -> None:
         self.events, self.records = Periods(), Periods()

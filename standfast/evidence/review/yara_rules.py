@@ -2,8 +2,8 @@
 
 Rules
 - A rule cannot include another file, so the hash covers the whole rule set.
-- In a review, a rule is applied to the text of each record. A record that cannot be scanned in time
-  counts as a match, because its content is unknown.
+- In a review of logs, a rule is applied to the text of each record (event of a log). A record that
+  cannot be scanned in time counts as a match, because its content is unknown.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class YaraRules:
 
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The errors of a scan that was not completed."""
+        """The errors that a scan raises if it is not completed."""
         yara_x = import_module("yara_x")
         return yara_x.ScanError, yara_x.TimeoutError, ValueError
 
@@ -48,7 +48,7 @@ class YaraRules:
 
     @property
     def not_applied(self) -> Sequence[str]:
-        """Return an empty list: a rule that does not compile is an error."""
+        """Return an empty list, because all rules of a loaded set are used."""
         return ()
 
     def matches(self, record: Record) -> Sequence[str]:
