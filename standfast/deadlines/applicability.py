@@ -118,7 +118,7 @@ class Threshold:
 
     @property
     def has_number(self) -> bool:
-        """Whether the number of people matters."""
+        """Return whether the number of people matters."""
         return self.least is not None or self.most is not None
 
     def admits(self, count: int) -> bool:

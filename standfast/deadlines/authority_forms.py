@@ -71,7 +71,7 @@ class Field:
 
     @property
     def is_gap(self) -> bool:
-        """Whether the text is missing."""
+        """Return whether the text is missing."""
         return not self.text
 
 

@@ -113,22 +113,22 @@ class Obligation:
 
     @property
     def is_agreement(self) -> bool:
-        """Whether a client's contract imposes it, and not a law."""
+        """Return whether a client's contract imposes it, and not a law."""
         return self.jurisdiction.startswith(AGREEMENT)
 
     @property
     def yields_to_law_enforcement(self) -> bool:
-        """Whether the rule itself allows law enforcement to delay the notice."""
+        """Return whether the rule itself allows law enforcement to delay the notice."""
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
     def may_be_delayed(self) -> bool:
-        """Whether law enforcement can delay it: by its rule, or as a hold."""
+        """Return whether law enforcement can delay it: by its rule, or as a hold."""
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property
     def is_law(self) -> bool:
-        """Whether it is in force, according to the sources."""
+        """Return whether it is in force, according to the sources."""
         return self.status is Status.IN_FORCE
 
 

@@ -40,12 +40,12 @@ class Expression:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text has no placeholder."""
+        """Return whether the text has no placeholder."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def is_each(self) -> bool:
-        """Whether the result is one text for each item of a list."""
+        """Return whether the result is one text for each item of a list."""
         return any(not isinstance(part, str) and EACH in part for part in self.parts)
 
     def read(self, payload: Mapping[str, object]) -> str | list[str]:

@@ -2,16 +2,16 @@
 
     for found in read_log(stream, collected_at):   # a Record, or the number of any other line
 
-    Rules
-    - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-    - Nothing is dropped silently. If a line is not a record, its number is yielded. If the rest of
-      a file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked
-      as cut.
-    - Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is
-      skipped. A JSON text and an unpacked file have limits too; the part beyond a limit counts as
-      one line that is not a record.
-    - A search excludes lines of text and of JSON before they are parsed. Files in other formats are
-      always parsed completely, because their records are not lines.
+Rules
+- The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
+- Nothing is dropped silently. If a line is not a record, its number is yielded. If the rest of
+  a file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked
+  as cut.
+- Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is
+  skipped. A JSON text and an unpacked file have limits too; the part beyond a limit counts as
+  one line that is not a record.
+- A search excludes lines of text and of JSON before they are parsed. Files in other formats are
+  always parsed completely, because their records are not lines.
 """
 
 import codecs
@@ -36,7 +36,7 @@ from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_p
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
 _BUFFER = 256 * 1024
-_BEFORE_MESSAGE = 13  # columns of csvlog before the message, the first with line breaks
+_BEFORE_MESSAGE = 13  # columns before the message, the first that may have line breaks
 _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 

@@ -5,17 +5,17 @@
         names.add(event)
     mask = names.masking(mask)      # a MaskRecord that replaces these names too
 
-    An event is one record of a log. In a masked review, pseudonyms replace the accounts.
+An event is one record of a log. In a masked review, pseudonyms replace the accounts.
 
-    Rules
-    - An account of any record is replaced in the values of all records: as a whole word, in upper
-      or lower case, with or without its domain.
-    - A name that consists of several words, such as `o'brien` or `HOST7$`, is searched by its first
-      word. Therefore the search takes no longer if there are many accounts.
-    - The account of a failed sign-in is not collected. Everybody can fail to sign in as `GET` or
-      `from`, and these words would then be replaced in all records.
-    - Memory is bounded. If there are more than MOST_NAMES accounts, further ones are not collected,
-      and `is_complete` is False.
+Rules
+- An account of any record is replaced in the values of all records: as a whole word, in upper
+  or lower case, with or without its domain.
+- A name that consists of several words, such as `o'brien` or `HOST7$`, is searched by its first
+  word. Therefore the search takes no longer if there are many accounts.
+- The account of a failed sign-in is not collected. Everybody can fail to sign in as `GET` or
+  `from`, and these words would then be replaced in all records.
+- Memory is bounded. If there are more than MOST_NAMES accounts, further ones are not collected,
+  and `is_complete` is False.
 """
 
 import re

@@ -116,7 +116,7 @@ class DrillOutcome:
 
     @property
     def sampled(self) -> dict[str, Json] | None:
-        """How much of the recovery point the sample is; None without a sample."""
+        """The restored share of the recovery point; None without a sample."""
         return share(self.sample, self.point, self.restored)
 
     @property

@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no content was compared."""
+        """Return whether no content was compared."""
         return not (self.files or self.tables)
 
     def counts(self) -> dict[str, Json]:

@@ -73,7 +73,7 @@ class ReviewResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all evidence was valid, and was therefore searched."""
+        """Return whether all evidence was valid, and was therefore searched."""
         return not (self.unsound or self.result.altered)
 
     def as_json(self) -> JsonObject:

@@ -23,12 +23,12 @@ class DiskSpace:
 
     @property
     def is_little(self) -> bool:
-        """Whether a backup or an incident could fill the disk."""
+        """Return whether a backup or an incident could fill the disk."""
         return self.free_bytes < LITTLE_BYTES
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more can be written to the disk."""
+        """Return whether nothing more can be written to the disk."""
         return self.free_bytes < _LEAST_BYTES
 
     @property

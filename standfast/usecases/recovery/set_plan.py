@@ -100,7 +100,7 @@ class SetPlan:
 
     @property
     def staged(self) -> tuple[PlannedTarget | PlannedBucket, ...]:
-        """The targets whose files are restored to a local folder first."""
+        """The targets that are first restored to a local folder."""
         return (*self.targets, *self.buckets)
 
     @property
