@@ -58,7 +58,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """Return whether an objective was missed, or not measured although possible."""
+        """Return whether an objective was missed, or unmeasured without reason."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 

@@ -118,7 +118,7 @@ class Obligation:
 
     @property
     def yields_to_law_enforcement(self) -> bool:
-        """Return whether the rule itself allows law enforcement to delay the notice."""
+        """Return whether the rule allows law enforcement to delay the notice."""
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
