@@ -1,14 +1,14 @@
 """Pages for managers and auditors: one self-contained HTML file each.
 
 This package defines the layout of results; `standfast/usecases/reports` collects the results. The
-package reads no ledger and no file: it converts the records of `report_records` to a page.
+package reads no database and no file: it converts the records of `report_records` to a page.
 
 Rules
-- A page needs no external resource: no script, no font, no picture. It can be printed, and read on
-  a phone, in dark mode and by a screen reader.
-- All text of people goes through the escaping of the template. Python assembles no markup, not even
-  for drawings (`chart_layout` computes, `templates/` draws).
+- A page needs no external resource: no script, no font, no picture. It can be printed, and can be
+  read on a phone, in dark mode and by a screen reader.
+- The template escapes all text that people wrote. Python code creates no markup, not even for
+  drawings (`chart_layout` computes the positions, and `templates/` draws).
 - The names of affected people are masked (`name_masking`) before this package receives them,
   because a page may be forwarded.
-- Every bar has its number as text next to it, so that colour alone carries no information.
+- Every bar has its number as text next to it, so that no information depends on colour alone.
 """

@@ -1,8 +1,9 @@
 """Page of a notice to an authority, with marked gaps.
 
 Rules
-- A person submits the notice to the authority; the page says that the notice was not sent.
-- A gap is a box to write in, so that the printed page can be completed by hand.
+- A person submits the notice to the authority. The page states that the program did not send it.
+- A gap is a missing text. It is shown as a box to write in, so that the printed page can be
+  completed by hand.
 """
 
 from datetime import datetime

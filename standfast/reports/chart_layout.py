@@ -1,10 +1,10 @@
 """Positions on charts: bars of time, stacked counts, measures, scores.
 
 Rules
-- Horizontal positions are percentages, so that a chart fills a phone and a wide screen alike while
-  its text keeps its size; vertical positions are pixels.
-- A bar that is not empty is always visible, however small its share.
-- Recovery measures range from a second to days, so their axis is logarithmic, and the page states
+- Horizontal positions are percentages, and vertical positions are pixels. Thus a chart fills a
+  phone and a wide screen alike, and its text keeps its size.
+- A bar that is not empty is always visible, even if its share is very small.
+- Recovery times range from a second to days, so their axis is logarithmic, and the page states
   this. The axis of a score is linear, from 0 to 100.
 """
 
@@ -17,11 +17,11 @@ from standfast.records import EffectState
 from standfast.reports.report_records import DayScore, DrillLine, StepLine
 from standfast.reports.report_sentences import STATES_IN_ORDER, duration
 
-PLOT_HEIGHT = 120.0  # pixels between the lowest mark and the highest
-_THINNEST = 0.6  # percent: the smallest visible width
+PLOT_HEIGHT = 120.0  # pixels between the lowest and the highest mark
+_THINNEST = 0.6  # percent: the smallest width of a bar
 _NICE_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _DAY = 86_400
-_MARKS_APART = 20  # pixels
+_MARKS_APART = 20  # smallest distance of two marks, in pixels
 _PLOTTED_DAYS = 90
 _MARKS = (
     (1.0, "1 s"),
@@ -55,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRow:
-    """One step on the time axis."""
+    """One step of an incident or drill, with its bars."""
 
     step: StepLine
     bars: tuple[Bar, ...]
@@ -63,7 +63,7 @@ class TimeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeAxis:
-    """All steps on the time from the opening on."""
+    """All steps on an axis that begins when the incident was opened."""
 
     rows: tuple[TimeRow, ...]
     marks: tuple[Mark, ...]
@@ -71,13 +71,13 @@ class TimeAxis:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One measure of one drill, or one score."""
+    """One measured time of one drill (test restore), or one score."""
 
     left: float
     top: float
     text: str
     is_met: bool
-    is_failed: bool = False  # the drill produced no measure
+    is_failed: bool = False  # True if the drill could not measure the time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +90,19 @@ class HorizontalLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Dots over time: the measures of one service, or the score."""
+    """Dots over time: the measured times of one service, or the score."""
 
     service: str  # "" for the score
     measure: str  # "RTO", "RPO" or "Score"
     dots: tuple[Dot, ...]
-    promise_top: float
+    promise_top: float  # position of the objective
     promise: str  # "" if there is no objective
     marks: tuple[HorizontalLine, ...]
     first: date
     last: date
 
 
-_Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, measure, objective
+_Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, measured time, objective
 
 
 def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
@@ -111,8 +111,8 @@ def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -
         ((step.began_at, step) for step in steps if step.began_at is not None),
         key=lambda item: item[0],
     )
-    # Steps that only wait for people do not extend the axis, because the bars of the other steps
-    # would become too short. The bar of an open step ends at the edge.
+    # Steps that only wait for people do not extend the axis; otherwise the bars of the other steps
+    # would become too short. The bar of a step that has not ended reaches the right edge.
     closed = [step.ended_at for _, step in begun if step.ended_at is not None]
     last = max(closed or [until])
     whole = max((last - opened_at).total_seconds(), 1.0)
@@ -156,7 +156,7 @@ def _bar(left: float, right: float, kind: str) -> Bar:
 
 
 def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
-    """Return one visible bar for each state with targets, side by side."""
+    """Return one visible bar, side by side, for each state that has targets."""
     present = [(state, counts[state]) for state in STATES_IN_ORDER if counts.get(state)]
     total = sum(count for _, count in present)
     if not total:
@@ -173,8 +173,8 @@ def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
 def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
     """Return an RTO and an RPO plot for each drilled service, by time.
 
-    A drill that never restored a service has a dot at the top of the RTO plot. A measure that is
-    missing for another reason has no dot.
+    If a drill could not restore a service, its dot is at the top of the RTO plot. If a time was not
+    measured for another reason, there is no dot.
     """
     series: dict[tuple[str, str], list[_Point]] = {}
     for drill in sorted(drills, key=lambda drill: drill.at):
@@ -270,7 +270,7 @@ def _plot(service: str, measure_name: str, points: list[_Point], height: float) 
 
 
 def _legible_marks(marks: list[HorizontalLine]) -> tuple[HorizontalLine, ...]:
-    """Return the marks without those with overlapping labels."""
+    """Return the marks; omit those that would overlap the label before."""
     kept: list[HorizontalLine] = []
     for mark in marks:
         if not kept or kept[-1].top - mark.top >= _MARKS_APART:

@@ -1,10 +1,11 @@
 """Pages of the console: sign-in, open incidents, one incident, passkeys.
 
-`console` decides who may see the pages.
+In the console, people approve steps and answer questions. `console` decides who may see the pages.
 
 Rules
-- A form names exactly what is signed: the step, and the digest of the plan on the page.
-- A person who may not decide sees the reason and no form.
+- A form names exactly what a person signs: the step, and the digest of the plan that the page
+  shows.
+- A person that may not decide sees the reason, and no form.
 """
 
 from collections.abc import Sequence
@@ -41,22 +42,22 @@ class DecisionLine:
     does: str  # APPROVE, DECIDE or REPORT
     text: tuple[str, ...]  # the question, the manual work, or the reason for the approval
     who: str  # the roles, or "anybody"
-    obstacle: str  # why the reader may not decide; "" if they may
-    may_refuse: bool = False  # whether an approval may be refused, even if `obstacle` is set
+    obstacle: str  # the reason why the reader may not decide; "" if they may
+    may_refuse: bool = False  # True if an approval may be refused, even if `obstacle` is set
     facts: tuple[str, ...] = ()  # for DECIDE: facts to find out first
     options: tuple[str, ...] = ()  # for DECIDE: the possible answers
-    digest: str = ""  # for APPROVE, as are all following fields up to `needed`
-    reaches: int = 0
+    digest: str = ""  # hash of the plan; this and the fields up to `needed` are for APPROVE
+    reaches: int = 0  # number of targets of the step
     target: str = "target"  # the noun of the count, in the singular
-    left_out: int = 0
+    left_out: int = 0  # number of targets that the step does not reach
     is_irreversible: bool = False
-    tells: str = ""  # the notice and its audience
+    tells: str = ""  # the notice and its audience (list of recipients)
     details: tuple[str, ...] = ()  # for a recovery: recovery points, and the data at the targets
-    given: int = 0
-    needed: int = 0
+    given: int = 0  # number of approvals
+    needed: int = 0  # number of required approvals
     challenges: dict[str, str] = field(default_factory=dict)  # for passkeys, by decision
     words: tuple[Words, ...] = ()
-    names: tuple[str, ...] = ()  # only on request
+    names: tuple[str, ...] = ()  # of the targets, only on request
 
     @property
     def summary(self) -> str:
@@ -68,7 +69,7 @@ class DecisionLine:
 
 @dataclass(frozen=True, kw_only=True)
 class SignedInReader:
-    """The reader of a page, with the token of its forms and the passkeys."""
+    """The reader of a page, with a token for its forms and the passkeys."""
 
     person: str
     form_token: str
@@ -133,7 +134,10 @@ def sign_in_page(report: SignInReport) -> str:
 def passkeys_page(
     report: PasskeysReport, reader: SignedInReader, *, result: str, problem: str
 ) -> str:
-    """Return the page with a person's passkeys; `result` is that of a form."""
+    """Return the page with a person's passkeys.
+
+    `result` and `problem` are those of the form that the person sent, or "".
+    """
     return render(
         "console_passkeys.html",
         Clock(report.heading.time_zone),
@@ -160,10 +164,11 @@ def console_incident_page(
     result: str,
     problem: str,
 ) -> str:
-    """Return an incident's page with its requests and a form's `result`.
+    """Return the page of an incident with its requests to people.
 
-    `account_lists` are the inputs to which accounts can be added. `is_paging` means that people are
-    paged about the incident; `is_unanswered` means that nobody acknowledged the pages.
+    `result` and `problem` are those of the form that the reader sent, or "". `account_lists` are
+    the inputs to which accounts can be added. `is_paging` means that people are paged about the
+    incident, and `is_unanswered` means that nobody acknowledged the pages.
     """
     clock = Clock(report.heading.time_zone)
     return render(

@@ -1,4 +1,7 @@
-"""Recovery objectives and drill results of services, as records and page."""
+"""Recovery objectives and drill results of services, as records and page.
+
+A drill is a test restore.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,18 +21,18 @@ _LONGEST_LINE = 34  # characters of a line in a box
 
 @dataclass(frozen=True, kw_only=True)
 class ModeLine:
-    """One degraded mode of a service."""
+    """One degraded mode of a service: a way to run it with less capacity."""
 
     name: str
     kind: str
     capacity_percent: int | None
-    is_prepared: bool  # a configured command or request switches to the mode
+    is_prepared: bool  # True if a configured command or request switches to the mode
     instructions: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceLine:
-    """One service; `measure` is from the newest drill that measured it."""
+    """One service, with the measured times of the newest drill."""
 
     name: str
     owner: str
@@ -46,7 +49,7 @@ class ServiceLine:
     def is_met(self) -> bool | None:
         """Return whether the measured times met the objectives.
 
-        None without a measurement, or if no check of the service ran.
+        Return None if nothing was measured, or if no check of the service was executed.
         """
         if self.measure is None or not self.measure.is_checked:
             return None
@@ -54,13 +57,13 @@ class ServiceLine:
 
     @property
     def has_minimum_capacity(self) -> bool:
-        """Return whether a mode reaches the minimum capacity; True without one."""
+        """Return whether a mode has the minimum capacity, or none is required."""
         wanted = self.minimum_capacity_percent
         return wanted is None or any((mode.capacity_percent or 0) >= wanted for mode in self.modes)
 
     @property
     def predicted(self) -> str:
-        """The predicted recovery time in words."""
+        """The predicted recovery time, in words."""
         found = self.prediction
         if found is None:
             return "no backup set"
@@ -70,7 +73,7 @@ class ServiceLine:
 
     @property
     def measured(self) -> str:
-        """The result of the last drill in words."""
+        """The result of the last drill, in words."""
         found = self.measure
         if found is None:
             return "never"
@@ -100,7 +103,7 @@ def continuity_page(report: ContinuityReport) -> str:
 def services_as_svg(services: Sequence[ServiceLine]) -> str:
     """Draw the services, each below those on which it depends.
 
-    Return an empty text without services.
+    Return "" if there are no services.
     """
     if not services:
         return ""
@@ -136,7 +139,7 @@ def _box(service: ServiceLine) -> Box:
 
 
 def _style(is_met: bool | None) -> tuple[str, Shape]:
-    """Return CSS class and shape: the state is visible without colour."""
+    """Return CSS class and shape; the shape shows the state without colour."""
     if is_met is None:
         return "wait", "pill"
     return ("do", "square") if is_met else ("decide", "hexagon")

@@ -3,10 +3,11 @@
 `standfast/usecases/reports/shift_handover.py` collects the data.
 
 Rules
-- Open work comes before past events: the next shift reads the first half page.
-- Unknown outcomes are listed one by one, each with the effect to settle.
-- The draft of the review states the facts of the ledger and asks people for facts that the ledger
-  does not have. The draft judges nobody and invents nothing.
+- Open work comes before past events, because the next shift reads the first half page.
+- An effect is a change of one target, such as one locked account. Effects with an unknown outcome
+  are listed one by one, so that a person can find out and record the outcome.
+- The draft of the review contains the facts that the ledger (the installation's database) has, and
+  asks people for other facts. It contains no judgement and no assumption.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ class OpenStep:
     step: str
     title: str
     state: str  # in words
-    who: str  # roles, or the runner; "" for anybody
+    who: str  # roles, or "" for anybody
     what_to_do: str  # with commands in backticks; "" if it continues automatically
 
 
@@ -40,9 +41,9 @@ class ClockLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """One effect that may or may not have happened."""
+    """One change of one target that may or may not have happened."""
 
-    effect: str  # its token, for `incident settle`
+    effect: str  # the beginning of its token, for `incident settle`
     step: str
     who: str  # masked
     reason: str
@@ -51,14 +52,14 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True)
 class HandoverReport:
-    """The facts for the next shift."""
+    """The content for the next shift."""
 
     report: IncidentReport
     open_steps: tuple[OpenStep, ...]
     clocks: tuple[ClockLine, ...]  # next first
     unknowns: tuple[Unknown, ...]
-    people: tuple[str, ...]  # everybody who has acted
-    has_runner: bool = True  # a runner lives, so scheduled actions continue automatically
+    people: tuple[str, ...]  # all people that have acted
+    has_runner: bool = True  # True if a process executes the steps, so that they continue
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -95,7 +96,7 @@ class HandoverReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One duration of the incident."""
+    """One duration of the incident, with its label."""
 
     label: str
     value: timedelta
@@ -103,11 +104,11 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class AfterAction:
-    """The draft of the review: facts, and questions for people."""
+    """The draft of the review: facts, and questions to people."""
 
     report: IncidentReport
     figures: tuple[Figure, ...]
-    otherwise: tuple[str, ...]  # deviations from the playbook
+    otherwise: tuple[str, ...]  # differences from an incident in which each step succeeds
     questions: tuple[str, ...]
 
     def as_json(self) -> JsonObject:

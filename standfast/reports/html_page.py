@@ -1,11 +1,11 @@
 """Rendering of HTML pages; the pages of an incident and an installation.
 
 Rules
-- Jinja2 escapes every value. Only shipped files are templates, never a text of people.
-- A missing name in a template is an error, not a gap in the page.
-- A page shows the first entries of a long list and the number of the others, in print and on the
-  screen.
-- Control characters are removed: some browsers, and every printer, interpret them.
+- Jinja2 escapes every value. Only shipped files are templates, never text that people wrote.
+- A missing name in a template is an error, so that no page has a gap.
+- A page shows the first entries of a long list and the number of the others, both in print and on
+  the screen.
+- Control characters are removed, because some browsers and every printer interpret them.
 """
 
 import os
@@ -37,7 +37,7 @@ from standfast.reports.report_records import (
 )
 
 MOST_ROWS = 100
-_BEGINS = len("<!doctype html>")  # characters that identify pages; also drawings and calendars
+_BEGINS = len("<!doctype html>")  # characters that distinguish pages, drawings and calendars
 _Row = TypeVar("_Row")
 
 
@@ -48,7 +48,7 @@ def incident_page(report: IncidentReport) -> str:
 
 
 def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]:
-    """Return the values of an incident's page."""
+    """Return the values for the template of an incident's page."""
     now = report.heading.written_at
     return {
         "report": report,
@@ -81,8 +81,8 @@ def installation_page(report: InstallationReport) -> str:
 def write_page(html: str, out: Path) -> Path:
     """Write a page atomically, readable for its owner only.
 
-    Replace an existing file if it is empty or begins like the new page; else raise UsageError. A
-    pipe or device such as /dev/stdout is not replaced: the page is written into it.
+    An existing file is replaced if it is empty or begins like the new page; otherwise raise
+    UsageError. A pipe or device such as /dev/stdout is not replaced: the page is written into it.
     """
     try:
         if out.exists() and not (out.is_file() or out.is_dir()):
@@ -135,14 +135,14 @@ class Clock:
 
 
 def render(template: str, clock: Clock, **values: object) -> str:
-    """Return a filled template; all its names must be among the values."""
+    """Return a filled template; `values` must contain all its names."""
     return _environment(clock.time_zone).get_template(template).render(**values)
 
 
 @lru_cache(maxsize=2)  # the zone of the organisation, and UTC
 def _environment(time_zone: str) -> Environment:
-    # Cached with the compiled templates: compiling takes 14 ms, and anybody can make `serve`
-    # render.
+    # The environment is cached with its compiled templates. Compiling takes 14 ms, and everybody
+    # can request pages from `serve`.
     clock = Clock(time_zone)
     environment = Environment(
         loader=PackageLoader("standfast.reports"),
@@ -182,7 +182,7 @@ def _environment(time_zone: str) -> Environment:
 
 
 def sentence(text: str) -> Markup:
-    """Return the text with backticked parts as commands."""
+    """Return the text, with the parts in backticks marked as commands."""
     return Markup("").join(
         Markup("<code>{}</code>").format(_printable(part))
         if is_command
@@ -192,7 +192,7 @@ def sentence(text: str) -> Markup:
 
 
 def _printable(value: object) -> object:
-    """Replace control characters and marks that change the direction of text."""
+    """Replace control characters, and marks for the direction of text."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "".join(

@@ -1,4 +1,7 @@
-"""Pages of a review of frozen logs: charts of the top rows, and records."""
+"""Pages of a review of frozen logs: charts of the top rows, and records.
+
+Frozen logs are copied and sealed as evidence of an incident. A record is one event of a log.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +16,14 @@ from standfast.reports.report_records import Heading
 
 MOST_COLUMNS = 120
 MOST_ADDRESSES = 15
-_THINNEST = 2.0  # pixels: the lowest visible column
+_THINNEST = 2.0  # smallest height of a column, in pixels
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a chart: percent across, pixels from the top."""
+    """A column of a chart, in percent of the width and pixels from the top."""
 
     left: float
     width: float
@@ -42,7 +45,10 @@ class TimeChart:
 
 @dataclass(frozen=True, kw_only=True)
 class AddressBar:
-    """The accounts of one address; the width is in percent of the widest bar."""
+    """The number of accounts of one address.
+
+    The width is in percent of the widest bar.
+    """
 
     address: str
     accounts: int
@@ -51,7 +57,7 @@ class AddressBar:
 
 @dataclass(frozen=True, kw_only=True)
 class LogReviewReport:
-    """The content of the page; values are masked unless read in clear."""
+    """The content of the page; values are masked except in a review in clear."""
 
     heading: Heading
     incident: str
@@ -62,8 +68,8 @@ class LogReviewReport:
     skipped: int  # selected records before the first row
     is_complete: bool
     has_detections: bool
-    activity: TimeChart | None
-    touched: TimeChart | None
+    activity: TimeChart | None  # log records over time
+    touched: TimeChart | None  # customer records that were used, over time
     addresses: tuple[AddressBar, ...]
     findings: Sequence[JsonObject]
     rows: Sequence[JsonObject]
@@ -79,12 +85,12 @@ class ConsoleReviewReport:
     heading: Heading
     incident: str
     filters: Mapping[str, str]  # the fields of the form
-    most_mib: int  # the largest logs that the console reads
+    most_mib: int  # largest size of the logs that the console reads, in MiB
     found: LogReviewReport | None = None
     page: int = 1
-    pages: Mapping[str, int] = field(default_factory=dict)  # texts and numbers of other pages
-    reason: str = ""  # the reason of a review in clear
-    obstacle: str = ""  # why the reader may not review
+    pages: Mapping[str, int] = field(default_factory=dict)  # other pages: link text and number
+    reason: str = ""  # the reason that the reader gave for a review in clear
+    obstacle: str = ""  # the reason why the reader may not review, or ""
     challenge: str = ""  # for a passkey that permits values in clear
 
 
@@ -105,7 +111,7 @@ def console_review_page(
 
 
 def _parts(report: LogReviewReport | None) -> dict[str, object]:
-    """Return the charts and the lists of lines."""
+    """Return the charts and the lists of lines for the template."""
     if report is None:
         return {"height": PLOT_HEIGHT}
     return {
@@ -126,7 +132,7 @@ def time_chart(
 ) -> TimeChart | None:
     """Return the chart of counts over time; None without counts.
 
-    A key of `counts` is the number of a period since 1970. The chart also covers the periods of
+    A key of `counts` is the number of a period since 1970. The chart also covers the periods in
     `span`.
     """
     if not counts:
@@ -166,7 +172,7 @@ def _time(number: int, period: timedelta) -> datetime:
 
 
 def address_bars(accounts: Mapping[str, int]) -> tuple[AddressBar, ...]:
-    """Return the addresses with the most accounts."""
+    """Return the addresses with the most accounts, as bars."""
     ranked = sorted(accounts.items(), key=lambda item: (-item[1], item[0]))[:MOST_ADDRESSES]
     return tuple(
         AddressBar(address=address, accounts=count, width=count / ranked[0][1] * 100)

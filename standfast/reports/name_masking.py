@@ -1,10 +1,10 @@
 """Masking of names and addresses: recognizable, but not usable.
 
 Rules
-- The first letter stays, and the rest becomes `***`, so that its length is hidden; an address keeps
-  its domain.
+- The first letter is kept, and the rest becomes `***`, which hides the length. A mail address also
+  keeps its domain.
 - A value that does not begin with a letter or digit is hidden completely.
-- Masked values are for reading only: the values of two people may be equal.
+- Masked values are only for reading, because the values of two people may be equal.
 """
 
 _HIDDEN = "***"
@@ -23,7 +23,7 @@ def mask_address(address: str) -> str:
 
 
 def mask_target(target: str) -> str:
-    """Mask the target of an effect, but not its directory: `agents:m***`."""
+    """Mask an account or recipient, but not its directory: `agents:m***`."""
     directory, colon, name = target.partition(":")
     if not colon:
         return mask_word(target)

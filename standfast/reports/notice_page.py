@@ -1,9 +1,9 @@
 """Preview page of a notice: all languages, and the first messages.
 
 Rules
-- An HTML part is in a sandboxed frame: no script, no form, no origin; and the policy of the page
-  blocks all requests.
-- The page says whether its people are masked, because it may be passed on.
+- An HTML part of a message is in a sandboxed frame, without script, form and origin. The policy of
+  the page blocks all requests.
+- The page states whether the names on it are masked, because it may be forwarded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from standfast.reports.report_records import Heading
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMessage:
-    """One message; without a subject it is not sent, and `notes` says why."""
+    """One message; if it has no subject, it is not sent, and `notes` says why."""
 
     title: str
     language: str

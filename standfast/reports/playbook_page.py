@@ -1,10 +1,10 @@
 """Printed page of a playbook, for an incident that destroys this host.
 
 Rules
-- The page explains what to do without the program: boxes to tick, lines to write on, people to
-  call.
-- The page has no date, and the same playbook results in the same page: printed pages can be
-  compared.
+- The page explains how to work without the program. It has boxes to tick, lines to write on, and
+  people to call.
+- The page has no date. Thus the same playbook always results in the same page, and printed pages
+  can be compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,10 +33,10 @@ class _Line:
 
     number: int
     step: Step
-    acts: str
-    after: Sequence[int]
-    any_result: str  # the steps of `after` that may end with any result, in words
-    only_if: str
+    acts: str  # the people or the program that do the step, in words
+    after: Sequence[int]  # numbers of the steps that must end before
+    any_result: str  # the steps in `after` that may end with any result, in words
+    only_if: str  # the condition of the step, in words
     action: str  # the action of the program, in words
     is_irreversible: bool
     wait: str

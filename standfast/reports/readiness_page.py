@@ -13,7 +13,7 @@ READY, RISK, NOT_THERE, NOT_READY = "ok", "warn", "lacking", "fail"
 
 @dataclass(frozen=True, kw_only=True)
 class PartLine:
-    """One checked part."""
+    """The result of checking one part of the installation."""
 
     part: str
     verdict: str  # READY, RISK, NOT_THERE or NOT_READY
@@ -23,7 +23,7 @@ class PartLine:
 
 @dataclass(frozen=True, kw_only=True)
 class AreaLine:
-    """The parts that answer one question."""
+    """The checked parts that answer one question."""
 
     question: str
     parts: tuple[PartLine, ...]
@@ -44,12 +44,12 @@ class AreaLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ChecklistLine:
-    """One point of the checklist."""
+    """One point of the auditors' checklist."""
 
     title: str
     state: str  # "measured", "attested", "risk", "open" or "failed"
-    measured: str
-    attested: str
+    measured: str  # the results of the program's checks, in words
+    attested: str  # a person's signed statement about the point, in words
     what_to_do: str
 
 

@@ -1,4 +1,8 @@
-"""Page of one drill or recovery: milestones, objectives, gaps, clauses."""
+"""Page of one drill or recovery: milestones, objectives, gaps, clauses.
+
+A drill is a test restore. A gap is something that recovery lacks. A clause is a requirement of a
+standard.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +15,12 @@ from standfast.reports.report_records import DrillLine, Heading, Measure, StepLi
 
 @dataclass(frozen=True, kw_only=True)
 class SetLine:
-    """One set of a drill or recovery, with its milestones."""
+    """One backup set of a drill or recovery, with its milestones."""
 
     name: str
     result: str
     point: str
-    detail: str  # what was restored, or why it was not
+    detail: str  # what was restored, or the reason why it was not
     steps: tuple[StepLine, ...]  # one for each milestone that was reached
 
 
@@ -26,14 +30,14 @@ class CheckLine:
 
     set_name: str
     name: str
-    level: str
+    level: str  # what a passed check proves, such as "content"
     state: str  # "passed", "failed", "skipped"
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class GapLine:
-    """One gap, with its owner."""
+    """One gap, with its owner and dates."""
 
     text: str
     owner: str
@@ -44,7 +48,7 @@ class GapLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ClauseLine:
-    """One clause, and the statements of this report that support it."""
+    """One clause, and the statements of the report that support it."""
 
     name: str
     topic: str
@@ -68,9 +72,9 @@ class RecoveryReport:
     drills: tuple[DrillLine, ...]  # all drills until now, for the plots
     clauses: tuple[ClauseLine, ...]
     number: int
-    digest: str
-    previous: str
-    key: str
+    digest: str  # SHA-256 of the signed report
+    previous: str  # SHA-256 of the report before it
+    key: str  # public key of the signature, in hex
 
     def state_count(self, state: str) -> int:
         """Return the number of checks in a state."""

@@ -1,9 +1,10 @@
 """Content of pages as records: masked facts, without markup.
 
 Rules
-- Every moment has the time zone UTC; the page shows it in the organisation's time zone.
-- No record names a customer or an account in clear; `name_masking` was applied before.
-- Lists are complete here; `html_page` shows the first entries and the number of the others.
+- Every moment has the time zone UTC. The page shows it in the organisation's time zone.
+- No record contains the name of a customer or an account in clear: the caller has applied
+  `name_masking`.
+- Lists are complete here. `html_page` shows the first entries and the number of the others.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from standfast.records import EffectState, Mode, Proof, StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """The number of a step's targets in one state, with the reason."""
+    """The number of a step's targets that have one state and one reason."""
 
     state: EffectState
     text: str
@@ -32,18 +33,18 @@ class DayScore:
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:
-    """One step of the playbook, or one undo, with its result."""
+    """One step of an incident, or one undo, with its result."""
 
     name: str
     title: str
     state: StepState | None  # None: not reached
-    does: str = ""  # the verb; "" for work of a person
+    does: str = ""  # the verb of the action; "" for the work of a person
     began_at: datetime | None = None
-    running_from: datetime | None = None  # after approvals; None: it never ran
+    running_from: datetime | None = None  # time after the approvals; None if it was never executed
     ended_at: datetime | None = None
     counts: Mapping[EffectState, int] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
-    outcome: str = ""  # an answer, or the reason of the end
+    outcome: str = ""  # an answer, or the reason why it ended
 
     @property
     def total(self) -> int:
@@ -67,8 +68,8 @@ class NoticeLine:
     title: str
     template: str
     audience: str
-    digest: str
-    root: str
+    digest: str  # SHA-256 of the approved messages
+    root: str  # Merkle root over the digests of the recipients
     by_language: Mapping[str, Mapping[EffectState, int]]
     not_notified: tuple[NotNotified, ...] = ()
 
@@ -83,14 +84,14 @@ class NoticeLine:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountLine:
-    """One account to be locked."""
+    """One account that an incident locks."""
 
     who: str  # masked, with its directory
     lock: EffectState
     reason: str = ""
     proof: Proof = Proof.NONE
-    is_restored: bool = False
-    undo: EffectState | None = None
+    is_restored: bool = False  # True if the lock was undone
+    undo: EffectState | None = None  # state of the undo; None if there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,32 +106,32 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceLine:
-    """One evidence source, frozen or not."""
+    """One source of evidence, and the result of copying and sealing it."""
 
     source: str
     state: EffectState
     files: int = 0
     size_bytes: int = 0
-    unread: int = 0  # items that were not read, or not in full
+    unread: int = 0  # number of items that were not read, or only in part
     manifest: str = ""  # SHA-256
     folder: str = ""
-    clock: str = ""  # the offset of the host's clock; "" if not recorded
+    clock: str = ""  # the offset of the host's clock, in words; "" if not recorded
     copied_to: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """The measures of one service in a drill, with its objectives."""
+    """The measured times of one service in a drill, with its objectives."""
 
     service: str
     rto: timedelta | None
     rto_promised: timedelta
     rpo: timedelta | None
     rpo_promised: timedelta
-    rpo_basis: str = ""  # the start of the RPO
+    rpo_basis: str = ""  # the moment from which the lost work is counted, in words
     is_beyond_mtpd: bool = False  # longer than the maximum tolerable period of disruption
-    is_checked: bool = True  # a check of the service ran; without one the RTO is not measured
+    is_checked: bool = True  # False if no check of the service was executed: RTO not measured
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -166,22 +167,22 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class DrillLine:
-    """One restore drill."""
+    """One drill (test restore) of a backup set or of services."""
 
     at: datetime
     set_name: str
     point: str
     state: str
-    way: str
+    way: str  # how it was started
     files: int = 0
     size_bytes: int = 0
     took: timedelta | None = None
     measures: tuple[Measure, ...] = ()
     checks: tuple[Check, ...] = ()
     is_destroyed: bool | None = None
-    problem: str = ""  # why nothing could be measured
+    problem: str = ""  # the reason why nothing could be measured, or ""
     digest: str = ""  # SHA-256 of the signed report
-    controls: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()  # clauses of standards that the report supports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,19 +212,23 @@ class BackupLine:
     stored_bytes: int = 0
     unread: int = 0
     took: timedelta | None = None
-    has_jumped: bool = False  # far more of the set changed than usual
+    has_jumped: bool = False  # True if far more of the data changed than usual
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainLine:
-    """The audit chain, as verified for this page."""
+    """The audit chain, verified for this page.
+
+    In the audit chain, each event contains the hash of the event before it. A head is a signature
+    over the newest event.
+    """
 
     events: int
     rows: int
-    heads: int
-    witnessed: int
-    signed_to: int  # the newest event that a signed head covers
-    head: str  # its hash
+    heads: int  # number of signed heads
+    witnessed: int  # number of heads in the witness, a copy on another machine
+    signed_to: int  # number of the newest event that a signed head covers
+    head: str  # hash of this event
     findings: tuple[str, ...] = ()
     key: str = ""  # the public key of the heads, hex
 
@@ -243,10 +248,10 @@ class AffectedLines:
 
     people: int
     cannot_be_notified: int
-    held: int
-    fields: Mapping[str, int]  # people by exposed data
-    places: Mapping[str, int]  # people by jurisdiction
-    lists: tuple[tuple[int, str], ...]  # number and SHA-256 of each frozen list
+    held: int  # people about whom a person must decide
+    fields: Mapping[str, int]  # number of people by exposed data
+    places: Mapping[str, int]  # number of people by jurisdiction
+    lists: tuple[tuple[int, str], ...]  # number and SHA-256 of each list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,23 +276,23 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class ObligationLine:
-    """A recipient to be notified by law or contract."""
+    """A recipient that a law or contract requires to notify."""
 
     to: str
     rule: str  # its citation
-    state: str  # "missed", "running", "held"
-    due: datetime | None  # the strict date; None: at once, without a fixed period
-    is_earliest: bool = False  # `due` is the earliest time instead of the latest
+    state: str  # "missed", "running" or "held" (a notice must not be sent yet)
+    due: datetime | None  # None: due immediately, without a fixed period
+    is_earliest: bool = False  # True: `due` is the earliest time instead of the latest
 
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentObligations:
-    """The legal clocks of an incident."""
+    """The legal clocks (running deadlines) of an incident."""
 
     lines: tuple[ObligationLine, ...]  # missed ones first, then by due date
-    questions: tuple[str, ...]  # answers would start or decide a clock
-    not_started: int  # obligations whose fact is unknown
-    trouble: str = ""  # why no clock could be counted
+    questions: tuple[str, ...]  # questions with answers that start a clock or decide about it
+    not_started: int  # number of obligations that wait for an unknown fact
+    trouble: str = ""  # the reason why no clock could be counted, or ""
 
     @property
     def missed(self) -> int:
@@ -295,7 +300,7 @@ class IncidentObligations:
 
     @property
     def due_now(self) -> int:
-        """The number of running obligations that are due without a period."""
+        """The number of running obligations that are due immediately."""
         return sum(line.state == "running" and line.due is None for line in self.lines)
 
     @property
@@ -327,15 +332,15 @@ class IncidentReport:
     closed_at: datetime | None
     next_step: str  # with commands in backticks
     steps: tuple[StepLine, ...]
-    obligations: IncidentObligations | None = None  # None where no law is configured
-    affected: AffectedLines | None = None  # None without a list of affected people
+    obligations: IncidentObligations | None = None  # None if no law is configured
+    affected: AffectedLines | None = None  # None if there is no list of affected people
     notices: tuple[NoticeLine, ...] = ()
     accounts: tuple[AccountLine, ...] = ()
     decisions: tuple[Decision, ...] = ()
     evidence: tuple[EvidenceLine, ...] = ()
     notes: tuple[NoteLine, ...] = ()
-    seal_key: str = ""  # the public key of the seals of the evidence, in hex
-    ways: Mapping[str, int] = field(default_factory=dict)  # number of runners by kind
+    seal_key: str = ""  # public key that verifies the evidence, in hex
+    ways: Mapping[str, int] = field(default_factory=dict)  # how runners were started, with counts
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()
@@ -352,8 +357,8 @@ class OpenIncident:
     opened_at: datetime
     is_open: bool
     next_step: str
-    headline: str = ""  # the degree of containment, and whether somebody works on it
-    severity: int = 0  # the lowest is the most severe
+    headline: str = ""  # whether the intruder is stopped, and whether somebody works on it
+    severity: int = 0  # the lowest value is the most severe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +367,7 @@ class InstallationReport:
 
     heading: Heading
     incidents: tuple[OpenIncident, ...] = ()
-    services: tuple[str, ...] = ()  # services with a current objective
+    services: tuple[str, ...] = ()  # services with a configured objective
     drills: tuple[DrillLine, ...] = ()
     predictions: tuple[PredictionLine, ...] = ()
     backups: tuple[BackupLine, ...] = ()

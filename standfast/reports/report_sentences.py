@@ -1,9 +1,9 @@
 """Sentences of a page: events, durations, amounts.
 
 Rules
-- Sentences state facts and numbers of the records, and no more.
+- Sentences state only facts and numbers of the records.
 - A paragraph that states what was done also states what was not done.
-- Durations are rounded so that no figure looks more precise than its measurement.
+- Durations are rounded, so that no figure looks more precise than its measurement.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ def proof_words(proof: Proof) -> str:
 
 
 def weakest_proof(report: IncidentReport) -> Proof:
-    """Return the weakest proof among the proven accounts."""
+    """Return the weakest proof of all locks that were proven."""
     levels = [account.proof for account in report.accounts if account.lock is _DONE]
     return Proof.weakest(level for level in levels if level is not Proof.NONE)
 
@@ -80,16 +80,16 @@ class RecoveryAnswer:
 
 
 def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> RecoveryAnswer | None:
-    """Return the answer for services with an objective; None without any.
+    """Return whether services meet their objectives; None without services.
 
-    `drills` are newest first.
+    `drills` are the drills (test restores) of all services, the newest first.
     """
     newest: dict[str, Measure] = {}
     for drill in drills:
         for measure in drill.measures:
             if measure.is_checked or measure.missed:
                 newest.setdefault(measure.service, measure)
-    for drill in drills:  # services that no drill has checked
+    for drill in drills:  # for services that no drill has checked
         for measure in drill.measures:
             newest.setdefault(measure.service, measure)
     if not services:
@@ -125,7 +125,7 @@ def size(count: int) -> str:
 
 
 def listed(parts: Iterable[str]) -> str:
-    """Join with commas and a last `and`."""
+    """Join texts with commas, and with `and` before the last."""
     items = list(parts)
     return (
         items[0]
@@ -152,7 +152,7 @@ def step_state_words(state: str | None) -> str:
 
 
 def counts_words(counts: Mapping[EffectState, int]) -> str:
-    """Return all states with targets: `487 done, 13 refused`."""
+    """Return the states of targets with counts: `487 done, 13 refused`."""
     return ", ".join(
         f"{counts[state]:,} {state_words(state)}" for state in STATES_IN_ORDER if counts.get(state)
     )
@@ -274,7 +274,7 @@ def _unlocked(report: IncidentReport) -> list[str]:
 
 
 def opened_commands(text: str) -> list[tuple[bool, str]]:
-    """Split a sentence at its backticks: (is a command, text)."""
+    """Split a text at its backticks into pairs: (is a command, text)."""
     return [(bool(index % 2), part) for index, part in enumerate(text.split("`")) if part]
 
 

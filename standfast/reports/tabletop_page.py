@@ -1,4 +1,8 @@
-"""Result of a tabletop exercise, as records and as a page."""
+"""Result of a tabletop exercise, as records and as a page.
+
+In a tabletop exercise, people discuss a written scenario. An inject is one event of the scenario,
+with a question.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ class InjectLine:
     """One inject of an exercise: question, answer and missed points."""
 
     title: str
-    minute: int  # planned, from the start
+    minute: int  # planned time, in minutes from the start
     text: str
     ask: str
     asked_at: datetime | None  # None: not reached
@@ -61,7 +65,7 @@ class TabletopReport:
 
     @property
     def weakest(self) -> tuple[InjectLine, ...]:
-        """The injects answered with less than all points, worst first."""
+        """The injects that did not get all points, the worst first."""
         short = [line for line in self.injects if line.answered_at and line.points < line.most]
         return tuple(sorted(short, key=lambda line: line.points / line.most))
 
