@@ -3,15 +3,13 @@
 Rules
 - An export is masked: values such as card numbers are replaced. A person who states a reason gets
   an unmasked export.
-- The incident's timeline gets one event for each export. The chain of custody of each evidence
-  folder gets one line. A masked export is recorded before the new folder gets its final name, and
-  an unmasked export is recorded before the first byte is copied.
+- The incident's timeline and the chain of custody of each evidence folder record each export: a
+  masked one before the new folder gets its final name, an unmasked one before the first copy.
 - Masked copies are not evidence; the sealed (signed) folders remain the evidence. The index
   `masked.jsonl` has the hash of each original, with the number of masked values, or with the reason
   why the original has no copy. The timeline contains the hash of the index.
 - A folder is omitted and reported if it differs from its seal, its chain of custody or the ledger
-  (the installation's database). A masked export also omits and reports each file that differs from
-  its hash. An unmasked export copies such a file unchanged and reports it.
+  (the database). A file that differs from its hash is omitted if masked, and always reported.
 - To mask encrypted evidence, the identity of a custodian (a person that can decrypt it) must open
   each folder before anything is written. An unmasked export copies encrypted evidence unchanged.
 - Nothing is overwritten. An interrupted export leaves a folder with a name that ends with `.draft`.

@@ -3,20 +3,17 @@
 Frozen logs are copied to a folder as evidence. The signed manifest of the folder is its seal.
 
 Rules
-- Values are masked, and accounts are replaced by pseudonyms. To see the values in clear, an
-  enrolled person with a role signs in and states a reason.
-- Before a log is read, the review is recorded in the chain of custody of each folder and in the
-  timeline of the incident. The record contains the version of this program, because another version
-  may parse the logs differently.
+- Values are masked, and accounts are replaced by pseudonyms. To see them in clear, an enrolled
+  person with a role signs in and states a reason.
+- Before a log is read, the chain of custody of each folder and the incident's timeline record the
+  review, with the version of this program: another version may parse the logs differently.
 - A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
   detections examine every log record. A finding is shown if one of its lines is selected.
-- A review can search for a list of indicators. It then first parses only the lines that may contain
-  an indicator. If none of these lines is selected, or if values are shown in clear, no other line
-  is parsed, and no detection is applied. Otherwise all lines are parsed, because the masking needs
-  the accounts of all lines.
-- If a folder or a log differs from the signed manifest, it is reported and left out. A folder is
-  also left out if its files were disposed of, or if the identity cannot decrypt them. All other
-  folders are reviewed.
+- A search for a list of indicators first parses only the lines that may contain one. If none of
+  them is selected, or if values are shown in clear, no other line is parsed, and no detection is
+  applied. Otherwise all lines are parsed, because the masking needs the accounts of all lines.
+- A folder or log that differs from the signed manifest is reported and left out, and so is a folder
+  that was disposed of or that the identity cannot decrypt. All other folders are reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
@@ -163,10 +160,9 @@ class LogReview:
 def review_logs(installation: Installation, incident_id: str, request: ReviewRequest) -> LogReview:
     """Review an incident's logs in evidence.
 
-    Raise UsageError for an unknown incident or source, for a CSV file that exists, and without an
-    identity for encrypted evidence. Raise ApprovalRefused for a person without a role, and
-    StandfastError if no folder is valid. If no folder can be opened, raise the error of the last
-    folder.
+    Raise UsageError for an unknown incident or source, an existing CSV file, or a missing identity.
+    Raise ApprovalRefused for a person without a role, StandfastError if no folder is valid, and the
+    error of the last folder if none can be opened.
     """
     installation.ledger.incidents.get(incident_id)
     if request.in_clear:
