@@ -218,8 +218,7 @@ def review_logs(installation: Installation, incident_id: str, request: ReviewReq
 def record_finder(installation: Installation) -> Callable[[Record], Sequence[str]] | None:
     """Return a function that finds the customer records in a log record.
 
-    The function returns each customer record as "KIND KEY", such as "customer 4711". If the
-    configuration has no kind of record, return None.
+    It returns each as "KIND KEY", such as "customer 4711". Return None if no kind is configured.
     """
     kinds = [
         (kind, re.compile(settings.pattern))
