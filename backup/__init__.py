@@ -14,7 +14,7 @@
     repository.restore(repository.resolve("latest"), folder / "restored")
 
 A vault contains encrypted backups. A backup host (writer) can only add to it. A custodian is a
-person that can decrypt it. The owner is the person with the offline key that authorizes all others.
+person that can decrypt it. The owner is the person that authorizes all others, with an offline key.
 FORMAT.md describes every stored byte. Packages, from low to high:
 
   format         records and packs as bytes

@@ -2,9 +2,10 @@
 
 - The keeper, the machine that may expire backups, extends the locks of needed objects. They are the
   packs of recovery points that have not expired, every snapshot, and every object under `pub/`.
-- The lock of a needed object must have the bucket's mode, must have been set for the bucket's
-  default time, and must have a quarter of the default time left. The keeper extends a lock when
-  half of the default time is left, so it may be late by a quarter of the default time.
+- The lock of a needed object must have the bucket's mode (COMPLIANCE or GOVERNANCE), must have been
+  set for the bucket's default time, and must have a quarter of the default time left. The keeper
+  extends a lock when half of the default time is left, so it may be late by a quarter of the
+  default time.
 - A pack that no snapshot names yet must have the default lock. A pack that only expired recovery
   points need may be without a lock. The locks of such packs are not queried.
 - A check covers the objects that are new since the last check, and a thirtieth of the other objects

@@ -1,7 +1,6 @@
 """Frames: parts of a pack, at most 8 MiB of content, compressed by zstd.
 
 - A frame contains one or more blobs. The compression settings depend on the content (`Effort`).
-
 - The first byte of a frame is its encoding: 0 for uncompressed, 1 for zstd. The other bytes are the
   content. The header of zstd contains the raw (uncompressed) size.
 - `is_compressible` compresses a sample of the content. A caller can test this first, and write

@@ -36,7 +36,7 @@ PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeepRecord:
-    """Changes that a run of the keeper records."""
+    """Changes that one run of the keeper made."""
 
     repository: bytes
     number: int

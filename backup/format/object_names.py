@@ -10,7 +10,7 @@ vault  pub/root/<number, 10 digits>
        pub/reader/<sha256 hex>                     break_glass.py
        w/<writer>/p/<first 2 hex>/<sha256 hex>     a pack
        w/<writer>/s/<sequence, 10 digits>          a snapshot
-keys   k/<domain>/<generation>/<number>            both 10 digits
+keys   k/<domain>/<generation>/<number>            a key record; both numbers have 10 digits
 """
 
 import re

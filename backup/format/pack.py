@@ -169,7 +169,7 @@ def parse_header(data: bytes, where: str) -> PackHeader:
 
 
 class OpenPack:
-    """Decrypter of one pack's segments, with a domain's identity."""
+    """Decrypter of one pack's segments, with a domain's private key."""
 
     def __init__(self, header: PackHeader, identities: list[pyrage.x25519.Identity], where: str):
         """Unwrap the file key and check the key commitment.

@@ -6,9 +6,8 @@ authorizes: those of writers (backup hosts), keepers (machines that may expire b
 encrypted private key of a domain.
 
 - An epoch is the period of one signing key of a writer. A generation is one key pair of a domain.
-
-- Both are canonical JSON, a newline and the owner's signature. Each root record names the SHA-256
-  of the previous root record.
+- Both types of record are canonical JSON, a newline and the owner's signature. Each root record
+  names the SHA-256 of the previous root record.
 - The owner's public key is in every root record and never changes. A reader that already knows this
   key accepts no record with another signature.
 - Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once in
@@ -43,7 +42,7 @@ class WriterGrant:
     epoch: int
     key: bytes  # Ed25519 public key
     domains: tuple[str, ...]
-    trusted_through: int | None  # last trusted sequence number; None: no limit
+    trusted_through: int | None  # number of its last trusted snapshot; None: no limit
     trusted_sha256: str | None = None  # of the last trusted snapshot, in hexadecimal, if known
 
 
@@ -111,7 +110,7 @@ class KeyRecord:
     generation: int
     number: int  # of several valid records, the one with the highest number is in force
     recipient: str  # the domain's age public key
-    custodians: tuple[str, ...]  # these people: public keys that can open `wrapped`, with names
+    custodians: tuple[str, ...]  # public keys and names of these people
     wrapped: bytes  # age file that contains the text of the private key, "AGE-SECRET-KEY-1…"
 
 

@@ -64,14 +64,14 @@ class Snapshot:
 
     repository: bytes
     writer: str
-    epoch: int
+    epoch: int  # number of the writer's signing key
     sequence: int
     previous: Link | None
     skipped: tuple[int, ...]  # sequence numbers between `previous` and this snapshot
     root_record: Link  # newest list of authorized keys, by the owner, that the writer had read
     keep_record: Link | None  # newest list of removed packs, by a keeper, that it had read
     domain: str
-    generation: int
+    generation: int  # number of the domain's key pair
     set_name: str
     time: datetime
     state: State

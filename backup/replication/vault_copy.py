@@ -8,8 +8,8 @@
 - The copy is a valid repository at every moment. Root records are copied first, because all other
   objects refer to them. A snapshot is copied after its packs and the keep record that it names.
 - A keep record is copied as late as this order allows, so that points do not expire in the copy
-  before newer points exist. But a keep record that drops packs precedes snapshots that need them.
-- Other objects are reported and not copied. Packs that the keeper dropped are not copied.
+  before newer points exist. But a keep record of removed packs precedes snapshots that need them.
+- Other objects are reported and not copied. Packs that the keeper removed are not copied.
 - Key records (encrypted private keys) are copied only to a store that the caller passes.
 """
 

@@ -79,7 +79,7 @@ class Found:
     target: bytes | None
     device: tuple[int, int] | None
     same_file: tuple[int, int] | None  # (device, inode) of a file with more than one name
-    vector: tuple[int, ...] | None  # size, times and other values that show a change; None: read
+    vector: tuple[int, ...] | None  # size, times, …: equal if unchanged; None: always read
     changed_ns: int  # ctime: the last change of the content or the metadata
 
 

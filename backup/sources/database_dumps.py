@@ -1,7 +1,7 @@
 """Database dumps: files that exist only as the output of a program.
 
 - Each dump is one file, streamed from its program. If a dump fails, it is named, and the remaining
-  dumps are tried. At the end, the source fails.
+  dumps are tried. At the end, the source fails if any dump has failed.
 - The recovery point is consistent at the moment before the first dump started. Each dump shows its
   database at its own, later moment.
 - In the recovery point, a file belongs to the user that runs the backup, and only this user can

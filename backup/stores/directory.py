@@ -5,8 +5,8 @@
   is refused.
 - `put` syncs the folder of the object before it returns. It also does so before it raises
   `AlreadyThere`, because the process that created the object may have crashed before the sync.
-- The folders above it are synced once per process, even if they existed: another process may have
-  created them without a sync.
+- The parents of this folder are synced once per process, even if they existed. Another process may
+  have created them without a sync.
 - A crash may leave a draft in `.incoming/`. The first `put` of a process removes drafts that are
   older than a day. It removes only files with names of drafts. If `.incoming` is a symbolic link,
   it removes nothing and raises an error: a disk that a stranger has prepared may have such a link.

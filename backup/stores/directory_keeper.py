@@ -1,7 +1,6 @@
 """Keeper's side of a directory store: its clock, and removal of files.
 
 - The keeper is the machine that may expire backups.
-
 - The clock is the clock of the file system. On a network share, this is the clock of the server.
 - After each removal, the folder is synced, so that the removal survives a power failure. Empty
   folders are not removed.

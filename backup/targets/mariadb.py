@@ -218,7 +218,7 @@ def _load(programs: MariadbPrograms, database: str, stream: Stream) -> TargetRes
 def _with_definers(
     content: DatabaseContent, definers: Mapping[tuple[str, str], Account], database: str
 ) -> DatabaseContent:
-    """Return a content in which code has the definers that the dump names."""
+    """Return the content with the definers that the dump names."""
     code = []
     for item in content.code:
         definer = definers.get((item.kind, item.name))

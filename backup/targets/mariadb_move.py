@@ -231,9 +231,8 @@ def _move_tables(
 ) -> None:
     """Move tables in one statement.
 
-    The statement first moves tables of the same names away from the new database.
-
-    If another program creates a table in the way at the same moment, the statement is repeated.
+    The statement first moves tables of the same names out of the new database. If another program
+    creates such a table at the same moment, the statement is repeated.
     """
     if not tables:
         return

@@ -1,8 +1,12 @@
 """Snapshot history of a writer: gaps, forks, lost snapshots, needed packs.
 
-A writer is a backup host. Its snapshots have sequence numbers; a slot is the object under one
-number. A compromised writer may fill its slots with junk. So details are kept of only the first ten
-thousand slots with junk; the others are counted.
+- A writer is a backup host. Its snapshots have sequence numbers; a slot is the object under one
+  number. Junk is an object that is not a valid snapshot. A writer skips the number of a slot that
+  contains junk.
+- Each snapshot contains the hash of the previous snapshot. The history forks if the vault has
+  another snapshot in that place.
+- A compromised writer may fill its slots with junk. So only the first ten thousand slots with junk
+  are kept in detail; the others are counted.
 """
 
 from bisect import bisect_left
@@ -39,7 +43,7 @@ class SnapshotHistory:
     """All slots of a writer, compared with each other."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """Collect the slots; `removed` is the time of the writer's removal."""
+        """Collect the slots; the owner removed the writer at the time `removed`."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}

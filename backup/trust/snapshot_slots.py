@@ -165,12 +165,12 @@ def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None
 def find_older_junk(
     junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
 ) -> set[int]:
-    """Return junk slots after the newest snapshot that are older than it.
+    """Return slots with junk that was put before the newest valid snapshot.
 
-    The ages are by the store's clock: the junk was put before the newest valid snapshot. A writer
-    uses the lowest free sequence number and may never reach the number of such junk. So perhaps no
-    snapshot will list it as skipped. A damaged later snapshot is not returned, because it was put
-    after the newest valid snapshot.
+    Only slots with higher numbers than this snapshot are returned. Times are by the store's clock.
+    A writer uses the lowest free sequence number and may never reach the number of such junk. So
+    perhaps no snapshot will list it as skipped. A damaged later snapshot is not returned, because
+    it was put after the newest valid snapshot.
     """
     if head_stored is None:
         return set()

@@ -2,7 +2,6 @@
 
 - WAL is the write-ahead log of PostgreSQL; a segment is one file of it. A server archives each
   complete segment into the folder.
-
 - `scan` yields complete segments, histories of timelines and of backups, and the segment that
   `pg_receivewal` is writing (`.partial`). Other files, such as an unfinished copy, are ignored.
 - A `.partial` file may grow while it is read. A replay of the log stops at the end of the part that

@@ -1,7 +1,6 @@
 """Keeper's side of an S3 store: its clock, longer locks, removed versions.
 
 - The keeper is the machine that may expire backups.
-
 - The clock is the `Date` header of the store's answers.
 - A lock belongs to a version. The keeper locks the first version of a name, which is the object. An
   extended lock keeps its mode. A version without a lock gets the mode of the bucket's default.

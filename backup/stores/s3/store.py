@@ -19,9 +19,10 @@
 - Objects are locked by the default of the bucket. A lock per object is requested only with the
   option `lock_each`. It needs a right with which a compromised host could lock junk for years, at
   the organisation's cost.
-- A version never changes, so small objects that were read completely are cached. A cached object is
-  returned once after each listing that contains it. After two names of a folder were looked up, one
-  page of the folder is listed, because more names will probably follow.
+- A version never changes, so small objects that were read completely are cached. A listing shows
+  that a cached object still exists; after it, the object is returned once from the cache. After two
+  names of a folder were looked up, one page of the folder is listed, because more names will
+  probably follow.
 - The memory in use is one object per thread, one page of a listing, 10,000 cached listing entries,
   and 4 MiB of cached small objects.
 """
