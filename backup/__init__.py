@@ -18,7 +18,7 @@ person that can decrypt it. The owner is the person that authorizes all others, 
 FORMAT.md describes every stored byte. Packages, from low to high:
 
   format         records and packs as bytes
-  stores         vaults and key stores: a directory, S3, memory
+  stores         vaults, and stores of encrypted private keys: a directory, S3, memory
   trust          verified records and key files
   reader         reads manifests and blobs
   restorer       writes files; `repository.Repository` lists, reads and restores

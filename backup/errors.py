@@ -12,7 +12,7 @@
     │   ├── NotFound            2  the object or recovery point does not exist
     │   ├── WrongKey            2  the key opens no part of this repository
     │   └── FormatUnknown       2  use the newer version of the program that wrote the object
-    ├── Busy                    4  refused: another run uses the upload cache or the target; wait
+    ├── Busy                    4  refused: another run uses the same cache or target; wait
     ├── UnsafePath              4  refused: it would write to a forbidden place
     ├── UnexpectedStatement     4  refused: a dump of roles or users has other statements
     ├── RetentionStopped        4  refused: a clock jumped or too much would expire; check first

@@ -170,7 +170,7 @@ class RestoreResult:
     started: datetime
     ended: datetime
     healed: tuple[str, ...] = ()  # a sentence for each damaged pack with content in other packs
-    # Names of packs; they include packs that share a frame with a damaged pack.
+    # Names of packs. If damaged content continues in a second pack, both are named.
     damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
     is_resumed: bool = False  # the call continued an interrupted restore

@@ -395,6 +395,6 @@ def _require_location(page: _Page) -> BlobLocation:
 
 def _pack_sha256(cache: UploadCache, number: int) -> bytes:
     pack = cache.pack(number)
-    if pack is None:  # after a row had named the pack, an interim commit removed it from the cache
+    if pack is None:  # a commit during the run removed it from the cache, after a row had named it
         raise PacksFreed
     return pack.name

@@ -63,7 +63,7 @@ class Walk:
         self._outcomes: list[SourceOutcome] = []
         self._left_out: list[LeftOut] = []
         self.bytes_new = bytes_new
-        self._since_commit: set[int] = set()  # packs, by their numbers in the upload cache
+        self._since_commit: set[int] = set()  # packs, by number in the local upload cache
         self._earliest_time = context.started
         self._committed_at = context.started
         self._reported_at = context.started

@@ -5,7 +5,7 @@
   after the caller has read it.
 - The worker is forked while its parent has a single thread, because a fork copies no other thread.
   The worker closes the descriptors that it inherits. Otherwise a worker that outlives its parent
-  would keep the parent's lock of the upload cache, and the next backup could not start.
+  would keep the lock of the backup run, and the next run could not start.
 - The worker writes no files.
 """
 

@@ -30,7 +30,7 @@ from backup.sources.files.open_prefetch import advise_read
 _FETCHED_BYTES = 4 * 1024 * 1024  # of each large file are read in advance by the system
 
 # A path that the worker has finished: path, encoded metadata, size, stat vector (size, times and
-# inode). The contents of consecutive rows follow each other in the data of their batch. If the
+# inode). The contents of consecutive paths follow each other in the data of their batch. If the
 # metadata can be made from the stat vector alone, the text is empty here. The main process then
 # makes the metadata, which divides the work better between the two processes.
 ReadRow = tuple[bytes, str, int, Vector]

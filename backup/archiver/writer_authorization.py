@@ -68,7 +68,7 @@ def authorize_writer(
 
 
 def key_problem(keys: Store, authorization: WriterAuthorization) -> str:
-    """Return why the key store has no key for new packs; empty if it has."""
+    """Return why the store of private keys has no key for new packs, or ""."""
     try:
         read_key_record(keys, authorization.trust.root, authorization.domain)
     except BackupError as error:

@@ -75,7 +75,7 @@ class ContentCheck:
         self._lists: dict[tuple[object, ...], _Page] = {}
         self._checked: set[int] = set()  # hashes of references, because there may be millions
         self._reads_content = True
-        self.opened_all = True  # whether the identity opens all recovery points
+        self.opened_all = True  # whether the given private key opens all recovery points
 
     def check(self) -> None:
         """Check all pages and content that the identity can decrypt."""
@@ -113,7 +113,7 @@ class ContentCheck:
                 continue
             domain = self._repository.trust.root.domain(point.domain)
             if domain is not None and domain.erased is not None:
-                continue  # reported with the key store
+                continue  # reported by the check of the key records
             if not self._repository.can_open(point):
                 self.opened_all = False
                 self._found.note(
@@ -265,7 +265,7 @@ class ContentCheck:
         try:
             return tree.reader.blob(ref)
         except Damaged as error:
-            # If a frame crosses into the next pack, the error names the damaged pack.
+            # If the blob continues in the next pack, the error names the damaged pack.
             pack = ref.pack
             if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):
                 pack = ref.next

@@ -4,7 +4,8 @@
   lists other pages. Paths are compared component by component, as bytes, so "a/b" comes before
   "a-b".
 - A reference is the location of a blob: [pack, offset, stored, inner, length, id, next], the fields
-  of `BlobRef`. It names a frame in one or two packs, and a slice of the decoded frame.
+  of `BlobRef`. It names a frame (compressed content) in one or two packs, and a slice of the
+  decoded frame.
 - If a file has many blobs, the references are in separate pages, the list pages. The entry refers
   to these pages in `lists`.
 - All pages are JSON, stored as blobs. Each page has a table of pack names; its references name

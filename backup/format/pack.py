@@ -174,8 +174,8 @@ class OpenPack:
     def __init__(self, header: PackHeader, identities: list[pyrage.x25519.Identity], where: str):
         """Unwrap the file key and check the key commitment.
 
-        Raise `WrongKey` if no identity opens the file key, and `Damaged` if the commitment does not
-        match the file key and the header.
+        Raise `WrongKey` if no private key opens the file key, and `Damaged` if the commitment does
+        not match the file key and the header.
         """
         try:
             file_key = pyrage.decrypt(header.wrapped, identities)

@@ -11,7 +11,8 @@ key), and the signature of the writer (backup host):
 - `packs` lists the packs that are new in this snapshot. `uses` contains a bitmap for each earlier
   snapshot that has packs in use: one bit for each pack of the earlier snapshot.
 - `previous` is the last valid snapshot before this snapshot. The sequence numbers between the two
-  are skipped, because junk occupied them. The JSON key of the skipped numbers is `burnt`.
+  are skipped, because invalid objects had them already. The JSON key of the skipped numbers is
+  `burnt`.
 - The lists `burnt`, `packs` and `uses` may be long, so they are parsed item by item from their
   text. A JSON parser that reads a whole list needs memory of 25 times its size, and a compromised
   host may sign a list of 64 MiB.

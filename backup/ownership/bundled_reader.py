@@ -5,7 +5,7 @@ With these two files, a restore is possible when every other copy of the program
 - `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name contains
   the hash of the file, so a modified copy is noticed.
 - Both files are put when the repository is created. If a newer version of the program changes a
-  file, the owner puts the new file too; the older files remain.
+  file, the owner of the repository puts the new file too; the older files remain.
 """
 
 import hashlib

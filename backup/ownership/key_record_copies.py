@@ -2,7 +2,7 @@
 
 - A key record contains the private key with which backups are decrypted. It is encrypted to the
   custodians (the people that can decrypt backups) and signed by the owner. So a copy of the record
-  is useless without a custodian.
+  is useless without a custodian. The key store contains all key records.
 - A domain is a group of backup sets that share one key. A generation is one key pair of a domain. A
   restore needs the key record of every generation in use. If a generation has several valid
   records, the record with the highest number is in force. If only the key store or only the copy

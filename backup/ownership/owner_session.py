@@ -193,7 +193,10 @@ class OwnerSession:
 
 
 def check_name(role: str, name: str) -> None:
-    """Raise `UsageError` unless a name is valid for a writer or domain."""
+    """Raise `UsageError` unless the name of a host or domain is valid.
+
+    A domain is a group of backup sets that share one key and are erased together.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{role} {name!r}: not a valid name. Use 1 to 31 of a-z, 0-9, dash and underscore."
@@ -201,10 +204,7 @@ def check_name(role: str, name: str) -> None:
 
 
 def known_domain(root: RootRecord, domain: str) -> DomainGrant:
-    """Return the newest key of a domain; raise `NotFound` if unknown.
-
-    A domain is a group of backup sets that share one key and are erased together.
-    """
+    """Return the newest key of a domain; raise `NotFound` if unknown."""
     newest = root.domain(domain)
     if newest is None:
         known = ", ".join(root.domain_ids)

@@ -24,7 +24,7 @@ class Places:
     vault: str
     keys: str
     copies: tuple[tuple[str, str], ...] = ()  # copies of the vault: name, location
-    key_copies: tuple[tuple[str, str], ...] = ()  # copies of the key records: name, time seen
+    key_copies: tuple[tuple[str, str], ...] = ()  # copies of the key store: name, time seen
     download: str = ""  # the command that downloads the vault; empty for a folder
     has_installation: bool = False  # the vault has backups of Standfast's own files
 

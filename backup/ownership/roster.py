@@ -1,7 +1,8 @@
 """Roster: all roles of a repository, read from its records without a key.
 
 - The roles are writers (backup hosts), custodians (people that can decrypt backups), keepers
-  (machines that may expire backups) and the owner (the person with the offline signing key).
+  (machines that may expire backups) and the owner (the person with the offline signing key). The
+  root record, which the owner signs, lists them.
 - All values are public: names, public keys, numbers and dates.
 - Records that cannot be read are listed in `problems`; the other records are returned.
 """
@@ -55,7 +56,7 @@ class RosterGeneration:
 
     number: int
     recipient: str
-    custodians: tuple[Custodian, ...]  # empty if the key record cannot be read
+    custodians: tuple[Custodian, ...]  # empty if the stored key cannot be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

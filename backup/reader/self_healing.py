@@ -82,7 +82,8 @@ class BlobHealer:
     def take_damaged(self) -> list[str]:
         """Return the names of packs with unreadable content, each once.
 
-        If a frame is in two packs, both are named, because either may be damaged.
+        If a frame (compressed content) is in two packs, both are named, because either may be
+        damaged.
         """
         new = (self._bad | self._doubted) - self._damaged
         self._damaged |= new

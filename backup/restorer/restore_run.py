@@ -275,7 +275,7 @@ class Restore:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _units(self, target: Target) -> Iterator[Unit]:
-        """Plan the units of work; a resumed restore has no early files."""
+        """Plan the units of work; a resumed restore writes in path order."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
 

@@ -30,7 +30,7 @@ class Unit:
     """Unit of work: stretches that one worker restores in order."""
 
     stretches: Sequence[Stretch]
-    early: Sequence[Entry]  # files of later stretches with content in a pack frame of this unit
+    early: Sequence[Entry]  # files of later stretches with content that this unit decodes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """Keeper key: a file that the owner makes for the keeper's machine.
 
-- The keeper is the machine that may expire backups. Its key signs keep records, the lists of
-  expired recovery points and removed packs. The key cannot decrypt backups.
+- The owner is the person with the offline signing key. The keeper is the machine that may expire
+  backups. Its key signs keep records, the lists of expired recovery points and removed packs. The
+  key cannot decrypt backups.
 - Somebody with this key and the keeper's rights at the store can expire recovery points. Seven days
   later, and after their locks have ended, this person can remove packs. So the key is not stored on
   a backup host.
@@ -25,7 +26,7 @@ class Keeper:
     """Identity and key of a keeper."""
 
     repository: bytes
-    owner: bytes  # Ed25519 public key that signs every root record
+    owner: bytes  # Ed25519 public key of the owner
     key: Ed25519PrivateKey = field(repr=False)
 
     @staticmethod

@@ -7,7 +7,7 @@ records, which it signs. A run has these steps:
 2. Extend the locks of objects that recovery points need. If more than a fifth of the recovery
    points would expire, stop without a keep record. In this case, the locks of their packs are
    extended too.
-3. Remove packs that an earlier run dropped but did not remove.
+3. Remove packs that an earlier run has dropped (recorded as removed) but not removed.
 4. Put a keep record with the recovery points that expire, and the packs that are marked (for
    removal), unmarked or distrusted (damaged).
 5. Read again. Put a keep record of the packs to drop: packs that were marked at least seven days
@@ -113,8 +113,8 @@ def run_retention(
       locks of all packs that recovery points need are extended.
     - `progress` is called with the action, the number of objects done, and their total.
 
-    Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner has not granted this
-    keeper, or the store refuses it) or `StoreUnavailable` (try again later).
+    Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner of the repository has
+    not authorized this keeper, or the store refuses it) or `StoreUnavailable` (try again later).
     """
     run = _Run(
         vault, keeper, rules, now, frozenset(distrust), is_clock_right, max_percent, hold, progress

@@ -2,7 +2,8 @@
 
 - Every recovery point is kept for the period `everything`. The last complete recovery point of each
   day, ISO week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month
-  has no complete recovery point, its last partial recovery point is kept instead.
+  has no complete recovery point, its last partial recovery point, in which paths are missing, is
+  kept instead.
 - No rule keeps a number of recovery points. With such a rule, somebody that adds recovery points
   could make older recovery points expire.
 - No recovery point expires before it is older than `floor`. A writer is a backup host. Two recovery

@@ -15,8 +15,8 @@
   scan continues.
 - The content and extended attributes of a `Found` file are read before the next item is requested.
 - Paths that the source omits by its nature or settings are recorded in `left_out`. They do not make
-  a recovery point partial. Paths that were deleted after they were listed and before they were read
-  do not make it partial either; they are only counted.
+  a recovery point partial (incomplete). Paths that were deleted after they were listed and before
+  they were read do not make it partial either; they are only counted.
 - A source changes no data, except data that exists only for the backup: see `on_committed`.
 
 To add a source, write one module with the `_methods`, and a test that ends in a restore.

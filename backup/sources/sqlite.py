@@ -7,7 +7,7 @@
 - The copy is a complete database without -wal and -shm files, so a restore needs only one file.
 - The copy needs as much space in `scratch` as the database, and only this user can read it.
 - For SQLite, a file of 0 bytes is an empty database. But such a file may also be left by a failed
-  copy. It is stored, and the recovery point is partial.
+  copy. It is stored, and the recovery point counts as partial (incomplete).
 """
 
 import os
@@ -120,7 +120,7 @@ class _OpenSqlite(OpenSource):
             os.fsencode(self._original.name),
             status,
             None,
-            # The stat vector of the file is useless, because changes may be in the -wal file.
+            # Size and times of the file need not show a change, which may be in the -wal file.
             always_read=True,
             size=self._copy.stat().st_size,
         )

@@ -193,7 +193,7 @@ class DirectoryStore(Store):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # the keeper removed it during the listing
+                    continue  # another process removed it during the listing
                 yield _to_stat(name, status)
 
     def _sweep(self) -> None:

@@ -5,7 +5,7 @@
   expire backups. The root record, signed by the owner, names the trusted keepers.
 - A keep record is in the chain if it names the previous keep record of the chain, and was signed by
   a keeper that the newest root record trusts up to this number. Other records are skipped and
-  reported. So junk under a number stops neither a reader nor a keeper.
+  reported. So an invalid object (junk) under a number stops neither a reader nor a keeper.
 - The owner may end the trust in a keeper at a keep record with a known hash. Then no other record
   of this keeper is accepted under the same number.
 - Only records in the chain decide which recovery points expired and which packs were dropped. But a
@@ -62,9 +62,9 @@ def load_retention_log(
 ) -> RetentionLog:
     """Read and verify the keep records.
 
-    `after` is the head of an earlier call. With it, only later records are read, and the result has
-    only their changes. So the cost does not grow with the age of the vault. Raise `FormatUnknown`
-    if a keeper signed a record of a later format.
+    If `after`, the `head` of an earlier result, is passed, only later records are read, and the
+    result has only their changes. So the cost does not grow with the age of the vault. Raise
+    `FormatUnknown` if a keeper signed a record of a later format.
     """
     head = after
     signed = -1 if after is None else after.number

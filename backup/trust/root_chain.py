@@ -2,9 +2,9 @@
 
 - A root record is a list of trusted hosts and keys, signed by the owner (the person with the
   offline signing key). It is in the chain if it names the SHA-256 of the previous root record of
-  the chain. Other records are skipped and reported. So junk under a number neither stops a reader
-  nor prevents the owner from signing the next record. If a record of the chain is missing, the
-  later records are not in the chain, and are reported.
+  the chain. Other records are skipped and reported. So an invalid object (junk) under a number
+  neither stops a reader nor prevents the owner from signing the next record. If a record of the
+  chain is missing, the later records are not in the chain, and are reported.
 - If the caller knows the owner's public key from a key file, only records with this key are
   accepted.
 - A record of a later format stops this program, if the owner signed it or the owner is unknown.

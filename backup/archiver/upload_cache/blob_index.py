@@ -7,9 +7,9 @@
 - A B-tree with one row per blob would take four times as long, and even longer with more blobs. Ids
   are random, so the blobs of each pack would change every page of the tree.
 - A blob is in one pack, or in two packs if it continues in the next. A record is valid while the
-  upload cache knows every pack of its blob. If a pack is removed from the vault or damaged, the
-  cache forgets the pack. Records of forgotten packs remain until their run is merged. If they are
-  the majority, all runs are merged.
+  upload cache, the local list of stored packs, knows every pack of its blob. If a pack is removed
+  from the vault or damaged, the cache forgets the pack. Records of forgotten packs remain until
+  their run is merged. If they are the majority, all runs are merged.
 - During a backup, a merge also keeps the records of packs that were forgotten in this backup. So
   when the content of these packs is sent again, it is recognized, and not counted as new.
 """

@@ -1,7 +1,8 @@
 """Upload cache: packs and blobs in the vault; forgetting, recall, pruning.
 
-- The upload cache is one SQLite file on the host. If the file is lost, content is sent again, and
-  no backup is lost. If it cannot be read, it is renamed, and a new file is created.
+- The upload cache is one SQLite file on the host. It lists what is already in the vault. If the
+  file is lost, content is sent again, and no backup is lost. If it cannot be read, it is renamed,
+  and a new file is created.
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
 - The file is bound to one repository and writer (backup host). Only the user that runs the backup
   can read it, because it shows which content is stored.

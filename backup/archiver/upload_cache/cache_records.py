@@ -1,4 +1,7 @@
-"""Records of the upload cache, except blobs and manifest pages."""
+"""Records of the upload cache, except blobs and manifest pages.
+
+The upload cache is a file on the backup host. It lists what is already in the vault.
+"""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,7 @@
 """Database file of the upload cache: tables, lock, damaged files.
 
-- The kernel releases the lock when the process ends, even after a crash.
+- The upload cache is a file on the backup host. It lists what is already in the vault.
+- The kernel releases the lock of the file when the process ends, even after a crash.
 - A file that is damaged, of another version or of another writer is renamed to `.put-aside`, and a
   new file is created. Some damage is found only when a run reads the damaged part. Then the file is
   renamed too, and the run begins again.

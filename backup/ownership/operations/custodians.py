@@ -3,8 +3,8 @@
 - A custodian is a person that can decrypt backups. A domain is a group of backup sets that share
   one key, and a generation is one key pair of a domain. A key record contains the private key of
   one generation, encrypted to the custodians.
-- Both operations need the identity (the private key) of a current custodian. Only such an identity
-  decrypts the domain keys, which are then encrypted again.
+- Both operations need the signing key of the owner and the identity (the private key) of a current
+  custodian. Only such an identity decrypts the domain keys, which are then encrypted again.
 - If a custodian is added, the key of every generation is encrypted again to all custodians, in a
   key record with a new number.
 - If a custodian is retired, every domain gets a new generation with a key that this custodian never

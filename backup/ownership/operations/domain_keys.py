@@ -1,8 +1,8 @@
 """Private keys of domains: creation and encryption to the custodians.
 
 - A domain is a group of backup sets that share one key. It has a new key pair in each generation.
-  The private key exists unencrypted only in memory: in owner operations that create it or encrypt
-  it again, and in a restore.
+  The private key exists unencrypted only in memory: in operations of the owner that create it or
+  encrypt it again, and in a restore.
 - A key record contains a private key, encrypted to the custodians (the people that can decrypt
   backups). A new key record has a higher number than all earlier key records of its generation, and
   replaces them. The earlier records remain in the key store until an operation removes them.

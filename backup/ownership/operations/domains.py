@@ -2,10 +2,10 @@
 
 A domain is a group of backup sets that share one key. A generation is one key pair of a domain.
 
-An operation puts two records: a root record, the signed list of public keys to which hosts encrypt,
-and a key record, which contains the encrypted private key. The key record is put first. Otherwise a
-crash could leave a root record that names a key without a key record. Hosts would encrypt to this
-key, and nobody could restore.
+An operation puts two records, signed by the owner (the person with the offline signing key): a root
+record, the list of public keys to which hosts encrypt, and a key record, which contains the
+encrypted private key. The key record is put first. Otherwise a crash could leave a root record that
+names a key without a key record. Hosts would encrypt to this key, and nobody could restore.
 """
 
 from collections.abc import Sequence

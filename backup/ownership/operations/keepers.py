@@ -1,7 +1,8 @@
 """Owner operations on the keeper: grant a keeper, retire a keeper.
 
 - A keeper is a machine that may expire backups and remove packs. It signs keep records, the lists
-  of what it expires and removes.
+  of what it expires and removes. The owner, the person with the offline signing key, decides which
+  keeper is trusted.
 - The key of a keeper is created either by this operation, in a file that a person carries to the
   keeper's machine, or on that machine. In the second case, only the public key is passed.
 - Only one keeper is trusted at a time, because the keep records of two keepers would not form one

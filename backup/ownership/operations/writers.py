@@ -5,8 +5,9 @@
 - A new epoch has a new signing key and a new id key, the key of the hashes that identify stored
   blobs. With the new id key, all blobs have new ids. So the new epoch uses no content that the old
   host stored, and sends all content again.
-- A root record is the owner's signed list of hosts and keys. It trusts the old keys of a writer up
-  to and including one sequence number, so that recovery points up to this number can be restored.
+- A root record is a list of hosts and keys, signed by the owner (the person with the offline
+  signing key). It trusts the old keys of a writer up to and including one sequence number, so that
+  recovery points up to this number can be restored.
 - The host's key file is created before the root record. Otherwise a crash could leave a root record
   with a key that nobody has, and the host could not back up.
 """
