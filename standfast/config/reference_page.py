@@ -28,21 +28,22 @@ _HEAD = """\
 
 <!-- Written by `make docs` from the schema in standfast/config; edit the schema, not this page. -->
 
-The configuration is one file, `standfast.toml`. Commands use the first of these: `-c FILE`, the
-variable `STANDFAST_CONFIG`, `./standfast.toml`. `standfast init` writes a file that explains every
-section; `standfast check` tests every part of it and says what to correct.
+The configuration is one file, `standfast.toml`. A command uses the first of these that is given:
+the option `-c FILE`, the variable `STANDFAST_CONFIG`, the file `./standfast.toml`. `standfast init`
+writes a file that explains every section. `standfast check` tests every part of the file and says
+what to correct.
 
-- **Paths** that are relative start at the file's folder, regardless of the working directory.
-- **Secrets** are never written here, only a reference: `env:NAME` (an environment variable),
-  `file:PATH` (a file that not every user may open; one line end after its text is removed) or
-  `keyring:SERVICE/USER` (needs the extra `keyring`). A plain value is refused.
+- **Relative paths** start at the file's folder, regardless of the working directory.
+- **Secrets** are never written into this file. Write a reference instead: `env:NAME` (an
+  environment variable), `file:PATH` (a file without rights for other users; a line end after its
+  text is removed) or `keyring:SERVICE/USER` (needs the extra `keyring`). A plain value is refused.
 - **Unknown keys** are refused, and the nearest known key is suggested. All mistakes are reported at
   once, each with its line.
-- **Names** that you choose (`NAME` below) have lower-case letters, digits, `-` and `_`, and begin
-  with a letter.
-- **Editors** that know JSON Schema for TOML complete and check the file with
-  [standfast.schema.json](standfast.schema.json): for Taplo and Even Better TOML, write its path
-  into the first line, `#:schema PATH`.
+- **Names** that you choose (`NAME` below) consist of lower-case letters, digits, `-` and `_`, and
+  begin with a letter.
+- **Editors** that support JSON Schema for TOML complete and check the file with
+  [standfast.schema.json](standfast.schema.json). For Taplo and Even Better TOML, write the path of
+  the schema into the first line of the file: `#:schema PATH`.
 """
 _WIDTH = 110
 

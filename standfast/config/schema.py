@@ -121,9 +121,9 @@ class LedgerConfig(Section):
 
     url: DatabaseUrl = Field(
         default="sqlite:///ledger.db",
-        description="The database. SQLite needs nothing else; PostgreSQL supports several "
-        "hosts. If the database is empty, `standfast init` on the installation's folder creates "
-        "the ledger.",
+        description="The database. SQLite needs nothing else; a ledger in PostgreSQL can be "
+        "shared by several hosts. If the database is empty, `standfast init` on the "
+        "installation's folder creates the ledger.",
         examples=["postgresql+psycopg://standfast@db.example.com/standfast"],
     )
     password: SecretReference | None = Field(
@@ -189,9 +189,9 @@ class ApprovalsConfig(Section):
 
     ladder: Items[RoleOrPerson] = Field(
         default=(),
-        description="The roles that are paged one after the other while an approval is not "
-        "given in the time that the playbook states; `person:NAME` is one person. The people "
-        "that are paged may approve, too. At the end all other enrolled people are paged.",
+        description="The roles that are paged one after the other if an approval is not given in "
+        "the time that the playbook states; `person:NAME` means one person. The people that are "
+        "paged may also approve. After the last role, all other enrolled people are paged.",
         examples=[["duty-manager", "head-of-operations", "person:dana"]],
     )
     break_glass: bool = Field(

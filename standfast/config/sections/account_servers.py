@@ -127,7 +127,8 @@ class LdapServerConfig(CalledConfig):
     )
     tls: Literal["ldaps", "starttls", "none"] = Field(
         default="ldaps",
-        description="How the connection is encrypted. `none` is accepted for this machine only.",
+        description="How the connection is encrypted. `none` is accepted only for a server on "
+        "this machine.",
         examples=["starttls"],
     )
     ca_file: Place | None = Field(

@@ -51,7 +51,7 @@ class ScimRevocationConfig(Section):
         examples=["agent-desktop"],
     )
     client_secret: SecretReference = Field(
-        description="The secret of that client.", examples=["env:AGENT_DESKTOP_SECRET"]
+        description="The secret of the OAuth client.", examples=["env:AGENT_DESKTOP_SECRET"]
     )
 
 
@@ -71,8 +71,8 @@ class ScimProbeConfig(Section):
     tokens: SecretReference | None = Field(
         default=None,
         description="Known tokens of the holders, from the application's session store or from "
-        "the evidence: a file of at most 64 KiB, with an account and a token in each line. An "
-        "account without a known token is proven as if there were no probe. The file is read "
+        "the evidence: a file of at most 64 KiB, with an account and a token in each line. For "
+        "an account without a known token, the proof does not use the probe. The file is read "
         "when it is needed.",
         examples=["file:keys/known-tokens"],
     )
@@ -215,8 +215,8 @@ class AmazonConnectConfig(AwsConfig):
     )
     per_second: Seconds | None = Field(
         default=1.0,
-        description="Agents a second. Connect accepts two requests a second of each operation, "
-        "and a lock reads twice.",
+        description="Agents a second. Connect accepts two requests of each operation a second, "
+        "and a lock reads each agent twice.",
     )
     burst: Annotated[int, Field(ge=1)] = Field(
         default=1,
@@ -244,12 +244,12 @@ class OktaConfig(ProviderCalledConfig):
     )
     private_key: SecretReference | None = Field(
         default=None,
-        description="The RSA private key of that application, in PEM.",
+        description="The RSA private key of the service application, in PEM.",
         examples=["file:keys/okta.pem"],
     )
     key_id: Text | None = Field(
         default=None,
-        description="The id of that key (`kid`), as Okta shows it.",
+        description="The id of `private_key` (`kid`), as Okta shows it.",
         examples=["kid-1"],
     )
 

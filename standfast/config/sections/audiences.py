@@ -54,8 +54,9 @@ class _Audience(Section):
     )
     why: Line | None = Field(
         default=None,
-        description="Why these people are notified, for rows without a reason. Without any reason, "
-        "the person of a row is not notified, and is listed.",
+        description="The reason for the notice, for rows without a reason of their own. If a row "
+        "has no reason and this setting is missing, the person of the row is listed and not "
+        "notified.",
         examples=["customer whose record was open in the account"],
     )
     each_address: bool = Field(
@@ -146,7 +147,7 @@ class _ServedAudience(_QueriedAudience):
     )
     password: SecretReference | None = Field(
         default=None,
-        description="The password; without it the server must accept the role by its socket.",
+        description="The password. Without it, the server must accept the role by its socket.",
         examples=["file:keys/crm-reader"],
     )
     ca_file: Place | None = CA_FILE

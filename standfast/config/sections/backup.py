@@ -69,9 +69,9 @@ class FilesSourceConfig(Section):
     )
     ignore_inode: bool = Field(
         default=False,
-        description="For network mounts that assign new inode numbers each time: a file counts "
-        "as unchanged by its size, times, mode and owner, and each name counts as a separate "
-        "file.",
+        description="For network mounts that assign new inode numbers at each mount. A file then "
+        "counts as unchanged if its size, times, mode and owner are unchanged. Each name of a "
+        "file with hard links is backed up as a separate file.",
         examples=[True],
     )
 
@@ -234,7 +234,8 @@ class S3Config(BucketConfig):
     )
     lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = Field(
         default="COMPLIANCE",
-        description="The mode of that lock. GOVERNANCE can be bypassed with a special right.",
+        description="The mode of the lock of `lock_days`. GOVERNANCE can be bypassed with a "
+        "special right.",
     )
 
 
@@ -252,9 +253,9 @@ class CopyConfig(Section):
     )
     keys: Place | None = Field(
         default=None,
-        description="The folder for a copy of the key store, made with `--keys`. Without it, "
-        "the domain keys must be restored from another copy after the loss of the "
-        "first site.",
+        description="The folder for a copy of the key store, made by `standfast backup copy "
+        "--keys`. Without it, the domain keys must be restored from another copy after the loss "
+        "of the first site.",
         examples=["/mnt/second-site/keys"],
     )
 
@@ -279,8 +280,8 @@ class BackupConfig(Section):
     keys: Place = Field(
         default=Path("keys/store"),
         description="The key store: a separate folder with the key records, which contain the "
-        "domain keys, encrypted to the custodians. No backup can be opened without them; "
-        "`standfast backup keys copy` copies them.",
+        "domain keys, encrypted to the custodians. No backup can be opened without these key "
+        "records; `standfast backup keys copy` copies them.",
         examples=["/mnt/backup-keys"],
     )
     host: Place = Field(
@@ -312,14 +313,15 @@ class BackupConfig(Section):
     )
     verify_schedule: CronSchedule | None = Field(
         default=None,
-        description="When `standfast serve` verifies the vault without a key, as in cron. "
-        "Default: each day at 06:30 for a folder, and never for a bucket: the verification "
-        "of a bucket needs the verifier's access key.",
+        description="The schedule, as in cron, by which `standfast serve` verifies the vault "
+        "without a key. Default: each day at 06:30 for a folder, and never for a bucket: the "
+        "verification of a bucket needs the verifier's access key.",
         examples=[VERIFY_SCHEDULE],
     )
     read_schedule: CronSchedule | None = Field(
         default=None,
-        description="When the verification also reads every byte. A store may charge for that.",
+        description="The schedule of the verifications that also read every byte. A store may "
+        "charge for that.",
         examples=["0 7 * * 6"],
     )
     alarm_roles: Items[Line] = Field(

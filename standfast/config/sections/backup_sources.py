@@ -164,6 +164,6 @@ class S3SourceConfig(BucketConfig):
     )
     prefix: KeyPrefix = Field(
         default="",
-        description="The beginning of the keys. A slash at the end limits it to one folder.",
+        description="The beginning of the keys. With a slash at the end, it selects one folder.",
         examples=["calls/2026/"],
     )

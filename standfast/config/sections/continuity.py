@@ -43,7 +43,7 @@ class CalendarEntryConfig(Section):
         examples=["training"],
     )
     every_days: Days = Field(
-        description="The most days between one occurrence and the next.", examples=[180]
+        description="The maximum number of days between two occurrences.", examples=[180]
     )
     owner: RoleOrPerson = Field(
         description="The role, or `person:` and a sign-in name, that is notified when the entry "

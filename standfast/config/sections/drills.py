@@ -74,7 +74,7 @@ class DrillsConfig(Section):
     identity: SecretReference | None = Field(
         default=None,
         description="A custodian's identity for unattended drills: with it, `standfast serve` "
-        "drills by `drills.schedule`. It opens backups, so never store it on the backup "
+        "runs the drills of `drills.schedule`. It opens backups, so never store it on the backup "
         "host. Without it a drill asks for the file of the identity.",
         examples=["file:keys/custodian.txt"],
     )

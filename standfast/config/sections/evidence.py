@@ -120,8 +120,8 @@ class CustodyConfig(Section):
     key_copies: Items[Place] = Field(
         default=(),
         description="Folders, preferably of other machines, that receive a copy of each "
-        "encrypted data key. The bucket receives no copy of the key, because its "
-        "lock would prevent the destruction of the key.",
+        "encrypted data key. The bucket of `custody.s3` receives no copy, because its lock would "
+        "prevent the destruction of the key.",
         examples=[["/mnt/records/evidence-keys"]],
     )
     retention_days: Count = Field(

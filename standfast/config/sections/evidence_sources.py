@@ -119,7 +119,8 @@ class CommandsEvidenceConfig(Section):
     kind: Literal["commands"] = Field(description="The output of commands on this machine.")
     commands: Annotated[Items[CommandLine], Field(min_length=1)] = Field(
         description="The commands, each with the absolute path of its program and its arguments, "
-        "the most volatile first. They run without a shell, and must change nothing.",
+        "those with the most volatile data first. They run without a shell, and must change "
+        "nothing.",
         examples=[[["/usr/bin/ss", "-tanp"], ["/usr/bin/ps", "auxww"]]],
     )
     timeout_seconds: CollectionSeconds = Field(
@@ -241,14 +242,14 @@ class PostgresqlEvidenceConfig(Section):
     )
     logs: bool = Field(
         default=True,
-        description="Collect the files of the server log (csvlog, jsonlog, text) that changed "
-        "in the window.",
+        description="Collect the files of the server log (csvlog, jsonlog, text) that changed in "
+        "these `hours`.",
     )
     queries: Mapping[Name, Text] = Field(
         default={},
         description="Queries whose rows are collected as CSV, one file each. `%(since)s` and "
-        "`%(until)s` are the window, `%(accounts)s` the accounts; any other percent sign is "
-        "written `%%`.",
+        "`%(until)s` are the beginning and the end of these `hours`, `%(accounts)s` the "
+        "accounts; any other percent sign is written `%%`.",
         examples=[
             {
                 "sign-ins": "SELECT * FROM audit.sign_ins WHERE at BETWEEN %(since)s AND "
@@ -276,16 +277,17 @@ class S3EvidenceConfig(BucketConfig):
     kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.")
     prefix: KeyPrefix = Field(
         default="",
-        description="The beginning of the keys. A slash at the end limits it to one folder.",
+        description="The beginning of the keys. With a slash at the end, it selects one folder.",
         examples=["AWSLogs/123456789012/CloudTrail/"],
     )
     hours: Hours = Field(
         default=168,
-        description="The hours before the freeze: older objects, by their last change, are left "
-        "out and counted.",
+        description="The hours before the freeze in which a collected object was last changed. "
+        "Older objects are only counted.",
     )
     timeout_seconds: CollectionSeconds = Field(
-        default=3600, description="Time limit. After it the other objects are recorded as missing."
+        default=3600,
+        description="Time limit. After it the remaining objects are recorded as missing.",
     )
 
 

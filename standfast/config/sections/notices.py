@@ -18,7 +18,8 @@ class NoticesConfig(Section):
 
     sender: Name | None = Field(
         default=None,
-        description="The sender if a playbook names none. Required with several senders.",
+        description="The sender for playbooks that name no sender. Required if several senders "
+        "are configured.",
         examples=["mail"],
     )
     letters: Name | None = Field(
@@ -50,10 +51,10 @@ class NoticesConfig(Section):
     )
     canary_minutes: Count = Field(
         default=15,
-        description="The wait after the canary. Then the remaining recipients follow if at "
-        "least one message of the canary was sent, none failed or is unknown, and at most a tenth "
-        "was rejected or bounced. Otherwise, and with 0, the remaining recipients "
-        "wait for `standfast notice go`.",
+        description="The minutes between the canary and the remaining messages. The remaining "
+        "messages are sent if at least one message of the canary was sent, none failed or is "
+        "unknown, and at most a tenth was rejected or bounced. Otherwise, and with 0, they wait "
+        "for `standfast notice go`.",
     )
     abort_window_seconds: Count = Field(
         default=120,

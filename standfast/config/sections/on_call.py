@@ -98,8 +98,8 @@ class ShiftConfig(Section):
     )
     end: TimeOfDay = Field(
         default="00:00",
-        description="The time at which the shift ends: on the next day unless it is later than "
-        "`start`.",
+        description="The time at which the shift ends. If it is not later than `start`, the "
+        "shift ends on the next day.",
         examples=["08:00"],
     )
     first_day: LocalDate = Field(
@@ -153,7 +153,7 @@ class OnCallConfig(Section):
     )
     overrides: Items[OverrideConfig] = Field(
         default=(),
-        description="Exceptions of the rota.",
+        description="Exceptions to the rota.",
         examples=[[{"people": ["kim"], "start": "2026-12-24T18:00", "end": "2026-12-26T09:00"}]],
     )
     fallback: Items[RoleOrPerson] = Field(
@@ -169,9 +169,9 @@ class OnCallConfig(Section):
     )
     rounds: Annotated[int, Field(ge=1, le=20)] = Field(
         default=3,
-        description="How often the people on duty and those of `fallback` are paged, one "
-        "after another, if nobody acknowledges. A round in which no page could be sent does not "
-        "count.",
+        description="The number of rounds in which the people on duty, and then those of "
+        "`fallback`, are paged one after another, if nobody acknowledges. A round in which no "
+        "page could be sent does not count.",
     )
     time_zone: TimeZone | None = Field(
         default=None,

@@ -14,7 +14,7 @@ from standfast.config.value_types import Items, Place, PublicKey
 
 
 class RotationConfig(Section):
-    """Destination of new passwords; without this table, no account gets one."""
+    """Destination of new passwords, which the action `accounts.rotate` needs."""
 
     recipients: Annotated[Items[PublicKey], Field(min_length=1)] = Field(
         description="The public keys of the people that may open the passwords; each person can "
@@ -23,7 +23,8 @@ class RotationConfig(Section):
     )
     folder: Place = Field(
         default=Path("state/new-passwords"),
-        description="The folder of the encrypted passwords, one file for `age -d` each. "
-        "Several hosts that respond must share it.",
+        description="The folder of the encrypted passwords. Each password is in a file of its "
+        "own, which `age -d` decrypts. All hosts that respond to incidents must share this "
+        "folder.",
         examples=["/var/lib/standfast/new-passwords"],
     )

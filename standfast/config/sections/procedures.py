@@ -81,10 +81,10 @@ class ParameterConfig(Section):
     )
     account_of: Name | None = Field(
         default=None,
-        description="The parameter names an account of this directory, or of a system without "
-        "a connector, that the call locks. Accounts that are protected as `SYSTEM:ACCOUNT` are "
-        "then refused, and the limits for one person count the lock. Only for a word or a "
-        "choice.",
+        description="The parameter names an account of this directory, or of a system without a "
+        "connector, that the call locks. Accounts that are protected as `SYSTEM:ACCOUNT` are "
+        "then refused, and the limits for one person count the lock. This setting is only for "
+        "the types `word` and `choice`.",
         examples=["phones"],
     )
 
@@ -108,16 +108,16 @@ class CommandConfig(Section):
     )
     observe: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
-        description="The command that reports whether the call is in effect: it ends with 0 for "
-        "yes and 1 for no. Without it, an interrupted call waits for a person's "
-        "answer.",
+        description="The command that reports whether a call is in effect: it exits with 0 for "
+        "yes and 1 for no. Without it, a person must answer this question after an interrupted "
+        "call.",
         examples=[["/usr/local/sbin/isolate-host", "--is-isolated", "--host={target}"]],
     )
     undo: Annotated[Items[str], AfterValidator(_program_or_none)] = Field(
         default=(),
         description="The command that undoes the call. Without it, the command counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
-        "the call stays in effect.",
+        "the call cannot be undone.",
         examples=[["/usr/local/sbin/isolate-host", "--release", "--host={target}"]],
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
@@ -223,7 +223,7 @@ class RequestConfig(CallConfig):
         default=None,
         description="The request that undoes the call. Without it, the request counts as "
         "irreversible. While another open incident has made the same call with equal parameters, "
-        "the call stays in effect.",
+        "the call cannot be undone.",
     )
     parameters: Mapping[ParameterName, ParameterConfig] = Field(
         default={}, description="The parameters. `target` receives each target of a step."
@@ -247,7 +247,8 @@ class RequestConfig(CallConfig):
     )
     idempotency_header: Line = Field(
         default="Idempotency-Key",
-        description="The header with the token, which is the same in every attempt.",
+        description="The header with the token of the effect. The token is the same in every "
+        "attempt.",
     )
     verify_tls: bool = VERIFY_TLS
     ca_file: Place | None = Field(

@@ -44,8 +44,9 @@ class RecoveryBucketConfig(BucketConfig):
     )
     hides_others: bool = Field(
         default=False,
-        description="Hide objects below the prefix that the recovery point lacks, by a delete "
-        "marker. With `false`, these objects are counted and kept.",
+        description="Add a delete marker to each object below the prefix that is not in the "
+        "recovery point. The marker hides the object. With `false`, these objects are counted "
+        "and kept.",
         examples=[True],
     )
 
@@ -58,17 +59,17 @@ class RecoveryTargetConfig(Section):
 
     path: Place | None = Field(
         default=None,
-        description="The folder of a source of kind `files`, the database file of one of kind "
-        "`sqlite`, or the data directory for one of kind `postgresql_base`. It must not be a mount "
-        "point, and its parent folder must exist.",
+        description="The target: a folder for a source of kind `files`, a database file for kind "
+        "`sqlite`, or a data directory for kind `postgresql_base`. It must not be a mount point, "
+        "and its parent folder must exist.",
         examples=["/srv/recordings"],
     )
     into: Line | None = Field(
         default=None,
-        description="The server for the databases of a source of kind `postgresql` or "
-        "`mariadb`: the name of a source, or the reference of an address, as for "
-        "`backup restore --into`. Its user must have the right to create databases, and must own "
-        "the existing ones. In MariaDB, it must have all privileges with the grant option.",
+        description="The server for the databases of a source of kind `postgresql` or `mariadb`: "
+        "the name of a source, or the reference of an address, as for `backup restore --into`. "
+        "The user in this address must have the right to create databases, and must own the "
+        "existing databases. In MariaDB, the user must have all privileges with the grant option.",
         examples=["file:keys/crm-server-address"],
     )
 

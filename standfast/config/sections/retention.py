@@ -39,9 +39,9 @@ class KeepingConfig(Section):
     )
     daily: KeptFor = Field(
         default="90d",
-        description="The last complete recovery point of each day (UTC) is kept for this time. A "
-        "day without a complete recovery point keeps its last partial one. The same applies to "
-        "weeks and months.",
+        description="The last complete recovery point of each day (UTC) is kept for this time. "
+        "For a day without a complete recovery point, the last partial one is kept. The same "
+        "applies to weeks and months.",
     )
     weekly: KeptFor = Field(
         default="1y",

@@ -35,7 +35,7 @@ class RecordPatternConfig(Section):
         examples=[r"/customers/(?P<record>\d+)"],
     )
     exposed: Line = Field(
-        description="The data that somebody who reads such a record sees.", examples=["name, iban"]
+        description="The data that a reader of such a record sees.", examples=["name, iban"]
     )
     audience: Name | None = Field(
         default=None,
@@ -50,14 +50,14 @@ class ReviewConfig(Section):
 
     accounts_per_address: Threshold = Field(
         default=10,
-        description="The number of different accounts that makes a finding, if they sign in, or "
-        "try to, from one address within an hour.",
+        description="The smallest number of different accounts that is a finding if they sign "
+        "in, or try to, from one address within an hour.",
         examples=[10],
     )
     records_per_hour: Threshold = Field(
         default=200,
-        description="The number of different objects that makes a finding, if one account uses "
-        "them within an hour.",
+        description="The smallest number of different objects that is a finding if one account "
+        "uses them within an hour.",
         examples=[200],
     )
     known_sign_ins: Threshold = Field(

@@ -58,8 +58,8 @@ class SmtpSenderConfig(_Sender):
     )
     security: Literal["starttls", "tls", "none"] = Field(
         default="starttls",
-        description="How the connection is protected. `starttls` never falls back to plain "
-        "text. `none` does not accept a username.",
+        description="How the connection is protected. `starttls` never falls back to plain text. "
+        "With `none`, `username` cannot be set.",
     )
     sender_address: Line = Field(
         description="The From address, whose domain is also in every Message-ID.",

@@ -16,18 +16,19 @@ RedisTls = Literal["disable", "verify"]
 
 POSTGRESQL_PASSWORD = Field(
     default=None,
-    description="The password; without it the server must accept the role by peer or trust.",
+    description="The password. Without it, the server must accept the role by the method `peer` "
+    "or `trust`.",
     examples=["file:keys/crm-password"],
 )
 POSTGRESQL_TLS = Field(
     default=None,
-    description="As libpq's `sslmode`. Default: `verify-full`, and `prefer` for a server on "
-    "this machine.",
+    description="The same values as `sslmode` of libpq. Default: `verify-full`, but `prefer` for "
+    "a server on this machine.",
     examples=["verify-full"],
 )
 MARIADB_PASSWORD = Field(
     default=None,
-    description="The password; without it the server must accept the user by its socket.",
+    description="The password. Without it, the server must accept the user by its socket.",
     examples=["file:keys/shop-password"],
 )
 MARIADB_TLS = Field(
@@ -42,12 +43,14 @@ CA_FILE = Field(
     examples=["/etc/ssl/company-ca.pem"],
 )
 VERIFY_TLS = Field(
-    default=True, description="Verify the server's certificate. Prefer `ca_file` to disabling this."
+    default=True,
+    description="Verify the server's certificate. If the certificate is not from a "
+    "public authority, set `ca_file` instead of disabling this.",
 )
 PER_SECOND = Field(
     default=None,
-    description="Accounts a second, shared by the runners of all live incidents. Default: limited "
-    "only by the workers.",
+    description="Maximum number of accounts a second, for the runners of all live incidents "
+    "together. Default: no limit except `workers`.",
     examples=[25],
 )
 BURST = Field(
@@ -68,7 +71,9 @@ class AwsAccessConfig(Section):
         examples=["AKIAIOSFODNN7EXAMPLE"],
     )
     secret_access_key: SecretReference | None = Field(
-        default=None, description="The secret of that key.", examples=["env:STANDFAST_AWS_SECRET"]
+        default=None,
+        description="The secret of the access key.",
+        examples=["env:STANDFAST_AWS_SECRET"],
     )
     endpoint_url: WebAddress | None = Field(
         default=None,

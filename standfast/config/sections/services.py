@@ -38,9 +38,10 @@ class SqliteCheckConfig(Section):
     )
     last_change: Text | None = Field(
         default=None,
-        description="A query for the time of the last change in the data: one value, as ISO "
-        "8601 text (in UTC unless it states a zone) or Unix seconds. The drill measures the RPO "
-        "from it, or otherwise from the moment at which the backup was consistent.",
+        description="A query for the time of the last change in the data: one value, as ISO 8601 "
+        "text (in UTC unless it states a zone) or Unix seconds. A drill counts the lost work "
+        "from this time. Without this setting, it counts from the moment at which the backup was "
+        "consistent.",
         examples=["SELECT max(changed_at) FROM contacts"],
     )
 
@@ -72,14 +73,15 @@ class DatabaseCheckConfig(Section):
     )
     last_change: Text | None = Field(
         default=None,
-        description="A query for the time of the newest transaction: one value, as ISO 8601 "
-        "text (in UTC unless it states a zone) or Unix seconds. The drill measures the RPO from "
-        "it, or otherwise from the moment at which the backup was consistent.",
+        description="A query for the time of the newest transaction: one value, as ISO 8601 text "
+        "(in UTC unless it states a zone) or Unix seconds. A drill counts the lost work from "
+        "this time. Without this setting, it counts from the moment at which the backup was "
+        "consistent.",
         examples=["SELECT max(changed_at) FROM contacts"],
     )
     timeout_seconds: Seconds = Field(
         default=300.0,
-        description="Time limit of each query in a drill. After it the check has failed.",
+        description="Time limit of each query in a drill. After it the check fails.",
         examples=[60],
     )
 
@@ -98,7 +100,7 @@ class CommandCheckConfig(Section):
         examples=[["/usr/local/bin/probe-crm", "--quick"]],
     )
     timeout_seconds: Seconds = Field(
-        default=300.0, description="Time limit. After it the check has failed.", examples=[60]
+        default=300.0, description="Time limit. After it the check fails.", examples=[60]
     )
 
 
@@ -108,7 +110,7 @@ CheckConfig: TypeAlias = Annotated[
 
 
 class ServiceModeConfig(Section):
-    """A mode of a service while it or a dependency is unavailable.
+    """A degraded mode: a way to run a service while a part is unavailable.
 
     The command or request switches to the mode, and its undo switches back. A mode that people
     enter by hand, such as paper, has instructions instead.
@@ -135,12 +137,12 @@ class ServiceModeConfig(Section):
     )
     request: ProcedureName | None = Field(
         default=None,
-        description="Or the request that switches to the mode.",
+        description="The request that switches to the mode, instead of a command.",
         examples=["pbx-route"],
     )
     parameters: Mapping[ParameterName, Any] = Field(
         default={},
-        description="The values of its parameters in this mode.",
+        description="The values of the parameters of the command or request in this mode.",
         examples=[{"mode": "callback"}],
     )
 
@@ -175,21 +177,22 @@ class ServiceConfig(Section):
         examples=[240],
     )
     rpo_minutes: Minutes = Field(
-        description="Recovery point objective: the maximum age of the data that may be lost.",
+        description="Recovery point objective: the longest time between the newest restored "
+        "change and the failure.",
         examples=[1440],
     )
     mtpd_minutes: Minutes | None = Field(
         default=None,
         description="Maximum tolerable period of disruption: beyond it the harm is not "
-        "acceptable. It is never shorter than the recovery time objective. A drill that takes "
-        "longer reports it.",
+        "acceptable. It is never shorter than the recovery time objective. If a drill takes "
+        "longer, its report says so.",
         examples=[2880],
     )
     minimum_capacity_percent: Annotated[int, Field(ge=1, le=100)] | None = Field(
         default=None,
         description="Minimum business continuity objective (ISO 22301): the share of the usual "
         "volume that the service must handle even in a disruption. `standfast continuity show` "
-        "shows whether a mode reaches it.",
+        "shows whether a degraded mode reaches this share.",
         examples=[40],
     )
     depends_on: Items[Name] = Field(
@@ -202,8 +205,8 @@ class ServiceConfig(Section):
     )
     checks: Items[CheckConfig] = Field(
         default=(),
-        description="Checks of a drill before the restored service counts as usable. Without a "
-        "check that applies to the drilled set, the recovery time is not measured.",
+        description="Checks that must pass before the restored service counts as usable. Without "
+        "a check that applies to the drilled set, the recovery time is not measured.",
         examples=[[{"kind": "sqlite", "path": "crm/crm.db"}]],
     )
     modes: Mapping[Name, ServiceModeConfig] = Field(

@@ -50,9 +50,9 @@ class TriggerConfig(Section):
     inputs: Mapping[Name, Text] = Field(
         default={},
         description="The inputs of the playbook. `{/data/user}` in a text is replaced by the "
-        "value at that place of the message (a JSON Pointer); `*` in it stands for each item of "
-        "a list. The text before it is fixed: with `agents:{/data/user}`, no message can choose "
-        "another directory.",
+        "value at that place of the message (a JSON Pointer); `*` in the pointer stands for each "
+        "item of a list. The text outside of the braces is fixed: with `agents:{/data/user}`, no "
+        "message can choose another directory.",
         examples=[{"accounts": "agents:{/data/user}", "reason": "{/data/rule}"}],
     )
     key: Text | None = Field(
@@ -70,8 +70,8 @@ class TriggerConfig(Section):
     )
     per_minute: Annotated[int, Field(ge=1, le=6000)] = Field(
         default=60,
-        description="Messages that are accepted in a minute. Others are answered with a time "
-        "to try again.",
+        description="The number of messages that are accepted in a minute. Further messages are "
+        "refused, with a time to try again.",
     )
 
 
@@ -86,8 +86,7 @@ class WebhookTriggerConfig(TriggerConfig):
     )
     mode: Literal["plan", "live"] = Field(
         default="plan",
-        description="`plan` reads, pages people, and leaves the decision to a person; `live` "
-        "starts containment.",
+        description="`plan` makes a plan and pages people, who decide; `live` starts containment.",
         examples=["live"],
     )
 
@@ -180,8 +179,8 @@ class ReportTriggerConfig(TriggerConfig):
             *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
             *("::1/128", "fc00::/7"),
         ),
-        description="The networks that may use the form; elsewhere the page does not exist. "
-        "Behind a proxy see `serve.trusted_proxies`.",
+        description="The networks from which people may use the form. From all other networks, "
+        "the page does not exist. Behind a proxy, also set `serve.trusted_proxies`.",
         examples=[["10.20.0.0/16"]],
     )
 
