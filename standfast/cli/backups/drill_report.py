@@ -36,9 +36,9 @@ from standfast.errors import ExitStatus
 def write_report(call: Call, name: str | None, to: Path | None) -> ExitStatus:
     """Write the signed HTML page of a drill.
 
-    It shows the milestones, RTO and RPO over time, gaps with owner and due date, skipped checks,
-    and the clauses of standards that the drill supports. `standfast-verify FILE` checks it on any
-    machine.
+    The page shows the milestones, RTO and RPO over time, gaps (what the recovery lacked) with owner
+    and due date, skipped checks, and the clauses of standards that the drill supports.
+    `standfast-verify FILE` checks the page on any machine.
     """
     from standfast.usecases.reports.recovery_reports import write_drill_report
 

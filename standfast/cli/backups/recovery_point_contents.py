@@ -187,8 +187,8 @@ def to_standard_output(
     if sys.__stdout__ is None:  # `main` replaced the closed stream
         raise UsageError("standard output: it is closed. Redirect it to a file or a program")
     with call.installation(needs_ledger=False) as installation:
-        unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
-    for line in unrecorded_lines(unrecorded):
+        why_unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
+    for line in unrecorded_lines(why_unrecorded):
         print_error(str(line))
     return ExitStatus.DONE
 

@@ -1,4 +1,7 @@
-"""`standfast backup copy` and `card`: second copy and recovery card."""
+"""`standfast backup copy` and `card`: second copy and recovery card.
+
+The vault is the store of the encrypted backups. A custodian is a person that can decrypt backups.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -105,11 +105,14 @@ def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[L
     return [warning]
 
 
-def unrecorded_lines(unrecorded: str) -> list[Line]:
-    """Return the warning about a restore that the ledger did not record."""
-    if not unrecorded:
+def unrecorded_lines(why: str) -> list[Line]:
+    """Return the warning about a restore that the database did not record.
+
+    `why` is the reason; it is empty if the restore was recorded.
+    """
+    if not why:
         return []
-    return [f"The ledger did not record this restore completely: {unrecorded}."]
+    return [f"The ledger did not record this restore completely: {why}."]
 
 
 def _amount(result: "RestoreResult") -> str:

@@ -1,4 +1,8 @@
-"""`standfast deadline fact`, `answer`, `notified` and others."""
+"""`standfast deadline fact`, `answer`, `notified` and others.
+
+A fact is a dated statement, such as the time of awareness. An obligation is a duty to notify; its
+clock is the running time limit.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -148,7 +152,7 @@ def notified(
     at: str | None,
     mistaken: bool,
 ) -> ExitStatus:
-    """State that an obligation is fulfilled, with the receipt; end its clock."""
+    """State that an obligation is fulfilled, with a receipt; end its clock."""
     if receipt is None or not receipt.strip():
         raise UsageError("receipt: none is given, and only a receipt ends a clock. Add --receipt")
     return _state(

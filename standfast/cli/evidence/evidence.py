@@ -1,4 +1,8 @@
-"""`standfast evidence`: list, verify, review, stamp, copy and export."""
+"""`standfast evidence`: list, verify, review, stamp, copy and export.
+
+A seal is a signature over the list of the collected files. The ledger is the database of incidents,
+which records each seal.
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING

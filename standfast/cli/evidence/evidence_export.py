@@ -1,4 +1,7 @@
-"""`standfast evidence export`: copies of the evidence for others."""
+"""`standfast evidence export`: copies of the evidence for others.
+
+The originals are sealed: a signature covers the list of their hashes.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""`standfast evidence review`: one timeline of the sealed logs."""
+"""`standfast evidence review`: one timeline of the sealed logs.
+
+An incident copies logs and seals them: a signature covers the list of the copied files.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

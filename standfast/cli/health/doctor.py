@@ -33,9 +33,9 @@ from standfast.errors import ExitStatus
 def doctor(call: Call, to: Path, log: Path | None) -> ExitStatus:
     """Write a support bundle without secrets and personal data.
 
-    It contains versions, the structure of the configuration, the results of `standfast check`,
-    counts of the ledger, and the newest failed runs. Read it before you send it: it contains the
-    names of sections, sets and services.
+    The bundle contains versions, the structure of the configuration, the results of `standfast
+    check`, counts of the rows in the database, and the newest failed runs. Read it before you send
+    it: it contains the names of sections, backup sets and services.
     """
     from standfast.usecases.health.support_bundle import support_bundle, write_support_bundle
 

@@ -45,7 +45,8 @@ _RESULT = {
 def close(call: Call, incident: str | None) -> ExitStatus:
     """Close an incident; accounts stay as they are, legal clocks continue.
 
-    A live incident needs --as, with a person that has a role.
+    A legal clock is the running time limit of a duty to notify. A live incident needs --as, with a
+    person that has a role.
     """
     from standfast.usecases.incidents import lifecycle
     from standfast.usecases.notice_follow_up.open_recipients import open_recipients

@@ -42,7 +42,7 @@ def open_and_run_incident(
     """Open an incident in one commit, then follow or run it.
 
     If there is no sign-in and no list of affected people, a running `serve` of this machine opens
-    the incident, which is faster than loading the ledger in this process. The people in
+    the incident, which is faster than opening the database in this process. The people in
     `affected_csv` are listed before this process runs a step; if the file cannot be read, nothing
     is opened. With --no-wait the command ends after the opening.
     """

@@ -84,8 +84,8 @@ def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]
 def after_action(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write the draft of the after-action review.
 
-    The draft contains the facts that the ledger recorded, and the questions that only people can
-    answer.
+    The draft contains the facts that were recorded in the incident, and the questions that only
+    people can answer.
     """
     from standfast.usecases.reports import shift_handover
 

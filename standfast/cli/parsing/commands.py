@@ -201,8 +201,8 @@ def command(
 ) -> Callable[[Callable[..., ExitStatus]], Command]:
     """Declare a command. Its help is the function's docstring.
 
-    The statuses that every command has, and those of a command that needs the ledger, are added
-    to `exits`.
+    The statuses that every command has, and those of a command that needs the ledger (the
+    database), are added to `exits`.
     """
     return click.command(name, cls=Command, exits=exits, example=example, needs_ledger=needs_ledger)
 

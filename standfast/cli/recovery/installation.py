@@ -1,4 +1,8 @@
-"""`standfast recover installation`: the installation of a lost machine."""
+"""`standfast recover installation`: the installation of a lost machine.
+
+The vault is the store of the encrypted backups. It also has copies of the installation itself:
+configuration, database and keys.
+"""
 
 from pathlib import Path
 from shlex import quote

@@ -188,8 +188,9 @@ def status(call: Call, incident: str | None) -> ExitStatus:
 def report(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Sign the report of a recovery as it is now, and write its HTML page.
 
-    It shows the milestones, RTO and RPO, gaps with owner and due date, and the clauses of
-    standards that it supports. `standfast-verify FILE` checks it on any machine.
+    The page shows the milestones, RTO and RPO, gaps (what the recovery lacked) with owner and due
+    date, and the clauses of standards that the recovery supports. `standfast-verify FILE` checks
+    the page on any machine.
     """
     from standfast.usecases.reports.recovery_reports import write_recovery_report
 

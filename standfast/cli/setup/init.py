@@ -1,4 +1,7 @@
-"""`standfast init`: create an installation."""
+"""`standfast init`: create an installation.
+
+The ledger is the database of incidents, and the vault is the store of the encrypted backups.
+"""
 
 import sys
 from pathlib import Path
@@ -52,8 +55,8 @@ def init(
     """Create an installation: configuration, keys, ledger and vault.
 
     The configuration is written last. After an interruption, run the same command again to complete
-    the installation. In an existing installation, the command changes only the ledger (database)
-    that ledger.url names: it creates a missing ledger, or upgrades that of an earlier release.
+    the installation. In an existing installation, the command changes only the ledger that
+    ledger.url names: it creates a missing ledger, or upgrades that of an earlier release.
     """
     from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
     from standfast.usecases.core.installation import system_clock

@@ -43,7 +43,7 @@ class Call:
     def installation(self, *, needs_ledger: bool = True) -> Iterator["Installation"]:
         """Open the installation.
 
-        Without `needs_ledger`, an error of the ledger is raised at the first query.
+        Without `needs_ledger`, an error of the ledger (database) is raised at the first query.
         """
         from standfast.usecases.setup.installation_opening import open_installation
 
@@ -53,7 +53,7 @@ class Call:
             yield installation
 
     def stores(self) -> "Stores":
-        """Open the vault and its key store, without the ledger."""
+        """Open the vault (the backups) and its key store, without the ledger."""
         from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
         return open_stores(self.config_file, self.env)
