@@ -1,4 +1,8 @@
-"""Creation and opening of a ledger with all its stores."""
+"""Creation and opening of a ledger with all its stores.
+
+The ledger is the database of one installation (one configured Standfast). A store has the methods
+for one subject, such as incidents.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +94,7 @@ class Ledger:
             return list(timeline(connection, subject, or_by=or_by, action=action))
 
     def newest_event(self) -> int:
-        """Return the sequence of the newest event, 0 before the first."""
+        """Return the number of the newest event, 0 before the first."""
         with self.database.reading() as connection:
             return newest_sequence(connection)
 
@@ -161,7 +165,7 @@ def open_ledger(
 ) -> Iterator[Ledger]:
     """Open a ledger; ConfigurationError unless it has the present schema.
 
-    On PostgreSQL, `clock` then follows the clock of the server.
+    If the ledger is on PostgreSQL, `clock` afterwards follows the clock of the server.
     """
     engine = open_engine(url)
     if clock is not None and engine.dialect.name == "postgresql":

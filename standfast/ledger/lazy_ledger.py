@@ -1,6 +1,7 @@
 """Ledger of an installation that opens only the parts in use.
 
-An installation is one configured Standfast. A run is a backup, a drill or a verification.
+The ledger is the database of an installation (one configured Standfast). A run is a backup, a drill
+or a verification.
 
 Rules
 - Runs are recorded in a SQLite ledger by `sqlite_run_writer`, without SQLAlchemy. All other uses,

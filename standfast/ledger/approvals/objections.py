@@ -4,7 +4,7 @@ The requester is the person that opened the incident. A target is an account tha
 
 Rules
 - The approver is neither the requester nor a person whose own account is a target.
-- An enrolment (a person's roles and public key in the ledger) younger than a day approves nothing.
+- An enrolment (a person's stored roles and public key) younger than a day approves nothing.
   The exception is a founding enrolment, which was made while the installation was set up, or with
   the signing key of the vault's owner.
 - Two enrolled people are connected if one enrolled the other, directly or through further people.
@@ -218,7 +218,7 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
     """Return the first person in the series of enrolments up to this person.
 
     People with the same root count as one. Raise ApprovalRefused if an enrolment of the series was
-    changed outside the ledger.
+    changed outside this program.
     """
     current, seen = who, set[str]()
     while not current["is_founding"]:

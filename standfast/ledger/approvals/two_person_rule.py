@@ -9,8 +9,8 @@ Rules
   are verified again before each change.
 - One more approval is needed if the requester, which opened the incident, did not sign in, because
   the requester could then be the approver.
-- If nobody else can be reached, one person that signs in may give a break-glass approval: any role
-  is enough, and the requester may give it too. The step begins ten minutes later
+- If nobody else can be reached, one person alone may sign in and give a break-glass approval: any
+  role is enough, and the requester may give it too. The step begins ten minutes later
   (`BREAK_GLASS_DELAY`) unless somebody refuses it.
 - A break-glass approval may not be reviewed by a person that is connected with its author: one of
   them enrolled the other, directly or through further people.

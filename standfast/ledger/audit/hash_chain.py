@@ -112,11 +112,12 @@ def refuse_other_keys(
     tail: tuple[str, str],
     first: Callable[[], tuple[str, str] | None],
 ) -> None:
-    """Raise ConfigurationError if the keys belong to another ledger.
+    """Raise ConfigurationError if the keys belong to another database.
 
     `tail` is the hash and seal (MAC) of the newest event; `first` returns those of the oldest
-    event. The keys belong to another ledger if neither seal matches. If only one of the seals does
-    not match, its event was manipulated: writing continues, and a verification reports the event.
+    event. The keys belong to another database if neither seal matches. If only one of the seals
+    does not match, its event was manipulated: writing continues, and a verification reports the
+    event.
     """
     hash_, seal = tail
     if seal == seal_of_event(hash_):

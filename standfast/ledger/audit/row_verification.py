@@ -4,8 +4,8 @@ An effect is one change of one target, such as one locked account; each planning
 round of effects.
 
 Rules
-- A row was changed outside the ledger if its digest is not the digest in the last event about this
-  row. An older copy of the row is found too, because a later event has another digest.
+- A row was changed outside this program if its digest is not the digest in the last event about
+  this row. An older copy of the row is found too, because a later event has another digest.
 - The hash and seal (MAC) of each event are verified, from a checkpoint to the newest event. A
   checkpoint is an event with the digests of all rows of the tables in `_LASTING`, so that no
   command has to read the events of a year. The rows of an incident are verified from the last
@@ -13,8 +13,8 @@ Rules
 - Each process verifies an event once. An incident may have a million effects, and the digest of an
   effect takes 45 bytes. At most 300,000 digests of effects stay in memory, and the rest is in a
   temporary file.
-- A ledger was rolled back if it lacks an event that this process has read, or that its witness (a
-  file with signed hashes of events) names.
+- A ledger (the database) was rolled back if it lacks an event that this process has read, or that
+  its witness (a file with signed hashes of events) names.
 """
 
 import json
@@ -83,7 +83,7 @@ class RowVerifier:
         *conditions: ColumnElement[bool],
         incident_id: str | None = None,
     ) -> list[Key]:
-        """Return the keys of rows changed outside the ledger.
+        """Return the keys of rows changed outside this program.
 
         In a transaction that only reads, call this before any other statement.
         """
@@ -101,7 +101,7 @@ class RowVerifier:
         *conditions: ColumnElement[bool],
         incident_id: str,
     ) -> list[Key]:
-        """Return up to 1,000 keys of effects changed outside the ledger."""
+        """Return up to 1,000 keys of effects changed outside this program."""
         statement = select(*as_stored(effect)).where(*conditions)
         while True:
             suspects: list[Key] = []
@@ -315,7 +315,7 @@ class RowVerifier:
             return {key: self._digests.get((table.name, key)) for key in keys}
         tokens: dict[int, Key] = {}
         for key in keys:
-            with suppress(ValueError, TypeError):  # the token was written outside the ledger
+            with suppress(ValueError, TypeError):  # somebody else wrote the token
                 tokens[_number(key[0])] = key
         found = self._effects.execute(
             "SELECT token, digest FROM effect WHERE token IN (SELECT value FROM json_each(?))",

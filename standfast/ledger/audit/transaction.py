@@ -7,8 +7,8 @@ Rules
 - Every auditor can verify the hash of an event. The seal of an event is a MAC whose key is not in
   the database. So access to the database alone is not enough to add an event, or to rewrite events
   that no signature covers yet.
-- Nothing is written with the keys of another ledger. If a second host with its own keys could
-  write, every later verification would fail.
+- Nothing is written with the keys of another ledger (database). If a second host with its own keys
+  could write, every later verification would fail.
 - A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
   (`row_verification`). Otherwise the new event would confirm a manipulated value.
 - A transaction has one event, or none if it changed nothing and has no detail. If it concerns two
@@ -155,7 +155,7 @@ class Write:
     ) -> bool:
         """Update one row if the conditions hold; return whether it was updated.
 
-        Damaged if the row was changed outside the ledger.
+        Damaged if the row was changed outside this program.
         """
         self._refuse_changed(table, [key])
         return self.replace(table, key, *conditions, **values)
@@ -163,7 +163,7 @@ class Write:
     def replace(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Update one row, even if it was changed outside the ledger."""
+        """Update one row, even if it was changed outside this program."""
         changed = self.connection.execute(
             update(table).where(_has_key(table, key), *conditions).values(**values)
         )
@@ -176,7 +176,7 @@ class Write:
     ) -> None:
         """Update many rows, each given as its key and the same columns.
 
-        Damaged if a row was changed outside the ledger. A caller that has checked this already
+        Damaged if a row was changed outside this program. A caller that has checked this already
         passes `is_checked`.
         """
         if not rows:
@@ -313,14 +313,14 @@ def refuse_changed_rows(
     *,
     incident_id: str | None = None,
 ) -> None:
-    """Raise Damaged if one of the locked rows was changed outside the ledger."""
+    """Raise Damaged if a locked row was changed outside this program."""
     changed = rows.differing(connection, table, found, incident_id=incident_id)
     if changed:
         raise damaged(table, changed)
 
 
 def damaged(table: Table, keys: Sequence[Key]) -> Damaged:
-    """Return the error for rows changed outside the ledger."""
+    """Return the error for rows changed outside this program."""
     name = f"{table.name} {'/'.join(ascii(part).strip(chr(39)) for part in keys[0])}"
     more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
     return Damaged(

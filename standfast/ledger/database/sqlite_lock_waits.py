@@ -1,6 +1,7 @@
 """Log messages about waiting for a process that writes to SQLite.
 
-`postgresql_lock_waits` has the messages for PostgreSQL.
+A ledger is the database of an installation. `postgresql_lock_waits` has the messages for
+PostgreSQL.
 
 Rules
 - If a wait takes longer than `LONG_SECONDS`, a message is written to the log, or to standard error

@@ -261,7 +261,7 @@ class Attempts:
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
             # No check is needed: each column that could have been manipulated after the claim is
-            # overwritten or sealed.
+            # overwritten or encrypted.
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}

@@ -86,7 +86,7 @@ def claimable(
     If another open incident locks an account, the unlock of the account is refused and not
     returned. Raises Refused for adapters of another mode, ApprovalLapsed if the step's approvals or
     adapter settings are no longer valid, and Damaged if the incident, the step or an effect was
-    changed outside the ledger.
+    changed outside this program.
     """
     connection = write.connection
     if write.is_postgresql and queue.verb in NEEDS_PRIOR | UNDO_VERBS:
@@ -150,7 +150,7 @@ def _refuse_changed(
     step_key: tuple[str, str, int],
     found: Sequence[Row[Any]],
 ) -> None:
-    """Raise Damaged if one of these rows was changed outside the ledger."""
+    """Raise Damaged if one of these rows was changed outside this program."""
     incident_id, name, round_ = step_key
     is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
     for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):

@@ -158,7 +158,7 @@ def is_runnable(now: datetime | BindParameter[Any]) -> Any:
 
 
 def is_step_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that select one round of a step."""
+    """Return the conditions that select one round (planning) of a step."""
     return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 

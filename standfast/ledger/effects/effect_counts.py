@@ -60,7 +60,7 @@ def first_unfinished_effects(
 def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[Kind]:
     """Count an incident's effects by kind, ordered by step and planning round.
 
-    A failed undo counts as done if another undo of the same effect replaced it.
+    A failed undo (restoration) counts as done if another undo of the same effect replaced it.
     """
     kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
     mine = effect.c.incident == incident_id

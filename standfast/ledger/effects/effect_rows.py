@@ -129,7 +129,7 @@ def seal_effect(
 def decrypt_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
     """Decrypt the sealed columns of an effect; `row` has the table's columns.
 
-    Raises Damaged when the row was changed outside the ledger.
+    Raises Damaged if the row was changed outside this program.
     """
     # Unpack the row at once: looking up its twenty columns by name takes longer than the
     # decryption.

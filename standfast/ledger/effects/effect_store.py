@@ -43,7 +43,7 @@ class Work:
     """The due effects of an incident, and when the next effect is due."""
 
     queues: Mapping[EffectQueue, int]  # number of due effects in each queue
-    in_flight: int  # claimed effects without a receipt
+    in_flight: int  # effects with a call that has not ended
     next_due: datetime | None  # None: no effect is due later
 
 

@@ -1,7 +1,7 @@
 """Counts of effects by step, round and state, as the engine needs them.
 
 An effect is one change of one target, such as one locked account. Each planning of a step is a
-round. `standfast/engine/` computes the next action of an incident from these counts.
+round. The engine (`playbook/engine.py`) computes the next action of an incident from these counts.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class StepCounts:
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:
     """Count the effects of an incident by step and round.
 
-    A failed undo counts as done if another undo of the same effect replaced it.
+    A failed undo (restoration) counts as done if another undo of the same effect replaced it.
     """
     found: dict[tuple[str, int], StepCounts] = {}
     rows = connection.execute(_counts_by_step(), {"of_incident": incident_id})

@@ -161,7 +161,7 @@ class UnknownOutcomes:
     def _refuse_changed_attempts(
         self, write: Write, incident_id: str, tokens: Collection[str]
     ) -> None:
-        """Raise Damaged if attempts of effects were changed outside the ledger.
+        """Raise Damaged if attempts of effects were changed outside this program.
 
         With a forged time, an effect could be looked up too early and then be executed twice.
         """

@@ -2,7 +2,7 @@
 
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.
-  The audit event contains this digest, so the signed timeline proves the list without its content.
+  The audit event contains this digest, so the signed timeline can prove what the list contained.
 - People are sealed under the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
 - If a list is added after a notice was planned from the earlier lists, the notice is planned again

@@ -343,7 +343,7 @@ class Incidents:
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
 
     def _refuse_changed(self, incident_id: str) -> None:
-        """Raise Damaged if incident or step was changed outside the ledger."""
+        """Raise Damaged if incident or step was changed outside this program."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
             with self._database.reading() as connection:
@@ -385,7 +385,7 @@ def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str
     """Return the next id of this year.
 
     The id is short enough to be spelt on the telephone. An id that has an encryption key is
-    skipped: an older copy of the ledger may have been restored, which lacks the id's incident.
+    skipped: an older copy of the database may have been restored, which lacks the id's incident.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

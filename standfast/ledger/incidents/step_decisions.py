@@ -288,8 +288,8 @@ class StepDecisions:
         """Accept an incomplete step as it is.
 
         A step that only waits for unknown outcomes ends. The outcomes are still looked up, and
-        effects that did not happen are executed. UsageError if other effects are in progress, or if
-        the step is complete.
+        changes that did not happen are made. UsageError if other changes are in progress, or if the
+        step is complete.
         """
         with self._database.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
@@ -334,7 +334,7 @@ class StepDecisions:
 
 
 def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
-    """Return the newest round of a step; None if the step has not begun."""
+    """Return the newest row (planning) of a step; None if it has not begun."""
     return connection.execute(
         select(step)
         .where(step.c.incident == incident_id, step.c.name == step_name)

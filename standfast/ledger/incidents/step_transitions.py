@@ -269,8 +269,8 @@ class Steps:
 
         Returns False and changes nothing if the round has ended already. With `only_settled`, it
         also returns False while an effect of the round is in progress, for example because it was
-        planned again. Then it raises Damaged if effects of the round were changed outside the
-        ledger, because a target could be missing.
+        planned again. It also raises Damaged if effects of the round were changed outside this
+        program, because a target could be missing.
         """
         if only_settled:
             refuse_changed_effects(self._database, incident_id, step_name, round_)

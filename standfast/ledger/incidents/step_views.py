@@ -1,4 +1,7 @@
-"""Conversion of step rows to the records that the engine reads."""
+"""Conversion of step rows to the records that the engine reads.
+
+The engine (`playbook/engine.py`) computes the next action. Each planning of a step is a round.
+"""
 
 from datetime import datetime
 from typing import cast

@@ -7,7 +7,7 @@ Rules
   same time the worse one.
 - A provider that reports a message has accepted it: the message becomes done, and is not sent
   again. A result that arrives later for the same call changes nothing.
-- Reports about messages that this ledger did not send are counted and not stored.
+- Reports about messages that this database does not contain are counted and not stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ class DeliveryChanges:
 
     changed: int = 0  # messages with a new delivery state
     settled: int = 0  # messages in `changed` that became done, after their outcome was unknown
-    foreign: int = 0  # messages that this ledger did not send
+    foreign: int = 0  # messages that this database does not contain
 
 
 class Deliveries:
@@ -108,7 +108,7 @@ class Deliveries:
             return {row.effect: _delivery(row) for row in connection.execute(statement)}
 
     def counts(self, incident_id: str) -> dict[tuple[str, int], dict[DeliveryState, int]]:
-        """Count the messages of each step and round by delivery state."""
+        """Count the messages by step, planning round and delivery state."""
         statement = (
             select(effect.c.step, effect.c.round, delivery.c.state, func.count())
             .select_from(delivery.join(effect, effect.c.token == delivery.c.effect))

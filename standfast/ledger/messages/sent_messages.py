@@ -2,7 +2,7 @@
 
 Rules
 - Messages are returned in the order of their planning, one page at a time, from one view of the
-  ledger.
+  database.
 - A message whose step has no row is not planned yet: a process is still writing the plan, or died
   while it wrote.
 """

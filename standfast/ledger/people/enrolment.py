@@ -291,7 +291,8 @@ class People:
     def are_connected(self, first: str, second: str) -> bool:
         """Return whether two people (names) count as one, by enrolments.
 
-        A removed person counts too. ApprovalRefused if an enrolment was changed outside the ledger.
+        A removed person counts too. ApprovalRefused if an enrolment was changed outside this
+        program.
         """
         with self._database.reading() as connection:
             rows = [_row_of(connection, name) for name in (first, second)]
@@ -305,7 +306,7 @@ class People:
     def verified_key(self, name: str) -> str:
         """Return the public key of an enrolled or removed person.
 
-        Raise Damaged if the enrolment was changed outside the ledger.
+        Raise Damaged if the enrolment was changed outside this program.
         """
         with self._database.reading() as connection:
             changed = self._database.rows.changed(connection, person, person.c.name == name)

@@ -1,4 +1,4 @@
 """Runs of backups and drills, runners of incidents, and their clock.
 
-Results of incidents do not belong here.
+A runner is a process that executes incidents. Results of incidents do not belong here.
 """

@@ -41,7 +41,7 @@ class CallOutState(StrEnum):
 
     OPEN = "running"  # the value that other runs have while they run
     ACKNOWLEDGED = "acknowledged"
-    UNANSWERED = "unanswered"  # everybody was paged in every round
+    UNANSWERED = "unanswered"  # everybody was paged, as often as configured
     OVER = "over"  # its matter no longer needs a person
 
 

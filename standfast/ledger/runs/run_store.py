@@ -146,8 +146,8 @@ class Runners:
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
         """Record a runner of this process; `way` is serve, prefect or direct.
 
-        If the ledger does not answer, the row may exist nevertheless. It is then retired at once if
-        possible, because a runner that never ran must not block other runners.
+        If the database does not answer, the row may exist nevertheless. It is then retired at once
+        if possible, because a runner that never ran must not block other runners.
         """
         token = new_token()
         try:

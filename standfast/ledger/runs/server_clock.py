@@ -1,4 +1,4 @@
-"""One clock for all hosts of a ledger on PostgreSQL.
+"""One clock for all hosts of a ledger (database) on PostgreSQL.
 
 Each host decides when a lease, a wait or a call has ended. Without a common clock, a host whose
 clock is minutes ahead would treat the processes of other hosts as dead, and look up the outcome of
@@ -9,7 +9,7 @@ Rules
   that another query opened. In between, the monotonic clock of this host is used.
 - A difference of up to `MAX_CLOCK_DIFFERENCE` is corrected. If the difference is larger, this
   host's own clock is used. Otherwise a wrong clock of the server could make an approval valid too
-  early or a legal clock end too late.
+  early or a legal time limit end too late.
 """
 
 import logging

@@ -129,7 +129,7 @@ class ColumnCipher:
         return hmac.digest(key, context.encode() + b"\n" + canonical(value), "sha256").hex()
 
     def seal_of_event(self, event_hash: str) -> str:
-        """Return the MAC that proves that the ledger wrote an event."""
+        """Return the MAC that proves that this program wrote an event."""
         return self.mac("event", event_hash)
 
     def signing_key(self) -> Ed25519PrivateKey:

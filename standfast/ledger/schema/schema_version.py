@@ -49,12 +49,12 @@ def has_schema(engine: Engine) -> bool:
 
 
 def is_current(engine: Engine) -> bool:
-    """Return whether the ledger is at HEAD."""
+    """Return whether the ledger has the schema version HEAD."""
     return _version(engine) == HEAD
 
 
 def refuse_other_schema(engine: Engine) -> None:
-    """Raise ConfigurationError unless the database is at HEAD."""
+    """Raise ConfigurationError unless the schema version is HEAD."""
     place = _place(engine)
     if _is_missing(engine):
         raise ledger_missing_error(place)

@@ -3,9 +3,9 @@
 Rules
 - Tables are declared with SQLAlchemy Core. Every write goes through `transaction.Write`, which
   needs explicit statements, and the ORM would add 0.2 s to every command (decision 0004).
-- A column with personal data, a prior state, a receipt or a provider's text has a name that begins
-  with `sealed`, and contains only encrypted values. A primary key contains the `handle` of a person
-  or account instead of a name.
+- A column with personal data, the state or result of a change, or a provider's text has a name that
+  begins with `sealed`, and contains only encrypted values. A primary key contains the handle (keyed
+  hash) of a person or account instead of a name.
 - Times are text in UTC with microseconds (`Moment`), so that SQLite and PostgreSQL sort them in the
   same order.
 - The audit chain covers every row of all tables except its own (`CHAIN`): a verification compares
@@ -78,9 +78,7 @@ person = Table(
     Column("enrolled_at", Moment, nullable=False),
     Column("enrolled_by", String(64), nullable=False),
     Column("is_founding", Boolean, nullable=False),  # enrolled on the first day or by the owner
-    Column(
-        "seal", String(64), nullable=False
-    ),  # MAC over the deciding columns: detects a replaced key
+    Column("seal", String(64), nullable=False),  # MAC over key, roles and others
     Column("removed_at", Moment),
 )
 
@@ -117,7 +115,7 @@ incident = Table(
     Column("scenario", String(64), nullable=False),
     Column("mode", String(16), nullable=False),
     Column("state", String(16), nullable=False),  # open | closed
-    Column("is_halted", Boolean, nullable=False),  # each claim of effects reads this column
+    Column("is_halted", Boolean, nullable=False),  # read before each call of an adapter
     Column("playbook", Text, nullable=False),  # the YAML as it was when the incident opened
     Column("connectors", Text, nullable=False),  # JSON: the adapters at the time of opening
     Column("sealed_inputs", LargeBinary, nullable=False),
@@ -205,6 +203,7 @@ affected_page = Table(
     Column("sealed", LargeBinary, nullable=False),  # the people, under the key of the incident
 )
 
+# Steps of incidents: one row for each planning (round) of a step.
 step = Table(
     "step",
     metadata,
@@ -215,29 +214,26 @@ step = Table(
     Column("started_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("due_at", Moment),  # end of a wait
-    Column("hold_seconds", Integer, nullable=False),  # length of the abort window
-    Column("runs_from", Moment),  # end of the abort window, or of a break-glass waiting time
+    Column("hold_seconds", Integer, nullable=False),  # time to abort before the first effect
+    Column("runs_from", Moment),  # end of this time, or of the wait after one person's approval
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
     Column("rung", Integer, nullable=False),  # number of escalations
     Column("escalates_at", Moment),  # next escalation; NULL: there is no further level
     Column("joined", Integer, nullable=False),  # number of joined triggers whose targets it covers
-    Column(
-        "is_accepted", Boolean, nullable=False
-    ),  # a person accepted the step although it is incomplete
+    Column("is_accepted", Boolean, nullable=False),  # a person accepted the incomplete step
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
     Column("plan", Text, nullable=False),  # canonical JSON: digest of effects, settings of adapters
     Column("digest", String(64), nullable=False),  # digest of the plan; an approval signs it
     Column("nonce", String(32), nullable=False),  # makes an approval valid for this step only
-    Column(
-        "seal", String(64), nullable=False
-    ),  # MAC over need of approval, hold, roles, digest, nonce
+    Column("seal", String(64), nullable=False),  # MAC over need of approval, digest and others
     Column("sealed_answer", LargeBinary),
     Column("reason", Text, nullable=False),
 )
 
 _IS_UNDO = text("undoes IS NOT NULL")
 
+# Effects: single changes of targets, such as one account to lock or one message to send.
 effect = Table(
     "effect",
     metadata,
@@ -253,9 +249,7 @@ effect = Table(
     Column("handle", String(32), nullable=False),
     Column("sealed", LargeBinary, nullable=False),  # target and details
     Column("state", String(16), nullable=False),
-    Column(
-        "is_parked", Boolean, nullable=False
-    ),  # waits for a person: held, or its outcome cannot be looked up
+    Column("is_parked", Boolean, nullable=False),  # waits for a person's decision or report
     Column("sealed_prior", LargeBinary),
     Column("undoes", ForeignKey("effect.token")),
     Column("tries", Integer, nullable=False),
@@ -264,7 +258,7 @@ effect = Table(
     Column("sealed_reason", LargeBinary),
     Column("proof", String(16), nullable=False),
     Column("sealed_facts", LargeBinary),
-    # Index for claims; its first columns serve the search of due queues and the counts.
+    # Index to find the next effects to execute; its first columns also serve counts.
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),
@@ -284,6 +278,7 @@ delivery = Table(
     Column("complained_at", Moment),  # time of the recipient's first spam report
 )
 
+# Calls of adapters: one row, written before the call, for all effects of the call.
 attempt = Table(
     "attempt",
     metadata,
@@ -330,6 +325,7 @@ notice = Table(
     Column("recipients", Integer, nullable=False),
 )
 
+# Runners: processes that execute incidents, each with a lease.
 runner = Table(
     "runner",
     metadata,
@@ -343,6 +339,7 @@ runner = Table(
     Column("ended_at", Moment),
 )
 
+# Runs of backups, drills and verifications.
 run = Table(
     "run",
     metadata,
@@ -373,6 +370,7 @@ audit_event = Table(
     Index(None, "subject", "sequence"),
 )
 
+# Heads: signatures over the number and hash of an event.
 audit_head = Table(
     "audit_head",
     metadata,

@@ -1,4 +1,4 @@
-"""Frozen lists of the people that an incident affects."""
+"""Unchangeable lists of the people that an incident affects."""
 
 from alembic import op
 from sqlalchemy import Boolean, Column, ForeignKey, Integer, LargeBinary, String

@@ -1,7 +1,8 @@
 """Index of undos by the effect that they undo.
 
-Without the index, each deletion of an effect reads the whole table to verify the foreign key. The
-deletion of a dead planner's rows would then take hours for 100,000 recipients.
+An effect is one change of one target; an undo restores the target. Without the index, each deletion
+of an effect reads the whole table to verify the foreign key. If a process died while it planned
+messages to 100,000 recipients, the deletion of its rows would take hours.
 """
 
 from alembic import op
