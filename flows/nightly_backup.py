@@ -75,7 +75,7 @@ def back_up(config: str, set_name: str, first_start: datetime | None) -> State[N
 def _earlier_success(
     installation: Installation, set_name: str, since: datetime
 ) -> RunRecord | None:
-    """Return the successful run of an earlier start; None without the ledger."""
+    """Return the successful run of an earlier start; None without a database."""
     try:
         return good_run_since(installation, set_name, since)
     except StandfastError:

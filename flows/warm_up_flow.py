@@ -19,7 +19,7 @@ from standfast.usecases.core.installation import Installation
     validate_parameters=False,
 )
 def warm_up(config: str) -> State[None]:
-    """Open the installation and read one row of its ledger."""
+    """Open the installation and read one row of its database."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         return ExitStatus.DONE, f"warm, at event {installation.ledger.newest_event()}"

@@ -1,7 +1,7 @@
 """Name of this machine, in a form that can be stored and shown.
 
 Linux accepts any 64 bytes as a name. Characters that are not UTF-8, or not printable, are escaped,
-so that a ledger, a lock, a manifest and a terminal can use the name.
+so that a database, a lock, a manifest and a terminal can use the name.
 """
 
 import os

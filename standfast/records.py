@@ -32,7 +32,7 @@ _LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.
 
 
 def serve_way(role: str) -> str:
-    """Return the name of a role of `standfast serve` in the ledger.
+    """Return the name of a role of `standfast serve` in the database.
 
     A role that resumes incidents is recorded as `serve`, like a process with all roles.
     """

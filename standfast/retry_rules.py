@@ -106,7 +106,7 @@ def after_observation(
 
 
 def after_failed_prior_observation(*, tries: int, now: datetime) -> Verdict:
-    """Return the verdict after a failure to read the prior state."""
+    """Return the verdict after a failure to read the target before the change."""
     tries += 1
     if tries < MOST_TRIES:
         return Verdict(state=EffectState.PLANNED, tries=tries, not_before=now + OBSERVATION_PAUSE)

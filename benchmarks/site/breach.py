@@ -147,7 +147,7 @@ class Breach:
         return begun
 
     def _counts(self) -> dict[str, Counter[str]]:
-        """Return the number of changes (effects) by verb and state."""
+        """Return the number of effects (changes of one account) by verb and state."""
         counts = {verb: Counter[str]() for verb in ("accounts.lock", "notices.send")}
         for verb, state, count in self._rows(
             "SELECT verb, state, count(*) FROM effect WHERE incident = %s GROUP BY verb, state",

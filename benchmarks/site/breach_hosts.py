@@ -1,4 +1,7 @@
-"""Installations of the hosts of a breach: one ledger, five directories."""
+"""Installations of the hosts of a breach: one ledger, five directories.
+
+The ledger is the database that all hosts share; a directory is an OpenLDAP server with accounts.
+"""
 
 import shutil
 from dataclasses import dataclass

@@ -12,8 +12,8 @@
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
   the trigger exists. For an unknown name, the body is read and rejected as for a webhook.
-- Checks that need neither the body nor the ledger come first, then the body is read, then the
-  ledger.
+- Checks that need neither the body nor the ledger (the database) come first, then the body is read,
+  then the ledger.
 - The response to a trigger message is the incident's id, sent after its commit; all other work
   follows the response.
 - Only unexpected errors return 500, without a reason.

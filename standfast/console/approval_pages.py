@@ -6,7 +6,7 @@ The pages are also usable on a phone.
     GET  /console/INCIDENT           one incident, with a form for each request
     POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs the shown plan
     POST /console/INCIDENT/answer    answer a question, or report on manual work
-    POST /console/INCIDENT/names     show the targets of a step; the ledger records the access
+    POST /console/INCIDENT/names     show the targets of a step; the access is recorded
     POST /console/INCIDENT/note      add a note
     POST /console/INCIDENT/add       add accounts to the incident
     POST /console/INCIDENT/acknowledge   end the pages about the incident

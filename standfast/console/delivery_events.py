@@ -56,7 +56,7 @@ class DeliveryEvents:
     installation: Installation
     keys: Keys
     queue: WorkQueue
-    note: Callable[[StandfastError | None], None]  # called with the ledger's error, or None
+    note: Callable[[StandfastError | None], None]  # called with the database's error, or None
     _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 
     async def take(self, request: Request) -> Response:
@@ -106,7 +106,7 @@ class DeliveryEvents:
                 _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; send it again"
             ) from None
         if changes.changed or changes.settled:
-            # Only a write shows that the ledger can store data again.
+            # Only a write shows that the database can store data again.
             self.note(None)
         if changes.foreign:
             log.info(

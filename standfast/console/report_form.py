@@ -64,7 +64,7 @@ class ReportForm:
     ) -> None:
         """Set up the form.
 
-        `note` is called with the ledger's error, or with None for a stored report.
+        `note` is called with the database's error, or with None for a stored report.
         """
         self._note = note
         self._installation, self._trigger, self._trusted, self._queue = (

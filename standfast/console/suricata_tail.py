@@ -6,7 +6,7 @@ Rules
   used: a scan of a thousand ports triggers once.
 - The trigger limits the rate of messages. Above that rate, the rest of the file is read later; no
   alert is lost. Each trigger has its own position, so that none waits for another.
-- Reading also pauses while the ledger does not answer.
+- Reading also pauses while the ledger (the database) does not answer.
 - An alert that does not fit its playbook is logged and skipped, because the next alert may fit. An
   alert becomes a dead letter (a stored alert) after an unexpected error, or if its playbook or
   incident cannot be opened. Only in the second case is it tried again; later alerts are not

@@ -2,8 +2,8 @@
 
 Rules
 - `ACL SETUSER` creates a missing user: only a user that was just read is changed.
-- A lock and an undo change on and off only: passwords, keys and commands stay. The state before a
-  lock is `{"on"}`.
+- A lock turns a user off, and an undo restores only this flag: passwords, keys and commands stay.
+  The state before a lock is `{"on"}`.
 - Only the SHA-256 of a new password leaves this host; it replaces all passwords of the user.
 - After a change the server is asked to write its ACL file. A server without an ACL file loses the
   lock when it restarts, and each result states this.

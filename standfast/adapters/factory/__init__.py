@@ -360,7 +360,7 @@ def _account_observed(
 def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
     """Return whether a procedure's effect happened.
 
-    An undo happened if the effect does not exist now.
+    The undo of a procedure happened if its change is not in effect now.
     """
     if row.state is EffectState.PLANNED and not seen.is_readable:
         # If the target cannot be observed, the call is made without the state for an undo.

@@ -13,7 +13,7 @@ from standfast.records import Now
 def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | None:
     """Return the store of new passwords; None if no recipient is configured.
 
-    The keys are read when the first password is sealed: a mistyped key must not prevent a lock.
+    The keys are read when the first password is encrypted: a mistyped key must not prevent a lock.
     """
     if settings is None:
         return None

@@ -3,8 +3,9 @@
     procedure = build_procedure(config, "commands.isolate-host", reveal, clock)
     (result,) = procedure.run([Order(token=…, verb="run.command", target="host-7", details={…})])
 
-A procedure is a command or an HTTP request of the configuration. It has typed parameters, and may
-have a check of its effect and an undo. `simulator` passes the same contract tests.
+A procedure is a command or an HTTP request of the configuration. It has typed parameters. It may
+have a check whether its change is in effect, and an undo, which reverses the change. `simulator`
+passes the same contract tests.
 
 Promises
 - A playbook selects a procedure by name and supplies its parameters; it never writes the command.
@@ -15,8 +16,8 @@ Promises
   may have happened is UNKNOWN. Only errors of `standfast.errors` are raised.
 - `observe` changes nothing. It returns whether the change is in effect now: None if this cannot be
   determined, and `is_readable=False` if a repeated call may help.
-- The prior state is `{"was_in_effect": …}`. If the change was in effect before the incident, `undo`
-  does not change it, and the result states that.
+- The state before a call is `{"was_in_effect": …}`. If the change was in effect before the
+  incident, `undo` does not reverse it, and the result states that.
 - Every call has the order's token, the same in every attempt, so that the target can recognise a
   repetition.
 - Reasons contain no parameter, no secret and no text of the target. The stored result has the

@@ -1,8 +1,8 @@
 """Sessions of the console, identified by a random cookie.
 
 Rules
-- Sessions are only in memory: when `serve` stops, everybody is signed out, and a copy of the ledger
-  contains no session. The cookie has 32 random bytes; only its hash is stored.
+- Sessions are only in memory: when `serve` stops, everybody is signed out, and a copy of the
+  database contains no session. The cookie has 32 random bytes; only its hash is stored.
 - A session ends after 15 minutes without a request (PCI DSS 4.0.1, 8.2.8), and after 12 hours in
   any case.
 - Each session has a token that its forms repeat, so that no other site can send a form.

@@ -255,7 +255,7 @@ class SignInPages:
     async def ask(self, work: Callable[[], T]) -> T:
         """Run work in the queue and return its result.
 
-        Raises 503 with Retry-After if the ledger is unavailable.
+        Raises 503 with Retry-After if the database is unavailable.
         """
         try:
             return await self.queue.do(work)

@@ -114,7 +114,7 @@ class PooledConnector(Connector, Generic[_C]):
     ) -> list[Result]:
         """Set a new password for each order unless `stop` returns a reason.
 
-        All passwords are sealed before any is set.
+        All passwords are encrypted and stored before any is set.
         """
         if self._new_secrets is None:
             raise Unsupported(f"directory {self.name!r}: cannot rotate")

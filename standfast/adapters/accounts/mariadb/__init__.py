@@ -1,6 +1,6 @@
 """Connector for the users of a MariaDB server.
 
-Audiences and backups that read MariaDB do not belong here.
+Backups of MariaDB, and queries for recipients of notices, do not belong here.
 """
 
 from standfast.adapters.accounts.mariadb.connector import MariadbConnector

@@ -1,6 +1,6 @@
 """Connector for the roles of a PostgreSQL server.
 
-Audiences and backups that read PostgreSQL do not belong here.
+Backups of PostgreSQL, and queries for recipients of notices, do not belong here.
 """
 
 from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector
