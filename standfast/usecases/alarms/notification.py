@@ -111,7 +111,7 @@ def lock_alarm(*, is_unlocked: bool) -> Alarm:
 
 
 def notify(installation: Installation, alarm: Alarm, way: str) -> bool:
-    """Notify people of a new alarm or of its end; return whether it did.
+    """Notify people of a new alarm or of its end; return whether it tried.
 
     Do nothing if people were notified already, or if another watchdog is notifying them now.
     """

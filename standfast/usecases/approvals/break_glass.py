@@ -6,14 +6,14 @@ approve alone, and when the step begins.
 Rules
 - Only containment that can be undone is allowed: steps that lock accounts or preserve data. A later
   refusal could not take back a sent notice or an unlocked account.
-- All enrolled people (with a passphrase or passkey in the ledger, the database of incidents),
-  including the targets, are notified before the approval takes effect. For a quiet incident, which
-  is hidden from most people, only the roles that may see it are notified, except the targets. If
-  the process dies before the approval is recorded, the notification is a false alarm and no step
-  begins.
+- All enrolled people (with a passphrase or passkey in the ledger, the database of incidents) are
+  notified before the approval takes effect, even those whose accounts would be locked. For a quiet
+  incident, which is hidden from most people, only the roles that may see it are notified, except
+  those people. If the process dies before the approval is recorded, the notification is a false
+  alarm and no step begins.
 - The mail server must accept at least one message to another human. Otherwise nobody could refuse
   the step, and the approval is not allowed.
-- In an exercise nobody is notified.
+- In an exercise, which runs against simulators, nobody is notified.
 - After the step, another person signs for or against the approval. Until then the incident cannot
   be closed.
 """

@@ -51,7 +51,7 @@ def settle(
 ) -> None:
     """Record a person's statement on whether an unknown effect happened.
 
-    `token` is the token of the effect, or its first characters.
+    `token` is the identifier of the effect, or its first characters.
     """
     rows = unknown_outcomes_with_prefix(installation.ledger.effects, incident_id, token)
     if len(rows) != 1:

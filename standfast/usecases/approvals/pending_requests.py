@@ -3,7 +3,7 @@
 Rules
 - The order is questions, then approvals, then manual steps, each in the order of the playbook.
 - A request is shown to everybody who may see the incident. A person who may not decide, or has
-  decided already, sees the reason.
+  decided already, sees why no decision is possible.
 - Targets are named only on request, and the audit log records the person's access.
 """
 

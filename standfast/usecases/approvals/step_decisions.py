@@ -64,7 +64,7 @@ class SignableDecision:
     digest: str
     planned: int  # number of targets that the step reaches
     left_out: int  # number of targets that the step would refuse, each with a reason
-    tells: str  # name of the notice and of its audience; "" for other steps
+    tells: str  # name of the notice and of its list of recipients; "" for other steps
     is_irreversible: bool
     details: tuple[str, ...] = ()  # of a recovery: each recovery point, and the data at each target
 

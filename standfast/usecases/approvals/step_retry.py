@@ -45,9 +45,9 @@ def retry(
 ) -> RetryResult:
     """Plan failed effects again, and refused steps or steps without effects.
 
-    Without `step`, retry all steps that `by` may decide about. The result names the steps that `by`
-    may not decide about, and the corrected notices, which are skipped. If `step` is such a notice,
-    raise Refused.
+    Without `step`, retry all steps that `by` may decide about. The other steps and the corrected
+    notices are skipped, and the result names them. If `step` is a corrected notice, raise Refused.
+    If `by` may not decide about `step`, raise ApprovalRefused.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)

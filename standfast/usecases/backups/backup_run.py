@@ -1,6 +1,7 @@
 """Backup of one set: retries, anomalies, clones; good and missed runs.
 
-A run (one execution of a backup) is good if it made a recovery point, complete or partial.
+A run (one execution of a backup) is good if it made a recovery point, complete or partial. A clone
+is another machine that backs up under the name of this host.
 
 
 Rules
@@ -149,8 +150,8 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                # The set of the installation contains the ledger, which grows during an incident.
-                # Its operators need no alarm about that growth.
+                # This set contains Standfast's own ledger, which grows during an incident. Its
+                # operators need no alarm about that growth.
                 jumps=()
                 if set_name == INSTALLATION_SET
                 else _jumps(

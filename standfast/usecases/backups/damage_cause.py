@@ -45,4 +45,4 @@ def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
 
 
 def _is_latest(asked: str) -> bool:
-    return asked.endswith("latest")  # also "<writer>/latest"
+    return asked.endswith("latest")  # also "<host>/latest"

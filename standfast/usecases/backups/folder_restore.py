@@ -43,7 +43,7 @@ def restore(
 ) -> RestoreOutcome:
     """Restore a point, or a selection, to an empty folder as `to/<source>/…`.
 
-    `point` is "latest", "<writer>/<sequence>" or a sequence number. An interrupted restore
+    `point` is "latest", "<host>/<sequence>" or a sequence number. An interrupted restore
     continues when it is requested again. Raise `UsageError` for an unknown point, for "latest" if
     the vault has several sets and `set_name` is None, and for a private key that cannot decrypt the
     vault. Raise `Refused` if `to` contains other files or is inside a store of backups.

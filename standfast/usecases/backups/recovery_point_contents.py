@@ -1,4 +1,4 @@
-"""Recovery points: list them, list, search, compare and read their files.
+"""Lists of recovery points; list, search, comparison and read of files.
 
 Rules
 - No file name and no content is written to a disk; the caller gets them. The ledger (the database

@@ -9,7 +9,7 @@ Rules
   the person's public key). An attestation that was forged or changed in the database is reported.
 - A later attestation replaces an earlier attestation of the same subject. A withdrawal ends all
   attestations of the subject.
-- An attestation is a claim: it never counts as measured.
+- An attestation is only a claim of its person: no report shows it as a measured result.
 """
 
 import hashlib
@@ -156,7 +156,7 @@ def current_attestations(installation: Installation) -> dict[str, Attestation]:
 
 
 def refuse_unknown_subject(installation: Installation, subject: str) -> None:
-    """Raise UsageError if neither checklist nor configuration has the subject."""
+    """Raise UsageError for a subject that is neither built in nor configured."""
     known = installation.config.continuity.all_subjects
     if subject not in known:
         raise UsageError(

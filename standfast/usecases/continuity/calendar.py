@@ -8,8 +8,9 @@ Rules
   ledger (the database of runs and incidents).
 - A drill counts if it succeeded, even if it missed a time objective. A live incident counts as an
   exercise of its playbook. An attestation counts if it is signed and not withdrawn.
-- The owner of an entry is notified on the day after the due date. The person in `escalates_to` is
-  notified `escalates_after_days` later. Once the overdue practice was done, both are notified.
+- The owner of an entry (the responsible person) is notified on the day after the due date. The
+  person in `escalates_to` is notified `escalates_after_days` later. Once the overdue practice was
+  done, both are notified.
 - If an entry is removed from the configuration, its alarm ends without a notification.
 """
 

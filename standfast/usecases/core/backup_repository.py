@@ -104,7 +104,10 @@ def writing_vault_of(installation: Installation) -> Store:
 
 
 def throttled(store: Store, config: Config, clock: Now) -> Store:
-    """Return a store that limits uploads to the bandwidth of the present hour."""
+    """Return a store that limits uploads to the configured bandwidth.
+
+    The configuration may have different limits for different hours of the day.
+    """
     limits = config.backup.bandwidth
     if not limits:
         return store

@@ -5,7 +5,7 @@ Rules
   visible to the person that opened it and to the roles that the steps of its playbook name.
 - A quiet incident is hidden from its targets, whatever roles they have: from a person whose
   account, sign-in name or mail address is among the accounts of the incident.
-- The incident is hidden from all other people too. No page of the console, no mail about a trigger,
+- The incident is hidden from all other people too. No page of the console, no mail about an alert,
   no calendar entry and no reminder shows it to them, and they cannot stop it.
 """
 
@@ -23,7 +23,7 @@ from standfast.records import JsonObject
 
 
 def is_visible(row: IncidentRow, person: Person | None) -> bool:
-    """Return whether a person (None: not enrolled) may see the incident."""
+    """Return whether a person (None: not registered) may see the incident."""
     playbook = load(row.playbook, row.scenario)
     if not playbook.is_quiet:
         return True
@@ -55,7 +55,10 @@ def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
 
 
 def account_spellings(accounts: Iterable[str]) -> AbstractSet[str]:
-    """Return each account with and without its directory, case folded."""
+    """Return each account with and without the prefix of its directory.
+
+    A directory is a system that stores accounts, such as OpenLDAP. All names are case folded.
+    """
     names = [folded(name) for name in accounts]
     return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 

@@ -82,7 +82,7 @@ class Installation:
         return self.opened.runs
 
     def adapters_for(self, incident: "IncidentRow") -> "Adapters":
-        """Return the adapters that this incident may use, by its mode alone."""
+        """Return the adapters of an incident, which depend only on its mode."""
         return self.adapter_factory.for_incident(self, incident)
 
     def reading_adapters(self) -> "Adapters":

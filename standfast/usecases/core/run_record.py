@@ -7,9 +7,9 @@ Rules
 - A run is recorded as running before it changes anything, and as ended even after an error.
 - If the ledger is unavailable, a restore, a backup or a verification continues, and reports that it
   is not recorded. The ledger may have been lost together with the data, or the disk may be full.
-- Two runs of one kind on one set never overlap on a host, because a run locks a file. The kernel
-  releases the lock when the process dies, so nobody has to remove a lock file by hand. Restores
-  share their lock, and may overlap.
+- Two runs of one kind on one backup set never overlap on a host, because a run locks a file. The
+  kernel releases the lock when the process dies, so nobody has to remove a lock file by hand.
+  Restores share their lock, and may overlap.
 - Root may not back up, verify or drill in another user's installation, because that user could not
   open the files and locks of root. Root may restore: a restore is never refused.
 - The process that has the lock marks earlier runs that are still `running` as failed, because their
@@ -73,7 +73,7 @@ class Run:
         self.state, self.summary = state, dict(summary)
 
     def record_unavailability(self, error: StandfastError) -> None:
-        """Store why the ledger or the witness cannot be read or written."""
+        """Store the error that prevented the record of this run in the ledger."""
         self.unrecorded = self.unrecorded or str(error)
         self.is_ledger_damaged |= isinstance(error, Damaged)
 
@@ -86,8 +86,8 @@ def recorded(
 
     `subject` is the object of the run, such as the name of a backup set. `way` names the caller:
     prefect, serve, direct or incident. If a run of the same kind and subject is in progress, raise
-    `UnderWay` before anything is written. An exception from the block is recorded as the failure of
-    the run, and raised again.
+    `UnderWay` before anything is written, except with `is_shared`. An exception from the block is
+    recorded as the failure of the run, and raised again.
     """
     with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
         died = _mark_dead(installation, kind, subject) if lock.is_alone else ()
@@ -119,8 +119,8 @@ def recorded_if_possible(
 ) -> Iterator[Run]:
     """Record a run if possible; continue if the ledger is unavailable.
 
-    After the block, `Run.unrecorded` states why the run is not recorded. A shared run also
-    continues without a lock.
+    After the block, `Run.unrecorded` states why the run is not recorded. With `is_shared`, the run
+    continues even if its file cannot be locked.
     """
     with ExitStack() as record:
         try:

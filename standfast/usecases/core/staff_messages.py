@@ -1,7 +1,8 @@
 """Messages to enrolled people, sent immediately, outside any incident.
 
-An enrolled person has a passphrase or passkey in the ledger and may approve steps of incidents. The
-caller chooses the recipients and the content, and ensures that no message is sent twice.
+An enrolled person has a passphrase or passkey in the ledger (the database of incidents), and may
+approve steps of incidents. The caller chooses the recipients and the content, and ensures that no
+message is sent twice.
 """
 
 from collections import Counter

@@ -7,8 +7,8 @@ Rules
   that are no longer in the feed.
 - A fact is a dated statement about the incident, such as the time of awareness. The same facts
   produce the same text, because the time stamp of an entry is the time of the last statement.
-- An entry names the incident by its id, the obligation and the rule. It contains no affected person
-  and no details of the incident.
+- An entry contains the id of the incident, the recipient of the notification and the citation of
+  the law. It contains no affected person and no details of the incident.
 """
 
 from collections.abc import Sequence

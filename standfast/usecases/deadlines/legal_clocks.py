@@ -5,11 +5,11 @@ somebody. A fact is a dated statement about the incident that starts or ends clo
 time of awareness. The rules of the clocks are in `standfast/deadlines`.
 
 Rules
-- Standfast sends nothing to an authority. A person submits the filled form, and states the receipt
-  as a fact.
+- Standfast sends nothing to an authority. A person submits the filled form, and states the
+  authority's receipt as a fact.
 - A fact is validated before it is stored. Its name must be known: an obligation, a place, a topic
-  of a notice, or an event. Only an obligation with a legal test or a threshold can be declared as
-  not owed.
+  of a notice, or an event. An obligation can be declared as not owed only if the law has a test
+  (such as a risk to people) or a threshold (such as a number of people).
 - A request of law enforcement stops a clock if the rule of the clock allows it. For any other
   clock, a person must state the reason: if the delay is wrong, the notification is late, and that
   cannot be corrected later.

@@ -1,4 +1,4 @@
-"""Incidents from opening to closing: expansion, effects, undo.
+"""Incidents from opening to closing: plan, execution and undo of steps.
 
 Signatures and answers of people are in `approvals`.
 """

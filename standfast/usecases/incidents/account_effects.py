@@ -27,7 +27,10 @@ _UNKNOWN = "no directory knows this account"
 def account_effects(
     verb: str, arguments: JsonObject, adapters: Adapters, *, shows_obstacles: bool
 ) -> Expansion:
-    """Plan one effect for each account, in each directory that knows it."""
+    """Plan one effect for each account, in each directory that knows it.
+
+    With `shows_obstacles`, a plan refuses the accounts that the directory would refuse to lock.
+    """
     details: JsonObject = {"reason": arguments.get("reason") or ""}
     drafts = []
     resolved = resolved_accounts(cast("Sequence[str]", arguments["accounts"]), adapters)
@@ -49,7 +52,7 @@ def account_effects(
             except Unsupported as error:
                 refusal = str(error)
             except ConfigurationError:
-                pass  # the error of this directory is reported before its lock
+                pass  # the directory cannot be used now; the error is reported before the lock
             refusal = refusal or obstacles.get((connector, name), "")
         drafts.append(
             Draft(

@@ -1,4 +1,4 @@
-"""Directories of an account; key for the comparison with protected ones.
+"""Directories that know an account; comparison with protected accounts.
 
 A directory is a system that stores accounts, such as OpenLDAP or a database server. A protected
 account is an account that no playbook may lock.
@@ -27,7 +27,10 @@ _FEWEST_NAMES = 16  # the smallest batch of one request to a directory
 
 
 def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple[str, str]]:
-    """Return (directory, name) for each account; "" if no directory knows it."""
+    """Return (directory, name) for each account.
+
+    The directory is "" if no directory knows the account.
+    """
     bare = [name for name in accounts if _directory(name, adapters) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
     for directory, names in _names_by_directory(bare, adapters).items() if bare else ():

@@ -43,7 +43,7 @@ class EscalationLevel:
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
-    why: str = ""  # the sentence about the level that its pages add to the request
+    why: str = ""  # a sentence about the level, which its pages contain after the request
 
 
 def ask(installation: Installation, state: State, adapters: Adapters, move: Ask) -> None:
@@ -150,8 +150,8 @@ def _possible_approvers(
     about = accounts_named(state.playbook, state.inputs)
     fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
     not_targets = [person for person in fit if not about & account_spellings(person.accounts)]
-    # A trigger can name every approver as a target. Then page them nevertheless, except about a
-    # quiet incident.
+    # An alert from outside can name every approver as a target. Then page them nevertheless, except
+    # about a quiet incident.
     return tuple(not_targets or ([] if state.playbook.is_quiet else fit))
 
 

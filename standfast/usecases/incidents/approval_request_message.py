@@ -1,7 +1,7 @@
 """Message that asks one person for an approval, sent as an effect.
 
 An effect is one act on one target outside Standfast. The ledger (the database of incidents) records
-it before and after the act.
+each effect before and after the act.
 """
 
 from standfast.adapters.factory import Adapters

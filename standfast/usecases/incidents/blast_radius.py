@@ -1,5 +1,7 @@
 """Limits of locks without a second person; locks of one's own account.
 
+An effect is one act on one target, such as the lock of one account.
+
 Rules
 - One limit applies to the whole installation, other limits to single directories (systems that
   store accounts). A step over a limit needs a second person. The reason that the step then states
@@ -10,8 +12,8 @@ Rules
 - An account counts once, whatever is done to it.
 - Locks of the last day without an approval count too, including failed locks; otherwise many small
   incidents could lock everybody out.
-- A plan warns of enrolled people whose own accounts would be locked: they could lock themselves
-  out, and a locked approver cannot approve.
+- A plan warns of enrolled people (registered approvers) whose own accounts would be locked: they
+  could lock themselves out, and a locked approver cannot approve.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set

@@ -155,7 +155,7 @@ class _EvidenceReview(_BuiltInProcedure):
 
 
 class _CleanPointSearch(_BuiltInProcedure):
-    """A search for the last clean recovery point of a set."""
+    """A search for the newest recovery point without signs of the intrusion."""
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
 

@@ -121,7 +121,7 @@ class Pace:
 
 @dataclass(kw_only=True)
 class EffectQueues:
-    """The workers of one run on one incident."""
+    """The queues of one incident, and the threads with which a runner works."""
 
     ledger: Ledger
     adapters: Adapters

@@ -68,7 +68,7 @@ class UndoPlan:
 
     @property
     def kept_result(self) -> StepState | None:
-        """The result if effects stay: FAILED if all of them do, else PARTIAL."""
+        """The result if targets stay: FAILED if all of them do, else PARTIAL."""
         if not self.kept:
             return None
         return StepState.PARTIAL if self.restores else StepState.FAILED
@@ -117,8 +117,8 @@ def undo(
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
     core = installation.ledger.database
     while True:
-        # Read the name before the locks: if a concurrent undo takes the same name, `expand` fails
-        # and the locks are read again.
+        # Read the name before the locks: if a concurrent undo takes the same name, `expand` returns
+        # False, and the locks are read again.
         name = installation.ledger.incidents.next_undo(incident_id)
         plan, drafts, paused = _planned(
             installation, incident_id, name, step, targets, requested_by

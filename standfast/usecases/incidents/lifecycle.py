@@ -225,7 +225,7 @@ def close(
 
 
 def reopen(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Reopen a closed incident to allow undo or correction of its effects."""
+    """Reopen a closed incident, for example to undo locks or correct a notice."""
     who = authorise_lifecycle_change(installation, incident_id, by)
     installation.ledger.incidents.reopen(incident_id, who, installation.clock())
     installation.ledger.audit.sign_head(installation.clock())
@@ -294,7 +294,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Long moves come last: a lock must not wait until a whole audience is read.
+                # Long moves come last: a lock must not wait until all recipients are read.
                 if _apply_moves(installation, state, adapters, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
@@ -312,7 +312,7 @@ def advance(
     try:
         ledger.audit.sign_head(clock())
     except StandfastError as error:
-        # The witness may be unreachable; the result is still reported.
+        # The other machine that keeps copies of the signatures may be unreachable.
         troubles.append(error)
     outcome = look(installation, incident_id)
     return Outcome(

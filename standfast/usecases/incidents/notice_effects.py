@@ -58,7 +58,9 @@ def notice_effects(
     def drafts() -> Iterable[Draft]:
         found = _recipients(prepared, audience, sender, adapters, token_of)
         if adapters.mode is Mode.EXERCISE or adapters.prints(sender):
-            return found  # no canary: an exercise has none, and a letter is posted by people
+            # Send all messages at once, without a canary (first few messages): an exercise reaches
+            # nobody, and letters wait until people post them.
+            return found
         return with_canary(found, adapters.config.notices, len(audience.recipients))
 
     return Expansion(

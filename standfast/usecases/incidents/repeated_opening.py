@@ -4,9 +4,9 @@ Rules
 - A command may fail after its incident was committed, for example on a full disk. If the repeated
   command opened a second incident, it would lock and notify the same people again.
 - Two requests are the same if they have the same playbook, mode, inputs and requester. The incident
-  of the earlier request is continued while a runner would find work in it. If the incident is
-  stopped, closed, done or waits for a person, a new incident is opened: an account may have to be
-  locked again.
+  of the earlier request is continued if it has work left that needs no person. If it is stopped,
+  closed, done or waits for a person, a new incident is opened: an account may have to be locked
+  again.
 """
 
 from collections.abc import Mapping

@@ -76,7 +76,7 @@ class Tally:
     verb: str
     done: int
     missed: tuple[Missed, ...]
-    proofs: Mapping[Proof, int] = field(default_factory=dict)  # number of proven accounts by level
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # proven accounts, by kind of proof
 
     @property
     def sentence(self) -> str:
@@ -212,7 +212,7 @@ def _masked_targets(
         shown = mask_target(row.target) if ACTIONS[verb].names_people else row.target
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:
-            names.append(shown.removeprefix(":"))  # ":" begins a target that no directory knows
+            names.append(shown.removeprefix(":"))  # ":" begins an account that no system knows
     return found
 
 

@@ -236,7 +236,7 @@ def _expand_once(
             counted_locks=locked if would_lock(expansion.drafts, installation.config) else None,
         )
     except (StandfastError, RecentLocksChanged):
-        raise  # the ledger's own error: the next runner plans the step
+        raise  # the ledger is unavailable or has changed: the step is planned again later
     except Exception as error:
         _fail(installation, incident_id, step_name, round_, error)
 

@@ -125,6 +125,6 @@ def attest_order(
 
 
 def key_text(generation: Generation) -> str:
-    """Return the name of a domain key: `main/0`."""
+    """Return the name of a key pair, such as `main/0`: domain and number."""
     domain, number = generation
     return f"{domain}/{number}"

@@ -4,8 +4,10 @@ Rules
 - A restore needs the vault, a key record and a recovery identity. A key record is the private key
   of an erasure domain (backup sets that share one key), encrypted to the custodians. A recovery
   identity is the private key of a custodian.
-- The key records are in a folder, the key store, and in each listed copy. No key is needed to copy
-  them. They are signed by the owner, the person with the offline signing key.
+- The key records are in a folder, the key store, and in copies of this folder. Each of the folders
+  has a list of all copies. No key is needed to copy the records. They are signed by the owner, the
+  person with the offline signing key.
+- A second site is another location with a copy of the vault.
 """
 
 from collections.abc import Mapping

@@ -240,7 +240,10 @@ def set_keeper_as_owner(
 
 
 def retire_keeper_as_owner(session: OwnerSession, trusted_through: int | None) -> OperationResult:
-    """Revoke the keeper; its records after `trusted_through` no longer count."""
+    """Revoke the keeper.
+
+    The keeper's retention records after the number `trusted_through` no longer count.
+    """
     with translated_errors("retiring the keeper"):
         return retire_keeper(session, trusted_through=trusted_through)
 

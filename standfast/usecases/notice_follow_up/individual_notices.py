@@ -273,7 +273,7 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
 
 
 def _step_name(installation: Installation, row: EffectRow) -> str:
-    """Return the step name for a recipient; a refused step gets a successor."""
+    """Return the name of a recipient's step, numbered after a refusal."""
     name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
     refused = {step for step, _ in installation.ledger.steps.refused(row.incident)}
     before = sum(step == name or step.startswith(f"{name}-") for step in refused)

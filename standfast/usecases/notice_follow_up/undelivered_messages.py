@@ -79,7 +79,7 @@ def _is_refused(row: EffectRow) -> bool:
 
 
 def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Return the step that replaces each message, by the message's token.
+    """Return the steps of individual notices, by the replaced message.
 
     Individual notices that an approver refused are omitted.
     """

@@ -169,7 +169,7 @@ def _publish(draft: Path, file: Path) -> None:
 
 
 def _remove_dead_draft(draft: Path) -> None:
-    """Delete the draft of a dead export: the draft may contain addresses."""
+    """Delete a draft if its process died: the draft may contain addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
     if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""List of the people that an incident affects: frozen, sealed, notified.
+"""List of the people that an incident affects, as stored for a notice.
 
     add_affected(installation, incident, csv=Path("people.csv"))
     affected_audience(installation, incident)   # the audience `affected` of a notice
@@ -61,7 +61,7 @@ class Listing:
     csv: Path | None = None
     columns: Mapping[str, str] | None = None  # the heading in the file, by Standfast's column name
     audience: str | None = None  # an audience of the configuration, instead of a file
-    review: Audience | None = None  # people whose records a review found
+    review: Audience | None = None  # people whose records were found in evidence
     exposed: str = ""
     place: str = ""
     why: str = WHY
@@ -214,7 +214,7 @@ def list_entries(installation: Installation, incident_id: str) -> Iterator[list[
 
 
 def listed_people(installation: Installation, incident_id: str) -> list[Recipient]:
-    """Return the listed people in clear; record the access first."""
+    """Return the listed people, unmasked; record the access first."""
     lists = installation.ledger.affected.lists(incident_id)
     people = sum(listed.people for listed in lists)
     installation.record_event(incident_id, "affected.viewed", {"people": people})
@@ -304,7 +304,8 @@ def _state_counts(
 ) -> Mapping[str, int]:
     """State the number of people of each place as a fact.
 
-    Return the number of people by place for places without an obligation; no fact is stated there.
+    Return the places for which no legal duty to notify is known, with their numbers of people. No
+    fact is stated for these places.
     """
     known = {obligation.jurisdiction for obligation in obligations(installation.config)}
     reference = "lists of affected people, SHA-256 " + ", ".join(

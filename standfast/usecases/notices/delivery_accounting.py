@@ -30,7 +30,7 @@ from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import HELD, POST
 
-# Values of a person's decision about a held recipient, in the effect's facts and reason.
+# Decisions of a person about a held recipient, such as a minor, as the ledger stores them.
 LEFT_OUT, NOTIFIED_BY_STEP = "left out", "notified by step"
 OLD_NOTIFIED_BY_STEP = "told by step"  # the value of NOTIFIED_BY_STEP in older ledgers
 # Results of a provider that leave the recipient without the message, at least for now.
@@ -40,7 +40,7 @@ LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)
 class End(StrEnum):
     """The result for one recipient."""
 
-    PLANNED = "planned"  # not started: waits for an approval, the abort window or the canary
+    PLANNED = "planned"  # not started: waits for an approval, a time or the first few messages
     UNDER_WAY = "under way"
     HANDED_OVER = "handed over"  # the channel accepted the message and has reported nothing else
     DELIVERED = "delivered"

@@ -3,7 +3,8 @@
 Rules
 - Nothing is sent, and nothing is recorded except an access to personal data.
 - The data of a person are masked before the message is created, so that a masked preview contains
-  no name. An unmasked preview is one audit event: actor, number of people, reason.
+  no name. An unmasked preview is recorded as one audit event with the actor, the number of people
+  and the reason.
 - Warnings cover the whole audience, not only the rows that are shown.
 """
 
@@ -55,7 +56,7 @@ class AudienceLook:
     """
 
     audience: str
-    counts: Mapping[str, int]  # rows by kind: recipients, held, suppressed, rejected, repeated
+    counts: Mapping[str, int]  # rows by kind, such as recipients, rejected rows and repeated rows
     languages: Mapping[str, int]  # recipients by their message's language
     warnings: tuple[str, ...]
     messages: tuple[ShownMessage, ...]
@@ -81,7 +82,7 @@ def draft(
     context |= {name: _typed(template, name, text) for name, text in given.items()}
     for name, variable in template.variables.items():
         if variable.follows in given and name not in given:
-            del context[name]  # an example must not accompany the given value that it follows
+            del context[name]  # no example for a variable that depends on a given value
     prepared = prepare(template, context)
     made_up = [name for name in template.variables if name in context.keys() - {*known, *given}]
     warnings = [f"Example values: {', '.join(made_up)}"] if made_up else []

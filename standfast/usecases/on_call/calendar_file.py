@@ -7,7 +7,7 @@ Rules
   with their exceptions and moved occurrences. A cancelled event is ignored.
 - An event without a time zone, and an event of whole days, is in the time zone of the rota.
 - Another system may write the file. Its size and the time to read it are therefore limited, and
-  only enrolled people can be paged.
+  only people that are enrolled (registered) in Standfast can be paged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ _LARGEST_BYTES = 1024 * 1024
 _LONGEST_SECONDS = 10.0
 _LONGEST_NAME = 64
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")  # at most one repetition a day
-_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # several values of one mean several times a day
+_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")  # with a list of values: several times a day
 
 
 def calendar_duties(

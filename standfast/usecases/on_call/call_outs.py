@@ -10,8 +10,9 @@ Rules
   several hosts sends it.
 - If a page failed, the next page follows at once. A page whose outcome is unknown is not sent again
   in the same round.
-- A round in which every page failed does not count towards the number of rounds, and the next round
-  begins after a pause: an outage of the network must not use up the rounds.
+- A round pages everybody once. A round in which every page failed does not count towards the
+  configured number of rounds, and the next round begins after a pause: an outage of the network
+  must not use up the rounds.
 - A trigger has at most one open call-out, however many incidents it opens meanwhile. The next
   call-out begins ten minutes after the last one ended at the earliest. A flood of alerts therefore
   causes as many pages as one alert.
@@ -153,7 +154,7 @@ def unacknowledged_call_outs(
 
 
 def next_page(installation: Installation, call_out: CallOut, matter: Matter) -> NextPage | None:
-    """Return the next page; None if everybody was paged in every round."""
+    """Return the next page; None after the last page of the last round."""
     pages, rota = call_out.pages, installation.config.on_call
     escalates_after = timedelta(minutes=rota.escalate_after_minutes)
     current = pages[-1].round if pages else 0

@@ -96,10 +96,11 @@ def enrol_person(
     passphrase: str,
     signer: Signer | None = None,
 ) -> ChangedPerson:
-    """Enrol a person and notify everybody; without `signer`, record the user.
+    """Enrol a person and notify everybody.
 
-    Raise UsageError for a name that was used before and for invalid values, Refused if the change
-    needs a signature and is not signed.
+    Without `signer`, the ledger records the user of the command. Raise UsageError for a name that
+    was used before and for invalid values. Raise Refused if the enrolment needs a signature and has
+    none.
     """
     if signer is None:
         refuse_unsigned(installation)
@@ -242,8 +243,8 @@ def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]
     """Return the accounts in the spelling that incidents use.
 
     Otherwise a person enrolled with the account `agents:LEE` could approve a step that affects
-    `agents:lee`. If the connector of a directory cannot be set up yet, return the account both as
-    given and in lower case.
+    `agents:lee`. If a directory cannot be used yet, for example because its secret is missing,
+    return the account both as given and in lower case.
     """
     found: list[str] = []
     with closing(installation.reading_adapters()) as reader:

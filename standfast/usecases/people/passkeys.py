@@ -3,8 +3,8 @@
 Rules
 - The passphrase is needed once, when a passkey is added: the key derived from the passphrase signs
   the new passkey.
-- A passkey belongs to the address of the console. If the address changes, the passphrase still
-  works.
+- A passkey belongs to the address of the console, Standfast's web interface. If the address
+  changes, the passphrase still works.
 - The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.
 - Removal needs a sign-in. If a step still waits for approvals, its approvals that a removed passkey
   signed no longer count.

@@ -92,7 +92,7 @@ class Factors:
 
 
 def second_factors(installation: Installation) -> list[Factors]:
-    """Ask every directory, in the order of the configuration."""
+    """Query every directory, in the order of the configuration."""
     with closing(installation.reading_adapters()) as adapters:
         return [_query(adapters, name) for name in adapters.config.accounts]
 

@@ -2,8 +2,9 @@
 
 Rules
 - An existing file is never overwritten, because an edited playbook would be lost.
-- An imported playbook is checked against this installation. The file is written even if there are
-  problems, and a person corrects them in the file. Until then, the playbook cannot be opened.
+- An imported playbook is checked: the names in it must exist in the configuration. The file is
+  written even if there are problems, and a person corrects them in the file. Until then, no
+  incident can be opened with the playbook.
 """
 
 from dataclasses import dataclass

@@ -40,8 +40,9 @@ def files(config: Config | None) -> Mapping[str, Path]:
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
     """Return a playbook that is valid with this configuration.
 
-    Raise PlaybookInvalid with all problems. A playbook for an exercise may name audiences, senders,
-    commands and requests that are not configured, because they are simulated.
+    Raise PlaybookInvalid with all problems. With `is_rehearsed`, the playbook is for an exercise:
+    it may name recipients, senders, commands and requests that are not configured, because they are
+    simulated.
     """
     known_files = files(config)
     if scenario not in known_files:
@@ -65,7 +66,7 @@ def read(path: Path) -> Playbook:
     return _read(text_of(path), str(path))
 
 
-@lru_cache(maxsize=64)  # the intake of a trigger message reads a playbook twice
+@lru_cache(maxsize=64)  # an alert from another program causes two reads of a playbook
 def _read(text: str, file: str) -> Playbook:
     if is_cacao(text):
         return load(import_cacao(text, file).text, file)

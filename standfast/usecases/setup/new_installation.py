@@ -89,7 +89,7 @@ class NewInstallation:
     source_name: str
     identity_file: Path
     owner_file: Path
-    recipient: str  # the custodian's public key, which identifies the identity file
+    recipient: str  # the public key of the recovery identity
 
     def as_json(self) -> JsonObject:
         """Return the JSON form: paths and the public key, no secret key."""

@@ -7,7 +7,7 @@ Rules
 - An alert is one line of text. The line is kept unchanged in a private file next to the upload
   cache of backups. Then the ledger (the database of incidents and runs) records the alert as a run
   of kind `alert` with the id of the line. Repeating these two acts changes nothing.
-- Of an unexpected error only the class is shown, because its text may contain the line.
+- For an unexpected error, only its class is shown, because its text may contain the line.
 - Some errors can be corrected by a person: an invalid playbook, or an incident that cannot be
   opened. After such an error, the alert waits in a folder of its trigger. After the correction, the
   alert opens its incident, its run is recorded as done, and its file is deleted.

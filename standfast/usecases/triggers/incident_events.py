@@ -9,7 +9,8 @@ Rules
 - An event is sent at least once: a run of kind `event` is recorded before the request, and the
   event is sent again until the response has an expected status. Each attempt has the same
   idempotency key and the same parameters.
-- A failed event is sent again, at first after half a minute, later after at most an hour.
+- A failed event is sent again after half a minute, and then after growing pauses of at most an
+  hour.
 - An event that is older than a week is not sent: a new receiver must not be sent the events of old
   incidents.
 - An incident is contained when each step that locks accounts has ended and left no account open.

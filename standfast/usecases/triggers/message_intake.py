@@ -121,7 +121,7 @@ def trusted_proxies(config: Config) -> tuple[Network, ...]:
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Return why messages of a trigger could not open its scenario.
+    """Return why messages of a trigger could not open its playbook.
 
     Nothing is opened.
     """
@@ -155,7 +155,7 @@ def receive(
     A message repeats an earlier message if its id and the values of its inputs are equal. A message
     joins the open incident of the same subject. `key` is the subject if the trigger has no key; if
     `key` is empty too, the inputs are the subject. Raise UsageError if the message does not fit the
-    scenario, PlaybookNotFound if no message can open the scenario now, and Unavailable if no
+    playbook, PlaybookNotFound if no message can open the playbook now, and Unavailable if no
     incident can be opened.
     """
     try:

@@ -103,7 +103,7 @@ def _close(installation: Installation, plan: IncidentRow) -> None:
     try:
         close(installation, plan.id, joined=plan.joined)
     except UsageError:
-        # If a concurrent promotion closed the plan first, the plan is in the wanted state.
+        # If a concurrent promotion closed the plan first, nothing is left to do.
         if _plan(installation, plan.id).is_open:
             raise
 

@@ -65,7 +65,8 @@ class Page:
     def subjects(self) -> tuple[str, ...]:
         """The names of the incidents, then of the waiting alerts.
 
-        A waiting alert has the name `INCIDENT since STOP`.
+        A waiting alert has the name `INCIDENT since STOP`. STOP is the number of the audit event
+        that stopped the incident.
         """
         return (*(row.id for row in self.incidents), *map(_name, self.waiting))
 
