@@ -11,7 +11,7 @@ planning of a step: a step is planned again, for example, for targets that are a
 
 Rules
 - `next_moves` depends only on its arguments, and returns the moves in the order of the playbook. A
-  move names the step and its round, so that a move that is carried out twice has an effect once.
+  move names the step and its round, so that the repetition of a move changes nothing.
 - `needs` are the steps that must have ended before a step begins. A need is met if the needed step
   is done or skipped, if it is partial and its `on_partial` is `go_on`, or if it has ended and a
   person accepted its result. A need that is also in `after` is met too if the needed step failed or
@@ -153,7 +153,10 @@ def is_overtaken(step: Step, state: State) -> bool:
 
 
 def _round_by_answers(step: Step, state: State) -> int:
-    """Return the round of a skipped step after all corrections of answers."""
+    """Return the round that a skipped step must have.
+
+    Each correction of an answer on which the step depends requires one more round.
+    """
     asked = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     return 1 + sum(view.round - 1 for view in asked if view is not None)
 
@@ -272,13 +275,16 @@ def is_met(step: Step, needed: Step, view: StepView) -> bool:
 
 
 def waits_for_lock(step: Step, needed: Step) -> bool:
-    """Return whether the step is a notice without approval after a lock."""
+    """Return whether the step is an unapproved notice that needs a lock."""
     is_notice = step.action == SEND and step.approval is None
     return is_notice and needed.action == LOCK
 
 
 def current_state(view: StepView) -> StepState:
-    """Return the state of a step; recompute it if the step is not done."""
+    """Return the state of a step; recompute a partial or failed result.
+
+    A result can improve after the end of the step, when an outcome becomes known.
+    """
     if view.state in (StepState.PARTIAL, StepState.FAILED) and view.counts.total:
         return outcome(view) or view.state
     return view.state

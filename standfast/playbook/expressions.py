@@ -83,7 +83,7 @@ class Expression:
     def rules_out_null(self, path: Path) -> bool:
         """Return whether the expression is certainly false if the name is null.
 
-        It is if the expression is `name != None`, or is a conjunction (`and`) with this part.
+        This applies to `name != None`, and to a conjunction (`and`) that contains it.
         """
         sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
         is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)

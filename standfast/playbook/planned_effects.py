@@ -11,8 +11,8 @@ from typing import Protocol
 
 from standfast.records import EffectState, JsonObject
 
-# A function from a verb and the name of an adapter to the digests of the adapter's settings, and of
-# the settings of its failovers.
+# A function that returns the digests of the settings of an adapter and of its failovers. Its
+# arguments are the verb (the name of an action) and the name of the adapter.
 Settings = Callable[[str, str], Mapping[str, str]]
 
 

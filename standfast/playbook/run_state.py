@@ -53,7 +53,7 @@ class StepView:
     settling: int = 0  # unknown effects that will be looked up again
     letters: int = 0  # unknown effects that are letters to be posted, if known
     letters_in: str = ""  # folder of these letters
-    proof: Proof = Proof.NONE  # the level that every done target reaches
+    proof: Proof = Proof.NONE  # the weakest proof of a lock among the done targets
     after_canary: int = 0  # planned messages that wait for the canary, the first few messages
     is_paused: bool = False  # somebody paused the notice
     answer: str | None = None  # MANUAL, DECIDE
@@ -63,7 +63,7 @@ class StepView:
     level: int = 0  # ASKING: number of escalations
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: no further level
     opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
-    joined: int = 0  # number of triggers with added targets that this round covers
+    joined: int = 0  # number of later additions of targets that this round covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
     approvals: int = 0  # valid signatures
     approvals_needed: int = 0  # as the plan states; a lock of many accounts may need more
@@ -126,7 +126,7 @@ class State:
     extra: tuple[StepView, ...] = ()  # steps outside the playbook, such as an undo
     is_stopped_or_closed: bool = False
     is_closed: bool = False
-    joined: int = 0  # number of triggers that added targets
+    joined: int = 0  # number of additions of targets, by triggers or by people
     unrestored_count: int = 0  # after an undo: targets that are not restored
     has_runner: bool = True  # a process works on the incident, or `standfast serve` will
     incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes

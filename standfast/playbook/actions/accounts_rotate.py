@@ -1,4 +1,4 @@
-"""Set new passwords, encrypted to the keys of their readers."""
+"""Set new passwords, encrypted to the people that may read them."""
 
 from collections.abc import Iterator
 

@@ -49,7 +49,7 @@ class Carrier(StrEnum):
     ACCOUNTS = "accounts"
     EVIDENCE = "evidence"
     SENDERS = "senders"
-    PROCEDURES = "procedures"  # commands, requests, and the procedures of the program itself
+    PROCEDURES = "procedures"  # commands, HTTP requests, and functions of Standfast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,10 @@ class ArgumentSpec:
 
 
 class Directory(Protocol):
-    """The properties of a directory of accounts that a plan shows."""
+    """The properties of an account directory that a plan shows.
+
+    An account directory is a system that stores accounts, such as OpenLDAP.
+    """
 
     proof: Proof
     irreversible: tuple[str, ...]
@@ -96,7 +99,7 @@ class Planner(Protocol):
         """Return whether this machine has the key that lets backups expire."""
 
     def directory(self, name: str) -> Directory:
-        """Return a directory of accounts."""
+        """Return an account directory."""
 
     def accounts(
         self, verb: str, arguments: JsonObject, *, shows_obstacles: bool = False

@@ -10,7 +10,7 @@ from standfast.playbook.planned_effects import Expansion
 from standfast.records import JsonObject, Mode
 
 PROTECT, RELEASE = "backup.protect", "backup.release"
-KEEPER = "keeper"  # the function of Standfast that the action calls, named after the keeper
+KEEPER = "keeper"  # the function of Standfast that the action calls
 
 
 def _plan(_arguments: JsonObject, planner: Planner) -> Expansion:

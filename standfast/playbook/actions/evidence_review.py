@@ -1,4 +1,4 @@
-"""Review the frozen evidence: search it, list findings in time order."""
+"""Search the sealed evidence, and list the findings in order of time."""
 
 from collections.abc import Sequence
 from typing import cast

@@ -142,7 +142,7 @@ class _Converter:
         self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
         self._flow = Flow(document)
         self._names: set[str] = set()
-        self._last: dict[str, list[str]] = {}  # step of the document → last converted steps of it
+        self._last: dict[str, list[str]] = {}  # step of the document → last of its converted steps
         self._conditions: dict[Choice, str] = {}  # condition of each branch
         self._inputs = inputs_of(document)
         self.warnings: list[str] = []

@@ -9,7 +9,7 @@ Rules
   skipped, which counts as done, so the step begins when the chosen branch has ended.
 - If several branches lead to a step, the step depends only on the choices that these branches have
   in common.
-- The body of a `while` is left out, because the graph of a playbook has no cycles.
+- The steps inside a `while-condition` are left out, because the graph of a playbook has no cycles.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -49,9 +49,9 @@ class Flow:
         self._ends: dict[str, tuple[str, ...]] = {}
 
     def in_order(self) -> Iterator[tuple[str, Place]]:
-        """Return every action, question and loop with its position, in order.
+        """Return every step with its position, each after the steps it needs.
 
-        Each step comes after the steps that it needs.
+        Omit the steps of the types `start`, `end` and `parallel`.
         """
         order = self._order()
         places = {name: Place() for name in order}

@@ -29,7 +29,7 @@ _FLAGS |= {"no": False, "false": False, "off": False, "0": False}
 
 
 def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[str, Json]:
-    """Read the inputs of an incident; UsageError names all invalid ones."""
+    """Read the inputs of an incident; UsageError names every invalid input."""
     known = {given.name: given for given in playbook.inputs}
     problems = [
         f"playbook `{playbook.name}` has no input `{name}`; {close_to(name, known)}"

@@ -217,7 +217,7 @@ def _when_stopped(state: State) -> str:
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
-    """Describe the open obligations of a closed incident, with the command."""
+    """Describe the open legal duties of a closed incident, with the command."""
     text = clocks.owed
     if clocks.next_due:
         text.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")

@@ -27,7 +27,7 @@ def in_playbook(state: State) -> list[StepView]:
 
 
 def every_view(state: State) -> list[StepView]:
-    """Return the steps that began; steps outside the playbook, as undos, last."""
+    """Return the steps that began; steps outside the playbook come last."""
     return [*in_playbook(state), *state.extra]
 
 
@@ -59,7 +59,7 @@ def is_notice(state: State, view: StepView) -> bool:
 
 
 def can_begin(state: State, causes: list[Blocked]) -> Iterator[Step]:
-    """Yield the steps that a runner can begin now, first or for added targets."""
+    """Yield the steps that a runner can begin now, also for added targets."""
     stuck = {cause.by for cause in causes}
     for step in state.playbook.steps:
         is_next = is_pending(step, state) and are_needs_met(step, state) and step.name not in stuck

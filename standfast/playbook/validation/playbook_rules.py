@@ -1,6 +1,6 @@
 """Checks that a playbook can be carried out here, before it is accepted.
 
-    problems = check(playbook, known)   # `known` has the names of this installation
+    problems = check(playbook, known)   # `known` has the names in the configuration
 
 This module checks the graph, the actions and the names; `expression_rules` checks expressions.
 
@@ -11,7 +11,8 @@ Rules
 - A notice without an approval must need all steps that lock accounts, or a step that a person
   answers.
 - A notice to people other than the organisation's own staff always needs an approval.
-- An argument that names a notice, an audience, a source or a sender must name an existing one.
+- An argument that names a notice, an audience (list of recipients), a source or a sender must name
+  an existing one.
 """
 
 from collections.abc import Iterable, Mapping
