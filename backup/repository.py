@@ -108,8 +108,8 @@ class Repository:
     def damaged(self) -> dict[tuple[str, int], str]:
         """Return the problems that the last call of `points` found.
 
-        Keys are writer (backup host) and sequence number. Junk that the writer skipped is omitted,
-        and so are snapshots that the owner does not trust.
+        They are by writer (backup host) and sequence number. Invalid objects that the writer
+        skipped are omitted, and so are snapshots that the owner does not trust.
         """
         return self._points.damaged
 

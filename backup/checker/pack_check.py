@@ -3,7 +3,7 @@
 - A pack that is missing, truncated or damaged becomes one finding, even if several checks notice
   it. The finding names the recovery points that need the pack.
 - A pack that no snapshot names is read too: its snapshot may be lost, or not written yet.
-- A keep record is a list of removed packs, signed by the keeper, the machine that may expire
+- A keep record lists removed packs. It is signed by the keeper, the machine that may expire
   backups. A pack that is on this list may be missing. But a pack that an unexpired recovery point
   needs must exist, whatever a keep record says.
 - A distrusted pack was found damaged before, and the writer (backup host) sends its content again.

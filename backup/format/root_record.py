@@ -67,7 +67,7 @@ class KeeperGrant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootRecord:
-    """All roles of a repository, signed by the owner."""
+    """Writers, domains and keepers of a repository, signed by the owner."""
 
     repository: bytes  # 16 bytes
     number: int

@@ -2,7 +2,8 @@
 
 - The roles are writers (backup hosts), custodians (people that can decrypt backups), keepers
   (machines that may expire backups) and the owner (the person with the offline signing key). The
-  root record, which the owner signs, lists them.
+  owner's signed root record lists writers and keepers. The key records, which contain the encrypted
+  private keys, list custodians.
 - All values are public: names, public keys, numbers and dates.
 - Records that cannot be read are listed in `problems`; the other records are returned.
 """

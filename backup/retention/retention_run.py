@@ -15,7 +15,8 @@ records, which it signs. A run has these steps:
 
 Rules
 - If another keeper has put a record under the same number, the run reads and plans again.
-- An interrupted run leaves either no record, or a record that the next run completes.
+- An interrupted run leaves either no keep record, or a keep record with removals that the next run
+  completes.
 - A pack that is still locked remains marked and is reported. The next run tries to drop it again.
 - The run needs no decryption key, and opens no pack.
 """
@@ -78,7 +79,7 @@ class RetentionResult:
     marked: tuple[SizedPack, ...]
     unmarked: tuple[PackId, ...]
     distrusted: tuple[PackId, ...]
-    dropped: tuple[SizedPack, ...]  # packs with a drop that this run recorded
+    dropped: tuple[SizedPack, ...]  # packs that this run recorded as removed
     removed: tuple[SizedPack, ...]  # including packs that an earlier run dropped
     locked: tuple[LockedPack, ...]  # not removed because of a lock; the next run tries again
     extended: tuple[str, ...]  # names of objects with an extended lock

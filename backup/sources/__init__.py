@@ -150,17 +150,17 @@ class Source(ABC):
         return []
 
     def on_committed(self) -> None:  # most sources have no data to release
-        """Release data that a committed recovery point contains.
+        """Remove data that exists only for the backup and is now in the vault.
 
-        It is called at most once per run, and not if this source failed. Raise `OSError` if data
-        cannot be released.
+        This method is called at most once per run, after the recovery point was committed, and not
+        if this source failed. Raise `OSError` if data cannot be removed.
         """
 
     @contextmanager
     def _translate_errors(
         self, manager: AbstractContextManager["OpenSource"]
     ) -> Iterator["OpenSource"]:
-        # Translate only errors of the source itself; errors of its user pass through.
+        # Translate only errors of the source itself; errors of the caller's block pass through.
         try:
             opened = manager.__enter__()
         except OSError as error:

@@ -1,6 +1,6 @@
 """Buffer pool: memory for reads, reused when no view of it is left.
 
-- In a large read, new memory costs more time than all other work, because the kernel clears each
+- New memory costs more time than any other part of a large read, because the kernel clears each
   memory page, and takes it back afterwards.
 - A buffer is free if no view of it exists. This is tested by a resize, which Python refuses for a
   mapping with views.

@@ -6,8 +6,9 @@
   failure, the old database gets its name back. If the server refused statements, the old database
   is kept under its new name, which is reported. A rename ends the sessions of the database.
 - An object that the server refuses is skipped, and the restore continues.
-- Error output quotes rows, which may imitate messages. The number of refused statements is the
-  count in the last line of `pg_restore` or the number of its error lines, whichever is higher.
+- The error output of `pg_restore` quotes data, which may look like error messages. The number of
+  refused statements is the count in the last line of `pg_restore` or the number of its error lines,
+  whichever is higher.
 - `psql` gets only statements about roles and tablespaces, and runs no command of its own.
 """
 
@@ -41,7 +42,7 @@ _IGNORED = re.compile(r"(?:pg_restore: warning|WARNING): errors ignored on resto
 _DATABASE_ENTRY = re.compile(r"\d+; \d+ \d+ DATABASE\b")  # an entry in a list of pg_restore
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-# The last term counts types and all other objects that users created.
+# The last term of the sum counts types and all other objects that users created.
 _CONTENT = """
 SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')

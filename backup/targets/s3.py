@@ -5,7 +5,7 @@
     added = target.put("calls/1.wav", file, {"ContentType": "audio/wav"}, newest_version="")
     target.remove("calls/1.wav", added[0])    # the previous version is current again
 
-- The bucket must keep versions. So a put or a delete marker overwrites nothing; it becomes the
+- The bucket must keep versions. So a put or a delete marker overwrites nothing; it is added as the
   current version. If the added version is removed, the previous version is current again, with its
   metadata, tags and locks.
 - A bucket with a default lock or MFA Delete is refused, because an added version could not be
@@ -13,9 +13,9 @@
 - If the answer to a put is lost, the put is repeated, and both added versions are returned. They
   are recognized by their content, among the versions that are newer than the newest version that
   the caller knew.
-- A delete marker has no content by which it could be recognized. If the answer to a hide is lost
-  and a newer marker exists, another program may have added the marker. So it is not returned as
-  added.
+- A delete marker has no content by which it could be recognized. If the answer to `hide`, which
+  adds a marker, is lost and a newer marker exists, another program may have added the marker. So it
+  is not returned as added.
 - An object of more than 64 MiB is sent in parts. The parts of an interrupted upload are not visible
   as an object. A lifecycle rule of the bucket should remove them.
 """

@@ -42,7 +42,7 @@ class Slot:
 def read_slot(
     vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
 ) -> Slot:
-    """Read one slot, with `read` if it is given, and verify its snapshot."""
+    """Read and verify one slot; `read`, if passed, returns its bytes."""
     sequence = parse_number(name, snapshot_prefix(writer)) or 0
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()

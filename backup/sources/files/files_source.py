@@ -10,7 +10,7 @@
   changes or is replaced while it is read, it is stored as it was read, and reported. If a file was
   listed and is deleted before it is read, it is only counted.
 - `exclude` contains patterns (see `exclusion_patterns`). An excluded folder is not entered.
-- `one_file_system`: mount points below the root are recorded and not entered.
+- If `one_file_system` is true, mount points below the root are recorded and not entered.
 - `not_entered` names folders of the backup itself. They are recorded and not entered, wherever they
   are below the root. Otherwise each nightly backup would store the previous backup again.
 - `own_files` names files that the backup itself writes in each run. They are omitted, and so is

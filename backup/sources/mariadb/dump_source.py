@@ -157,9 +157,10 @@ class MariadbSource(Source):
         return dumps
 
     def _histories(self, programs: MariadbPrograms, names: Iterable[str]) -> dict[str, str]:
-        """Return why the history of each database with histories is not dumped.
+        """Return, by database, why the history of its tables is not dumped.
 
-        The reason is empty if the history can be dumped.
+        Only databases with system-versioned tables have a history; the others are omitted. The
+        reason is empty if the history can be dumped.
         """
         versioned = set(names).intersection(programs.column(_VERSIONED))
         if not versioned:

@@ -188,10 +188,8 @@ class Calls:
 def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
     """Limit the total time of reading a body.
 
-    Raise `StoreUnavailable` after this time.
-
-    The time-out of a socket applies to each single wait. So a body that arrives in slow small
-    pieces could take forever.
+    Raise `StoreUnavailable` after this time. The time-out of a socket applies to each single wait.
+    So without this limit, a body that arrives in slow small pieces could take forever.
     """
     is_over = Event()
 
