@@ -1,9 +1,9 @@
 """Source archiver: change detection, rereads, unreadable paths, counters.
 
 - A stat vector is the part of a file's status that change detection compares. A path is not read
-  again if its vector equals the vector in an earlier run, and its ctime is at least 2 s older than
-  the start of that run. Without the margin of 2 s, a change in the same tick of the clock would be
-  missed.
+  again if its vector equals the vector in an earlier run. In addition, its ctime must be at least 2
+  s older than the start of that run. Without the margin of 2 s, a change in the same tick of the
+  clock would be missed.
 - One file in thirty is read again each day, even if its vector is unchanged. If its content has
   changed nevertheless, the run warns about it.
 - If all paths of a manifest page of the previous run are unchanged, the page is reused without

@@ -2,8 +2,8 @@
 
 - The keeper, the machine that may expire backups, extends the locks of needed objects. They are the
   packs of recovery points that have not expired, every snapshot, and every object under `pub/`.
-- The lock of a needed object must have the bucket's mode (COMPLIANCE or GOVERNANCE), must have been
-  set for the bucket's default time, and must have a quarter of the default time left. The keeper
+- The lock of a needed object must have the bucket's mode (COMPLIANCE or GOVERNANCE). It must have
+  been set for the bucket's default time, and a quarter of this time must be left. The keeper
   extends a lock when half of the default time is left, so it may be late by a quarter of the
   default time.
 - A pack that no snapshot names yet must have the default lock. A pack that only expired recovery

@@ -4,10 +4,10 @@
     for finding in report.findings:
         print(finding.object, finding.problem, finding.what_to_do)
 
-- Without a key, the run checks signatures, gaps in the sequence numbers of snapshots, the hash of
-  each previous snapshot, the witness, the key records, and presence and size of each pack that a
-  snapshot names. The witness is a record, on another machine, of the newest snapshots. Key records
-  contain the encrypted private keys of the backups.
+- Without a key, the run checks signatures, gaps in the sequence numbers of snapshots, and the hash
+  of each previous snapshot. It also checks the witness, the key records, and presence and size of
+  each pack that a snapshot names. The witness is a record, on another machine, of the newest
+  snapshots. Key records contain the encrypted private keys of the backups.
 - With `read`, the run also reads every pack. A pack's name is its hash, so each flipped bit is
   found.
 - With a key (an identity), the run also checks all manifest pages and blobs of the recovery points,

@@ -1,9 +1,9 @@
 """Tree writer: creates the files, folders, links and devices of a restore.
 
 - Paths of the manifest are not trusted: `TargetFolders` checks each component.
-- A file of an interrupted restore is continued only if it is a regular file with one hard link, and
-  belongs to the restoring user or, if owners are restored, to its owner in the recovery point. Any
-  other existing path that is not a folder is unlinked and created again.
+- A file of an interrupted restore is continued only if it is a regular file with one hard link. It
+  must belong to the restoring user or, if owners are restored, to its owner in the recovery point.
+  Any other existing path that is not a folder is unlinked and created again.
 - A problem with one path is recorded, and its file is removed. A full disk ends the restore.
 """
 

@@ -9,8 +9,8 @@
 - No recovery point expires before it is older than `floor`. A writer is a backup host. Two recovery
   points of each of its backup sets never expire: the newest complete recovery point, and the newest
   one of a run that ended.
-- An interim recovery point, which a run commits before its end, expires when it is older than the
-  floor, if a later run of its set has ended.
+- An interim recovery point is committed by a run before its end. It expires when it is older than
+  the floor, if a later run of its set has ended.
 - Nobody can open a recovery point of an erased domain (backup sets that share one key). It expires
   at the erasure plus the floor.
 - The time of a recovery point is the time that its writer claims. But it is not before the time of

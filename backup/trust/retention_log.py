@@ -3,9 +3,9 @@
 - A keep record lists recovery points that expire, and packs that will be removed (marked), are
   removed (dropped), or are damaged (distrusted). It is signed by a keeper, a machine that may
   expire backups. The root record, signed by the owner, names the trusted keepers.
-- A keep record is in the chain if it names the previous keep record of the chain, and was signed by
-  a keeper that the newest root record trusts up to this number. Other records are skipped and
-  reported. So an invalid object (junk) under a number stops neither a reader nor a keeper.
+- A keep record is in the chain if it names the previous keep record of the chain. It must also be
+  signed by a keeper that the newest root record trusts up to this number. Other records are skipped
+  and reported. So an invalid object (junk) under a number stops neither a reader nor a keeper.
 - The owner may end the trust in a keeper at a keep record with a known hash. Then no other record
   of this keeper is accepted under the same number.
 - Only records in the chain decide which recovery points expired and which packs were dropped. But a
