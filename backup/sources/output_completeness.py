@@ -77,7 +77,7 @@ def _size(field: bytes) -> int:
     """Return a member's size from octal or, for 8 GiB and more, binary form.
 
     GNU tar and PostgreSQL write the binary form. Return 0 for an invalid field. Content is then
-    taken for a header, and the end is not found.
+    read as a header, and the end is not found.
     """
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")

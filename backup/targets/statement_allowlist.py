@@ -25,7 +25,7 @@ _MAX_BYTES = 64 * 1024 * 1024
 class Dialect:
     """Tokens of a dump, and the kinds of statements that it may contain.
 
-    Kinds are matched with words in upper case and quoted names as `"`.
+    For the match, words are converted to upper case, and each quoted name to `"`.
     """
 
     token: re.Pattern[str]  # a quoted text or a sign has no named group

@@ -213,7 +213,8 @@ class OpenFiles(OpenSource):
         """Return the reason not to enter a folder, or an empty text."""
         if (status.st_dev, status.st_ino) in self._not_entered:
             return "contains the backups themselves"
-        # Only folders are checked. On an overlay, files may show the device of a lower layer.
+        # Only folders are checked. On an overlay file system, files may have the device number of a
+        # lower layer.
         if self._one_file_system and status.st_dev != self._device:
             return "has another file system mounted on it"
         return ""
