@@ -1,15 +1,16 @@
 """Allowed HTML elements and attributes of a notice.
 
-The renderer escapes values; this module checks the result.
+The renderer escapes values; this module checks the result. A slot is the place of a value that
+differs between recipients.
 
 Rules
-- A notice has text and its structure only: no link, picture, form, script or address to fetch from.
+- A notice has only text and its structure: no link, picture, form, script or address to fetch from.
   If a notice of a breach asked for a click, people would learn to trust the next phishing mail. A
   picture would reveal which recipients opened the notice.
-- A slot (the place of a recipient's value) must be in text and not within a tag, because escaping
-  does not make every value harmless within a tag.
-- The rendered text is checked and not the template, so that no condition can hide a tag from the
-  check.
+- A slot must be in text and not inside a tag, because escaping does not make every value harmless
+  inside a tag.
+- The rendered text is checked, and not the template. Thus no condition in a template can hide a tag
+  from the check.
 """
 
 import re
@@ -25,9 +26,9 @@ _REACHES_OUT = re.compile(r"url\s*\(|@import|expression|\\|/\*", re.IGNORECASE)
 
 
 def markup_problems(html: str, slot_mark: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Return each problem with its line, counted from 1 in the rendered text.
+    """Return each problem with its line in the rendered text, from 1.
 
-    `slot_mark` matches the marks that stand for slots in `html`.
+    `slot_mark` matches the marks that represent slots in `html`.
     """
     reader = _Reader(slot_mark)
     reader.feed(html)
@@ -59,7 +60,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.slots_in_text += len(self._slot_mark.findall(data))
-        if "<" in data:  # an escaped `<` arrives as an entity; this `<` is bare, or its tag is open
+        if "<" in data:  # an escaped `<` is an entity; this one is bare, or in an open tag
             self._say("a bare < is not allowed; close the tag or write &lt;")
 
     def handle_comment(self, data: str) -> None:

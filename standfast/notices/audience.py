@@ -2,20 +2,21 @@
 
     audience = gather(enumerate(rows, 1), Rules(why="their record was open"))
 
-This module checks, deduplicates and counts rows from every source. `audience_rows` reads one row.
-The ledger stores people encrypted under a key for each incident, and `prepared_notice` writes the
-messages.
+An audience is the list of people for a notice, read from a configured source. A held person, such
+as a minor, is notified only if another person decides so. A suppressed person must never be
+contacted. This module checks, deduplicates and counts rows from every source. `audience_rows` reads
+one row.
 
 Rules
-- rows = recipients + held + suppressed + rejected + repeated, always: every row that notifies
-  nobody has a reason.
-- A mailbox is notified once, and so is a person: of two rows with the same address (see
-  `mail_addresses`) or the same key, the first counts. With `each_address`, a person is notified at
+- rows = recipients + held + suppressed + rejected + repeated. Every row that notifies nobody has a
+  reason.
+- If two rows have the same address (see `mail_addresses`) or the same key, the first row counts.
+  Thus each mailbox and each person is notified once. With `each_address`, a person is notified at
   each of their addresses.
 - A row is flagged if it states that its person is a minor or has died. One flagged row is enough to
   hold a person, even if that row itself is rejected or suppressed.
-- A source is read once, to its end and at its own pace, before anybody is notified. Only a few
-  pages of its rows are in memory at a time (`encrypted_spool`, `duplicate_rows`).
+- A source is read to its end once before anybody is notified. Only a few pages of its rows are in
+  memory at a time (`encrypted_spool`, `duplicate_rows`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,10 +49,10 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True)
 class Audience:
-    """All rows of a source, in its order, by their result."""
+    """All rows of a source, sorted by their result."""
 
     recipients: Sequence[Recipient]
-    rejected: Sequence[Rejected] = ()  # a person must look at each and notify in another way
+    rejected: Sequence[Rejected] = ()  # a person must notify each of them in another way
     repeated: Sequence[Rejected] = ()  # the same mailbox or person as an earlier row
     suppressed: Sequence[Rejected] = ()  # never to be contacted
     held: Sequence[Recipient] = ()  # minors and people that have died: a person decides
@@ -105,16 +106,16 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
 
 
 def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
-    """Store each person's first flagged row among the excluded rows."""
+    """Store each person's first flagged row among the rejected and suppressed."""
     for page in flagged.pages():
         _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
 
 
 def _keep_held(read: Spool[ReadRow], seen: Seen, *, has_flagged: bool) -> None:
-    """Store the number of the row that holds each held person.
+    """Store the number of the row that represents each held person.
 
-    This is the person's first row in `read`, or the first row in `read` with a flag if no excluded
-    row has one.
+    It is the person's first row in `read` if a rejected or suppressed row has a flag. Otherwise it
+    is the first row in `read` that itself has a flag.
     """
     for page in read.pages():
         flags = [seen.mark("flagged", row.recipient.key) for row in page] if has_flagged else []

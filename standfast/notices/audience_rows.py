@@ -1,20 +1,20 @@
 """One row of an audience: columns, suppression list, minors, the deceased.
 
-`audience` removes repeated rows and decides about each person. The readers of sources are in
-`adapters.audience_sources`.
+An audience is the list of people for a notice. `audience` removes repeated rows and decides about
+each person. The readers of sources are in `adapters.audience_sources`.
 
 Rules
-- A person without a usable e-mail address, but with a postal address, receives a letter. Then the
-  postal address with the name is the mailbox.
+- A person with a postal address, but without a usable e-mail address, receives a letter. The name
+  and the postal address then count as the mailbox.
 - Each recipient has a reason for the notice, from the row or from the settings. A row without a
   reason is rejected.
-- A person on the suppression list is never contacted, whatever else the row states. An entry of the
-  list that can match nobody is counted, because the person that it means may be contacted.
-- A minor or a person that has died is held until a person decides. A flag that cannot be read
-  counts as set.
-- Only the columns that the configuration names are read; the rest of a customer's record stays in
+- A person on the suppression list is never contacted, even if the row states something else. An
+  entry of the list that can match nobody is counted, because the intended person may be contacted.
+- A minor or a person that has died is held: another person must decide about the notice. A flag
+  that cannot be read counts as set.
+- Only the columns that the configuration names are read. The rest of a customer's record stays in
   its source.
-- Reasons name rows and columns, never values.
+- Reasons contain the numbers of rows and the names of columns, never values.
 """
 
 import re
@@ -41,7 +41,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NO = frozenset({"", "0", "f", "false", "n", "no", "non", "nein", "off"})
 _YES = frozenset({"1", "t", "true", "y", "yes", "si", "sí", "oui", "ja", "on", "x"})
-Row: TypeAlias = "Mapping[str, str] | str"  # values by column, or why the row cannot be read
+Row: TypeAlias = "Mapping[str, str] | str"  # values by column, or the reason why it is unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +49,21 @@ class Recipient:
     """A person that is notified. All fields are personal data."""
 
     key: str  # identifies the person in the source; the mailbox if the source has no key
-    address: str  # its domain as A-labels; empty for a person that receives a letter
+    address: str  # with the domain as A-labels; "" for a person that receives a letter
     name: str = ""
-    language: str = ""  # as in the source; empty if the source has none
-    why: str = ""  # why this person is notified
+    language: str = ""  # as in the source; "" if the source has none
+    why: str = ""  # the reason why this person is notified
     slots: Mapping[str, str] = field(default_factory=dict)  # further columns
-    held: str = ""  # why somebody must decide before this person is notified; empty: nobody must
+    held: str = ""  # the reason why somebody must decide before this person is notified, or ""
 
     @property
     def postal(self) -> tuple[str, ...]:
-        """Return the lines of the postal address, the name first; empty if none."""
+        """Return the lines of the postal address, the name first; () if none."""
         lines = postal_lines(self.slots)
         return (self.name, *lines) if self.name and lines else lines
 
     def values(self) -> Mapping[str, str]:
-        """Return the values of `recipient.…`, the argument of `Prepared.fill`."""
+        """Return the values that a template uses as `recipient.…`."""
         return {
             **self.slots,
             "name": self.name,
@@ -77,7 +77,7 @@ class Suppression:
     """The people that must never be contacted, by address or key."""
 
     def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
-        """Read the entries: addresses in any spelling, or keys, with reasons."""
+        """Read the entries (addresses in any spelling, or keys), with reasons."""
         self.unread = 0  # entries with an @ in a word that is not a valid address
         self.keys = 0  # entries without an address: they match only if the rows have keys
         self._reasons: dict[str, str] = {}
@@ -92,7 +92,7 @@ class Suppression:
             self.unread += not all(named)  # the whole entry still matches an equal key
 
     def reason(self, mailbox: str, key: str) -> str:
-        """Return why a person must not be contacted; empty if nothing forbids it."""
+        """Return the reason why a person must not be contacted, or ""."""
         return self._reasons.get(mailbox) or self._reasons.get(key) or ""
 
 
@@ -104,7 +104,7 @@ class Rules:
     """Settings that apply to every row of one audience."""
 
     language: str = ""  # for rows without a language
-    why: str = ""  # reason for the notice, for rows without one
+    why: str = ""  # reason for the notice, for rows without a reason
     suppression: Suppression = NOBODY
     each_address: bool = False  # a person with two addresses is notified at both
     adult_years: int = 18
@@ -121,7 +121,7 @@ class ReadRow:
 
 
 def check_columns(names: Iterable[str]) -> None:
-    """Raise ConfigurationError unless these can be the columns of an audience."""
+    """Raise ConfigurationError if an audience cannot have these columns."""
     names = list(names)
     if "address" not in names and POSTAL_COLUMNS[0] not in names:
         raise ConfigurationError(
@@ -169,7 +169,7 @@ def read_row(number: int, row: Row, rules: Rules) -> ReadRow:
 
 
 def flagged_person(row: Row, rules: Rules) -> str:
-    """Return the key of the person in a rejected row with a flag, else empty."""
+    """Return the key of the person in a rejected row that has a flag, or ""."""
     if isinstance(row, str):
         return ""
     values = {name: one_line(raw[:LONGEST_VALUE]) for name, raw in row.items() if name != "address"}
@@ -208,7 +208,7 @@ def _key(written: str) -> str:
 
 
 def _held(values: Mapping[str, str], rules: Rules) -> str:
-    """Return why a person must decide about this row; empty if nobody must."""
+    """Return the reason why a person must decide about this row, or ""."""
     for column, flag_name in (("is_deceased", DECEASED), ("is_minor", MINOR)):
         flag = values.get(column, "").casefold()
         if flag in _YES:

@@ -1,14 +1,15 @@
 """Comparison of notices with the phrases in `banned_phrases.toml`.
 
 Some phrases are typical of phishing mails, others hide what happened. The phrases and their reasons
-are data in `banned_phrases.toml`; this module compares notices with them. The installation's own
-templates must comply too.
+are data in `banned_phrases.toml`; this module compares notices with them. Templates that an
+organisation wrote must comply too.
 
 Rules
-- The source of a template is checked, not the result of one incident: both branches of every `if`,
-  every label, and the text that replaces a missing value of a recipient.
-- A phrase is found across line breaks and tags, in any case, with either kind of apostrophe.
-- A language without phrases of its own is still checked for the patterns.
+- The source of a template is checked, not the result of one incident. Thus both branches of every
+  `if`, every label, and the text that replaces a missing value of a recipient are checked.
+- A phrase is found across line breaks and tags, in upper or lower case, with either kind of
+  apostrophe.
+- A language without phrases of its own is still checked for the patterns of all languages.
 """
 
 import html
@@ -29,7 +30,10 @@ _TAGS = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule: its reason, and an expression for each language (`""`: for all)."""
+    """A rule with its reason, and one expression for each language.
+
+    The language "" has the expression for all languages.
+    """
 
     name: str
     why: str
@@ -85,7 +89,7 @@ def find_banned_uses(template: Template) -> list[BannedUse]:
 def find_banned_values(context: JsonObject, languages: Iterable[str]) -> list[str]:
     """Return warnings for banned phrases in an incident's values.
 
-    A value that all languages share is checked against the rules of each.
+    A value that all languages share is checked by the rules of each language.
     """
     languages = sorted(languages)
     found: dict[str, None] = {}

@@ -1,11 +1,13 @@
 """Detection of repeated mailboxes and people in audiences of any size.
 
+An audience is the list of people for a notice. It may have more rows than fit into memory.
+
 Rules
-- Only keyed digests are stored, and each reading of a source has its own key. Therefore nobody can
-  search the remains of the file on a disk for a person. A digest has 128 bits, so that no two of a
-  billion people collide.
-- The store is a private file of SQLite that has no name and ends with the connection. A few
-  megabytes of it are in memory.
+- Only keyed hashes are stored, and each reading of a source has its own key. Therefore nobody can
+  use the remains of the file on a disk to find out whether a person was in the audience. A hash has
+  128 bits, so that no two of a billion people have the same one.
+- The store is a temporary SQLite file without a name, which is deleted when the connection is
+  closed. At most a few megabytes of it are in memory.
 """
 
 import hashlib
@@ -19,23 +21,24 @@ _MARKS_A_STATEMENT = 500
 
 
 class Seen:
-    """Digests of names, each with the number of the row that had it first."""
+    """Keyed hashes of names, each with the number of its first row."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        # No name: SQLite creates a temporary file when its cache is full, and deletes it at once.
+        # The name is empty: SQLite creates a temporary file when its cache is full, and deletes its
+        # name.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIBIBYTES}"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY, row) WITHOUT ROWID")
 
     def mark(self, kind: str, name: str) -> bytes:
-        """Return the digest of a name of this kind."""
+        """Return the hash of a name of this kind."""
         text = f"{kind}\n{name}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=_MARK_BYTES).digest()
 
     def known(self, marks: Iterable[bytes]) -> dict[bytes, int]:
-        """Return the row number of each digest that is stored."""
+        """Return the row number of each hash that is stored."""
         wanted = list(dict.fromkeys(marks))
         found: dict[bytes, int] = {}
         for start in range(0, len(wanted), _MARKS_A_STATEMENT):
@@ -46,9 +49,9 @@ class Seen:
         return found
 
     def add(self, rows: Mapping[bytes, int]) -> None:
-        """Store new digests."""
+        """Store new hashes."""
         self._database.execute("BEGIN")
-        # Insert in sorted order: neighbours share a page of the file.
+        # Insert in sorted order, because neighbours share a page of the file.
         self._database.executemany("INSERT INTO seen VALUES (?, ?)", sorted(rows.items()))
         self._database.execute("COMMIT")
 

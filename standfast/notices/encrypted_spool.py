@@ -1,13 +1,13 @@
 """Spool: list of any length, its earlier pages encrypted on disk.
 
-An audience may have a million rows. They are read more than once, because the last row may decide
-that a person is held.
+An audience, the list of people for a notice, may have a million rows. They are read more than once,
+because even the last row may show that an earlier person must not be notified.
 
 Rules
-- A page that leaves memory is encrypted under a key that exists in this process only, in a file
-  without a name. The file disappears with the process, even if the process is killed, and its
-  remains cannot be decrypted.
-- A list that fits one page never leaves memory.
+- A page that leaves memory is written to a file without a name. It is encrypted with a key that
+  exists only in this process. The file disappears when the process ends, even if it is killed, and
+  nobody can decrypt its remains.
+- A list that fits into one page never leaves memory.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar, overload
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-PAGE = 1_000
+PAGE = 1_000  # items
 
 Item = TypeVar("Item")
 
@@ -101,12 +101,12 @@ class Spool(Sequence[Item]):
 
     def _page(self, number: int) -> list[Item]:
         start, size = self._page_locations[number]
-        # Unlike seek and read, pread is safe for several threads.
+        # pread is used because, unlike seek and read, it is safe for several threads.
         sealed = os.pread(self._file.fileno(), size, start)
         plain = self._cipher.decrypt(_nonce(number), sealed, None)
         return [self._read(item) for item in json.loads(plain)]
 
 
 def _nonce(number: int) -> bytes:
-    """Return the nonce of a page, which is unique: a page is written once."""
+    """Return the nonce of a page; unique, because a page is written once."""
     return number.to_bytes(12, "big")

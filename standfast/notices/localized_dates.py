@@ -2,9 +2,9 @@
 
 Rules
 - The month is a word, so that nobody reads the fourth of March as the third of April.
-- A time of day and its zone are not converted to another zone.
-- Digits that are not a date, or that some readers take for another date (03/04/2025), are refused
-  before anything is sent (`is_unclear`).
+- A time of day is not converted to another time zone.
+- Digits that are not a date, or that readers may understand as different dates (03/04/2025), are
+  refused before anything is sent (`is_unclear`).
 """
 
 import re
@@ -33,7 +33,7 @@ def long_date(day: date, language: str) -> str:
 
 
 def is_unclear(text: str) -> bool:
-    """Return whether a text is digits that are not a valid ISO date or time.
+    """Return whether a text has only digits, but is no ISO date or time.
 
     A year alone is clear, and so is a text with words.
     """

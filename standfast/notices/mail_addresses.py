@@ -1,18 +1,20 @@
 """Mail addresses: syntax, a form for sending and a key for comparison.
 
-The syntax is checked by email-validator.
+email-validator checks the syntax.
 
 Rules
-- The existence of a mailbox is checked by the mail server only.
-- Domains become A-labels by IDNA 2008 (RFC 5891): IDNA 2003 maps `straße.de` to `strasse.de`, which
-  belongs to another owner.
-- Quoted strings, comments and address literals are refused: parsers disagree about them. The
-  beginning of an encoded word (RFC 2047) is refused too, because its decoded form may have line
+- Only the mail server can check whether a mailbox exists.
+- Domains are converted to A-labels by IDNA 2008 (RFC 5891). IDNA 2003 would convert `straße.de` to
+  `strasse.de`, which belongs to another owner.
+- Quoted strings, comments and address literals are refused, because parsers disagree about them.
+  The beginning of an encoded word (RFC 2047) is refused too, because its decoded form may have line
   breaks.
-- The local part keeps its case for sending; two addresses that differ in case only are one person.
-- Reasons do not repeat the address.
-- People write the entries of a suppression list in many forms. Every mailbox that an entry may mean
-  is read: an address that is not recognized there would receive mail.
+- The local part keeps its case for sending. Two addresses that differ only in case belong to one
+  person.
+- Error messages do not contain the address.
+- People write the entries of a suppression list (people that must not be contacted) in many forms.
+  Every mailbox that an entry may mean is read, because a person with an unrecognized entry would
+  receive mail.
 """
 
 import re
@@ -27,16 +29,16 @@ from standfast.notices.plain_text import begins_encoded_word
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 
-# The package refuses names such as company.local, which a relay inside the company delivers to.
+# The package refuses names such as company.local, but a mail relay in the company delivers to them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-# email-validator accepts each address of this form unchanged, in 20 µs; a match takes 1 µs.
+# email-validator accepts each address of this form unchanged, in 20 µs. This expression takes 1 µs.
 _PLAIN = re.compile(
     r"([A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*)@((?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,})"
 )
 _LONGEST_PLAIN = 64  # characters; no part of such an address is too long
 
-_BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # characters around addresses that no atom contains
+_BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # characters around an address, never inside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Parse an address; the text of the ValueError does not repeat it."""
+    """Parse an address; the message of the ValueError does not contain it."""
     text = text.strip(" ")
     if not text:
         raise ValueError("there is no address")
@@ -84,8 +86,8 @@ def parse_address(text: str) -> Address:
 def addresses_in(text: str) -> Sequence[Sequence[Address]]:
     """Return the possible mailboxes of each word that contains an @.
 
-    A word that is not a valid address has an empty list. People write addresses in many forms:
-    `Ana <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
+    The list of a word is empty if the word is not a valid address. People write addresses in many
+    forms: `Ana <ana@x.test>`, `mailto:ana@x.test`, two addresses with a semicolon.
     """
     words = [word for word in _BETWEEN.split(text) if "@" in word]
     return [_readings(word) for word in words]

@@ -1,15 +1,15 @@
 """Cleaning of values: no control or invisible characters, one line.
 
-`prepared_notice` escapes values for HTML. Senders refuse a message with a character that no mail
-can carry (`is_mail_text`).
+`prepared_notice` escapes values for HTML. Senders refuse a message with a character that a mail
+cannot contain (`is_mail_text`).
 
 Rules
-- Line breaks, tabs and other control characters become one space, so that a value never starts a
+- Line breaks, tabs and other control characters become one space, so that a value never begins a
   line or a header.
-- Invisible format characters are removed, above all the bidirectional overrides that show a reader
-  another text than the approved one. The two joiners stay: Persian and several Indian scripts need
-  them inside a name.
-- Half of a surrogate pair is removed: it has no UTF-8, so no mail can carry it.
+- Invisible format characters are removed. The most dangerous ones are the bidirectional overrides:
+  with them, a reader sees another text than the approved one. The two joiners are kept, because
+  Persian and several Indian scripts need them inside a name.
+- Half of a surrogate pair is removed: it cannot be encoded in UTF-8, so a mail cannot contain it.
 - Cleaning a cleaned value changes nothing.
 """
 
@@ -23,12 +23,12 @@ _NO_MAIL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def is_mail_text(text: str) -> bool:
-    """Return whether the body of a mail can carry every character of `text`."""
+    """Return whether the body of a mail can contain each character of `text`."""
     return _NO_MAIL_TEXT.search(text) is None
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one visible line, its spaces collapsed."""
+    """Return `text` as one visible line, with single spaces between words."""
     if not text.isprintable():  # fast path: nearly every name is printable
         text = "".join(map(_visible, text))
     return " ".join(text.split())
@@ -40,7 +40,7 @@ def is_one_line(text: str) -> bool:
 
 
 def begins_encoded_word(text: str) -> bool:
-    """Return whether a mail program would decode a part of `text` (RFC 2047)."""
+    """Return whether a mail program may decode a part of `text` (RFC 2047)."""
     return "=?" in text
 
 

@@ -1,20 +1,20 @@
 """Prepared notice: values of recipients, Merkle root, choice of language.
 
 A notice is made in two stages. `template_renderer` renders its template once with the values of the
-incident. This module then fills in the values of each recipient, chooses the language, and computes
-the digests and the Merkle root over all recipients. The use-cases record approvals.
+incident. The result is the prepared notice, in which slots are left for the values of recipients.
+This module fills the slots, chooses the language, and computes the digests and the Merkle root over
+all recipients. The use-cases record approvals.
 
 Rules
-- An approval covers exact bytes. It covers the digest of the prepared notice and the Merkle root of
-  the digests of the recipients' messages. The digest of a recipient's message covers the digest of
-  the notice, the address, every value and the content of each slot. The written-out text follows
-  from the notice and the contents of the slots alone.
-- Slots are filled in one pass over a list of pieces. A value is never parsed again: a value that
+- An approval covers exact bytes: the digest of the prepared notice, and the Merkle root over the
+  digests of the recipients' messages. The digest of a message covers the digest of the notice, the
+  address, every value and the content of each slot. These determine the complete text.
+- Slots are filled in one pass over a list of pieces. A value is never parsed again, so a value that
   looks like a slot or a template remains text.
-- In HTML a value is escaped and isolated for direction (`<bdi>`), so that a name that is written
-  from right to left does not reverse the sentence around it.
-- The ledger stores the prepared notice as JSON, so that a later edit of the template does not
-  change a planned notice.
+- In HTML, a value is escaped, and `<bdi>` isolates its direction. Thus a name that is written from
+  right to left does not reverse the sentence around it.
+- The ledger (the installation's database) stores the prepared notice as JSON. Thus a later change
+  of the template does not change a planned notice.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from standfast.errors import Damaged, Refused
 from standfast.notices.plain_text import is_mail_text, one_line
 from standfast.records import Json, JsonObject, digest
 
-LONGEST_VALUE = 200  # characters of one recipient's value, once cleaned
+LONGEST_VALUE = 200  # characters of one recipient's value after cleaning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedParts:
-    """The parts of one language, in pieces."""
+    """The subject and the bodies in one language, in pieces."""
 
     subject: tuple[Piece, ...]
     text: tuple[Piece, ...]
@@ -54,16 +54,16 @@ class PreparedParts:
 
     @cached_property
     def is_mail_text(self) -> bool:
-        """Return whether the pieces of the bodies can be part of a mail."""
+        """Return whether a mail can contain the pieces of the bodies."""
         return all(is_mail_text(piece.text) for piece in (*self.text, *self.html))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """A recipient's own part of a message.
+    """The part of a message that differs between recipients.
 
-    `digest` is the recipient's leaf under the Merkle root. `shown` and `escaped` are the contents
-    of each slot, in plain text and in HTML.
+    `digest` is the recipient's leaf in the Merkle tree. `shown` and `escaped` are the contents of
+    each slot, in plain text and in HTML.
     """
 
     digest: str
@@ -73,7 +73,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Filled(Bound):
-    """The written-out message of one recipient."""
+    """The complete message of one recipient."""
 
     subject: str
     text: str
@@ -84,8 +84,8 @@ class Filled(Bound):
 class Prepared:
     """A template with the values of one incident, in all its languages.
 
-    `when_empty` is the text, by slot and language, for a recipient without a value. `warnings` name
-    values that some readers get untranslated or as a code; they are not part of the digest.
+    `when_empty` has the texts for recipients without a value, by slot and language. `warnings` name
+    values that some readers get untranslated or as a code; the digest does not cover them.
     """
 
     template: str
@@ -103,24 +103,24 @@ class Prepared:
         return frozenset(slot for parts in self.languages.values() for slot in parts.slots)
 
     def fill(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Filled:
-        """Fill in one recipient's values and return the message; errors as `bind`."""
+        """Return one recipient's message; raise the errors of `bind`."""
         bound = self.bind(language, slots, token, address=address)
         parts = self.languages[language]
         return Filled(
             digest=bound.digest,
             shown=bound.shown,
             escaped=bound.escaped,
-            # Mail programs decode an encoded word (RFC 2047). Its decoded form could contain what
-            # cleaning removed: line breaks and overrides.
+            # Mail programs decode an encoded word (RFC 2047). Its decoded form could contain line
+            # breaks and invisible characters, which the cleaning of values removed.
             subject=join(parts.subject, bound.shown).replace("=?", "= ?"),
             text=join(parts.text, bound.shown),
             html=join(parts.html, bound.escaped),
         )
 
     def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
-        """Return a recipient's own part; equal arguments give an equal digest.
+        """Return a recipient's own part; equal arguments have an equal digest.
 
-        Values are cleaned to one visible line first. Raises `Refused` if a value is longer than
+        Values are first cleaned to one visible line. Raise `Refused` if a value is longer than
         LONGEST_VALUE, if a value is empty and the template has no text for this case, or if the
         notice does not have the language (see `pick_language`). The error names the slot and not
         the value.
@@ -151,7 +151,7 @@ class Prepared:
 
     @classmethod
     def from_json(cls, written: JsonObject) -> "Prepared":
-        """Decode the output of `as_json`; `Damaged` if it is anything else."""
+        """Decode the output of `as_json`; raise `Damaged` for anything else."""
         try:
             made = cls(
                 template=_text(written["template"]),
@@ -194,7 +194,7 @@ class Prepared:
         }
 
     def _value(self, name: str, raw: str) -> str:
-        # Cut before cleaning: ten megabytes of one name would take a second to clean.
+        # Cut before cleaning, because cleaning ten megabytes of one value would take a second.
         value = one_line(raw[: 4 * LONGEST_VALUE])
         if len(value) > LONGEST_VALUE or len(raw) > 4 * LONGEST_VALUE:
             raise Refused(
@@ -224,8 +224,8 @@ class LanguageChoice:
 def pick_language(wanted: str, available: Iterable[str], default: str) -> LanguageChoice:
     """Return the nearest language that a notice has.
 
-    In order: the same tag, the same language in another region, `default`, English, the first by
-    name. Raises ValueError if nothing is available.
+    The order is: the same tag, the same language in another region, `default`, English, the first
+    by name. Raise ValueError if there is no language.
     """
     offered = {language.lower(): language for language in sorted(available)}
     if not offered:
@@ -247,8 +247,8 @@ def pick_language(wanted: str, available: Iterable[str], default: str) -> Langua
 def merkle_root(digests: Sequence[str]) -> str:
     """Return the root over SHA-256 digests in hex, in their order.
 
-    Built as in RFC 6962 2.1: leaves are hashed after 0x00 and nodes after 0x01, so that no node
-    passes for a leaf. The root of no leaves is the SHA-256 of the empty string.
+    The tree is that of RFC 6962 2.1: leaves are hashed after 0x00 and nodes after 0x01, so that a
+    node cannot be taken for a leaf. The root of an empty tree is the SHA-256 of the empty string.
     """
     tree = MerkleTree()
     for leaf in digests:
@@ -259,7 +259,7 @@ def merkle_root(digests: Sequence[str]) -> str:
 class MerkleTree:
     """The tree of `merkle_root`, built leaf by leaf.
 
-    It stores one node for each doubling of the number of leaves.
+    It stores only the roots of complete subtrees, about log2 of the number of leaves.
     """
 
     def __init__(self) -> None:
@@ -288,7 +288,7 @@ class MerkleTree:
 
 
 def join(pieces: tuple[Piece, ...], values: Mapping[str, str]) -> str:
-    """Return the pieces with the slots filled; KeyError without a value."""
+    """Return the pieces with filled slots; KeyError if a value is missing."""
     return "".join([values[piece.text] if piece.is_slot else piece.text for piece in pieces])
 
 

@@ -1,20 +1,22 @@
 """Readability of notices, by the usual formula of each language.
 
-This module defines the limits and selects the sentences. The formulas and the counting of syllables
-are textstat's (the extra `readability`). Only functions that need no network are used: the English
-formulas that count syllables download a dictionary, so English is measured by letters a word.
+This module defines the limits and selects the sentences. The library textstat (extra `readability`)
+has the formulas and counts syllables. Only functions that need no network are used. The English
+formulas that count syllables download a dictionary, so English is measured by letters per word.
 
 Rules
-- Only sentences are measured. Headings, greetings and list entries that end without a full stop are
-  left out, and a slot counts as its example.
-- A notice is rendered with all its examples, and again with the examples of the required values
-  only, because some readers get the other branch of an `if`. The sentences of both are measured
-  together. Sentences in labels count only as the hardest or the longest sentence.
+- Only sentences are measured. Headings, greetings and list entries without a full stop at the end
+  are omitted. A slot (the place of a recipient's value) counts as its example.
+- A notice is rendered with all its examples, and again with only the examples of required values.
+  The two results may have different branches of an `if`, and some readers get each of them. The
+  sentences of both are measured together.
+- Sentences in labels are not part of the score. They count only for the hardest and the longest
+  sentence.
 - For a language without a formula here, only the longest sentence is checked, and the result states
   this.
 
 Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kandel and Moles 1958
-(French), Bamberger and Vanecek 1984 (German). `docs/notices.md` gives the reasons for the limits.
+(French), Bamberger and Vanecek 1984 (German). `docs/notices.md` has the reasons for the limits.
 """
 
 import re
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from textstat.textstat import textstatistics
 
 LONGEST_SENTENCE = 30  # words
-_FEWEST_SCORED_WORDS = 8  # words; the score of a shorter sentence means little
+_FEWEST_SCORED_WORDS = 8  # the score of a shorter sentence is not meaningful
 
 _ENDS = re.compile(r"[.!?:][”“»\"'’\s]*$")
 _BETWEEN = re.compile(r"(?<=[.!?])[”“»\"'’\u00a0]*\s+")
@@ -57,20 +59,20 @@ FORMULAS: Mapping[str, Formula] = {
 class Measured:
     """The result for one language of a notice.
 
-    Without a formula for the language, `score` is None.
+    `score` is None if there is no formula for the language.
     """
 
     language: str
     formula: Formula | None
     score: float | None
-    sentences: int  # number that the score is based on
+    sentences: int  # number of sentences in the score
     hardest: str  # the sentence with the worst score; without a formula, the longest sentence
     longest: str
     longest_words: int
 
     @property
     def problems(self) -> list[str]:
-        """Return the reasons why the text is too hard; empty if it is not."""
+        """Return the reasons why the text is too hard to read; [] if it is not."""
         found = []
         if not self.sentences:
             found.append("there is no whole sentence to measure")
@@ -110,7 +112,7 @@ def measure(template: Template) -> list[Measured]:
 def measured_text(whole: list[str], other_sentences: list[str], language: str) -> Measured:
     """Return the result for the sentences in `whole`.
 
-    The sentences in `other_sentences` count only as the hardest or the longest.
+    The sentences in `other_sentences` count only for the hardest and the longest sentence.
     """
     spoken = language.partition("-")[0]
     formula = FORMULAS.get(spoken)
@@ -140,7 +142,7 @@ def measured_text(whole: list[str], other_sentences: list[str], language: str) -
 
 
 def sentences(text: str) -> list[str]:
-    """Split a text into sentences; a line without an end mark is left out."""
+    """Split a text into sentences; omit a line without an end mark."""
     return [
         sentence
         for line in text.splitlines()

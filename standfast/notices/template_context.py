@@ -1,17 +1,17 @@
 """Template file `context.toml`: its variables, slots and labels.
 
-This module defines the form of that file and checks the values of an incident. The texts of
-templates are the task of `template_grammar` and `template_renderer`.
+This module defines the form of that file and checks the values of an incident. `template_grammar`
+and `template_renderer` handle the texts of templates.
 
 Rules
-- A variable is the same for all recipients; a slot belongs to one recipient.
-- Prose can be given for each language, as an object `{"en": "…", "es": "…"}`; plain text is used in
-  every language unchanged.
-- `labels` translate the codes that an operator enters (`phone`) into words of each language; a
+- A variable is the same for all recipients. A slot has a separate value for each recipient.
+- Prose can be given for each language, as an object `{"en": "…", "es": "…"}`. Plain text is used
+  unchanged in every language.
+- `labels` translate the codes that an operator enters (`phone`) into words of each language. A
   value that is not a code is used as written.
-- A list may also be given as one text with commas, the form of a playbook's input.
-- If a list with `follows` has no value, it takes those codes of the followed list for which it has
-  labels. For example, the advice about data then matches the data concerned.
+- A list may also be given as one text with commas, which is the form of a playbook's input.
+- If a list with `follows` has no value, it gets the codes of the followed list for which it has
+  labels. For example, the advice about data then fits the affected data.
 - Every variable and slot has a description and an example, so that a preview needs nothing else.
 """
 
@@ -50,10 +50,14 @@ Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 class Variable(Section):
     """One value of the incident, the same for every recipient.
 
-    `text` is one line. `date` is a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), shown in
-    the form of each language, or free text. `lines` may have several lines and must not be in a
-    subject. `list` has one line an entry. `number` is a whole number. `flag` is true or false. A
-    variable without `default` is required.
+    A variable without `default` is required. The types are:
+    - `text`: one line.
+    - `date`: a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), shown in the form of each
+      language; or free text.
+    - `lines`: text that may have several lines, and therefore must not be in a subject.
+    - `list`: entries of one line each.
+    - `number`: a whole number.
+    - `flag`: true or false.
     """
 
     type: Kind = Field()
@@ -68,7 +72,7 @@ class Variable(Section):
         return self.default is None
 
     def converted(self, value: Json) -> Json:
-        """Return `value`; a list that is written as one text is split."""
+        """Return `value`; split a list that is written as one text."""
         if self.type == "list" and isinstance(value, str):
             return [entry for part in value.split(",") if (entry := part.strip())]
         return value
@@ -79,7 +83,7 @@ class Variable(Section):
         return [code for code in entries if code in self.labels]
 
     def problem_of(self, value: Json) -> str:
-        """Return why `value` is invalid; empty if it is valid."""
+        """Return the reason why `value` is invalid, or ""."""
         if isinstance(value, Mapping):
             if self.type not in {"text", "date", "lines"} or not value:
                 return f"must be {_WORDS[self.type]}"
@@ -87,7 +91,7 @@ class Variable(Section):
         return self.text_problem_of(value)
 
     def text_problem_of(self, value: Json) -> str:
-        """Return why a value that is not given by language is invalid, or ""."""
+        """Return the reason why a value that is not by language is invalid, or ""."""
         fits: bool
         match self.type:
             case "flag":
@@ -119,14 +123,14 @@ class Variable(Section):
             return date_in_language(value, language) if self.type == "date" else value
         if isinstance(value, list | tuple):
             entries = [self._labelled(str(entry), language) for entry in value]
-            # Several codes of the followed list may have the same words here: show them once.
+            # Several codes of the followed list may have the same label here: show it once.
             return [*dict.fromkeys(entries)] if self.follows else [*entries]
         return value
 
     def is_translated(self, value: Json, language: str) -> bool:
         """Return whether a value can be shown in `language`.
 
-        False for a value that is not given in the language, and for prose without a label.
+        Return False for a value that is not given in the language, and for a text without a label.
         """
         if isinstance(value, Mapping):
             return language in value
@@ -170,7 +174,7 @@ def _is_short_line(text: str) -> bool:
 
 
 class Slot(Section):
-    """One value of each recipient, and the text for a recipient without it."""
+    """One value that each recipient has, and the text if it is missing."""
 
     description: Text = Field()
     example: str = Field()

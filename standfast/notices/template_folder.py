@@ -4,9 +4,9 @@ This module reads files; `template_renderer` checks their content.
 
 Rules
 - A template is loaded when it is first needed. Therefore an incident loads only its own templates,
-  and an invalid template does not prevent the sending of other notices.
-- A folder of the installation replaces the whole shipped folder of the same name.
-- Nothing outside the folder is read: links, hidden files and backup files of editors are skipped.
+  and an invalid template does not prevent other notices.
+- A template folder of the installation replaces the whole shipped folder of the same name.
+- Nothing outside the folder is read. Links, hidden files and backup files of editors are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from standfast.errors import ConfigurationError, Problem, TemplateInvalid
 from standfast.notices.template_grammar import LARGEST_SOURCE
 from standfast.notices.template_renderer import Template, load
 
-SHIPPED = Path(__file__).parents[2] / "notify_templates"  # next to the package, in a wheel too
+SHIPPED = Path(__file__).parents[2] / "notify_templates"  # next to the package, also in a wheel
 
 
 class Templates(Mapping[str, Template]):

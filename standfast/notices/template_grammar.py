@@ -1,20 +1,20 @@
 """Part of Jinja that templates may use, and the check for it.
 
-This check is the first barrier. The sandbox of `template_renderer` is the second.
+This check is the first barrier against a harmful template. The sandbox of `template_renderer` is
+the second.
 
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
-  list. The number of nodes within loops is limited. This limits the rendering time: it grows with
-  the length of the template, and with the number of nodes in loops times the length of one list. A
-  template therefore needs no time limit.
+  list. The number of nodes (texts, values, filters) inside loops is limited. Thus the time of
+  rendering is limited by the length of the template and of its lists, and needs no timeout.
 - Calls, attributes, arithmetic, macros, includes and `safe` are refused. Therefore a template
-  cannot run code, read a file, grow a string, or disable the escaping.
-- A slot is written without a filter, as `{{ recipient.name }}`. It is filled after rendering, so no
-  filter, condition or loop can see its value.
-- `join` takes a variable of type list and a short fixed text. Nested joins could grow a string
-  without bound before its size is checked.
-- Every name must be declared in `context.toml`, so that a missing name is detected when the
-  template is loaded and not during an incident.
+  cannot run code, read a file, grow a string without limit, or disable the escaping.
+- A slot (the place of a recipient's value) is written without a filter, as `{{ recipient.name }}`.
+  It is filled after rendering, so no filter, condition or loop can see its value.
+- `join` accepts only a variable of type list and a short fixed text. Nested joins could grow a
+  string without limit before its size is checked.
+- Every name must be declared in `context.toml`. Thus a missing name is detected when the template
+  is loaded, and not during an incident.
 """
 
 import re
@@ -30,8 +30,8 @@ from standfast.notices.template_context import Spec
 from standfast.suggestions import nearest_name
 
 LARGEST_SOURCE = 65_536  # characters of one part
-LONGEST_JOINT = 20  # characters between the items of a list
-MOST_IN_LOOPS = 300  # texts, values, filters and comparisons within the loops of one part
+LONGEST_JOINT = 20  # characters that `join` puts between the items of a list
+MOST_IN_LOOPS = 300  # texts, values, filters and comparisons inside the loops of one part
 FILTERS = frozenset({"capitalize", "join", "length", "lower", "trim", "upper"})
 TESTS = frozenset({"true", "false"})
 LOOP_FACTS = frozenset({"first", "last", "index"})
@@ -54,7 +54,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the sandbox that parses and renders; only HTML parts escape."""
+    """Return the sandbox that parses and renders; it escapes only HTML parts."""
     made = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
         autoescape=lambda name: bool(name and name.endswith(".html")),
@@ -71,7 +71,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The names that one part uses, and its problems."""
+    """The names that one part of a template uses, and its problems."""
 
     variables: frozenset[str] = _NO_NAMES
     slots: frozenset[str] = _NO_NAMES
@@ -79,7 +79,7 @@ class Reading:
 
 
 def read(source: str, file: str, spec: Spec, *, is_subject: bool = False) -> Reading:
-    """Check one part against the allowed grammar and the names; never raises."""
+    """Check one part against the grammar and the declared names; never raise."""
     if len(source) > LARGEST_SOURCE or (not source.isascii() and _SURROGATE.search(source)):
         message = f"longer than {LARGEST_SOURCE} characters, or not UTF-8"
         return Reading(problems=(Problem(file=file, line=0, message=message),))

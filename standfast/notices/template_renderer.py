@@ -1,16 +1,17 @@
 """Check and rendering of templates, with the banner of an exercise.
 
 This module checks and renders texts that it receives as values. `template_folder` reads them from
-disk, and `prepared_notice` fills in the values of recipients.
+the disk, and `prepared_notice` fills in the values of recipients.
 
 Rules
-- Only a complete template is loaded: every language has a subject, a text and an HTML body, every
+- Only a complete template is loaded. Every language has a subject, a text and an HTML body, every
   name is declared, every label is translated, and the template renders with its own examples.
-- The size of the input is limited (`template_context`, `template_grammar`), and each rendered part
-  has at most LARGEST_RESULT bytes.
+- The size of the input is limited (`template_context`, `template_grammar`). Each rendered part has
+  at most LARGEST_RESULT bytes.
 - A subject is one line.
-- A slot is rendered as a mark that contains the hash of the sources and the values, so that no
-  value can contain the mark. The rendered text is then split at all marks in one pass.
+- A slot is the place of a recipient's value. It is rendered as a mark that contains the hash of the
+  sources and the values, so that no value can contain the mark. The rendered text is then split at
+  all marks in one pass.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ from standfast.records import Json, JsonObject, canonical
 from standfast.suggestions import nearest_name_hint
 
 LARGEST_RESULT = 65_536  # bytes of one rendered part
-LONGEST_SUBJECT = 250  # characters; RFC 5322 2.1.1 allows 998 bytes a line once encoded
+LONGEST_SUBJECT = 250  # characters; RFC 5322 2.1.1 allows 998 bytes in an encoded line
 PART_FILES = ("subject.txt", "body.txt", "body.html")
 EXERCISE_BANNER = "[EXERCISE]"
 
@@ -49,7 +50,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The sources of one language."""
+    """The sources of the subject and the bodies in one language."""
 
     subject: str
     text: str
@@ -58,7 +59,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A checked template; `slots` are the slots that its texts use."""
+    """A checked template; `slots` are the names of the slots in its texts."""
 
     name: str
     description: str
@@ -73,7 +74,7 @@ class Template:
         return frozenset(name for name, variable in self.variables.items() if variable.is_required)
 
     def words_in(self, language: str) -> list[str]:
-        """Return the texts of one language in its `context.toml`."""
+        """Return the texts that `context.toml` has in one language."""
         translated = [
             *(
                 labels
@@ -96,8 +97,8 @@ class Template:
 def load(files: Mapping[str, str], name: str) -> Template:
     """Check a template and return it.
 
-    `files` maps "context.toml", "en/subject.txt" and so on to their texts. TemplateInvalid has
-    every problem found, each with its file, line and a hint.
+    `files` contains texts by name, such as "context.toml" and "en/subject.txt". Raise
+    TemplateInvalid with every problem found, each with its file, line and a hint.
     """
     if SPEC_FILE not in files:
         message = f"there is no {SPEC_FILE}"
@@ -138,9 +139,9 @@ def load(files: Mapping[str, str], name: str) -> Template:
 def prepare(template: Template, context: JsonObject, *, banner: bool = False) -> Prepared:
     """Render every language with an incident's values; slots stay unfilled.
 
-    With `banner` the subject and the bodies begin with a line that says this is an exercise.
-    TemplateInvalid names every value that is missing, unknown or invalid, and is also raised if a
-    part is too large or has markup that a notice may not contain.
+    With `banner`, the subject and the bodies begin with a line that says that this is an exercise.
+    Raise TemplateInvalid with every value that is missing, unknown or invalid, and if a part is too
+    large or has markup that a notice may not contain.
     """
     values = _complete(template, context)
     sandbox = environment()
@@ -281,7 +282,7 @@ def _render(
     return "".join(pieces)
 
 
-@lru_cache(maxsize=512)  # the pages of all approvers render the same sources
+@lru_cache(maxsize=512)  # the page of each approver renders the same sources
 def _compiled(source: str, part: str) -> CodeType:
     return environment().compile(source, name=part, filename=part)
 
