@@ -1,5 +1,7 @@
 """Forms for notices to authorities, filled as far as possible.
 
+The notices are obligations: duties to notify somebody of an incident.
+
 Rules
 - This program submits no form. A person submits it and records the receipt.
 - Laws ask for the same facts in different words. A topic, such as `cause`, stands for one fact. A

@@ -1,7 +1,8 @@
 """Clocks from contracts with clients, next to those of the law.
 
-A contact centre is mostly a processor of data and must notify its clients first. Their contracts
-usually state a number of hours or days, whereas the law only says "without undue delay".
+A clock is the running deadline of a duty to notify somebody of an incident. A contact centre is
+mostly a processor of data and must notify its clients first. Their contracts usually state a number
+of hours or days, whereas the law only says "without undue delay".
 """
 
 from standfast.deadlines.applicability import Part

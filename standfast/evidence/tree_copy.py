@@ -1,7 +1,8 @@
 """Copy of a file tree that an intruder may still change.
 
-Only this module reads the original files. `adapters.evidence_sources.files` writes the manifest and
-the seal (signature) of the copy.
+The copies are evidence of an incident; their manifest has one item for each path. Only this module
+reads the original files. `adapters.evidence_sources.files` writes the manifest and the seal
+(signature) of the copy.
 
 Rules
 - Folders are opened relative to their parent, and nothing below the root of the tree is reached

@@ -1,5 +1,7 @@
 """Rendering of HTML pages; the pages of an incident and an installation.
 
+Among other results, the pages show drills, that is, test restores.
+
 Rules
 - Jinja2 escapes every value. Only shipped files are templates, never text that people wrote.
 - A missing name in a template is an error, so that no page has a gap.

@@ -1,4 +1,7 @@
-"""Results of checks in a drill, each with its level of proof."""
+"""Results of checks in a drill, each with its level of proof.
+
+A drill is a test restore of a backup set.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

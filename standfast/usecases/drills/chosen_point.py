@@ -1,4 +1,7 @@
-"""Choice of a drill's recovery point: the newest, before a time, named."""
+"""Choice of a drill's recovery point: the newest, before a time, named.
+
+A drill is a test restore of a backup set.
+"""
 
 from contextlib import suppress
 from datetime import datetime

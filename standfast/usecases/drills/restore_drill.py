@@ -1,5 +1,7 @@
 """Restore drills: restore, check, measure, delete, sign a report.
 
+A drill is a test restore of a recovery point of one backup set.
+
 Rules
 - The recovery time begins with the declaration of the drill and ends when every check has passed.
   If no check of a service was executed, the recovery time is not measured, because nobody knows

@@ -1,7 +1,7 @@
 """Disposal of one evidence folder: its keys, its items, its certificate.
 
-An encrypted folder has one data key, which encrypts its items. Several places have copies of the
-key.
+An encrypted folder has one data key, which encrypts its items (collected files). Several places
+have copies of the key.
 
 Rules
 - Before the call, the caller has verified the folder and has recorded that its disposal begins.

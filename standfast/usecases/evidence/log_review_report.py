@@ -1,4 +1,7 @@
-"""Page of a review of frozen logs: its content, and the page as a file."""
+"""Page of a review of frozen logs: its content, and the page as a file.
+
+Frozen logs are copied and sealed as evidence of an incident.
+"""
 
 from datetime import timedelta
 from pathlib import Path

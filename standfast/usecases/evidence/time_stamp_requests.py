@@ -1,6 +1,7 @@
 """Requests of missing time stamps for evidence, repeated until granted.
 
-A time stamp authority signs when the seal (signed manifest) of an evidence folder existed.
+A time stamp is signed by an external authority. It proves the time when the seal (the signed
+manifest) of an evidence folder existed.
 
 Rules
 - No action waits for a time stamp: sealed evidence counts as collected without a stamp. `serve`

@@ -1,5 +1,7 @@
 """Checks of backups: vault, sets, private keys and custodians.
 
+A custodian is a person that can decrypt backups. The ledger is the installation's database.
+
 Rules
 - Write access is tested by a write, because for root every check of file modes succeeds.
 """

@@ -1,4 +1,7 @@
-"""The status of an installation as a record, and its JSON form."""
+"""The status of an installation as a record, and its JSON form.
+
+A drill is a test restore of a backup set or of services.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

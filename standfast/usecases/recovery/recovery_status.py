@@ -1,5 +1,7 @@
 """Status of a recovery: milestones of sets, RTO and RPO of services.
 
+A milestone is the time when a recovery completed a phase, such as "data complete".
+
 Rules
 - The status is read from the ledger (the installation's database), where each recovered set is an
   effect: one change outside Standfast. Thus every machine reports the same status.

@@ -1,5 +1,7 @@
 """Result pages of one incident and of the whole installation, masked.
 
+Among other results, the pages show drills, that is, test restores.
+
 Rules
 - The pages include the verification of the audit chain, in which each event contains the hash of
   the event before it. If the ledger (the installation's database) can be written, the newest event

@@ -5,11 +5,15 @@
     result = server.target.restore("crm", "crm", stream)
     server.end()
 
+A drill is a test restore.
+
+Rules
 - This package creates, starts and ends each server. The address of a server is derived from its
   folder. Therefore a drill cannot load a dump into any other server.
-- A server listens only at a socket file in its own private folder, not at a port. It also runs in a
-  network of its own, if the kernel permits that; otherwise `isolation_gap` states the reason.
-- `end` kills every process of the server and deletes its folder, also after a failed start.
+- A server has no port. It listens only at a socket file in its own private folder. If the kernel
+  permits it, the server also runs in a network namespace of its own; otherwise `isolation_gap`
+  states the reason.
+- `end` kills every process of the server and deletes its folder, even after a failed start.
 
 To add a kind of server, write one module with these methods, a case in `database_load`, and a test
 of its drill.
@@ -31,7 +35,7 @@ class Structure:
     """The problems of constraints, foreign keys and indexes; "" means none."""
 
     problem: str = ""
-    unproven: str = ""  # the parts that the server does not check
+    unproven: str = ""  # the parts that the server could not check, in words
 
 
 class ThrowawayServer(ABC):
@@ -50,7 +54,7 @@ class ThrowawayServer(ABC):
 
     @property
     def isolation_gap(self) -> str:
-        """Return why the server is not in a network of its own, or ""."""
+        """Return why the server has no network namespace of its own, or ""."""
         if self.process.has_own_network:
             return ""
         return self.process.isolation.gap or "the server is in the network of this machine"
@@ -58,7 +62,7 @@ class ThrowawayServer(ABC):
     @property
     @abstractmethod
     def environment(self) -> Mapping[str, str]:
-        """Return the variables by which client programs find the server."""
+        """Return the environment variables that make client programs connect."""
 
     @abstractmethod
     def value(self, sql: str, database: str) -> str:
@@ -70,9 +74,9 @@ class ThrowawayServer(ABC):
 
     @abstractmethod
     def dumped_rows(self, dump: Path) -> Mapping[str, int]:
-        """Count the rows in the file of a dump, by table as quoted for a query.
+        """Count the rows in the file of a dump, by table.
 
-        Raise `ProgramFailed` if they cannot be counted.
+        Names of tables are quoted for a query. Raise `ProgramFailed` if the rows cannot be counted.
         """
 
     def loaded_rows(self, tables: Sequence[str], database: str) -> list[int]:

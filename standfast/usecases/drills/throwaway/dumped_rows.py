@@ -1,6 +1,6 @@
 """Numbers of the rows in a dump, counted in its text.
 
-- The dumps of PostgreSQL and MariaDB escape a line break within a value, so each row is one line.
+- Each row is one line, because the dumps of PostgreSQL and MariaDB escape line breaks in values.
 - Names of tables are quoted as in the dump, so that a query can contain them unchanged.
 """
 

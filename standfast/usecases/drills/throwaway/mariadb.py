@@ -1,10 +1,12 @@
 """Throwaway MariaDB server, for dumps.
 
-- The throwaway server must not be older than the server of the dump. A dump of MySQL is not loaded.
-- Durability, events and the binary log are off: the data is deleted after the drill.
-- The drill connects as its own user, because a dump of users may change `root`.
-- A dump is loaded without checks of foreign keys. Then a query checks each foreign key, and CHECK
-  TABLE checks each table.
+A throwaway server is used for one drill, a test restore, and then deleted.
+
+- The server must not be older than the server of the dump. A dump of MySQL is not loaded.
+- Durability, events and the binary log are off, because the data is deleted after the drill.
+- The drill connects as a user of its own, because a dump of users may change `root`.
+- A dump is loaded without checks of foreign keys. After the load, a query checks each foreign key,
+  and CHECK TABLE checks each table.
 """
 
 import os
@@ -100,7 +102,7 @@ def _dumped_from(dump: Stream) -> tuple[int, int]:
 
 
 class _DrillTarget(MariadbTarget):
-    """Target that loads users as root, and databases as the user of the drill.
+    """Target that loads users as root, and databases as the drill's user.
 
     MariaDB accepts the grant of a role, or of PROXY, only from its administrator, which is root.
     """
@@ -146,7 +148,7 @@ class ThrowawayMariadb(ThrowawayServer):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )
-        # Only the owner of the folder reaches the socket.
+        # Only the owner of the folder can connect to the socket.
         first = folder / "first.sql"
         first.write_text(_CREATE_USER)
         self.process.start(

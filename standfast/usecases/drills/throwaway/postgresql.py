@@ -1,11 +1,14 @@
 """Throwaway PostgreSQL server, for dumps.
 
+A throwaway server is used for one drill, a test restore, and then deleted.
+
 - All programs are of one version: the oldest installed version that is not older than the dump.
-- Durability is off: the data is deleted after the drill.
-- The first superuser is `postgres`, as on most servers. PostgreSQL 16 and newer accepts the grants
-  in a dump of roles only if the role that granted them is the first superuser here too.
-- `pg_restore` adds each foreign key and constraint after the rows, and the server then checks all
-  rows. A constraint that is NOT VALID in the source is not checked.
+- Durability is off, because the data is deleted after the drill.
+- The first superuser is `postgres`, as on most servers. A dump of roles contains grants with the
+  role that granted them. PostgreSQL 16 and newer accepts them only if this role is the first
+  superuser.
+- `pg_restore` adds each foreign key and constraint after the rows. The server then checks all rows.
+  A constraint that is NOT VALID in the source is not checked.
 """
 
 import os

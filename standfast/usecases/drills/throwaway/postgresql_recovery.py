@@ -1,13 +1,15 @@
 """Throwaway PostgreSQL server, recovered from a base backup and its log.
 
-- The programs have the major version of the base backup: a server of another version cannot start
-  with its data.
-- The settings of the source are not used, because they name its folders and run its commands. An
-  extension that these settings preload therefore does not work in a drill.
+A throwaway server is used for one drill, a test restore, and then deleted.
+
+- The programs must have the major version of the base backup, because a server of another version
+  cannot start with its data.
+- The settings of the source server are not used, because they name its folders and commands.
+  Therefore an extension that these settings preload does not work in a drill.
 - The log is replayed to a time, or to its end. Then the server is promoted. PostgreSQL treats a
-  missing segment as the end of the log. If a segment after the end exists, the recovery fails.
-- A base backup is a physical copy of the rows and indexes of the source. No constraint is checked
-  again; pg_amcheck checks the pages of tables and B-tree indexes.
+  missing segment as the end of the log. If a later segment exists, the recovery fails.
+- A base backup is a physical copy of the rows and indexes of the source. Therefore no constraint is
+  checked again. pg_amcheck checks the pages of tables and B-tree indexes.
 """
 
 import shutil
@@ -38,8 +40,8 @@ _REPLAY_END = (
 _DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY datname"
 _CLOSED = "SELECT datname FROM pg_database WHERE NOT datallowconn OR datconnlimit = -2"
 _AMCHECK = "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'"
-_OUTPUT_BYTES = 8192  # of pg_amcheck
-_DAMAGE_STATUS = 2  # of pg_amcheck
+_OUTPUT_BYTES = 8192  # bytes of the output of pg_amcheck that are kept
+_DAMAGE_STATUS = 2  # exit status of pg_amcheck for damage
 _RECOVERY = {
     **SETTINGS,
     "wal_level": "replica",
@@ -55,7 +57,7 @@ _RECOVERY = {
 class RecoveredPostgresql(ThrowawayPostgresql):
     """A cluster with the data of a base backup.
 
-    `user` is a role of the source that may connect.
+    `user` is a role of the source server that may connect.
     """
 
     def __init__(
@@ -71,14 +73,14 @@ class RecoveredPostgresql(ThrowawayPostgresql):
         self._server = replace(self._server, user=user)
 
     def start(self) -> None:
-        """Create the folder; the server is started by `recover`."""
+        """Create the folder; `recover` starts the server."""
         self.process.create_folder()
 
     def recover(self, base: Path, logs: Iterable[Path], until: datetime | None) -> str:
-        """Replay the log up to `until`; return the time of the last commit in it.
+        """Replay the log up to `until`; return the time of its last commit.
 
-        `logs` are folders of segments, in order of time. Raise `ProgramFailed` with the server's
-        reason.
+        `logs` are folders of log segments, the oldest first. Raise `ProgramFailed` with the
+        server's reason.
         """
         if base.is_symlink() or base.parent.is_symlink():
             raise ProgramFailed("the base backup is a link. Choose another recovery point")
@@ -158,7 +160,8 @@ class RecoveredPostgresql(ThrowawayPostgresql):
 def log_files(logs: Iterable[Path]) -> Iterator[Path]:
     """Yield the files of restored logs, sorted in each folder.
 
-    Links are left out: an intruder on a backup host could store links to files of this machine.
+    Links are omitted, because an intruder on a backup host could store links to files of this
+    machine.
     """
     for log in logs:
         if not log.is_symlink():
@@ -166,7 +169,7 @@ def log_files(logs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
-    """Raise `ProgramFailed` if a segment exists after the end of the replay.
+    """Raise `ProgramFailed` if the log has a gap: a segment after its end.
 
     The segment directly after the end may exist, because PostgreSQL creates a segment before it
     writes to it.

@@ -1,15 +1,17 @@
 """Processes of a throwaway database server: isolation, start and end.
 
+A throwaway server is used for one drill, a test restore, and then deleted.
+
 Rules
-- A process runs in a network namespace without any interface, if the kernel permits such a
-  namespace. Otherwise `Isolation.gap` states the reason; the server still listens at no port.
-- A process never runs as root. If the drill runs as root, the server runs as the user `nobody`, to
-  whom its folder belongs.
-- If the kernel has Landlock, a process cannot read the identity of a custodian or the keys of the
-  host.
-- A process belongs to a server if its working folder is inside the server's folder. This rule also
-  finds the processes of a killed drill. Processes are killed without a shutdown, because their data
-  is deleted next.
+- A process runs in a network namespace without any interface, if the kernel permits this. Otherwise
+  `Isolation.gap` states the reason; the server still has no port.
+- A process never runs as root. If the drill runs as root, the server runs as the user `nobody`, who
+  owns its folder.
+- If the kernel has Landlock, a process cannot read the private keys that open backups, or the keys
+  of the host.
+- A process belongs to a server if its working folder is inside the server's folder. Thus the
+  processes of a killed drill are found too. Processes are killed without a shutdown, because their
+  data is deleted next.
 """
 
 import os
@@ -83,8 +85,8 @@ class ServerProcess:
     def create_folder(self) -> None:
         """Create the private folder of the server, for the user that runs it.
 
-        Raise `ProgramFailed` if the path of the folder is too long for a socket, or if that user
-        cannot enter the folder.
+        Raise `ProgramFailed` if the path is too long for a socket, or if that user cannot enter the
+        folder.
         """
         socket = self.folder / self.socket
         if len(os.fsencode(socket)) > _LONGEST_SOCKET_PATH:
@@ -204,7 +206,7 @@ def _is_inside(pid: int, folder: Path) -> bool:
 
 
 def _kill_inside(pid: int, folder: Path) -> None:
-    """Kill a process, unless its number now belongs to another process."""
+    """Kill a process, unless another process has the same number now."""
     with suppress(OSError):  # the process has ended; the error number depends on the kernel
         descriptor = os.pidfd_open(pid)
         try:
