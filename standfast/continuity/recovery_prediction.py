@@ -121,7 +121,7 @@ def _growth(drill: DrillTimes, size_bytes: int) -> float:
 
 
 def _latest_end(parts: Sequence[Prediction]) -> Prediction:
-    """Return the latest end of any part, for each of the three times."""
+    """Return the latest expected, shortest and longest time of any part."""
     return Prediction(
         expected_ms=max((part.expected_ms for part in parts), default=0),
         shortest_ms=max((part.shortest_ms for part in parts), default=0),

@@ -28,7 +28,7 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
 
 
 def apply_delays(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
-    """Return the end of a period after its delays.
+    """Return the due dates of a period, moved by its delays.
 
     A delay changes the strict date only if it was stated before that date. A delay that is still
     valid may be ended or extended, even after the original end of the period.

@@ -3,9 +3,9 @@
 Rules
 - Holidays come from the library `holidays`, by country and, for a State or province, its
   subdivision.
-- The strict reading of business days skips only nation-wide holidays, because an authority in
-  another place may not observe a local holiday. For the European Union, no holiday is skipped until
-  the organisation names the country of its authority.
+- The strict reading, which gives the earliest due date, skips only nation-wide holidays, because an
+  authority in another place may not observe a local holiday. For the European Union, no holiday is
+  skipped until the organisation names the country of its authority.
 - Saturday and Sunday are not working days in any jurisdiction of the data.
 - A day is a day in the jurisdiction, which may differ from a day at the organisation. For example,
   a contact centre in Manila may have American clients. In a jurisdiction with several time zones,
@@ -93,7 +93,10 @@ class WorkingDays:
     skips_hour_of_event: bool = False
 
     def is_working(self, day: date, *, is_strict: bool = False) -> bool:
-        """Return whether a day is a working day; if strict, local holidays are."""
+        """Return whether a day is a working day.
+
+        With `is_strict`, a local holiday is a working day.
+        """
         if day.weekday() >= _WEEKEND:
             return False
         if not self.country:

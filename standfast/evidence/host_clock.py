@@ -104,7 +104,7 @@ def _chrony(answer: str) -> int | None:
 
 
 def _timesyncd(answer: str) -> int | None:
-    """Parse the offset of the server's last answer: server minus host."""
+    """Parse the offset: the time of the server minus the time of the host."""
     found = _TIMESYNCD.search(answer)
     spans = _SPAN.findall(found[2]) if found else []
     if not found or not spans:
@@ -114,7 +114,7 @@ def _timesyncd(answer: str) -> int | None:
 
 
 def _ntpd(answer: str) -> int | None:
-    """Parse the system variable `offset`: milliseconds, server minus host."""
+    """Parse `offset`: milliseconds, the server's time minus the host's time."""
     found = _NTP.search(answer)
     return found and round(-float(found[1]) * 1000)
 

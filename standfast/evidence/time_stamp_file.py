@@ -136,7 +136,7 @@ def stamped_at(line: Entry) -> str:
 def inspect_timestamp(
     folder: Path, manifest: Manifest, roots: Sequence[x509.Certificate] | str, *, is_wanted: bool
 ) -> TimestampStatus:
-    """Verify the time stamp of a folder, and compare its time with the clock.
+    """Verify a folder's time stamp; compare its time with the host's clock.
 
     The caller has verified the seal and the chain of custody. `roots` are the root certificates, or
     a text that states why there are none.

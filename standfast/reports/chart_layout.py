@@ -77,7 +77,7 @@ class Dot:
     top: float
     text: str
     is_met: bool
-    is_failed: bool = False  # True if the drill could not measure the time
+    is_failed: bool = False  # True if the drill could not restore the service
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -276,7 +276,7 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class ObligationLine:
-    """A recipient that a law or contract requires to notify."""
+    """The recipient of a notice that a law or contract requires."""
 
     to: str
     rule: str  # its citation

@@ -20,7 +20,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, kw_only=True)
 class EveRule:
-    """The conditions for an alert; an empty condition matches everything."""
+    """The conditions for an alert; an empty condition is ignored."""
 
     signature_ids: frozenset[int] = frozenset()
     least_severe: int | None = None  # least severe accepted value; 1 is the most severe

@@ -32,7 +32,7 @@ _FAILURES = frozenset({FAILURE, "401", "403"})
 # A name in a URL may follow an escaped character, such as %2F. A Windows account has a domain.
 _ENDINGS = ".+-"  # characters that can be in a name, but not at its end
 _WORD = re.compile(r"%[0-9A-Fa-f]{2}|[\w.+-]+(?:[@\\][\w.+-]+)?")
-_CONTINUES = re.compile(r"[\w@+-]|\.\w")  # after a part of a longer name
+_CONTINUES = re.compile(r"[\w@+-]|\.\w")  # matches if a longer name continues here
 
 
 class AccountNames:

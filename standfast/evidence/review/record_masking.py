@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.evidence.text_masking import mask_text
 
 MaskRecord: TypeAlias = Callable[[str, str], str]  # called with a value and its record's account
-_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # digits may look like a card
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # no digits of a card
 _LENGTH = 12  # letters of a pseudonym; two of a million accounts rarely have the same one
 _CACHED = 65_536
 

@@ -93,7 +93,7 @@ def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterato
 
 
 def destroy_dead_scans(installation: Installation, set_name: str) -> None:
-    """Delete the scan folders of a set that processes of this host left."""
+    """Delete scan folders that ended processes of this host left behind."""
     own_name = re.compile(rf"[a-z]+-([0-9]{{1,10}})-{_machine()}-[^.]+")
     for path in installation.config.drills.folder.glob(f".{set_name}.*"):
         name = path.name.removeprefix(f".{set_name}.")

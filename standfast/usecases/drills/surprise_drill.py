@@ -35,8 +35,8 @@ def drill_by_surprise(installation: Installation, way: str) -> ServiceDrillOutco
     length = timedelta(hours=schedule.surprise.hours)
     if now >= window + length:
         return None
-    # The latest possible moment is two calls before the end of the window. Thus the drill starts
-    # even if a call is late.
+    # The latest possible moment is 2 * LOOK_MINUTES before the end of the window. Thus the drill
+    # starts even if a call is late.
     drawn = draw_of_window(installation, window, length - 2 * timedelta(minutes=LOOK_MINUTES), way)
     if drawn.at is None or now < drawn.at or _has_ended(installation, drawn):
         return None

@@ -2,7 +2,7 @@
 
 Rules
 - The incident must have been closed for `custody.retention_days`, and must have no legal hold.
-- If one person enrolled the other one, the two count as one person.
+- Two people count as one if enrolments connect them, for example if one enrolled the other.
 - The whole ledger (the installation's database) is verified before each decision and each disposal.
   It contains the legal hold, the request, the approval and the time of closing.
 - A request contains the hash of the manifest of each evidence folder. Its approval covers only

@@ -9,7 +9,7 @@ Rules
   `masked.jsonl` has the hash of each original, with the number of masked values, or with the reason
   why the original has no copy. The timeline contains the hash of the index.
 - A folder is omitted and reported if it differs from its seal, its chain of custody or the ledger
-  (the database). A file that differs from its hash is omitted if masked, and always reported.
+  (the database). So is a file that differs from its hash, but an unmasked export copies it.
 - To mask encrypted evidence, the identity of a custodian (a person that can decrypt it) must open
   each folder before anything is written. An unmasked export copies encrypted evidence unchanged.
 - Nothing is overwritten. An interrupted export leaves a folder with a name that ends with `.draft`.
@@ -102,7 +102,7 @@ def export_evidence(
     identity: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ExportedEvidence:
-    """Write an incident's evidence to a new folder, masked without a reason.
+    """Write an incident's evidence to a new folder, masked unless justified.
 
     Raise UsageError if the incident is unknown, if it has no evidence, if the folder exists, or if
     encrypted evidence has to be masked and there is no identity. Raise Refused if the identity does

@@ -133,7 +133,7 @@ def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> s
 
 
 def _newest_line(facts: JsonObject, folder: str) -> JsonObject:
-    """Return the hash of the newest line of custody, by name of the folder."""
+    """Return the hash of the newest line of the folder's chain of custody."""
     lines = facts.get("custody")
     return {folder: lines[-1]} if isinstance(lines, list) and lines else {}
 

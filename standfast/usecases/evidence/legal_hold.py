@@ -2,7 +2,8 @@
 
 Rules
 - An incident has at most one hold. A person with a role places the hold, and another person
-  releases it. If one of them enrolled the other one, the two count as one person.
+  releases it. Two people count as one if enrolments connect them, for example if one enrolled the
+  other.
 - A hold is an event in the incident's timeline, with a reason. The program that verifies evidence
   without an installation reads this event.
 - The ledger (the installation's database) is verified before a release, because an intruder may

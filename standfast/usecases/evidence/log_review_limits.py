@@ -6,6 +6,8 @@
     stream = clock.timed(stream)                   # raises UsageError when the time is over
     for event in clock.checked(events): ...        # raises UsageError too
 
+A review shows the records of logs that were collected as evidence.
+
 Rules
 - If a review exceeds a limit, it shows nothing, because a reader could think that a part of the
   timeline is the whole timeline.

@@ -288,8 +288,7 @@ def _custodians(inputs: CheckInputs) -> Iterator[Check]:
 def _openers(inputs: CheckInputs) -> dict[str, str]:
     """Return the custodians that can open new backups, by key fingerprint.
 
-    A custodian is a person that can decrypt backups. The values are titles for messages. If the
-    custodians cannot be read, return {}.
+    The values are titles for messages. If the custodians cannot be read, return {}.
     """
     try:
         vault = open_vault(inputs.config, inputs.resolver, inputs.clock)

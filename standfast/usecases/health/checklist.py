@@ -1,6 +1,7 @@
 """Checklist of a contact centre: measured, attested or open.
 
-An attestation is a person's signed statement that a point is fulfilled.
+Auditors of contact centres ask for the points of the checklist. An attestation is a person's signed
+statement that a point is fulfilled.
 
 Rules
 - A point of the checklist is `measured` only if the checks of the program cover the whole point and

@@ -97,7 +97,7 @@ def _backups(installation: Installation, seen: LedgerOverview, now: datetime) ->
         {(row.set_name,): row.limit.total_seconds() for row in fresh},
     )
     sizes: dict[_Labels, float] = {}
-    for run in reversed(runs_of_host(config, seen.backups)):  # newest last, so that it wins
+    for run in reversed(runs_of_host(config, seen.backups)):  # the newest is last and counts
         for part in ("total", "new", "changed"):
             if run.subject in sets and f"bytes_{part}" in run.summary:
                 sizes[run.subject, part] = float(run.summary[f"bytes_{part}"])

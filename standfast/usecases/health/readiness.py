@@ -131,7 +131,7 @@ class Readiness:
 
     @property
     def changes(self) -> dict[str, int]:
-        """The points that each row gained or lost since the last recorded day."""
+        """The score points that each row won or lost since the last recorded day."""
         return changed_rows(self.score, self.earlier[-1].points) if self.earlier else {}
 
     @property

@@ -45,12 +45,12 @@ class ScoreRow:
 
     @property
     def points(self) -> int:
-        """The points that the row has now."""
+        """The points of the score that the row has now."""
         return self.weight * _PERCENT[self.state] // 100
 
     @property
     def gain(self) -> int:
-        """The points that the row would gain without any fault."""
+        """The points of the score that the row would gain without any fault."""
         return self.weight - self.points
 
     def as_json(self) -> JsonObject:

@@ -4,11 +4,10 @@
     recovered = recover_set(installation, incident_id, order)     # carries out the approved plan
     return_set(installation, incident_id, order)                  # the undo: previous data returns
 
-    A recovery restores a recovery point (one state of one backup set) to the places that the
-    services use. `backups` restores into a folder that the caller names. `drills` restores for a
-    test, and deletes the restored data after its checks. The incident engine requests the approval
-    of a plan. It records each call before it starts and after it ends, and repeats a call that a
-    crash interrupted.
+A recovery restores a recovery point (one state of one backup set) to the places that the services
+use. `backups` restores into a folder that the caller names. `drills` restores for a test, and
+deletes the restored data after its checks. The incident engine requests the approval of a plan. It
+records each call before it starts and after it ends, and repeats a call that a crash interrupted.
 
 Rules
 - Existing data at a target is renamed and never overwritten. Its new name contains the id of the

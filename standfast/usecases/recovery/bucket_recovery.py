@@ -118,7 +118,7 @@ def replace_objects(
 def _observer(
     journal: RecoveryJournal, bucket: PlannedBucket, record: VersionRecord
 ) -> Callable[[], None]:
-    """Return a function that records progress, and raises if a person stops."""
+    """Return a function that records progress and raises after a stop."""
     recorded_at = time.monotonic()
 
     def observe() -> None:

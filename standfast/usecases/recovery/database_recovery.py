@@ -2,7 +2,7 @@
 
 Rules
 - A call that continues an interrupted one skips the databases that are already loaded. A database
-  is loaded again if its previous content was put back, or if that was begun.
+  is loaded again if its previous content was put back, even in part.
 - If the load of one database fails, all databases of the backup set get their previous content
   back.
 """

@@ -43,7 +43,7 @@ class ReplayedDirectories:
 
     servers: dict[str, RecoveredPostgresql] = field(default_factory=dict)
     last_commits: list[datetime] = field(default_factory=list)
-    checks: list[CheckResult] = field(default_factory=list)  # of constraints
+    checks: list[CheckResult] = field(default_factory=list)  # of the constraints
 
     @property
     def environment(self) -> Mapping[str, str]:

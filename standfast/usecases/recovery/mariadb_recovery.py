@@ -162,7 +162,7 @@ class MariadbRecovery:
             self._carry_out(str(detail["moved"]), str(detail["old"]), str(detail["new"]), content)
 
     def _place(self, moved: str) -> str:
-        """Return the database that now has this content; "" if none has."""
+        """Return the database that now has the content `moved`; "" if none."""
         place = self._name if moved == _PREVIOUS else ""
         for event in self.journal.moves(self.source, self._name):
             if event.action == MOVED and event.detail["moved"] == moved:
@@ -170,7 +170,7 @@ class MariadbRecovery:
         return place
 
     def _recorded(self, moved: str) -> DatabaseContent:
-        """Return the tables and code that the newest such move recorded."""
+        """Return the tables and code that the last move of `moved` recorded."""
         found = [
             event.detail
             for event in self.journal.moves(self.source, self._name)

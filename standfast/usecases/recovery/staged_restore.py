@@ -96,7 +96,7 @@ class _StagedRestore:
 
     def run(self) -> JsonObject:
         """Restore the recovery point next to the targets, and check it."""
-        for target in self._plan.targets:  # before the first change: refuse data that is new
+        for target in self._plan.targets:  # before any change: refuse unplanned data
             target.replacement.refuse_new_data(had_data=target.has_data)
         repository = self._open_repository()
         self._journal.write(RESTORING, point=self._plan.point)

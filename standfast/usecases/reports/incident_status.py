@@ -35,7 +35,7 @@ class IncidentStatus:
     tallies: tuple[Tally, ...]
     reasons: Mapping[str, str]  # reason of the result, by step
     missing_approvers: tuple[str, ...]  # a sentence per step nobody can approve or answer
-    missing_parts: tuple[str, ...]  # only in an exercise: problems that would stop a live run
+    missing_parts: tuple[str, ...]  # only in an exercise: what would stop a live incident
     obligations: IncidentObligations | None
     call_outs: tuple[CallOut, ...]  # series of pages to people on call, newest first
 

@@ -231,7 +231,7 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Return the plannings to show: a refused one only if it is the last."""
+        """Return the rounds (plannings of a step) to show; refused ones only last."""
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 
