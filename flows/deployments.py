@@ -1,4 +1,4 @@
-"""Deployments of a role, with their schedules; no overlapping runs.
+"""Deployments of a role: schedules, also the watchdog's; no overlaps.
 
 The module runs as a process with the arguments CONFIG PARENT [ROLE]. A set is a backup set, and the
 ledger is the database that records each backup.

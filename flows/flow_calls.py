@@ -1,4 +1,4 @@
-"""Calls of flows in this process, with their results; the demo uses them.
+"""Calls of flows in this process by the demo, with their results.
 
 Rules
 - The process uses one Prefect server, chosen before Prefect is imported (`use_server`).

@@ -1,4 +1,4 @@
-"""Response flow: one incident, until it needs a person or ends.
+"""Flow that runs one incident until it needs a person or ends.
 
 Accounts have no tasks of their own: the ledger (the database of the installation) records each
 change, and Prefect would add milliseconds to each.

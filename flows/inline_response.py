@@ -1,4 +1,4 @@
-"""Response flow in this process, or the same work without Prefect.
+"""Response in this process: by its flow, or without a Prefect server.
 
 Rules
 - The Prefect server is queried for at most half a second; if it does not answer, the response runs

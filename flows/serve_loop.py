@@ -1,4 +1,4 @@
-"""Loops of `standfast serve`: incidents, alarms, time stamps, settings.
+"""Loops of `standfast serve`: ticks, incidents, alarms, stamps, settings.
 
 All decisions are made in the use-cases, which record them in the ledger (the database). So this
 process may be killed at any moment, and another process, or the command line, continues.

@@ -1,4 +1,4 @@
-"""Choice of the configuration file of a command.
+"""Choice of the configuration file: option, environment, current folder.
 
 This module is separate from `standfast/config/`, so that the search for the file does not import
 the whole schema.

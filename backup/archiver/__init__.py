@@ -8,14 +8,14 @@
     print(result.point, result.files_new, result.warnings)
 
   backup_run              one run, from the authorization to the result
-  walk                    one walk of the sources; run_events: events that its parts report to it
+  walk                    one walk of the sources
   writer_authorization    whether the owner of the vault authorizes this host to write
   unusable_packs          packs that a new recovery point must not use
   source_archiver         makes a manifest entry (row) for each path; parent_snapshot: old rows
-  manifest_rows           encodes rows; hard_links: rows of files with several names
+  manifest_rows           encodes rows, and the rows of files with several names
   worker_reader           first backup: a worker process finds and reads the files; worker_ipc
   chunker                 boundaries of chunks
-  blob_writer             stores each blob once; pack_writer, pack_buffers, archiver_records
+  blob_writer             stores each blob once; pack_writer, archiver_records
   manifest_builder        pages of the manifest, level by level
   snapshot_commit         puts the signed snapshot; skipped_sequence_numbers: invalid objects
   upload_cache            local record of the blobs that the vault already has

@@ -1,4 +1,4 @@
-"""Backup run: order of its writes, threads, repeated walks, damaged cache.
+"""Backup run: order of writes, threads, interim commits, repeated walks.
 
 1. Read the root records (the owner's signed lists of hosts that may write), this host's newest
    snapshot, and the keep records. A keep record lists packs that will be removed or are damaged. It
@@ -41,8 +41,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from backup.archiver.manifest_builder import PacksFreed
-from backup.archiver.pack_buffers import PackBuffers
-from backup.archiver.pack_writer import PACKS_UNDER_WAY, Outlet
+from backup.archiver.pack_writer import PACKS_UNDER_WAY, Outlet, PackBuffers
 from backup.archiver.snapshot_commit import Committer
 from backup.archiver.unusable_packs import UnusablePacks
 from backup.archiver.upload_cache.cache import open_upload_cache

@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -30,7 +31,6 @@ from backup.archiver.archiver_records import (
 )
 from backup.archiver.chunker import USUAL_PACKING, WINDOW_BYTES, Packing
 from backup.archiver.pack_writer import FrameContent, Outlet, PackWriter, StoredPack
-from backup.archiver.run_events import RunEvents
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.frame import WORTHWHILE_RATIO, Effort, is_compressible
 from backup.system.buffer_pool import Buffers
@@ -40,6 +40,23 @@ _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
 _MANY_LOOKUPS = 256  # after this number of lookups, a writer loads all ids into memory
+
+
+class RunEvents(Protocol):
+    """Receiver of the events; called from one thread only."""
+
+    def path_reached(self, path: bytes) -> None:
+        """Show progress: the archiver is at this path."""
+
+    def commit_possible(self) -> None:
+        """Commit an interim recovery point (the paths so far) if it is due.
+
+        This method is called after each path, and also while a large file is read. Within a large
+        file, only the paths before the file are committed.
+        """
+
+    def pack_stored(self, pack: StoredPack) -> None:
+        """Count a pack that the store acknowledged."""
 
 
 class BlobWriter:

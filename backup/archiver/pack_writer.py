@@ -1,4 +1,4 @@
-"""Pack writer: appends frames, cuts full packs, encrypts and stores them.
+"""Pack writer: appends frames, cuts, encrypts and stores packs; buffers.
 
 A frame is a piece of content, compressed if this makes it smaller. A pack is a sequence of frames,
 encrypted together.
@@ -13,6 +13,12 @@ encrypted together.
 - Incompressible content can be read directly to its final place in the pack (`window`).
 - `on_located` is called for each frame when its position in a pack is known. `on_acknowledged` is
   called for each pack, in order, after the store has acknowledged it.
+- A buffer has room for a whole pack, encrypted or not. It starts at a page boundary, so a store can
+  pass it to the disk directly.
+- The pool grows to the largest number of buffers in use at once, which the callers limit.
+- A new user of a buffer finds the bytes of the previous use in it.
+- If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for an
+  unreadable file, and the run would continue without the pack.
 """
 
 from collections import deque
@@ -21,13 +27,45 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backup.archiver.archiver_records import UNLOCATED, Frame
-from backup.archiver.pack_buffers import PackBuffers
-from backup.errors import AlreadyThere
+from backup.errors import AlreadyThere, BackupError
 from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.object_names import pack_name
-from backup.format.pack import CAPACITY, PackSettings, padded_size, seal_pack
+from backup.format.pack import CAPACITY, MAX_PACK_BYTES, PackSettings, padded_size, seal_pack
 from backup.stores import Store, expect_existing
+from backup.system.buffer_pool import large_memory
 from backup.system.interruptible_wait import result_of
+
+
+class PackBuffers:
+    """Pool of buffers; safe to call from several threads."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """Return a buffer of MAX_PACK_BYTES bytes for the caller alone.
+
+        Raise `BackupError` if the system has no memory.
+        """
+        try:
+            return self._free.pop()
+        except IndexError:
+            pass
+        try:
+            return large_memory(MAX_PACK_BYTES)
+        except OSError as error:
+            raise BackupError(
+                f"memory for a pack: {error.strerror}. Free memory on this host, then run again."
+            ) from error
+
+    def release(self, buffer: memoryview) -> None:
+        """Put a buffer back into the pool; no view of it may be used any more."""
+        self._free.append(buffer)
+
+    def close(self) -> None:
+        """Free the unused buffers now, not at the next garbage collection."""
+        self._free.clear()
+
 
 _TASKS_UNDER_WAY = 6
 # Packs in progress: one is encrypted while the others are written and synced. Three packs at a time

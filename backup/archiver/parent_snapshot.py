@@ -1,4 +1,4 @@
-"""Parent snapshot: rows and pages of earlier runs, read in path order.
+"""Parent snapshot: pages of earlier runs, reused if all packs remain.
 
 A row is the manifest entry of one path, and a page is a sequence of rows. The upload cache, a local
 file, contains the pages of earlier runs.

@@ -1,4 +1,4 @@
-"""Skipped sequence numbers: slots with junk, after the newest snapshot.
+"""Skipped sequence numbers: slots with junk, and limits of reading them.
 
 - The name of each snapshot of a host contains a sequence number. A slot is the object name with one
   sequence number. Anybody with the host's rights at the store can put junk (invalid objects) into

@@ -1,4 +1,4 @@
-"""Commit of a snapshot: sequence number, collisions, clones, rollbacks.
+"""Commit of a snapshot into a free slot: collisions, clones, rollbacks.
 
 - A writer is a backup host. The name of each of its snapshots contains a sequence number. A slot is
   the object name with one sequence number.

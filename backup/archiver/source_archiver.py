@@ -20,11 +20,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from backup.archiver.archiver_records import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
-from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.blob_writer import BlobWriter, RunEvents
 from backup.archiver.chunker import choose_packing, windows
-from backup.archiver.hard_links import LinkedFiles
 from backup.archiver.manifest_builder import ManifestBuilder
 from backup.archiver.manifest_rows import (
+    LinkedFiles,
     hard_link_row,
     metadata_text,
     new_row,
@@ -32,7 +32,6 @@ from backup.archiver.manifest_rows import (
     without_hard_link,
 )
 from backup.archiver.parent_snapshot import ParentSnapshot
-from backup.archiver.run_events import RunEvents
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.errors import NotWritable
 from backup.format.canonical_json import to_path_text

@@ -1,4 +1,4 @@
-"""Walk of a run's sources: interim and final commits, progress, result.
+"""Walk of a run's sources: commits, emptied sources, progress, result.
 
 A walk reads every path of the sources (folders, databases or buckets). It commits an interim
 recovery point, with the paths so far, when it is due, and the final recovery point at the end. A

@@ -1,4 +1,4 @@
-"""Worker process of a first backup: fork, and messages in shared memory.
+"""Channel to the worker reader: fork, and slots of shared memory.
 
 - The worker sends values through slots of shared memory. A slot is a fixed part of the memory for
   one value. The worker may fill all slots before the caller reads the first slot. A slot is reused

@@ -1,4 +1,4 @@
-"""Lock check: whether the store locks objects as long as retention needs.
+"""Lock check: how long objects must be locked; how many a run examines.
 
 - The keeper, the machine that may expire backups, extends the locks of needed objects. They are the
   packs of recovery points that have not expired, every snapshot, and every object under `pub/`.

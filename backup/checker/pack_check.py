@@ -1,4 +1,4 @@
-"""Pack check: lost and damaged packs, and recovery points that need them.
+"""Pack check: lost and damaged packs; how many points a finding names.
 
 - A pack that is missing, truncated or damaged becomes one finding, even if several checks notice
   it. The finding names the recovery points that need the pack.

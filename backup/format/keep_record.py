@@ -1,4 +1,4 @@
-"""Keep record: changes that one run of the keeper made, `pub/keep/<n>`.
+"""Keep record: changes of one run of the keeper, and how many fit.
 
 The keeper is a machine with a signing key. It decides which recovery points expire and which packs
 are removed.

@@ -1,4 +1,4 @@
-"""Manifest: decodes the pages that list the paths of a recovery point.
+"""Manifest: decodes pages; checks order, first and last path, and count.
 
 - The manifest is a tree of pages. A leaf page lists entries (paths) in path order. A node page
   lists other pages. Paths are compared component by component, as bytes, so "a/b" comes before

@@ -1,4 +1,4 @@
-"""Names of all objects: root, keep and key records, packs, snapshots.
+"""Names of all objects (records, packs, snapshots); lowest free number.
 
 A root record is the owner's signed list of authorized keys. A keep record is a keeper's signed list
 of expired recovery points and removed packs. A key record contains the encrypted private key of a

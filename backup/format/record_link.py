@@ -1,4 +1,4 @@
-"""Link from a signed record to another record, by its number and hash."""
+"""Link to the previous record: its number and hash, or null."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Root and key records: `pub/root/<n>` and `k/…`, signed by the owner.
+"""Root and key records (`pub/root/`, `k/`): fields; no role twice.
 
 The owner is the person with the offline signing key. A root record lists the keys that the owner
 authorizes: those of writers (backup hosts), keepers (machines that may expire backups) and domains

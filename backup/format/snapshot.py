@@ -1,4 +1,4 @@
-"""Snapshot record of a recovery point: public part, body, packs in use.
+"""Snapshot record: public part, body, unreadable paths, packs in use.
 
 A snapshot has a public part, a body that is encrypted to the domain (backup sets that share one
 key), and the signature of the writer (backup host):

@@ -1,4 +1,4 @@
-"""Strict reading of parsed JSON: names, types and ranges of fields.
+"""Strict reading of parsed JSON: fields, ranges, one spelling of bytes.
 
 If a field is missing, unknown, or of another type or range, `Damaged` is raised.
 """

@@ -1,4 +1,4 @@
-"""Public keys and names of custodians; encryption to custodians.
+"""Public keys and names of custodians: their form, encryption to them.
 
 - A custodian is a person that can decrypt backups. It is written as an age or SSH public key and a
   name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is for people; only the key is

@@ -1,4 +1,4 @@
-"""List of the known copies of the key records, stored in each copy.
+"""List of the copies of key records: their names; stored in each copy.
 
 - A key record is the private key of a domain (backup sets that share one key), encrypted to the
   people that can decrypt backups. A copy is a folder with key records below `k/`. Its file

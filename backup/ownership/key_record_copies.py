@@ -1,4 +1,4 @@
-"""Copies of the key records: synchronized with the key store and checked.
+"""Synchronization of a copy of the key records with the key store.
 
 - A key record contains the private key with which backups are decrypted. It is encrypted to the
   custodians (the people that can decrypt backups) and signed by the owner. So a copy of the record

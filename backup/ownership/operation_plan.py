@@ -1,4 +1,4 @@
-"""Plan of an owner operation, stored completely before its first step.
+"""Plan of an owner operation: stored before its first step, and resumed.
 
 - An owner operation is an act that the owner of a repository signs, such as the authorization of a
   host.

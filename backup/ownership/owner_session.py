@@ -1,4 +1,4 @@
-"""Owner session: the owner's key file, rollback check, run of operations.
+"""Owner session: owner's key file, rollback check, next root record.
 
 The owner is the person with the offline signing key. The operations are in `operations` and
 `erasure`.

@@ -10,7 +10,6 @@
   path_search      search for paths in several recovery points
   manifest_diff    difference of two recovery points
   recovery_points  listing of recovery points, and lookup by name
-  history_forks    forks of a host's snapshot history, which make "latest" ambiguous
   self_healing     blobs of lost or damaged packs, read from other packs
 
 Writing files belongs in `backup.restorer`.

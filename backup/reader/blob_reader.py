@@ -1,4 +1,4 @@
-"""Blob reader: reads, decrypts, decodes and verifies the blobs of packs.
+"""Blob reader: reads, decrypts, decodes, verifies; keeps frames in memory.
 
 - A frame is a compressed part of a pack with one or more blobs. A pack is encrypted in segments.
 - Every blob is compared with its id, a keyed hash, before it is returned.

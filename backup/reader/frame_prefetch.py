@@ -1,4 +1,4 @@
-"""Prefetch of frames: threads read and decrypt while the caller works.
+"""Prefetch of frames: threads read rounds of steps while the caller works.
 
 - The caller passes steps: values of its own, each with the reference of a blob or None. The results
   are in the order of the steps, and each blob is compared with its id.

@@ -1,4 +1,4 @@
-"""Manifest walk: find a path, list a folder, stream the content of a file.
+"""Manifest walk: find a path, list a folder, stream content of exact size.
 
 - The manifest is a tree of pages: nodes list other pages, and leaves list paths (entries). An entry
   refers to the blobs of its file. If these references are many, they are in separate pages, the

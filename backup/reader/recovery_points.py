@@ -1,28 +1,64 @@
-"""Recovery points of a repository: listing, "latest", lookup by name.
+"""Recovery points: listing, lookup by name, "latest", forks of a history.
 
 - Listing needs no key. The docstrings of `Repository.points` and `Repository.resolve` describe the
   order of the list and the names.
 - "latest" is the newest recovery point of a run that ended. If no run has ended, it is the newest
   interim recovery point, which a run committed before its end. "latest" is refused if the history
-  of the host forks (see `history_forks`).
+  of the host forks.
 - If the vault has several backup sets, "latest" needs the name of the set. The set that contains
   Standfast's own files does not count, unless it is the only set.
 - If several hosts have recovery points, "latest" needs the name of the host. If the program runs on
   one of these hosts, "latest" without a host name means the recovery points of this host.
+- A writer is a backup host. Each of its snapshots contains the hash of the previous valid snapshot.
+  If the vault has another snapshot in that place, the history forks. Then one of the two snapshots
+  may be forged with the writer's key, or be left from a history that was replaced.
+- A fork is ignored after the earlier of the two recovery points has expired.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.snapshot import Snapshot
-from backup.reader.history_forks import is_fork, require_unforked_history
 from backup.records import INSTALLATION_SET, RecoveryPoint, RecoveryPointDetails
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import start_in_background
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain
 from backup.trust.snapshot_slots import Slot, find_older_junk, read_history
+
+# Key: writer and sequence number of the earlier of two recovery points where the history forks.
+# Value: sequence number of the later point.
+Forks = Mapping[tuple[str, int], int]
+
+
+def is_fork(slot: Slot, before: Slot) -> bool:
+    """Return whether a snapshot does not follow the valid snapshot before it."""
+    if slot.snapshot is None or slot.snapshot.previous is None:
+        return True
+    link = slot.snapshot.previous
+    return link.number <= before.sequence and link.sha256 != before.sha256
+
+
+def require_unforked_history(
+    latest: RecoveryPoint, points: Sequence[RecoveryPoint], forks: Forks
+) -> None:
+    """Raise `Damaged` if the history of the writer of `latest` forks.
+
+    `latest` is the newest of `points`. The error names a recovery point of each branch.
+    """
+    for (writer, left_out), by in forks.items():
+        if writer != latest.writer:
+            continue
+        before = [
+            point.sequence for point in points if point.writer == writer and point.sequence < by
+        ]
+        names = {f"{writer}/{max(before):010d}" if before else "", latest.name} - {""}
+        raise Damaged(
+            f"latest of {writer}: its history forks, since {writer}/{by:010d} does not follow"
+            f" {writer}/{left_out:010d}, and one of them may be forged. Verify the vault, then"
+            f" name a point: {' or '.join(sorted(names))}."
+        )
 
 
 class RecoveryPoints:

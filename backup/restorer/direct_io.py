@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 
 from backup.reader.blob_reader import Raw
-from backup.system.huge_pages import large_memory
+from backup.system.buffer_pool import large_memory
 
 WORTHWHILE_BYTES = 512 * 1024  # a smaller file is written faster through the page cache
 

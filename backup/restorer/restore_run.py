@@ -32,12 +32,11 @@ from backup.reader.self_healing import BlobHealer
 from backup.records import Problem, Progress, RecoveryPoint, RestoreResult
 from backup.restorer.background_sync import complete_in_background
 from backup.restorer.direct_io import DirectWriter
-from backup.restorer.frame_plan import FramePlan
 from backup.restorer.large_files import Piece, pieces_of
 from backup.restorer.restore_journal import Target, open_target
 from backup.restorer.spool import Spool
 from backup.restorer.tree_writer import TreeWriter
-from backup.restorer.work_units import Report, Unit, damaged, lost_page
+from backup.restorer.work_units import FramePlan, Report, Unit, damaged, lost_page
 from backup.restorer.worker import RestoreWorker
 from backup.restorer.worker_pool import Emit, Worker, run_in_processes
 from backup.restorer.worker_tuning import tune_worker_process

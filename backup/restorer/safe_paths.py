@@ -1,4 +1,4 @@
-"""Safe paths: opened below a folder without following symbolic links."""
+"""Safe paths: refused names, and opening without symbolic links."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Target folders: created, opened step by step, never through a link.
+"""Target folders: entered and left step by step, with their attributes.
 
 - A tree writer (one per worker process) enters the folders of one path at a time. Each step opens
   one name in an open folder and never follows a symbolic link. So neither a forged path nor a link

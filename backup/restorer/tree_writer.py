@@ -1,4 +1,4 @@
-"""Tree writer: creates the files, folders, links and devices of a restore.
+"""Tree writer: creates the files, links and devices of a restore.
 
 - Paths of the manifest are not trusted: `TargetFolders` checks each component.
 - A file of an interrupted restore is continued only if it is a regular file with one hard link. It

@@ -1,10 +1,10 @@
-"""Worker of a restore: restores units of work, and pieces of large files.
+"""Worker of a restore: restores units of work; reports problems and rest.
 
 - A unit of work is a series of stretches. A stretch is a part of a leaf page of the manifest, that
   is, a series of paths.
 - Content is read ahead while files are written. Files are written in path order, except early
   files. An early file has content in a frame (compressed part of a pack) that an earlier unit
-  decodes, so that unit writes the file (see `frame_plan`).
+  decodes, so that unit writes the file (see `work_units`).
 - The reports of a worker name the work that is left: hard links to files that another worker may
   not have written yet, large files, and folders into which later stretches may write.
 - In a resumed restore, the content of an existing file is compared with the id of each blob. Only

@@ -1,4 +1,4 @@
-"""Tuning of a restore worker's process: umask, malloc, garbage collection."""
+"""Tuning of a restore worker: umask, kept memory, garbage collection."""
 
 import ctypes
 import gc

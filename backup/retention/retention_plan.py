@@ -1,4 +1,4 @@
-"""Retention plan: what a run expires, marks and drops; limit; clock check.
+"""Retention plan: expiries, marked and dropped packs; limits, clock check.
 
 - The keeper, the machine that may expire backups, records each change in a signed keep record. A
   recovery point has expired if a keep record names it as expired. A recovery point remains if it

@@ -1,4 +1,4 @@
-"""Client programs of databases: start, secrets, streams, errors, end.
+"""Client programs of databases: environment, streams, errors, time limits.
 
 - A program gets a secret through its environment or a private file. It never gets a secret through
   its arguments, which every user of the machine may read.

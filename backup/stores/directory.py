@@ -1,4 +1,4 @@
-"""Directory store: objects are files on a disk or a network share.
+"""Directory store: objects are files, put by drafts and links; leftovers.
 
 - `put` writes a draft in `.incoming/`, syncs it, and links it to the name of the object. A link
   never replaces a file, so two writers of one name cannot both succeed. A file system without links

@@ -1,4 +1,7 @@
-"""Buffer pool: memory for reads, reused when no view of it is left.
+"""Buffer pool: memory for reads, in large pages aligned for direct I/O.
+
+For direct I/O, the kernel clears, finds and pins each page of the memory. A buffer of 16 MiB
+consists of 4,096 small pages or 8 large pages.
 
 - New memory costs more time than any other part of a large read, because the kernel clears each
   memory page, and takes it back afterwards.
@@ -6,12 +9,30 @@
   mapping with views.
 """
 
+import mmap
 import threading
-from mmap import mmap
+from contextlib import suppress
 
-from backup.system.huge_pages import large_mapping, large_memory
-
+_LARGE_PAGE_BYTES = 2 * 1024 * 1024
 _MAX_BUFFERS = 16
+
+
+def large_memory(size: int) -> memoryview:
+    """Return new memory of `size` bytes, in large pages if possible."""
+    return memoryview(large_mapping(size))[:size]
+
+
+def large_mapping(size: int) -> mmap.mmap:
+    """Return a new mapping of at least `size` bytes."""
+    # The kernel aligns a mapping to large pages only if its length is a multiple of their size.
+    # Otherwise about half of the mapping has small pages. The additional bytes are not used, so
+    # they need no memory beyond the last page.
+    whole = -(-size // _LARGE_PAGE_BYTES) * _LARGE_PAGE_BYTES
+    memory = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without large pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 class Buffers:
@@ -20,7 +41,7 @@ class Buffers:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._buffers: list[mmap] = []
+        self._buffers: list[mmap.mmap] = []
 
     def take(self, length: int) -> memoryview:
         """Return `length` bytes of memory, with arbitrary content.
@@ -54,7 +75,7 @@ class OwnBuffer(threading.local):
         return self._memory[:length] if length <= len(self._memory) else None
 
 
-def _is_free(buffer: mmap) -> bool:
+def _is_free(buffer: mmap.mmap) -> bool:
     try:
         buffer.resize(len(buffer))
     except BufferError:

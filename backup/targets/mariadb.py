@@ -1,4 +1,4 @@
-"""MariaDB target: dumps and users through `mariadb`, or MySQL's `mysql`.
+"""MariaDB target: loads dumps and users with limited rights; replaces.
 
 - A missing database is created. The first statement of the dump sets its character set.
 - MariaDB cannot rename a database. With `replace`, the existing database is dropped before the

@@ -1,4 +1,4 @@
-"""PostgreSQL target: loads a dump; keeps the old database until the end.
+"""PostgreSQL target: loads dumps; renames the old database until the end.
 
 - A missing database is created with the encoding, locale, settings and grants of the dump. If its
   name differs from the name of the dumped database, it gets the defaults of the server.

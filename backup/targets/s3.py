@@ -39,7 +39,7 @@ from backup.errors import BackupError, UnsafePath
 from backup.stores.s3 import S3Options
 from backup.stores.s3.bucket import open_bucket
 from backup.stores.s3.client import Garbled, read_timeout
-from backup.stores.s3.version_pages import version_pages
+from backup.stores.s3.version_listing import version_pages
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 _PIECE_BYTES = 1024 * 1024

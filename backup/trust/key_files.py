@@ -1,4 +1,4 @@
-"""Key files of hosts and custodians; reading and opening of domain keys.
+"""Key files of hosts and custodians; opening of domain keys.
 
 - The file of a host contains its signing key, the id key (the key of blob ids), and public keys. No
   key in it decrypts a backup.

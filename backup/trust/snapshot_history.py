@@ -1,4 +1,4 @@
-"""Snapshot history of a writer: gaps, forks, lost snapshots, needed packs.
+"""Snapshot history of a writer: gaps, forks, witness, needed packs.
 
 - A writer is a backup host. Its snapshots have sequence numbers; a slot is the object under one
   number. Junk is an object that is not a valid snapshot. A writer skips the number of a slot that

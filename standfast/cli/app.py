@@ -1,4 +1,4 @@
-"""Tree of commands, and `main`, which maps errors to exit statuses.
+"""Tree of commands, and `main`: signals, exit statuses of errors.
 
 Rules
 - A StandfastError has its own exit status. A mistyped command exits with 2, Ctrl-C with 130, and

@@ -1,4 +1,4 @@
-"""Default `standfast.toml`, as `standfast init` writes it.
+"""Default `standfast.toml`: layout of settings, comments and examples.
 
 A setting with a known value is active, and every other setting is a comment. This module defines
 the layout; every key, explanation and example comes from the schema, so that file and schema always

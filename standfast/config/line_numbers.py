@@ -1,4 +1,4 @@
-"""Line numbers of the keys of a TOML file; `tomllib` returns none.
+"""Lines of TOML keys; a key that is missing has the line of its table.
 
 The scanner finds the keys, tables, lists and inline tables of a text, and records the line of each.
 `tomllib` has validated the text before.

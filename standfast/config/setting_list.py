@@ -1,4 +1,4 @@
-"""List of the paths and the secret references of a configuration."""
+"""List of the paths and the secret references that a configuration has."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""List of the tables of `standfast.toml` and their keys, from the schema.
+"""List of the possible tables of `standfast.toml` and their keys.
 
 Hints for unknown keys, the reference in `docs/` and the file that `standfast init` writes all use
 this list.

@@ -1,4 +1,4 @@
-"""Validation of the values of a file; a finding never repeats a value.
+"""Validation of values: findings with hints, which never repeat a value.
 
     found = validate(Config, tomllib.loads(text), folder)   # a Config, or a list of findings
 

@@ -1,4 +1,4 @@
-"""Web application: paths, triggers, `/health`, admission of requests.
+"""Web application: paths, answers to triggers, `/health`, admission.
 
     GET  /health            whether this process works and its ledger answers
     POST /triggers/NAME     a signed message, or a message of Alertmanager

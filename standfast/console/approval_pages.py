@@ -1,4 +1,4 @@
-"""Pages of the console: incidents, decisions, notes, accounts, stop.
+"""Console pages on incidents: decisions, notes, accounts, stop.
 
 The pages are also usable on a phone.
 

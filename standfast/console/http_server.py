@@ -1,4 +1,4 @@
-"""HTTP server: uvicorn in a thread of `serve`.
+"""HTTP server: uvicorn in a thread of `serve`, started again if it fails.
 
 Rules
 - If the port is in use or the server fails, the error is logged once and the start is retried; the

@@ -1,4 +1,4 @@
-"""Answered facts of an incident, each with author and time.
+"""Facts of an incident for the rules: kinds; the latest statement counts.
 
 A fact is a statement of a person, such as the time of awareness. Facts start and end legal clocks,
 the deadlines of duties to notify somebody (obligations).

@@ -1,4 +1,4 @@
-"""Legal clocks of one incident: states, due dates and questions.
+"""Rules of legal clocks: states, due dates and questions from the facts.
 
 An obligation is a duty to notify somebody. Its clock is its running deadline. `clocks` is the main
 function: its arguments are the obligations, the facts of the incident and the current time. It

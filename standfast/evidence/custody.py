@@ -1,4 +1,4 @@
-"""Chain of custody `custody.jsonl`: each act on a sealed folder.
+"""Chain of custody `custody.jsonl`: acts on a sealed folder, each hashed.
 
 A sealed folder contains evidence, its manifest, and a seal (signature over the manifest). The chain
 is a file in this folder. Each line has the actor and the time of an act. The use-cases decide which

@@ -1,4 +1,4 @@
-"""Search of the newest log files for card and social-security numbers.
+"""Card and social-security numbers: digits that count, search of logs.
 
 This module also contains the rules that decide which digits count as such a number. `text_masking`
 uses them too.

@@ -1,4 +1,4 @@
-"""Masked form of card numbers, security numbers, mail addresses.
+"""Masked form of a card number, a security number or a mail address.
 
 This module defines how a masked text looks. `sensitive_numbers` defines which digits count as a
 number, and `masked_copy` masks files.

@@ -1,4 +1,4 @@
-"""Time stamp file `seal.tsr`: stored next to a seal, and verified.
+"""Time stamp file `seal.tsr` of a seal: stored, compared with custody.
 
 A seal is a signature over the manifest of an evidence folder. The time stamp proves that the seal
 existed at a time. Thus the manifest and every file in it existed too. `time_stamp_authority`

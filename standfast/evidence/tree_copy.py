@@ -1,4 +1,4 @@
-"""Copy of a file tree that an intruder may still change.
+"""Copy of a file tree that an intruder may still change: walk, omissions.
 
 The copies are evidence of an incident; their manifest has one item for each path. Only this module
 reads the original files. `adapters.evidence_sources.files` writes the manifest and the seal

@@ -1,4 +1,4 @@
-"""Result records of the status query, without sealed values."""
+"""Records that the query for `status` returns, without sealed values."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Plain SQL query for `standfast status`, without sealed values.
+"""SQL for `standfast status`: counts and states, without SQLAlchemy.
 
     overview = query_status(url, now, own)   # a LedgerOverview
 
@@ -77,7 +77,7 @@ _STEPS = """
     FROM step JOIN incident ON incident.id = step.incident
     WHERE incident.state = 'open' ORDER BY step.started_at, step.name, step.round
 """
-# As in `step_counts.count_by_step`, an undo that another undo replaced counts as done.
+# As in `effect_counts.count_by_step`, an undo that another undo replaced counts as done.
 _COUNTS = f"""
     SELECT effect.incident, effect.step, effect.round,
         CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')

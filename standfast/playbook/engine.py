@@ -1,4 +1,4 @@
-"""Next moves in a run of a playbook, computed from its state alone.
+"""Next moves in a run of a playbook: needs, stuck steps, rounds, results.
 
     moves = next_moves(state, now)   # [Expand(step="lock", round=1), Prompt(step="ask", round=1)]
 

@@ -1,4 +1,4 @@
-"""Tabletop exercise: timed injects, questions, and scores of answers.
+"""Format of a tabletop exercise: injects, questions, points of answers.
 
     exercise = load_exercise(text, "vishing.yaml")
     scored(exercise.inject("call"), "B").points

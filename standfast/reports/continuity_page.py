@@ -1,4 +1,4 @@
-"""Recovery objectives and drill results of services, as records and page.
+"""Page of services: objectives, last drills, drawing of dependencies.
 
 A drill is a test restore.
 """

@@ -1,4 +1,4 @@
-"""Pages of a review of frozen logs: charts of the top rows, and records.
+"""Pages of a log review: columns of charts, addresses shown, records.
 
 Frozen logs are copied and sealed as evidence of an incident. A record is one event of a log.
 """

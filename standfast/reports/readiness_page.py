@@ -1,4 +1,4 @@
-"""Readiness for a breach, as records and as a page."""
+"""Page of the readiness for a breach: verdicts, areas, checklist."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Sentences of a page: events, durations, amounts.
+"""Sentences of a page: proofs, events, durations (rounded up), amounts.
 
 Rules
 - Sentences state only facts and numbers of the records.

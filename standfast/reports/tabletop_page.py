@@ -1,4 +1,4 @@
-"""Result of a tabletop exercise, as records and as a page.
+"""Page of a tabletop exercise: points, and weakest answers first.
 
 In a tabletop exercise, people discuss a written scenario. An inject is one event of the scenario,
 with a question.

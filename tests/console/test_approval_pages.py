@@ -12,7 +12,7 @@ from standfast.console.application import App
 from standfast.console.http_server import HttpServer
 from standfast.console.sign_in import sessions
 from standfast.console.sign_in.sign_in_pages import BROWSER_COOKIE, COOKIE
-from standfast.ledger.incidents.repeated_triggers import EXTENDED
+from standfast.ledger.incidents.trigger_messages import EXTENDED
 from standfast.ledger.runs.call_outs import CallOutState
 from standfast.people.passphrase_keys import enrol
 from standfast.records import Mode, StepState

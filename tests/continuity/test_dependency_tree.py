@@ -1,6 +1,6 @@
 """Dependency graph of services in the terminal."""
 
-from standfast.continuity.dependency_tree import dependency_tree
+from standfast.continuity.service_order import dependency_tree
 
 
 def test_each_dependency_is_drawn_below_its_service() -> None:

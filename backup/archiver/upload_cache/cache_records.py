@@ -1,4 +1,4 @@
-"""Records of the upload cache, except blobs and manifest pages.
+"""Records of the upload cache: heads, keep records, slots, packs, commits.
 
 The upload cache is a file on the backup host. It lists what is already in the vault.
 """

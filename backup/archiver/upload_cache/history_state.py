@@ -1,4 +1,4 @@
-"""History state: intended and newest snapshot, newest signed records seen.
+"""History in the upload cache: newest snapshot, root, keep records seen.
 
 - This host detects a rollback of the vault by comparing the vault with this state. If the cache
   forgets all packs and runs, the numbers of the signed records remain known.

@@ -50,7 +50,7 @@ from backup.ownership.erasure.erasure_order import (
     order_to_bytes,
 )
 from backup.ownership.operation_plan import Create, Forget, OperationResult, Plan, Step
-from backup.ownership.operations.domain_keys import record_custodians
+from backup.ownership.operations.domains import record_custodians
 from backup.ownership.owner_session import OwnerSession, known_domain, next_root
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record

@@ -24,7 +24,7 @@ from backup.format.object_names import key_name, key_prefix, next_number
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord
 from backup.ownership.custodian_public_key import Custodian, wrap
 from backup.ownership.operation_plan import Forget, OperationResult, Plan, Put, Step
-from backup.ownership.operations.domain_keys import (
+from backup.ownership.operations.domains import (
     active_domains,
     current_key_record,
     free_generation,

@@ -1,15 +1,106 @@
 """Sorted names in a folder, without files of the backup itself.
 
-The names in a very large folder are sorted on disk (see `large_folder_listing`).
+If a folder has millions of names, they are sorted in an SQLite file.
 """
 
+import errno
 import os
-from collections.abc import Container, Iterator, Sequence, Set
+import secrets
+import sqlite3
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
+from typing import overload
 
-from backup.sources.files.large_folder_listing import LargeFolderListing
+_INSERTED = 50_000  # names in memory while they are inserted
+_BLOCK = 512  # names that are read at once
+
+
+class LoadedFiles:
+    """Those of the names in memory that are files, not folders or links."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[bytes] = frozenset()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+class LargeFolderListing(Sequence[bytes]):
+    """Sorted names, in a file below `scratch` and in part in memory."""
+
+    def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:
+        """Sort names; each is paired with whether it is a file.
+
+        A name may occur twice if it is replaced during the listing. It is then kept once.
+        """
+        self.files = LoadedFiles()
+        self._first = 0  # index of the first name in memory
+        self._loaded: list[bytes] = []
+        try:
+            self._database = _open_unnamed(scratch)
+            self._count = self._sort(names)
+        except sqlite3.OperationalError as error:
+            # The disk of `scratch` is full, not the disk of the folder.
+            reason = f"{error} for its names, which are sorted next to the upload cache"
+            raise OSError(errno.ENOSPC, reason) from error
+
+    def _sort(self, names: Iterable[tuple[bytes, bool]]) -> int:
+        database, source = self._database, iter(names)
+        database.execute("CREATE TABLE listed (name BLOB PRIMARY KEY, is_file) WITHOUT ROWID")
+        while batch := list(islice(source, _INSERTED)):
+            database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", sorted(batch))
+        # Blobs sort byte by byte, as names do.
+        database.execute("CREATE TABLE sorted (number INTEGER PRIMARY KEY, name BLOB, is_file)")
+        database.execute(
+            "INSERT INTO sorted (name, is_file) SELECT name, is_file FROM listed ORDER BY name"
+        )
+        database.execute("DROP TABLE listed")
+        (count,) = database.execute("SELECT COUNT(*) FROM sorted").fetchone()
+        return int(count)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """Return a name, or consecutive names, by index."""
+        if isinstance(index, slice):
+            begin, end, _ = index.indices(self._count)
+            self._load(begin, end)
+            return self._loaded[begin - self._first : max(begin, end) - self._first]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        self._load(index, index + 1)
+        return self._loaded[index - self._first]
+
+    def _load(self, begin: int, end: int) -> None:
+        if self._first <= begin and end <= self._first + len(self._loaded):
+            return
+        rows = self._database.execute(
+            "SELECT name, is_file FROM sorted WHERE number > ? ORDER BY number LIMIT ?",
+            (begin, max(_BLOCK, end - begin)),
+        ).fetchall()
+        self._first = begin
+        self._loaded = [name for name, _ in rows]
+        self.files.names = frozenset(name for name, is_file in rows if is_file)
+
+
+def _open_unnamed(folder: Path) -> sqlite3.Connection:
+    """Open a database in an unlinked file, which disappears with the process."""
+    path = folder / f"{secrets.token_hex(8)}.names"
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA journal_mode=OFF")
+    database.execute("PRAGMA synchronous=OFF")
+    database.execute("PRAGMA cache_size=-16000")  # KiB
+    path.unlink()
+    database.execute("BEGIN")  # one transaction, which is never committed
+    return database
+
 
 _MANY_NAMES = 50_000  # names in one folder
 _LARGE_FOLDER_BYTES = 1024 * 1024  # a folder of this size may contain that many names

@@ -1,4 +1,4 @@
-"""Read-ahead: small files opened in advance, so that disks prefetch them.
+"""Read-ahead of small files: opened in advance, so that disks prefetch.
 
 If files that are not in the page cache are read one after the other, each read waits for the disk.
 If many files are opened first, and the system is advised to read them, the disk reads them in

@@ -1,4 +1,4 @@
-"""Opening of a bucket: versioning, default lock and protection of objects."""
+"""Opening of a bucket: its versions, default lock and protection."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""S3 store: objects in a bucket that keeps versions and locks them.
+"""S3 store: creation of objects, reads, cached listings, lock of each.
 
     store = open_s3(S3Options(bucket="vault", access_key_id="…", secret_access_key="…"))
 
@@ -53,8 +53,7 @@ from backup.stores.s3.client import (
     read_timeout,
 )
 from backup.stores.s3.upload_body import UploadBody
-from backup.stores.s3.version_listing import FirstVersion, first_versions
-from backup.stores.s3.version_pages import version_pages
+from backup.stores.s3.version_listing import FirstVersion, first_versions, version_pages
 from backup.system.interruptible_wait import result_of
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 

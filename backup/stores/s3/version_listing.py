@@ -1,4 +1,4 @@
-"""Version listing: the first version of each name, computed without I/O.
+"""Version listing: checked pages, and the first version of each name.
 
 - The first version of a name counts as the object; this program puts it with the condition
   `If-None-Match`. A client that omits the condition can add a later version. It can also add a
@@ -7,12 +7,15 @@
 - S3 lists names in order, and the versions of a name from the newest to the oldest. So the last
   listed version of a name was put first. The versions of a name may continue on the next page.
 - A name that has only delete markers does not exist.
+- Each page of a listing is checked before it is used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from backup.stores.s3.client import Calls, Garbled
 
 _MARKER_FIELDS = {"Key", "IsLatest"}
 _VERSION_FIELDS = {"Key", "VersionId", "Size", "ETag", "LastModified"}
@@ -88,3 +91,32 @@ def _to_first_version(name: _Name) -> Iterator[FirstVersion]:
         is_hidden=name.is_hidden,
         later_versions=name.versions - 1,
     )
+
+
+def version_pages(calls: Calls, bucket: str, prefix: str, action: str) -> Iterator[dict[str, Any]]:
+    """Yield the pages of all versions below a prefix, as boto3 returns them."""
+    request = {"Bucket": bucket, "Prefix": prefix}
+    while True:
+        page = calls(action, lambda: _page(calls, request))
+        yield page
+        if not page["IsTruncated"]:
+            return
+        request["KeyMarker"] = page["NextKeyMarker"]
+        request["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+
+def _page(calls: Calls, request: dict[str, str]) -> dict[str, Any]:
+    page: dict[str, Any] = calls.client.list_object_versions(**request)
+    # An answer that is not from S3 must not look like an empty bucket.
+    if (
+        page.get("Name") != request["Bucket"]
+        or "IsTruncated" not in page
+        or not is_complete_page(page)
+    ):
+        raise Garbled
+    if page["IsTruncated"]:
+        before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))
+        after = (page.get("NextKeyMarker", ""), page.setdefault("NextVersionIdMarker", ""))
+        if after[0] < before[0] or after == before:
+            raise Garbled
+    return page

@@ -1,4 +1,4 @@
-"""Base class of sources that collect into a sealed folder.
+"""Base class of sources: collects into a folder, seals it, copies it.
 
     FOLDER/SOURCE/TOKEN.partial/            during the collection
     FOLDER/SOURCE/TOKEN/files/…             the collected files

@@ -1,4 +1,4 @@
-"""Readers of audiences, built from settings.
+"""Audiences by their settings: the suppression list is read first.
 
 An audience is the list of recipients of a notice. A suppression list names people that must never
 be contacted.

@@ -1,30 +1,65 @@
-"""Simulators for everything that an exercise uses.
+"""Simulators for an exercise: invented accounts, audiences, settings.
 
 Rules
 - No secret is resolved and no adapter of a provider is built, so that no secret can leak.
 - Every account that the incident names exists, and is locked if the exercise has locked it so far.
-  So an exercise that waited for people continues from the same state in another process.
+  So an exercise that waited for people continues from the same state in another process. An account
+  without a directory belongs to the first configured directory.
 - Audiences are invented people: an exercise reads no customer data.
-- Missing settings are replaced by invented ones, so that a playbook can be rehearsed before
-  everything is configured. The use-cases report which settings were invented.
+- An empty section of the configuration gets a stand-in, so that a playbook can be rehearsed before
+  everything is configured. Configured adapters are rehearsed as they are. The use-cases report
+  which stand-ins were used.
+- The addresses in the settings of a stand-in cannot exist (RFC 6761, `.invalid`), and no simulator
+  reads them.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
 from standfast.adapters.factory import Adapters, NoticeOf
-from standfast.adapters.factory.exercise_defaults import with_exercise_defaults
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.adapters.senders import Sender
 from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import Config
+from standfast.config.sections.accounts import ScimDirectoryConfig
+from standfast.config.sections.evidence_sources import FilesEvidenceConfig
+from standfast.config.sections.senders import SmtpSenderConfig
+from standfast.config.value_types import SecretReference
 from standfast.notices.audience import Audience
 from standfast.notices.audience_rows import Recipient
 from standfast.records import Limits, Mode
+
+NAME = "stand-in"
+
+
+def with_exercise_defaults(config: Config) -> Config:
+    """Return the configuration with a stand-in directory, log and sender.
+
+    A stand-in is added only if the section is empty.
+    """
+    stand_ins = {
+        "accounts": ScimDirectoryConfig(
+            kind="scim",
+            url="https://directory.invalid/scim/v2",
+            token=SecretReference("env:STAND_IN"),
+        ),
+        "evidence": FilesEvidenceConfig(kind="files", paths=(Path("/nowhere"),)),
+        "senders": SmtpSenderConfig(
+            kind="smtp", host="mail.invalid", sender_address="stand-in@example.invalid"
+        ),
+    }
+    missing = {
+        section: {NAME: settings}
+        for section, settings in stand_ins.items()
+        if not getattr(config, section)
+    }
+    return config.model_copy(update=missing) if missing else config
+
 
 _POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}
 _PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")

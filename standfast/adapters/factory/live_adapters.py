@@ -1,9 +1,22 @@
-"""Real adapters, built from the configuration and its secrets."""
+"""Real adapters: built by the `kind` of their section, with their secrets.
+
+A procedure is a command or HTTP request that the configuration allows playbooks to call.
+
+Rules
+- The kind of a connector, sender or source is the name of a module or package next to the base
+  class of its family, and that module has one class of the family. No list of kinds has to be
+  maintained.
+- An audience and a procedure have no such module: `audiences` reads the former, and
+  `build_procedure` builds the latter.
+- The module is imported when its adapter is built: a command that locks nothing loads no connector.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,14 +24,14 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
+from standfast.adapters.accounts.base.new_passwords import new_secrets
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.sealed_source import SourceContext
 from standfast.adapters.factory import Adapters, NoticeOf
-from standfast.adapters.factory.adapter_by_kind import build_adapter
 from standfast.adapters.factory.audiences import Restored, read_audience
-from standfast.adapters.factory.password_rotation import new_secrets
-from standfast.adapters.factory.procedures import build_procedure
 from standfast.adapters.procedures import Procedure
+from standfast.adapters.procedures.command import Command
+from standfast.adapters.procedures.http_request import Request
 from standfast.adapters.senders import Sender
 from standfast.adapters.senders.sender_context import SenderContext
 from standfast.config import Config, SecretReference
@@ -27,7 +40,40 @@ from standfast.evidence.bucket_copy import CopyDestination
 from standfast.local_time import day
 from standfast.notices.audience import Audience
 from standfast.records import Mode, Now
-from standfast.secrets import Resolver
+from standfast.secrets import Resolver, Reveal
+
+
+class SectionOfKind(Protocol):
+    """Settings of an adapter; each kind has its own class."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+def build_adapter(family: type, name: str, settings: SectionOfKind, context: object) -> Any:
+    """Build an adapter with its secrets; SecretMissing if one is missing.
+
+    The result is an instance of `family`, which is an abstract class.
+    """
+    module = import_module(f"{family.__module__}.{settings.kind}")
+    classes: list[Any] = [
+        value
+        for value in vars(module).values()
+        # Base classes of the family are imported there too.
+        if isinstance(value, type)
+        and issubclass(value, family)
+        and value.__module__.startswith(module.__name__)
+    ]
+    (adapter_class,) = classes
+    return adapter_class(name, settings, context)
+
+
+def build_procedure(config: Config, name: str, reveal: Reveal, clock: Now) -> Procedure:
+    """Build `commands.NAME` or `requests.NAME`; SecretMissing names a secret."""
+    section, _, inner = name.partition(".")
+    if section == "commands":
+        return Command(name, config.commands[inner], reveal=reveal)
+    return Request(name, config.requests[inner], reveal=reveal, clock=clock)
 
 
 class Live(Adapters):

@@ -1,4 +1,4 @@
-"""Output of a command or an HTTP answer, prepared for a receipt.
+"""Output of a command or an HTTP answer: the part kept in the receipt.
 
 Rules
 - At most the first 16 KiB of an output are kept; the remaining bytes are counted.

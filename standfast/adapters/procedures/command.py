@@ -1,4 +1,4 @@
-"""A configured command that runs without a shell.
+"""A configured command without a shell: its arguments and environment.
 
 This module starts the process with its arguments, environment and user, and ends it.
 

@@ -1,4 +1,4 @@
-"""A configured HTTP request.
+"""A configured HTTP request: its address, body and meaning of a status.
 
 This module defines the address, headers and body, and interprets the status. `http_client` limits
 the time of the call and reports whether the request may have arrived.

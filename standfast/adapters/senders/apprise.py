@@ -1,4 +1,4 @@
-"""Sender for chat, SMS or push messages to staff, through apprise.
+"""Sender to chat, SMS or push (apprise); equal texts are posted once.
 
 Rules
 - The configured address is a channel that staff read, such as a chat room. Every message is posted

@@ -1,4 +1,4 @@
-"""Sender for letters, which people print and post.
+"""Sender for letters: files to print, unknown until a person posts them.
 
 The sender writes one letter for each person without an e-mail address, with the address where a
 window envelope shows it. `usecases` record the letters that people report as posted.

@@ -1,4 +1,4 @@
-"""Objects that senders need besides their settings."""
+"""Context to build senders: organisation, secrets, clock."""
 
 from dataclasses import dataclass
 

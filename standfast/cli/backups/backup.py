@@ -7,10 +7,9 @@ import click
 
 from standfast.cli.backups import recovery_point_contents
 from standfast.cli.backups.backup_summary import backup_lines
-from standfast.cli.backups.database_restore_summary import lines_of
 from standfast.cli.backups.recovery_point_contents import diff, find, identity_option, ls
 from standfast.cli.backups.replication import card, copy
-from standfast.cli.backups.restore_summary import restore_summary_lines
+from standfast.cli.backups.restore_summary import lines_of, restore_summary_lines
 from standfast.cli.backups.retention import keep
 from standfast.cli.backups.transfer_progress import report_to, show_from_first_report
 from standfast.cli.backups.verification_summary import verification_summary_lines

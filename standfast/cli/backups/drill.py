@@ -1,4 +1,4 @@
-"""`standfast drill`: restore, check, measure and destroy."""
+"""`standfast drill run` and `list`: output of a drill and of past ones."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

@@ -62,8 +62,7 @@ def copy(call: Call, to: str, keys: bool) -> ExitStatus:
 @click.pass_obj
 def card(call: Call, html: Path | None) -> ExitStatus:
     """Show the recovery card: vault, custodians and steps of a restore."""
-    from backup.ownership.recovery_card import card_text
-    from backup.ownership.recovery_card_page import card_page
+    from backup.ownership.recovery_card import card_page, card_text
     from standfast.reports.html_page import write_page
     from standfast.usecases.key_ceremonies.recovery_card import card_json, recovery_card
 

@@ -191,7 +191,7 @@ def show(call: Call, html: Path | None) -> ExitStatus:
     above the services that they depend on.
     """
     from standfast.continuity.degraded_modes import mode_sentences
-    from standfast.continuity.dependency_tree import dependency_tree
+    from standfast.continuity.service_order import dependency_tree
     from standfast.reports.report_sentences import duration
     from standfast.usecases.continuity.service_overview import (
         service_document,

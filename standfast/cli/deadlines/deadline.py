@@ -1,4 +1,4 @@
-"""`standfast deadline`: legal clocks and the facts that decide them."""
+"""`standfast deadline list`, `form`, `calendar`, `show`; the group."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`standfast deadline fact`, `answer`, `notified` and others.
+"""`standfast deadline fact`, `answer`, `notified`, `delay`, `affected`.
 
 A fact is a dated statement, such as the time of awareness. An obligation is a duty to notify; its
 clock is the running time limit.

@@ -1,4 +1,4 @@
-"""`standfast evidence`: list, verify, review, stamp, copy and export.
+"""`standfast evidence list`, `verify`, `stamp`, `copy`; the group.
 
 A seal is a signature over the list of the collected files. The ledger is the database of incidents,
 which records each seal.

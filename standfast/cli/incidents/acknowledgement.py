@@ -1,4 +1,4 @@
-"""`standfast incident acknowledge`."""
+"""`standfast incident acknowledge`: accept a page."""
 
 import click
 

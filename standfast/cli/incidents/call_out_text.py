@@ -1,4 +1,4 @@
-"""Output of a call-out: pages to one person after another about a matter."""
+"""Line about a call-out: its state and last pages."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`standfast incident close`, which lists what remains open, and `reopen`."""
+"""`standfast incident close`, with clocks and work that remain; `reopen`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`standfast incident`: plan, open, approve, watch, undo and close."""
+"""`standfast incident`: `plan`, `open`, `list`, `status`; the group."""
 
 from pathlib import Path
 

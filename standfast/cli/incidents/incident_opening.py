@@ -1,4 +1,4 @@
-"""Opening of an incident by a command.
+"""Opening of an incident by a command: in `serve`, or in this process.
 
 If an error happens after the opening, its message names the open incident.
 """

@@ -1,4 +1,4 @@
-"""Running of an incident from the command line, and its result.
+"""Running of an incident by a command: follow `serve`, or run the steps.
 
 Rules
 - A running `standfast serve` gets one second to pick the incident up. This process then follows the

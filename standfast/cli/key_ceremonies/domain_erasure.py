@@ -48,7 +48,7 @@ def order_erasure(
     call: Call, domain: str, ordered_by: str, reason: str, to: Path, owner_key: Path
 ) -> ExitStatus:
     """Sign the order to erase a domain, for every custodian to attest."""
-    from standfast.usecases.key_ceremonies.domain_erasure import write_erasure_order
+    from standfast.usecases.key_ceremonies.owner_operations import write_erasure_order
 
     owner = owner_session(call, owner_key)
     order = write_erasure_order(owner, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
@@ -116,7 +116,7 @@ def erase(
     owner_key: Path,
 ) -> ExitStatus:
     """Erase a domain permanently by deleting its keys."""
-    from standfast.usecases.key_ceremonies.domain_erasure import execute_erasure
+    from standfast.usecases.key_ceremonies.owner_operations import execute_erasure
 
     owner = owner_session(call, owner_key)
     result = execute_erasure(

@@ -1,4 +1,4 @@
-"""`standfast backup owner`: writers, domains, custodians and keepers.
+"""`standfast backup owner show`, `publish`, `lock-key`; the group.
 
 A writer is a backup host, and a domain is a group of backup sets with one key. A custodian is a
 person that can decrypt backups, and the keeper is the machine that may expire them.

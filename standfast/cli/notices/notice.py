@@ -1,4 +1,4 @@
-"""`standfast notice`: notices to staff and customers."""
+"""`standfast notice list`; the group of all notice commands."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`standfast notice status`, `pause`, `resume`, `go` and `stop`."""
+"""`standfast notice status`, with words for states, `pause`, `go`, `stop`."""
 
 import click
 

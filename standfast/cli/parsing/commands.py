@@ -1,4 +1,4 @@
-"""Commands and groups on top of click, with exit statuses in each help.
+"""Commands and groups on top of click: exit statuses, hints for typos.
 
     @command("close", exits={ExitStatus.DONE: "it is closed"}, example="standfast incident close")
     @click.argument("incident", required=False, help="May be left out when one is open.")

@@ -1,4 +1,4 @@
-"""`standfast recover plan`, `open`, `status` and `report`."""
+"""`standfast recover plan`, `open`, `status`, `report`, and their lines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,8 +88,7 @@ def plan(
     kept, and the degraded modes of the services, such as paper. Nothing is changed.
     """
     from standfast.continuity.degraded_modes import mode_sentences
-    from standfast.usecases.recovery.recovery_plan import plan_recovery
-    from standfast.usecases.recovery.recovery_scope import named_services
+    from standfast.usecases.recovery.recovery_plan import named_services, plan_recovery
 
     names = str(_inputs(services, everything, point, indicator)["services"])
     with call.installation() as installation:
@@ -127,7 +126,7 @@ def open_(
     The command ends when a step waits for a person. Before existing data at a target is set aside,
     a second person must approve.
     """
-    from standfast.usecases.recovery.recovery_scope import sets_in_order
+    from standfast.usecases.recovery.recovery_plan import sets_in_order
 
     inputs = _inputs(services, everything, point, indicator)
     with call.installation() as installation:

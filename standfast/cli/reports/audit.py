@@ -1,4 +1,4 @@
-"""`standfast audit`: the timeline and its verification.
+"""`standfast audit verify`, `show`, `export`: the timeline.
 
 A head is the signed number and hash of an event; the witness is a file with a copy of all heads.
 """

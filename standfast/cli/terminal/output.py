@@ -1,4 +1,4 @@
-"""Output of a command: one JSON document, or lines and tables.
+"""Output of a command: JSON or lines and tables; widths, colours, escapes.
 
 Rules
 - The result goes to standard output; progress and errors go to standard error.

@@ -1,4 +1,4 @@
-"""Sign-in pages of the console, and the limits of attempts to sign in.
+"""Sign-in pages of the console; limits of guesses; the reader of a page.
 
     POST /console/sign-in            with a name and its passphrase, or by a passkey
     POST /console/sign-out

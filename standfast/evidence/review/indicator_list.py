@@ -1,9 +1,10 @@
-"""Lists of indicators: addresses, networks, domains, hashes; STIX 2.1.
+"""Lists of indicators (also STIX 2.1), and their search in log lines.
 
     indicators = read_indicator_list(path)
     indicators.matches(record)
 
-An indicator is a trace of an intruder that is searched for in logs.
+An indicator is a trace of an intruder that is searched for in logs: an address, a network, a domain
+or a hash.
 
 Rules
 - A list has one value on each line; `#` begins a comment.
@@ -11,22 +12,61 @@ Rules
   Any other pattern is named in `not_applied`, and no part of it is used.
 - Each word of a record is looked up in the list. Therefore a search for 1,000 values takes as long
   as for one value. Case is ignored. A domain also matches its subdomains.
-- `line_search` finds the lines that may match, so that all other lines need not be parsed.
+- `LineSearch` only excludes lines. Each line that it returns is then parsed and compared with the
+  list.
+- Lines are searched in the form in which parsers read them: invalid UTF-8 is escaped, and case is
+  ignored.
+- JSON can escape a character. Therefore a line with an escaped ASCII character is always returned.
+- All values are searched in one pass (Aho-Corasick). Only their first characters are used, so that
+  a list of a million values needs only a few hundred MB.
 """
 
 import hashlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from standfast.errors import UsageError
 from standfast.evidence.parsers.log_record import Record
-from standfast.evidence.review.line_search import LineSearch
 from standfast.evidence.review.log_timeline import Network, in_networks
+
+_LONGEST = 12  # characters of a value that are used for the search
+_MOST_OF_DFA = 10_000  # values up to which a DFA is used; it is faster and larger than an NFA
+# Escapes in JSON that are an ASCII letter, digit or punctuation after conversion to lower case.
+_ESCAPES = (*(f"\\u00{digit}" for digit in range(2, 8)), "\\u0130", "\\u212a")
+
+
+class LineSearch:
+    """Search for any of many values; call it with whole lines."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        texts = {value[:_LONGEST].lower() for value in (*values, *_ESCAPES)}
+        is_small = len(texts) <= _MOST_OF_DFA
+        self._automaton = BytesAhoCorasick(
+            [text.encode() for text in sorted(texts)],
+            implementation=Implementation.DFA if is_small else Implementation.ContiguousNFA,
+        )
+
+    def __call__(self, lines: bytes) -> Sequence[int]:
+        """Return the indexes, from 0, of the lines to parse."""
+        if lines.isascii():  # the same result, faster
+            text = lines.lower()
+        else:
+            text = lines.decode("utf-8", "backslashreplace").lower().encode()
+        found: list[int] = []
+        line, searched = 0, 0
+        for _, begin, _ in self._automaton.find_matches_as_indexes(text):
+            line += text.count(b"\n", searched, begin)
+            searched = begin
+            if not found or found[-1] != line:
+                found.append(line)
+        return found
+
 
 _LARGEST = 64 * 1024 * 1024
 _MOST = 1_000_000

@@ -1,4 +1,4 @@
-"""Search for indicators (text, path, SHA-256) in files.
+"""Search of indicators (text, path, SHA-256) in any files.
 
 An indicator is a trace of an intruder. There are three kinds:
 - `text:…` is found in the content of a file, exactly as it is written.

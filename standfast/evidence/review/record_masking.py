@@ -1,4 +1,4 @@
-"""Masking of accounts and sensitive values in the records of a review.
+"""Masking of one record: pseudonyms of its account, sensitive values.
 
 A record is one event of a log.
 
@@ -7,7 +7,7 @@ Rules
   can follow the account. The pseudonym is computed with a key of this host. Therefore a person who
   cannot run a review on this host cannot find the account by trying names.
 - The account of a record is replaced in all values of this record, also where its mail address
-  appears without the domain. `name_masking` replaces the accounts of other records.
+  appears without the domain. `account_names` replaces the accounts of other records.
 - Values are masked before they are cut, searched or shown.
 """
 

@@ -1,4 +1,4 @@
-"""Counts over a timeline for its charts: events, accounts, records.
+"""Counts of a timeline by hour or a longer period, for its charts.
 
 Rules
 - Memory is bounded. If there are more than MOST_KEYS accounts, addresses, or customer records in an

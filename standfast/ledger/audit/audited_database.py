@@ -1,4 +1,4 @@
-"""Common access to the database, its encryption and its audit chain."""
+"""Common access to the database for all stores: cipher, chain, writes."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Auditor: verifies the chain, signs its head, sends it to the witness.
+"""Auditor: verification of all events, signing of heads, checkpoints.
 
 Rules
 - Each event contains the hash of the event before it and the digests of the rows that its

@@ -1,4 +1,4 @@
-"""Hash chain of the audit log: signed heads, witness, and check of keys.
+"""Hash chain: hashes, heads, witness; refusal of keys of another ledger.
 
 A head is the signed number and hash of the newest event. The witness is a file with a copy of the
 heads, preferably on another machine. This module reads and writes no table and imports no

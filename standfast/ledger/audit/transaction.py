@@ -1,4 +1,4 @@
-"""One write transaction: its changed rows and its audit event.
+"""Write transaction: inserts, updates, digests of rows, its one event.
 
 Rules
 - Every change goes through `Write`. At the end of the transaction, the changed rows are read back,

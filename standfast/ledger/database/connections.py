@@ -1,4 +1,4 @@
-"""Connections to the ledger's database: SQLite or PostgreSQL.
+"""Connections by SQLAlchemy: SQLite or PostgreSQL, transactions, pool.
 
 Rules
 - SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed changes on a power cut.

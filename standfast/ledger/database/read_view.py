@@ -1,4 +1,4 @@
-"""A consistent, read-only view of the database, without SQLAlchemy.
+"""Read-only view by the database driver alone: SQLAlchemy loads slowly.
 
 Rules
 - Nothing is written and no lock is taken.

@@ -1,4 +1,4 @@
-"""Opening of a SQLite ledger, its write queue and its errors.
+"""SQLite file: opening, also read-only; write queue; texts of errors.
 
 This module imports no SQLAlchemy, so that a backup run can be recorded without that import.
 

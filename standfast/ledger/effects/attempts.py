@@ -1,4 +1,4 @@
-"""Attempts: claims of effects, receipts of calls and retries.
+"""Attempts of effects: claim, receipt, retry; columns after a call.
 
 An effect is one change of one target, such as one locked account. An attempt is one call of an
 adapter for several effects.

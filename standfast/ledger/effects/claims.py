@@ -1,4 +1,4 @@
-"""Checks of a claim: approvals, settings, locks of other incidents.
+"""Conditions of a claim: approvals, settings, locks of other incidents.
 
 An effect is one change of one target, such as one locked account. A process claims effects, in one
 transaction, before it executes them.

@@ -1,4 +1,4 @@
-"""Query conditions on effects: due effects, locks by other incidents.
+"""SQL conditions on effects: groups of verbs, locks by other incidents.
 
 An effect is one change of one target, such as one locked account; its verb is the kind of change.
 An undo restores the state before the change. This module also lists the groups of verbs that the

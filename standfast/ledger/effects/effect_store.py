@@ -1,4 +1,4 @@
-"""Queries for effects: due effects, effects of a step, locked accounts.
+"""Queries for effects: due, without prior state, to settle, locked.
 
 An effect is one change of one target, such as one locked account.
 

@@ -1,4 +1,4 @@
-"""Prior states of accounts and targets, which an undo restores.
+"""Prior states, written once; a later lock inherits that of the first.
 
 An effect is one change of one target, such as one locked account. Its prior state is the state of
 the target before that change.

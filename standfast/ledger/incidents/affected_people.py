@@ -1,4 +1,4 @@
-"""Frozen lists of the people that an incident affects.
+"""Stored lists of affected people: frozen, sealed, with a digest.
 
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.

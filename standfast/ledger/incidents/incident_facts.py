@@ -1,4 +1,4 @@
-"""Facts that people state about incidents, for the legal clocks.
+"""Stored facts for the legal clocks: repeats ignored, references sealed.
 
 A fact is a dated statement, such as the time of awareness. It may start a legal clock, the running
 time limit of a duty to notify.

@@ -1,4 +1,4 @@
-"""Notes of people about an incident: text, and files that are frozen.
+"""Stored notes of people about an incident: sealed text, no repeats.
 
 Rules
 - Notes are only added. A note that equals the last note changes nothing. So a call that may have

@@ -1,8 +1,8 @@
-"""Incidents: number, opening, stopping, closing, and their state.
+"""Stored incidents: number, opening, joining, stopping, closing, state.
 
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
-- A repeated trigger joins the open incident that `repeated_triggers` finds. If it adds accounts,
+- A repeated trigger joins the open incident that `trigger_messages` finds. If it adds accounts,
   the steps are planned again for these accounts, as a further round.
 - An opened incident has its own copy of the playbook and of the names of its adapters.
 - A runner (a process that executes steps) reads before each call whether the incident is stopped.
@@ -28,19 +28,18 @@ from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.effects.effect_conditions import count_unrestored_targets
-from standfast.ledger.effects.step_counts import StepCounts, count_by_step
+from standfast.ledger.effects.effect_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
-from standfast.ledger.incidents.repeated_triggers import (
+from standfast.ledger.incidents.step_views import last_progress_at, step_view
+from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
+from standfast.ledger.incidents.trigger_messages import (
     EXTENDED,
+    TriggerMessage,
     add_targets,
     find_repeated,
     inputs_of,
     insert_subjects,
 )
-from standfast.ledger.incidents.step_progress import last_progress_at
-from standfast.ledger.incidents.step_views import step_view
-from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
-from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident, notice, step
 from standfast.playbook.parser.playbook_file import load

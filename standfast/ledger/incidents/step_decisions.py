@@ -1,4 +1,4 @@
-"""Decisions of people about steps: approvals, refusals, answers.
+"""Stored decisions about steps: approvals, refusals, answers.
 
 The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
 

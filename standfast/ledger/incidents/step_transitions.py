@@ -1,4 +1,4 @@
-"""Transitions of steps: begin, ask, escalate, wait and finish.
+"""Transitions of steps by compare-and-swap: begin, ask, escalate, end.
 
 Each planning of a step is a round. Its effects are the planned changes, such as accounts to lock.
 

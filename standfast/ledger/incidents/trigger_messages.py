@@ -1,4 +1,4 @@
-"""Trigger messages: repeats, ended alerts, triggers of stopped incidents.
+"""Trigger messages: their rows, and the open incident that each joins.
 
 A trigger is a configured way to open an incident from outside, such as a webhook.
 
@@ -6,17 +6,48 @@ Rules
 - A message is stored in the transaction in which it opens or joins an incident.
 - The id of a message is stored as a keyed hash, because a sender may write personal data into it.
 - Messages are never deleted: a sender may retry after days with a new signature.
+- A message has a key, its scenario (the name of a playbook), its mode and its inputs. It joins only
+  an open incident of the same scenario and mode.
+- First, it joins the incident that a message with the same key opened. If there is none, it joins
+  an incident whose inputs name an account that the message names too. A message that names no
+  accounts joins an incident with the same inputs.
+- Accounts and inputs are stored as handles (keyed hashes), so that the incident is found without
+  decryption. So a message takes the same time with one open incident and with thousands.
+- An incident may have left an account unlocked, after an undo or a failed lock. A message with
+  another key that names this account does not join the incident. It opens a new one, which locks
+  the account again. A message with the same key still joins, because it may repeat each minute and
+  a person has seen the result.
+- Accounts are compared in the form that `named_accounts.folded` returns; a lock uses the exact
+  name.
+- Another spelling of an account is added as a new account. Only the directory can decide whether
+  both spellings are the same account (`Connector.canonical`), and no directory is queried before
+  the message is stored. When the step is planned again for added accounts, the planner queries the
+  directory and leaves out accounts that were planned before.
 """
 
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, and_, exists, func, or_, select
 
+from standfast.ledger.approvals.named_accounts import BY_TRIGGERS, accounts_of, folded
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
-from standfast.ledger.schema.tables import audit_event, incident, trigger_message
-from standfast.records import Mode
+from standfast.ledger.effects.effect_conditions import is_of_step
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import (
+    audit_event,
+    effect,
+    incident,
+    incident_subject,
+    step,
+    trigger_message,
+)
+from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
+from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,3 +160,172 @@ class Triggers:
                     for source in connection.scalars(since.distinct().order_by(audit_event.c.actor))
                 ]
         return found
+
+
+EXTENDED = "incident.extended"  # action of the audit event for targets that a person added
+_HANDLES_A_STATEMENT = 500
+_LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # such a step never locks its accounts
+
+
+def find_repeated(
+    database: AuditedDatabase,
+    connection: Connection,
+    trigger: str,
+    scenario: str,
+    mode: Mode,
+    inputs: JsonObject,
+) -> Row[Any] | None:
+    """Return the open incident that this trigger joins, if any."""
+    alike = (
+        select(incident)
+        .where(
+            incident.c.scenario == scenario,
+            incident.c.mode == mode.value,
+            incident.c.state == "open",
+        )
+        .order_by(incident.c.opened_at)
+        .limit(1)
+    )
+    found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
+    if found is not None:
+        return found
+    alike = alike.where(
+        incident.c.id.not_in(_incidents_left_unlocked(database, connection, inputs))
+    )
+    handles = _subjects(database, inputs)
+    oldest: list[Row[Any]] = []
+    for start in range(0, len(handles), _HANDLES_A_STATEMENT):
+        same = select(incident_subject.c.incident).where(
+            incident_subject.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT])
+        )
+        oldest += connection.execute(alike.where(incident.c.id.in_(same))).all()
+    return min(oldest, key=lambda row: row.opened_at, default=None)
+
+
+def insert_subjects(
+    database: AuditedDatabase, write: Write, incident_id: str, inputs: JsonObject
+) -> None:
+    """Store the handles by which a repeated trigger finds an incident."""
+    rows = [
+        {"handle": handle, "incident": incident_id, "recorded_at": write.now}
+        for handle in _subjects(database, inputs)
+    ]
+    write.insert_new(incident_subject, *rows)
+
+
+def add_targets(
+    database: AuditedDatabase,
+    write: Write,
+    known: Row[Any],
+    inputs: JsonObject,
+    *,
+    is_by_person: bool = False,
+) -> int:
+    """Add new targets to an open incident; return their number.
+
+    `is_by_person`: a person that signed in named the targets. Then the holders of these accounts
+    may not approve.
+    """
+    before = _stored(database, known)
+    merged: dict[str, Json] = dict(before)
+    by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
+    added = 0
+    for name, value in inputs.items():
+        if isinstance(value, list):
+            earlier = before.get(name)
+            old = earlier if isinstance(earlier, list) else []
+            known_names = set(old)
+            new = [item for item in value if isinstance(item, str) and item not in known_names]
+            merged[name] = [*old, *new]
+            by_triggers += [] if is_by_person else new
+            added += len(new)
+    if added:
+        merged[BY_TRIGGERS] = [*by_triggers]
+        write.update(
+            incident,
+            (known.id,),
+            joined=incident.c.joined + 1,
+            sealed_inputs=database.cipher.seal(INSTALLATION, f"incident {known.id}", merged),
+        )
+        insert_subjects(database, write, known.id, inputs)
+    return added
+
+
+def inputs_of(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
+    """Return the inputs of an incident, including targets added later."""
+    return {name: value for name, value in _stored(database, row).items() if name != BY_TRIGGERS}
+
+
+def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
+    return database.cipher.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
+
+
+def _incidents_left_unlocked(
+    database: AuditedDatabase, connection: Connection, inputs: JsonObject
+) -> set[str]:
+    """Return the open incidents that left an account of the inputs unlocked."""
+    undo = effect.alias("undo")
+    is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
+    is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
+    leave_any = select(incident.c.id, incident.c.connectors).where(
+        incident.c.state == "open",
+        or_(
+            exists().where(undo.c.incident == incident.c.id, is_done),
+            exists().where(effect.c.incident == incident.c.id, is_lost),
+            exists().where(step.c.incident == incident.c.id, _IS_REFUSED),
+        ),
+    )
+    asked = connection.execute(leave_any).all()
+    if not asked:
+        return set()  # the usual case, without the slow query below
+    connectors = {connector for row in asked for connector in json.loads(row.connectors)}
+    directories = {
+        connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")
+    }
+    handles = [
+        database.cipher.handle(INSTALLATION, target) for target in _targets(inputs, directories)
+    ]
+    held = effect.alias("held")
+    is_held = exists().where(
+        held.c.incident == effect.c.incident,
+        held.c.handle == effect.c.handle,
+        held.c.verb == LOCK,
+        held.c.state.not_in(_LOST),
+        ~exists().where(undo.c.undoes == held.c.token, is_done),
+        ~exists().where(is_of_step(held), _IS_REFUSED),
+    )
+    found: set[str] = set()
+    for start in range(0, len(handles), _HANDLES_A_STATEMENT):
+        left_open = select(effect.c.incident).where(
+            effect.c.incident.in_([row.id for row in asked]),
+            effect.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT]),
+            effect.c.verb == LOCK,
+            ~is_held,
+        )
+        found |= set(connection.scalars(left_open))
+    return found
+
+
+def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
+    """Return every spelling of every account that the inputs name."""
+    lists = [value for value in inputs.values() if isinstance(value, list)]
+    said = {name for names in lists for name in names if isinstance(name, str)}
+    spelt = {way for name in said for way in (name, name.lower(), folded(name))}
+    bare = [name for name in spelt if name.partition(":")[0] not in directories]
+    # The name of an account in no known directory is stored without a directory.
+    nowhere = (f":{name}" for name in spelt)
+    return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
+
+
+def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
+    """Return the handles by which repeated inputs are recognized.
+
+    There is one handle for each account. Inputs without accounts have one handle of their whole
+    text, so that a second, different report by staff does not count as a repetition.
+    """
+    accounts = sorted(accounts_of(inputs))
+    names = [f"subject account {name}" for name in accounts] or [
+        f"subject words {canonical(inputs).decode()}"
+    ]
+    return [database.cipher.handle(INSTALLATION, name) for name in names]

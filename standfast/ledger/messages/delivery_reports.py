@@ -1,4 +1,4 @@
-"""Delivery states of messages, as their providers report them.
+"""Delivery states of messages: the report of the highest rank counts.
 
 Rules
 - Reports may arrive twice, late and in any order. The report of the highest rank is stored for each

@@ -1,4 +1,4 @@
-"""Enrolled people: roles, public keys, founders of an installation.
+"""Stored people: roles, public keys, founding enrolments, connections.
 
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.

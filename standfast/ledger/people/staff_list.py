@@ -1,4 +1,4 @@
-"""Storage of staff lists: names, roles, accounts and last days.
+"""Stored staff lists: members, changes, last days.
 
 Rules
 - A list is stored in one transaction, with its new, changed and missing members. If the same list

@@ -1,4 +1,4 @@
-"""Ledger of call-outs: pages, answers, and late acknowledgements.
+"""Stored call-outs: pages, their results, answers (also late ones).
 
 In a call-out, one person on call after another is paged about one matter, until somebody
 acknowledges.

@@ -1,4 +1,4 @@
-"""Conversion of a CACAO document to a playbook of Standfast.
+"""Conversion of a CACAO document to a playbook, with its warnings.
 
 Everything that cannot be converted gets a warning.
 

@@ -1,4 +1,4 @@
-"""Layered graph of boxes as one SVG file.
+"""Layout of boxes and arrows in rows, as one SVG file.
 
 The drawing is readable in light and dark mode, and without colour.
 

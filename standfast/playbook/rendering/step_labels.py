@@ -1,9 +1,9 @@
-"""Labels of a step, the same on paper, in a drawing and in the terminal."""
+"""Labels of a step on paper and in drawings: executor, approvers, length."""
 
 import re
 from collections.abc import Mapping
 
-from standfast.playbook.model import Step, StepKind
+from standfast.playbook.model import Approval, Step, StepKind
 
 
 def who_acts(step: Step) -> str:
@@ -19,6 +19,11 @@ def who_acts(step: Step) -> str:
     label = "decision" if step.kind is StepKind.DECIDE else "person"
     who = " or ".join(step.by or step.roles)
     return f"{label} ({who})" if who else label
+
+
+def who_approves(approval: Approval) -> str:
+    """Return the roles that approve; without a role, anyone but the requester."""
+    return " or ".join(approval.roles) or "anyone else"
 
 
 def any_result_text(step: Step, numbers: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Graph of a playbook as one SVG file.
+"""Graph of a playbook as one SVG file: boxes, shapes, legend.
 
 The shape of a box, a word in it and its colour show whether the program, a person, a decision or a
 timer carries out the step.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.rendering.layered_graph import EDGE, Box, Shape, draw, legend_entry
-from standfast.playbook.rendering.step_labels import condition, length, who_acts
+from standfast.playbook.rendering.step_labels import condition, length, who_acts, who_approves
 from standfast.playbook.step_graph import direct_needs, in_order
 
 _SHAPES: Mapping[StepKind, Shape] = {
@@ -50,7 +50,7 @@ def _lines(step: Step) -> list[tuple[str, str]]:
     if step.options:
         found += [("kind", part) for part in textwrap.wrap(" / ".join(step.options), 34)]
     if step.approval:
-        roles = " or ".join(step.approval.roles) or "anyone else"
+        roles = who_approves(step.approval)
         label = f"✍ {step.approval.count} approval: {roles}"
         found += [("kind", part) for part in textwrap.wrap(label, 34)]
     if step.when:

@@ -1,4 +1,4 @@
-"""Graph of a playbook as lines of text.
+"""Graph of a playbook as lines of text: marks and columns.
 
 Each step has a row, and each branch in progress has a column.
 
@@ -11,7 +11,7 @@ Rules
 from dataclasses import dataclass, field
 
 from standfast.playbook.model import Playbook, Step, StepKind
-from standfast.playbook.rendering.step_labels import condition, length, who_acts
+from standfast.playbook.rendering.step_labels import condition, length, who_acts, who_approves
 from standfast.playbook.step_graph import direct_needs, in_order
 
 MARKS = {StepKind.DO: "■", StepKind.MANUAL: "○", StepKind.DECIDE: "◆", StepKind.WAIT: "◷"}
@@ -105,7 +105,7 @@ def _notes(step: Step) -> list[str]:
     if step.options:
         parts[0] += f": {' / '.join(step.options)}"
     if step.approval:
-        roles = " or ".join(step.approval.roles) or "anyone else"
+        roles = who_approves(step.approval)
         parts.append(f"needs {step.approval.count} × approval: {roles}")
     if step.when:
         parts.append(f"only if {condition(step.when)}")

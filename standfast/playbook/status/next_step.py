@@ -1,4 +1,4 @@
-"""Status of an incident in words, with exactly one next step.
+"""Next step of an incident in words, exactly one; also when closed.
 
     summarise_status(state).next_step
     # "… Answer `yes` or `no`: `standfast incident answer inc-2026-0001 ask ANSWER`."

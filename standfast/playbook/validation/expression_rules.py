@@ -1,4 +1,4 @@
-"""Checks that expressions can be evaluated and can reach their values.
+"""Checks of expressions: reachable names, types, options never met.
 
 Rules
 - A name must be an input, the answer of a step that asks, or a property of a step such as its

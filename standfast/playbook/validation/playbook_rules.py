@@ -1,4 +1,4 @@
-"""Checks that a playbook can be carried out here, before it is accepted.
+"""Checks of a playbook here: graph, roles, actions, needed approvals.
 
     problems = check(playbook, known)   # `known` has the names in the configuration
 

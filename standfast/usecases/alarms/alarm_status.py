@@ -1,17 +1,41 @@
-"""Open alarms for `status`, with the command that examines each.
+"""Open alarms for `status`: by host, vault or ledger, with a command each.
 
 The module `notification` raises the alarms and notifies people. An alarm about an anomaly ("jump")
 reports a backup that changed far more than usual.
+
+Several hosts may share one ledger, the database in which alarms are recorded. An alarm is about one
+host, one vault, or the whole ledger.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from standfast.ledger.runs.run_record import Origin
 from standfast.ledger.status_overview import LedgerOverview
 from standfast.records import JsonObject, timestamp
-from standfast.usecases.alarms.alarm_scope import Scope, scope_of
+
+
+class Scope(StrEnum):
+    """The hosts that detect the same fault and send only one notification."""
+
+    HOST = "host"  # one backup host, for an alarm about its backups
+    VAULT = "vault"  # all hosts with the same vault
+    LEDGER = "ledger"  # all hosts
+
+
+_OF_HOST = ("freshness", "jump")  # the age of the newest recovery point, an anomaly of a backup
+_OF_LEDGER = ("deadline", "host", "practice", "worker")
+
+
+def scope_of(subject: str) -> Scope:
+    """Return the scope of an alarm's subject, such as `freshness.SET`."""
+    kind = subject.partition(".")[0]
+    if kind in _OF_HOST:
+        return Scope.HOST
+    return Scope.LEDGER if kind in _OF_LEDGER else Scope.VAULT
+
 
 # No event ends an alarm about an anomaly, so `status` shows it for a week only.
 JUMP_SHOWN = timedelta(days=7)

@@ -1,4 +1,4 @@
-"""Alarms about machines of `serve.hosts` without `standfast serve`.
+"""Alarm: a machine of `serve.hosts` runs no `standfast serve`.
 
 Rules
 - A role is a part of `standfast serve`, such as `watch`. A role of a machine is missing if the

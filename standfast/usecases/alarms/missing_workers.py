@@ -1,4 +1,4 @@
-"""Alarms about hosts of a site without a worker that reports to Prefect.
+"""Alarm: a host of a site has no worker that reports to Prefect.
 
 A site is a group of hosts that share one Prefect and one ledger (the database of incidents and
 runs).

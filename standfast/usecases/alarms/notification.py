@@ -24,7 +24,7 @@ from standfast.errors import UnderWay
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import EffectState, Json, JsonObject
-from standfast.usecases.alarms.alarm_scope import Scope, scope_of
+from standfast.usecases.alarms.alarm_status import Scope, scope_of
 from standfast.usecases.alarms.recovery_point_age import Freshness
 from standfast.usecases.core.incident_visibility import is_visible
 from standfast.usecases.core.installation import Installation

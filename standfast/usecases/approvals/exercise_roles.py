@@ -1,4 +1,4 @@
-"""Roles and adapters that a playbook needs and the installation lacks.
+"""Missing roles, which the runner of an exercise plays; missing adapters.
 
 An exercise runs a playbook against simulators. A role decides what a person may approve and answer.
 

@@ -1,4 +1,4 @@
-"""Decisions about steps: approve, refuse, answer, correct, accept.
+"""Decisions of signed-in people: approve, refuse, answer, accept.
 
 An effect is one act of a step on one target, such as the lock of one account. `effect_settlement`
 settles effects with an unknown outcome, `step_retry` retries failed effects, and

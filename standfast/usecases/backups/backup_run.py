@@ -1,4 +1,4 @@
-"""Backup of one set: retries, anomalies, clones; good and missed runs.
+"""Backup of one set: waits, retries, anomalies, clones; good runs.
 
 A run (one execution of a backup) is good if it made a recovery point, complete or partial. A clone
 is another machine that backs up under the name of this host.

@@ -1,4 +1,4 @@
-"""Restore of database dumps into a running database server.
+"""Restore of dumps into a running server: address, databases, outcome.
 
 The code for each kind of server is in `backup/targets/`. Addresses are in `service_sources.py`.
 
@@ -30,8 +30,12 @@ from backup.targets import Target, TargetResult
 from standfast.config.value_types import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json, timestamp
-from standfast.usecases.backups.damage_cause import damaged_after, is_dated_ahead
-from standfast.usecases.backups.incomplete_points import IncompletePoint, lacking
+from standfast.usecases.backups.restore_warnings import (
+    IncompletePoint,
+    damaged_after,
+    is_dated_ahead,
+    lacking,
+)
 from standfast.usecases.backups.service_sources import Address, address_from_secret, address_of
 from standfast.usecases.core.backup_repository import (
     identity_of,

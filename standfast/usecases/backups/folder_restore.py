@@ -16,9 +16,13 @@ from pathlib import Path
 from backup.records import Progress
 from backup.system.durable_files import resolve_path
 from standfast.errors import Refused
-from standfast.usecases.backups.damage_cause import damaged_after, is_damage_behind, is_dated_ahead
-from standfast.usecases.backups.incomplete_points import lacking
 from standfast.usecases.backups.outcomes import RestoreOutcome
+from standfast.usecases.backups.restore_warnings import (
+    damaged_after,
+    is_damage_behind,
+    is_dated_ahead,
+    lacking,
+)
 from standfast.usecases.core.backup_repository import (
     identity_of,
     open_repository,

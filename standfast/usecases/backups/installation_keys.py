@@ -1,4 +1,4 @@
-"""Keys of incidents in the backup of the installation.
+"""Keys of closed incidents, left out of copies of the installation.
 
 The installation (the configured Standfast itself) is backed up too. The names of customers in an
 incident are encrypted with a key of that incident, and are erased by deleting the key. A copy of

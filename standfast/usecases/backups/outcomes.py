@@ -1,4 +1,4 @@
-"""Outcomes of backups and restores, for people, `--json` and the ledger.
+"""Outcomes of backups and restores: exit status, JSON, ledger's part.
 
 Rules
 - `summary` is the part for the ledger (the database of runs). It contains counts, times and the
@@ -20,7 +20,7 @@ from standfast.usecases.backups.damaged_packs import damaged_packs_as_json
 from standfast.usecases.backups.hooks import HookResult
 
 if TYPE_CHECKING:
-    from standfast.usecases.backups.incomplete_points import (
+    from standfast.usecases.backups.restore_warnings import (
         IncompletePoint,
     )  # only restores load it
 

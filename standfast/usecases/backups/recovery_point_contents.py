@@ -14,8 +14,8 @@ from backup.format.manifest import Entry
 from backup.records import Difference, FoundPath, RecoveryPoint
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
-from standfast.usecases.backups.damage_cause import damaged_points
 from standfast.usecases.backups.outcomes import PointList
+from standfast.usecases.backups.restore_warnings import damaged_points
 from standfast.usecases.core.backup_repository import (
     check_set,
     identity_of,

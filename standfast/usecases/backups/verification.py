@@ -1,4 +1,4 @@
-"""Verification of the repository, and the rule that clears open damage.
+"""Verification of the repository; when damage is open, when cleared.
 
 The checks themselves are in `backup/checker/verification.py`.
 

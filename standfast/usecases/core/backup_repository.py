@@ -1,4 +1,4 @@
-"""Configured repository: vault, keys, bandwidth limit, translated errors.
+"""Configured repository: vault, keys, identity; translation of its errors.
 
 Rules
 - Each error of the package `backup` becomes an error of Standfast with the same message. Only

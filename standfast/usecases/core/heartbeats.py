@@ -1,4 +1,4 @@
-"""Heartbeats: requests to a monitor when a run starts and ends.
+"""Heartbeats: requests to a monitor about runs; tries and time limit.
 
 A run is one execution of a backup or of a drill (a measured test restore). The URLs are those of
 healthchecks.io: URL/start at the start, then URL after a success, or URL/fail after a failure. The

@@ -1,4 +1,4 @@
-"""Record of a run in the ledger, its lock, and the end of dead runs.
+"""Record of a run in the ledger; its lock file; the end of dead runs.
 
 A run is one execution of a backup, verification, restore, drill (measured test restore), retention
 or notification of people. The ledger is the database of runs and incidents.

@@ -1,4 +1,4 @@
-"""Messages to enrolled people, sent immediately, outside any incident.
+"""Mails to enrolled people, sent immediately, outside any incident.
 
 An enrolled person has a passphrase or passkey in the ledger (the database of incidents), and may
 approve steps of incidents. The caller chooses the recipients and the content, and ensures that no

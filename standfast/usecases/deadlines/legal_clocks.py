@@ -1,4 +1,4 @@
-"""Legal clocks of an incident: their state, open questions and blocks.
+"""Legal clocks of an incident: facts are stated; filled forms; blocks.
 
 A legal clock is the running deadline of one obligation, a legal or contractual duty to notify
 somebody. A fact is a dated statement about the incident that starts or ends clocks, such as the

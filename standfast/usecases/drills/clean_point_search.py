@@ -1,4 +1,4 @@
-"""Search for the newest clean recovery point, which contains no indicator.
+"""Search for the newest clean point: restores without an indicator.
 
 An indicator is a trace of an intruder, such as the hash of a file. Each examined point is restored
 to a temporary folder, scanned, and deleted.
@@ -23,7 +23,7 @@ from standfast.errors import StandfastError
 from standfast.evidence.review.indicator_search import Indicators, scan
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
-from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.backups.restore_warnings import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     open_repository,

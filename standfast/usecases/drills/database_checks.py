@@ -1,4 +1,4 @@
-"""Checks of a loaded database: its rows, assertions and newest change.
+"""Checks of one loaded database: missing rows, assertions, newest change.
 
 Rules
 - The reason of a failed check contains only counts and names of tables, because the result of a

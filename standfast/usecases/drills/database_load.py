@@ -1,4 +1,4 @@
-"""Databases of a drill: servers, loaded backups, rows of the last drill.
+"""Load of a drill's databases: missing programs, throwaway servers, rows.
 
 A drill is a test restore. For each database source, it starts a throwaway server, loads the
 restored dumps into it, and deletes it.

@@ -1,4 +1,4 @@
-"""List of drills, with checks of their signed reports, and predictions.
+"""List of past drills: their reports are checked; exit status.
 
 A drill is a test restore. A prediction is the expected recovery time of a service.
 """

@@ -1,4 +1,4 @@
-"""Replay of the log of a PostgreSQL base backup in a drill.
+"""Log of a base backup in a drill: choice of sources, replay.
 
 A drill is a test restore. The write-ahead log after a base backup is a backup source of its own.
 

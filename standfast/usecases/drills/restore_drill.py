@@ -1,4 +1,4 @@
-"""Restore drills: restore, check, measure, delete, sign a report.
+"""Restore drill of one set: restore, check, measure, delete, report.
 
 A drill is a test restore of a recovery point of one backup set.
 
@@ -39,7 +39,7 @@ from standfast.errors import Damaged, StandfastError
 from standfast.evidence.review.yara_rules import load_rules
 from standfast.plurals import counted
 from standfast.usecases.backups.configured_sources import own_files
-from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.backups.restore_warnings import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     set_of,

@@ -1,4 +1,4 @@
-"""Checks of a service on restored data: SQLite, databases and probes.
+"""Checks that a service declares: SQLite, databases, probe commands.
 
 Rules
 - A restored SQLite database is opened read-only and without locks: a check changes no restored

@@ -1,4 +1,4 @@
-"""Drills of whole services, with the services on which they depend.
+"""Drill of services with dependencies: waves of sets, RTO and RPO.
 
 A drill is a test restore. A service uses one or more backup sets.
 

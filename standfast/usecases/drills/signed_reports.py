@@ -1,4 +1,4 @@
-"""Signed and chained reports of drills and recoveries, also as web pages.
+"""Signed and chained reports of drills and recoveries, in pages too.
 
 A drill is a test restore. Each report contains the hash of the report before it, so that a removed
 report of a failed drill is detected.

@@ -1,4 +1,4 @@
-"""Checks of the structure of databases in throwaway servers.
+"""Checks of structure in throwaway servers: constraints, indexes, pages.
 
 A throwaway server is a database server that a test restore (drill) starts, loads and deletes.
 

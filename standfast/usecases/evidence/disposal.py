@@ -1,4 +1,4 @@
-"""Disposal of an incident's evidence, by the decision of two people.
+"""Disposal of evidence: request, approval by a second person, refusals.
 
 Rules
 - The incident must have been closed for `custody.retention_days`, and must have no legal hold.

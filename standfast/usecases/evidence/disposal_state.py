@@ -1,4 +1,4 @@
-"""Legal hold and disposal request of an incident, read from its timeline.
+"""State of a disposal, read from the timeline: hold, request, approval.
 
 A legal hold is a decision that the evidence must be kept.
 

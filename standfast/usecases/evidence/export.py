@@ -1,4 +1,4 @@
-"""Export of an incident's evidence: masked, or in clear with a reason.
+"""Export of evidence: masked, or in clear with a reason; index, draft.
 
 Rules
 - An export is masked: values such as card numbers are replaced. A person who states a reason gets

@@ -1,4 +1,4 @@
-"""Disposal of one evidence folder: its keys, its items, its certificate.
+"""Disposal of one folder: keys, items; remaining copies it names.
 
 An encrypted folder has one data key, which encrypts its items (collected files). Several places
 have copies of the key.

@@ -1,4 +1,4 @@
-"""List of evidence folders; verification by their seals and the ledger.
+"""Frozen folders: list; verification by seals, ledger, stamps, copies.
 
 A frozen folder contains copies of logs and files of an incident. Its seal is a signed manifest.
 

@@ -1,4 +1,4 @@
-"""Recorded opening of one item of the evidence by a person.
+"""Opening of one item by a person: role, keys, records before and after.
 
 An item is one collected file. The manifest of its evidence folder lists all items.
 

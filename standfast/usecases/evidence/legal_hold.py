@@ -1,4 +1,4 @@
-"""Legal hold of an incident: its evidence cannot be disposed of.
+"""Legal hold: placed by one person with a reason, released by another.
 
 Rules
 - An incident has at most one hold. A person with a role places the hold, and another person

@@ -1,4 +1,4 @@
-"""Review of frozen logs by a person: one masked timeline of all sources.
+"""Review of frozen logs by a person: access, sources, gaps, outcome.
 
 Frozen logs are copied to a folder as evidence. The signed manifest of the folder is its seal.
 
@@ -32,6 +32,7 @@ from standfast.evidence.custody import Act, append_custody
 from standfast.evidence.item_file import open_item
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.parsers.log_record import Record, microseconds
+from standfast.evidence.review.account_names import AccountNames
 from standfast.evidence.review.detections import Detector, LockPeriod, Thresholds
 from standfast.evidence.review.indicator_list import IndicatorList
 from standfast.evidence.review.log_timeline import (
@@ -43,7 +44,6 @@ from standfast.evidence.review.log_timeline import (
     collect_events,
     merged_events,
 )
-from standfast.evidence.review.name_masking import AccountNames
 from standfast.evidence.review.record_masking import in_clear, masking_with
 from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts

@@ -1,4 +1,4 @@
-"""Limits of a review that runs within a server: size and time.
+"""Limits of a log review in `serve`: size, seconds, their messages.
 
     limits = ReviewLimits(size_bytes=256 * 1024**2, seconds=30)
     limits.refuse_larger(incident, size_bytes)     # before a log is read

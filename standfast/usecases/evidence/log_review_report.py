@@ -1,4 +1,4 @@
-"""Page of a review of frozen logs: its content, and the page as a file.
+"""Page of a log review: its content, charts and omissions; its file.
 
 Frozen logs are copied and sealed as evidence of an incident.
 """

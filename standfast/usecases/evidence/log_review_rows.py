@@ -1,4 +1,4 @@
-"""Rows of a review of frozen logs, as they are shown and as CSV.
+"""Rows of a log review: columns, shortened values, CSV without formulas.
 
 Frozen logs are copied and sealed as evidence of an incident.
 

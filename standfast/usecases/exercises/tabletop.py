@@ -1,4 +1,4 @@
-"""Tabletop exercises: incidents in exercise mode, from start to report.
+"""Tabletop exercise: start, injects in turn, answers, end, report.
 
 An inject is one development of the scenario, with a question for the participants.
 

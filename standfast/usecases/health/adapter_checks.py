@@ -1,4 +1,4 @@
-"""Checks of directories, senders, audiences, evidence and playbooks.
+"""Checks of directories, senders, audiences, evidence, notices, playbooks.
 
 A directory stores accounts, a sender sends messages, and an audience is a list of recipients.
 
@@ -17,8 +17,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from standfast.adapters.accounts import Connector
+from standfast.adapters.accounts.base.new_passwords import read_recipients
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
-from standfast.adapters.factory.password_rotation import read_recipients
 from standfast.config.schema import Config, OrganisationConfig
 from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.config.sections.password_rotation import RotationConfig

@@ -1,4 +1,4 @@
-"""Checks of backups: vault, sets, private keys and custodians.
+"""Checks of backups: vault, copy, sets, private keys, custodians.
 
 A custodian is a person that can decrypt backups. The ledger is the installation's database.
 

@@ -1,4 +1,4 @@
-"""Checklist of a contact centre: measured, attested or open.
+"""Checklist of a contact centre: measured, attested, risk, open, failed.
 
 Auditors of contact centres ask for the points of the checklist. An attestation is a person's signed
 statement that a point is fulfilled.

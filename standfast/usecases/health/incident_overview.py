@@ -1,4 +1,4 @@
-"""Overview of incidents: state, next step, first legal clock.
+"""Overview of incidents for `status`: order, next step, legal clocks.
 
 A legal clock is the running deadline of a duty to notify somebody. Facts (dated statements, such as
 the time of awareness) start the clocks.

@@ -1,4 +1,4 @@
-"""Checks of this machine: disks, user, ledger, services, people, serve.
+"""Checks of this machine: disks, user, ledger, people, `serve`.
 
 The ledger is the installation's database. `serve` is the process that does the scheduled work.
 """

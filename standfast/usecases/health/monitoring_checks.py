@@ -6,7 +6,7 @@ message to another system that an incident was opened, contained or closed.
 
 from collections.abc import Iterator
 
-from standfast.adapters.factory.procedures import build_procedure
+from standfast.adapters.factory.live_adapters import build_procedure
 from standfast.config.sections.monitoring import EventKind
 from standfast.errors import StandfastError
 from standfast.plurals import counted

@@ -1,4 +1,4 @@
-"""Checks of the rota of the people on call, and of their pagers.
+"""Checks of the rota on call: gaps, unknown people, missing pagers.
 
 A call-out is a series of pages to one person after another, until somebody acknowledges.
 """

@@ -1,4 +1,4 @@
-"""Readiness for a breach: checks of all parts, and the overall answer.
+"""Readiness for a breach: its questions, and the overall answer.
 
 The checks are grouped by questions (`QUESTIONS`). Each question and each point of the auditors'
 checklist is a row of the score.

@@ -1,4 +1,4 @@
-"""Daily record of the readiness score, in a thread of `serve`.
+"""Daily recording of the readiness score by a thread of `serve`.
 
 Rules
 - Only a process that resumes incidents records the score. The checks need all secrets, and only

@@ -1,4 +1,4 @@
-"""Trend of the readiness score: the last recorded score of each day.
+"""Recorded readiness scores: the last of each day; changes between them.
 
 Rules
 - A score is stored as an event of the audit chain, with the points of each row. A score is stored

@@ -1,4 +1,4 @@
-"""Checks of points, drills, exercises, leavers, second factors and logs.
+"""Checks of the age of points, drills, exercises, attestations, leavers.
 
 A drill is a test restore. Leavers are people that left the organisation.
 

@@ -1,4 +1,4 @@
-"""Checks of legal clocks and of the people for each role.
+"""Checks of laws, of people for each role and escalation level.
 
 A legal clock is the running deadline of a duty to notify somebody.
 

@@ -1,4 +1,4 @@
-"""Quick status: backups, drills, open incidents, open recipients.
+"""Quick status, from one query and few keys; late backups, last runs.
 
 Rules
 - `standfast status` answers within 0.5 s. Therefore it parses only the needed keys of the

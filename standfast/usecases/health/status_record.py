@@ -1,4 +1,4 @@
-"""The status of an installation as a record, and its JSON form.
+"""Status of an installation as a record: exit status, JSON form.
 
 A drill is a test restore of a backup set or of services.
 """

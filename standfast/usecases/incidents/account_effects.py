@@ -1,16 +1,25 @@
-"""Effects on accounts by directory; protected accounts are refused.
+"""Effects on accounts: their directories; refusal of protected accounts.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. A directory
-is a system that stores accounts, such as OpenLDAP or a database server.
+is a system that stores accounts, such as OpenLDAP or a database server. A protected account is an
+account that no playbook may lock.
 
 Rules
 - An account becomes a refused effect if it is protected, unknown, or in a directory that does not
   support the action.
-- An account in a directory that cannot be read now becomes a planned effect: the directory is read
-  again before the lock.
+- `directory:name` means one directory. A bare name means every directory that knows this name.
+- A directory that cannot be read now counts as if it knew the name, and the effect is planned. The
+  directory is read again before the lock, and the lock is refused if the account is unknown.
+- Names are compared with protected accounts in the spelling of the directory. Otherwise a protected
+  account could be locked under another spelling.
+- Directories are read in parallel. A directory that does not answer for a few seconds counts as
+  unreadable, so that it does not delay locks in the other directories.
 """
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import cast
 
 from standfast.adapters.accounts.base.results import ABSENT
@@ -19,7 +28,128 @@ from standfast.errors import ConfigurationError, Unavailable, Unsupported
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Mode
 from standfast.suggestions import known_names_hint
-from standfast.usecases.incidents.account_resolution import protected_accounts, resolved_accounts
+
+SILENT_SECONDS = 3.0
+_TICK_SECONDS = 0.05
+_FEWEST_NAMES = 16  # the smallest batch of one request to a directory
+
+
+def resolved_accounts(accounts: Sequence[str], adapters: Adapters) -> list[tuple[str, str]]:
+    """Return (directory, name) for each account.
+
+    The directory is "" if no directory knows the account.
+    """
+    bare = [name for name in accounts if _directory(name, adapters) is None]
+    known: dict[str, list[str]] = {name: [] for name in bare}
+    for directory, names in _names_by_directory(bare, adapters).items() if bare else ():
+        for name in names:
+            known[name].append(directory)
+    found: list[tuple[str, str]] = []
+    for account in accounts:
+        directory_given = _directory(account, adapters)
+        if directory_given is not None:
+            found.append((directory_given, account.partition(":")[2]))
+        else:
+            found.extend((directory, account) for directory in known[account] or [""])
+    return list(dict.fromkeys((where, _canonical(where, name, adapters)) for where, name in found))
+
+
+def protected_accounts(adapters: Adapters, directories: Collection[str]) -> Mapping[str, str]:
+    """Return the protected accounts of these directories, with the reasons.
+
+    Each key is the canonical form that `key_of` returns. The caller names the directories that it
+    needs, because opening another directory can take longer than the lock.
+    """
+    return {
+        key_of(account, adapters): why
+        for account, why in adapters.config.protected.accounts.items()
+        if account.partition(":")[0] in directories
+    }
+
+
+def key_of(account: str, adapters: Adapters) -> str:
+    """Return the canonical form of `DIRECTORY:ACCOUNT`.
+
+    The form ignores case, as most directories do. In a case-sensitive directory, a name that
+    differs from a protected name only by case is refused too.
+    """
+    where, colon, name = account.partition(":")
+    # Any other prefix names a system whose accounts only configured commands or requests lock. No
+    # adapter can read the spelling of its accounts.
+    if where in adapters.config.accounts:
+        name = _canonical(where, name, adapters)
+    return f"{where}{colon}{name}".casefold()
+
+
+def _names_by_directory(names: Sequence[str], adapters: Adapters) -> dict[str, list[str]]:
+    """Query all directories in parallel; return the names that each may know."""
+    directories = list(adapters.config.accounts)
+    last_answer_at = dict.fromkeys(directories, time.monotonic())
+
+    def on_answer(directory: str) -> None:
+        last_answer_at[directory] = time.monotonic()
+
+    if not directories:
+        return {}
+    pool = ThreadPoolExecutor(len(directories), thread_name_prefix="resolve")
+    directory_by_call = {
+        pool.submit(
+            _perhaps_known, names, directory, adapters, partial(on_answer, directory)
+        ): directory
+        for directory in directories
+    }
+    left = set(directory_by_call)
+    while left:
+        _, left = wait(left, timeout=_TICK_SECONDS, return_when="FIRST_COMPLETED")
+        left = {
+            call
+            for call in left
+            if time.monotonic() - last_answer_at[directory_by_call[call]] < SILENT_SECONDS
+        }
+    pool.shutdown(wait=False)  # a call without an answer ends at its own time-out
+    return {
+        directory: call.result() if call.done() else list(names)
+        for call, directory in directory_by_call.items()
+    }
+
+
+def _perhaps_known(
+    names: Sequence[str], directory: str, adapters: Adapters, on_answer: Callable[[], None]
+) -> list[str]:
+    """Return the names that a directory knows or cannot look up now.
+
+    The names are sent in batches. After the first time-out, the remaining names are not sent, and
+    count as known. `on_answer` is called after each answer.
+    """
+    found: list[str] = []
+    try:
+        connector = adapters.connector(directory)
+    except ConfigurationError:
+        return list(names)  # for example, the secret of the directory is missing
+    most = max(_FEWEST_NAMES, connector.limits.workers)
+    for start in range(0, len(names), most):
+        try:
+            states = connector.observe(names[start : start + most])
+        except Unavailable:
+            return [*found, *names[start:]]
+        on_answer()
+        found += [state.name for state in states if state.exists or state.reason]
+    return found
+
+
+def _canonical(directory: str, name: str, adapters: Adapters) -> str:
+    """Return the directory's spelling of an account."""
+    try:
+        return adapters.connector(directory).canonical(name) if directory else name
+    except ConfigurationError:
+        return name  # the error is reported when the account is observed before its lock
+
+
+def _directory(account: str, adapters: Adapters) -> str | None:
+    """Return the configured directory that an account's name begins with."""
+    prefix, colon, _ = account.partition(":")
+    return prefix if colon and prefix in adapters.config.accounts else None
+
 
 _UNKNOWN = "no directory knows this account"
 

@@ -1,9 +1,12 @@
-"""Escalation: pages to the approvers of a waiting step, level by level.
+"""Requests for approvals: the mail to each person, level after level.
+
+An effect is one act on one target outside Standfast. The ledger (the database of incidents) records
+each effect before and after the act.
 
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
   names, the people of the next level of the configured ladder are paged, and so on. After the last
-  level, all other enrolled people (registered in the ledger, the database of incidents) are paged.
+  level, all other enrolled people (registered in the ledger) are paged.
   Nobody is paged twice about the same planned targets.
 - A level is a role or `person:NAME`. Its people may approve as soon as they are paged. The people
   who are paged after the last level may not approve; they are asked to reach an approver.
@@ -25,13 +28,77 @@ from standfast.adapters.factory import Adapters
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.people.enrolment import Person
+from standfast.notices.prepared_notice import pick_language
+from standfast.notices.template_renderer import prepare
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.engine import Ask, Escalate
 from standfast.playbook.model import Approval
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.person_tasks import SHOWN
+from standfast.records import Mode
 from standfast.usecases.core.incident_visibility import account_spellings, accounts_named
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.incidents.approval_request_message import page, target_of
+from standfast.usecases.incidents.step_expansion import is_irreversible
+from standfast.usecases.notices.delivery_plan import MAIL
+
+_TEMPLATE = "approval-request"
+
+
+def target_of(person: Person) -> str:
+    """Return the effect's target for a page to this person."""
+    return MAIL + person.mail
+
+
+def page(
+    installation: Installation,
+    state: State,
+    adapters: Adapters,
+    asked: Question,
+    person: Person,
+    *,
+    count: int,
+    why: str = "",
+) -> Draft:
+    """Return the page that asks for the approval of a step on `count` targets.
+
+    `why` is a sentence about the escalation level. The message contains it after the request.
+    """
+    step = next((step for step in state.playbook.steps if step.name == asked.step), None)
+    request = step.title if step else "Restore the accounts to their prior state"
+    organisation = installation.config.organisation
+    prepared = prepare(
+        adapters.templates[_TEMPLATE],
+        {
+            "organisation": organisation.name,
+            "contact_line": organisation.contact_line,
+            "incident_id": state.incident,
+            "step": step.title if step else asked.step,
+            "requested_by": installation.ledger.incidents.get(state.incident).opened_by,
+            "what_is_asked": f"{request}. {why}" if why else request,
+            "people_count": count,
+            "digest": asked.digest,
+            "command": f"standfast incident approve {state.incident} {asked.step} "
+            f"--digest {asked.digest[:SHOWN]} --as {person.name}",
+            "has_console": installation.config.serve.console is not None,
+            "is_irreversible": bool(step and is_irreversible(step)),
+        },
+        banner=adapters.mode is Mode.EXERCISE,
+    )
+    language = pick_language("", prepared.languages, organisation.languages[0]).language
+    filled = prepared.fill(language, {"name": person.full_name}, "", address=person.mail)
+    return Draft(
+        verb=PAGE,
+        connector=adapters.default_sender(),
+        target=target_of(person),
+        details={
+            "subject": filled.subject,
+            "text": filled.text,
+            "html": filled.html,
+            "language": language,
+        },
+    )
+
 
 # Rule of an undo, which restores targets to their state before a step: no playbook describes it.
 _UNDO_APPROVAL = Approval(count=1)

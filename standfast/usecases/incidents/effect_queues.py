@@ -1,4 +1,4 @@
-"""Parallel queues that run planned effects, within providers' rate limits.
+"""Queues that run planned effects in parallel, within rate limits.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. A queue has
 the effects of one kind through one adapter. The ledger (the database of incidents) records each

@@ -1,4 +1,4 @@
-"""Life cycle of an incident: open, run, stop, close and reopen.
+"""Life cycle of an incident: open, advance, stop, close, reopen.
 
 Rules
 - Opening is one commit to the ledger (the database of incidents); no other system needs to be up.

@@ -29,8 +29,13 @@ from standfast.playbook.run_state import State
 from standfast.playbook.status.containment_measures import measures_taken
 from standfast.records import EffectState, Json, JsonObject, Mode
 from standfast.suggestions import known_names_hint
-from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
-from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
+from standfast.usecases.notices.delivery_plan import (
+    HELD,
+    MAIL,
+    POST,
+    NoticePlan,
+    refuse_placeholders,
+)
 from standfast.usecases.notices.staged_sending import with_canary
 
 # A function from a target to the token (identifier) that its effect will have. A plan records no

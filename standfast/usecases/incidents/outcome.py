@@ -1,4 +1,4 @@
-"""Outcome of a run of an incident: its state, troubles and exit status.
+"""Outcome of a run of an incident: exit status of the gravest trouble.
 
 Rules
 - The exit status shows what the caller must do next. Damage and errors come first, then failed

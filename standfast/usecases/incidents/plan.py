@@ -1,4 +1,4 @@
-"""Plan of an incident: its targets as read now, without any change.
+"""Plan of an incident: steps, duration, warnings, digest; no change.
 
 Rules
 - A plan computes the targets of each step with the same code as a live run, but with adapters that

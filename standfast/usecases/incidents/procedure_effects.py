@@ -22,7 +22,7 @@ from standfast.errors import Refused, UsageError
 from standfast.playbook.model import Step
 from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Json, JsonObject, digest
-from standfast.usecases.incidents.account_resolution import key_of, protected_accounts
+from standfast.usecases.incidents.account_effects import key_of, protected_accounts
 from standfast.usecases.incidents.blast_radius import accounts_of
 
 _LONGEST_LABEL = 200

@@ -1,4 +1,4 @@
-"""Results of steps in numbers: done, missed and why; missing approvers.
+"""Results of steps in numbers: done, missed, why; some masked names.
 
 Rules
 - Causes and counts contain no personal data. The first targets that are not done are shown masked;

@@ -1,4 +1,4 @@
-"""Expansion of a step: its effects, needed approvals and abort window.
+"""Expansion of a step: effects, needed approvals, early notices refused.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. The abort
 window is the time between the approval of a notice and its first message.
@@ -21,7 +21,7 @@ from standfast.deadlines.incident_facts import Facts
 from standfast.errors import StandfastError, UsageError
 from standfast.ledger.effects.effect_rows import effect_token, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocksChanged
-from standfast.ledger.incidents.repeated_triggers import EXTENDED
+from standfast.ledger.incidents.trigger_messages import EXTENDED
 from standfast.playbook.action_arguments import arguments_of
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_prove_locked import PROVE

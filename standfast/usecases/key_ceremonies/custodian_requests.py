@@ -1,4 +1,4 @@
-"""Requests to custodians: proof of a key, consent to an erasure.
+"""Challenges to custodians: made, answered, accepted; consents.
 
 A custodian is a person with a private key that opens the keys of the backups. An erasure deletes
 the key of a domain (backup sets that share one key).

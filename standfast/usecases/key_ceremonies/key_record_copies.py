@@ -1,4 +1,4 @@
-"""Copies of the key records: create, compare and list them.
+"""Copies of the key records: copy to a folder, state of each, forget.
 
 Rules
 - A restore needs the vault, a key record and a recovery identity. A key record is the private key

@@ -1,9 +1,12 @@
-"""Owner operations: writers, epochs, domains, keepers, custodians.
+"""Owner operations: writers, domains, keepers, custodians, erasure.
 
 The owner is the person with the offline key that signs every such change. A writer is a backup
 host; its signing key is valid in one epoch. A domain is a group of backup sets that share one key.
 A keeper may expire backups. A custodian has a private key (identity) that can decrypt them. This
 module opens the stores and keys; the operations themselves are in `backup/ownership`.
+
+The backups of a domain are erased together, by the deletion of its key. The owner orders the
+erasure, and custodians consent by signed attestations.
 
 Rules
 - The ledger (the database of incidents) is not opened: the owner's key is used on a machine that
@@ -13,7 +16,7 @@ Rules
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -21,6 +24,8 @@ from shlex import quote
 from backup.errors import WrongKey
 from backup.ownership.bundled_reader import bundled_files, publish_bundled_reader
 from backup.ownership.custodian_public_key import parse_custodian
+from backup.ownership.erasure.domain_erasure import erase, order_erasure
+from backup.ownership.erasure.erasure_order import Order, read_attestation, read_order
 from backup.ownership.key_record_copies import KeyFolder, record_seen
 from backup.ownership.operation_plan import OperationResult
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
@@ -31,6 +36,7 @@ from backup.ownership.owner_session import OwnerSession, is_locked, lock_owner_f
 from backup.ownership.roster import Roster, read_roster
 from backup.stores import Store
 from backup.stores.directory_keeper import DirectoryKeeperStore
+from backup.system.durable_files import create_file, read_file
 from backup.trust.key_files import Host, Identity, open_identity
 from standfast.config import Config, load
 from standfast.config.sections.backup import CopyConfig, S3Config
@@ -289,3 +295,37 @@ def write_locked_owner_key(owner_key: Path, to: Path, ask_new: AskPassphrase) ->
         passphrase = ask_new("the owner's key")
         check_new(passphrase)
         lock_owner_file(owner_key, to, passphrase)
+
+
+def write_erasure_order(
+    session: OwnerSession, *, domain: str, ordered_by: str, reason: str, to: Path
+) -> Order:
+    """Write a signed order to a new file; nothing is erased."""
+    with translated_errors("ordering the erasure"):
+        check_new_file(to)
+        data = order_erasure(session, domain=domain, ordered_by=ordered_by, reason=reason)
+        create_file(to.absolute(), data)
+        return read_order(data, str(to))
+
+
+def execute_erasure(
+    session: OwnerSession,
+    *,
+    domain: str,
+    order: Path,
+    attestations: Sequence[Path],
+    certificate: Path,
+) -> OperationResult:
+    """Execute an order; UsageError if the order is for another domain."""
+    with translated_errors("erasing the domain"):
+        given = read_order(read_file(order), str(order), owner=session.owner.public)
+        if given.domain != domain:
+            raise UsageError(
+                f"order {order}: it is for domain {given.domain}, not {domain}. Nothing was erased."
+            )
+        return erase(
+            session,
+            order=given,
+            attestations=[read_attestation(read_file(file), str(file)) for file in attestations],
+            certificate=certificate,
+        )

@@ -1,4 +1,4 @@
-"""Recovery card: a page with the fingerprints and steps of a restore."""
+"""Recovery card of this installation: addresses and key copies on it."""
 
 from pathlib import Path
 from shlex import quote

@@ -1,4 +1,4 @@
-"""Corrections of a wrong notice, sent to exactly the same recipients.
+"""Correction of a wrong notice: its recipients, and when it is refused.
 
 Rules
 - A correction goes to everybody who received, or may have received, the wrong notice. A message may

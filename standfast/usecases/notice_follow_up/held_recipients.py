@@ -28,7 +28,7 @@ from standfast.usecases.notice_follow_up.undelivered_messages import (
     list_undelivered,
 )
 from standfast.usecases.notices.delivery_accounting import LEFT_OUT, NOTIFIED_BY_STEP, counted_rows
-from standfast.usecases.notices.recipient_targets import HELD
+from standfast.usecases.notices.delivery_plan import HELD
 
 _MARK_LENGTH = 8  # minimum length of a mark
 

@@ -1,4 +1,4 @@
-"""Individual notices to held or unreached recipients.
+"""Individual notice to one held or unreached recipient: text, refusals.
 
 Rules
 - A held recipient, such as a minor, waits for the decision of a person. An unreached recipient is
@@ -52,7 +52,7 @@ from standfast.usecases.notice_follow_up.held_recipients import (
 from standfast.usecases.notice_follow_up.undelivered_messages import list_undelivered
 from standfast.usecases.notices.correction_history import valid_corrections
 from standfast.usecases.notices.delivery_accounting import NOTIFIED_BY_STEP
-from standfast.usecases.notices.recipient_targets import MAIL, POST
+from standfast.usecases.notices.delivery_plan import MAIL, POST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from standfast.records import DeliveryEvent, DeliveryState, EffectState
 from standfast.usecases.approvals.step_decisions import decision_actor
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.result_summary import Tally
-from standfast.usecases.notices.recipient_targets import POST
+from standfast.usecases.notices.delivery_plan import POST
 
 THROWN_AWAY = "thrown away unposted"  # prefix of the reason of a discarded letter
 _A_TRANSACTION = 500

@@ -1,4 +1,4 @@
-"""Open recipients of an incident: held, not posted, or not approved.
+"""Open recipients when an incident ends: held, unposted, unapproved.
 
 A held recipient, such as a minor, waits for the decision of a person. Open recipients do not
 prevent the closing of an incident; the person that closes it sees their number.

@@ -1,4 +1,4 @@
-"""Messages that bounced or failed, to be replaced by a letter.
+"""Undelivered messages (bounced, failed, returned), for a letter.
 
 Rules
 - A mail is undelivered if it bounced, if the provider did not try to deliver it, or if the channel
@@ -19,7 +19,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.letters import THROWN_AWAY
 from standfast.usecases.notices.correction_history import newest_correction
 from standfast.usecases.notices.delivery_accounting import NOTIFIED_BY_STEP
-from standfast.usecases.notices.recipient_targets import MAIL, POST
+from standfast.usecases.notices.delivery_plan import MAIL, POST
 from standfast.usecases.notices.staged_sending import STOPPED
 
 _LOST = {

@@ -1,4 +1,4 @@
-"""List of the people that an incident affects, as stored for a notice.
+"""Affected people of an incident: import, repeats, places, audience.
 
     add_affected(installation, incident, csv=Path("people.csv"))
     affected_audience(installation, incident)   # the audience `affected` of a notice

@@ -23,7 +23,7 @@ from pathlib import Path
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ConfigurationError, Damaged, UsageError
 from standfast.records import timestamp
-from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.backups.restore_warnings import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     open_repository,

@@ -1,4 +1,4 @@
-"""Valid corrections of a notice, read from the ledger.
+"""Valid corrections of a notice; recipients of the newest.
 
 A correction is a second notice to the recipients of a wrong notice. The ledger is the database of
 incidents.

@@ -1,4 +1,4 @@
-"""Accounting of an incident's notices, recipient by recipient.
+"""Accounting of notices: one line a recipient, each counted once.
 
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the
@@ -28,7 +28,7 @@ from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.messages.sent_messages import open_view
 from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notices.recipient_targets import HELD, POST
+from standfast.usecases.notices.delivery_plan import HELD, POST
 
 # Decisions of a person about a held recipient, such as a minor, as the ledger stores them.
 LEFT_OUT, NOTIFIED_BY_STEP = "left out", "notified by step"

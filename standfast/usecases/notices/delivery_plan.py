@@ -1,4 +1,4 @@
-"""Plan of a notice: pages of effects, and counts by language and reason.
+"""Plan of a notice: pages of effects, prefixes of targets, and counts.
 
 An effect is here one message to one recipient; it is refused if no message can be sent. The canary
 is the first few messages, which are sent before the rest.
@@ -7,6 +7,7 @@ Rules
 - The effects are streamed, so that a million recipients are never all in memory. Only counts are
   kept, for example by language and by reason, each for at most `_MOST_KINDS` different values.
 - The root of a Merkle tree covers the digests of all messages to be sent, in order.
+- A target names a channel and a person. Two channels to one person are therefore two targets.
 """
 
 from collections import Counter
@@ -20,6 +21,12 @@ from standfast.notices.template_renderer import Template
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft, FrozenNotice
 from standfast.records import EffectState, Mode
+
+MAIL = "mail:"
+POST = "post:"  # followed by the lines of the letter's address
+# Followed by the recipient's key. The recipient, such as a minor, waits for a person's decision.
+HELD = "held:"
+
 
 PAGE = 1_000
 _MOST_KINDS = 500

@@ -1,4 +1,4 @@
-"""Preview of a notice in every language, and for an audience.
+"""Preview of a notice: example values, masked rows, warnings of all rows.
 
 Rules
 - Nothing is sent, and nothing is recorded except an access to personal data.

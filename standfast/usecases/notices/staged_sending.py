@@ -1,4 +1,4 @@
-"""Staged sending of a notice: a canary first, the other messages later.
+"""Staged sending: size of the canary, release of the rest, stop.
 
     with_canary(drafts, settings, people)          # while planning
     release_due(installation, state, now)          # called by every runner
@@ -30,7 +30,7 @@ from standfast.playbook.run_state import State
 from standfast.records import DeliveryState, EffectState, StepState
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.notices.recipient_targets import POST
+from standfast.usecases.notices.delivery_plan import POST
 
 STOPPED = "stopped by"  # prefix of the reason of a message that was stopped before sending
 _MESSAGES_PER_LOSS = 10  # one lost message is tolerated for each 10 messages of the canary

@@ -1,4 +1,4 @@
-"""Call-outs: rounds of pages until somebody acknowledges, and pauses.
+"""Call-outs: next person and pager, rounds, pauses, acknowledgements.
 
 Rules
 - A call-out is about one matter (module `matters`): incidents of one trigger (such as a webhook),

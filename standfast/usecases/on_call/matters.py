@@ -27,7 +27,7 @@ from standfast.ledger.people.enrolment import Person
 from standfast.ledger.runs.call_outs import AskedStep, CallOut, incident_of
 from standfast.usecases.core.incident_visibility import is_quiet, is_visible
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.incidents.approval_request_message import target_of
+from standfast.usecases.incidents.approval_escalation import target_of
 from standfast.usecases.on_call.people_on_duty import on_duty
 from standfast.usecases.triggers.message_intake import ACTOR, Trigger
 from standfast.usecases.triggers.trigger_pages import Page, all_pages

@@ -1,4 +1,4 @@
-"""Approvers: enrol, remove and list them; grant roles; notify all people.
+"""Enrolment of approvers: signers, passphrases, names, roles, mail to all.
 
 Rules
 - The key pair of a person is derived here from the passphrase, which is not stored. The ledger (the

@@ -1,4 +1,4 @@
-"""Import of staff lists and its checks; open accounts of leavers.
+"""Import of a staff list; leavers and their open accounts in directories.
 
 Rules
 - A leaver is a former staff member. Importing a list changes only the ledger (the database of staff

@@ -1,4 +1,4 @@
-"""Readers of staff lists: CSV file, SCIM directory, LDAP directory.
+"""Readers of staff lists from CSV, SCIM, LDAP: columns, roles, last day.
 
 Rules
 - A file with an invalid line is not imported. Every invalid line is reported by number and column,

@@ -1,4 +1,4 @@
-"""Recovery of the objects of a bucket, with its events and its record.
+"""Recovery of a bucket: listing, events, record; calls object acts.
 
 A recovery adds one version to each object that it changes: the restored object, or a delete marker
 (`object_recovery`). The undo removes these versions.

@@ -1,4 +1,4 @@
-"""Load of a recovery's dumps into their production servers.
+"""Load of dumps into production servers; return of all if one fails.
 
 Rules
 - A call that continues an interrupted one skips the databases that are already loaded. A database

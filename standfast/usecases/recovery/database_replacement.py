@@ -1,4 +1,4 @@
-"""Names of the copies of a recovered database, and its server.
+"""Names of a recovered database's copies; base of its replacement.
 
 During a recovery, a server can have several copies of a database: the previous one, the restored
 one, and copies of failed calls. Each name contains the id of the incident. `postgresql_recovery.py`

@@ -1,4 +1,4 @@
-"""Acts of a recovery on the objects of a bucket, and their reversal.
+"""Acts on single objects of a bucket in a recovery, and reversal.
 
     put_objects(target, record, folder, observe)   # may be repeated after a crash
     take_objects_back(target, record, folder)      # reverses a failed or interrupted recovery

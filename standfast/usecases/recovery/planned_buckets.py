@@ -1,4 +1,4 @@
-"""Planned buckets of a recovery, with counts of their objects.
+"""Planned bucket of a recovery: counts of objects, refused targets.
 
 The recovery adds versions to the objects of a bucket, and keeps the earlier versions for the undo.
 The record of added versions is a local file (`version_record`).

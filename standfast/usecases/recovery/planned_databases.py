@@ -1,4 +1,4 @@
-"""Planned databases of a recovery: dumps, and the databases they replace.
+"""Planned database of a recovery: its dump, and the replaced database.
 
 A replaced database is set aside: it gets another name, so that an undo can return it.
 """

@@ -1,4 +1,4 @@
-"""Replacement of the data at a path by renames, and its reversal.
+"""Replacement of files and folders by renames, and its reversal.
 
 Rules
 - Each rename may be repeated: a rename that an earlier call completed is not done again.

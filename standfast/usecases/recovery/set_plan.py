@@ -1,4 +1,4 @@
-"""Plan of the recovery of one backup set: its point and its targets.
+"""Plan of the recovery of one set: its point, targets and refusals.
 
 Rules
 - A person approves the plan by a signature. The signed plan contains the recovery point, each

@@ -1,4 +1,4 @@
-"""Recovery of one backup set: restore, check, replace, and undo.
+"""Recovery of one set: order of restore, check, replacement, undo.
 
 Rules
 - A call may be repeated after a crash at any point. The events in the incident's timeline, and the

@@ -1,4 +1,4 @@
-"""Restore of a recovery's data next to its targets, with the checks.
+"""Restore next to the targets of a recovery, with the checks.
 
 Rules
 - This module replaces nothing except databases. A dump restores all settings of a database only
@@ -24,7 +24,7 @@ from backup.system.tree_removal import remove_tree
 from standfast.errors import Damaged, StandfastError
 from standfast.plurals import counted
 from standfast.records import Json, JsonObject, timestamp
-from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.backups.restore_warnings import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     open_repository,

@@ -1,4 +1,4 @@
-"""Affected people of an incident in numbers, for its page.
+"""Numbers of affected people on a page; names of fields are masked.
 
 A list of affected people has the names of the exposed fields and of the places where the people
 live. A person wrote these names, and they may contain personal data. Therefore numbers and mail

@@ -1,4 +1,4 @@
-"""Legal obligations of an incident for its pages.
+"""Obligations to act on, for pages of an incident: order, questions.
 
 An obligation is a legal or contractual duty to notify somebody. Its clock is the running deadline.
 

@@ -1,4 +1,4 @@
-"""Reports of single drills and recoveries, as signed pages.
+"""Pages of one drill or recovery: parts, statements, undone sets.
 
     write_drill_report(installation, "crm", Path("crm.html"))
     write_recovery_report(installation, "inc-2026-0001", Path("recovery.html"))

@@ -1,4 +1,4 @@
-"""Result pages of one incident and of the whole installation, masked.
+"""Result pages of an incident and the installation: facts, masked names.
 
 Among other results, the pages show drills, that is, test restores.
 

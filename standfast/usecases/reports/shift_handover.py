@@ -1,4 +1,4 @@
-"""Shift handover and after-action review, from the ledger at any moment.
+"""Content of a shift handover and a review: deviations, questions.
 
 The ledger is the installation's database.
 

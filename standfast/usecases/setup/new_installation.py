@@ -1,4 +1,4 @@
-"""Creation of an installation: configuration, keys and ledger.
+"""Creation of an installation: name of its set, keys, ledger, folders.
 
 Rules
 - `standfast.toml` is written last and atomically: when it exists, everything that it names exists.

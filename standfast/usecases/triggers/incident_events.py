@@ -23,7 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from standfast.adapters.factory.procedures import build_procedure
+from standfast.adapters.factory.live_adapters import build_procedure
 from standfast.config import Config
 from standfast.config.sections.monitoring import EventKind
 from standfast.errors import StandfastError, UnderWay

@@ -1,4 +1,4 @@
-"""Intake of trigger messages: each message opens or joins one incident.
+"""Intake of trigger messages: open or join an incident, end an alert.
 
 `standfast/console` authenticates senders, `standfast/triggers` parses messages, and `trigger_pages`
 notifies people.

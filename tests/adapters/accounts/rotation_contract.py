@@ -17,8 +17,7 @@ import pyrage
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.factory.password_rotation import new_secrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords, new_secrets
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.records import EffectState, Result
 from tests.adapters.accounts.contract import House

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
-from standfast.adapters.factory.adapter_by_kind import build_adapter
+from standfast.adapters.factory.live_adapters import build_adapter
 from standfast.config import SecretReference
 from standfast.config.loader import parse
 from standfast.errors import FileInvalid

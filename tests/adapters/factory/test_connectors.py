@@ -14,7 +14,7 @@ from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.evidence_sources import EvidenceSource
-from standfast.adapters.factory.adapter_by_kind import build_adapter
+from standfast.adapters.factory.live_adapters import build_adapter
 from standfast.adapters.senders import Sender
 from standfast.config import SecretReference
 from standfast.config.sections.accounts import AccountsConfig

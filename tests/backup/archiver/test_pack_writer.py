@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from backup.archiver.archiver_records import Frame
-from backup.archiver.pack_buffers import PackBuffers
-from backup.archiver.pack_writer import Outlet, PackWriter, StoredPack
+from backup.archiver.pack_writer import Outlet, PackBuffers, PackWriter, StoredPack
 from backup.errors import AlreadyThere, StoreUnavailable
 from backup.format.frame import Effort, to_frame
 from backup.format.object_names import pack_name

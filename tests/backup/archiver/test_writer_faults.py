@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver import pack_buffers, pack_writer
+from backup.archiver import pack_writer
 from backup.archiver.upload_cache import cache
 from backup.archiver.upload_cache import database as send_log_file
 from backup.checker.verification import verify
@@ -21,7 +21,7 @@ from backup.format.object_names import snapshot_name
 from backup.format.snapshot import snapshot_from_bytes
 from backup.stores import Stat
 from backup.stores.directory import DirectoryStore
-from backup.system.huge_pages import large_memory
+from backup.system.buffer_pool import large_memory
 from tests.backup.memory_stores import MemoryStore
 from tests.backup.site import Clock, Died, DyingStore, Site, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
@@ -204,7 +204,7 @@ def test_lack_of_memory_blames_no_file(
         return large_memory(size)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pack_buffers, "large_memory", none_left)
+        patched.setattr(pack_writer, "large_memory", none_left)
         with pytest.raises(BackupError, match=r"memory for a pack"):
             site.back_up(source)
     assert not site.repository().points()

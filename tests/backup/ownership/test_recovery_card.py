@@ -13,8 +13,14 @@ from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.keepers import set_keeper
 from backup.ownership.operations.writers import add_writer, remove_writer
-from backup.ownership.recovery_card import Card, Places, card_text, group_digits, make_card
-from backup.ownership.recovery_card_page import card_page
+from backup.ownership.recovery_card import (
+    Card,
+    Places,
+    card_page,
+    card_text,
+    group_digits,
+    make_card,
+)
 from backup.ownership.roster import read_roster
 from backup.stores.directory import DirectoryStore
 from tests.backup.owner_site import OwnedSite, new_person, owned_site

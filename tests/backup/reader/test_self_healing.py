@@ -318,7 +318,7 @@ def test_page_lost_during_the_restore_is_reported_once(
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
     # The page has several parts.
-    monkeypatch.setattr("backup.restorer.frame_plan._STRETCH_BYTES", 256)
+    monkeypatch.setattr("backup.restorer.work_units._STRETCH_BYTES", 256)
     real = RestoreWorker._entries
     gone: set[str] = set()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import BackupError
-from backup.restorer import frame_plan, large_files
+from backup.restorer import large_files, work_units
 from backup.system.process_fork import may_fork
 from tests.backup.disk_trace import (
     DiskTrace,
@@ -35,7 +35,7 @@ class _ByWorkers(Restoring):
 
     def fill(self) -> None:
         # The tracing process runs no other test, so the change of the constants affects none.
-        frame_plan._FEW_ENTRIES = frame_plan._UNIT_ENTRIES = FILES
+        work_units._FEW_ENTRIES = work_units._UNIT_ENTRIES = FILES
         large_files.SPLIT_BYTES, large_files._PIECE_BYTES = 1000 * KIB, 300 * KIB
         self._owner = False
         for number in range(FOLDERS):

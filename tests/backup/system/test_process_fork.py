@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from backup.errors import BackupError
-from backup.restorer import pipe_messages
+from backup.restorer import worker_pool
 from backup.restorer.worker_pool import Emit, Worker, run_in_processes
 from backup.system.process_fork import fork
 
@@ -103,7 +103,7 @@ def test_full_pipes_in_both_directions_do_not_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        pipe_messages, "_PIPE_BYTES", 4096
+        worker_pool, "_PIPE_BYTES", 4096
     )  # as if the limit of processes of the user is reached
     much = bytes(range(256)) * 4096
 

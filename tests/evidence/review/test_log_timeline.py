@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from standfast.evidence.review.account_names import AccountNames
 from standfast.evidence.review.detections import Detector, Thresholds
 from standfast.evidence.review.log_timeline import Log, Marks, collect_events, merged_events
-from standfast.evidence.review.name_masking import AccountNames
 from standfast.evidence.review.sorted_runs import SortedRuns
 from standfast.evidence.review.timeline_counts import TimelineCounts
 

@@ -13,7 +13,7 @@ from standfast.people.passphrase_keys import enrol
 from standfast.records import StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.health.watchdog import keep_watch
-from standfast.usecases.incidents.approval_request_message import page
+from standfast.usecases.incidents.approval_escalation import page
 from standfast.usecases.incidents.lifecycle import has_work
 from tests.usecases.incidents.test_concurrency import at_once
 from tests.usecases.installations import OWNER, PASSPHRASES

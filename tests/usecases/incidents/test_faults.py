@@ -25,7 +25,7 @@ from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
 from standfast.usecases.approvals import effect_settlement, step_decisions
 from standfast.usecases.incidents import effect_queues, lifecycle, step_expansion
-from standfast.usecases.incidents.approval_request_message import page
+from standfast.usecases.incidents.approval_escalation import page
 from standfast.usecases.incidents.step_expansion import expand
 from tests.servers.postgres import Postgres
 from tests.servers.scim import ScimServer

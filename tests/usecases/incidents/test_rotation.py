@@ -11,9 +11,9 @@ import pyrage
 import pytest
 import redis
 
+from standfast.adapters.accounts.base.new_passwords import new_secrets
 from standfast.adapters.accounts.redis import RedisConnector
 from standfast.adapters.factory.live_adapters import Live
-from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.records import EffectState, StepState
 from standfast.usecases.approvals import step_decisions

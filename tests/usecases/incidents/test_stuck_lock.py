@@ -15,7 +15,7 @@ from standfast.errors import ExitStatus, Unavailable, UsageError
 from standfast.playbook import engine
 from standfast.records import EffectState, Limits, Order, Result, StepState
 from standfast.usecases.approvals import step_decisions, step_retry
-from standfast.usecases.incidents import account_resolution
+from standfast.usecases.incidents import account_effects
 from standfast.usecases.incidents.outcome import Outcome
 from tests.servers import wait_until
 from tests.usecases.twins import (
@@ -86,7 +86,7 @@ def test_lock_in_one_directory_ignores_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The account is named without its directory, as in a hurry."""
-    monkeypatch.setattr(account_resolution, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(account_effects, "SILENT_SECONDS", 0.2)
     silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
     directories = {"agents": twin_directory(), "old": silent}
     monkeypatch.setattr(TwinAdapters, "connector", lambda self, name: directories[name])

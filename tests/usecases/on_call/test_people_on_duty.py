@@ -8,8 +8,7 @@ import pytest
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError
-from standfast.usecases.on_call.calendar_file import calendar_duties
-from standfast.usecases.on_call.people_on_duty import duties, on_duty
+from standfast.usecases.on_call.people_on_duty import calendar_duties, duties, on_duty
 
 WEEKLY = """BEGIN:VCALENDAR
 VERSION:2.0

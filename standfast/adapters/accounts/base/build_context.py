@@ -1,4 +1,4 @@
-"""Objects that connectors need besides their settings."""
+"""Context to build connectors: secrets, clock, new passwords; limits."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Base class of connectors for directories with a JSON API over HTTP.
+"""Base class of connectors over HTTP with JSON: requests, statuses.
 
 The class sends requests with the credential, and interprets each status for a read and for a
 change. The provider's module defines paths, fields and their meaning.

@@ -1,6 +1,6 @@
-"""Generation and sealing of new passwords for exposed accounts.
+"""New passwords for exposed accounts: generation, sealing, `[rotation]`.
 
-The configuration defines the recipients, who alone can decrypt the passwords, and the folder.
+`[rotation]` defines the recipients, who alone can decrypt the passwords, and the folder.
 
 Rules
 - A password is sealed (encrypted) and synchronised to disk before the directory receives it. Every
@@ -10,17 +10,22 @@ Rules
   password; they contain the path of its file.
 - The name of a file (`TOKEN-TRY.age`) contains the token of the order and the number of the
   attempt, not the name of a person. The account is named in the encrypted content.
+- The public keys (age or SSH) of the recipients are read when the first password is sealed: a
+  mistyped key must not prevent a lock.
 """
 
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from standfast.errors import Unavailable
+import pyrage
+
+from standfast.config.sections.password_rotation import RotationConfig
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Now, Order, Proof, Result, timestamp
 
 
@@ -106,3 +111,32 @@ def rotated(order: Order, new: NewPassword, proof: Proof = Proof.NONE) -> Result
         facts={"changed": True, "sealed_in": str(new.place)},
         proof=proof,
     )
+
+
+def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | None:
+    """Return the store of new passwords; None if no recipient is configured.
+
+    The keys are read when the first password is encrypted: a mistyped key must not prevent a lock.
+    """
+    if settings is None:
+        return None
+
+    def seal(plain: bytes) -> bytes:
+        return bytes(pyrage.encrypt(plain, read_recipients(settings.recipients)))
+
+    return NewPasswords(settings.folder, seal, clock)
+
+
+def read_recipients(keys: Sequence[str]) -> list[object]:
+    """Parse public keys; ConfigurationError names an invalid one."""
+    recipients: list[object] = []
+    for key in keys:
+        kind = pyrage.x25519 if key.startswith("age1") else pyrage.ssh
+        try:
+            recipients.append(kind.Recipient.from_str(key))
+        except pyrage.RecipientError:
+            raise ConfigurationError(
+                f"rotation.recipients: {key[:20]}… is not a public key. Write it as age-keygen "
+                "prints it, or an SSH key of type ed25519 or rsa."
+            ) from None
+    return recipients

@@ -1,4 +1,4 @@
-"""Base class of connectors with persistent connections (databases, LDAP).
+"""Base class of connectors with persistent connections: batches, breaks.
 
 The class handles calls of up to `limits.batch` targets, parallel calls, and the meaning of a broken
 call for each of its targets. A subclass sends the statements. A `BoundedCall` has the time limit of

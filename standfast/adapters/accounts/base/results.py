@@ -1,4 +1,4 @@
-"""Results of orders to connectors: done, refused, failed or unknown."""
+"""Results of orders to connectors, and the texts of usual reasons."""
 
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Json, Order, Proof, Result

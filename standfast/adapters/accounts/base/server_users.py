@@ -1,4 +1,4 @@
-"""Base class of connectors for the users of a database server.
+"""Base class of connectors for database users: lock, sessions, read back.
 
 Users are read, changed and read back in batches. A subclass sends the statements; this class
 decides which users are changed, and what the state that is read back means.

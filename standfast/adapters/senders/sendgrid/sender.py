@@ -1,4 +1,4 @@
-"""Sender for Twilio SendGrid, v3 Mail Send.
+"""Sender for Twilio SendGrid, v3 Mail Send: shared texts, refusals.
 
 `delivery_events` reads the later events, such as delivered or bounced.
 

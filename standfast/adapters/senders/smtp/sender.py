@@ -1,4 +1,4 @@
-"""Sender for one SMTP relay.
+"""Sender for one SMTP relay: commands of each message, answers.
 
 `relay` connects, `mime_message` encodes the mail, and `delivery_reports` reads later bounces.
 

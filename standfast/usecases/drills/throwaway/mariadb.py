@@ -1,4 +1,4 @@
-"""Throwaway MariaDB server, for dumps.
+"""Throwaway MariaDB server for dumps: programs, load, checks.
 
 A throwaway server is used for one drill, a test restore, and then deleted.
 

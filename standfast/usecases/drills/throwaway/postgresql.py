@@ -1,4 +1,4 @@
-"""Throwaway PostgreSQL server, for dumps.
+"""Throwaway PostgreSQL server for dumps: programs, load, checks.
 
 A throwaway server is used for one drill, a test restore, and then deleted.
 

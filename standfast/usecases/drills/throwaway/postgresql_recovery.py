@@ -1,4 +1,4 @@
-"""Throwaway PostgreSQL server, recovered from a base backup and its log.
+"""Throwaway PostgreSQL server from a base backup: replay, gaps in the log.
 
 A throwaway server is used for one drill, a test restore, and then deleted.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup.sources.files import folder_listing, large_folder_listing
+from backup.sources.files import folder_listing
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -69,7 +69,7 @@ def test_name_listed_twice_is_returned_once(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", many)
-    monkeypatch.setattr(large_folder_listing, "_INSERTED", 40)
+    monkeypatch.setattr(folder_listing, "_INSERTED", 40)
     monkeypatch.setattr(os, "scandir", Twice)
     monkeypatch.setattr(os, "listdir", lambda folder: [*_REAL_LIST(folder), *_REAL_LIST(folder)])
     for round_number in range(2):

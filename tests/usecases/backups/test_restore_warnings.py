@@ -8,14 +8,13 @@ import pytest
 
 from backup.records import RecoveryPoint, Unread
 from backup.targets import TargetResult
-from standfast.cli.backups.database_restore_summary import lines_of
-from standfast.cli.backups.restore_summary import restore_summary_lines
+from standfast.cli.backups.restore_summary import lines_of, restore_summary_lines
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.database_restore import DatabaseRestoreOutcome, DumpRestoreOutcome
 from standfast.usecases.backups.folder_restore import restore
-from standfast.usecases.backups.incomplete_points import lacking
 from standfast.usecases.backups.recovery_point_contents import list_points
+from standfast.usecases.backups.restore_warnings import lacking
 from standfast.usecases.core.installation import Installation
 from tests.backup.trees import describe
 from tests.usecases.backup_installation import NOW, furnish, identity, installation_at

@@ -1,4 +1,4 @@
-"""Masking of the accounts of all records, wherever a value names them.
+"""Account names of all records, masked wherever a value contains one.
 
     names = AccountNames()
     for event in events:

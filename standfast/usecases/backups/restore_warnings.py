@@ -1,7 +1,11 @@
-"""Data that a recovery point lacks, because its backup could not read it.
+"""Warnings of a restore: data not backed up, damage, doubtful `latest`.
 
 A restore returns what the point contains. The person who restores may not know that the backup was
 partial, so every restore reports the missing data again.
+
+A restore is incomplete because the vault is damaged, or because a file could not be written. A
+person acts differently in the two cases. The recovery point chosen as `latest` may be the wrong one
+if a newer recovery point is damaged, or if the clock of the backup host was ahead.
 
 Rules
 - A recovery point without any file counts as incomplete: the disk may not have been mounted.
@@ -15,10 +19,13 @@ Rules
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from backup.format.canonical_json import from_path_text
 from backup.reader.path_selection import Selection
-from backup.records import RecoveryPoint, Unread
+from backup.records import Problem, RecoveryPoint, Unread
+from backup.repository import Repository
+from standfast.continuity.clock_skew import is_in_far_future
 from standfast.records import Json
 
 
@@ -74,3 +81,38 @@ def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoi
 
 def _path(item: Unread) -> bytes:
     return from_path_text(item.path, "an unread path of a point")
+
+
+def is_damage_behind(problems: Sequence[Problem]) -> bool:
+    """Return whether damage in the vault caused any of these problems."""
+    return any(problem.is_damage for problem in problems)
+
+
+def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
+    """Return the name and the problem of each damaged recovery point."""
+    return tuple(
+        (f"{writer}/{sequence:010d}", problem)
+        for (writer, sequence), problem in sorted(repository.damaged.items())
+    )
+
+
+def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
+    """Return the damaged points of the host that are newer than `latest`.
+
+    A damaged point may belong to any set of the host. `asked` is the requested point: return () if
+    it is not `latest`.
+    """
+    return tuple(
+        f"{writer}/{sequence:010d}"
+        for writer, sequence in sorted(repository.damaged)
+        if _is_latest(asked) and writer == point.writer and sequence > point.sequence
+    )
+
+
+def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
+    """Return whether the point chosen as `latest` has a time in the future."""
+    return _is_latest(asked) and is_in_far_future(point.time, now)
+
+
+def _is_latest(asked: str) -> bool:
+    return asked.endswith("latest")  # also "<host>/latest"

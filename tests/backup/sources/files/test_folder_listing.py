@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup.sources.files import folder_listing, large_folder_listing
+from backup.sources.files import folder_listing
 from backup.sources.files.files_source import FilesSource
-from backup.sources.files.large_folder_listing import LargeFolderListing
+from backup.sources.files.folder_listing import LargeFolderListing
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -23,8 +23,8 @@ a_name = st.binary(min_size=1, max_size=6).map(lambda name: name.replace(b"\0", 
 @given(st.dictionaries(a_name, st.booleans(), max_size=60), st.data())
 def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(large_folder_listing, "_INSERTED", 7)
-        patch.setattr(large_folder_listing, "_BLOCK", 4)
+        patch.setattr(folder_listing, "_INSERTED", 7)
+        patch.setattr(folder_listing, "_BLOCK", 4)
         many = LargeFolderListing(names.items(), Path(tempfile.gettempdir()))
         expected = sorted(names)
         assert len(many) == len(expected)
@@ -45,8 +45,8 @@ def test_large_folder_is_restored_from_every_backup(
     monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
     monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
     monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 1)
-    monkeypatch.setattr(large_folder_listing, "_INSERTED", 30)
-    monkeypatch.setattr(large_folder_listing, "_BLOCK", 16)
+    monkeypatch.setattr(folder_listing, "_INSERTED", 30)
+    monkeypatch.setattr(folder_listing, "_BLOCK", 16)
     source = tmp_path / "source"
     source.mkdir()
     for number in range(400):

@@ -3,9 +3,9 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.evidence.review import name_masking
+from standfast.evidence.review import account_names
+from standfast.evidence.review.account_names import AccountNames
 from standfast.evidence.review.log_timeline import Event
-from standfast.evidence.review.name_masking import AccountNames
 from standfast.evidence.review.record_masking import account_forms, masking_with
 
 mask = masking_with(Ed25519PrivateKey.generate(), "inc-2026-0001")
@@ -90,7 +90,7 @@ def test_longer_word_is_not_an_account(text: str) -> None:
 
 
 def test_number_of_accounts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_masking, "MOST_NAMES", 2)
+    monkeypatch.setattr(account_names, "MOST_NAMES", 2)
     names = names_of(event("alice"), event("alice"))
     assert names.is_complete
     names.add(event("bob"))

@@ -10,7 +10,7 @@ import pytest
 from pymysql.constants import CLIENT
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.mariadb.connector import MariadbConnector
+from standfast.adapters.accounts.mariadb import MariadbConnector
 from standfast.errors import Unavailable
 from standfast.records import EffectState
 from tests.adapters.accounts.connect import connect

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from backup.restorer.pipe_messages import PipeEnd, open_message_pipe
+from backup.restorer.worker_pool import PipeEnd, open_message_pipe
 from backup.system.process_fork import fork
 
 LARGE = bytes(range(256)) * 16_384  # 4 MiB, many times the capacity of a pipe

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver import hard_links, manifest_builder
+from backup.archiver import manifest_builder, manifest_rows
 from backup.archiver.archiver_records import BlobLocation, Frame, PendingBlob, Ref, Row
-from backup.archiver.hard_links import LinkedFiles
+from backup.archiver.manifest_rows import LinkedFiles
 from backup.records import Progress
 from tests.backup.site import Site
 from tests.backup.trees import KIB, describe, noise
@@ -20,7 +20,7 @@ HIGHEST = 2**64 - 1  # the highest inode number of a file system
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinkedFiles]:
-    monkeypatch.setattr(hard_links, "_FEW", 10)
+    monkeypatch.setattr(manifest_rows, "_FEW", 10)
     with closing(LinkedFiles()) as files:
         yield files
 
@@ -82,7 +82,7 @@ def test_next_source_needs_no_more_memory(files: LinkedFiles) -> None:
 def test_tree_of_many_hard_links_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(hard_links, "_FEW", few)
+    monkeypatch.setattr(manifest_rows, "_FEW", few)
     # Several pages list names of a file while its pack is still being filled.
     monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", 10)
     source = tmp_path / "source"
@@ -136,7 +136,7 @@ def test_reused_inode_is_not_a_hard_link(
     size: int,
     is_as_old: bool,
 ) -> None:
-    monkeypatch.setattr(hard_links, "_FEW", few)
+    monkeypatch.setattr(manifest_rows, "_FEW", few)
     source = tmp_path / "source"
     source.mkdir()
     (source / "a").write_bytes(noise(size, 1))

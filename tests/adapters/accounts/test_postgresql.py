@@ -10,8 +10,7 @@ import psycopg
 import pytest
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector
-from standfast.adapters.accounts.postgresql.statements import end_sessions
+from standfast.adapters.accounts.postgresql import PostgresqlConnector, end_sessions
 from standfast.errors import Unavailable
 from standfast.records import EffectState
 from standfast.time_limit import BoundedCall
@@ -277,9 +276,7 @@ class TestPostgresqlDirectory(
                 house.set_enabled(alice, False)
             return is_over
 
-        monkeypatch.setattr(
-            "standfast.adapters.accounts.postgresql.connector.end_sessions", end_and_let_in
-        )
+        monkeypatch.setattr("standfast.adapters.accounts.postgresql.end_sessions", end_and_let_in)
         assert house.lock(alice).state is EffectState.DONE
         assert not any(could_sign_in)  # a sign-in before the lock would replace each ended session
         assert not house.admits(late[0])
@@ -288,9 +285,7 @@ class TestPostgresqlDirectory(
         self, house: PostgresqlHouse, alice: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         house.open_session(alice)
-        monkeypatch.setattr(
-            "standfast.adapters.accounts.postgresql.connector.end_sessions", lambda *_: True
-        )
+        monkeypatch.setattr("standfast.adapters.accounts.postgresql.end_sessions", lambda *_: True)
         locked = house.lock(alice)
         assert (locked.state, "has not ended" in locked.reason) == (EffectState.UNKNOWN, True)
         (revoked,) = house.connector.revoke([house.order("revoke", alice)])
@@ -301,14 +296,10 @@ class TestPostgresqlDirectory(
     ) -> None:
         before = house.observe(alice)
         with monkeypatch.context() as patched:
-            patched.setattr(
-                "standfast.adapters.accounts.postgresql.connector.change_login", lambda *_: None
-            )
+            patched.setattr("standfast.adapters.accounts.postgresql.change_login", lambda *_: None)
             assert house.lock(alice).state is EffectState.FAILED
         assert house.lock(alice).state is EffectState.DONE
-        monkeypatch.setattr(
-            "standfast.adapters.accounts.postgresql.connector.change_login", lambda *_: None
-        )
+        monkeypatch.setattr("standfast.adapters.accounts.postgresql.change_login", lambda *_: None)
         assert house.undo(alice, before).state is EffectState.FAILED
         assert not house.is_enabled(alice)
 

@@ -1,7 +1,5 @@
 """Connector for the roles of a PostgreSQL server (14 and newer).
 
-`statements` has the statements, and this module interprets their results.
-
 Rules
 - A lock is one transaction for each batch. If one role of the batch fails, the roles are changed
   one by one, each in a savepoint.
@@ -14,26 +12,27 @@ Rules
 - A new password leaves this host as its SCRAM verifier (RFC 5803), so that neither the server nor
   its log ever contains it.
 - The server itself cancels a statement when the connector's time limit ends (`statement_timeout`).
+- A name is compared as text, and quoted by the driver, so it can never match another role.
 """
 
+import contextlib
 import os
 import socket
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
+from standfast.adapters.accounts.base.pooled_connector import (
+    LEAST_LEFT_SECONDS,
+    PAUSE_SECONDS,
+    is_text,
+)
 from standfast.adapters.accounts.base.results import ABSENT, PRIOR_UNKNOWN, done, failed, refused
 from standfast.adapters.accounts.base.server_users import NOT_RESTORED, OURS, ServerUsersConnector
-from standfast.adapters.accounts.postgresql.statements import (
-    Role,
-    change_login,
-    end_sessions,
-    out_of_reach,
-    roles_by_name,
-    roles_by_oid,
-    set_password,
-)
 from standfast.adapters.clients.postgresql_connection import connect
 from standfast.config.sections.account_servers import PostgresqlDirectoryConfig
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
@@ -45,6 +44,142 @@ if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+
+_ROLES = """
+SELECT r.oid::bigint, r.rolname, r.rolcanlogin,
+  CASE WHEN r.rolsuper THEN 'superuser'
+       WHEN r.rolname = current_user OR r.rolname = session_user THEN 'ours'
+       WHEN r.rolname LIKE 'pg\\_%%' THEN 'built in'
+       WHEN NOT (me.rolsuper OR me.rolcreaterole) THEN 'no right'
+       WHEN NOT me.rolsuper AND current_setting('server_version_num')::int >= 160000
+        AND NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') THEN 'no admin'
+       WHEN NOT (me.rolsuper OR pg_has_role('pg_signal_backend', 'USAGE')
+                 OR pg_has_role(r.oid, 'USAGE')) THEN 'no signal'
+       ELSE '' END,
+  coalesce(s.live, 0)
+FROM pg_roles r
+CROSS JOIN (SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user) me
+LEFT JOIN (SELECT usesysid, count(*) AS live FROM pg_stat_activity GROUP BY 1) s
+  ON s.usesysid = r.oid
+"""
+_SESSIONS = "SELECT pid FROM pg_stat_activity WHERE usesysid::bigint = ANY(%s)"
+_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = ANY(%s) AND usesysid::bigint = ANY(%s)
+"""
+_OUT_OF_REACH = "WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolname = current_user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """One role; `obstacle` is the key of a reason not to lock it, or empty."""
+
+    oid: int
+    name: str
+    is_enabled: bool  # whether the role may sign in
+    obstacle: str
+    live_sessions: int
+
+
+def roles_by_name(connection: "Connection", names: Sequence[str]) -> dict[str, Role]:
+    """Return the roles with these names that exist."""
+    valid_names = [name for name in set(names) if is_text(name) and "\0" not in name]
+    # Compare as text: a cast to `name` would truncate a long name to that of another role.
+    return {
+        role.name: role
+        for role in _read(connection, "WHERE r.rolname = ANY(%s::text[])", valid_names)
+    }
+
+
+def roles_by_oid(connection: "Connection", oids: Sequence[int]) -> dict[int, Role]:
+    """Return the roles with these oids that exist."""
+    rows = _read(connection, "WHERE r.oid::bigint = ANY(%s)", list(oids)) if oids else []
+    return {role.oid: role for role in rows}
+
+
+def _read(connection: "Connection", where: str, wanted: Sequence[object]) -> list[Role]:
+    rows = connection.execute((_ROLES + where).encode(), (wanted,)).fetchall()
+    return [
+        Role(oid=oid, name=name, is_enabled=login, obstacle=obstacle, live_sessions=live)
+        for oid, name, login, obstacle, live in rows
+    ]
+
+
+def change_login(connection: "Connection", roles: Sequence[Role], word: str) -> None:
+    """Change LOGIN of roles in one transaction; after a failure, one by one.
+
+    Read the roles again to see which were changed.
+    """
+    import psycopg
+    from psycopg import sql
+
+    statements = [
+        sql.SQL("ALTER ROLE {} {}").format(sql.Identifier(role.name), sql.SQL(word))
+        for role in roles
+    ]
+    if not statements:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("; ").join(statements))
+    except psycopg.DatabaseError:
+        if connection.broken:
+            raise
+        with connection.transaction():
+            for statement in statements:
+                with contextlib.suppress(psycopg.DatabaseError), connection.transaction():
+                    connection.execute(statement)
+
+
+def set_password(connection: "Connection", name: str, secret: str) -> bool:
+    """Set a password by its verifier; False if the server refuses.
+
+    libpq computes the verifier on this host.
+    """
+    import psycopg
+    from psycopg import sql
+
+    verifier = connection.pgconn.encrypt_password(secret.encode(), name.encode(), b"scram-sha-256")
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+        sql.Identifier(name), sql.Literal(verifier.decode())
+    )
+    try:
+        connection.execute(statement)
+    except psycopg.DatabaseError:
+        if connection.broken:
+            raise
+        return False
+    return True
+
+
+def end_sessions(
+    connection: "Connection", bounded_call: BoundedCall, roles: Sequence[Role]
+) -> bool:
+    """End the sessions of roles and wait; return whether the work is over.
+
+    It is over if there was no session, or if a session is left when the time is over.
+    """
+    oids = [role.oid for role in roles]
+    pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]
+    left = pids
+    if pids:
+        connection.execute(_END, (pids, oids))
+    while left and bounded_call.deadline.left_seconds() > LEAST_LEFT_SECONDS:
+        now = {pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()}
+        left = [pid for pid in left if pid in now]
+        if left:
+            time.sleep(PAUSE_SECONDS)
+    return not pids or bool(left)
+
+
+def out_of_reach(connection: "Connection") -> tuple[Counter[str], int]:
+    """Count the roles that can sign in and cannot be locked here, by reason.
+
+    The second value counts all roles that can sign in.
+    """
+    rows = connection.execute((_ROLES + _OUT_OF_REACH).encode()).fetchall()
+    return Counter(obstacle for _, _, _, obstacle, _ in rows if obstacle), len(rows)
+
 
 _OBSTACLES = {
     "": "",
