@@ -1,8 +1,9 @@
 """Checks of expressions: reachable names, types, options never met.
 
 Rules
-- A name must be an input, the answer of a step that asks, or a property of a step such as its
-  state. The step must be a direct or indirect need; otherwise it may not have run yet.
+- A name must be an input, the answer to a step that asks a person, or a property of a step such as
+  its state. The step with the expression must need the named step, directly or indirectly.
+  Otherwise the named step may not have run yet.
 - The value of a condition must be true or false; a text, which is true in Python, is refused.
 - A comparison that can never be true is a problem, for example with a text that is not an option of
   the question: it would skip its step silently.
