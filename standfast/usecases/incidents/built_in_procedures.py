@@ -1,4 +1,4 @@
-"""Built-in procedures: retention hold, recovery, review, clean point.
+"""Built-in procedures, such as a retention hold or a recovery.
 
 A procedure is something that playbooks may call: a configured command or HTTP request, or one of
 these functions of Standfast. All procedures are planned, approved and recorded in the same way.
@@ -6,7 +6,7 @@ Other modules implement the functions; this module only adapts them.
 
 Rules
 - Each procedure runs in this process and ends with it. An interrupted procedure is therefore
-  repeated without a look-up of its outcome.
+  repeated, unless its result exists already.
 - An exercise uses simulators with the same names instead.
 """
 
@@ -61,7 +61,8 @@ def built_in_procedures(
 class _BuiltInProcedure(Procedure):
     """A procedure that can be repeated without harm.
 
-    After an interruption, its look-up reports that it was not done, so it is repeated.
+    By default, the look-up after an interruption reports that it was not done, so that it is
+    repeated.
     """
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)

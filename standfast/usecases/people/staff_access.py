@@ -30,7 +30,7 @@ from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.people.staff_lists import ListedPerson
 
 LEAVER = "leaver"
-_UNCONFIRMED_REMOVALS = 5  # a list that is not empty may always remove this many people
+_UNCONFIRMED_REMOVALS = 5  # people that a list, if not empty, may remove without confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class StaffImport:
     source: str
     changes: StaffChanges
     leaving: tuple[Member, ...]  # people that this list makes leavers
-    planned: Mapping[str, str]  # incident → masked name
+    planned: Mapping[str, str]  # by id of the planned incident: the masked name of the leaver
 
 
 def import_list(
