@@ -34,7 +34,9 @@ def check(config: str, read: bool) -> State[None]:
         errors = sum(finding.severity == "error" for finding in outcome.findings)
         still = "" if outcome.open_damage is None else ", and damage found before is open"
         locks = "" if report.locks is None else f"; {report.locks.sentence}"
-        unrecorded = f"; not in the ledger: {outcome.unrecorded}" if outcome.unrecorded else ""
+        unrecorded = (
+            f"; not in the ledger: {outcome.ledger_problem}" if outcome.ledger_problem else ""
+        )
         return outcome.exit_status, (
             f"run {outcome.run}: {report.points} points, {report.packs} packs, "
             f"{report.bytes_read} bytes read, {errors} errors{still}{locks}{unrecorded}"

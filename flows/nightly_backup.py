@@ -62,7 +62,9 @@ def back_up(config: str, set_name: str, first_start: datetime | None) -> State[N
         with progress_shown(set_name, expected_files(installation, set_name)) as progress:
             outcome = run_backup(installation, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
         result = outcome.result
-        unrecorded = f"; not in the ledger: {outcome.unrecorded}" if outcome.unrecorded else ""
+        unrecorded = (
+            f"; not in the ledger: {outcome.ledger_problem}" if outcome.ledger_problem else ""
+        )
         return outcome.exit_status, (
             f"run {outcome.run}: {result.point}, {result.files} files, "
             f"{result.bytes_new} new bytes, {result.unread_total} not read, "

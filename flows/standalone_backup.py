@@ -14,8 +14,8 @@ def main(config: str, set_name: str) -> int:
     try:
         with open_installation(Path(config), env=os.environ, needs_ledger=False) as installation:
             outcome = run_backup(installation, set_name, "serve", pauses=NIGHTLY_PAUSES)
-            if outcome.unrecorded:
-                sys.stderr.write(f"{set_name}: not in the ledger: {outcome.unrecorded}\n")
+            if outcome.ledger_problem:
+                sys.stderr.write(f"{set_name}: not in the ledger: {outcome.ledger_problem}\n")
             return int(outcome.exit_status)
     except StandfastError as error:
         sys.stderr.write(f"{error}\n")

@@ -53,9 +53,9 @@ def backup_lines(outcome: "BackupOutcome") -> list[Line]:
             f"  The recovery point may need {more} that the ledger does not name.",
             "  To do: `standfast backup verify --read --json`, then run again with --distrust.",
         ]
-    if outcome.unrecorded:
+    if outcome.ledger_problem:
         lines += [
-            f"  The ledger did not record this backup completely: {outcome.unrecorded}.",
+            f"  The ledger did not record this backup completely: {outcome.ledger_problem}.",
             "  Comparisons and alarms may therefore miss this backup.",
         ]
     return lines

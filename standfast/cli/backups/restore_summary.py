@@ -64,7 +64,7 @@ def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     lines += incomplete_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
     lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
-    lines += unrecorded_lines(outcome.unrecorded)
+    lines += unrecorded_lines(outcome.ledger_problem)
     if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names the damaged data in the vault.")
     elif outcome.lacking.is_any:
@@ -144,7 +144,7 @@ def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
     lines += incomplete_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
     lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
-    lines += unrecorded_lines(outcome.unrecorded)
+    lines += unrecorded_lines(outcome.ledger_problem)
     if not outcome.is_confined:
         lines.append(
             "Warning: this kernel has no Landlock: the server's programs could read the identity."

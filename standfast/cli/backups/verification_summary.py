@@ -32,9 +32,9 @@ def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
         lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if outcome.open_damage is not None:
         lines.append(f"error: {outcome.open_damage.sentence}.")
-    if outcome.unrecorded:
+    if outcome.ledger_problem:
         lines += [
-            f"The ledger did not record this verification completely: {outcome.unrecorded}.",
+            f"The ledger did not record this verification completely: {outcome.ledger_problem}.",
             "The findings of earlier verifications may be missing as well.",
         ]
     if outcome.exit_status is ExitStatus.DONE:

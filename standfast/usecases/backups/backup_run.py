@@ -165,7 +165,7 @@ def run_backup(
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
     outcome = dataclasses.replace(
-        outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged
+        outcome, ledger_problem=run.ledger_problem, is_ledger_damaged=run.is_ledger_damaged
     )
     is_damaged = result.is_store_damaged or bool(result.key_problem)
     if outcome.jumps or is_damaged:

@@ -91,7 +91,7 @@ class DatabaseRestoreOutcome:
     newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
     is_confined: bool  # the kernel prevented the client programs from reading private keys
-    unrecorded: str = ""  # the reason why this restore is not recorded in the ledger, or ""
+    ledger_problem: str = ""  # the error that prevented the record in the ledger, or ""
     started: datetime
     ended: datetime
 
@@ -139,7 +139,7 @@ class DatabaseRestoreOutcome:
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
             "is_confined": self.is_confined,
-            "unrecorded": self.unrecorded,
+            "unrecorded": self.ledger_problem,
             "started_at": timestamp(self.started),
             "ended_at": timestamp(self.ended),
             "exit_status": int(self.exit_status),
@@ -200,7 +200,7 @@ def restore_into(
             )
             states = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
             run.ends(states.get(outcome.exit_status, "failed"), outcome.summary())
-    return replace(outcome, unrecorded=run.unrecorded)
+    return replace(outcome, ledger_problem=run.ledger_problem)
 
 
 def find_address(installation: Installation, into: str, set_name: str) -> Address:

@@ -76,7 +76,7 @@ def restore(
         is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
         run.ends(state, outcome.summary())
-    return replace(outcome, unrecorded=run.unrecorded)
+    return replace(outcome, ledger_problem=run.ledger_problem)
 
 
 def refuse_stores(installation: Installation, to: Path) -> None:

@@ -36,8 +36,8 @@ class BackupOutcome:
     hooks: tuple[HookResult, ...] = ()
     jumps: tuple[BackupAnomaly, ...] = ()  # values far above the values of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
-    unrecorded: str = ""  # the reason why the ledger could not be written or read, or ""
-    is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
+    ledger_problem: str = ""  # the error that prevented the use of the ledger, or ""
+    is_ledger_damaged: bool = False  # True if `ledger_problem` is about a damaged ledger
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     undistrusted: int = 0  # damaged packs without a recorded name; the recovery point may use them
 
@@ -55,7 +55,7 @@ class BackupOutcome:
         is_alone = not (result.has_foreign_point or result.has_invalid_snapshots or has_clone)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
         has_failed_hook = any(hook.problem and hook.is_required for hook in self.hooks)
-        is_whole = is_alone and not (is_lacking or self.unrecorded or has_failed_hook)
+        is_whole = is_alone and not (is_lacking or self.ledger_problem or has_failed_hook)
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
@@ -111,7 +111,7 @@ class BackupOutcome:
             "died_before": list(self.died_before),
             "cloned_host": None if self.cloned_host is None else self.cloned_host.as_json(),
             "key_problem": self.result.key_problem,
-            "unrecorded": self.unrecorded,
+            "unrecorded": self.ledger_problem,
             "started_at": timestamp(self.result.started),
             "ended_at": timestamp(self.result.ended),
             "exit_status": int(self.exit_status),
@@ -153,7 +153,7 @@ class RestoreOutcome:
     lacking: "IncompletePoint"  # the data that the point lacks or contains only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
-    unrecorded: str = ""  # the reason why this restore is not recorded in the ledger, or ""
+    ledger_problem: str = ""  # the error that prevented the record in the ledger, or ""
 
     @property
     def has_found_nothing(self) -> bool:
@@ -197,7 +197,7 @@ class RestoreOutcome:
             "lacking": self.lacking.as_json(),
             "newer_damaged": list(self.newer_damaged),
             "is_dated_ahead": self.is_dated_ahead,
-            "unrecorded": self.unrecorded,
+            "unrecorded": self.ledger_problem,
             "owners_lost": self.result.owners_lost,
             "healed": list(self.result.healed),
             "is_resumed": self.result.is_resumed,

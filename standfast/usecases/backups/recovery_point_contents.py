@@ -213,7 +213,7 @@ def write_file_to(
             write(piece)
             written += len(piece)
         run.ends("done", {"point": chosen.name, "files": 1, "bytes": written, "problems": 0})
-    return run.unrecorded
+    return run.ledger_problem
 
 
 def moment(nanoseconds: int) -> datetime:

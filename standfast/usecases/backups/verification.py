@@ -94,8 +94,8 @@ class VerifyOutcome:
     is_keyed: bool  # content was also decrypted: all of it, or a sample
     is_write_only: bool  # this host can only add to the vault
     why_write_only: str
-    unrecorded: str = ""  # the reason why the ledger or witness could not be used, or ""
-    is_ledger_damaged: bool = False  # the reason in `unrecorded` is damage of the ledger
+    ledger_problem: str = ""  # the error of the ledger or of the witness, or ""
+    is_ledger_damaged: bool = False  # True if `ledger_problem` is about a damaged ledger
 
     @property
     def is_sound(self) -> bool:
@@ -117,7 +117,7 @@ class VerifyOutcome:
         if not self.is_sound or self.open_damage is not None or self.is_ledger_damaged:
             return ExitStatus.DAMAGED
         locks = self.report.locks
-        is_short = bool(self.unrecorded) or (locks is not None and locks.wrong)
+        is_short = bool(self.ledger_problem) or (locks is not None and locks.wrong)
         return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
@@ -172,7 +172,7 @@ class VerifyOutcome:
                 {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
                 for head in self.report.heads
             ],
-            "unrecorded": self.unrecorded,
+            "unrecorded": self.ledger_problem,
             "exit_status": int(self.exit_status),
         }
 
@@ -258,7 +258,9 @@ def verify(
                 run.record_unavailability(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
-    return replace(outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged)
+    return replace(
+        outcome, ledger_problem=run.ledger_problem, is_ledger_damaged=run.is_ledger_damaged
+    )
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:

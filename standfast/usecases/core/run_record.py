@@ -62,8 +62,8 @@ class Run:
     died_before: tuple[str, ...]  # earlier runs whose process had died
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
-    unrecorded: str = ""  # the reason why the ledger lacks this run or its end, or ""
-    is_ledger_damaged: bool = False  # True if `unrecorded` is about a damaged ledger
+    ledger_problem: str = ""  # the error that prevented the record of this run or its end, or ""
+    is_ledger_damaged: bool = False  # True if `ledger_problem` is about a damaged ledger
 
     def ends(self, state: str, summary: JsonObject) -> None:
         """Set the result: done, partial or failed.
@@ -74,7 +74,7 @@ class Run:
 
     def record_unavailability(self, error: StandfastError) -> None:
         """Store the error that prevented the record of this run in the ledger."""
-        self.unrecorded = self.unrecorded or str(error)
+        self.ledger_problem = self.ledger_problem or str(error)
         self.is_ledger_damaged |= isinstance(error, Damaged)
 
 
@@ -119,8 +119,8 @@ def recorded_if_possible(
 ) -> Iterator[Run]:
     """Record a run if possible; continue if the ledger is unavailable.
 
-    After the block, `Run.unrecorded` states why the run is not recorded. With `is_shared`, the run
-    continues even if its file cannot be locked.
+    After the block, `Run.ledger_problem` states why the run is not recorded. With `is_shared`, the
+    run continues even if its file cannot be locked.
     """
     with ExitStack() as record:
         try:

@@ -114,7 +114,7 @@ def test_backup_without_its_ledger_has_heartbeats(
 ) -> None:
     (tmp_path / "ledger.db").write_bytes(b"no database")
     with monitor(tmp_path) as paths:
-        assert run_backup(installation, "main", "direct").unrecorded
+        assert run_backup(installation, "main", "direct").ledger_problem
     assert paths[0] == "/ping/s3cr3t/start"
     assert len(paths) == 2
 
