@@ -8,7 +8,7 @@ from standfast.playbook.status.obstacles import as_whom
 from standfast.playbook.status.progress import step_of
 from standfast.records import StepState
 
-SHOWN = 16  # characters of a digest that are shown and typed; enough to identify a plan
+SHOWN = 16  # characters of a plan's digest that are shown and typed; enough to identify the plan
 BY_HAND = 2  # rank of manual work, the least urgent
 
 
