@@ -1,7 +1,7 @@
 """Backup of one set: waits, retries, anomalies, clones; good runs.
 
-A run (one execution of a backup) is good if it made a recovery point, complete or partial. A clone
-is another machine that backs up under the name of this host.
+A run (one execution of the backup of one backup set) is good if it made a recovery point, complete
+or partial. A clone is another machine that backs up under the name of this host.
 
 
 Rules

@@ -206,7 +206,8 @@ def restore_into(
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
     """Return a server by the name of a source, or by its secret address.
 
-    A source of `set_name` is preferred, because several sets may use the same source name.
+    A source of the backup set `set_name` is preferred, because several backup sets may use the same
+    source name.
     """
     sets = installation.config.backup.sets
     ordered = sorted(sets, key=lambda name: name != set_name)

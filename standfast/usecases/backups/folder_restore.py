@@ -49,8 +49,8 @@ def restore(
 
     `point` is "latest", "<host>/<sequence>" or a sequence number. An interrupted restore
     continues when it is requested again. Raise `UsageError` for an unknown point, for "latest" if
-    the vault has several sets and `set_name` is None, and for a private key that cannot decrypt the
-    vault. Raise `Refused` if `to` contains other files or is inside a store of backups.
+    the vault has several backup sets and `set_name` is None, and for a private key that cannot
+    decrypt the vault. Raise `Refused` if `to` contains other files or is inside a store of backups.
     """
     refuse_stores(installation, to)
     with translated_errors("restoring"):

@@ -15,7 +15,7 @@ from standfast.usecases.core.installation import Installation
 def without_closed_incidents(
     installation: Installation, settings: BackupSetConfig
 ) -> BackupSetConfig:
-    """Return the settings of a set that excludes the keys of closed incidents.
+    """Return settings of the backup set without the keys of closed incidents.
 
     The key of an incident that is opened during the backup is included, because the ledger (the
     database of incidents) is backed up before the keys and may already contain that incident.
@@ -25,7 +25,7 @@ def without_closed_incidents(
 
 
 def without_incidents(settings: BackupSetConfig) -> BackupSetConfig:
-    """Return the settings of a set that excludes the keys of all incidents.
+    """Return settings of the backup set without the keys of all incidents.
 
     These settings are used if the ledger cannot be read.
     """

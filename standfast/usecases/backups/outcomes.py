@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupOutcome:
-    """The outcome of one backup of a set."""
+    """The outcome of one backup of a backup set."""
 
     run: str
     set_name: str

@@ -106,7 +106,7 @@ class RecoveryPointDiff:
 def list_points(
     installation: Installation, set_name: str | None = None, identity: Path | None = None
 ) -> PointList:
-    """List the recovery points of one set, or of all sets.
+    """List the recovery points of one backup set, or of all backup sets.
 
     `identity` is a file with a private key that decrypts the details of the points.
     """

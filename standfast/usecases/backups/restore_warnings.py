@@ -99,8 +99,8 @@ def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
 def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
     """Return the damaged points of the host that are newer than `latest`.
 
-    A damaged point may belong to any set of the host. `asked` is the requested point: return () if
-    it is not `latest`.
+    A damaged point may belong to any backup set of the host. `asked` is the requested point: return
+    () if it is not `latest`.
     """
     return tuple(
         f"{writer}/{sequence:010d}"

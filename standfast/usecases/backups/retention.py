@@ -109,9 +109,9 @@ def run_retention(
 
     The call may be repeated after any error. `distrust` is a file with the output of `backup verify
     --json`. Its damaged packs count like the packs that the ledger records as damaged. At most
-    `most_percent` of the points may expire, 20 % by default. Raise `Refused` if a clock is wrong,
-    if too many points would expire, or while another run is in progress. Raise `UsageError` without
-    the keeper's key.
+    `most_percent` of the recovery points may expire, 20 % by default. Raise `Refused` if a clock is
+    wrong, if too many recovery points would expire, or while another run is in progress. Raise
+    `UsageError` without the keeper's key.
     """
     distrusted = _distrusted(installation, distrust)
     with recorded(installation, "keep", VAULT, way) as run, translated_errors("retention"):

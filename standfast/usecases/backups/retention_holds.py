@@ -1,4 +1,4 @@
-"""Retention holds, during which no point expires and no pack is deleted.
+"""Retention holds: no recovery point expires, and no pack is deleted.
 
 Each hold is a file next to the key of the keeper (the person and machine that may expire backups),
 because only the keeper's machine can expire recovery points. A hold has the name of the incident
@@ -7,7 +7,7 @@ that needs it.
 Rules
 - A hold lasts until it is released by name; several may exist at once.
 - A file that cannot be read counts as a hold: nothing is deleted by mistake.
-- The object locks of all points are still extended during a hold.
+- The object locks of all recovery points are still extended during a hold.
 - Two machines may have the key of the same keeper. The ledger (the database of runs) then transmits
   a hold of one machine to the other machine. A hold must be released on the machine that created
   it. If it is released only on the other machine, the next retention run of the first machine

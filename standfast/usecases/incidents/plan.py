@@ -6,8 +6,8 @@ Rules
 - If the condition of a step depends on an open question, the step is planned as if the answer were
   yes, and the plan states the condition. The plan therefore shows the most that may happen.
 - Targets on which the step would be refused, such as protected accounts, are counted by reason.
-- The digest identifies the plan. Equal inputs and an equal state of the systems result in an equal
-  digest.
+- The digest of the playbook, the inputs and the planned steps identifies the plan. Equal inputs and
+  an equal state of the systems result in an equal digest.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -48,11 +48,11 @@ def incident_time(installation: Installation, incident_id: str) -> datetime:
 def file_before(
     installation: Installation, moment: datetime, set_name: str, path: str
 ) -> Iterator[Path]:
-    """Yield a file from the set's newest complete point before the moment.
+    """Yield a file from the newest complete recovery point before the moment.
 
-    `path` is `SOURCE/PATH`. Raise ConfigurationError if the set, the point or the file does not
-    exist, UsageError without a private key that decrypts the point, and Damaged if the file cannot
-    be restored completely.
+    The recovery point is of the backup set `set_name`. `path` is `SOURCE/PATH`. Raise
+    ConfigurationError if the set, the point or the file does not exist, UsageError without a
+    private key that decrypts the point, and Damaged if the file cannot be restored completely.
     """
     try:
         set_of(installation, set_name)

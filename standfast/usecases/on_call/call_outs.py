@@ -18,8 +18,9 @@ Rules
   causes as many pages as one alert.
 - An acknowledgement does not cover an incident that is hidden from the person, or in which an
   account of the person is a target. Another call-out begins for such an incident.
-- An unanswered call-out can be acknowledged after its end. The acknowledgement then covers only the
-  incidents that the call-out covered when it ended. Another call-out begins for later incidents.
+- A call-out that ended unanswered can still be acknowledged. The acknowledgement then covers only
+  the incidents that the call-out covered when it ended. For later incidents, another call-out
+  begins.
 """
 
 from collections.abc import Iterator, Mapping

@@ -106,7 +106,9 @@ def _live(
 
 
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
-    """Return a function that restores a file of a set to a temporary folder.
+    """Return a function that restores one file of a backup set.
+
+    The file is in a temporary folder while the function's context is open.
 
     The restored version is the newest from before the incident. Without an incident, it is the
     newest version.
