@@ -75,13 +75,13 @@ def list_evidence(call: Call, incident: str | None) -> ExitStatus:
         else [f"No evidence was frozen{scope} yet."]
     )
     lines += [f"{folder.folder}: {problem}" for folder in found for problem in folder.problems]
-    if listed.unrecorded:
-        lines.append(f"{_UNCHECKED}{listed.unrecorded}")
+    if listed.ledger_problem:
+        lines.append(f"{_UNCHECKED}{listed.ledger_problem}")
     return call.print_result(
         {
             "evidence": [folder.as_json() for folder in found],
             "seal_key": key,
-            "unrecorded": listed.unrecorded,
+            "unrecorded": listed.ledger_problem,
         },
         lines,
         status,
@@ -126,14 +126,14 @@ def verify(call: Call, incident: str) -> ExitStatus:
         if damaged
         else f"Intact: {counted(len(found), 'sealed folder')}.",
     ]
-    if verified.unrecorded:
-        lines.append(f"{_UNCHECKED}{verified.unrecorded}")
+    if verified.ledger_problem:
+        lines.append(f"{_UNCHECKED}{verified.ledger_problem}")
     return call.print_result(
         {
             "incident": incident,
             "is_whole": not damaged,
             "evidence": [folder.as_json() for folder in found],
-            "unrecorded": verified.unrecorded,
+            "unrecorded": verified.ledger_problem,
         },
         lines,
         status,

@@ -149,7 +149,7 @@ class Found:
     """The evidence folders that exist here, or that the ledger records."""
 
     evidence: tuple[Frozen, ...]
-    unrecorded: str  # the reason if the ledger could not be read; otherwise ""
+    ledger_problem: str  # the reason why the ledger could not be read, or ""
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -163,7 +163,7 @@ class Found:
         is_all = not any(
             evidence.copy_problems or evidence.stamp_unchecked for evidence in self.evidence
         )
-        return ExitStatus.DONE if is_all and not self.unrecorded else ExitStatus.PARTIAL
+        return ExitStatus.DONE if is_all and not self.ledger_problem else ExitStatus.PARTIAL
 
 
 def list_frozen(installation: Installation, incident: str | None = None) -> Found:
@@ -186,7 +186,7 @@ def list_frozen(installation: Installation, incident: str | None = None) -> Foun
     except StandfastError as error:
         if not found:
             raise
-        return Found(evidence=tuple(found), unrecorded=str(error))
+        return Found(evidence=tuple(found), ledger_problem=str(error))
     if incident is not None and not found and not gone:
         ledger.incidents.get(incident)  # raises for an unknown incident
     key = read_signing_key(installation.config.custody.key).public_key()
@@ -198,7 +198,7 @@ def list_frozen(installation: Installation, incident: str | None = None) -> Foun
         else each
         for each in found
     ]
-    return Found(evidence=(*checked, *gone), unrecorded="")
+    return Found(evidence=(*checked, *gone), ledger_problem="")
 
 
 def no_evidence_found(installation: Installation, incident: str) -> StandfastError:
@@ -237,7 +237,7 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
     if not found:
         raise no_evidence_found(installation, incident)
     found = list(_with_copies(installation, list(_with_stamps(config, found))))
-    return Found(evidence=tuple(found), unrecorded=str(no_ledger or ""))
+    return Found(evidence=tuple(found), ledger_problem=str(no_ledger or ""))
 
 
 def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
