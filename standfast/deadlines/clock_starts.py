@@ -1,8 +1,9 @@
 """Starts of legal clocks: questions about facts, and other notices.
 
-A legal clock is the running deadline of a duty to notify somebody. This module interprets the words
-of the law that define its start. If the data contains an unknown phrase, reading the data fails.
-Thus no clock is omitted without an error.
+A legal clock is the running deadline of a duty to notify somebody. Facts are dated statements of
+people, such as the time of awareness. This module interprets the words of the law that define its
+start. If the data contains an unknown phrase, reading the data fails. Thus no clock is omitted
+without an error.
 
 Rules
 - If a law names two starts joined by "or", or if its sources disagree, the earlier start counts.

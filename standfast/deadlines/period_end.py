@@ -8,7 +8,8 @@ Two readings
   day of the event do not count. A period that is not in hours and ends on a Saturday, Sunday or
   holiday ends with the next working day. A month ends on the same date, or on the month's last day.
 - In American law, Fed. R. Civ. P. 6(a)(1) and equivalent State rules extend the last day in the
-  same way. 6(a)(2) also extends periods of hours, but no American obligation in the data uses it.
+  same way. 6(a)(2) also extends periods of hours, but no American duty in the data has such a
+  period.
 - In a hold (a period in which a notice must not be sent), strict is the later end: after this end,
   a notice is allowed by every reading.
 

@@ -52,7 +52,7 @@ def template_names(own: Path | None = None) -> frozenset[str]:
     return frozenset(read_templates(own))
 
 
-@lru_cache(maxsize=64)  # every runner of an incident reads the same few templates
+@lru_cache(maxsize=64)  # all processes of an incident read the same few
 def _load(name: str, texts: tuple[tuple[str, str], ...]) -> Template:
     return load(dict(texts), name)
 

@@ -1,6 +1,6 @@
 """Pages of a log review: columns of charts, addresses shown, records.
 
-Frozen logs are copied and sealed as evidence of an incident. A record is one event of a log.
+Frozen logs are copied and signed as evidence of an incident. A record is one event of a log.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

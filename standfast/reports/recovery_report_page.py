@@ -1,7 +1,7 @@
 """Page of one drill or recovery: milestones, objectives, gaps, clauses.
 
-A drill is a test restore. A gap is something that recovery lacks. A clause is a requirement of a
-standard.
+A drill is a test restore. A milestone is the end of one of its phases. A gap is something that
+recovery lacks. A clause is a requirement of a standard.
 """
 
 from dataclasses import dataclass

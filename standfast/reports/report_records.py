@@ -340,7 +340,7 @@ class IncidentReport:
     evidence: tuple[EvidenceLine, ...] = ()
     notes: tuple[NoteLine, ...] = ()
     seal_key: str = ""  # public key that verifies the evidence, in hex
-    ways: Mapping[str, int] = field(default_factory=dict)  # how runners were started, with counts
+    ways: Mapping[str, int] = field(default_factory=dict)  # number of processes by their start
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()

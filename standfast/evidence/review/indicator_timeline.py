@@ -1,6 +1,6 @@
 """Timeline of frozen log lines with an indicator, for a playbook.
 
-Frozen logs are copied and sealed as evidence: a signed manifest contains the hash of each copy. An
+Frozen logs are copied and signed as evidence: a signed manifest contains the hash of each copy. An
 indicator is a trace of an intruder, such as a text or a hash. The use-cases decide which evidence
 folders are valid, and where the result is stored.
 

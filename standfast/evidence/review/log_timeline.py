@@ -1,6 +1,6 @@
 """Timeline of parsed records of all frozen logs, with marks, for people.
 
-Frozen logs are copied and sealed as evidence: a signed manifest contains the hash of each log. A
+Frozen logs are copied and signed as evidence: a signed manifest contains the hash of each log. A
 record is one event of a log. Its marks state whether it is selected, and what was found in it.
 
 Rules

@@ -1,6 +1,7 @@
 """List of past drills: their reports are checked; exit status.
 
-A drill is a test restore. A prediction is the expected recovery time of a service.
+A drill is a test restore of a backup set or of services. A prediction is the expected recovery time
+of a service.
 """
 
 from dataclasses import dataclass

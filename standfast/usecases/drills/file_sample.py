@@ -1,6 +1,6 @@
 """Drill of a random sample of a set's files.
 
-A drill is a test restore.
+A drill is a test restore of a backup set.
 
 Rules
 - The seed and the recovery point determine which files are restored. With the same seed, another

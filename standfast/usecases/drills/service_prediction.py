@@ -1,8 +1,8 @@
 """Predicted recovery times of the services, from the recorded drills.
 
 `standfast/continuity/recovery_prediction.py` contains the model. The prediction needs no private
-key. It reads the milestones of each drill (test restore) and the bytes of each backup from the
-ledger, the installation's database.
+key. It reads the milestones (times of the phases) of each drill (test restore) and the bytes of
+each backup from the ledger, the installation's database.
 """
 
 from collections.abc import Iterable, Mapping

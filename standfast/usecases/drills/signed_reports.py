@@ -5,8 +5,8 @@ report of a failed drill is detected.
 
 Rules
 - A report is one line of canonical JSON in the file `NNNNNN-<run>.json`, which is created once and
-  never changed. The line contains the report, the public key, and an Ed25519 signature over a
-  fixed prefix and the canonical form of the report.
+  never changed. The line contains the report, the public key, and an Ed25519 signature over a fixed
+  prefix and the canonical form of the report.
 - The hash is the SHA-256 of the preceding file. A changed, removed or inserted report does not
   match it. The ledger (the installation's database) stores the hashes of all reports. Therefore the
   removal of the last report is detected too.

@@ -1,6 +1,6 @@
 """Affected people: owners of the customer records that accounts used.
 
-The logs that were copied and sealed as evidence state which account used which record.
+The logs that were copied and signed as evidence state which account used which record.
 
 Rules
 - `[review.records.NAME]` in the configuration defines how the logs name a record, which data the

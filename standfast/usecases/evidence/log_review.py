@@ -82,7 +82,7 @@ class ReviewRequest:
     viewer: str = ""  # person that signed in for a masked review; "": the operating system's user
     limits: ReviewLimits | None = None
     in_clear: InClear | None = None
-    identity: Path | None = None  # identity file of a custodian, needed for encrypted evidence
+    identity: Path | None = None  # file with a private key, needed for encrypted evidence
     csv: Path | None = None
     indicators: IndicatorList | YaraRules | None = None  # select only records that match
 

@@ -1,6 +1,6 @@
 """Page of a log review: its content, charts and omissions; its file.
 
-Frozen logs are copied and sealed as evidence of an incident.
+Frozen logs are copied and signed as evidence of an incident.
 """
 
 from datetime import timedelta

@@ -1,6 +1,6 @@
 """Rows of a log review: columns, shortened values, CSV without formulas.
 
-Frozen logs are copied and sealed as evidence of an incident.
+Frozen logs are copied and signed as evidence of an incident.
 
 Rules
 - A value is masked before it is shortened.

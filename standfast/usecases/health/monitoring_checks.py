@@ -1,7 +1,7 @@
 """Checks of metrics tokens, heartbeat URLs and receivers of events.
 
-A heartbeat is a request to a monitor when a backup or a drill starts and ends. An event is a
-message to another system that an incident was opened, contained or closed.
+A heartbeat is a request to a monitor when a backup or a drill (test restore) starts and ends. An
+event is a message to another system that an incident was opened, contained or closed.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Quick status, from one query and few keys; late backups, last runs.
 
+A drill is a test restore of a backup set.
+
 Rules
 - `standfast status` answers within 0.5 s. Therefore it parses only the needed keys of the
   configuration, and reads the ledger (the installation's database) by one query.

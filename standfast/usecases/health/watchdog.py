@@ -10,7 +10,8 @@ Rules
 - People are notified once when one of these faults appears, and once when it ends: the newest
   complete recovery point of a set is too old, a backup changed far more than usual, the vault is
   damaged, objects lack the required lock, retention runs, verifications or drills are missing, or a
-  machine is missing. Legal clocks and overdue entries of the calendar send reminders.
+  machine is missing. Legal clocks (running deadlines) and overdue entries of the calendar send
+  reminders.
 - An error in one incident is reported; the watchdog continues with the next incident.
 """
 

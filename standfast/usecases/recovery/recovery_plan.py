@@ -72,7 +72,7 @@ PREVIEW = "INCIDENT"  # replaces the id in a preview, because no incident exists
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPlan:
-    """The sets of a recovery in order, and the sets that are refused."""
+    """The backup sets of a recovery in order, and those that are refused."""
 
     sets: Mapping[str, SetPlan]
     refused: Mapping[str, str]  # by set: the reason why it cannot be recovered

@@ -1,5 +1,7 @@
 """Status of one incident: its steps, results, warnings and legal clocks.
 
+A legal clock is the running deadline of a duty to notify somebody.
+
 incident_status(installation, look(installation, incident_id)).as_json()
 """
 

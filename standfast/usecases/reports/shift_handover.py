@@ -6,8 +6,8 @@ Rules
 - Both pages are created from the ledger at the time of the request. No other system is read. Notes
   of people are not shown.
 - Names of affected people are masked. If the outcome of an act (such as locking an account) is
-  unknown, the page names the act by its token. A person can then find out and record the outcome.
-  `incident status --targets` shows the account or recipient, and records this access.
+  unknown, the page names the act by its token (its id). A person can then find out and record the
+  outcome. `incident status --targets` shows the account or recipient, and records this access.
 """
 
 from collections import Counter
