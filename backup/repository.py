@@ -108,7 +108,7 @@ class Repository:
     def damaged(self) -> dict[tuple[str, int], str]:
         """Return the problems that the last call of `points` found.
 
-        They are by writer (backup host) and sequence number. Invalid objects that the writer
+        Problems are by writer (backup host) and sequence number. Invalid objects that the writer
         skipped are omitted, and so are snapshots that the owner does not trust.
         """
         return self._points.damaged
@@ -212,8 +212,8 @@ class Repository:
         lead to the file are read.
 
         Raise `NotFound`, `UsageError` (not a file) or `WrongKey` before the first piece. `Damaged`
-        may be raised after some pieces. They are right, but the consumer must not take them for the
-        whole file.
+        may be raised after some pieces. These are right, but the consumer must not take them for
+        the whole file.
         """
         body, reader = self._open_healing(point)
         path_bytes = _to_path(path)

@@ -15,9 +15,9 @@
 Rules
 - A crash at any moment leaves every earlier recovery point unchanged, and perhaps packs that no
   snapshot names.
-- A long run commits an interim recovery point every 30 minutes or 4,096 packs. It contains the
-  paths that were read so far. After an interruption, the next run continues from it, and a restore
-  can use it.
+- A long run commits an interim recovery point every 30 minutes or 4,096 packs. This recovery point
+  contains the paths that were read so far. After an interruption, the next run continues from it,
+  and a restore can use it.
 - If an interim recovery point is due within a large file, it contains the paths before the file. It
   also names the packs with the first part of the file, so that the keeper does not remove them. The
   next run reads the whole file, but sends only new content.

@@ -11,8 +11,9 @@ damaged (distrusted packs). Its author is a keeper, a machine that may expire ba
 - A run reads only keep records that are newer than the last keep record that this host read. The
   owner's signed root record names the trusted keepers. After a new root record, a run reads all
   keep records again, because it may trust other keepers.
-- If the newest keep records are missing, the run warns and continues. This host applied them when
-  it read them. An attacker that removes a keep record must not be able to stop every backup.
+- If the newest keep records are missing, the run warns and continues. This host applied the
+  decisions of these records when it read them. An attacker that removes a keep record must not be
+  able to stop every backup.
 - A sparse pack is less than a quarter in use and not locked any more. A run excludes sparse packs,
   up to a limit of bytes, so that the keeper can remove them. If the source cannot read content of a
   sparse pack in this run, the recovery point uses the pack after all.

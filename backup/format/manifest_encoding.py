@@ -4,8 +4,8 @@
   `blobs` is the first key of an entry. The other keys of the entry are its metadata. The metadata
   can be encoded before the locations of the blobs are known.
 - A reference is the location of a blob: the fields of `manifest.BlobRef`, with indexes into the
-  page's table of packs. A very large file has too many references for its entry. They are in
-  separate pages, the list pages, and the key `lists` of the entry refers to these pages.
+  page's table of packs. A very large file has too many references for its entry. Its references are
+  in separate pages, the list pages, and the key `lists` of the entry refers to these pages.
 - `format.manifest` decodes and checks pages.
 """
 

@@ -9,8 +9,8 @@
 - Few folders are open at a time, however deep the path is.
 - A folder that was not selected is only noted. It is created when a path in it is written.
 - A late link is a hard link that is made after all other paths were restored. For late links, the
-  writer has the callback `find`. It then treats existing folders as complete, and sets their mode
-  and times again.
+  writer has the callback `find`. The writer then treats existing folders as complete, and sets
+  their mode and times again.
 """
 
 import os

@@ -7,7 +7,7 @@
 - The copy is a complete database without -wal and -shm files, so a restore needs only one file.
 - The copy needs as much space in `scratch` as the database, and only this user can read it.
 - For SQLite, a file of 0 bytes is an empty database. But such a file may also be left by a failed
-  copy. It is stored, and the recovery point counts as partial (incomplete).
+  copy. An empty file is stored, and the recovery point counts as partial (incomplete).
 """
 
 import os

@@ -25,7 +25,7 @@ def create_file(path: Path, data: bytes) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Create or replace a file atomically and durably, with mode 0600.
 
-    It needs no hard links, so it can be used on a FAT stick.
+    No hard link is needed, so the function can be used on a FAT stick.
     """
     with _draft_file(path, data) as draft:
         draft.replace(path)

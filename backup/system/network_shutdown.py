@@ -1,8 +1,8 @@
 """Network shutdown: ends pending network calls of an ending process.
 
-- Ctrl-C interrupts the wait of the main thread, which then cleans up. It must wait for the network
-  calls of other threads, because they use its resources. Without a limit, such a call could last as
-  long as all its time-outs and attempts together.
+- Ctrl-C interrupts the wait of the main thread, which then cleans up. The main thread must wait for
+  the network calls of other threads, because they use its resources. Without a limit, such a call
+  could last as long as all its time-outs and attempts together.
 - After the signal, no call is started or repeated. Pending calls have five seconds to finish; then
   their connections are closed.
 - If the connection of a call was closed, its request may have arrived at the store or not, as if

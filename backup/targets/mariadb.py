@@ -6,7 +6,7 @@
   is lost.
 - The recovery of a database in an incident does not use `replace`. It loads the dump with limited
   rights (`stage`) and moves the content of the existing database to another name (`move`), so that
-  it can be undone.
+  the recovery can be undone.
 - The first statement that the server refuses ends the restore, so that no table is restored in
   part.
 - Dumps cannot start programs or read files of this machine. From the dump of users and grants, only

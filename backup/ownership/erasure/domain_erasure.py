@@ -3,8 +3,8 @@
 A domain is a group of backup sets that share one key and are erased together. Its backups are
 erased by the removal of its key records, which contain the encrypted private keys.
 
-1. The owner, the person with the offline signing key, signs an order. It contains a challenge for
-   every custodian, a person that can decrypt the backups of the domain (see
+1. The owner, the person with the offline signing key, signs an order. The order contains a
+   challenge for every custodian, a person that can decrypt the backups of the domain (see
    `decryption_challenge`).
 2. Each custodian reads the order, decrypts the challenge in it and returns an attestation, which is
    the consent to the erasure.

@@ -106,8 +106,8 @@ class WalSpool:
     def newest_ns(self) -> int | None:
         """Return the latest mtime of a complete segment in nanoseconds, or None.
 
-        It is the time of the changes in the segment only if the archiving keeps the mtime of the
-        server's file.
+        The mtime is the time of the changes in the segment only if the archiving keeps the mtime of
+        the server's file.
         """
         times = [
             file.stat().st_mtime_ns
@@ -133,8 +133,8 @@ def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterato
     """Yield the first missing segment of each gap, judged by names only.
 
     A timeline branches from an earlier timeline. So the segments before its first segment must
-    exist on an earlier timeline. They are missing, for example, if a server died with unarchived
-    segments and its standby continued.
+    exist on an earlier timeline. Such segments are missing, for example, if a server died with
+    unarchived segments and its standby continued.
     """
     per_file = _segments_per_file(segment_bytes)
     earlier: list[tuple[int, str]] = []

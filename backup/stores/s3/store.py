@@ -17,8 +17,8 @@
   `version_listing`. If somebody added a delete marker, S3 accepts a further put, which adds a later
   version. A later version is reported and never read.
 - Objects are locked by the default of the bucket. A lock per object is requested only with the
-  option `lock_each`. It needs a right with which a compromised host could lock junk for years, at
-  the organisation's cost.
+  option `lock_each`. This option needs a right with which a compromised host could lock junk for
+  years, at the organisation's cost.
 - A version never changes, so small objects that were read completely are cached. A listing shows
   that a cached object still exists; after it, the object is returned once from the cache. After two
   names of a folder were looked up, one page of the folder is listed, because more names will
