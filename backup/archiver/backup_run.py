@@ -67,7 +67,7 @@ INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
 _MOST_WALKS = 3  # walks of the sources in one run, if keep records list packs that a walk used
 _MOST_COMPRESSING = 4  # compression threads, if the machine has as many processors
-_LESS_URGENT = 5  # niceness: a thread gets about a third of the time of a competing thread
+_NICENESS = 5  # with this niceness, a thread gets about a third of the time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
 _GC_THRESHOLDS = (500_000, 20, 20)
 
@@ -219,7 +219,7 @@ def _lower_priority() -> None:
     if sys.platform == "linux":  # on other systems, `os.nice` changes the whole process
         # A service may lack the right to change priorities. The run is then slower.
         with suppress(OSError):
-            os.nice(_LESS_URGENT)
+            os.nice(_NICENESS)
 
 
 def _check_request(set_name: str, sources: Sequence[Source]) -> None:

@@ -35,7 +35,7 @@ from backup.trust.root_chain import RootChain
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_PER_RUN = 1024**3
 # In a store without locks, a pack counts as locked until it has this age.
-UNLOCKED_AFTER = timedelta(days=30)
+_ASSUMED_LOCK = timedelta(days=30)
 
 
 class UnusablePacks:
@@ -146,7 +146,7 @@ class UnusablePacks:
 
     def _forget_sparse(self, listed: dict[str, Stat], set_name: str, now: datetime) -> None:
         lock = self._vault.describe().lock
-        locked_for = UNLOCKED_AFTER if lock is None else timedelta(days=lock.days)
+        locked_for = _ASSUMED_LOCK if lock is None else timedelta(days=lock.days)
         sparse: list[tuple[float, int, int]] = []
         for number, live in self._cache.live_bytes(set_name).items():
             row = self._cache.pack(number)

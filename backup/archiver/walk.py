@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # A source that had files within this time and has none now may not be mounted. After this time, the
 # source counts as intentionally empty.
-_AWAY_AT_MOST = timedelta(days=30)
+_MAYBE_UNMOUNTED_FOR = timedelta(days=30)
 _PROGRESS_EVERY = timedelta(milliseconds=250)
 
 
@@ -150,7 +150,7 @@ class Walk:
         )
 
     def _has_emptied_source(self) -> bool:
-        since = _nanoseconds(self._started - _AWAY_AT_MOST)
+        since = _nanoseconds(self._started - _MAYBE_UNMOUNTED_FOR)
         filled = self._cache.runs.sources_with_files(self._context.set_name, self._number, since)
         return any(outcome.name in filled and not outcome.files for outcome in self._outcomes)
 

@@ -27,7 +27,7 @@ from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
 from backup.sources.files.open_prefetch import advise_read
 
-_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file are read in advance by the system
+_READ_AHEAD_BYTES = 4 * 1024 * 1024  # start of a large file to read in advance
 
 # A path that the worker has finished: path, encoded metadata, size, stat vector (size, times and
 # inode). The contents of consecutive paths follow each other in the data of their batch. If the
@@ -230,7 +230,7 @@ def _send_open_file(source: OpenSource, found: Found, parent: WorkerEnd) -> None
                 status=content.opened,
                 is_replaced=content.is_replaced,
             )
-            advise_read(content.descriptor, _FETCHED_BYTES)
+            advise_read(content.descriptor, _READ_AHEAD_BYTES)
             parent.send(opened, to_path_text(found.path), content.descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise

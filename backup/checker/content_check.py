@@ -253,10 +253,10 @@ class ContentCheck:
             self._checked.add(key)
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
 
-    def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
+    def _blob(self, tree: _Tree, ref: BlobRef, affected: str) -> bytes | None:
         """Return a blob, or None if its pack is damaged.
 
-        `cost` names the path or page that is lost without the blob.
+        `affected` names the path or page that is lost without the blob.
         """
         packs = self._packs[tree.point.writer]
         if any(packs.is_lost(pack.hex()) for pack in ref.packs):
@@ -269,10 +269,10 @@ class ContentCheck:
             pack = ref.pack
             if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):
                 pack = ref.next
-            packs.mark_lost(pack.hex(), str(error), "opening", cost=cost)
+            packs.mark_lost(pack.hex(), str(error), "opening", affected=affected)
             return None
         finally:
-            self._on_progress(cost, tree.reader.bytes_read - before)
+            self._on_progress(affected, tree.reader.bytes_read - before)
 
     def _check_drawn(
         self,

@@ -39,7 +39,7 @@ class _Lost:
     problem: str
     depth: Depth
     what_to_do: str
-    cost: str = ""  # a path that cannot be restored without the pack, if known
+    affected: str = ""  # a path that cannot be restored without the pack, if known
 
 
 class PackCheck:
@@ -176,10 +176,15 @@ class PackCheck:
             self.mark_lost(sha256, str(error), "opening", BACK_UP_AGAIN)
 
     def mark_lost(
-        self, sha256: str, problem: str, depth: Depth, what_to_do: str = FROM_A_COPY, cost: str = ""
+        self,
+        sha256: str,
+        problem: str,
+        depth: Depth,
+        what_to_do: str = FROM_A_COPY,
+        affected: str = "",
     ) -> None:
         """Mark a pack as lost or damaged; keep the first reason."""
-        lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)
+        lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, affected=affected)
         self._lost.setdefault(sha256, lost)
 
     def is_lost(self, sha256: str) -> bool:
@@ -223,8 +228,8 @@ class PackCheck:
         if sha256 in self._dropped and not problem.startswith("was dropped"):
             problem = f"was dropped by the keeper, and {problem}"
         problem += f"; {self._points_text(points)}"
-        if lost.cost:
-            problem += f"; at least this is lost: {lost.cost}"
+        if lost.affected:
+            problem += f"; at least this is lost: {lost.affected}"
         if sha256 in self._distrusted and newest.isdisjoint(points):
             problem += "; this is known, and the newest recovery point of each set does not need it"
             self._found.warning(name, problem, "nothing more, unless a copy of it is found")

@@ -36,7 +36,7 @@ from backup.system.buffer_pool import Buffers, OwnBuffer
 _KEPT_BYTES = 8 * 1024 * 1024
 _KEPT_PACKS = 512
 _BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `frame_prefetch` reads at once
-_MUCH_BYTES = 512 * 1024  # reads of this size or more use reused buffers
+_LARGE_READ_BYTES = 512 * 1024  # reads of this size or more use reused buffers
 
 Raw = bytes | bytearray | memoryview
 Heal = Callable[[BlobRef], bytes | None]
@@ -239,7 +239,7 @@ class BlobReader:
         else:
             pack = self.open_pack(sha256)
             sealed = self._sealed_range(name, place, size)
-        room = self._plain.take(len(sealed)) if len(sealed) >= _MUCH_BYTES else None
+        room = self._plain.take(len(sealed)) if len(sealed) >= _LARGE_READ_BYTES else None
         plain = pack.open_segments(first, sealed, room)
         begin = start - first * SEGMENT_PAYLOAD
         part = plain[begin : begin + length]
@@ -251,7 +251,7 @@ class BlobReader:
 
     def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
         """Return sealed segments, valid until the next read of this thread."""
-        room = self._sealed.take(length) if length >= _MUCH_BYTES else None
+        room = self._sealed.take(length) if length >= _LARGE_READ_BYTES else None
         if room is None:
             return self._range(name, start, length)
         count = self._from_store(name, lambda: self._vault.read_into(name, start, room))

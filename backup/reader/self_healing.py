@@ -19,7 +19,7 @@ from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
 from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
 
-_MOST_PLACES = 4
+_MAX_LOCATIONS = 4
 
 
 class BlobHealer:
@@ -46,22 +46,24 @@ class BlobHealer:
         self._bad: set[bytes] = set()  # packs of blobs that the caller could not read
         self._doubted: set[bytes] = set()  # packs of other locations that could not be read
         # Other locations by blob id, each with the name of its recovery point.
-        self._places: dict[bytes, dict[BlobRef, str]] = {}
+        self._locations: dict[bytes, dict[BlobRef, str]] = {}
         self._healed: dict[str, bool] = {}  # sentences, and whether `take_healed` returned them
         self._damaged: set[bytes] = set()  # packs that `take_damaged` returned
 
     def find(self, ref: BlobRef) -> bytes | None:
         """Return the blob's content from another pack, or None."""
-        if ref.pack not in self._bad or ref.id not in self._places:
+        if ref.pack not in self._bad or ref.id not in self._locations:
             self._bad |= ref.packs
             self._search(ref)
         while True:
             doubted = len(self._doubted)
-            for place, point in self._places[ref.id].items():
+            for location, point in self._locations[ref.id].items():
                 try:
-                    content = bytes(self._reader.verified_blob(place, self._reader.frame(place)))
+                    content = bytes(
+                        self._reader.verified_blob(location, self._reader.frame(location))
+                    )
                 except BackupError:
-                    self._doubted |= place.packs
+                    self._doubted |= location.packs
                     continue
                 lost = pack_name(self._writer, ref.pack.hex())
                 self._healed.setdefault(
@@ -94,28 +96,28 @@ class BlobHealer:
             self._other_points = list(self._others())
         wanted = {ref.id}
         if not self._other_points:
-            self._places[ref.id] = {}
+            self._locations[ref.id] = {}
             return
         seen: set[bytes | BlobRef] = set()  # ids of pages that were read, and locations tried
         for found in self._refs(top_page(self._body), seen):
             if not self._bad.isdisjoint(found.packs):
                 wanted.add(found.id)
-        self._places.update({id_: {} for id_ in wanted})
+        self._locations.update({id_: {} for id_ in wanted})
         for point, body in self._other_points:
             for found in self._refs(top_page(body), seen):
                 if (
                     found.id in wanted
                     and self._bad.isdisjoint(found.packs)
-                    and self._has_room(self._places[found.id], found)
+                    and self._has_room(self._locations[found.id], found)
                 ):
-                    self._places[found.id].setdefault(found, point)
-            if all(any(map(self._is_sure, self._places[id_])) for id_ in wanted):
+                    self._locations[found.id].setdefault(found, point)
+            if all(any(map(self._is_sure, self._locations[id_])) for id_ in wanted):
                 return
 
-    def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
+    def _has_room(self, locations: dict[BlobRef, str], ref: BlobRef) -> bool:
         """Return whether to store another location of a blob."""
-        return len(places) < _MOST_PLACES or (
-            self._is_sure(ref) and not any(map(self._is_sure, places))
+        return len(locations) < _MAX_LOCATIONS or (
+            self._is_sure(ref) and not any(map(self._is_sure, locations))
         )
 
     def _is_sure(self, ref: BlobRef) -> bool:

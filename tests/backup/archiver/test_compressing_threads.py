@@ -30,7 +30,7 @@ def test_compression_threads_have_lower_priority(
 
     monkeypatch.setattr(pack_writer, "to_frame", noted)
     assert site.back_up(source).complete
-    assert seen == {min(usual + backup_run._LESS_URGENT, 19)}
+    assert seen == {min(usual + backup_run._NICENESS, 19)}
     assert os.getpriority(os.PRIO_PROCESS, 0) == usual
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
