@@ -43,7 +43,7 @@ _MANY_LOOKUPS = 256  # after this number of lookups, a writer loads all ids into
 
 
 class RunEvents(Protocol):
-    """Receiver of the events; called from one thread only."""
+    """Receiver of events of a backup run; called from one thread only."""
 
     def path_reached(self, path: bytes) -> None:
         """Show progress: the archiver is at this path."""

@@ -13,9 +13,10 @@ encrypted together.
 - Incompressible content can be read directly to its final place in the pack (`window`).
 - `on_located` is called for each frame when its position in a pack is known. `on_acknowledged` is
   called for each pack, in order, after the store has acknowledged it.
-- A buffer has room for a whole pack, encrypted or not. It starts at a page boundary, so a store can
-  pass it to the disk directly.
-- The pool grows to the largest number of buffers in use at once, which the callers limit.
+- A buffer is reused memory with room for a whole pack, encrypted or not. It starts at a page
+  boundary, so a store can pass it to the disk directly.
+- The pool of buffers grows to the largest number of buffers in use at once, which the callers
+  limit.
 - A new user of a buffer finds the bytes of the previous use in it.
 - If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for an
   unreadable file, and the run would continue without the pack.

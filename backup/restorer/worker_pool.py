@@ -1,15 +1,14 @@
 """Worker pool: forked processes that take units of work through pipes.
 
-The main process queues a message with `post`, which never waits. The pipes of `multiprocessing` can
-wait: a worker waits until the main process reads its report. If the main process waited for this
-worker at the same time, both would wait forever.
-
 - Each worker asks for its next unit of work; units are handed out in order. So a slow worker delays
   no other worker.
 - A worker receives its units as one stream. It may ask for the next unit before it has finished the
   last one, to read ahead.
 - Processes are forked only while this process has a single thread. A fork does not copy the other
   threads, and locks that they hold would stay locked in the new process.
+- The main process queues a message with `post`, which never waits. The pipes of `multiprocessing`
+  can wait: a worker waits until the main process reads its report. If the main process waited for
+  this worker at the same time, both would wait forever.
 - An error in a worker, or the death of a worker, ends the restore and is raised here. If the parent
   process dies, its workers end after their current unit.
 """

@@ -93,7 +93,7 @@ class UploadCache:
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
-        """Return the ids of blobs that this run forgot with their packs.
+        """Return the ids of blobs in packs that this run has forgotten.
 
         The content of such a blob is sent again, but does not count as new.
         """
