@@ -1,4 +1,4 @@
-"""Own Prefect server of an installation: start, discovery and end.
+"""Own Prefect server of an installation: start, port, health, end.
 
 `deployments.py` registers work with it.
 

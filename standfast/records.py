@@ -1,4 +1,4 @@
-"""Records that all layers share: states, orders, results, canonical JSON.
+"""Records that all layers share: states, proofs, limits, canonical JSON.
 
 An effect is one change of one target outside Standfast, such as one locked account. An `Order` asks
 an adapter for an effect; a `Result` reports its outcome.

@@ -1,4 +1,4 @@
-"""Passkeys (W3C Web Authentication): verification of browser answers.
+"""Passkeys (WebAuthn): origins, challenges, checks of a browser's answers.
 
 This module checks the answer of a browser. The ledger (the database of incidents and approvals)
 records the person of each passkey, and `console` decides when a passkey is requested.

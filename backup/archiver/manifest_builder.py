@@ -1,4 +1,4 @@
-"""Manifest builder: decides where a page ends; stores the tree of pages.
+"""Manifest builder: where a page ends, lists of references, the tree.
 
 A row is the manifest entry of one path. Leaf pages contain rows; node pages refer to other pages.
 Each page is a blob.

@@ -1,4 +1,4 @@
-"""Expressions of `when` and `{{ … }}`: a whitelist of Python's grammar.
+"""Expressions of `when` and `{{ … }}`: allowed grammar, evaluation.
 
     parse('inputs.kind == "agent"').evaluate({"inputs": {"kind": "agent"}})   # True
 

@@ -1,4 +1,4 @@
-"""Content of pages as records: masked facts, without markup.
+"""Records of the content of pages: lines, figures, masked facts.
 
 Rules
 - Every moment has the time zone UTC. The page shows it in the organisation's time zone.

@@ -1,4 +1,4 @@
-"""Sentences of a page: proofs, events, durations (rounded up), amounts.
+"""Words of a page: states, proofs, events, durations (rounded up), sizes.
 
 Rules
 - Sentences state only facts and numbers of the records.

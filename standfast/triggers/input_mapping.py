@@ -1,4 +1,4 @@
-"""Mapping from a message to the inputs of a playbook.
+"""Mapping of values in a message to inputs: placeholders, JSON Pointer.
 
 A message from outside opens an incident. Its playbook needs inputs, such as the accounts to lock.
 For each input, the configuration has an expression: a text with placeholders.

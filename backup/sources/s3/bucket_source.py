@@ -1,4 +1,4 @@
-"""S3 bucket source: each object below a prefix as one file.
+"""S3 bucket source: objects as files; changed or interrupted reads.
 
 - An object is unchanged if its ETag, size and time are unchanged. Its content is not read again.
 - Only current versions are stored. An object that is deleted between listing and reading is only

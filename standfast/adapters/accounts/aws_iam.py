@@ -1,4 +1,4 @@
-"""Connector for AWS IAM: users, and roles written as `role/NAME`.
+"""Connector for AWS IAM users and roles: deny policies, keys, passwords.
 
 A lock uses inline policies, access keys and the console password. Calls go through
 `base.aws_client`.

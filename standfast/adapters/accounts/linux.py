@@ -1,4 +1,4 @@
-"""Connector for the local accounts of one Linux host.
+"""Connector for the local accounts of one Linux host, by a root program.
 
 A configured command, ssh as a restricted user or sudo on this host, starts
 `deploy/linux/standfast-accounts`. The host permits Standfast to run only this program as root.

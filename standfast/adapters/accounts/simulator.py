@@ -1,4 +1,4 @@
-"""Simulator of a directory in memory, for exercises and tests.
+"""Simulator of a directory in memory: accounts, sessions, scripted faults.
 
 The simulator has accounts with an enabled flag, optional passwords and live sessions, a log of the
 calls, and scripted faults. It reaches nothing outside the process.

@@ -1,4 +1,4 @@
-"""Detections in a timeline: rules over records, each with its threshold.
+"""Detections in a timeline: travel, many accounts, mass access; limits.
 
     detector = Detector(thresholds, locks)
     for event in events:      # in order of time

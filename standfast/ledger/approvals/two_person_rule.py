@@ -1,4 +1,4 @@
-"""Two-person rule: signed content, how many approvals count, delays.
+"""Two-person rule: signed content, valid approvals, break-glass delay.
 
 Rules
 - A plan lists the changes of a step; each planning of the step is a round with a number. An

@@ -1,4 +1,4 @@
-"""Comparison of stored rows with their last audit event; checkpoints.
+"""Comparison of rows with the digests in their last event; checkpoints.
 
 An effect is one change of one target, such as one locked account; each planning of a step is a
 round of effects.

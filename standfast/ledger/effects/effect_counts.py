@@ -4,8 +4,8 @@ An effect is one change of one target, such as one locked account. The database 
 without decrypting their names. Only the reasons of effects that are not done are decrypted, one at
 a time.
 
-An effect is one change of one target, such as one locked account. Each planning of a step is a
-round. The engine (`playbook/engine.py`) computes the next action of an incident from these counts.
+Each planning of a step is a round. The engine (`playbook/engine.py`) computes the next action of an
+incident from the counts by step.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Queries for effects: due, without prior state, to settle, locked.
+"""Queries for effects: due, to settle, locked accounts of an incident.
 
 An effect is one change of one target, such as one locked account.
 

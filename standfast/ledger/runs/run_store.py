@@ -1,4 +1,4 @@
-"""Runs of backups and drills; runners of incidents, and when one is dead.
+"""Stored runs of backups and drills; leases of runners, dead runners.
 
 Rules
 - A run is recorded as running before it changes anything, and its end is recorded afterwards. If

@@ -1,4 +1,4 @@
-"""Encryption of personal columns; handles; key files outside the ledger.
+"""Encryption of personal columns; handles, MACs; key files.
 
 This module creates and reads the key files, and encrypts single values; it does not depend on the
 tables.

@@ -1,4 +1,4 @@
-"""Notification of alarms: once when a fault appears, once when it ends.
+"""Alarms (age, anomaly, damage, locks): notified when they begin and end.
 
 Rules
 - A notification is recorded in the ledger (the database of incidents and runs) as a run of kind

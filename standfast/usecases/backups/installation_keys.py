@@ -1,4 +1,4 @@
-"""Keys of closed incidents, left out of copies of the installation.
+"""Keys of incidents in a backup of the installation: only of open ones.
 
 The installation (the configured Standfast itself) is backed up too. The names of customers in an
 incident are encrypted with a key of that incident, and are erased by deleting the key. A copy of

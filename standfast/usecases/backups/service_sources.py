@@ -1,4 +1,4 @@
-"""Configured databases and buckets as sources and restore targets.
+"""Configured databases and buckets: addresses, as sources and targets.
 
 The services themselves are in `backup/sources/` and `backup/targets/`.
 

@@ -1,4 +1,4 @@
-"""Attestations: signed statements of people that work was done.
+"""Attestations of work: signed, valid for days, verified, withdrawn.
 
 Rules
 - An attestation names its subject, the person, the day of the work, the last day of its validity,

@@ -1,4 +1,4 @@
-"""Comparison of a restored tree with the live source.
+"""Comparison of a restored tree with its source: files, links, rows.
 
 Content, mode, times, links and database rows are compared. The comparison is meant for rehearsals
 and tests, in which the source does not change. A drill (test restore) compares only on request,

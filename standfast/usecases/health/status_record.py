@@ -1,4 +1,4 @@
-"""Status of an installation as a record: exit status, JSON form.
+"""Status of an installation as a record: its next step, JSON form.
 
 A drill is a test restore of a backup set or of services.
 """

@@ -1,4 +1,4 @@
-"""Queues that run planned effects in parallel, within rate limits.
+"""Queues that run effects in parallel: claims, look-ups, rate limits.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. A queue has
 the effects of one kind through one adapter. The ledger (the database of incidents) records each

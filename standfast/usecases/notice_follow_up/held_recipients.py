@@ -1,4 +1,4 @@
-"""Held recipients (minors, the deceased) and decisions about them.
+"""Held recipients (minors, the deceased): list, marks, decisions.
 
 `notices/audience` determines which recipients are held.
 

@@ -1,4 +1,4 @@
-"""Notice accounting of an incident as a file for a regulator.
+"""Accounting of notices as a file (CSV, JSON) for a regulator.
 
 Rules
 - The file has one line for each person: the handle (a keyed hash of the address), the language, the

@@ -1,4 +1,4 @@
-"""Base class of connectors for LDAP directories.
+"""Base class of connectors for LDAP: finds, locks, proves, reads back.
 
 The class finds entries, changes them and reads them back. A subclass defines which attributes
 contain the lock, and their meaning.

@@ -1,4 +1,4 @@
-"""Base class of connectors with one account a call: order of its steps.
+"""Base class of connectors, one account a call: steps of each verb.
 
 The class defines the steps of each verb, the time limit of one account's call, and the results of
 errors. A subclass defines how an account is found, locked and read.

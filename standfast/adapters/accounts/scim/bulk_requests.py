@@ -1,4 +1,4 @@
-"""Bulk changes of SCIM accounts in one request (RFC 7644 3.7).
+"""Bulk changes of SCIM accounts: split by limits, an answer for each.
 
 This module splits the changes by the limits of ServiceProviderConfig, and returns the answer of
 each operation. `connector` decides what an answer means for its account.

@@ -1,4 +1,4 @@
-"""SCIM 2.0 messages for locking accounts: encoding and parsing.
+"""SCIM 2.0 messages, also of Bulk: encoding and parsing, filters, paths.
 
 Rules
 - A name comes from a person: in a filter it is a JSON string (RFC 7644 3.4.2.2), whatever it

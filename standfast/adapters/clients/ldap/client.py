@@ -1,4 +1,4 @@
-"""LDAP client (RFC 4511) for locking accounts, based on ldap3.
+"""LDAP client (RFC 4511) on ldap3: sign-in, filters, pages, result codes.
 
 The client connects, signs in, searches in pages, replaces attributes, and interprets result codes.
 The connector decides which attribute gets which value.

@@ -1,4 +1,4 @@
-"""Sender for Twilio SendGrid, v3 Mail Send: shared texts, refusals.
+"""Sender for Twilio SendGrid: requests that share texts, limits, refusals.
 
 `delivery_events` reads the later events, such as delivered or bounced.
 
