@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
 
 from standfast.errors import ConfigurationError
 from standfast.records import Mode
@@ -138,11 +139,50 @@ def test_rules_and_dashboard_name_exported_metrics(site: Site) -> None:
         assert named <= exported
 
 
-def test_the_page_names_every_metric(site: Site) -> None:
+def test_rules_and_dashboard_use_documented_labels() -> None:
+    labels_of = documented_labels()
+    dashboard = json.loads((RULES / "grafana-dashboard.json").read_text())
+    uses = [
+        (target["expr"], re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    ]
+    for group in YAML(typ="safe").load(RULES / "standfast.rules.yaml")["groups"]:
+        uses += [
+            (rule["expr"], re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
+            for rule in group["rules"]
+        ]
+    assert uses
+    for expression, shown in uses:
+        matched = re.findall(r"[{,]\s*(\w+)\s*[=!]", expression)
+        grouped = re.findall(r"\w+", " ".join(re.findall(r"by\s*\(([^)]*)\)", expression)))
+        names = re.findall(r"standfast_(\w+)", expression)
+        known = {"instance", "job"}.union(*(labels_of[name] for name in names))
+        assert names == [] or {*shown, *matched, *grouped} <= known, expression
+
+
+def test_the_page_names_metrics_and_labels(site: Site) -> None:
+    record_run(site, "backup", "crm", "done", bytes_total=700, bytes_new=7, bytes_changed=3)
+    record_run(site, "drill", "crm", "done")
+    documented = documented_labels()
+    found = text_string_to_metric_families(scrape(site).text)
+    exported = {family.name.removeprefix("standfast_"): family.samples for family in found}
+    assert documented.keys() == exported.keys()
+    for name, samples in exported.items():
+        for sample in samples:
+            assert sample.labels.keys() == documented[name], name
+
+
+def documented_labels() -> dict[str, set[str]]:
+    """The labels of each metric, from the table of the page."""
     page = (RULES.parents[1] / "docs" / "monitoring.md").read_text()
     table = page.split("| metrics |", 1)[1].split("\n\n", 1)[0]
-    columns = [line.split("|")[1] for line in table.splitlines()[2:]]
-    assert set(re.findall(r"`(\w+)`", " ".join(columns))) == metrics(site).keys()
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    return {
+        name: set(re.findall(r"`(\w+)`", labels))
+        for names, labels in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
 
 
 @pytest.mark.parametrize("check", [("check", "rules"), ("test", "rules")])
