@@ -4,8 +4,8 @@ A complete set repeats one behaviour at many points: a death at every disk opera
 record, every length. A run covers one of `n` equal parts of each set, and which part follows from
 the seed that pytest-randomly prints:
 
-    pytest --sample=64                            # the default: one of 64 parts of each set
-    pytest --sample=64 --randomly-seed=SEED       # the same part again
+    pytest --sample=256                           # the default: one of 256 parts of each set
+    pytest --sample=256 --randomly-seed=SEED      # the same part again
     pytest --sample=1                             # every set complete
 
 Rules
@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--sample",
         type=int,
-        default=64,
+        default=256,
         metavar="N",
         help="run one of N parts of each complete test set, chosen by the seed; 1 runs all of it",
     )

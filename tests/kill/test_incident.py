@@ -2,7 +2,7 @@
 
 Nobody requests that the incident continues: the watch finds it, as in `standfast serve`. An outcome
 that the dead runner left unknown is settled by the provider's event, or by a person if the provider
-reports none.
+reports none. `test_serve` kills incidents on PostgreSQL.
 """
 
 from collections import Counter
@@ -86,7 +86,3 @@ def test_killed_incident_ends_as_the_clean_run(
     scenario: str, kind: str, on_sqlite: NewWorld
 ) -> None:
     ends_as_the_clean_run(on_sqlite, f"incident {kind}", scenario=scenario, kind=kind)
-
-
-def test_on_postgresql_it_ends_as_the_clean_run(on_postgresql: NewWorld) -> None:
-    ends_as_the_clean_run(on_postgresql, "incident on PostgreSQL")
