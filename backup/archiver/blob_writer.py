@@ -37,8 +37,8 @@ from backup.system.buffer_pool import Buffers
 
 BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
-_MOST_IN_BUNDLE = 2048
-_MOST_IN_PACK = 32_768
+MOST_BLOBS_IN_BUNDLE = 2048
+MOST_BLOBS_IN_PACK = 32_768
 _MANY_LOOKUPS = 256  # after this number of lookups, a writer loads all ids into memory
 
 
@@ -240,7 +240,7 @@ class BlobWriter:
             first = len(added)
             begin = ends[first] - sizes[first]
             stop = bisect_left(ends, begin + BUNDLE_BYTES - self._bundle_bytes) + 1
-            part = slice(first, min(stop, first + _MOST_IN_BUNDLE - len(self._bundled)))
+            part = slice(first, min(stop, first + MOST_BLOBS_IN_BUNDLE - len(self._bundled)))
             frame, before = self._bundle_frame, self._bundle_bytes - begin
             blobs = [
                 PendingBlob(frame, before + end - size, size, blob_id)
@@ -261,7 +261,7 @@ class BlobWriter:
         self._bundled += blobs
         self._bundle.append(data)
         self._bundle_bytes += len(data)
-        if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= _MOST_IN_BUNDLE:
+        if self._bundle_bytes >= BUNDLE_BYTES or len(self._bundled) >= MOST_BLOBS_IN_BUNDLE:
             self._close_bundle()
 
     def _close_bundle(self) -> None:
@@ -285,7 +285,7 @@ class BlobWriter:
         if frame.last_pack != self._last_pack:
             self._last_pack, self._blobs_in_last_pack = frame.last_pack, 0
         self._blobs_in_last_pack += len(blobs)
-        if self._blobs_in_last_pack >= _MOST_IN_PACK:
+        if self._blobs_in_last_pack >= MOST_BLOBS_IN_PACK:
             self._packs.cut()
 
     def _on_pack_acknowledged(self, pack: StoredPack) -> None:

@@ -46,10 +46,10 @@ from backup.format.manifest_encoding import (
 )
 
 MAX_PAGE_ENTRIES = 4096
-_CUT_MASK = 1024 - 1  # of the CRC-32 of the last path of a leaf page
+CUT_MASK = 1024 - 1  # of the CRC-32 of the last path of a leaf page
 _NODE_CUT_SHIFT = 10
 _NODE_CUT_MASK = 256 - 1
-_PAGE_BYTES = 2 * 1024 * 1024
+PAGE_BYTES = 2 * 1024 * 1024
 _REF_BYTES = 120  # estimated size of a reference in a page
 
 
@@ -114,8 +114,8 @@ class ManifestBuilder:
             open_page.append(row)
             size += len(row.text) + _REF_BYTES * (1 + len(row.blobs) + len(row.lists))
             if (
-                crc(row.path) & _CUT_MASK == 0
-                or size >= _PAGE_BYTES
+                crc(row.path) & CUT_MASK == 0
+                or size >= PAGE_BYTES
                 or len(open_page) >= MAX_PAGE_ENTRIES
             ):
                 self._end_page()

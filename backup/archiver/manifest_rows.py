@@ -119,7 +119,7 @@ def without_hard_link(row: Row) -> Row:
     return row
 
 
-_FEW = 10_000  # rows: about 20 MB
+IN_MEMORY_ROWS = 10_000  # rows: about 20 MB
 
 FileKey = tuple[int, int]  # device and inode
 
@@ -130,7 +130,7 @@ class LinkedFiles:
     def __init__(self) -> None:
         self._rows: dict[FileKey, Row] = {}
         self._database: sqlite3.Connection | None = None
-        self._max_in_memory = _FEW
+        self._max_in_memory = IN_MEMORY_ROWS
 
     def find(self, file: FileKey) -> Row | None:
         """Return the row of the file's first name, or None."""
@@ -149,12 +149,12 @@ class LinkedFiles:
             self._move_located_to_database()
             # The remaining rows have no locations yet. Raise the limit, so that they are not
             # scanned again for each added row.
-            self._max_in_memory = len(self._rows) + _FEW
+            self._max_in_memory = len(self._rows) + IN_MEMORY_ROWS
 
     def close(self) -> None:
         """Release all rows and the database."""
         self._rows.clear()
-        self._max_in_memory = _FEW
+        self._max_in_memory = IN_MEMORY_ROWS
         if self._database is not None:
             self._database.close()
             self._database = None

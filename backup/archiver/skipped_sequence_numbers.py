@@ -25,7 +25,7 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # numbers after the newest known snapshot; their slots are always read
 MAX_FAR = 10_000  # slots above these numbers that one run reads; MAX_FAR_BYTES: their total size
 MAX_FAR_BYTES = 1024**3
-_STORED_AFTER = 100  # after this number of newly read slots, the scan is stored for later runs
+STORED_AFTER_SLOTS = 100  # newly read slots after which the scan is stored for later runs
 
 
 class SkippedSlots:
@@ -81,7 +81,7 @@ class SkippedSlots:
         )
         self._not_stored += 1
         # Each write contains all slots, so the interval grows with their number.
-        if self._not_stored >= max(_STORED_AFTER, len(self.slots) // 10):
+        if self._not_stored >= max(STORED_AFTER_SLOTS, len(self.slots) // 10):
             self._cache.history.store_skipped_slots(self._root, {**self._known, **self.slots})
             self._not_stored = 0
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from backup.archiver.worker_reader import Batch, WorkerSource
 
 _MARGIN_NS = 2_000_000_000
-_REREAD_CYCLE_DAYS = 30
+REREAD_CYCLE_DAYS = 30
 _REREAD_HASH_SHIFT = 20
 _CONTENT_FIELDS = 3  # fields of a file's vector: inode, size, mtime
 
@@ -107,7 +107,7 @@ class Archiver:
         self._parent = parent
         self._data = data
         self._builder = builder
-        self._cycle_day = started.toordinal() % _REREAD_CYCLE_DAYS
+        self._cycle_day = started.toordinal() % REREAD_CYCLE_DAYS
         self._events = events
         self.same_files = LinkedFiles()  # of the current source; the caller closes it at its end
         self._unchanged: _UnchangedPage | None = None
@@ -246,7 +246,7 @@ class Archiver:
         )
 
     def _is_reread_due(self, path: bytes) -> bool:
-        return (zlib.crc32(path) >> _REREAD_HASH_SHIFT) % _REREAD_CYCLE_DAYS == self._cycle_day
+        return (zlib.crc32(path) >> _REREAD_HASH_SHIFT) % REREAD_CYCLE_DAYS == self._cycle_day
 
     def _read(self, source: Readable, found: Found, path: bytes, before: Row | None) -> Row | None:
         try:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # A source that had files within this time and has none now may not be mounted. After this time, the
 # source counts as intentionally empty.
 _MAYBE_UNMOUNTED_FOR = timedelta(days=30)
-_PROGRESS_EVERY = timedelta(milliseconds=250)
+PROGRESS_INTERVAL = timedelta(milliseconds=250)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,7 +266,7 @@ class Walk:
         if self._context.progress is None:
             return
         moment = self._read_clock()
-        if timedelta(0) <= moment - self._reported_at < _PROGRESS_EVERY:
+        if timedelta(0) <= moment - self._reported_at < PROGRESS_INTERVAL:
             return
         self._reported_at = moment
         counts = self._archiver.counts

@@ -27,7 +27,7 @@ from backup.sources import OpenSource, Source
 from backup.system.process_fork import fork, may_fork
 
 _SLOTS = 24
-_SLOT_BYTES = 2 * 1024 * 1024  # more than the longest path with the largest attributes
+SLOT_BYTES = 2 * 1024 * 1024  # more than the longest path with the largest attributes
 BATCH_BYTES = 512 * 1024  # usual size of a message with several paths
 _HEAD = struct.Struct("<?QQ")  # whether marshal encoded the value; its size; size of the data
 _MARSHAL_VERSION = 2  # later versions take time to search for repeated values
@@ -48,7 +48,7 @@ def start_worker(
         yield None
         return
     own_socket, worker_socket = socket.socketpair()
-    memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES))
+    memory = memoryview(mmap.mmap(-1, _SLOTS * SLOT_BYTES))
     pid = fork()
     if not pid:
         _serve(work, WorkerEnd(worker_socket, memory), sources, scratch, now)
@@ -92,7 +92,7 @@ class WorkerChannel:
                 "worker process of the backup: it was killed. Run the same command again."
             )
         is_plain, size, more = _HEAD.unpack(sizes)
-        begin = self._slot * _SLOT_BYTES
+        begin = self._slot * SLOT_BYTES
         packed = self._memory[begin : begin + size]
         # Both formats come from this program. Marshal takes half the time of pickle and can encode
         # nearly all values.
@@ -137,13 +137,13 @@ class WorkerEnd:
         if not self._free:
             self._await_slots()
         size, end = len(packed), len(packed) + len(data)
-        if end > _SLOT_BYTES:
+        if end > SLOT_BYTES:
             raise BackupError(
                 f"{about}: it takes {end} bytes with its attributes, and a first backup transfers"
-                f" at most {_SLOT_BYTES}. Exclude it or shorten its attributes."
+                f" at most {SLOT_BYTES}. Exclude it or shorten its attributes."
             )
-        begin = self._slot * _SLOT_BYTES
-        slot = self._memory[begin : begin + _SLOT_BYTES]
+        begin = self._slot * SLOT_BYTES
+        slot = self._memory[begin : begin + SLOT_BYTES]
         slot[:size], slot[size:end] = packed, data
         self._slot = (self._slot + 1) % _SLOTS
         self._free -= 1

@@ -18,7 +18,7 @@ WORTHWHILE_BYTES = 512 * 1024  # a smaller file is written faster through the pa
 
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # 0 on systems without direct I/O
 _BLOCK_BYTES = 4096
-_BUFFER_BYTES = 4 * 1024 * 1024
+BUFFER_BYTES = 4 * 1024 * 1024
 
 
 def write_at(descriptor: int, content: memoryview, start: int) -> None:
@@ -33,7 +33,7 @@ class DirectWriter:
     """Writer of one consecutive part of a file at a time, aligned to blocks."""
 
     def __init__(self) -> None:
-        self._buffer = large_memory(_BUFFER_BYTES)
+        self._buffer = large_memory(BUFFER_BYTES)
         self._descriptor = -1
         self._at = 0  # offset in the file of the first block of the buffer
         self._head = 0  # bytes in the first block before the content
@@ -51,10 +51,10 @@ class DirectWriter:
         """Write the next bytes; their memory may be reused afterwards."""
         rest = memoryview(content)
         while rest:
-            piece, rest = rest[: _BUFFER_BYTES - self._filled], rest[_BUFFER_BYTES - self._filled :]
+            piece, rest = rest[: BUFFER_BYTES - self._filled], rest[BUFFER_BYTES - self._filled :]
             self._buffer[self._filled : self._filled + len(piece)] = piece
             self._filled += len(piece)
-            if self._filled == _BUFFER_BYTES:
+            if self._filled == BUFFER_BYTES:
                 self._put()
 
     def end(self) -> None:

@@ -21,7 +21,7 @@ from backup.format.manifest import BlobRef, Entry
 from backup.restorer.safe_paths import open_folder
 
 SPLIT_BYTES = 64 * 1024 * 1024
-_PIECE_BYTES = 16 * 1024 * 1024  # small, so that all workers end at about the same time
+PIECE_BYTES = 16 * 1024 * 1024  # small, so that all workers end at about the same time
 
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KEEP_SIZE = 1  # from linux/falloc.h
@@ -65,7 +65,7 @@ def pieces_of(entry: Entry, refs: Iterator[BlobRef]) -> Iterator[Piece]:
     for ref in refs:
         taken.append(ref)
         end += ref.length
-        if end - start >= _PIECE_BYTES:
+        if end - start >= PIECE_BYTES:
             yield Piece(entry=bare, start=start, refs=taken)
             start, taken = end, []
     if taken:

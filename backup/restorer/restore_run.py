@@ -168,9 +168,9 @@ class Restore:
             is_whole = not any(problem.is_missing for problem in self._totals.problems)
             syncs_later = is_whole and not self._request.syncs and may_fork()
             if syncs_later:
-                complete_in_background(target, _sync)
+                complete_in_background(target, sync_file_system)
             elif is_whole or self._request.syncs:
-                _sync(target.root)
+                sync_file_system(target.root)
             if is_whole and not syncs_later:
                 target.complete()
         self._show_progress("")
@@ -358,7 +358,7 @@ def _umask() -> int:
     return 0o777 if found is None else int(found[1], 8)
 
 
-def _sync(root: int) -> None:
+def sync_file_system(root: int) -> None:
     """Wait until the disk has all data of the target's file system."""
     if ctypes.CDLL(None, use_errno=True).syncfs(root) != 0:
         raise NotWritable(

@@ -6,7 +6,7 @@ from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, Generic, TypeVar
 
-_IN_MEMORY_BYTES = 4 * 1024 * 1024
+IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Spool(Generic[T]):
         position = self._end
         pickle.dump(value, self._file)
         self._end = self._file.tell()
-        if isinstance(self._file, BytesIO) and self._end > _IN_MEMORY_BYTES:
+        if isinstance(self._file, BytesIO) and self._end > IN_MEMORY_BYTES:
             memory, self._file = self._file, TemporaryFile()  # noqa: SIM115 - `close` closes it
             self._file.write(memory.getbuffer())
         return position

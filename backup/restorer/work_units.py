@@ -90,11 +90,11 @@ def damaged(entry: Entry, reason: str) -> Problem:
     )
 
 
-_STRETCH_BYTES = 32 * 1024 * 1024
+STRETCH_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 32
-_FEW_ENTRIES = 256  # of each part, if the recovery point has a single leaf
+FEW_ENTRIES = 256  # of each part, if the recovery point has a single leaf
 _UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
-_UNIT_ENTRIES = 8192
+UNIT_ENTRIES = 8192
 _FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at about the same time
 _KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps in memory
 _SHARED_FRAME_BYTES = 1024 * 1024
@@ -121,7 +121,7 @@ class FramePlan:
         self._average_bytes = body.bytes // max(1, body.files)
         self._unit_bytes = min(_UNIT_BYTES, max(_UNIT_BYTES // 4, body.bytes // _FEWEST_UNITS))
         self._unit_entries = min(
-            _UNIT_ENTRIES, max(_UNIT_ENTRIES // 4, self._entries // _FEWEST_UNITS)
+            UNIT_ENTRIES, max(UNIT_ENTRIES // 4, self._entries // _FEWEST_UNITS)
         )
         self._selection = selection
         self._units: list[_PlannedUnit] = []
@@ -165,9 +165,9 @@ class FramePlan:
         self._early.close()
 
     def _parts(self, entries: int, *, is_alone: bool) -> int:
-        parts = entries * self._average_bytes // _STRETCH_BYTES
+        parts = entries * self._average_bytes // STRETCH_BYTES
         if is_alone:
-            parts = max(parts, entries // _FEW_ENTRIES)
+            parts = max(parts, entries // FEW_ENTRIES)
         # A part has at least two entries. So a leaf with one folder and one file is not divided. If
         # the file is large, several workers restore its pieces later.
         return max(1, min(parts, _MOST_PARTS, entries // 2))

@@ -36,7 +36,7 @@ from backup.restorer.safe_paths import open_folder
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.work_units import Report, Stretch, Unit, damaged, lost_page
 
-_REPORT_SECONDS = 0.2
+REPORT_SECONDS = 0.2
 
 Action = Literal[
     "add",
@@ -359,7 +359,7 @@ class RestoreWorker:
             self.restore_file(entry)
 
     def _report_when_due(self, entry: Entry) -> None:
-        if time.monotonic() - self._reported_at > _REPORT_SECONDS:
+        if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self._report(entry.text, [], [])
 
     def _report(self, path: str, made: list[Entry], noted: list[Entry]) -> None:

@@ -26,7 +26,7 @@ from backup.errors import BackupError
 from backup.system.process_fork import fork
 
 _LENGTH_BYTES = 8
-_PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
+PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
 
 
 class PipeEnd:
@@ -95,7 +95,7 @@ def open_message_pipe() -> tuple[PipeEnd, PipeEnd]:
     first, second = os.pipe(), os.pipe()
     for pipe in (first, second):
         with suppress(OSError):  # over the user's limit for pipe memory
-            fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return PipeEnd(first[0], second[1]), PipeEnd(second[0], first[1])
 
 

@@ -36,10 +36,10 @@ UNKNOWN_SIZE = 1 << 62  # size of content whose length is known only at its end
 _PIPE_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-_LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may keep it open
+LAST_ERRORS_SECONDS = 2.0  # wait for the rest of the error output; a child may keep it open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
-_SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked
+SILENT_SECONDS = 1800.0  # a program without output for this time counts as blocked
 _IS_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 
 
@@ -109,7 +109,7 @@ class ErrorOutput:
     def lines(self) -> list[str]:
         """Return the kept lines, each shortened and without secrets."""
         self.close()
-        self._thread.join(_LAST_ERRORS_SECONDS)
+        self._thread.join(LAST_ERRORS_SECONDS)
         head, tail = self._head, self._tail
         if self._left_out:
             # Drop the text next to the gap, because a part of a secret would not be recognized.
@@ -262,10 +262,10 @@ class ProgramOutput:
         return filled
 
     def _wait_for_output(self) -> None:
-        if self._ready.poll(_SILENT_SECONDS * 1000):
+        if self._ready.poll(SILENT_SECONDS * 1000):
             return
         problem = (
-            f"{self._program.name}: no output for {_SILENT_SECONDS / 60:.0f} minutes. Check whether"
+            f"{self._program.name}: no output for {SILENT_SECONDS / 60:.0f} minutes. Check whether"
             " the server waits for a lock or for its archive, then run again."
         )
         self._on_failure(problem)

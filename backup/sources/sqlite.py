@@ -27,7 +27,7 @@ from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import found_from_status
 
-_BUSY_SECONDS = 60.0
+BUSY_SECONDS = 60.0
 _EMPTY = (
     "it has 0 bytes: nobody wrote to this database yet, or a failed copy left it. If it had"
     " content, restore it from an earlier recovery point"
@@ -82,7 +82,7 @@ class SqliteSource(Source):
             raise SourceFailed(
                 f"source {self.name}: {self.path} is not a file. Name the database's file."
             )
-        deadline = time.monotonic() + _BUSY_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
 
         def give_up_when_locked(status: int, remaining: int, total: int) -> None:
             # Python's backup() waits for a locked database forever.
@@ -90,7 +90,7 @@ class SqliteSource(Source):
             if is_locked and time.monotonic() > deadline:
                 raise SourceFailed(
                     f"source {self.name}: another program locked it for more than"
-                    f" {_BUSY_SECONDS:.0f} s. End its long transaction, then run again."
+                    f" {BUSY_SECONDS:.0f} s. End its long transaction, then run again."
                 )
 
         try:

@@ -18,7 +18,7 @@ from weakref import WeakSet
 from backup.errors import StoreUnavailable
 
 GRACE_SECONDS = 5.0
-_REPORT_AFTER_SECONDS = 0.5  # a shorter wait needs no message
+REPORT_AFTER_SECONDS = 0.5  # a shorter wait needs no message
 
 
 class Abortable(Protocol):
@@ -81,7 +81,7 @@ class NetworkShutdown:
 
     def _wait_and_abort(self, report: Callable[[str], None]) -> None:
         self._begun.set()
-        if self._none_left.wait(_REPORT_AFTER_SECONDS):
+        if self._none_left.wait(REPORT_AFTER_SECONDS):
             return
         with self._guard:
             waiting, abortable = list(self._pending), list(self._abortable)
@@ -92,7 +92,7 @@ class NetworkShutdown:
             f"stopping: waiting at most {GRACE_SECONDS:.0f} s for calls to the store:"
             f" {waiting[0]}{others}"
         )
-        if not self._none_left.wait(GRACE_SECONDS - _REPORT_AFTER_SECONDS):
+        if not self._none_left.wait(GRACE_SECONDS - REPORT_AFTER_SECONDS):
             for connections in abortable:
                 connections.abort_all()
 

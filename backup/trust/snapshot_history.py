@@ -32,7 +32,7 @@ from backup.format.snapshot import Snapshot
 from backup.records import Head
 from backup.trust.snapshot_slots import Slot, find_older_junk
 
-_MOST_JUNK = 10_000
+MOST_JUNK_SLOTS = 10_000
 _MOST_HOLES = 100
 # Clocks of hosts may be wrong by hours. A larger difference would change how long a recovery point
 # is kept.
@@ -58,7 +58,7 @@ class SnapshotHistory:
                 if count_openers(slot.sealed) > 1:
                     self._more_openers.add(slot.sequence)
                 self.snapshots[slot.sequence] = slot.snapshot
-            elif len(self._junk) < _MOST_JUNK:
+            elif len(self._junk) < MOST_JUNK_SLOTS:
                 self._junk[slot.sequence] = slot.problem or ""
                 if slot.is_distrusted:
                     self._distrusted.add(slot.sequence)

@@ -20,7 +20,7 @@ def no_unchanged_file_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     One file in thirty is read again each day, so a test would depend on its date.
     """
-    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", sys.maxsize)
+    monkeypatch.setattr(source_archiver, "REREAD_CYCLE_DAYS", sys.maxsize)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def reread_cycle_of_thirty_days(
     monkeypatch: pytest.MonkeyPatch, no_unchanged_file_is_read_again: None
 ) -> None:
     """Read each file again in one of thirty days, as the default does."""
-    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", 30)
+    monkeypatch.setattr(source_archiver, "REREAD_CYCLE_DAYS", 30)
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,13 @@ from backup.stores.keeper import KeeperStore
 
 
 class MemoryStore(Store):
-    """Objects in a dictionary, lost with the process."""
+    """Objects in a dictionary, lost with the process.
+
+    `before_read` is called with the name of each object that is read; it may raise.
+    """
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.before_read: Callable[[str], object] = lambda name: None
         self._objects: dict[str, tuple[bytes, datetime]] = {}
         self._lock = threading.Lock()
         self._now = now
@@ -32,6 +36,7 @@ class MemoryStore(Store):
             self._objects[name] = (bytes(data), self._now())
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        self.before_read(name)
         data, _ = self._find(name)
         return data[start:] if length is None else data[start : start + length]
 

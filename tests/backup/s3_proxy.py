@@ -39,6 +39,7 @@ class Fault(StrEnum):
     TORN_XML = "200, and half a document"
     REDIRECT = "307 to another host"
     TAKEN = "412"
+    FORBIDDEN = "403"
 
 
 _CARRIED_OUT = {
@@ -50,6 +51,7 @@ _ERRORS = {
     Fault.BROKEN: (500, "InternalError"),
     Fault.CONFLICT: (409, "ConditionalRequestConflict"),
     Fault.TAKEN: (412, "PreconditionFailed"),
+    Fault.FORBIDDEN: (403, "AccessDenied"),
 }
 _PAGES = {
     Fault.STRANGERS_PAGE: b"<html><body>Sign in to this network</body></html>",

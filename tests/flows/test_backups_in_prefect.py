@@ -69,7 +69,7 @@ class Store(DirectoryStore):
             time.sleep(0.05)
         super()._put(name, data)
 
-walk._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
+walk.PROGRESS_INTERVAL = timedelta(0)  # a small place is read in a moment
 slept = []
 use_case.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
 flow.run_backup = partial(flow.run_backup, sleep=slept.append)

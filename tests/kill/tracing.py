@@ -193,7 +193,7 @@ def wrap_stores(tracer: Tracer) -> None:
     """Make every object put into a store a point."""
     from backup.stores.directory import DirectoryStore
 
-    tracer.wrap(DirectoryStore, "_put", "put")
+    tracer.wrap(DirectoryStore, "put", "put")
 
 
 def wrap_send_log(tracer: Tracer) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 
-_MOST_BYTES = 256 * 1024
+MOST_ATTRIBUTE_BYTES = 256 * 1024
 
 
 def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
@@ -27,7 +27,7 @@ def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]
             is_whole &= error.errno == errno.ENODATA  # the attribute was removed after the listing
             continue
         size += len(content)
-        if size <= _MOST_BYTES:
+        if size <= MOST_ATTRIBUTE_BYTES:
             found.append((os.fsencode(name), content))
         else:
             is_whole = False

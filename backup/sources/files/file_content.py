@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 
 REPLACED_BEFORE = "was replaced by another file before it was read"
-_MOST_HOLES = 4096
+MOST_HOLES = 4096
 
 
 class FileContent:
@@ -83,7 +83,7 @@ def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ..
                 break
             position = os.lseek(descriptor, data, os.SEEK_HOLE)
     # If a file has very many holes, only the largest are kept. The others are stored as zeros.
-    holes = sorted(holes, key=lambda hole: -hole[1])[:_MOST_HOLES]
+    holes = sorted(holes, key=lambda hole: -hole[1])[:MOST_HOLES]
     return tuple(sorted(holes))
 
 

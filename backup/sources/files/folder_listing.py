@@ -13,8 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import overload
 
-_INSERTED = 50_000  # names in memory while they are inserted
-_BLOCK = 512  # names that are read at once
+INSERTED_NAMES = 50_000  # names in memory while they are inserted
+BLOCK_NAMES = 512  # names that are read at once
 
 
 class LoadedFiles:
@@ -49,7 +49,7 @@ class LargeFolderListing(Sequence[bytes]):
     def _sort(self, names: Iterable[tuple[bytes, bool]]) -> int:
         database, source = self._database, iter(names)
         database.execute("CREATE TABLE listed (name BLOB PRIMARY KEY, is_file) WITHOUT ROWID")
-        while batch := list(islice(source, _INSERTED)):
+        while batch := list(islice(source, INSERTED_NAMES)):
             database.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?)", sorted(batch))
         # Blobs sort byte by byte, as names do.
         database.execute("CREATE TABLE sorted (number INTEGER PRIMARY KEY, name BLOB, is_file)")
@@ -83,7 +83,7 @@ class LargeFolderListing(Sequence[bytes]):
             return
         rows = self._database.execute(
             "SELECT name, is_file FROM sorted WHERE number > ? ORDER BY number LIMIT ?",
-            (begin, max(_BLOCK, end - begin)),
+            (begin, max(BLOCK_NAMES, end - begin)),
         ).fetchall()
         self._first = begin
         self._loaded = [name for name, _ in rows]
@@ -102,8 +102,8 @@ def _open_unnamed(folder: Path) -> sqlite3.Connection:
     return database
 
 
-_MANY_NAMES = 50_000  # names in one folder
-_LARGE_FOLDER_BYTES = 1024 * 1024  # a folder of this size may contain that many names
+MANY_NAMES = 50_000  # names in one folder
+LARGE_FOLDER_BYTES = 1024 * 1024  # a folder of this size may contain that many names
 _NONE: Set[bytes] = frozenset()
 
 
@@ -115,7 +115,7 @@ def list_names(
     Names that begin with one of `own_prefixes` are omitted: they are files of the backup itself. If
     `with_files` is true, also return the names that are files according to the folder's listing.
     """
-    if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
+    if not with_files and os.fstat(folder).st_size < LARGE_FOLDER_BYTES:
         # A name that is replaced during the listing may be listed twice.
         names = sorted(set(map(os.fsencode, os.listdir(folder))))
         return [
@@ -127,8 +127,8 @@ def list_names(
             for entry in scan
             if not (name := os.fsencode(entry.name)).startswith(own_prefixes)
         )
-        first = list(islice(named, _MANY_NAMES))
-        if len(first) == _MANY_NAMES:
+        first = list(islice(named, MANY_NAMES))
+        if len(first) == MANY_NAMES:
             listing = LargeFolderListing(chain(first, named), scratch)
             return listing, listing.files if with_files else _NONE
     kinds = dict(first)

@@ -39,7 +39,7 @@ T = TypeVar("T")
 _ADVICE = "docs/sources.md has the policy that this takes"
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _PIECE_BYTES = 1024 * 1024
-_LONGEST_PIECE_SECONDS = 600.0
+LONGEST_PIECE_SECONDS = 600.0
 _OBJECT_FIELDS = {"Key", "Size", "ETag", "LastModified"}
 _ANSWER_FIELDS = {"Body", "ContentLength", "ETag"}
 _MOST_IDLE_PAGES = 100  # a store may return empty pages after many deletions
@@ -279,7 +279,7 @@ class _Body:
         try:
             if self._body is None:
                 self._body = self._rest()
-            with read_timeout(_LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
+            with read_timeout(LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
                 piece: bytes = self._body.read(size)
         except BaseException:
             self.close()

@@ -58,11 +58,11 @@ from backup.system.interruptible_wait import result_of
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
-_LONGEST_BODY_SECONDS = 600.0
+LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _MOST_CACHED_ENTRIES = 10_000
 _SMALL_BYTES = 64 * 1024
-_MOST_CACHED_BYTES = 4 * 1024 * 1024
+MOST_CACHED_BYTES = 4 * 1024 * 1024
 _LOOKUPS_BEFORE_LISTING = 2  # names looked up in a folder before one page of it is listed
 _LOCK_READ_RIGHT = "s3:GetObjectRetention"
 _LOCK_WRITE_RIGHT = "with a lock of its own, for which it takes s3:PutObjectRetention"
@@ -249,7 +249,7 @@ class S3Store(Store):
         with closing(answer["Body"]) as body:
             if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
                 raise Garbled
-            with read_timeout(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
+            with read_timeout(LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
                 return consume(body.iter_chunks(_PIECE_BYTES))
 
     def _stat(self, name: str) -> Stat:
@@ -345,7 +345,7 @@ class S3Store(Store):
             if version not in self._small:
                 self._small[version] = data
                 self._small_bytes += len(data)
-            while self._small_bytes > _MOST_CACHED_BYTES:
+            while self._small_bytes > MOST_CACHED_BYTES:
                 oldest, dropped = self._small.popitem(last=False)
                 self._small_bytes -= len(dropped)
                 self._listed_again.discard(oldest)

@@ -27,7 +27,7 @@ class _LongBackup(_Backup):
 
     def __init__(self, folder: Path) -> None:
         # The tracing process runs no other test, so the change of the constants affects none.
-        blob_writer._MOST_IN_PACK = 2
+        blob_writer.MOST_BLOBS_IN_PACK = 2
         super().__init__(folder)
         for number in range(2):
             path = self.source / f"long-{number}.wav"

@@ -20,7 +20,7 @@ HIGHEST = 2**64 - 1  # the highest inode number of a file system
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[LinkedFiles]:
-    monkeypatch.setattr(manifest_rows, "_FEW", 10)
+    monkeypatch.setattr(manifest_rows, "IN_MEMORY_ROWS", 10)
     with closing(LinkedFiles()) as files:
         yield files
 
@@ -82,7 +82,7 @@ def test_next_source_needs_no_more_memory(files: LinkedFiles) -> None:
 def test_tree_of_many_hard_links_is_restored(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(manifest_rows, "_FEW", few)
+    monkeypatch.setattr(manifest_rows, "IN_MEMORY_ROWS", few)
     # Several pages list names of a file while its pack is still being filled.
     monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", 10)
     source = tmp_path / "source"
@@ -119,7 +119,7 @@ def at_the_path(path: str, act: Callable[[], object]) -> Callable[[Progress], No
 
 @pytest.fixture
 def told_of_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
+    monkeypatch.setattr("backup.archiver.walk.PROGRESS_INTERVAL", timedelta(0))
     # Otherwise a second process reads ahead of the reported path.
     monkeypatch.setattr("backup.archiver.worker_ipc.may_fork", lambda: False)
 
@@ -136,7 +136,7 @@ def test_reused_inode_is_not_a_hard_link(
     size: int,
     is_as_old: bool,
 ) -> None:
-    monkeypatch.setattr(manifest_rows, "_FEW", few)
+    monkeypatch.setattr(manifest_rows, "IN_MEMORY_ROWS", few)
     source = tmp_path / "source"
     source.mkdir()
     (source / "a").write_bytes(noise(size, 1))

@@ -1,17 +1,18 @@
 """Many tiny files: limits on the number of waiting rows, not only bytes."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup.archiver import blob_writer, manifest_builder, worker_ipc
-from backup.archiver.archiver_records import Row
+from backup.archiver.archiver_records import BlobLocation
 from backup.archiver.blob_writer import BlobWriter
-from backup.archiver.chunker import USUAL_PACKING
-from backup.archiver.manifest_builder import ManifestBuilder
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.checker.verification import verify
+from backup.format.manifest_encoding import leaf_to_bytes
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -31,21 +32,26 @@ def tiny(tmp_path: Path) -> Path:
 def test_waiting_rows_do_not_grow_with_files(
     site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_apart: bool
 ) -> None:
-    monkeypatch.setattr(blob_writer, "_MOST_IN_BUNDLE", 8)
-    monkeypatch.setattr(blob_writer, "_MOST_IN_PACK", 64)
+    monkeypatch.setattr(blob_writer, "MOST_BLOBS_IN_BUNDLE", 8)
+    monkeypatch.setattr(blob_writer, "MOST_BLOBS_IN_PACK", 64)
     if not is_apart:
         (tmp_path / "before").mkdir()
         (tmp_path / "before/note").write_text("what there was")
         site.back_up(tmp_path / "before")
+    monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
     waiting = 0
-    close_bundle = BlobWriter._close_bundle
 
-    def counted(sink: BlobWriter) -> None:
-        nonlocal waiting
-        waiting = max(waiting, len(sink._pending))
-        close_bundle(sink)
+    def counted(add: Callable[..., Any]) -> Callable[..., Any]:
+        def count(sink: BlobWriter, *given: Any) -> Any:
+            nonlocal waiting
+            refs = add(sink, *given)
+            waiting = max(waiting, len(sink._pending))
+            return refs
 
-    monkeypatch.setattr(BlobWriter, "_close_bundle", counted)
+        return count
+
+    for way in ("add", "add_small"):
+        monkeypatch.setattr(BlobWriter, way, counted(getattr(BlobWriter, way)))
     assert site.back_up(tiny).complete
     assert 64 <= waiting <= 300
     assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
@@ -72,20 +78,28 @@ def test_bundle_is_filled_to_its_limit(
     source.mkdir()
     for number in range(200):
         (source / f"{number:04}").write_text(f"{number:0100}")
-    monkeypatch.setattr(blob_writer, "_MOST_IN_BUNDLE", most)
+    monkeypatch.setattr(blob_writer, "MOST_BLOBS_IN_BUNDLE", most)
     monkeypatch.setattr(blob_writer, "BUNDLE_BYTES", bundle_bytes)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
-    bundles: list[tuple[int, int]] = []
-    close_bundle = BlobWriter._close_bundle
+    bundles: dict[tuple[int, int], list[int]] = {}
+    acknowledge = UploadCache.acknowledge
 
-    def noted(sink: BlobWriter) -> None:
-        if sink._bundled and sink._packing is USUAL_PACKING:
-            bundles.append((len(sink._bundled), sink._bundle_bytes))
-        close_bundle(sink)
+    def noted(
+        cache: UploadCache,
+        number: int,
+        name: bytes,
+        size: int,
+        set_name: str,
+        blobs: list[BlobLocation],
+    ) -> None:
+        for blob in blobs:
+            if blob.length == 100:  # not a page
+                bundles.setdefault((blob.pack, blob.offset), []).append(blob.length)
+        acknowledge(cache, number, name, size, set_name, blobs)
 
-    monkeypatch.setattr(BlobWriter, "_close_bundle", noted)
+    monkeypatch.setattr(UploadCache, "acknowledge", noted)
     assert site.back_up(source).complete
-    assert bundles == [full] * (200 // full[0])
+    assert [(len(sizes), sum(sizes)) for sizes in bundles.values()] == [full] * (200 // full[0])
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
 
@@ -99,23 +113,21 @@ def test_page_never_exceeds_its_limit(
     page_bytes: int,
     most: int,
 ) -> None:
-    monkeypatch.setattr(manifest_builder, "_PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(manifest_builder, "PAGE_BYTES", page_bytes)
     monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", most)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
-    lengths: list[list[int]] = []
-    page = ManifestBuilder._new_page
+    pages: list[tuple[int, int]] = []  # entries and bytes
 
-    def noted(builder: ManifestBuilder, rows: list[Row]) -> Any:
-        lengths.append(
-            [len(row.text) + manifest_builder._REF_BYTES * (1 + len(row.blobs)) for row in rows]
-        )
-        return page(builder, rows)
+    def noted(packs: Sequence[str], entries: Sequence[str]) -> bytes:
+        page = leaf_to_bytes(packs, entries)
+        pages.append((len(entries), len(page)))
+        return page
 
-    monkeypatch.setattr(ManifestBuilder, "_new_page", noted)
+    monkeypatch.setattr(manifest_builder, "leaf_to_bytes", noted)
     assert site.back_up(tiny).complete
-    assert all(sum(rows[:-1]) < page_bytes and len(rows) <= most for rows in lengths)
-    full = sum(sum(rows) >= page_bytes or len(rows) == most for rows in lengths)
-    assert full > len(lengths) * 0.9, "few end for another reason"
+    assert all(entries <= most and size <= page_bytes for entries, size in pages)
+    full = sum(entries == most or size >= page_bytes * 0.6 for entries, size in pages)
+    assert full > len(pages) * 0.9, "few end for another reason"
     assert site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(tiny)
 

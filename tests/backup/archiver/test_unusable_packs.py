@@ -67,7 +67,7 @@ def test_warning_counts_the_truncated_packs(
 def test_distrusted_sparse_pack_stays_unused_for_unreadable_file(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", 1)
+    monkeypatch.setattr(source_archiver, "REREAD_CYCLE_DAYS", 1)
     source = fill(kept.source, 45)
     kept.site.back_up(source)
     old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}

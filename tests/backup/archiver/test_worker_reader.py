@@ -283,7 +283,7 @@ def test_value_too_large_for_the_pipe_is_named(
     tree.mkdir()
     (tree / "long").touch()
     os.setxattr(tree / "long", "user.long", b"x" * 3000)
-    monkeypatch.setattr(worker_ipc, "_SLOT_BYTES", 2 * KIB)
+    monkeypatch.setattr(worker_ipc, "SLOT_BYTES", 2 * KIB)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1)
     with pytest.raises(BackupError, match=r"^files/long: it takes"):
         site.back_up(tree)

@@ -141,7 +141,7 @@ def test_pack_lost_silently_is_sent_again(kept: KeptSite, tmp_path: Path) -> Non
 def test_pack_distrusted_during_large_file_is_sent_again(
     kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.archiver.walk._PROGRESS_EVERY", timedelta(0))
+    monkeypatch.setattr("backup.archiver.walk.PROGRESS_INTERVAL", timedelta(0))
     known = noise(20_000_000, 1)
     kept.source.mkdir()
     (kept.source / "before.bin").write_bytes(known)

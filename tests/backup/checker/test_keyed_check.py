@@ -8,6 +8,7 @@ from typing import Any
 
 import pyrage
 import pytest
+from blake3 import blake3
 
 from backup.archiver.archiver_records import BlobLocation
 from backup.archiver.blob_writer import BlobWriter
@@ -189,12 +190,14 @@ def test_content_with_another_meaning_is_found(
     (source / "note").write_text("the first backup")
     site.back_up(source)
     (source / "note").unlink()
-    real = BlobWriter.__init__
+    open_page_writer = BlobWriter.open_page_writer
 
-    def by_another_key(sink: BlobWriter, **given: Any) -> None:
-        real(sink, **(given | {"id_key": bytes(32)} if "packing" in given else given))
+    def by_another_key(data: BlobWriter) -> BlobWriter:
+        pages = open_page_writer(data)
+        pages.compute_id = lambda data: blake3(data, key=bytes(32)).hexdigest()
+        return pages
 
-    monkeypatch.setattr(BlobWriter, "__init__", by_another_key)
+    monkeypatch.setattr(BlobWriter, "open_page_writer", by_another_key)
     monkeypatch.setattr(
         "backup.archiver.snapshot_commit.seal_body",
         lambda body, recipient: seal_body(replace(body, id_key=bytes(32)), recipient),
@@ -214,7 +217,7 @@ def test_content_with_another_meaning_is_found(
 def test_page_listed_wrongly_by_later_point_is_found(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 7)
+    monkeypatch.setattr("backup.archiver.manifest_builder.CUT_MASK", 7)
     for number in range(100):
         (source / f"{number:03}").write_text(f"{number}")
     site.back_up(source)

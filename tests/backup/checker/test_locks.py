@@ -195,13 +195,13 @@ def test_check_covers_new_objects_and_due_days(
     old, since = set(vault.names()), locked.clock()
     locked.days(1)
     locked.next_backup()
-    asked, tell = set[str](), vault._lock_of
+    asked, tell = set[str](), vault.lock_of
 
     def note(name: str) -> Retention | None:
         asked.add(name)
         return tell(name)
 
-    vault._lock_of = note
+    vault.lock_of = note
     report = look(locked, since)
     due = {name for name in old if check_day(name) in due_days(since, locked.clock())}
     assert asked == due | (set(vault.names()) - old)
@@ -251,7 +251,7 @@ def test_old_wrong_lock_is_named_within_thirty_days(locked: KeptSite) -> None:
 class TestUnknown:
     def refusing(self, kept: KeptSite, which: Callable[[str], bool]) -> list[str]:
         """Make the store report no lock for some names; return all queried names."""
-        vault, tell, asked = vault_of(kept), vault_of(kept)._lock_of, list[str]()
+        vault, tell, asked = vault_of(kept), vault_of(kept).lock_of, list[str]()
 
         def refuse(name: str) -> Retention | None:
             asked.append(name)
@@ -259,7 +259,7 @@ class TestUnknown:
                 raise UsageError(f"looking at the lock of {name} (the right) was refused")
             return tell(name)
 
-        vault._lock_of = refuse
+        vault.lock_of = refuse
         return asked
 
     def test_unreported_lock_is_neither_right_nor_wrong(self, locked: KeptSite) -> None:
@@ -299,7 +299,7 @@ class TestUnknown:
         assert (len(asked), len(named(report))) == (256, 1)
 
     def test_pack_freed_during_the_check_is_skipped(self, locked: KeptSite) -> None:
-        vault, tell = vault_of(locked), vault_of(locked)._lock_of
+        vault, tell = vault_of(locked), vault_of(locked).lock_of
         gone = pack_name(WRITER, "ab" * 32)
         vault.put(gone, b"of a run that broke off")
 
@@ -308,7 +308,7 @@ class TestUnknown:
                 vault.lose(gone)
             return tell(name)
 
-        vault._lock_of = drop_first
+        vault.lock_of = drop_first
         report = look(locked)
         assert named(report) == {}
         assert seen(report).objects - seen(report).looked_at == 1
@@ -317,13 +317,13 @@ class TestUnknown:
         def away(name: str) -> Retention | None:
             raise StoreUnavailable(f"looking at the lock of {name} failed: no answer")
 
-        vault_of(locked)._lock_of = away
+        vault_of(locked).lock_of = away
         with pytest.raises(StoreUnavailable, match="no answer"):
             look(locked)
 
 
 def test_lock_queries_are_bounded_and_report_progress(locked: KeptSite) -> None:
-    vault, tell = vault_of(locked), vault_of(locked)._lock_of
+    vault, tell = vault_of(locked), vault_of(locked).lock_of
     vault.calls_at_once = 8
     for number in range(600):
         vault.put(pack_name(WRITER, f"{number:064x}"), b"of a run that goes on")
@@ -345,7 +345,7 @@ def test_lock_queries_are_bounded_and_report_progress(locked: KeptSite) -> None:
             now -= 1
         return tell(name)
 
-    vault._lock_of = slowly
+    vault.lock_of = slowly
     verify(vault, now=locked.clock, progress=told.append)
     assert (most, threads) == (8, 8)
     assert len(told) == 3
@@ -361,7 +361,7 @@ def test_store_without_locks_is_not_queried(tmp_path: Path, site: Site, kind: st
     def asked(name: str) -> None:
         raise AssertionError(name)
 
-    site.vault._lock_of = asked
+    site.vault.lock_of = asked
     report = verify(site.vault)
     assert (report.locks, report.findings) == (None, ())
     assert not site.vault.describe().is_write_only

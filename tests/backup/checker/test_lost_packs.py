@@ -409,7 +409,7 @@ def test_slots_full_of_junk_are_counted(
     site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_backups(site, source, 1)
-    monkeypatch.setattr("backup.trust.snapshot_history._MOST_JUNK", 150)
+    monkeypatch.setattr("backup.trust.snapshot_history.MOST_JUNK_SLOTS", 150)
     for sequence in range(2, 302):
         site.vault.put(snapshot_name(WRITER, sequence), b"junk")
     report = verify(site.vault)

@@ -158,7 +158,7 @@ def test_each_byte_of_each_point_can_be_drawn(
 
     Otherwise the stated confidence would be too high.
     """
-    monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", cut_mask)
+    monkeypatch.setattr("backup.archiver.manifest_builder.CUT_MASK", cut_mask)
     most_refs(monkeypatch, most)
     site, _ = with_damage(tmp_path)
     repository = site.repository()

@@ -95,25 +95,26 @@ def test_chunks_and_bundles_have_documented_sizes() -> None:
             chunk_sizes.EDITED_CHUNK_BYTES
         ).shares_below_bytes,
         "shares frames of about 1024 KiB": blob_writer.BUNDLE_BYTES,
-        "or at about 2048 KiB": manifest_builder._PAGE_BYTES,
+        "or at about 2048 KiB": manifest_builder.PAGE_BYTES,
     }.items():
         assert said in re.sub(r"(\d+) MiB", lambda found: f"{int(found[1]) * 1024} KiB", chosen)
         assert f"{size // 1024} KiB" in said
     assert f"saves less than {1 - WORTHWHILE_RATIO:.0%}".replace("%", " %") in chosen
     assert (
-        f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
+        f"CRC-32 is 0 mod {manifest_builder.CUT_MASK + 1:,}, "
         f"at {manifest_builder.MAX_PAGE_ENTRIES:,} entries" in chosen
     )
     assert f"more than {archiver_records.MAX_REFS:,} references gets lists" in chosen
     lists = f"first of {archiver_records.FIRST_REFS}, the others of {archiver_records.MAX_REFS:,}"
     assert lists in chosen
-    assert f"at most {blob_writer._MOST_IN_BUNDLE:,} small blobs" in chosen
-    assert f"the pack that has {blob_writer._MOST_IN_PACK:,} of them" in chosen
+    assert f"at most {blob_writer.MOST_BLOBS_IN_BUNDLE:,} small blobs" in chosen
+    assert f"the pack that has {blob_writer.MOST_BLOBS_IN_PACK:,} of them" in chosen
     limits = section("Limits")
     assert (
-        f"of a file are kept up to {extended_attributes._MOST_BYTES // 1024} KiB in total" in limits
+        f"of a file are kept up to {extended_attributes.MOST_ATTRIBUTE_BYTES // 1024} KiB in total"
+        in limits
     )
-    assert f"At most {file_content._MOST_HOLES:,} holes of a file" in limits
+    assert f"At most {file_content.MOST_HOLES:,} holes of a file" in limits
 
 
 def test_packs_move_and_expire_as_documented() -> None:

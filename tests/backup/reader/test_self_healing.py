@@ -113,7 +113,7 @@ def test_content_sent_again_heals_the_older_point(
 def test_content_below_several_pages_is_healed(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 0)
+    monkeypatch.setattr("backup.archiver.manifest_builder.CUT_MASK", 0)
     expected = describe(source)
     for name in resent(site, source):
         vault_of(site).remove(name)
@@ -281,7 +281,7 @@ def test_lost_page_costs_only_its_paths(
 ) -> None:
     source = tmp_path / "many"
     source.mkdir()
-    monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 63)
+    monkeypatch.setattr("backup.archiver.manifest_builder.CUT_MASK", 63)
     for number in range(400):
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
@@ -318,7 +318,7 @@ def test_page_lost_during_the_restore_is_reported_once(
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
     # The page has several parts.
-    monkeypatch.setattr("backup.restorer.work_units._STRETCH_BYTES", 256)
+    monkeypatch.setattr("backup.restorer.work_units.STRETCH_BYTES", 256)
     real = RestoreWorker._entries
     gone: set[str] = set()
 

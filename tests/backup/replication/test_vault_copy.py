@@ -114,16 +114,10 @@ def test_second_copy_reads_only_new_objects(owned: OwnedSite, tmp_path: Path) ->
     assert all(count.copied == 0 for count in again.counts.values())
     (tmp_path / "source/note.txt").write_text("tomorrow")
     owned.back_up(tmp_path / "source", host=owned.host_of("new"))
-    packs_read = []
-    reading = owned.vault._get_range
-
-    def watched(name: str, start: int, length: int | None) -> bytes:
-        if "/p/" in name:
-            packs_read.append(name)
-        return reading(name, start, length)
-
-    owned.vault._get_range = watched  # records the reads
+    names_read: list[str] = []
+    owned.vault.before_read = names_read.append
     third = replicate_vault(owned.vault, copy)
+    packs_read = [name for name in names_read if "/p/" in name]
     assert third.counts["snapshots"].copied == 1
     assert third.counts["packs"].copied == len(packs_read) > 0
     assert copy.names() == owned.vault.names()
@@ -400,22 +394,16 @@ def test_record_changed_since_its_check_is_not_copied(
 ) -> None:
     """The owner signed the record as it was at the first read."""
     copy = TamperedStore(now=owned.clock)
-    list_copy, read = copy._list, owned.vault._get_range
-    is_judged = False
+    list_copy, data = copy.list, owned.vault.get(name)
 
-    def listed(prefix: str) -> Iterator[Stat]:
-        nonlocal is_judged
-        is_judged = True
+    def change_before(prefix: str) -> Iterator[Stat]:
+        owned.vault.replace(name, data[:-1] + bytes([data[-1] ^ 1]))
         return list_copy(prefix)
 
-    def otherwise(asked: str, start: int, length: int | None) -> bytes:
-        data = read(asked, start, length)
-        return data[:-1] + bytes([data[-1] ^ 1]) if is_judged and asked == name else data
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copy, "_list", listed)
-        patch.setattr(owned.vault, "_get_range", otherwise)
+        patch.setattr(copy, "list", change_before)  # the records were checked before
         report = replicate_vault(owned.vault, copy)
+    owned.vault.replace(name, data)
     assert name in {finding.object for finding in report.findings if finding.severity == "error"}
     assert not report.is_whole
     assert name not in copy.names()

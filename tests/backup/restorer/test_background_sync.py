@@ -71,7 +71,7 @@ class SlowDisk:
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
     disk = SlowDisk(gate=tmp_path / "gate", waiting=tmp_path / "waiting.pid")
     os.mkfifo(disk.gate)
-    monkeypatch.setattr(restore_run, "_sync", disk.sync)
+    monkeypatch.setattr(restore_run, "sync_file_system", disk.sync)
     yield disk
     if disk.waiting.exists():
         with suppress(ProcessLookupError):
@@ -154,7 +154,7 @@ def test_repeated_restore_in_emptied_folder_keeps_its_journal(
     def fail(_: int) -> None:
         raise NotWritable("the disk did not take everything")
 
-    monkeypatch.setattr(restore_run, "_sync", fail)
+    monkeypatch.setattr(restore_run, "sync_file_system", fail)
     with pytest.raises(NotWritable):
         stored.restore("latest", out)
     disk.answer("yes")
@@ -183,7 +183,7 @@ def test_journal_removed_before_its_lock_is_created_again(
         assert (out / JOURNAL).exists(), "the folder says that it may not be whole"
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(restore_run, "_sync", sync)
+    monkeypatch.setattr(restore_run, "sync_file_system", sync)
     assert stored.restore("latest", out).problems == ()
     assert removed
     assert not (out / JOURNAL).exists()

@@ -46,7 +46,7 @@ class Tracer:
         for name in CALLS:
             self._wrap(os, name, name)
         self._wrap(os, "open", "create", lambda args: bool(args[1] & os.O_CREAT))
-        self._wrap(restore_run, "_sync", "syncfs")
+        self._wrap(restore_run, "sync_file_system", "syncfs")
 
     def _wrap(
         self, owner: Any, name: str, label: str, counts: Callable[[Any], bool] = lambda _: True

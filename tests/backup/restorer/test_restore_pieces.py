@@ -1,6 +1,7 @@
 """Large files, restored in pieces by all workers, with the usual safety."""
 
 import errno
+import fcntl
 import os
 import random
 from pathlib import Path
@@ -21,9 +22,9 @@ BLOCK = 4096
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_files, "SPLIT_BYTES", 1000 * KIB)
-    monkeypatch.setattr(large_files, "_PIECE_BYTES", 300 * KIB)
+    monkeypatch.setattr(large_files, "PIECE_BYTES", 300 * KIB)
     # So that a worker also reports within a piece.
-    monkeypatch.setattr(worker, "_REPORT_SECONDS", 0)
+    monkeypatch.setattr(worker, "REPORT_SECONDS", 0)
 
 
 @pytest.fixture
@@ -172,10 +173,10 @@ def test_pieces_are_written_only_to_their_place(
         return real(descriptor, content[: max(1, len(content) // BLOCK // 2) * BLOCK], start)
 
     if how == "not direct":
-        monkeypatch.setattr(direct_io, "_set_direct", lambda *_, **__: None)
+        monkeypatch.setattr(fcntl, "fcntl", lambda *_: 0)
     elif how == "a part at a time":
         monkeypatch.setattr(os, "pwrite", pwrite)
-    monkeypatch.setattr(direct_io, "_BUFFER_BYTES", 4 * BLOCK)
+    monkeypatch.setattr(direct_io, "BUFFER_BYTES", 4 * BLOCK)
     pen = DirectWriter()
     chance = random.Random(3)
     for number in range(60):
@@ -201,9 +202,11 @@ def test_file_system_without_direct_writes_works(
 ) -> None:
     is_direct = False
 
-    def set_direct(_: int, *, on: bool) -> None:
+    def set_flags(_: int, command: int, flags: int = 0) -> int:
         nonlocal is_direct
-        is_direct = on
+        if command == fcntl.F_SETFL:
+            is_direct = bool(flags & os.O_DIRECT)
+        return 0
 
     def pwrite(descriptor: int, content: memoryview, start: int) -> int:
         if is_direct:
@@ -211,7 +214,7 @@ def test_file_system_without_direct_writes_works(
         return real(descriptor, content, start)
 
     real = os.pwrite
-    monkeypatch.setattr(direct_io, "_set_direct", set_direct)
+    monkeypatch.setattr(fcntl, "fcntl", set_flags)
     monkeypatch.setattr(os, "pwrite", pwrite)
     content = noise(100_000, 1)
     descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)

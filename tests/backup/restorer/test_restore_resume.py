@@ -468,7 +468,7 @@ def test_path_of_any_bytes_can_be_selected(tmp_path: Path, pattern: str) -> None
     site = new_site(tmp_path / "site")
     site.back_up(source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backup.restorer.restore_run._sync", _full_disk)
+        patch.setattr("backup.restorer.restore_run.sync_file_system", _full_disk)
         with pytest.raises(NotWritable):
             site.restore("latest", tmp_path / "out", pattern)
     result = site.restore("latest", tmp_path / "out", pattern)

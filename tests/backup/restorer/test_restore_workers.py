@@ -35,8 +35,8 @@ class _ByWorkers(Restoring):
 
     def fill(self) -> None:
         # The tracing process runs no other test, so the change of the constants affects none.
-        work_units._FEW_ENTRIES = work_units._UNIT_ENTRIES = FILES
-        large_files.SPLIT_BYTES, large_files._PIECE_BYTES = 1000 * KIB, 300 * KIB
+        work_units.FEW_ENTRIES = work_units.UNIT_ENTRIES = FILES
+        large_files.SPLIT_BYTES, large_files.PIECE_BYTES = 1000 * KIB, 300 * KIB
         self._owner = False
         for number in range(FOLDERS):
             (self._source / f"{number}").mkdir(parents=True)

@@ -14,7 +14,7 @@ VALUES = [(b"path %d" % number, b"\xff" * number) for number in range(100)]
 
 @pytest.mark.parametrize("most", [1 << 20, 1000, 0])
 def test_values_are_returned_by_position(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_IN_MEMORY_BYTES", most)
+    monkeypatch.setattr(spool, "IN_MEMORY_BYTES", most)
     made: list[IO[bytes]] = []
     make = tempfile.TemporaryFile
 

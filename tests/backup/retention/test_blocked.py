@@ -85,15 +85,15 @@ def test_needed_pack_stays_until_expiry_is_recorded(
         kept.next_backup()
     say_dropped(kept, first)
     kept.days(11)
-    put = vault._put
+    put = vault.put
 
     def dies(name: str, data: bytes | bytearray | memoryview) -> None:
         raise Died
 
-    vault._put = dies
+    vault.put = dies
     with pytest.raises(Died):
         kept.keep(max_percent=100)
-    vault._put = put
+    vault.put = put
     assert first <= kept.packs()
     assert kept.site.restore(f"{WRITER}/1", tmp_path / "out").problems == ()
     kept.keep(max_percent=100)

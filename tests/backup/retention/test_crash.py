@@ -58,16 +58,16 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
     kept.days(17)
     kept.keep(max_percent=50)
     kept.days(7.5)
-    remove, left = vault._remove, []
+    remove, left = vault.remove, []
 
     def dies(name: str) -> None:
         left.append(name)
         raise Died
 
-    vault._remove = dies
+    vault.remove = dies
     with pytest.raises(Died):
         kept.keep(max_percent=50)
-    vault._remove = remove
+    vault.remove = remove
     assert left
     assert any(pack for pack in kept.keeps().dropped if pack in kept.packs())
     kept.days(13)

@@ -105,14 +105,14 @@ class TestLocks:
 
     def test_refusing_object_is_reported_and_others_continue(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
-        extend, one = vault._extend_lock, vault.names()[0]
+        extend, one = vault.extend_lock, vault.names()[0]
 
         def refuses(name: str, until: datetime) -> None:
             if name == one:
                 raise UsageError(f"extending the lock of {name} was refused")
             extend(name, until)
 
-        vault._extend_lock = refuses
+        vault.extend_lock = refuses
         locked.days(11)
         result = locked.keep()
         assert result.problems == (f"extending the lock of {one} was refused",)
@@ -133,14 +133,14 @@ class TestLocks:
 
     def test_object_removed_during_extension_stops_no_other(self, locked: KeptSite) -> None:
         vault = vault_of(locked)
-        lock_of, gone = vault._lock_of, pack_name(*sorted(locked.packs())[0])
+        lock_of, gone = vault.lock_of, pack_name(*sorted(locked.packs())[0])
 
         def missing(name: str) -> Retention | None:
             if name == gone:
                 raise NotFound(f"{name} is not there")
             return lock_of(name)
 
-        vault._lock_of = missing
+        vault.lock_of = missing
         locked.days(11)
         result = locked.keep()
         assert set(result.extended) == set(vault.names()) - {gone}
@@ -152,17 +152,17 @@ class TestLocks:
         locked.keep(max_percent=50)
         locked.days(30)
         vault = vault_of(locked)
-        remove = vault._remove
+        remove = vault.remove
 
         def refuses(name: str) -> None:
             raise Locked(f"{name} is locked")
 
-        vault._remove = refuses
+        vault.remove = refuses
         result = locked.keep(max_percent=100)
         dropped = {one.pack for one in result.dropped}
         assert dropped
         assert {one.pack for one in result.locked} == dropped <= locked.packs()
         assert (result.removed, result.freed_bytes) == ((), 0)
-        vault._remove = remove
+        vault.remove = remove
         assert dropped <= {one.pack for one in locked.keep(max_percent=100).removed}
         locked.check()

@@ -143,14 +143,14 @@ def test_snapshot_arriving_during_the_decision_counts(
     expired_and_marked(kept)
     kept.next_backup(days=8)  # so that the next run has a first record to put
     vault = vault_of(kept)
-    put, used = vault._put, set[PackId]()
+    put, used = vault.put, set[PackId]()
 
     def late(name: str, data: bytes | bytearray | memoryview) -> None:
         put(name, data)
         if name.startswith(KEEPS) and not used:
             used.update(commit_using(kept, 3))
 
-    vault._put = late
+    vault.put = late
     result = kept.keep()
     assert len(result.expired) == 1
     assert used
@@ -163,15 +163,15 @@ def test_freed_pack_that_becomes_needed_stays(kept: KeptSite) -> None:
     expired_and_marked(kept)
     kept.days(8)
     vault = vault_of(kept)
-    remove = vault._remove
+    remove = vault.remove
 
     def dies(name: str) -> None:
         raise Died
 
-    vault._remove = dies
+    vault.remove = dies
     with pytest.raises(Died):
         kept.keep()
-    vault._remove = remove
+    vault.remove = remove
     assert kept.keeps().dropped
     used = commit_using(kept, 3)
     result = kept.keep()

@@ -69,7 +69,7 @@ class TestTwoKeepers:
         expired_and_marked(kept)
         kept.days(8)
         vault = vault_of(kept)
-        put = vault._put
+        put = vault.put
         rivals: list[int] = []
 
         def overtaken(name: str, data: bytes | bytearray | memoryview) -> None:
@@ -78,7 +78,7 @@ class TestTwoKeepers:
                 kept.keep()
             put(name, data)
 
-        vault._put = overtaken
+        vault.put = overtaken
         result = kept.keep()
         assert rivals
         assert (result.records, result.dropped) == ((), ()), "the other one did it all"
@@ -88,14 +88,14 @@ class TestTwoKeepers:
 
     def test_keeper_that_always_loses_gives_up(self, kept: KeptSite) -> None:
         vault = vault_of(kept)
-        put = vault._put
+        put = vault.put
 
         def overtaken(name: str, data: bytes | bytearray | memoryview) -> None:
             if name.startswith(KEEPS):
                 put(name, b"somebody else's")
             put(name, data)
 
-        vault._put = overtaken
+        vault.put = overtaken
         with pytest.raises(AlreadyThere, match="one keeper at a time"):
             kept.keep(max_percent=50)
 

@@ -94,7 +94,7 @@ def test_killed_program_is_a_failure() -> None:
 
 
 def test_silent_program_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backup.sources.client_programs._SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("backup.sources.client_programs.SILENT_SECONDS", 0.2)
     begun = time.monotonic()
     with pytest.raises(OSError, match="no output for"):
         content_of(shell("head -c 200000 /dev/zero; sleep 60"))
@@ -174,7 +174,7 @@ def test_secret_at_the_cut_is_hidden_completely(before: int) -> None:
 def test_child_that_keeps_the_pipe_is_not_awaited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.sources.client_programs._LAST_ERRORS_SECONDS", 0.2)
+    monkeypatch.setattr("backup.sources.client_programs.LAST_ERRORS_SECONDS", 0.2)
     noted = tmp_path / "pid"
     begun = time.monotonic()
     script = f"(sleep 90 >/dev/null & echo $! > {noted}); echo error: it broke >&2; exit 3"

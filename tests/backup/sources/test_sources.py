@@ -144,7 +144,7 @@ def test_missing_source_fails_with_its_name(
 def test_permanently_locked_database_is_abandoned(
     scratch: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.sources.sqlite._BUSY_SECONDS", 0.0)
+    monkeypatch.setattr("backup.sources.sqlite.BUSY_SECONDS", 0.0)
     with closing(sqlite3.connect(database, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SourceFailed, match="another program locked it"):

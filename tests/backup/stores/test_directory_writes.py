@@ -1,6 +1,7 @@
 """Writes of a folder store: pieces, direct I/O, order of syncs."""
 
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -32,19 +33,21 @@ def test_disk_with_short_writes_gets_everything(
 def test_disk_without_direct_writes_is_written_normally(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, set_direct = os.write, directory._set_direct
+    write, fcntl_of_kernel = os.write, fcntl.fcntl
     direct: list[bool] = []
 
-    def noted(descriptor: int, *, on: bool) -> None:
-        direct.append(on)
-        set_direct(descriptor, on=False)
+    def noted(descriptor: int, command: int, flags: int = 0) -> int:
+        if command == fcntl.F_SETFL:
+            direct.append(bool(flags & os.O_DIRECT))
+            flags &= ~os.O_DIRECT
+        return fcntl_of_kernel(descriptor, command, flags)
 
     def refusing(descriptor: int, data: memoryview) -> int:
         if direct and direct[-1]:
             raise OSError(errno.EINVAL, "Invalid argument")
         return write(descriptor, data)
 
-    monkeypatch.setattr(directory, "_set_direct", noted)
+    monkeypatch.setattr(fcntl, "fcntl", noted)
     monkeypatch.setattr(os, "write", refusing)
     store = DirectoryStore(tmp_path)
     content = noise(2 * 1024 * 1024, 6)

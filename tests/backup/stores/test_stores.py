@@ -186,9 +186,10 @@ class TestDirectoryStore(StoreContract):
         def closed(*_: object) -> NoReturn:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-        monkeypatch.setattr(store, "_open", closed)
-        with pytest.raises(StoreUnavailable) as error:
-            store.get("a")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", closed)
+            with pytest.raises(StoreUnavailable) as error:
+                store.get("a")
         assert "Permission denied" in str(error.value)
 
     def test_file_system_without_links_is_refused_by_name(

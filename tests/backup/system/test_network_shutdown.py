@@ -27,7 +27,7 @@ class Connections:
 @pytest.fixture
 def ending(monkeypatch: pytest.MonkeyPatch) -> NetworkShutdown:
     monkeypatch.setattr("backup.system.network_shutdown.GRACE_SECONDS", 0.02)
-    monkeypatch.setattr("backup.system.network_shutdown._REPORT_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr("backup.system.network_shutdown.REPORT_AFTER_SECONDS", 0.01)
     return NetworkShutdown()
 
 

@@ -103,7 +103,7 @@ def test_full_pipes_in_both_directions_do_not_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        worker_pool, "_PIPE_BYTES", 4096
+        worker_pool, "PIPE_BYTES", 4096
     )  # as if the limit of processes of the user is reached
     much = bytes(range(256)) * 4096
 

@@ -9,7 +9,6 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -165,7 +164,7 @@ def test_keeper_continues_despite_junk_in_last_slots(tmp_path: Path) -> None:
 def test_writer_of_every_slot_stops_only_the_run(
     owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    put = owned.vault._put
+    put = owned.vault.put
 
     def burn_first(name: str, data: bytes | bytearray | memoryview) -> None:
         if "/s/" in name:
@@ -173,7 +172,7 @@ def test_writer_of_every_slot_stops_only_the_run(
         put(name, data)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(owned.vault, "_put", burn_first)
+        meanwhile.setattr(owned.vault, "put", burn_first)
         with pytest.raises(AlreadyThere, match="100 sequence numbers"):
             owned.back_up(source)
     made = owned.back_up(source)
@@ -184,16 +183,10 @@ def test_writer_of_every_slot_stops_only_the_run(
 
 
 @pytest.fixture
-def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def reads(owned: OwnedSite) -> Counter[str]:
     """Count the reads of each object of the vault since the last reset."""
     seen: Counter[str] = Counter()
-    get = owned.vault._get_range
-
-    def counted(name: str, *where: Any) -> bytes:
-        seen[name] += 1
-        return get(name, *where)
-
-    monkeypatch.setattr(owned.vault, "_get_range", counted)
+    owned.vault.before_read = lambda name: seen.update([name])
     return seen
 
 
@@ -335,20 +328,20 @@ def test_junk_beside_the_head_does_not_hide_it(site: Site, tmp_path: Path) -> No
 def test_junk_read_by_interrupted_run_is_not_repeated(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(skipped_sequence_numbers, "_STORED_AFTER", 2)
+    monkeypatch.setattr(skipped_sequence_numbers, "STORED_AFTER_SLOTS", 2)
     for number in FAR:
         owned.vault.put(snapshot_name(WRITER, number), b"junk")
-    counted = owned.vault._get_range
+    count = owned.vault.before_read
 
-    def cut_off(name: str, *where: Any) -> bytes:
+    def cut_off(name: str) -> None:
         if name == snapshot_name(WRITER, FAR[7]):
             raise StoreUnavailable("the network is gone; try again")
-        return counted(name, *where)
+        count(name)
 
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(owned.vault, "_get_range", cut_off)
-        with pytest.raises(StoreUnavailable):
-            owned.back_up(source)
+    owned.vault.before_read = cut_off
+    with pytest.raises(StoreUnavailable):
+        owned.back_up(source)
+    owned.vault.before_read = count
     owned.back_up(source)
     assert sorted(reads[snapshot_name(WRITER, number)] for number in FAR) == [1] * 11 + [2]
 
@@ -369,13 +362,7 @@ def test_reader_and_keeper_read_junk_once(tmp_path: Path) -> None:
     kept = ten_weeks(tmp_path / "site")
     kept.vault.put(LAST, b"junk")
     seen: list[str] = []
-    get = kept.vault._get_range
-
-    def counted(name: str, start: int, length: int | None) -> bytes:
-        seen.append(name)
-        return get(name, start, length)
-
-    kept.vault._get_range = counted
+    vault_of(kept).before_read = seen.append
     repository = Repository.open(kept.vault)
     with pytest.raises(NotFound):
         repository.resolve("77")

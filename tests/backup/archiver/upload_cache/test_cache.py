@@ -4,13 +4,14 @@ import hashlib
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from backup.archiver.archiver_records import BlobLocation, PageText, Row
+from backup.archiver.upload_cache import blob_index
 from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.upload_cache.page_encoding import (
@@ -374,18 +375,26 @@ def test_kill_during_merge_costs_only_its_pack(
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         for blobs in packs[:7]:
             acknowledge(log, *blobs)
-    died_at = max(1, int(share * 7 * MANY))
+    died_at = max(1, int(share * 8 * MANY))
     if (child := os.fork()) == 0:
-        looked = 0
+        looked, add = 0, blob_index.add
 
-        def is_built_on(log: UploadCache, pack: int) -> bool:
-            nonlocal looked
-            looked += 1
-            if looked == died_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return log.pack(pack) is not None
+        def add_and_die(
+            database: sqlite3.Connection,
+            locations: Iterable[BlobLocation],
+            is_known: Callable[[int], bool],
+            is_recognized: Callable[[int], bool] | None = None,
+        ) -> None:
+            def is_known_or_die(pack: int) -> bool:
+                nonlocal looked
+                looked += 1
+                if looked == died_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return is_known(pack)
 
-        monkeypatch.setattr(UploadCache, "_is_usable", is_built_on)
+            add(database, locations, is_known_or_die, is_recognized)
+
+        monkeypatch.setattr(blob_index, "add", add_and_die)
         try:
             with open_upload_cache(tmp_path / "log", BINDING) as log:
                 acknowledge(log, *packs[7])

@@ -27,7 +27,7 @@ def test_hole_ends_at_the_opened_size(tmp_path: Path) -> None:
 def test_largest_holes_are_kept_others_read_as_zeros(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.sources.files.file_content._MOST_HOLES", 2)
+    monkeypatch.setattr("backup.sources.files.file_content.MOST_HOLES", 2)
     path = tmp_path / "sparse"
     # Ends of holes, each followed by 4 KiB of data.
     ends = [64 * KIB, 512 * KIB, 640 * KIB, 960 * KIB]

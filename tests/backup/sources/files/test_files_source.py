@@ -286,8 +286,8 @@ def test_vault_below_the_root_is_excluded(tmp_path: Path) -> None:
 def test_own_files_of_backup_are_excluded_by_path(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, many_names: int
 ) -> None:
-    monkeypatch.setattr(folder_listing, "_MANY_NAMES", many_names)
-    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", many_names)
+    monkeypatch.setattr(folder_listing, "MANY_NAMES", many_names)
+    monkeypatch.setattr(folder_listing, "LARGE_FOLDER_BYTES", many_names)
     tree = plain_tree(tmp_path / "tree")
     own = tree / folder / "own-*log"
     own.parent.mkdir(exist_ok=True)
@@ -370,7 +370,7 @@ def test_unreadable_folder_is_named(
         return original(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
+        patch.setattr(folder_listing, "LARGE_FOLDER_BYTES", 0)  # scan also without a worker
         patch.setattr(os, "scandir", refusing)
         result = site.back_up(tree)
     assert named(result.unread) == {"files/calls": "cannot be read: Permission denied"}
@@ -386,7 +386,7 @@ def test_more_attributes_than_are_kept_are_noted(
     tree = plain_tree(tmp_path / "tree")
     os.setxattr(tree / "note.txt", "user.a", b"a" * 600)
     os.setxattr(tree / "note.txt", "user.b", b"b" * 600)
-    monkeypatch.setattr("backup.sources.files.extended_attributes._MOST_BYTES", 1000)
+    monkeypatch.setattr("backup.sources.files.extended_attributes.MOST_ATTRIBUTE_BYTES", 1000)
     result = site.back_up(tree)
     assert result.complete
     assert set(named(result.left_out)) == {"files/note.txt"}

@@ -23,8 +23,8 @@ a_name = st.binary(min_size=1, max_size=6).map(lambda name: name.replace(b"\0", 
 @given(st.dictionaries(a_name, st.booleans(), max_size=60), st.data())
 def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folder_listing, "_INSERTED", 7)
-        patch.setattr(folder_listing, "_BLOCK", 4)
+        patch.setattr(folder_listing, "INSERTED_NAMES", 7)
+        patch.setattr(folder_listing, "BLOCK_NAMES", 4)
         many = LargeFolderListing(names.items(), Path(tempfile.gettempdir()))
         expected = sorted(names)
         assert len(many) == len(expected)
@@ -42,11 +42,11 @@ def test_names_are_returned_in_order(names: dict[bytes, bool], data: st.DataObje
 def test_large_folder_is_restored_from_every_backup(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
 ) -> None:
-    monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
-    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
-    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 1)
-    monkeypatch.setattr(folder_listing, "_INSERTED", 30)
-    monkeypatch.setattr(folder_listing, "_BLOCK", 16)
+    monkeypatch.setattr(folder_listing, "MANY_NAMES", 50)
+    monkeypatch.setattr(folder_listing, "LARGE_FOLDER_BYTES", 0)  # scan also without a worker
+    monkeypatch.setattr(folder_listing, "LARGE_FOLDER_BYTES", 1)
+    monkeypatch.setattr(folder_listing, "INSERTED_NAMES", 30)
+    monkeypatch.setattr(folder_listing, "BLOCK_NAMES", 16)
     source = tmp_path / "source"
     source.mkdir()
     for number in range(400):
@@ -84,8 +84,8 @@ def test_folder_unsortable_on_full_disk_is_named(
         connected: sqlite3.Connection = real(path, **options)
         return connected
 
-    monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
-    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 0)  # scan also without a worker
+    monkeypatch.setattr(folder_listing, "MANY_NAMES", 50)
+    monkeypatch.setattr(folder_listing, "LARGE_FOLDER_BYTES", 0)  # scan also without a worker
     monkeypatch.setattr(sqlite3, "connect", connect)
     source = tmp_path / "source"
     (source / "many").mkdir(parents=True)

@@ -68,8 +68,8 @@ _REAL_SCAN, _REAL_LIST = os.scandir, os.listdir
 def test_name_listed_twice_is_returned_once(
     site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
-    monkeypatch.setattr(folder_listing, "_MANY_NAMES", many)
-    monkeypatch.setattr(folder_listing, "_INSERTED", 40)
+    monkeypatch.setattr(folder_listing, "MANY_NAMES", many)
+    monkeypatch.setattr(folder_listing, "INSERTED_NAMES", 40)
     monkeypatch.setattr(os, "scandir", Twice)
     monkeypatch.setattr(os, "listdir", lambda folder: [*_REAL_LIST(folder), *_REAL_LIST(folder)])
     for round_number in range(2):

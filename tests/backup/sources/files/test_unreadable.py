@@ -20,7 +20,7 @@ from tests.backup.trees import KIB, describe, noise
 
 @pytest.fixture(autouse=True)
 def every_file_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_archiver, "_REREAD_CYCLE_DAYS", 1)
+    monkeypatch.setattr(source_archiver, "REREAD_CYCLE_DAYS", 1)
 
 
 @contextmanager

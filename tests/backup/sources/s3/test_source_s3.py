@@ -356,7 +356,7 @@ def test_slow_body_fails_the_source(
     with running_proxy(bucket.server.url) as proxy:
         one = source(bucket, endpoint_url=proxy.url, read_timeout_seconds=20.0)
         proxy.will(Fault.TRICKLE, "GET", "call.wav")
-        monkeypatch.setattr("backup.sources.s3.bucket_source._LONGEST_PIECE_SECONDS", 1.0)
+        monkeypatch.setattr("backup.sources.s3.bucket_source.LONGEST_PIECE_SECONDS", 1.0)
         begun = time.monotonic()
         result = site.back_up(one, tmp_path / "tree")
         assert time.monotonic() - begun < 60  # the whole object would take a hundred seconds
@@ -485,17 +485,18 @@ def test_object_conflicting_with_folder_displaces_no_other(
 
 
 def test_object_with_a_taken_path_makes_point_partial(
-    site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, bucket: Bucket, scratch: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("backup.sources.s3.bucket_listing._to_component", bytes.lower)
-    for key in ("calls/A", "calls/a", "calls/b"):
-        put(bucket, key, key.encode())
+    long = "n" * 300
+    (cut,), _ = paths_of(scratch, "", long)
+    for name in (cut, long, "other"):
+        put(bucket, f"calls/{name}", name.encode())
     result = site.back_up(source(bucket))
     assert not result.complete
-    assert [one.path for one in result.unread] == ["objects/calls/a"]
+    assert [one.path for one in result.unread] == [f"objects/calls/{long}"]
     site.restore("latest", tmp_path / "out")
     found = files_below(tmp_path / "out" / "objects")
-    assert found == {"calls/a": b"calls/A", "calls/b": b"calls/b"}
+    assert found == {f"calls/{cut}": cut.encode(), "calls/other": b"other"}
 
 
 def test_many_objects_are_sorted_like_a_folder(scratch: Path) -> None:

@@ -6,13 +6,12 @@ Ceph 18 accepts such a put in buckets with versions.
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from backup.checker.verification import verify
-from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
+from backup.errors import AlreadyThere, StoreUnavailable
 from backup.format.object_names import snapshot_name
 from backup.stores import StoreTraits
 from backup.stores.s3 import S3Options
@@ -63,46 +62,49 @@ def test_own_bytes_after_a_lost_answer_are_success(s3_bucket: Bucket) -> None:
     }
 
 
-def test_put_that_is_not_listed_is_an_error(
-    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_of(s3_bucket, s3_bucket.admin)
+def test_identity_without_listing_can_store(s3_bucket: Bucket) -> None:
+    with running_proxy(s3_bucket.server.url) as proxy:
+        store = store_of(s3_bucket, s3_bucket.admin, proxy.url)
+        proxy.will(Fault.FORBIDDEN, "GET", "versions")
+        store.put("a", b"x")
+        assert proxy.happened == [Fault.FORBIDDEN]
+        assert store.get("a") == b"x"
 
-    def lists_nothing(name: str) -> None:
-        raise NotFound(name)
 
-    monkeypatch.setattr(store, "_find", lists_nothing)
+class FakeClient:
+    """A client of a bucket that accepts every put and lists nothing."""
+
+    def __init__(self) -> None:
+        self.puts: list[dict[str, Any]] = []
+
+    def put_object(self, **request: Any) -> dict[str, str]:
+        self.puts.append(request)
+        return {"ETag": '"e"', "VersionId": "1"}
+
+    def list_object_versions(self, **_: str) -> dict[str, Any]:
+        return {"Name": "vault", "IsTruncated": False}
+
+
+def fake_store(endpoint_url: str | None) -> tuple[S3Store, FakeClient]:
+    given = S3Options(
+        bucket="vault", access_key_id="id", secret_access_key="secret", endpoint_url=endpoint_url
+    )
+    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
+    calls.client = client = FakeClient()
+    traits = StoreTraits(is_write_only=True, why="a lock", is_versioned=True)
+    return S3Store(given, calls, traits, lambda: datetime.now(UTC)), client
+
+
+def test_put_that_is_not_listed_is_an_error() -> None:
+    store, _ = fake_store("http://127.0.0.1:9")
     with pytest.raises(StoreUnavailable, match="does not list"):
         store.put("a", b"x")
 
 
-def test_identity_without_listing_can_store(
-    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_of(s3_bucket, s3_bucket.admin)
-
-    def refused(name: str) -> None:
-        raise UsageError("this identity may not do that")
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(store, "_find", refused)
-        store.put("a", b"x")
-    assert store.get("a") == b"x"
-
-
 def test_aws_put_needs_no_second_request() -> None:
-    given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
-    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
-    asked: list[dict[str, Any]] = []
-
-    def put_object(**request: Any) -> dict[str, str]:
-        asked.append(request)
-        return {"ETag": '"e"', "VersionId": "1"}
-
-    calls.client = SimpleNamespace(put_object=put_object)
-    traits = StoreTraits(is_write_only=True, why="a lock", is_versioned=True)
-    S3Store(given, calls, traits, lambda: datetime.now(UTC)).put("a", b"x")
-    assert [(one["Key"], one["IfNoneMatch"]) for one in asked] == [("a", "*")]
+    store, client = fake_store(None)
+    store.put("a", b"x")
+    assert [(one["Key"], one["IfNoneMatch"]) for one in client.puts] == [("a", "*")]
 
 
 def test_slower_clone_is_reported_in_the_same_run(

@@ -24,7 +24,13 @@ from tests.backup.site import Site, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
 from tests.servers.seaweedfs import WRITER, Bucket, SeaweedFs
 
-OTHERS = (Fault.REDIRECT, Fault.CUT_ANSWER, Fault.DAMAGED_REQUEST, Fault.TRICKLE)
+OTHERS = (
+    Fault.REDIRECT,
+    Fault.CUT_ANSWER,
+    Fault.DAMAGED_REQUEST,
+    Fault.TRICKLE,
+    Fault.FORBIDDEN,
+)
 PASSING = [fault for fault in Fault if fault not in OTHERS]
 ATTEMPTS = 4
 PATIENCE_SECONDS = 30
@@ -206,7 +212,7 @@ def test_trickling_answer_is_abandoned(
     store = open_s3(given, pause=lambda _: None)
     content = noise(40 * KIB)
     store.put("a", content)
-    monkeypatch.setattr("backup.stores.s3.store._LONGEST_BODY_SECONDS", 1.0)
+    monkeypatch.setattr("backup.stores.s3.store.LONGEST_BODY_SECONDS", 1.0)
     proxy.will(Fault.TRICKLE, "GET", "versionId=")
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable, match="1 s"):

@@ -96,7 +96,7 @@ def test_removed_object_is_not_returned_from_cache(
 def test_small_objects_are_remembered_up_to_a_bound(
     store: S3Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.stores.s3.store._MOST_CACHED_BYTES", 100)
+    monkeypatch.setattr("backup.stores.s3.store.MOST_CACHED_BYTES", 100)
     for name in ("a", "b", "c"):
         store.put(name, name.encode() * 40)
         store.get(name)
