@@ -19,7 +19,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from backup.records import Progress
 
 EVERY_SECONDS = 10.0
-_LAST_REPORT_SECONDS = 2.0
+LAST_REPORT_SECONDS = 2.0  # wait for the last report at the end of a backup
 _MOST_FAILURES = 3
 _ALL_BUT_DONE = 99.0  # the largest percentage that is shown before the end of the backup
 
@@ -48,7 +48,7 @@ class ProgressShown:
         """Show the last report; wait for a limited time."""
         self._is_whole = is_whole
         self._ended.set()
-        self._thread.join(_LAST_REPORT_SECONDS)
+        self._thread.join(LAST_REPORT_SECONDS)
 
     def _show(self) -> None:
         failures = 0

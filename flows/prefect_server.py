@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 
 from standfast.errors import StandfastError, Unavailable
 
-_SERVER = (sys.executable, "-m", "prefect", "server", "start")
+SERVER_COMMAND = (sys.executable, "-m", "prefect", "server", "start")
 _HOST = "127.0.0.1"
 _HOME = b"PREFECT_HOME="
 _NOTE = "server.json"
@@ -182,7 +182,7 @@ def start(
     secret = (before and before.secret) or f"standfast:{secrets.token_urlsafe(32)}"
     try:
         process = subprocess.Popen(
-            [*_SERVER, f"--host={_HOST}", f"--port={port}"],
+            [*SERVER_COMMAND, f"--host={_HOST}", f"--port={port}"],
             env=environment(home, url, _without_secrets(base), secret),
             stdin=subprocess.DEVNULL,
             stdout=log,

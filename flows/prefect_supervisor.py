@@ -34,11 +34,11 @@ from flows.prefect_server import (
 from flows.roles import role_named
 from standfast.errors import StandfastError
 
-_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-_WARM_SECONDS = 30.0  # time limit of the first call; after a longer one, a later call may be slow
+WARM_SECONDS = 30.0  # time limit of the first call; after a longer one, a later call may be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -116,7 +116,7 @@ class PrefectSupervisor:
                 if not self._is_running():
                     self._start()
                     pause = _FIRST_PAUSE_SECONDS
-                self._stop.wait(_LOOK_SECONDS)
+                self._stop.wait(LOOK_SECONDS)
             except Exception as error:
                 if not self._stop.is_set():
                     log.warning("Prefect: %s", self._why(error))
@@ -178,7 +178,7 @@ class PrefectSupervisor:
         # In another thread: it may hang for long if the server dies.
         call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
         call.start()
-        call.join(_WARM_SECONDS)
+        call.join(WARM_SECONDS)
         self._is_warm = True
 
     def _load(self, server: PrefectServer) -> None:

@@ -105,7 +105,7 @@ def test_a_server_that_hangs_holds_up_nothing(
     prefect: Prefect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefect.hangs = threading.Event()
-    monkeypatch.setattr(module, "_LAST_REPORT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "LAST_REPORT_SECONDS", 0.05)
     with progress_shown("main", 10, OFTEN) as report:
         report(at(1))
         wait_until(lambda: prefect.calls == 1, "it was asked")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import flow_calls, inline_response
+from flows import flow_calls
 from flows.inline_response import run_response
 from flows.response_claim import ResponseClaim, calling_flow, claimed_response
 from standfast.errors import Unavailable
@@ -107,7 +107,11 @@ def test_flow_failing_early_is_not_awaited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(inline_response, "_call", lambda config, incident, claim: claim.end())
+
+    def respond(config: Path, incident: str) -> None:
+        raise RuntimeError("Prefect failed before the flow began")
+
+    monkeypatch.setattr(flow_calls, "respond", respond)
     way = run_response(
         CONFIG,
         "inc-4",

@@ -113,7 +113,7 @@ def test_slow_server_differs_from_an_ended_one(
         ("import time; time.sleep(600)", "did not answer within 1 s"),
         ("", "says"),
     ):
-        monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", program))
+        monkeypatch.setattr(prefect_server, "SERVER_COMMAND", (sys.executable, "-c", program))
         seconds = 1.0 if program else 60.0
         with pytest.raises(Unavailable, match=told):
             start(tmp_path, plain_environment(), seconds=seconds)
@@ -173,7 +173,9 @@ def test_busy_earlier_server_is_reused(tmp_path: Path) -> None:
 
 
 def test_server_gets_no_secret_of_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    monkeypatch.setattr(
+        prefect_server, "SERVER_COMMAND", (sys.executable, "-c", _SERVER_STANDING_IN)
+    )
     kept = {"LC_TIME": "C", "PREFECT_SERVER_DATABASE_TIMEOUT": "20"}
     server = start(tmp_path, {**plain_environment(), **kept, "SMTP_PASSWORD": "hunter2"})
     try:
@@ -187,7 +189,9 @@ def test_server_gets_no_secret_of_serve(tmp_path: Path, monkeypatch: pytest.Monk
 def test_address_stays_over_an_ended_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    monkeypatch.setattr(
+        prefect_server, "SERVER_COMMAND", (sys.executable, "-c", _SERVER_STANDING_IN)
+    )
     urls = []
     for _ in range(2):
         server = start(tmp_path, plain_environment())
@@ -221,7 +225,9 @@ def test_server_takes_the_address_of_its_predecessor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flows that a killed `serve` left under way speak to it."""
-    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    monkeypatch.setattr(
+        prefect_server, "SERVER_COMMAND", (sys.executable, "-c", _SERVER_STANDING_IN)
+    )
     first = start(tmp_path, plain_environment())
     assert first.process is not None
     os.kill(first.pid, signal.SIGSTOP)
@@ -239,7 +245,9 @@ def test_occupied_address_is_left_to_its_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program there may be the Prefect of another installation."""
-    monkeypatch.setattr(prefect_server, "_SERVER", (sys.executable, "-c", _SERVER_STANDING_IN))
+    monkeypatch.setattr(
+        prefect_server, "SERVER_COMMAND", (sys.executable, "-c", _SERVER_STANDING_IN)
+    )
     other = start(tmp_path / "other", plain_environment())
     port = urlsplit(other.url).port
     server = start(tmp_path / "ours", plain_environment(), port=port)

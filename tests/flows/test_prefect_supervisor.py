@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows import prefect_server
+from flows import flow_calls, prefect_server
 from flows import prefect_supervisor as supervisor_module
 from flows.prefect_server import PrefectServer, environment
 from flows.prefect_supervisor import PrefectSupervisor
@@ -32,13 +33,18 @@ def test_hanging_first_call_allows_a_restart(
 
     monkeypatch.setattr(prefect_server, "find", lambda home: None)
     monkeypatch.setattr(prefect_server, "start", start)
-    monkeypatch.setattr(PrefectSupervisor, "_load", lambda self, server: None)
-    monkeypatch.setattr(PrefectSupervisor, "_call_once", lambda self: never.wait())
-    monkeypatch.setattr(PrefectSupervisor, "_child", lambda self, module, *more: None)
-    for name in ("_WARM_SECONDS", "_LOOK_SECONDS"):
+    for name in ("use_server", "load"):
+        monkeypatch.setattr(flow_calls, name, lambda *_: None)
+    hanging = SimpleNamespace(warm_up=lambda *_, **__: never.wait())
+    monkeypatch.setitem(sys.modules, "flows.warm_up_flow", hanging)
+    for name in ("WARM_SECONDS", "LOOK_SECONDS"):
         monkeypatch.setattr(supervisor_module, name, 0.01)
     keeper = PrefectSupervisor(
-        config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={}
+        config_file=tmp_path / "standfast.toml",
+        home=tmp_path,
+        url=None,
+        env={},
+        role_name="respond",
     )
     keeper.begin()
     try:
@@ -64,10 +70,10 @@ def test_runner_of_a_killed_serve_ends(tmp_path: Path) -> None:
 def test_full_disk_is_reported_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def start(self: PrefectSupervisor) -> None:
+    def start(*_: object, **__: object) -> PrefectServer:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(PrefectSupervisor, "_start", start)
+    monkeypatch.setattr(prefect_server, "start", start)
     keeper = PrefectSupervisor(
         config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={}
     )
