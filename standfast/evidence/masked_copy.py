@@ -26,7 +26,7 @@ from standfast.evidence.unpacked_pieces import NotUnpacked, TooLarge, Truncated,
 
 NOT_TEXT = "is not text, so its sensitive items cannot be found"
 TOO_LARGE = "unpacks to more than the limit"
-_PIECE = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 _FORMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXT = re.compile(r"[\x01-\x07\x0e-\x1a\x1c-\x1f]")
 _ENDS = ",<>{}()[]|"  # possible ends of a piece in files without line breaks
@@ -68,7 +68,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
             target.write(piece)
     except _LeftOut as why:
         left_out = str(why)
-    while read.read(_PIECE):
+    while read.read(PIECE_BYTES):
         pass  # read the rest: the hash covers the whole file
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
@@ -108,7 +108,7 @@ def _split(texts: Iterator[str]) -> Iterator[str]:
     for text in texts:
         kept += text
         end = kept.rfind("\n") + 1 or max(map(kept.rfind, _ENDS)) + 1
-        if end or len(kept) >= _PIECE:
+        if end or len(kept) >= PIECE_BYTES:
             yield kept[: end or len(kept)]
             kept = kept[end:] if end else ""
     yield kept
@@ -117,7 +117,7 @@ def _split(texts: Iterator[str]) -> Iterator[str]:
 def _pieces(read: _Hashed) -> Iterator[bytes]:
     """Yield a file in pieces; gzip data are unpacked."""
     try:
-        yield from unpacked_pieces(read, _PIECE)
+        yield from unpacked_pieces(read, PIECE_BYTES)
     except Truncated:
         return
     except TooLarge:

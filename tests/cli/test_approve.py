@@ -20,18 +20,26 @@ def asking(desk: Desk, quiet_installation: Path) -> str:
     return str(opened["incident"])
 
 
-def sit_down(desk: Desk, *answers: str) -> list[str]:
-    """Answer prompts with these texts; return the prompts."""
-    asked: list[str] = []
-    left = list(answers)
+class Terminal:
+    """A terminal on which a person types lines."""
 
-    def answer(question: str) -> str:
-        asked.append(question)
-        return left.pop(0)
+    def __init__(self, *lines: str) -> None:
+        self.lines = [*lines]
+        self.lines_read = 0
 
-    desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", answer)
-    return asked
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        self.lines_read += 1
+        return f"{self.lines.pop(0)}\n"
+
+
+def sit_down(desk: Desk, *answers: str) -> Terminal:
+    """Type these answers at the prompts of the next commands."""
+    terminal = Terminal(*answers)
+    desk.monkeypatch.setattr("sys.stdin", terminal)
+    return terminal
 
 
 def state(desk: Desk) -> str:
@@ -56,26 +64,26 @@ def test_approval_without_terminal_needs_the_digest(desk: Desk, asking: str) -> 
 
 def test_terminal_shows_the_plan_before_signing(desk: Desk, asking: str) -> None:
     digest = desk.asked()
-    asked = sit_down(desk, "n", "y")
+    terminal = sit_down(desk, "n", "y")
     answer = desk.run("incident", "approve", "--as", "lee")
     assert (answer.status, state(desk)) == (4, "asking")
     assert "It acts on 3 targets, and cannot be undone" in answer.err
     assert f"Digest {digest}." in answer.err
-    assert len(asked) == 1
+    assert terminal.lines_read == 1
     assert desk.run("incident", "approve", "--as", "lee").status == 5
     assert state(desk) == "done"
 
 
 def test_matching_digest_still_shows_the_plan(desk: Desk, asking: str) -> None:
     digest = desk.asked()
-    asked = sit_down(desk)
+    terminal = sit_down(desk)
     other = desk.run("incident", "approve", "--digest", "0" * 16, "--as", "lee")
     assert (other.status, state(desk)) == (4, "asking")
     assert "nothing was signed" in other.err
     answer = desk.run("incident", "approve", "--digest", digest[:16], "--as", "lee")
     assert (answer.status, state(desk)) == (5, "done")
     assert f"Digest {digest}." in answer.err
-    assert asked == []
+    assert terminal.lines_read == 0
 
 
 def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> None:
@@ -88,17 +96,17 @@ def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> N
 def test_plan_changed_while_read_is_not_signed(desk: Desk, asking: str) -> None:
     """Another person refuses meanwhile, and the step asks again."""
 
-    def changed_meanwhile(question: str) -> str:
-        desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", lambda _: "y")
-        desk.sign_in_with(PASSPHRASES["kim"])
-        assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
-        desk.run("incident", "retry", "tell_customers", "--as", "kim")
-        desk.sign_in_with(PASSPHRASES["lee"])
-        return "y"
+    class SlowReader(Terminal):
+        def readline(self) -> str:
+            sit_down(desk, "y", "y")
+            desk.sign_in_with(PASSPHRASES["kim"])
+            assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
+            desk.run("incident", "retry", "tell_customers", "--as", "kim")
+            desk.sign_in_with(PASSPHRASES["lee"])
+            return super().readline()
 
     before = desk.asked()
-    sit_down(desk)
-    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._read_answer", changed_meanwhile)
+    desk.monkeypatch.setattr("sys.stdin", SlowReader("y"))
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "nothing was signed" in answer.err

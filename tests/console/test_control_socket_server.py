@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from standfast.console import control_socket_server
 from standfast.console.control_socket_server import ControlSocketServer
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.records import Mode
@@ -180,8 +180,9 @@ def test_noise_is_hung_up_on(entrance: Entrance, line: bytes) -> None:
 
 
 def test_a_stranger_is_not_answered(entrance: Entrance, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 4321)
-    monkeypatch.setattr(control_socket_server, "_ROOT", 4322)
+    stranger = os.geteuid() + 4321
+    peer = struct.pack("3i", os.getpid(), stranger, stranger)
+    monkeypatch.setattr(socket.socket, "getsockopt", lambda *_: peer)
     assert ask(entrance.home, entrance.wanted, seconds=30) is None
     assert entrance.incidents == []
 

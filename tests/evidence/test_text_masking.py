@@ -112,7 +112,7 @@ def test_opaque_file_has_no_masked_copy(content: bytes, why: str) -> None:
 def test_what_lies_across_two_pieces_is_masked(
     between: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masked_copy, "_PIECE", 64)
+    monkeypatch.setattr(masked_copy, "PIECE_BYTES", 64)
     line = f"alice@example.net, pan 4111 1111 1111 1111, 123-45-6789{between}"
     made, copy = copied((line * 50).encode())
     assert (made.found.cards, made.found.social_security, made.found.mail) == (50, 50, 50)

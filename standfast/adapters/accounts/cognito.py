@@ -45,7 +45,7 @@ from standfast.time_limit import Deadline
 _NO_SUCH = "UserNotFoundException"
 _REFUSED = "NotAuthorizedException"
 _LONGEST_NAME = 128
-_PAGE = 60  # the largest page of Cognito
+PAGE_ROWS = 60  # the largest page of Cognito
 _ALIASES = ("email", "phone_number", "preferred_username")
 
 
@@ -139,7 +139,7 @@ class Cognito(PerAccountConnector):
         after: dict[str, str] = {}
         while True:
             page = (
-                self._aws.read("list_users", until, UserPoolId=self._pool, Limit=_PAGE, **after)
+                self._aws.read("list_users", until, UserPoolId=self._pool, Limit=PAGE_ROWS, **after)
                 or {}
             )
             for user in page.get("Users", ()):

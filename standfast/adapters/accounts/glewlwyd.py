@@ -44,7 +44,7 @@ from standfast.time_limit import Deadline
 
 # The session of an administrator ends ten minutes after the sign-in by default.
 _SIGNED_IN_SECONDS = 540.0
-_PAGE = 100
+PAGE_ROWS = 100
 
 
 class Glewlwyd(HttpConnector):
@@ -174,7 +174,9 @@ class Glewlwyd(HttpConnector):
         found: list[str] = []
         offset = 0
         while True:
-            page = self._get(path, deadline, {**params, "offset": str(offset), "limit": str(_PAGE)})
+            page = self._get(
+                path, deadline, {**params, "offset": str(offset), "limit": str(PAGE_ROWS)}
+            )
             if not isinstance(page, list):
                 raise Unavailable(
                     "sessions cannot be read. Check the name of the OpenID Connect plugin."
@@ -184,9 +186,9 @@ class Glewlwyd(HttpConnector):
                     raise invalid_answer()
                 if item.get("enabled") is not False:
                     found.append(item[key])
-            if len(page) < _PAGE:
+            if len(page) < PAGE_ROWS:
                 return found
-            offset += _PAGE
+            offset += PAGE_ROWS
 
     def _revoke_known_tokens(self, order: Order, deadline: Deadline) -> bool:
         if self._revocation is None or not known_tokens(order):

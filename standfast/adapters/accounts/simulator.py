@@ -79,7 +79,7 @@ class SimulatedConnector(Connector):
     ) -> None:
         self.name = name
         self.limits = limits or Limits(batch=100)
-        self._retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds = retry_after_seconds
         self._accounts: dict[str, _Account] = {}
         self._bearers: Counter[str] = Counter()  # by name: number of accounts that had the name
         self._faults: list[tuple[str, str | None, Fault]] = []
@@ -187,7 +187,7 @@ class SimulatedConnector(Connector):
             if self._is_away:
                 raise Unavailable(
                     f"directory {self.name!r}: does not answer",
-                    retry_after_seconds=self._retry_after_seconds,
+                    retry_after_seconds=self.retry_after_seconds,
                 )
             return [self._state(name) for name in names]
 
@@ -257,7 +257,7 @@ class SimulatedConnector(Connector):
                     target=order.target,
                     state=EffectState.FAILED,
                     reason="the directory is busy",
-                    retry_after_seconds=self._retry_after_seconds,
+                    retry_after_seconds=self.retry_after_seconds,
                 )
             case Fault.HANG | Fault.LOST_REQUEST | Fault.LOST_ANSWER:
                 return Result(

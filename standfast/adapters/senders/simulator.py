@@ -48,7 +48,7 @@ class SimulatedSender(Sender):
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)
         self.messages: list[Message] = []  # accepted, in order, repeats included
-        self._answer = answer
+        self.answer = answer
         self._is_postal = is_postal
         self._lock = threading.Lock()
 
@@ -66,7 +66,7 @@ class SimulatedSender(Sender):
         return [self._take(message) for message in messages]
 
     def _take(self, message: Message) -> Result:
-        answer = self._answer(message)
+        answer = self.answer(message)
         if answer.is_taken:
             with self._lock:
                 self.messages.append(message)

@@ -56,7 +56,7 @@ from standfast.ledger.database.sqlite_file import (
 )
 
 _CONNECTIONS = 20  # connections that stay open; `serve` has fewer threads that query the ledger
-_PATIENCE: Mapping[str, int] = {  # options of libpq; `ledger.url` may override them
+TIMEOUT_OPTIONS: Mapping[str, int] = {  # options of libpq; `ledger.url` may override them
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -86,7 +86,10 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
                 parsed.set(drivername="postgresql+psycopg"),
                 connect_args={
                     name: value
-                    for name, value in {**_PATIENCE, "application_name": session_name()}.items()
+                    for name, value in {
+                        **TIMEOUT_OPTIONS,
+                        "application_name": session_name(),
+                    }.items()
                     if name not in parsed.query
                 },
                 pool_size=_CONNECTIONS,

@@ -30,7 +30,7 @@ from standfast.usecases.approvals.step_decisions import (
 )
 from standfast.usecases.core.installation import Installation
 
-_SETTLED_AT_ONCE = 1000
+TRANSACTION_ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,8 @@ def _settle(
     actor = decision_actor(installation, state, rows[0].step, by)
     reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
     seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
-    for start in range(0, len(seen), _SETTLED_AT_ONCE):
-        page = seen[start : start + _SETTLED_AT_ONCE]
+    for start in range(0, len(seen), TRANSACTION_ROWS):
+        page = seen[start : start + TRANSACTION_ROWS]
         installation.ledger.unknown_outcomes.settle(
             state.incident, page, actor, installation.clock()
         )

@@ -35,7 +35,7 @@ from standfast.records import EffectState, Limits, Now, Observed, Result
 from standfast.retry_rules import MOST_LEDGER_FAILURES, RECEIPT_PAUSES_SECONDS
 
 WORKERS = 16
-_LOOK_BATCH = 500
+LOOKUP_ROWS = 500  # effects that are looked up or observed at once
 _COUNT_SECONDS = 1.0
 
 
@@ -264,13 +264,13 @@ class EffectQueues:
 
     def _look_up(self, queue: EffectQueue) -> None:
         effects = self.ledger.effects
-        while rows := effects.to_settle(self.incident, queue, self.clock(), _LOOK_BATCH):
+        while rows := effects.to_settle(self.incident, queue, self.clock(), LOOKUP_ROWS):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
         # Read the prior states of only one batch, so that its accounts are locked before those of
         # the next batch are read. The queue starts again for the next batch.
-        if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
+        if rows := effects.without_prior(self.incident, queue, self.clock(), LOOKUP_ROWS):
             seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
 

@@ -30,7 +30,7 @@ from standfast.usecases.incidents.result_summary import Tally
 from standfast.usecases.notices.delivery_plan import POST
 
 THROWN_AWAY = "thrown away unposted"  # prefix of the reason of a discarded letter
-_A_TRANSACTION = 500
+TRANSACTION_ROWS = 500
 
 
 def record_posted(
@@ -61,8 +61,8 @@ def record_posted(
         )
     rows = _waiting(installation, incident_id, step, marks)
     number = 0
-    for start in range(0, len(rows), _A_TRANSACTION):
-        part = rows[start : start + _A_TRANSACTION]
+    for start in range(0, len(rows), TRANSACTION_ROWS):
+        part = rows[start : start + TRANSACTION_ROWS]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
         stored = installation.ledger.deliveries.store_reports(
             events, actor, now, reason=f"posted, says {actor}"
@@ -90,8 +90,8 @@ def record_discarded(
         raise UsageError("reason: missing. Add --because TEXT; it is kept with each letter.")
     rows = _waiting(installation, incident_id, step, marks)
     number = 0
-    for start in range(0, len(rows), _A_TRANSACTION):
-        part = rows[start : start + _A_TRANSACTION]
+    for start in range(0, len(rows), TRANSACTION_ROWS):
+        part = rows[start : start + TRANSACTION_ROWS]
         reason = f"{THROWN_AWAY}, says {actor}: {because}"
         number += installation.ledger.notices.discard(part, reason, actor, now)
     return _require_letters(number, incident_id, step)

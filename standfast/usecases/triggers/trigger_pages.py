@@ -13,7 +13,7 @@ Rules
   minute.
 - If the incident is a plan (which changes nothing), the page contains the number of its targets.
   The number is computed in a thread, which reads the account directories. If it is not known after
-  `_PLAN_SECONDS`, the page is sent without it.
+  `PLAN_SECONDS`, the page is sent without it.
 - Alerts that wait in a stopped incident are paged before new incidents, in a separate page.
   Otherwise a flood of new incidents could delay them without end.
 - A page that reached nobody is sent again after five minutes, even if somebody may then receive it
@@ -50,7 +50,7 @@ _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)  # between the pages of a trigger
 _AGAIN_AFTER = timedelta(minutes=5)
 _LONGEST_SENDING = timedelta(minutes=2)  # after this time the sender of a page counts as dead
-_PLAN_SECONDS = 15.0
+PLAN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | Non
 
     thread = threading.Thread(target=work, name=f"plan-{incident.id}", daemon=True)
     thread.start()
-    thread.join(_PLAN_SECONDS)
+    thread.join(PLAN_SECONDS)
     return made[0] if made else None
 
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -336,13 +336,16 @@ def test_published_policy_permits_exactly_the_calls(
     house: IamHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: set[str] = set()
-    ask = AwsClient._call
 
-    def noting(self: AwsClient, operation: str, *rest: Any, **more: Any) -> Any:
-        called.add(f"iam:{house.iam.meta.method_to_api_mapping[operation]}")
-        return ask(self, operation, *rest, **more)
+    def noting(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def note(client: AwsClient, operation: str, *rest: Any, **more: Any) -> Any:
+            called.add(f"iam:{house.iam.meta.method_to_api_mapping[operation]}")
+            return ask(client, operation, *rest, **more)
 
-    monkeypatch.setattr(AwsClient, "_call", noting)
+        return note
+
+    monkeypatch.setattr(AwsClient, "read", noting(AwsClient.read))
+    monkeypatch.setattr(AwsClient, "change", noting(AwsClient.change))
     role = f"agents-{uuid.uuid4().hex[:8]}"
     house.iam.create_role(RoleName=role, AssumeRolePolicyDocument=ALLOW_ALL)
     house.iam.create_login_profile(UserName=alice, Password=PASSWORD)

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -267,13 +267,16 @@ def test_published_policy_permits_exactly_the_calls(
     house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: set[str] = set()
-    ask = AwsClient._call
 
-    def noting(self: AwsClient, operation: str, *rest: Any, **more: Any) -> Any:
-        called.add(f"cognito-idp:{house.admin.meta.method_to_api_mapping[operation]}")
-        return ask(self, operation, *rest, **more)
+    def noting(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def note(client: AwsClient, operation: str, *rest: Any, **more: Any) -> Any:
+            called.add(f"cognito-idp:{house.admin.meta.method_to_api_mapping[operation]}")
+            return ask(client, operation, *rest, **more)
 
-    monkeypatch.setattr(AwsClient, "_call", noting)
+        return note
+
+    monkeypatch.setattr(AwsClient, "read", noting(AwsClient.read))
+    monkeypatch.setattr(AwsClient, "change", noting(AwsClient.change))
     house.sign_in(alice)
     before = house.observe(alice)
     house.lock(alice)
@@ -303,7 +306,7 @@ def test_pool_with_mandatory_factor_lists_nobody(house: CognitoHouse, alice: str
 def test_pool_is_read_within_the_limit(
     house: CognitoHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cognito, "_PAGE", 1)
+    monkeypatch.setattr(cognito, "PAGE_ROWS", 1)
     for number in range(3):
         house.add(f"page-{number}-{uuid.uuid4().hex[:8]}")
     assert alice in [one.name for one in house.connector.second_factors().without]

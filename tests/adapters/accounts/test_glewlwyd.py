@@ -179,7 +179,7 @@ def test_lock_keeps_other_attributes(house: GlewlwydHouse, alice: str) -> None:
 def test_sessions_on_all_pages_are_ended(
     house: GlewlwydHouse, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("standfast.adapters.accounts.glewlwyd._PAGE", 2)
+    monkeypatch.setattr("standfast.adapters.accounts.glewlwyd.PAGE_ROWS", 2)
     sessions = [signed_in(house, alice)[1] for _ in range(2)]
     sessions.append(signed_in(house, alice)[1])
     assert house.observe(alice).live_sessions == 9

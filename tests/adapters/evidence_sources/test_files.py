@@ -6,7 +6,6 @@ import shutil
 import socket
 import stat
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -16,7 +15,7 @@ from standfast.config.sections.evidence_sources import FilesEvidenceConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.evidence import tree_copy
 from standfast.evidence.custody import Act, read_custody, verify_custody
-from standfast.evidence.item_file import ItemFolder
+from standfast.evidence.item_file import ItemFolder, ItemWriter
 from standfast.evidence.manifest import Item, Kind
 from standfast.evidence.seal import read_sealed, verify_seal
 from standfast.records import EffectState
@@ -112,7 +111,7 @@ def test_repeated_crash_ends_in_whole_evidence(
     with monkeypatch.context() as patched:
         match where:
             case "copy":
-                patched.setattr(tree_copy, "_write", crash)
+                patched.setattr(ItemWriter, "write", crash)
             case "manifest":
                 patched.setattr(sealed_source, "write_seal", crash)
             case "rename":
@@ -289,17 +288,17 @@ def test_nothing_to_freeze_fails_and_leaves_nothing(tmp_path: Path, custody: Cus
 
 
 @pytest.mark.parametrize(
-    ("module", "does"),
-    [(tree_copy, "_write"), (sealed_source, "make_private"), (sealed_source, "write_seal")],
+    ("owner", "does"),
+    [(ItemWriter, "write"), (sealed_source, "make_private"), (sealed_source, "write_seal")],
 )
 def test_full_disk_is_no_missing_evidence(
-    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, module: ModuleType, does: str
+    origin: Path, custody: Custody, monkeypatch: pytest.MonkeyPatch, owner: object, does: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, does, full)
+        patched.setattr(owner, does, full)
         result = evidence_of(origin).collect(order(), custody)
     assert result.state is EffectState.FAILED
     assert os.strerror(errno.ENOSPC) in result.reason

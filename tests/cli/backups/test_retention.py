@@ -68,7 +68,7 @@ def test_run_removes_exactly_the_planned_points(
     assert [point["point"] for point in listed["points"]] == ["host-1/0000000002"]
 
     later = datetime.now(UTC) + timedelta(days=8)
-    monkeypatch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
+    monkeypatch.setattr(DirectoryKeeperStore, "clock", lambda _: later)
     stopped = desk.run("backup", "keep").err
     assert (
         "Find out which clock is right; if the store's is, run again with --clock-is-right"

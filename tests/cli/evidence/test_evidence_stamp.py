@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from standfast.cli.incidents import incident_progress
+from standfast.usecases.evidence import time_stamp_requests
 from tests.cli.desk import ENTRY, ROOT, Desk
 from tests.servers import timestamp_authority as servers
 from tests.servers import wait_until
@@ -50,13 +52,13 @@ def test_evidence_is_stamped_after_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said: list[str] = []
-    stamp = incident_progress._time_stamp
+    stamp_pending = time_stamp_requests.stamp_pending
 
-    def noted(*words: object) -> None:
+    def noted(*given: Any, **named: Any) -> Iterator[object]:
         said.append(desk.capture.readouterr().out)
-        stamp(*words)  # type: ignore[arg-type]
+        return stamp_pending(*given, **named)
 
-    monkeypatch.setattr(incident_progress, "_time_stamp", noted)
+    monkeypatch.setattr(time_stamp_requests, "stamp_pending", noted)
     answer = desk.run("incident", "open", "keep-logs")
     assert answer.status == 0
     assert answer.out == ""  # the command prints nothing more after its result

@@ -107,9 +107,9 @@ def test_replaced_ledger_is_the_one_written(
 def test_silent_server_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert connections._PATIENCE["connect_timeout"] == 10
+    assert connections.TIMEOUT_OPTIONS["connect_timeout"] == 10
     # The smallest value that libpq accepts.
-    monkeypatch.setattr(connections, "_PATIENCE", {"connect_timeout": 2})
+    monkeypatch.setattr(connections, "TIMEOUT_OPTIONS", {"connect_timeout": 2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = connections.open_engine(
             f"postgresql://x@127.0.0.1:{silent.getsockname()[1]}/ledger"

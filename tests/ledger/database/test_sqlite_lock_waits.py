@@ -63,7 +63,6 @@ class Told(logging.Handler):
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     monkeypatch.setattr(sqlite_lock_waits, "LONG_SECONDS", 0.05)
     monkeypatch.setattr(sqlite_file, "LONG_SECONDS", 0.05)
-    monkeypatch.setattr(sqlite_lock_waits, "_said_at", {})
     log, told = logging.getLogger("standfast.ledger"), Told()
     log.addHandler(told)
     yield told

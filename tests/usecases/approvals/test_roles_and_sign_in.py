@@ -74,7 +74,7 @@ def test_person_without_role_settles_nothing(
     installation.advance(case)
     step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
     mail = installation.twins.mail
-    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN)
+    mail.answer = lambda _message: Answer(state=EffectState.UNKNOWN)
     mail.find = lambda tokens: [None for _ in tokens]
     installation.advance(case)
     rows = installation.ledger.effects.of_incident(case)

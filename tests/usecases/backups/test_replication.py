@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from backup.stores.bandwidth_limit import BandwidthLimitedStore
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.replication import replicate_to_second_site
+from standfast.usecases.core import backup_repository
 from standfast.usecases.key_ceremonies.owner_operations import open_stores
 from tests.usecases.backup_installation import furnish, installation_at
 
@@ -36,8 +38,8 @@ def test_copy_respects_the_bandwidth(
     def sleep(some: float) -> None:
         passed[0] += some
 
-    defaults = {"sleep": sleep, "monotonic": lambda: passed[0]}
-    monkeypatch.setattr(BandwidthLimitedStore.__init__, "__kwdefaults__", defaults)
+    limited = partial(BandwidthLimitedStore, sleep=sleep, monotonic=lambda: passed[0])
+    monkeypatch.setattr(backup_repository, "BandwidthLimitedStore", limited)
     stores = open_stores(config_file, {}, lambda: datetime(2026, 3, 2, hour, tzinfo=UTC))
     outcome = replicate_to_second_site(stores, "far", with_keys=False)
     assert outcome.report.is_whole

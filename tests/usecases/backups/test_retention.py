@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,7 +99,7 @@ def test_expired_data_is_freed_a_week_later(folder: Path) -> None:
         pytest.MonkeyPatch.context() as patch,
         installation_at(folder / "standfast.toml", clock=lambda: later) as installation,
     ):
-        patch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
+        patch.setattr(DirectoryKeeperStore, "clock", lambda _: later)
         outcome = retention.run_retention(installation)
         assert outcome.result.freed_bytes > 50_000
         assert outcome.as_json()["exit_status"] == 0
@@ -222,11 +223,16 @@ def test_unreadable_hold_still_holds(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
-def test_hold_of_another_user_still_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hold_of_another_user_still_holds(folder: Path) -> None:
     # Not below pytest's folder, because only its owner may enter it.
     with TemporaryDirectory() as name, installation_at(folder / "standfast.toml") as installation:
         Path(name).chmod(0o755)
-        monkeypatch.setattr(retention_holds, "_folder", lambda _: Path(name) / "holds")
+        (Path(name) / "keeper.json").touch()
+        backup = installation.config.backup
+        keeping = backup.keeping.model_copy(update={"key": Path(name) / "keeper.json"})
+        backup = backup.model_copy(update={"keeping": keeping})
+        config = installation.config.model_copy(update={"backup": backup})
+        installation = replace(installation, config=config)
         assert retention_holds.hold_reason(installation) is None
         retention_holds.create_hold(installation, "inc-2026-0001")
         os.seteuid(65534)

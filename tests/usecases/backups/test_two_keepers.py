@@ -47,7 +47,7 @@ def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
 def keep(folder: Path, later: timedelta = timedelta(0)) -> RetentionResult:
     """Run retention on this machine at a later time of the vault."""
     with pytest.MonkeyPatch.context() as patch, at(folder) as installation:
-        patch.setattr(DirectoryKeeperStore, "_clock", lambda _: datetime.now(UTC) + later)
+        patch.setattr(DirectoryKeeperStore, "clock", lambda _: datetime.now(UTC) + later)
         outcome = retention.run_retention(installation, most_percent=40, is_clock_right=True)
     assert outcome.exit_status is ExitStatus.DONE, outcome.result.problems
     return outcome.result

@@ -225,7 +225,7 @@ def test_retried_pages_start_no_waiting_step(
 
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
-    installation.twins.mail._answer = answer
+    installation.twins.mail.answer = answer
     installation.advance(case)
     is_down = False
     step_retry.retry(installation, case)

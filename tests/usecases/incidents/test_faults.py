@@ -6,7 +6,7 @@ The intended waits of a runner are shortened; everything else runs as in product
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from standfast.adapters.senders.smtp import sender
 from standfast.errors import ExitStatus, Refused, StandfastError, Unavailable, UsageError
 from standfast.ledger.effects import attempts
 from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
+from standfast.ledger.effects.effect_store import Effects
 from standfast.playbook.engine import current_state
 from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
@@ -90,7 +91,7 @@ def test_returning_directory_is_locked(
     directory.go_away()
     case = installation.open("lock", ["agent01", "agent02"])
     seen = 0
-    observe = directory._observe
+    observe = directory.observe
 
     def come_back_at_the_third_look(names: Any) -> Any:
         nonlocal seen
@@ -99,7 +100,7 @@ def test_returning_directory_is_locked(
             directory.come_back()
         return observe(names)
 
-    directory._observe = come_back_at_the_third_look
+    directory.observe = come_back_at_the_third_look
     assert installation.advance(case).exit_status is ExitStatus.DONE
     assert not installation.is_enabled("agent01")
     assert not installation.is_enabled("agent02")
@@ -123,7 +124,7 @@ def test_silent_directory_costs_one_timeout(
 def test_first_accounts_lock_before_last_look_up(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effect_queues, "_LOOK_BATCH", 2)
+    monkeypatch.setattr(effect_queues, "LOOKUP_ROWS", 2)
     installation.advance(installation.open("lock", MANY))
     verbs = [call.verb for call in installation.directory.calls]
     assert verbs.index("lock") < len(verbs) - 1 - verbs[::-1].index("observe")
@@ -246,7 +247,7 @@ def test_denied_message_is_sent_after_its_step(
 def test_person_settles_a_whole_step(
     installation: SimulatedInstallation, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effect_settlement, "_SETTLED_AT_ONCE", 1)
+    monkeypatch.setattr(effect_settlement, "TRANSACTION_ROWS", 1)
     case = _nobody_can_tell_of_the_staff(installation)
     settled = effect_settlement.settle_step(installation, case, "tell_staff", happened=happened)
     assert (settled.count, settled.left, _unknown(installation, case)) == (2, 0, [])
@@ -282,14 +283,14 @@ def _nobody_can_tell_of_the_staff(
 ) -> str:
     """Run an incident with two mails of unknown outcome; later mails are sent."""
     mail = installation.twins.mail
-    mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
+    mail.answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
     if is_taken:
         mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
     else:
         mail.find = lambda tokens: [None for _ in tokens]
     case = installation.run("account-takeover")
     assert len(_unknown(installation, case)) == 2
-    mail._answer = lambda _message: TAKEN
+    mail.answer = lambda _message: TAKEN
     return case
 
 
@@ -299,14 +300,16 @@ def _nobody_can_tell_of_the_staff(
 def test_unforeseen_fault_stops_one_queue(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = effect_queues.EffectQueues._look_up
+    to_settle = Effects.to_settle
 
-    def fall_over(self: effect_queues.EffectQueues, queue: EffectQueue) -> None:
+    def fall_over(
+        self: Effects, incident: str, queue: EffectQueue, now: datetime, most: int
+    ) -> list[EffectRow]:
         if queue.verb == "evidence.snapshot":
             raise RuntimeError("agent01 is in this text")
-        look(self, queue)
+        return to_settle(self, incident, queue, now, most)
 
-    monkeypatch.setattr(effect_queues.EffectQueues, "_look_up", fall_over)
+    monkeypatch.setattr(Effects, "to_settle", fall_over)
     outcome = installation.advance(installation.open("account-takeover"))
     assert not installation.is_enabled("agent01")
     assert installation.twins.told("staff1@example.net") == 1
@@ -413,7 +416,7 @@ def test_cut_connections_leave_incident_resumable(
         return TAKEN
 
     with simulated_installation(tmp_path, postgres_ledger_url) as installation:
-        installation.twins.mail._answer = cut_and_take
+        installation.twins.mail.answer = cut_and_take
         case = installation.open("account-takeover", MANY)
         for _ in range(6):  # as if a person repeats the command
             try:

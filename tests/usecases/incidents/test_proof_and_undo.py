@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus
-from standfast.records import EffectState, Order, Proof, Result, StepState
+from standfast.records import EffectState, Proof, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import effect_undo, step_expansion
 from tests.usecases.installations import PASSPHRASES, undo_approved
@@ -153,9 +153,8 @@ def test_proof_of_earlier_lock_spares_no_approval(
 def test_proof_below_possible_level_counts_as_none(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_back(_: SimulatedConnector, order: Order, __: object) -> Result:
-        return Result(target=order.target, state=EffectState.DONE, proof=Proof.READ_BACK)
-
-    monkeypatch.setattr(SimulatedConnector, "_prove_one", read_back)
-    plan = effect_undo.plan_undo(installation, installation.run("shut", BOTH))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(SimulatedConnector, "proof", Proof.READ_BACK)
+        case = installation.run("shut", BOTH)
+    plan = effect_undo.plan_undo(installation, case)
     assert (plan.restores, plan.unproven, plan.needs_approvals) == (2, 2, 2)

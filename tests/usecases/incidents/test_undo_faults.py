@@ -108,7 +108,7 @@ def test_undo_waits_for_a_busy_directory(
     case = installation.run("account-takeover")
     undo_approved(installation, case)
     monkeypatch.setattr(retry_rules, "LONGEST_WAIT_FOR_PERSON", timedelta(seconds=0.01))
-    monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
+    directory.retry_after_seconds = 1.0
     directory.script("undo", Fault.BUSY)
     installation.advance(case)
     assert unlocks(installation, case) == {TWO[0]: EffectState.DONE}

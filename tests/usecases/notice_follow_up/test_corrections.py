@@ -141,7 +141,7 @@ def test_possible_recipients_are_corrected_too(
     }
     with simulated_installation(tmp_path) as installation:
         installation.twins.audiences["customers"] = 6
-        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        installation.twins.mail.answer = lambda message: answers.get(message.address, TAKEN)
         installation.twins.mail.find = lambda tokens: [None for _ in tokens]
         case = installation.run("account-takeover")
         step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")

@@ -213,7 +213,7 @@ def test_interrupted_posting_repeats_with_its_day(
     def die(*_: object, **__: object) -> None:
         raise Died
 
-    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
+    monkeypatch.setattr(letters, "TRANSACTION_ROWS", 1)
     with monkeypatch.context() as dying:
         dying.setattr(installation.ledger.deliveries, "store_reports", die)
         with pytest.raises(Died):
@@ -304,7 +304,7 @@ def test_discarded_letter_notified_nobody(centre: Centre) -> None:
 
 
 def test_many_letters_are_all_discarded(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
+    monkeypatch.setattr(letters, "TRANSACTION_ROWS", 1)
     furnish_letters(centre)
     case = approved(centre)
     assert letters.record_discarded(centre.installation, case, TOLD, "wrong text", by="lee") == 2

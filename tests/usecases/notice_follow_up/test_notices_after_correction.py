@@ -54,7 +54,7 @@ def approve(centre: Centre, case: str, step: str, *people: str) -> None:
 
 def customers_told(installation: SimulatedInstallation, answers: Mapping[str, Answer]) -> str:
     """Open an incident and send its notice; `answers` are by address."""
-    installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+    installation.twins.mail.answer = lambda message: answers.get(message.address, TAKEN)
     case = installation.run("account-takeover")
     step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
     installation.advance(case)
@@ -225,7 +225,7 @@ def test_notice_uses_the_corrected_answer(tmp_path: Path, monkeypatch: pytest.Mo
     child = Recipient(key="child", address="child@example.net", name="A Child", held="a minor")
     monkeypatch.setattr(
         TwinAdapters,
-        "_read_audience",
+        "audience",
         lambda self, name: Audience(
             recipients=(Recipient(key="1", address="one@example.net", name="One"),),
             held=(child,) if name == "customers" else (),
@@ -262,7 +262,7 @@ def test_failed_message_is_not_sent_after_correction(tmp_path: Path, failed: str
     four, guardian = "customers4@example.net", GUARDIAN
     answers = {} if failed == "its correction" else {four: Answer(state=EffectState.FAILED)}
     with simulated_installation(tmp_path) as installation:
-        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        installation.twins.mail.answer = lambda message: answers.get(message.address, TAKEN)
 
         def approve(step: str, *people: str) -> None:
             installation.advance(case)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.adapters.factory import Adapters
+from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.people.staff_list import Member
 from standfast.records import EffectState
 from standfast.usecases.approvals import step_retry
@@ -25,7 +25,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 from tests.servers import wait_until
 from tests.servers.postgres import Postgres
 from tests.usecases.installations import OWNER, enrol_people, furnish
-from tests.usecases.twins import simulated_installation
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
 pytestmark = pytest.mark.xdist_group("databases")
 
@@ -112,17 +112,23 @@ def test_no_session_and_no_thread_is_left_behind(
 def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Adapters]:
     """Return the adapters that were not released yet."""
     there: dict[int, Adapters] = {}
-    build, close = Adapters.__init__, Adapters.close
+    close = Adapters.close
 
-    def built(self: Adapters, *given: Any, **named: Any) -> None:
-        there[id(self)] = self
-        build(self, *given, **named)
+    def noted(build: Callable[..., Adapters]) -> Callable[..., Adapters]:
+        def build_and_note(installation: Installation, *incident: IncidentRow) -> Adapters:
+            built = build(installation, *incident)
+            there[id(built)] = built
+            return built
+
+        return build_and_note
 
     def closed(self: Adapters) -> None:
         there.pop(id(self), None)
         close(self)
 
-    monkeypatch.setattr(Adapters, "__init__", built)
+    for way in ("adapters_for", "reading_adapters", "alarm_channels"):
+        build = getattr(SimulatedInstallation, way)
+        monkeypatch.setattr(SimulatedInstallation, way, noted(build))
     monkeypatch.setattr(Adapters, "close", closed)
     return there
 

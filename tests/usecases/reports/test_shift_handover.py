@@ -121,7 +121,7 @@ def test_both_pages_are_there_at_every_moment(
 def test_unknown_acts_are_named_and_masked(
     installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    installation.twins.mail._answer = lambda _message: Answer(
+    installation.twins.mail.answer = lambda _message: Answer(
         state=EffectState.UNKNOWN, is_taken=True
     )
     installation.twins.mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)

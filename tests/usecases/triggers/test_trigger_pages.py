@@ -108,7 +108,7 @@ def test_plan_is_in_page_and_timeline(installation: Installation, smtp_server: S
 def test_slow_plan_delays_no_page(
     installation: Installation, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger_pages, "_PLAN_SECONDS", 0.0)
+    monkeypatch.setattr(trigger_pages, "PLAN_SECONDS", 0.0)
     opened(installation, "agent01")
     page(installation)
     body = smtp_server.delivered[0].message.get_body(("plain",))

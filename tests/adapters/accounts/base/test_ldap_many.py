@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.ldap_entry_lookup import by_ids, by_names
 from standfast.adapters.accounts.openldap import OpenldapConnector
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapServer
 from standfast.adapters.clients.ldap.entries import LdapEntry
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Order
+from standfast.time_limit import Deadline
 from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.rotation_contract import Recipient
 from tests.servers.slapd import PEOPLE, Slapd
@@ -202,16 +202,17 @@ def test_work_without_time_waits_for_the_next_attempt(
     slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 3)
+    nearly_none = one_connection.limits.timeout_seconds / 3 - 0.1
     done, failed = EffectState.DONE, EffectState.FAILED
     with monkeypatch.context() as patched:
-        patched.setattr(LdapConnector, "_is_late", lambda self, bounded_call: True)
+        patched.setattr(Deadline, "left_seconds", lambda _: nearly_none)
         results = one_connection.lock(orders)
         assert [one.state for one in results] == [done, failed, failed]
         assert results[1].retry_after_seconds is not None
         assert [one.is_untried for one in results] == [False, True, True]
         assert locked_of(slapd_server, orders) == [True, False, False]
     one_connection.lock(orders)
-    monkeypatch.setattr(LdapConnector, "_is_late", lambda self, bounded_call: True)
+    monkeypatch.setattr(Deadline, "left_seconds", lambda _: nearly_none)
     assert [one.state for one in one_connection.prove(orders)] == [done, failed, failed]
 
 
