@@ -39,14 +39,12 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows import site
 from flows.daily_verification import daily_verification
+from flows.drills import restore_drill, service_drill, surprise_drill
 from flows.error_boundary import in_installation
 from flows.incident_response import respond_to_incident
 from flows.nightly_backup import nightly_backup
 from flows.repository_retention import keep_repository
-from flows.restore_drill import restore_drill
 from flows.roles import EVERYTHING, Role, role_named
-from flows.service_drill import service_drill
-from flows.surprise_drill import surprise_drill
 from flows.watch import keep_watch
 from standfast.config import Config
 from standfast.config_file import VARIABLE

@@ -27,7 +27,7 @@ def use_server(server: PrefectServer, home: Path) -> None:
 
 def load() -> None:
     """Import Prefect and the flows, which takes a second or two."""
-    for module in ("nightly_backup", "restore_drill", "incident_response"):
+    for module in ("nightly_backup", "drills", "incident_response"):
         import_module(f"flows.{module}")
 
 
@@ -40,7 +40,7 @@ def back_up(config: Path, set_name: str) -> None:
 
 def drill(config: Path, set_name: str, *, compares: bool) -> None:
     """Run the restore drill of one set with the configured identity."""
-    from flows.restore_drill import restore_drill
+    from flows.drills import restore_drill
 
     _call(restore_drill, str(config), set_name, compares)
 

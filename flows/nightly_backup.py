@@ -1,4 +1,4 @@
-"""Flow of one nightly backup of one set.
+"""Flow of one nightly backup: retries, restarts, an earlier success.
 
 The run is retried, with growing pauses, only if the store does not answer. If another backup of the
 set is in progress, the run ends in the state "Under way", which is not a failure. With the Prefect

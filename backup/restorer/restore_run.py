@@ -1,4 +1,4 @@
-"""Run of a restore: workers, then hard links and folders, sync and result.
+"""Run of a restore: workers, late links and folders, progress, result.
 
 - Workers restore the planned units of work, then the pieces of large files. A unit consists of
   stretches; a stretch is a part of a leaf page of the manifest.

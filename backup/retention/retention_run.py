@@ -1,4 +1,4 @@
-"""Retention run: expires recovery points, removes packs, extends locks.
+"""Retention run: order of its steps, expiries, removals, longer locks.
 
 The keeper, the machine that may expire backups, makes such runs. It records its decisions in keep
 records, which it signs. A run has these steps:

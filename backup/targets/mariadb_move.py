@@ -1,4 +1,4 @@
-"""Move of the content of a MariaDB database to another name.
+"""Move of a MariaDB database's content to another name; obstacles.
 
 MariaDB cannot rename a database. So all tables are moved in one statement, and stored code is
 created again. The caller stores a description of the content before the move. If the move is

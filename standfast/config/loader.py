@@ -1,4 +1,4 @@
-"""Loading of `standfast.toml`, with all of its problems reported at once.
+"""Loading of `standfast.toml`: all problems at once; hints on syntax.
 
 This module turns a file into a `Config` and checks the names that refer to other sections.
 `schema.py` defines the format, `standfast/config_file.py` finds the file, `standfast/secrets.py`

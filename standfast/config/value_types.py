@@ -1,4 +1,4 @@
-"""Types of the values of settings, such as cron, with their validation.
+"""Types of settings (paths, secrets, cron, addresses), with validation.
 
 `schema.py` and the modules in `sections/` use the types; `standfast/secrets.py` resolves the
 references.

@@ -1,4 +1,4 @@
-"""Form for staff, "report something suspicious".
+"""Form for staff, "report something suspicious": networks, tokens, limits.
 
 A report pages people and changes nothing.
 

@@ -1,4 +1,4 @@
-"""Threads that read Suricata's event files, one for each trigger.
+"""Threads that read Suricata's event files and open incidents.
 
 Rules
 - An incident is opened before the position in the file is stored, so that a crash loses no alert.

@@ -1,4 +1,4 @@
-"""Anomalies: a backup that changed far more than earlier ones.
+"""Anomalies: a backup that changed far more than earlier ones; thresholds.
 
 Ransomware causes such changes. Five shares of a backup are computed, and each is compared with the
 usual value of the same backup set:

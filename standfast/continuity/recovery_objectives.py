@@ -1,4 +1,4 @@
-"""Comparison of recovery measures with objectives.
+"""Comparison with RTO and RPO: met or missed, lost work, rounding.
 
 Rules
 - A measured time that equals its objective meets it. A service that never recovered misses it.

@@ -1,4 +1,4 @@
-"""Records of obligations, and the reader of `obligations.jsonl`.
+"""Obligations: records, and the strict reader of `obligations.jsonl`.
 
 An obligation is a duty to notify somebody of an incident, with its sources.
 

@@ -1,4 +1,4 @@
-"""SQL for `standfast status`: counts and states, without SQLAlchemy.
+"""SQL for `standfast status`: runs, steps, counts, facts, alarms.
 
     overview = query_status(url, now, own)   # a LedgerOverview
 

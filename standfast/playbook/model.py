@@ -1,4 +1,4 @@
-"""Frozen records of a playbook, which `parser` creates.
+"""Records of a playbook: inputs, steps, approvals, made by `parser`.
 
 A record may still name a step or an action that does not exist; `validation` reports it.
 

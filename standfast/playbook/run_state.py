@@ -1,4 +1,4 @@
-"""State of a run of a playbook at one moment.
+"""State of a run at one moment: rounds of steps, merged counts.
 
 The ledger (the database of incidents) stores the state, and `engine` computes the next moves from
 it. An effect is one act of a step on one target, such as the lock of one account. An undo restores

@@ -1,4 +1,4 @@
-"""Rendering of HTML pages; the pages of an incident and an installation.
+"""Rendering of HTML: templates, times, long lists; the main pages.
 
 Among other results, the pages show drills, that is, test restores.
 

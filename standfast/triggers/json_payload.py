@@ -1,4 +1,4 @@
-"""Parser for untrusted JSON.
+"""Parser for untrusted JSON: depth, repeated keys, numbers.
 
 Rules
 - Limits apply before parsing. The receiver limits the size, and this module limits the depth too.

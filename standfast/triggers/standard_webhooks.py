@@ -1,4 +1,4 @@
-"""Signatures of webhook messages by Standard Webhooks, version 1.
+"""Signatures by Standard Webhooks 1: two secrets, clock, order of checks.
 
 This module defines the order and the limits of the checks. The library `standardwebhooks` computes
 the signature. Its own `verify` is not used, because it reads the clock, accepts headers of any

@@ -38,9 +38,9 @@ from flows.repository_retention import keep_repository
 from flows.watch import keep_watch
 from flows.nightly_backup import nightly_backup
 from flows.incident_response import respond_to_incident
-from flows.restore_drill import restore_drill
-from flows.service_drill import service_drill
-from flows.surprise_drill import surprise_drill
+from flows.drills import restore_drill
+from flows.drills import service_drill
+from flows.drills import surprise_drill
 from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

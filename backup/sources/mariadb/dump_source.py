@@ -1,4 +1,4 @@
-"""MariaDB source: checks version and privileges, dumps each database.
+"""MariaDB source: version, privileges, tables; a dump of each database.
 
 - A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events.
   It is never stored on a local disk. For MySQL servers, MySQL's `mysqldump` can be used too.

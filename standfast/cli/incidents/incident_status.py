@@ -1,4 +1,4 @@
-"""Output of the status of an incident."""
+"""Output of the status of an incident: states in words, reasons, rows."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""`standfast backup owner …`: writers and the keeper.
+"""`standfast backup owner …`: writers, trusted to a point; the keeper.
 
 A writer is a backup host; its epoch is the period of one of its signing keys. The keeper is the
 machine that may expire backups.

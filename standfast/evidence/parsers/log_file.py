@@ -1,4 +1,4 @@
-"""Records of one log file: its format, its compression, its limits.
+"""Records of one log file: detection of its format, unpacking, limits.
 
     for found in read_log(stream, collected_at):   # a Record, or the number of any other line
 

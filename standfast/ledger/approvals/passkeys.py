@@ -1,4 +1,4 @@
-"""Stored passkeys: their number, validity and removal.
+"""Stored passkeys: number for a person, signature over each, removal.
 
 Rules
 - A key that is derived from the person's passphrase signs each passkey with all stored fields. So

@@ -1,4 +1,4 @@
-"""Record of an action, and the interface that its planner reads.
+"""Record of an action: arguments, undo, approval rule; interface of plans.
 
 A planner computes the effects of a step; an effect is one act on one target, such as the lock of
 one account.

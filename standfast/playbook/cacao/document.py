@@ -1,4 +1,4 @@
-"""Parser from the text of a CACAO file to a validated document.
+"""Parser of a CACAO file: limits, repeated names, all problems with lines.
 
 The document has passed the schema and the semantic checks.
 

@@ -1,4 +1,4 @@
-"""Conversion of a playbook to a CACAO document.
+"""Conversion of a playbook to a CACAO document: rows, variables, agents.
 
 In Standfast, each step names the steps that it needs; CACAO orders steps by nested blocks. The
 steps are exported in rows. Each step is in the first row after all steps that it needs, and a row

@@ -1,4 +1,4 @@
-"""Semantic checks that no schema can express for a CACAO document.
+"""Semantic checks of a CACAO document: references, cycles, variables.
 
 The checks find references, cycles and variables that are inconsistent.
 

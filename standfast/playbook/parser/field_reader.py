@@ -1,4 +1,4 @@
-"""Reader of one mapping of a playbook's file, key by key.
+"""Reader of one mapping in a playbook: unknown keys, types, durations.
 
     fields = Fields(node, "step `lock`", notes)
     title = fields.text("title", required=True)

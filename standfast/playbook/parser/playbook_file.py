@@ -1,4 +1,4 @@
-"""Parser from the text of a playbook to its records.
+"""Parser of a playbook: keys of its file, from text to records.
 
     playbook = load(text, "lock.yaml")   # PlaybookInvalid has every problem with its line
 

@@ -1,4 +1,4 @@
-"""Results of the installation check, from which its exit status follows.
+"""Results of the installation check: verdicts, and its exit status.
 
 Rules
 - A warning is an acceptable risk, such as a vault on the disk of this machine. A failure is a part

@@ -1,4 +1,4 @@
-"""Limits of locks without a second person; locks of one's own account.
+"""Limits of locks in a day without a second person; one's own account.
 
 An effect is one act on one target, such as the lock of one account.
 

@@ -1,4 +1,4 @@
-"""Library of playbooks, own and shipped; the names that they may use.
+"""Library of playbooks, own and shipped: search, names they may use.
 
 Own playbooks are files in the configured folder; shipped playbooks are part of Standfast. A
 playbook may use only names that exist in the configuration, such as those of senders and commands.

@@ -1,4 +1,4 @@
-"""Record of a bucket's objects, and of the versions that a recovery adds.
+"""Record of a bucket recovery: objects, acts begun and done, versions.
 
     record.replace_all(rows)                          # the objects of the recovery point
     record.replace_listing(rows, hides_others=False)  # the listing of all versions in the bucket

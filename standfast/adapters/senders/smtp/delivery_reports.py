@@ -1,4 +1,4 @@
-"""Delivery status notifications of a relay, read from files.
+"""Delivery reports (RFC 3464) in mail files: token, recipient, state.
 
 Reports are interpreted by RFC 3464, and by RFC 6533 if an address is not ASCII. The owner of the
 mailbox fetches the reports.

@@ -1,4 +1,4 @@
-"""Connections to one SMTP relay: opening, sign-in and reuse.
+"""Connections to one SMTP relay: opening, sign-in, reuse, end.
 
 Rules
 - A connection is kept for the next call for FRESH_SECONDS, and is tested before it is used again.
