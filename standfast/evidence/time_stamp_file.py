@@ -1,8 +1,8 @@
 """Time stamp file `seal.tsr` of a seal: stored, compared with custody.
 
 A seal is a signature over the manifest of an evidence folder. The time stamp proves that the seal
-existed at a time. Thus the manifest and every file in it existed too. `time_stamp_authority`
-requests a stamp and verifies the answer.
+existed at a time. Thus the manifest and the files that it names existed too.
+`time_stamp_authority` requests a stamp and verifies the answer.
 
 Rules
 - If the response of the authority verifies, the whole response is stored.

@@ -8,8 +8,8 @@ Rules
 - If a replacement fails, all targets get their previous data back, because a failed recovery cannot
   be undone later. The restored files are moved next to their targets again, so that the next call
   need not restore them.
-- If a person stops the incident, the call ends before it replaces anything. After the incident is
-  resumed, the recovery is planned again and continues.
+- If a person stops the incident, the call ends at the latest before it replaces files or objects.
+  After the incident is resumed, the recovery is planned again and continues.
 - All times are measured from the opening of the incident. The RTO is measured only if a check of a
   service passed.
 """
