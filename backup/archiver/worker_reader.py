@@ -1,4 +1,4 @@
-"""Worker reader of a first backup: sends small files in batches.
+"""Worker reader of a first backup: small files in batches, read-ahead.
 
 For small files, Python needs as much time to find and read them as to store them (manifest pages
 and packs). So a worker process finds and reads files while the main process stores them.

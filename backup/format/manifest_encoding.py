@@ -1,4 +1,4 @@
-"""Encoding of manifest pages, for the archiver.
+"""Encoding of manifest pages: metadata before blobs have locations.
 
 - A page lists entries; an entry describes one path. Canonical JSON sorts keys alphabetically, so
   `blobs` is the first key of an entry. The other keys of the entry are its metadata. The metadata

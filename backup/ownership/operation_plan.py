@@ -1,4 +1,4 @@
-"""Plan of an owner operation: stored before its first step, and resumed.
+"""Plan of an owner operation: stored before its first step; resumption.
 
 - An owner operation is an act that the owner of a repository signs, such as the authorization of a
   host.

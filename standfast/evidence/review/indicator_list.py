@@ -1,4 +1,4 @@
-"""Lists of indicators (also STIX 2.1), and their search in log lines.
+"""Lists of indicators (also STIX 2.1): reading, match, prefilter of lines.
 
     indicators = read_indicator_list(path)
     indicators.matches(record)

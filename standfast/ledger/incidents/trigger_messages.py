@@ -1,4 +1,4 @@
-"""Trigger messages: their rows, and the open incident that each joins.
+"""Trigger messages: stored rows, incident that each joins, ended alerts.
 
 A trigger is a configured way to open an incident from outside, such as a webhook.
 

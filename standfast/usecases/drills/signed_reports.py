@@ -1,4 +1,4 @@
-"""Signed and chained reports of drills and recoveries, in pages too.
+"""Signed and chained reports of drills, recoveries; signature in a page.
 
 A drill is a test restore. Each report contains the hash of the report before it, so that a removed
 report of a failed drill is detected.

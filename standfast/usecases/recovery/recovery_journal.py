@@ -1,4 +1,4 @@
-"""Journal of a recovery: events in the timeline of its incident.
+"""Journal of a recovery: events in its incident; the newest one decides.
 
 The recovery of one backup set is an effect: one change outside Standfast, which has a token as its
 id. An interrupted or failed effect is executed again.

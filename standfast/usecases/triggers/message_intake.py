@@ -1,4 +1,4 @@
-"""Intake of trigger messages: open or join an incident, end an alert.
+"""Intake of trigger messages: kinds of triggers; open or join an incident.
 
 `standfast/console` authenticates senders, `standfast/triggers` parses messages, and `trigger_pages`
 notifies people.
