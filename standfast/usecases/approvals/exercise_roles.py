@@ -1,4 +1,4 @@
-"""Missing roles, which the runner of an exercise plays; missing adapters.
+"""Missing roles, which the leader of an exercise plays; missing adapters.
 
 An exercise runs a playbook against simulators. A role decides what a person may approve and answer.
 

@@ -1,4 +1,4 @@
-"""Damaged packs that runs found: noted in a run, uploaded again.
+"""Damaged packs that earlier runs found, and that backups upload again.
 
 Verifications, drills (measured test restores) and restores find damaged packs. In a backup,
 `backup/archiver/unusable_packs.py` uploads the content of these packs again.

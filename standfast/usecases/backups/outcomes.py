@@ -1,4 +1,4 @@
-"""Outcomes of backups and restores: exit status, JSON, ledger's part.
+"""Outcomes of backups and restores: exit status, JSON, ledger record.
 
 Rules
 - `summary` is the part for the ledger (the database of runs). It contains counts, times and the

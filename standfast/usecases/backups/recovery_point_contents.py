@@ -1,4 +1,4 @@
-"""Lists of recovery points; list, search, comparison and read of files.
+"""Lists of recovery points, and search and comparison of their files.
 
 Rules
 - No file name and no content is written to a disk; the caller gets them. The ledger (the database

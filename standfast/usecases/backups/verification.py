@@ -1,4 +1,4 @@
-"""Verification of the repository; when damage is open, when cleared.
+"""Verification of the repository, and the damage that is still open.
 
 The checks themselves are in `backup/checker/verification.py`.
 

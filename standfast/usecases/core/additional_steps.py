@@ -1,4 +1,4 @@
-"""Titles and verbs of steps outside the playbook: undos, corrections.
+"""Titles and acts of steps outside the playbook, such as undos.
 
 An undo restores targets, such as locked accounts, to their state before the step. A correction is a
 second notice to the recipients of a wrong notice. An individual notice goes to a recipient that

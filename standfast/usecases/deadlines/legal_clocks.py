@@ -1,4 +1,4 @@
-"""Legal clocks of an incident: facts are stated; filled forms; blocks.
+"""Legal clocks of an incident: stated facts, filled forms, prohibitions.
 
 A legal clock is the running deadline of one obligation, a legal or contractual duty to notify
 somebody. A fact is a dated statement about the incident that starts or ends clocks, such as the

@@ -1,4 +1,4 @@
-"""Outcome of a run of an incident: exit status of the gravest trouble.
+"""Outcome of an incident's run, with the exit status of its worst trouble.
 
 Rules
 - The exit status shows what the caller must do next. Damage and errors come first, then failed

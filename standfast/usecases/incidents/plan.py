@@ -1,4 +1,4 @@
-"""Plan of an incident: steps, duration, warnings, digest; no change.
+"""Plan of an incident, without changes: steps, duration, warnings, digest.
 
 Rules
 - A plan computes the targets of each step with the same code as a live run, but with adapters that

@@ -1,4 +1,4 @@
-"""Effects of a recovery: one for each set; when approval is needed.
+"""Effects of a recovery, one for each backup set, and needed approvals.
 
 An effect is one act on one target, here the recovery of one backup set for the services that need
 it.

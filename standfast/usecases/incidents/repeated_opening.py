@@ -1,4 +1,4 @@
-"""Repeated command: continue its unfinished incident, open no second.
+"""Continuation of the unfinished incident of a repeated command.
 
 Rules
 - A command may fail after its incident was committed, for example on a full disk. If the repeated

@@ -1,4 +1,4 @@
-"""Results of steps in numbers: done, missed, why; some masked names.
+"""Results of steps in numbers, with reasons and some masked names.
 
 Rules
 - Causes and counts contain no personal data. The first targets that are not done are shown masked;

@@ -1,4 +1,4 @@
-"""Expansion of a step: effects, needed approvals, early notices refused.
+"""Expansion of a step into effects; approvals; refusal of early notices.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. The abort
 window is the time between the approval of a notice and its first message.

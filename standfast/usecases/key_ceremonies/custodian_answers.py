@@ -1,4 +1,4 @@
-"""Record of custodians' answers to challenges: due, overdue.
+"""Record of custodians' answers to challenges, and of overdue answers.
 
 A custodian is a person with a private key that opens the keys of the backups. An answer to a
 challenge proves that the custodian can still do so. An append-only file next to the upload cache of

@@ -1,4 +1,4 @@
-"""Challenges to custodians: made, answered, accepted; consents.
+"""Challenges to custodians, their answers, and consents to erasures.
 
 A custodian is a person with a private key that opens the keys of the backups. An erasure deletes
 the key of a domain (backup sets that share one key).

@@ -1,4 +1,4 @@
-"""Copies of the key records: copy to a folder, state of each, forget.
+"""Copies of the key records in folders: creation, state, removal.
 
 Rules
 - A restore needs the vault, a key record and a recovery identity. A key record is the private key

@@ -1,4 +1,4 @@
-"""Undelivered messages (bounced, failed, returned), for a letter.
+"""Undelivered messages (bounced, failed, returned) and their replacement.
 
 Rules
 - A mail is undelivered if it bounced, if the provider did not try to deliver it, or if the channel

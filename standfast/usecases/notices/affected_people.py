@@ -1,4 +1,4 @@
-"""Affected people of an incident: import, repeats, places, audience.
+"""Affected people of an incident: import, repeated rows, places, audience.
 
     add_affected(installation, incident, csv=Path("people.csv"))
     affected_audience(installation, incident)   # the audience `affected` of a notice

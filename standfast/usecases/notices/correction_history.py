@@ -1,4 +1,4 @@
-"""Valid corrections of a notice; recipients of the newest.
+"""Valid corrections of a notice, and the audience name of a correction.
 
 A correction is a second notice to the recipients of a wrong notice. The ledger is the database of
 incidents.

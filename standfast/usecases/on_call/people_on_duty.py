@@ -3,8 +3,8 @@
 The rota is the plan of the people on duty.
 
 Rules
-- The title of an event is the sign-in name of the person on duty. Repetitions of an event are read,
-  with their exceptions and moved occurrences. A cancelled event is ignored.
+- The title of an event in the file is the sign-in name of the person on duty. Repetitions of an
+  event are read, with their exceptions and moved occurrences. A cancelled event is ignored.
 - An event without a time zone, and an event of whole days, is in the time zone of the rota.
 - Another system may write the file. Its size and the time to read it are therefore limited, and
   only people that are enrolled (registered) in Standfast can be paged.

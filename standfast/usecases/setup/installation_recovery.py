@@ -1,4 +1,4 @@
-"""Recovery of an installation from its copy: parts, keys, ledger, work.
+"""Recovery of an installation from its copy: parts, keys, ledger.
 
 The installation (the configured Standfast itself) backs itself up to its vault. A recovery needs
 the vault, the private key of a custodian (a person that can decrypt backups), and the key records:
