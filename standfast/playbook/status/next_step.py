@@ -1,4 +1,4 @@
-"""Next step of an incident in words, exactly one; also when closed.
+"""Exactly one next step of an incident, in words, even when it is closed.
 
     summarise_status(state).next_step
     # "… Answer `yes` or `no`: `standfast incident answer inc-2026-0001 ask ANSWER`."

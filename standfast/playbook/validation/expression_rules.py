@@ -1,4 +1,4 @@
-"""Checks of expressions: reachable names, types, options never met.
+"""Checks of expressions: reachable names, types, possible comparisons.
 
 Rules
 - A name must be an input, the answer to a step that asks a person, or a property of a step such as

@@ -1,4 +1,4 @@
-"""Checks of a playbook here: graph, roles, actions, needed approvals.
+"""Checks of a playbook: graph, names, roles, actions, needed approvals.
 
     problems = check(playbook, known)   # `known` has the names in the configuration
 
