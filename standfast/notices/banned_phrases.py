@@ -7,12 +7,11 @@ organisation wrote must comply too.
 Rules
 - The source of a template is checked, not the result of one incident. Thus both branches of every
   `if`, every label, and the text that replaces a missing value of a recipient are checked.
-- A phrase is found across line breaks and tags, in upper or lower case, with either kind of
+- A phrase is found across line breaks and Jinja tags, in upper or lower case, with either kind of
   apostrophe.
 - A language without phrases of its own is still checked for the patterns of all languages.
 """
 
-import html
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,11 +20,11 @@ from functools import cache
 from pathlib import Path
 
 from standfast.notices.template_context import SPEC_FILE
-from standfast.notices.template_renderer import PART_FILES, Template
+from standfast.notices.template_renderer import Template
 from standfast.records import Json, JsonObject
 
 _FILE = Path(__file__).with_name("banned_phrases.toml")
-_TAGS = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
+_TAGS = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +70,8 @@ def find_banned_uses(template: Template) -> list[BannedUse]:
     found: dict[BannedUse, None] = {}
     for language, parts in sorted(template.languages.items()):
         texts = [
-            (f"{language}/{file}", html.unescape(_TAGS.sub(" ", source)))
-            for file, source in zip(
-                PART_FILES, (parts.subject, parts.text, parts.html), strict=True
-            )
+            (f"{language}/{file}", _TAGS.sub(" ", source))
+            for file, source in parts.by_file().items()
         ]
         texts += [(SPEC_FILE, words) for words in template.words_in(language)]
         for file, text in texts:

@@ -7,8 +7,8 @@ Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
   list. The number of nodes (texts, values, filters) inside loops is limited. Thus the time of
   rendering is limited by the length of the template and of its lists, and needs no timeout.
-- Calls, attributes, arithmetic, macros, includes and `safe` are refused. Therefore a template
-  cannot run code, read a file, grow a string without limit, or disable the escaping.
+- Calls, attributes, arithmetic, macros and includes are refused. Therefore a template cannot run
+  code, read a file, or grow a string without limit.
 - A slot (the place of a recipient's value) is written without a filter, as `{{ recipient.name }}`.
   It is filled after rendering, so no filter, condition or loop can see its value.
 - `join` accepts only a variable of type list and a short fixed text. Nested joins could grow a
@@ -26,6 +26,7 @@ from jinja2.runtime import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from standfast.errors import Problem
+from standfast.notices.html_body import mark_value
 from standfast.notices.template_context import Spec
 from standfast.suggestions import nearest_name
 
@@ -54,10 +55,10 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the sandbox that parses and renders; it escapes only HTML parts."""
+    """Return the sandbox that parses and renders, and marks each value."""
     made = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
-        autoescape=lambda name: bool(name and name.endswith(".html")),
+        finalize=mark_value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

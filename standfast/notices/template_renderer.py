@@ -4,8 +4,8 @@ This module checks and renders texts that it receives as values. `template_folde
 the disk, and `prepared_notice` fills in the values of recipients.
 
 Rules
-- Only a complete template is loaded. Every language has a subject, a text and an HTML body, every
-  name is declared, every label is translated, and the template renders with its own examples.
+- Only a complete template is loaded. Every language has a subject and a body, every name is
+  declared, every label is translated, and the template renders with its own examples.
 - The size of the input is limited (`template_context`, `template_grammar`). Each rendered part has
   at most LARGEST_RESULT bytes.
 - A subject is one line.
@@ -15,7 +15,6 @@ Rules
 """
 
 import hashlib
-import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from standfast.errors import Problem, TemplateInvalid
-from standfast.notices.allowed_html import markup_problems
+from standfast.notices.html_body import html_body, text_body, without_marks
 from standfast.notices.plain_text import is_one_line
 from standfast.notices.prepared_notice import Piece, Prepared, PreparedParts
 from standfast.notices.template_context import SPEC_FILE, Slot, Variable, read_spec
@@ -36,7 +35,7 @@ from standfast.suggestions import nearest_name_hint
 
 LARGEST_RESULT = 65_536  # bytes of one rendered part
 LONGEST_SUBJECT = 250  # characters; RFC 5322 2.1.1 allows 998 bytes in an encoded line
-PART_FILES = ("subject.txt", "body.txt", "body.html")
+PART_FILES = ("subject.txt", "body.txt")
 EXERCISE_BANNER = "[EXERCISE]"
 
 _EXERCISE_WORDS = {
@@ -50,11 +49,14 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The sources of the subject and the bodies in one language."""
+    """The sources of the subject and the body in one language."""
 
     subject: str
-    text: str
-    html: str
+    body: str
+
+    def by_file(self) -> dict[str, str]:
+        """Return the sources by the names of their files."""
+        return dict(zip(PART_FILES, (self.subject, self.body), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,7 @@ def load(files: Mapping[str, str], name: str) -> Template:
     languages, problems = _by_language(files, name)
     slots: set[str] = set()
     for language, parts in languages.items():
-        for part_file, source in zip(
-            PART_FILES, (parts.subject, parts.text, parts.html), strict=True
-        ):
+        for part_file, source in parts.by_file().items():
             reading = read(
                 source,
                 f"{name}/{language}/{part_file}",
@@ -141,7 +141,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
 
     With `banner`, the subject and the bodies begin with a line that says that this is an exercise.
     Raise TemplateInvalid with every value that is missing, unknown or invalid, and if a part is too
-    large or has markup that a notice may not contain.
+    large.
     """
     values = _complete(template, context)
     sandbox = environment()
@@ -168,22 +168,28 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
             for name, variable in template.variables.items()
             if not variable.is_translated(values[name], language)
         ]
-        rendered = {}
-        for part, source in zip(PART_FILES, (parts.subject, parts.text, parts.html), strict=True):
-            file = f"{template.name}/{language}/{part}"
+        rendered = dict.fromkeys(PART_FILES, "")
+        for part, source in parts.by_file().items():
             try:
                 rendered[part] = _render(sandbox, source, part, {**local, "recipient": recipient})
             except (TemplateError, SyntaxError, RecursionError, _TooLarge) as error:
+                file = f"{template.name}/{language}/{part}"
                 message = f"does not render: {type(error).__name__.strip('_')}"
                 problems.append(Problem(file=file, line=0, message=message))
-                rendered[part] = ""
-        subject = rendered["subject.txt"].strip()
-        problems += _check(template.name, language, subject, rendered["body.html"], mark)
-        text, marked_up = rendered["body.txt"], rendered["body.html"]
+        subject = without_marks(rendered["subject.txt"]).strip()
+        problems += _subject_problems(f"{template.name}/{language}/subject.txt", subject, mark)
+        words = ""
         if banner:
-            subject, text, marked_up = _with_banner(language, subject, text, marked_up)
+            words = f"{EXERCISE_BANNER} {_exercise_words(language)}"
+            subject = f"{EXERCISE_BANNER} {subject}"
+        marked_up = html_body(rendered["body.txt"], language, words)
+        if len(marked_up.encode()) > LARGEST_RESULT:
+            file = f"{template.name}/{language}/body.txt"
+            problems.append(Problem(file=file, line=0, message="its HTML is too large"))
         prepared[language] = PreparedParts(
-            subject=_pieces(subject, mark), text=_pieces(text, mark), html=_pieces(marked_up, mark)
+            subject=_pieces(subject, mark),
+            text=_pieces(text_body(rendered["body.txt"], words), mark),
+            html=_pieces(marked_up, mark),
         )
     if problems:
         raise _invalid(problems)
@@ -221,9 +227,7 @@ def _by_language(files: Mapping[str, str], name: str) -> tuple[dict[str, Parts],
     if not found:
         problems.append(Problem(file=name, line=0, message="there is no language"))
     complete = {
-        language: Parts(
-            subject=parts[PART_FILES[0]], text=parts[PART_FILES[1]], html=parts[PART_FILES[2]]
-        )
+        language: Parts(subject=parts["subject.txt"], body=parts["body.txt"])
         for language, parts in found.items()
         if parts.keys() == set(PART_FILES)
     }
@@ -261,8 +265,7 @@ def _complete(template: Template, context: JsonObject) -> dict[str, Json]:
 
 def _stamp(template: Template, values: JsonObject) -> str:
     sources: dict[str, Json] = {
-        language: [parts.subject, parts.text, parts.html]
-        for language, parts in template.languages.items()
+        language: [parts.subject, parts.body] for language, parts in template.languages.items()
     }
     return hashlib.sha256(canonical({"sources": sources, "values": values})).hexdigest()
 
@@ -287,42 +290,15 @@ def _compiled(source: str, part: str) -> CodeType:
     return environment().compile(source, name=part, filename=part)
 
 
-def _check(
-    name: str, language: str, subject: str, marked_up: str, mark: re.Pattern[str]
-) -> list[Problem]:
-    problems = []
-    if not 0 < len(mark.sub("", subject)) <= LONGEST_SUBJECT or not is_one_line(subject):
-        problems.append(
-            Problem(
-                file=f"{name}/{language}/{PART_FILES[0]}",
-                line=0,
-                message=f"must render as one line of at most {LONGEST_SUBJECT} characters",
-            )
-        )
-    problems += [
-        Problem(
-            file=f"{name}/{language}/{PART_FILES[2]}",
-            line=0,
-            message=message + (f" (line {line} once rendered)" if line else ""),
-        )
-        for line, message in markup_problems(marked_up, mark)
-    ]
-    return problems
+def _subject_problems(file: str, subject: str, mark: re.Pattern[str]) -> list[Problem]:
+    if 0 < len(mark.sub("", subject)) <= LONGEST_SUBJECT and is_one_line(subject):
+        return []
+    message = f"must render as one line of at most {LONGEST_SUBJECT} characters"
+    return [Problem(file=file, line=0, message=message)]
 
 
-def _with_banner(language: str, subject: str, text: str, marked_up: str) -> tuple[str, str, str]:
-    words = _EXERCISE_WORDS.get(language.partition("-")[0], _EXERCISE_WORDS["en"])
-    box = (
-        '<p style="border:3px solid #b00020;padding:8px;font-weight:bold">'
-        f"{EXERCISE_BANNER} {html.escape(words)}</p>"
-    )
-    return (
-        f"{EXERCISE_BANNER} {subject}",
-        f"{EXERCISE_BANNER} {words}\n\n{text}",
-        re.sub(
-            r"(<body\b[^>]*>)", lambda body: body[1] + box, marked_up, count=1, flags=re.IGNORECASE
-        ),
-    )
+def _exercise_words(language: str) -> str:
+    return _EXERCISE_WORDS.get(language.partition("-")[0], _EXERCISE_WORDS["en"])
 
 
 def _pieces(rendered: str, mark: re.Pattern[str]) -> tuple[Piece, ...]:

@@ -83,7 +83,6 @@ def undefined(installation: Path, patch: pytest.MonkeyPatch) -> None:
     (notice / "context.toml").write_text('description = "Says hello."\n')
     (notice / "en/subject.txt").write_text("Hello\n")
     (notice / "en/body.txt").write_text("Hello {{ whoever }}\n")
-    (notice / "en/body.html").write_text("<p>Hello</p>\n")
     replace("[notices]", '[notices]\ntemplates = "own"')(installation, patch)
 
 

@@ -293,7 +293,6 @@ def test_unreadable_or_clickable_notice_is_reported(desk: Desk, installation: Pa
     (own / "en/subject.txt").write_text("News\n")
     hard = "Notwithstanding comprehensive precautions, perpetrators circumvented authentication."
     (own / "en/body.txt").write_text(f"{hard}\nClick here.\n")
-    (own / "en/body.html").write_text(f"<body><p>{hard}</p><p>Click here.</p></body>\n")
     config = installation / "standfast.toml"
     config.write_text(config.read_text().replace("[notices]", '[notices]\ntemplates = "../own"'))
     answer = desk.run("notice", "check", "hard", "staff-heads-up")
@@ -306,7 +305,7 @@ def test_unreadable_or_clickable_notice_is_reported(desk: Desk, installation: Pa
     assert document["is_good"] is False
     assert document["exit_status"] == 1
     (notice,) = document["notices"]
-    assert [one["file"] for one in notice["banned"]] == ["en/body.txt", "en/body.html"]
+    assert [one["file"] for one in notice["banned"]] == ["en/body.txt"]
     assert notice["languages"][0]["hardest_sentence"] == hard
     assert float(notice["languages"][0]["score"]) > float(notice["languages"][0]["limit"])
     assert desk.run("notice", "check", "nothing").status == 2

@@ -26,6 +26,7 @@ CRAFTED = [
     "</p></body><script>alert(1)</script><img src=//track.test>",
     "&lt;b&gt; <!-- ]]> \" onload='x' <bdi>",
     "{{ recipient.name }}{% for x in y %}{{ self }}{% endfor %}{# #}",
+    *("- entry", "# heading", "    typed"),
     "=?utf-8?q?=0D=0ABcc:_all=40customers.test?= Bcc: all@c.test",
 ]
 UNFIT = ["a\r\nBcc: all@customers.test", "a\nb", "\u202egnp.exe", "a\x00b", "\u2066x", "x" * 10**7]

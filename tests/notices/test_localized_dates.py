@@ -59,7 +59,7 @@ def test_a_notice_writes_its_dates_in_each_language() -> None:
         "en": "9 May 2025",
         "de": "9. Mai 2025",
     }
-    assert made.languages["de"].html[0].text == "<body><p>9. Mai 2025</p></body>"
+    assert "<p>9. Mai 2025</p>" in made.languages["de"].html[0].text
     worded = prepare(dated(), {"on": {"en": "in spring", "de": "2025-05-09"}})
     assert worded.languages["en"].subject[0].text == "in spring"
     assert worded.languages["de"].subject[0].text == "9. Mai 2025"
@@ -71,13 +71,9 @@ def dated() -> Template:
             "context.toml": 'description = "d"\n[variables.on]\ntype = "date"\n'
             'description = "d"\nexample = "2025-03-04"\n',
             **{
-                f"{language}/{part}": text
+                f"{language}/{part}": "{{ on }}"
                 for language in ("en", "de")
-                for part, text in {
-                    "subject.txt": "{{ on }}",
-                    "body.txt": "{{ on }}",
-                    "body.html": "<body><p>{{ on }}</p></body>",
-                }.items()
+                for part in ("subject.txt", "body.txt")
             },
         },
         "dated",

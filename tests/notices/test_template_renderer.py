@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -66,8 +67,7 @@ def files_of(spec: str = SPEC, **parts: str) -> dict[str, str]:
     for language in ("en", "de"):
         made[f"{language}/subject.txt"] = "About {{ city }}\n"
         made[f"{language}/body.txt"] = "Dear {{ recipient.name }},\n{{ story }}\n"
-        made[f"{language}/body.html"] = "<body>{{ recipient.name }}: {{ story }}</body>"
-    names = {"subject": "en/subject.txt", "text": "en/body.txt", "html": "en/body.html"}
+    names = {"subject": "en/subject.txt", "text": "en/body.txt"}
     return made | {names[part]: text for part, text in parts.items()}
 
 
@@ -93,7 +93,7 @@ def test_values_are_escaped_only_in_html() -> None:
     subject, text, html = texts(loaded(), {"city": "A & B", "story": "<b>\nsecond"})
     assert subject == "About A & B"
     assert text == "Dear Ana,\n<b>\nsecond\n"
-    assert html == "<body><bdi>Ana</bdi>: &lt;b&gt;\nsecond</body>"
+    assert "<p>Dear <bdi>Ana</bdi>,<br>&lt;b&gt;<br>second</p>" in html
 
 
 def test_conditions_and_one_loop_work() -> None:
@@ -134,8 +134,7 @@ def test_exercise_is_marked_in_subject_and_bodies(language: str) -> None:
     filled = exercise.fill(language, {"name": "Ana"}, "token", address="a@customers.test")
     assert filled.subject.startswith(EXERCISE_BANNER)
     assert filled.text.startswith(EXERCISE_BANNER)
-    assert filled.html.startswith("<body><p style=")
-    assert EXERCISE_BANNER in filled.html
+    assert re.search(r"<body[^>]*>\s*<p style=[^>]*>" + re.escape(EXERCISE_BANNER), filled.html)
     assert exercise.digest != live.digest
 
 
@@ -155,7 +154,7 @@ def test_exercise_is_marked_in_subject_and_bodies(language: str) -> None:
         ({"text": "{{ 'a' * 99999999999 }}"}, "en/body.txt", 1, "'mul' is not allowed"),
         ({"text": "{{ 9 ** 9 ** 9 }}"}, "en/body.txt", 1, "'pow' is not allowed"),
         ({"text": "{{ '%99999999999d' | format(1) }}"}, "en/body.txt", 1, "'format' is not"),
-        ({"html": "<body>{{ city | safe }}</body>"}, "en/body.html", 1, "'safe' is not allowed"),
+        ({"text": "{{ city | safe }}"}, "en/body.txt", 1, "'safe' is not allowed"),
         ({"text": "{% include 'x' %}"}, "en/body.txt", 1, "'include' is not allowed"),
         ({"text": "{% set a = 1 %}"}, "en/body.txt", 1, "'assign' is not allowed"),
         ({"text": "{% macro a() %}{% endmacro %}"}, "en/body.txt", 1, "'macro' is not allowed"),
@@ -198,49 +197,14 @@ def test_forbidden_construct_is_named_with_its_place(
 
 
 @pytest.mark.parametrize(
-    ("html", "message"),
-    [
-        ("<body><a href='https://evil.test'>click</a></body>", "<a>"),
-        ("<body><img src='https://track.test/1.gif'></body>", "<img>"),
-        ("<body><script>x</script></body>", "<script>"),
-        ("<body><style>p{}</style></body>", "<style>"),
-        ("<body><form></form></body>", "<form>"),
-        ("<body><p onclick='x'>a</p></body>", "'onclick'"),
-        ("<body><p style='background:url(//track.test)'>a</p></body>", "fetch"),
-        ("<body><p style='background:u\\72l(//track.test)'>a</p></body>", "fetch"),
-        ("<body background='//track.test'>a</body>", "'background'"),
-        ("<body><!-- hidden --></body>", "comment"),
-        ("<body><p style='{{ recipient.name }}'>a</p></body>", "within a tag"),
-        ("<body><p {{ recipient.name }}>a</p></body>", "within a tag"),
-        ("<body><p>a</p {{ recipient.name }}></body>", "within a tag"),
-        ("<body><p>a</p><p lang='{{ recipient.name }}", ""),
-        ("<body>1 < 2</body>", "bare <"),
-        ("<p>no body</p>", "exactly one <body>"),
-        ("<body></body><body></body>", "exactly one <body>"),
-        ("<body>{% if count == 3 %}<a>hidden by a condition</a>{% endif %}</body>", "<a>"),
-    ],
-)
-def test_external_or_hiding_html_is_refused(html: str, message: str) -> None:
-    with pytest.raises(TemplateInvalid, match=r"small/en/body\.html") as caught:
-        loaded(html=html)
-    assert message in str(caught.value)
-
-
-def test_conditional_markup_is_checked_when_rendered() -> None:
-    template = loaded(html="<body>{% if count == 99 %}<img src='//track.test'>{% endif %}</body>")
-    prepare(template, {"city": "x"})
-    with pytest.raises(TemplateInvalid, match="<img>"):
-        prepare(template, {"city": "x", "count": 99})
-
-
-@pytest.mark.parametrize(
     ("files", "message"),
     [
         ({}, "there is no context.toml"),
         ({"context.toml": SPEC}, "there is no language"),
         (files_of() | {"en/notes.md": ""}, "small/en/notes.md: does not belong here"),
+        (files_of() | {"en/body.html": ""}, "small/en/body.html: does not belong here"),
         (files_of() | {"../x": ""}, "does not belong here"),
-        ({k: v for k, v in files_of().items() if k != "de/body.html"}, "body.html: is missing"),
+        ({k: v for k, v in files_of().items() if k != "de/body.txt"}, "de/body.txt: is missing"),
         (files_of("a = 1\nx y"), "small/context.toml:2: not TOML"),
         (files_of("description = 'x'\nextra = 1"), "extra: unknown key"),
         (

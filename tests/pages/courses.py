@@ -180,7 +180,6 @@ COURSES: dict[str, Course] = {
         takes={
             "toml": guide_acts.take_notice_settings,
             "": guide_acts.take_notice_text,
-            "html": guide_acts.take_notice_page,
             "yaml": guide_acts.extend_playbook,
         },
         before={

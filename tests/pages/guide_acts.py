@@ -35,18 +35,13 @@ def take_notice_settings(typist: Typist, block: Block) -> None:
 
 
 def take_notice_text(typist: Typist, block: Block) -> None:
-    """Write the subject or the body; create the files of the list."""
+    """Write the subject or the body; check the list of files."""
     if block.begins.startswith("notices/"):
         assert all(name.startswith("notices/staff-mailbox/") for name in block.text.split())
     else:
         name = "body.txt" if block.text.count("\n") > 1 else "subject.txt"
         _write(typist, f"{_NOTICE}/en/{name}", block.text)
-
-
-def take_notice_page(typist: Typist, block: Block) -> None:
-    """Write the body in HTML, and keep a copy of the correct notice."""
-    _write(typist, f"{_NOTICE}/en/body.html", block.text)
-    _write(typist, "correct-body.txt", (typist.folder / f"{_NOTICE}/en/body.txt").read_text())
+        _write(typist, f"correct-{name}", block.text)
 
 
 def mistype_variable(typist: Typist) -> None:

@@ -1,0 +1,73 @@
+"""Text and HTML body of a notice, made from one rendered `body.txt`.
+
+Rules
+- `# ` begins a heading, `- ` a list entry, and four spaces a command to type. Adjacent other lines
+  are a paragraph. The text body omits `# ` and is otherwise as written.
+- Only lines of the template have these meanings. `mark_value` marks the beginning of each value and
+  its line ends, so that a value is always text, even if it begins with `- `.
+- Text and values are escaped together. An HTML body has only the elements and attributes in this
+  module: no link, picture, form or script. If a notice of a breach asked for a click, people would
+  learn to trust the next phishing mail. A picture would reveal who opened the notice.
+- The structure is that of the rendered lines, so that a list without entries does not exist.
+"""
+
+import html
+import re
+from itertools import groupby
+
+# Marks are control characters, which mail cannot carry and values may not contain.
+_VALUE_BEGINS = "\0"
+_VALUE_LINE_ENDS = "\r"
+
+_PREFIXES = {"heading": "# ", "list": "- ", "command": "    "}
+_HEADING = re.compile(r"^# ", re.MULTILINE)
+
+
+def mark_value(value: object) -> str:
+    """Return a value as text, with marks that `without_marks` removes."""
+    return _VALUE_BEGINS + str(value).replace("\n", _VALUE_LINE_ENDS)
+
+
+def without_marks(rendered: str) -> str:
+    """Return a rendered template with its values as they were."""
+    return rendered.replace(_VALUE_BEGINS, "").replace(_VALUE_LINE_ENDS, "\n")
+
+
+def text_body(rendered: str, banner: str = "") -> str:
+    """Return the text body of a rendered `body.txt`, after the banner if any."""
+    text = without_marks(_HEADING.sub("", rendered))
+    return f"{banner}\n\n{text}" if banner else text
+
+
+def html_body(rendered: str, language: str, banner: str = "") -> str:
+    """Return the HTML body of a rendered `body.txt`, after the banner if any."""
+    style = "border:3px solid #b00020;padding:8px;font-weight:bold"
+    blocks = [f'<p style="{style}">{html.escape(banner)}</p>'] if banner else []
+    for kind, lines in groupby(html.escape(rendered).split("\n"), _kind):
+        blocks += _blocks(kind, [line.removeprefix(_PREFIXES.get(kind, "")) for line in lines])
+    body = "\n".join(blocks).replace(_VALUE_BEGINS, "").replace(_VALUE_LINE_ENDS, "<br>")
+    return (
+        f'<!doctype html>\n<html lang="{language}">\n<head><meta charset="utf-8"></head>\n'
+        '<body dir="auto" style="font-family:sans-serif;line-height:1.5;max-width:40em">\n'
+        f"{body}\n</body>\n</html>\n"
+    )
+
+
+def _kind(line: str) -> str:
+    if not line.strip(" \t"):
+        return "blank"
+    return next((kind for kind, mark in _PREFIXES.items() if line.startswith(mark)), "paragraph")
+
+
+def _blocks(kind: str, lines: list[str]) -> list[str]:
+    match kind:
+        case "heading":
+            return [f'<h2 style="font-size:1.1em">{line}</h2>' for line in lines]
+        case "list":
+            return ["<ul>", *(f"<li>{line}</li>" for line in lines), "</ul>"]
+        case "command":
+            return ["<pre>" + "\n".join(lines) + "</pre>"]
+        case "paragraph":
+            return ["<p>" + "<br>".join(lines) + "</p>"]
+        case _:
+            return []
