@@ -1,8 +1,8 @@
 """Order of CACAO steps as a graph of needs and conditions.
 
-CACAO nests blocks: each branch of a block ends in an `end` step, and the step after the block
-follows. In Standfast, a step names its needs. This module converts the order to needs and
-conditions that refer to steps of the document.
+CACAO, a standard format for playbooks, nests blocks: each branch of a block ends in an `end` step,
+and the step after the block follows. In Standfast, a step names its needs. This module converts the
+order to needs and conditions that refer to steps of the document.
 
 Rules
 - The step after a block needs the last steps of all branches. The steps of the other branches are
@@ -49,7 +49,7 @@ class Flow:
         self._ends: dict[str, tuple[str, ...]] = {}
 
     def in_order(self) -> Iterator[tuple[str, Place]]:
-        """Return every step with its position, each after the steps it needs.
+        """Yield every step with its position, each after the steps it needs.
 
         Omit the steps of the types `start`, `end` and `parallel`.
         """
