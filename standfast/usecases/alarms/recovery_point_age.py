@@ -1,9 +1,9 @@
 """Age of a set's newest complete recovery point, and whether it is late.
 
 Rules
-- The age counts from the moment whose data the newest complete recovery point of the backup set
-  contains, not from the creation of that point. A recovery point without files does not count: the
-  backup of an unmounted disk creates such a point.
+- A recovery point is the state of a backup set that one backup stored. Its age counts from the
+  moment of that state, not from the end of the backup. A recovery point without files does not
+  count: the backup of an unmounted disk creates such a point.
 - The limit is `max_age_hours` of the set. Without this setting, it is the shortest RPO of the
   services that need the set. Without such a service, it is two intervals of the set's schedule. A
   pause of the schedule, for example at night, is part of an interval.

@@ -1,8 +1,8 @@
 """Backup of one set: waits, retries, anomalies, clones; good runs.
 
-A run (one execution of the backup of one backup set) is good if it made a recovery point, complete
-or partial. A clone is another machine that backs up under the name of this host.
-
+A recovery point is the state of a backup set that one backup stores. A run (one execution of the
+backup of one set) is good if it made a recovery point, complete or partial. A clone is another
+machine that backs up under the name of this host.
 
 Rules
 - Each file that could not be read is counted and named. The outcome is then partial, never done.
@@ -169,7 +169,7 @@ def run_backup(
     )
     is_damaged = result.is_store_damaged or bool(result.key_problem)
     if outcome.jumps or is_damaged:
-        # Imported here: it loads the ledger's models, and most backups raise no alarm.
+        # Imported here, because it loads the ledger's models, and most backups raise no alarm.
         from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
         # An error must not fail the backup: the recovery point exists, and the watchdog notifies
@@ -183,7 +183,10 @@ def run_backup(
 
 
 def _find_clone(installation: Installation, run: Run) -> ClonedHost | None:
-    """Find another machine that used this host's name since our last backup."""
+    """Find another machine that backed up under the name of this host.
+
+    Omit a machine that was last seen before the last backup of this machine.
+    """
     rows = installation.runs.all("backup", most=_LAST_BACKUPS)
     now = installation.clock()
     before = [row for row in rows if row.id != run.token]

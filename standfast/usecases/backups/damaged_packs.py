@@ -1,7 +1,8 @@
 """Damaged packs that earlier runs found, and that backups upload again.
 
-Verifications, drills (measured test restores) and restores find damaged packs. In a backup,
-`backup/archiver/unusable_packs.py` uploads the content of these packs again.
+A pack is an encrypted file of the vault with content of backups. Verifications, drills (measured
+test restores) and restores find damaged packs. In a backup, `backup/archiver/unusable_packs.py`
+uploads the content of these packs again.
 
 Rules
 - New recovery points never use a pack that was damaged once, even if the pack was repaired from a

@@ -88,7 +88,7 @@ class DatabaseRestoreOutcome:
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
     lacking: IncompletePoint  # data that the recovery point lacks or contains only partly
-    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
+    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the chosen point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
     is_confined: bool  # the kernel prevented the client programs from reading private keys
     ledger_problem: str = ""  # the error that prevented the record in the ledger, or ""

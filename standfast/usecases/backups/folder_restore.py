@@ -1,6 +1,7 @@
 """Restore of a recovery point to a folder.
 
-The module imports no code of sources, writers or alarms, so that a restore starts quickly.
+A recovery point is the state of a backup set that one backup stored. The module imports no code of
+sources, writers or alarms, so that a restore starts quickly.
 
 Rules
 - Each path that could not be restored is counted and named, and makes the outcome partial. The same

@@ -1,5 +1,7 @@
 """Lists of recovery points, and search and comparison of their files.
 
+A recovery point is the state of a backup set that one backup stored.
+
 Rules
 - No file name and no content is written to a disk; the caller gets them. The ledger (the database
   of runs) records that the content of a file was read, but not the name of the file.

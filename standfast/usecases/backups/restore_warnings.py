@@ -1,7 +1,8 @@
 """Warnings of a restore: data not backed up, damage, doubtful `latest`.
 
-A restore returns what the recovery point contains. The person who restores may not know that the
-backup was partial, so every restore reports the missing data again.
+A restore returns what the recovery point (the state that one backup stored) contains. The person
+who restores may not know that the backup was partial, so every restore reports the missing data
+again.
 
 A restore is incomplete because the vault is damaged, or because a file could not be written. A
 person acts differently in the two cases. The recovery point chosen as `latest` may be the wrong one

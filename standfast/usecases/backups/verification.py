@@ -1,11 +1,12 @@
 """Verification of the repository, and the damage that is still open.
 
-The checks themselves are in `backup/checker/verification.py`.
+A recovery point is the state of a backup set that one backup stored. Its content is in packs,
+encrypted files of the vault. The checks themselves are in `backup/checker/verification.py`.
 
 Rules
 - If a verification proves that all recovery points are genuine, their newest sequence numbers are
   appended to the witness, a file outside the vault. The next verification compares the vault with
-  the witness, and so detects a rollback.
+  the witness, and so detects a rollback (an earlier state of the vault in place of the newest).
 - Damage stays open until a later verification examines the damaged part and finds no damage. A
   verification of the object lists cannot clear damage in the bytes of a pack. A sample cannot clear
   damage in content that it did not draw.

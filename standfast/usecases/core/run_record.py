@@ -260,7 +260,8 @@ def _hold_lock(
         if error.errno in _MAY_ONLY_READ:
             raise OnlyReadable(
                 f"{kind}: it must be recorded, but this user cannot write to {path.parent} "
-                f"({error.strerror}). Run it on the installation's machine, as its owner."
+                f"({error.strerror}). Run it on the installation's machine, as the owner of "
+                "that folder."
             ) from error
         raise StandfastError(
             f"lock {path}: cannot be created: {error.strerror}. Repair the folder of "

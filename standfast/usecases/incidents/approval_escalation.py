@@ -1,13 +1,14 @@
 """Requests for approvals: the mail to each person, level after level.
 
-A page here is the mail that asks one person for an approval. It is sent as an effect, so the ledger
-(the database of incidents) records it before and after it is sent.
+A page here is the mail that asks one person for an approval. It is an effect (one act on one target
+outside Standfast), so the ledger (the database of incidents) records it before and after it is
+sent.
 
 Rules
 - The approvers of the step are paged first. If nobody answers within the time that the playbook
-  names, the people of the next level of the configured ladder are paged, and so on. After the last
-  level, all other enrolled people (registered in the ledger) are paged. Nobody is paged twice about
-  the same planned targets.
+  names, the people of the first configured level are paged, then those of the second, and so on.
+  After the last level, all other enrolled people (registered in the ledger) are paged. Nobody is
+  paged twice about the same planned targets.
 - A level is a role or `person:NAME`. Its people may approve as soon as they are paged. The people
   who are paged after the last level may not approve; they are asked to reach an approver.
 - A person whose approval would be invalid is not paged: the requester, a person whose own account

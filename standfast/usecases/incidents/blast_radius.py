@@ -1,4 +1,4 @@
-"""Limits of locks in a day without a second person; one's own account.
+"""Daily limits of locks by one person, and warnings of locked approvers.
 
 An effect is one act on one target, such as the lock of one account.
 

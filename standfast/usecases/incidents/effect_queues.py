@@ -103,7 +103,7 @@ class Pace:
 
     A tenth of the burst stays unused. While the first calls are on their way, `calls` already
     refills, but the provider's own bucket is still full and cannot. The unused tenth covers this
-    difference. A call has at most as many effects as the remaining burst.
+    difference. A call has at most as many effects as the other nine tenths of the burst.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -61,7 +61,7 @@ class Opened:
 
     incident: str
     has_joined: bool  # the request repeats a message or names the accounts of this open incident
-    lacking: int = 0  # number of items in the trigger's message that name no account
+    lacking: int = 0  # number of items in the trigger's message that lack a value for an input
     is_stopped: bool = False  # the joined incident had been stopped by a person, so nothing runs
 
 

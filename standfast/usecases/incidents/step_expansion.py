@@ -303,7 +303,7 @@ def _is_empty(expansion: Expansion) -> bool:
 def _without_unlocked(
     installation: Installation, incident_id: str, expansion: Expansion
 ) -> Expansion:
-    """Remove accounts that this incident has unlocked; no lock can be proven."""
+    """Omit accounts that this incident has unlocked: they have no lock."""
     effects = installation.ledger.effects
     unlocked = set(effects.locked_targets(incident_id, is_undone=True))
     unlocked -= set(effects.locked_targets(incident_id))  # keep accounts that were locked again

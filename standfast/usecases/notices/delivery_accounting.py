@@ -1,4 +1,4 @@
-"""Accounting of notices: one line a recipient, each counted once.
+"""Accounting of notices: one line for each recipient, counted once.
 
 Rules
 - Each planned recipient of a notice has one line and counts once, so that the counts add up to the

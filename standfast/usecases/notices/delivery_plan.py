@@ -26,8 +26,6 @@ MAIL = "mail:"
 POST = "post:"  # followed by the lines of the letter's address
 # Followed by the recipient's key. The recipient, such as a minor, waits for a person's decision.
 HELD = "held:"
-
-
 PAGE = 1_000
 _MOST_KINDS = 500
 OTHERS = "others"

@@ -1,8 +1,9 @@
 """Call-outs: next person and pager, rounds, pauses, acknowledgements.
 
 Rules
-- A call-out is about one matter (module `matters`): incidents of one trigger (such as a webhook),
-  or approvals. The mail about the same matter is sent separately.
+- A call-out pages the people on call, one after another, until somebody acknowledges it. It is
+  about one matter (module `matters`): incidents of one trigger (such as a webhook), or approvals.
+  The mail about the same matter is sent separately.
 - A person is paged by each of the pagers that the configuration names for the person, one after
   another. A person without a pager is paged by mail. The order is computed again before each page,
   so that a change of shift applies at once.

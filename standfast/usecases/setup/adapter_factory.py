@@ -27,7 +27,7 @@ class ConfiguredAdapters:
     """The default adapter factory of an opened installation."""
 
     def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Adapters":
-        """Return the adapters that an incident of this mode may use."""
+        """Return the adapters that an incident may use in its mode."""
         config = _as_frozen(installation.config, incident.adapters)
         custody = _custody(
             installation, incident.id, f"incident {incident.id}, {incident.scenario}"
@@ -80,7 +80,7 @@ def _live(
     author: str = "",
     incident_id: str | None = None,
 ) -> "Adapters":
-    # Imported here: they load templates and mail, which a backup does not need.
+    # Imported here, because these modules load templates and mail, which a backup does not need.
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import second_location
     from standfast.usecases.incidents.built_in_procedures import built_in_procedures
@@ -108,10 +108,8 @@ def _live(
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
     """Return a function that restores one file of a backup set.
 
-    The file is in a temporary folder while the function's context is open.
-
-    The restored version is the newest from before the incident. Without an incident, it is the
-    newest version.
+    The file is in a temporary folder while the function's context is open. The restored version is
+    the newest from before the incident. Without an incident, it is the newest version.
     """
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:

@@ -7,7 +7,8 @@ Rules
 - A message opens or joins its incident once. The message and the incident are committed together to
   the ledger (the database of incidents), and no slow service is called before the commit. Runners,
   the processes that execute incidents, find the incident in the ledger.
-- A trigger without signatures opens only plans, which change nothing: its class has no other mode.
+- A trigger without signatures opens only plans, which change nothing. Only the class
+  `SignedTrigger` has another mode.
 - A trigger is not a signed-in person, so each step that needs approvals needs one more approval.
 - If a required input has no value in the message, the error names the input. An input that the
   playbook does not require is omitted then: an alert without details is still an alert.
