@@ -71,7 +71,7 @@ from standfast.usecases.triggers.message_intake import (
 
 log = logging.getLogger("standfast.serve")
 
-_HEALTH_SECONDS = 1.0  # maximum age of a cached health result, so that frequent polls cost nothing
+HEALTH_SECONDS = 1.0  # maximum age of a cached health result, so that frequent polls cost nothing
 _FAILURE_SHOWN_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -193,7 +193,7 @@ class App:
     async def health(self, request: Request) -> Response:
         """Return whether the ledger answers and stored the last message."""
         looked_at, is_well = self._health
-        if time.monotonic() - looked_at > _HEALTH_SECONDS:
+        if time.monotonic() - looked_at > HEALTH_SECONDS:
             try:
                 await self.queue.do(self.installation.ledger.newest_event)
                 is_well = True

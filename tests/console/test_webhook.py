@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from standfast.console import application
 from standfast.console.webhook_secrets import FRESH_SECONDS
 from standfast.errors import Unavailable
 from standfast.records import Mode
@@ -241,5 +242,5 @@ def test_health_reports_whether_the_ledger_answers(
         raise Unavailable("gone")
 
     monkeypatch.setattr(type(site.installation.ledger), "newest_event", away)
-    site.app._health = (float("-inf"), True)
+    monkeypatch.setattr(application, "HEALTH_SECONDS", 0.0)
     assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 503

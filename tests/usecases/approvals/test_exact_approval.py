@@ -18,6 +18,7 @@ from standfast.ledger.effects.effect_rows import (
     effect_token,
     scope_of,
 )
+from standfast.ledger.incidents.incident_store import Incidents
 from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.notices.prepared_notice import Piece, Prepared
 from standfast.records import EffectState, JsonObject, Mode
@@ -141,7 +142,7 @@ def test_only_the_changed_message_is_withheld(
 
 
 def test_second_round_is_sent_with_its_own_text(
-    installation: SimulatedInstallation,
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One runner may send both rounds, each with its own text."""
     case = asked_about_customers(installation)
@@ -157,8 +158,8 @@ def test_second_round_is_sent_with_its_own_text(
     )
     second = replace(first, round=2, details={**details, "digest": filled.digest})
     rounds = {1: before, 2: replace(before, body=prepared.as_json(), digest=prepared.digest)}
+    monkeypatch.setattr(Incidents, "notice", lambda self, incident, step, round_: rounds[round_])
     adapters = installation.adapters_for(installation.ledger.incidents.get(case))
-    adapters._notice_of = lambda incident, step, round_: rounds[round_]
     for row in (first, second):
         (result,) = adapters.call(batch_of(case, row))
         assert result.state is EffectState.DONE
