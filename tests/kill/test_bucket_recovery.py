@@ -10,7 +10,7 @@ from standfast.usecases.incidents import lifecycle
 from standfast.usecases.recovery.object_recovery import (
     HIDES_AT_ONCE,
     put_objects,
-    remove_added,
+    undo_objects,
 )
 from standfast.usecases.recovery.version_record import ActState, VersionRecord, open_record
 from tests.backup.s3_options import options
@@ -138,6 +138,6 @@ def test_killed_hides_leave_few_unknown_markers(
         assert record.count(ActState.DONE) >= hides - HIDES_AT_ONCE
         put_objects(target, record, tmp_path, lambda: None)
         assert objects(bucket) == {}
-        assert remove_added(target, record, "") == 0
+        assert undo_objects(target, record, "") == 0
         assert 1 <= record.count_unknown() <= HIDES_AT_ONCE
         assert len(objects(bucket)) == len(keys) - record.count_unknown()

@@ -34,7 +34,7 @@ from standfast.usecases.drills.clean_point_search import last_clean_point
 from standfast.usecases.evidence.playbook_review import review_evidence
 from standfast.usecases.recovery.recovery_journal import Stopped
 from standfast.usecases.recovery.set_plan import plan_set
-from standfast.usecases.recovery.set_recovery import recover_set, return_set
+from standfast.usecases.recovery.set_recovery import recover_set, undo_set
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
@@ -230,7 +230,7 @@ class _SetRecovery(_BuiltInProcedure):
 
     def _undo(self, order: Order) -> Result:
         try:
-            return_set(self._installation, self._incident, order)
+            undo_set(self._installation, self._incident, order)
         except StandfastError as error:
             return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
         return Result(target=order.target, state=EffectState.DONE)

@@ -2,7 +2,7 @@
 
     plan = plan_set(installation, incident_id, "crm", "newest")   # reads only; a person approves it
     recovered = recover_set(installation, incident_id, order)     # carries out the approved plan
-    return_set(installation, incident_id, order)                  # the undo: previous data returns
+    undo_set(installation, incident_id, order)                    # the previous data returns
 
 A recovery restores a recovery point (one state of one backup set) to the places that the services
 use. `backups` restores into a folder that the caller names. `drills` restores for a test, and
@@ -16,5 +16,7 @@ Rules
   passed, the data at the target is unchanged.
 - A file that is not completely restored never has the name of the target. Therefore the call that
   follows a crash cannot mistake it for the previous data.
+- If a call fails, the functions `revert…` put the previous data back. The functions `undo…` put it
+  back after a complete recovery, when a person requests the undo.
 - The timeline of the incident gets an event before and after each restore and each rename.
 """

@@ -29,8 +29,8 @@ from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.recovery.object_recovery import (
     put_objects,
-    remove_added,
-    take_objects_back,
+    revert_objects,
+    undo_objects,
 )
 from standfast.usecases.recovery.planned_buckets import (
     PlannedBucket,
@@ -62,7 +62,7 @@ def record_objects(
 
     First remove the versions that an earlier, failed call added to the bucket.
     """
-    take_bucket_back(installation, journal, bucket)
+    revert_bucket(installation, journal, bucket)
     make_private_folder(bucket.record_folder)
     with _open_record(bucket, "recording") as record:
         record.replace_all(
@@ -87,7 +87,7 @@ def replace_objects(
     with _open_record(bucket, "replacing") as record:
         target.refuse_unsafe(bucket.prefix)
         if record.has(ActState.REMOVING):  # a reversal was interrupted
-            take_objects_back(target, record, bucket.restored_folder)
+            revert_objects(target, record, bucket.restored_folder)
         if not record.has(*_UNDER_WAY):
             record.replace_listing(target.rows(bucket.prefix), hides_others=bucket.hides_others)
             counts = record.counts()
@@ -134,7 +134,7 @@ def _observer(
     return observe
 
 
-def take_bucket_back(
+def revert_bucket(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
     """Remove all versions that a failed or interrupted recovery added.
@@ -148,13 +148,13 @@ def take_bucket_back(
             return
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
         target = open_target(installation, journal.set_name, bucket)
-        take_objects_back(target, record, bucket.restored_folder)
+        revert_objects(target, record, bucket.restored_folder)
         record.compare(target.rows(bucket.prefix))
         unknown = record.count_unknown()
         journal.write(RETURNED, source=bucket.source, path=bucket.name, unknown=unknown)
 
 
-def return_objects(
+def undo_bucket(
     installation: Installation, journal: RecoveryJournal, bucket: PlannedBucket
 ) -> None:
     """Undo a recovery: remove the versions that it added.
@@ -178,7 +178,7 @@ def return_objects(
                 "was removed. Restore the file from a copy."
             )
         journal.write(RETURNING, source=bucket.source, path=bucket.name)
-        changed = remove_added(target, record, bucket.prefix)
+        changed = undo_objects(target, record, bucket.prefix)
         unknown = record.count_unknown()
         journal.write(
             RETURNED,

@@ -136,20 +136,18 @@ def load_databases(
     )
 
 
-def give_databases_back(
-    installation: Installation, plan: SetPlan, journal: RecoveryJournal
-) -> None:
+def revert_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
     """Give the previous databases their names back after a failed recovery."""
     for database in reversed(plan.databases):
         name = database.replacement.database
         if journal.last_of(database.source, name, LOADING, LOADED, RETURNED) in (LOADING, LOADED):
             journal.write(RETURNING, source=database.source, database=name)
             with _open_recovery(installation, database, journal) as recovery:
-                recovery.bring_back()
+                recovery.revert()
             journal.write(RETURNED, source=database.source, database=name)
 
 
-def return_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
+def undo_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
     """Undo: give the previous databases their names back, keep the restored."""
     for database in reversed(plan.databases):
         name, withdrawn = database.replacement.database, database.replacement.withdrawn

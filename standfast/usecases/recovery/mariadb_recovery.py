@@ -68,7 +68,7 @@ class MariadbRecovery:
         """
         aside = self.replacement.set_aside if self.replacement.has_data else None
         with translated_errors(f"loading database {self._name}"):
-            self.bring_back()
+            self.revert()
             self._refuse_changed()
             staged = self.replacement.free_incomplete_name(self.server)
             self._write(LOADING, staged=staged)
@@ -87,9 +87,9 @@ class MariadbRecovery:
 
     def undo(self) -> None:
         """Move the previous content back to its name; keep the restored content."""
-        self.bring_back(self.replacement.withdrawn)
+        self.revert(self.replacement.withdrawn)
 
-    def bring_back(self, withdrawn: str = "") -> None:
+    def revert(self, withdrawn: str = "") -> None:
         """Move the previous content back to its name after a failed call.
 
         If other content has this name now, it is moved first: to the database `withdrawn` if that

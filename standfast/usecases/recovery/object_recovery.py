@@ -1,8 +1,8 @@
 """Acts on single objects of a bucket in a recovery, and reversal.
 
     put_objects(target, record, folder, observe)   # may be repeated after a crash
-    take_objects_back(target, record, folder)      # reverses a failed or interrupted recovery
-    remove_added(target, record, prefix)           # the undo of a completed recovery
+    revert_objects(target, record, folder)         # after a failed or interrupted recovery
+    undo_objects(target, record, prefix)           # after a complete recovery
 
 Rules
 - An act adds one version to one object: the restored object, or a delete marker that hides the
@@ -73,7 +73,7 @@ def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
         yield hides[start : start + HIDES_AT_ONCE]
 
 
-def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
+def revert_objects(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Remove all added versions, even if a newer version covers them."""
     _look_up_begun(target, record, folder)
     _look_up_again(target, record, folder)
@@ -81,7 +81,7 @@ def take_objects_back(target: "BucketTarget", record: VersionRecord, folder: Pat
         _remove_all(target, record, state)
 
 
-def remove_added(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
+def undo_objects(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
     """Remove added versions that are still current; return how many are not."""
     _remove_all(target, record, ActState.REMOVING)
     record.compare(target.rows(prefix))

@@ -76,7 +76,8 @@ def add_items(
 ) -> int:
     """Add the items of a CSV file with the columns owner and item.
 
-    Return their number. Raise UsageError for an invalid file, Refused for a closed incident.
+    Return the count of added items. Raise UsageError for an invalid file, Refused for a closed
+    incident.
     """
     rows = _read(file)
     _refuse_closed(installation, incident_id)

@@ -51,7 +51,7 @@ class PostgresqlRecovery:
         """
         last = self.journal.last_of(self.source, self._name, LOADING, LOADED, RETURNING, RETURNED)
         if last == RETURNING:  # an earlier call could not put the previous database back
-            self.bring_back()
+            self.revert()
         aside = self.replacement.set_aside if self.replacement.existed else None
         self._write(REPLACING, set_aside=aside)
         self._make_room(was_loading=last == LOADING)
@@ -70,7 +70,7 @@ class PostgresqlRecovery:
             )
         return result.bytes
 
-    def bring_back(self) -> None:
+    def revert(self) -> None:
         """Give the previous database its name back after a failed call."""
         planned = self.replacement
         with translated_errors(f"returning database {self._name}"):

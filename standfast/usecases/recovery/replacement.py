@@ -101,7 +101,7 @@ class Replacement:
             )
         sync_folder(self.path.parent)
 
-    def take_back(self, restored: Path, *, had_data: bool) -> None:
+    def revert(self, restored: Path, *, had_data: bool) -> None:
         """Reverse `put_in_place`, even if that call was interrupted.
 
         This call may be repeated.
@@ -118,7 +118,7 @@ class Replacement:
             )
         sync_folder(self.path.parent)
 
-    def put_back(self, *, had_data: bool) -> None:
+    def undo(self, *, had_data: bool) -> None:
         """Undo: set the restored data aside, give the previous data its name back.
 
         Raise Refused if the previous data no longer exists.

@@ -30,12 +30,12 @@ from standfast.usecases.core.run_record import recorded_if_possible
 from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.recovery.bucket_recovery import (
     replace_objects,
-    return_objects,
-    take_bucket_back,
+    revert_bucket,
+    undo_bucket,
 )
 from standfast.usecases.recovery.database_recovery import (
-    give_databases_back,
-    return_databases,
+    revert_databases,
+    undo_databases,
 )
 from standfast.usecases.recovery.recovery_journal import (
     RECOVERED,
@@ -95,18 +95,18 @@ def recover_set(installation: Installation, incident: str, order: Order) -> Reco
     return recovered
 
 
-def return_set(installation: Installation, incident: str, order: Order) -> None:
+def undo_set(installation: Installation, incident: str, order: Order) -> None:
     """Undo a recovery: put the previous data back, keep the restored data."""
     plan = SetPlan.from_json(order.details, incident)
     _refuse_other_machine(plan)
     journal = RecoveryJournal(
         installation=installation, incident=incident, effect=order.token, set_name=order.target
     )
-    return_databases(installation, plan, journal)
+    undo_databases(installation, plan, journal)
     for target in reversed(plan.targets):
         replacement = target.replacement
         journal.write(RETURNING, source=target.source, path=str(replacement.path))
-        replacement.put_back(had_data=target.has_data)
+        replacement.undo(had_data=target.has_data)
         journal.write(
             RETURNED,
             source=target.source,
@@ -116,7 +116,7 @@ def return_set(installation: Installation, incident: str, order: Order) -> None:
     errors = []
     for bucket in plan.buckets:
         try:
-            return_objects(installation, journal, bucket)
+            undo_bucket(installation, journal, bucket)
         except StandfastError as error:
             errors.append(error)
     if errors:
@@ -166,7 +166,7 @@ class _SetRecovery:
             for target in self._plan.targets:
                 self._replace(target)
         except StandfastError as error:
-            self._take_back(error)
+            self._revert(error)
             raise
         self._reach(DrillClock.USABLE)
         for staged in self._plan.staged:
@@ -200,7 +200,7 @@ class _SetRecovery:
         replacement.put_in_place(_staged(target), had_data=target.has_data)
         self._journal.write(REPLACED, source=target.source, path=str(replacement.path))
 
-    def _take_back(self, cause: StandfastError) -> None:
+    def _revert(self, cause: StandfastError) -> None:
         """Put the previous data back at all targets after a failed replacement.
 
         A failed recovery cannot be undone later, so no target may remain replaced. If data cannot
@@ -209,19 +209,19 @@ class _SetRecovery:
         left = []
         for bucket in self._plan.buckets:
             try:
-                take_bucket_back(self._installation, self._journal, bucket)
+                revert_bucket(self._installation, self._journal, bucket)
             except StandfastError:
                 left.append(f"remove the versions that {bucket.record_file} names")
         for target in reversed(self._plan.targets):
             replacement = target.replacement
             self._journal.write(RETURNING, source=target.source, path=str(replacement.path))
             try:
-                replacement.take_back(_staged(target), had_data=target.has_data)
+                replacement.revert(_staged(target), had_data=target.has_data)
             except (StandfastError, OSError):
                 left.append(f"rename {replacement.set_aside} to {replacement.path}")
                 continue
             self._journal.write(RETURNED, source=target.source, path=str(replacement.path))
-        give_databases_back(self._installation, self._plan, self._journal)
+        revert_databases(self._installation, self._plan, self._journal)
         if left:
             raise StandfastError(
                 f"{cause} The previous data could not be put back everywhere: "

@@ -36,9 +36,9 @@ from standfast.usecases.drills.drill_clocks import DrillClock
 from standfast.usecases.drills.service_checks import run_checks
 from standfast.usecases.recovery.bucket_recovery import record_objects
 from standfast.usecases.recovery.database_recovery import (
-    give_databases_back,
     live_databases,
     load_databases,
+    revert_databases,
 )
 from standfast.usecases.recovery.directory_replay import (
     ReplayedDirectories,
@@ -114,7 +114,7 @@ class _StagedRestore:
                 checks = self._checks(replayed)
             write_directories(self._plan)
         except StandfastError:
-            give_databases_back(self._installation, self._plan, self._journal)
+            revert_databases(self._installation, self._plan, self._journal)
             raise
         self._reach(DrillClock.CHECKS_PASSED)
         changes = [check.last_change for check in checks if check.last_change is not None]

@@ -277,7 +277,7 @@ def test_other_target_than_planned_is_refused(
     assert contents(bucket)["calls/2026/1.wav"] == ENCRYPTED
 
 
-def test_failed_call_takes_everything_back(
+def test_failed_call_reverts_everything(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = BucketTarget.put

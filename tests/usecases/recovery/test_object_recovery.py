@@ -11,8 +11,8 @@ from backup.errors import TargetFailed
 from backup.targets.s3 import BucketTarget
 from standfast.usecases.recovery.object_recovery import (
     put_objects,
-    remove_added,
-    take_objects_back,
+    revert_objects,
+    undo_objects,
 )
 from standfast.usecases.recovery.version_record import (
     ActState,
@@ -77,7 +77,7 @@ def end_after(batches: int) -> Iterator[None]:
     raise Ended
 
 
-def test_ended_call_continues_or_is_taken_back(tmp_path: Path, target: BucketTarget) -> None:
+def test_ended_call_continues_or_is_reverted(tmp_path: Path, target: BucketTarget) -> None:
     with planned(tmp_path, target) as record:
         rows = list(target.rows(""))
         for _ in range(2):
@@ -85,12 +85,12 @@ def test_ended_call_continues_or_is_taken_back(tmp_path: Path, target: BucketTar
                 put_objects(target, record, tmp_path, partial(next, end_after(2)), batch=1)
         assert record.count(ActState.DONE) == 4
         assert listed(target) == KEYS[:4]
-        take_objects_back(target, record, tmp_path)
+        revert_objects(target, record, tmp_path)
         assert list(target.rows("")) == rows
         record.replace_listing(target.rows(""), hides_others=False)
         put_objects(target, record, tmp_path, lambda: None, batch=2)
         assert listed(target) == KEYS
-        assert remove_added(target, record, "") == 0
+        assert undo_objects(target, record, "") == 0
         assert list(target.rows("")) == rows
 
 
@@ -105,7 +105,7 @@ def test_missing_file_keeps_the_finished_acts(tmp_path: Path, target: BucketTarg
         (tmp_path / KEYS[2]).write_bytes(KEYS[2].encode())
         put_objects(target, record, tmp_path, lambda: None)
         assert listed(target) == KEYS
-        take_objects_back(target, record, tmp_path)
+        revert_objects(target, record, tmp_path)
         assert list(target.rows("")) == rows
 
 
@@ -122,7 +122,7 @@ def test_object_stored_after_the_look_up_is_removed(
         put_objects(target, record, tmp_path, store_late)
         record.compare(target.rows(""))
         assert record.count(ActState.DONE) == len(KEYS)
-        take_objects_back(target, record, tmp_path)
+        revert_objects(target, record, tmp_path)
         assert list(target.rows("")) == rows
 
 
@@ -136,7 +136,7 @@ def test_covered_object_of_another_program_is_counted(
         put_objects(target, record, tmp_path, work)
         record.compare(target.rows(""))
         assert record.count(ActState.CHANGED) == 1
-        take_objects_back(target, record, tmp_path)
+        revert_objects(target, record, tmp_path)
     client = bucket.client(bucket.admin)
     assert listed(target) == KEYS[1:3]
     assert client.get_object(Bucket=bucket.name, Key=KEYS[2])["Body"].read() == b"new work"
@@ -153,12 +153,12 @@ def test_marker_of_another_program_is_not_removed(
         for _ in range(2):  # also after a failed try
             record.compare(target.rows(""))
             assert record.count(ActState.CHANGED) == 0, "it does not fail the recovery"
-            assert remove_added(target, record, "") == 0
+            assert undo_objects(target, record, "") == 0
             assert record.count_unknown() == 1
             assert list(target.rows("")) == rows
             record.replace_listing(target.rows(""), hides_others=True)
         client.delete_object(Bucket=bucket.name, Key=KEYS[1], VersionId=erased["VersionId"])
-        assert remove_added(target, record, "") == 0
+        assert undo_objects(target, record, "") == 0
         assert record.count_unknown() == 0
 
 
@@ -168,5 +168,5 @@ def test_hide_without_a_marker_is_done_again(tmp_path: Path, target: BucketTarge
         put_objects(target, record, tmp_path, lambda: None)
         record.compare(target.rows(""))
         assert (listed(target), record.count_unknown()) == ([], 0)
-        assert remove_added(target, record, "") == 0
+        assert undo_objects(target, record, "") == 0
         assert list(target.rows("")) == rows

@@ -41,7 +41,7 @@ def test_failed_replacement_is_reversed_from_anywhere(tmp_path: Path) -> None:
         elif linked:
             crm.set_aside.hardlink_to(crm.path)
         for _ in range(2):  # the replacement may be repeated
-            crm.take_back(restored, had_data=True)
+            crm.revert(restored, had_data=True)
             assert (crm.path.read_bytes(), restored.read_bytes()) == (b"old", b"new"), name
             assert not crm.set_aside.exists(), name
 
@@ -56,7 +56,7 @@ def test_reversal_moves_no_foreign_file(tmp_path: Path) -> None:
     crm, restored = replacement(tmp_path), tmp_path / "restored"
     for path, content in ((crm.path, b"old"), (restored, b"new"), (crm.set_aside, b"foreign")):
         path.write_bytes(content)
-    crm.take_back(restored, had_data=True)
+    crm.revert(restored, had_data=True)
     assert (crm.path.read_bytes(), crm.set_aside.read_bytes()) == (b"old", b"foreign")
 
 
@@ -65,7 +65,7 @@ def test_withdrawal_continues_between_two_names(tmp_path: Path) -> None:
     crm.path.write_bytes(b"new")
     crm.withdrawn.hardlink_to(crm.path)
     crm.set_aside.write_bytes(b"old")
-    crm.put_back(had_data=True)
+    crm.undo(had_data=True)
     assert (crm.path.read_bytes(), crm.withdrawn.read_bytes()) == (b"old", b"new")
-    crm.put_back(had_data=True)
+    crm.undo(had_data=True)
     assert crm.path.read_bytes() == b"old"
