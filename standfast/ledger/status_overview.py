@@ -33,7 +33,7 @@ class AlarmOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class FactOverview:
-    """One stated fact, without its sealed reference."""
+    """One stated fact, without its encrypted reference."""
 
     kind: str
     name: str
@@ -55,7 +55,9 @@ class IncidentOverview:
     opened_at: datetime
     opened_by: str
     playbook: str
-    steps: tuple[StepView, ...]  # answers are sealed, so an answer is an empty text in these views
+    steps: tuple[
+        StepView, ...
+    ]  # answers are encrypted, so an answer is an empty text in these views
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
     not_notified: int = 0  # recipients that no notice has reached
     held: int = 0  # the part of `not_notified` that a person must decide about
@@ -77,7 +79,7 @@ class ClosedIncidentOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerOverview:
-    """The state of the ledger at one moment, without sealed values."""
+    """The state of the database at one moment, without encrypted values."""
 
     last_runs: tuple[LastRun, ...]
     incidents: tuple[IncidentOverview, ...]  # open incidents, oldest first

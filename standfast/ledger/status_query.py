@@ -9,8 +9,8 @@ Rules
 - Read only: nothing is written, no lock is taken and no key is opened.
 - Columns and conditions of other modules are repeated here. `tests/cli/health/test_status_query.py`
   compares the results with the results of these modules.
-- Stored decisions are counted without verification. `audit verify` verifies their seals, and so
-  does each command that acts on a decision.
+- Stored decisions are counted without verification. `audit verify` verifies them, and so does each
+  command that acts on a decision.
 - A backup or alarm with an unreadable row is left out, so that the other rows are still shown.
 """
 
@@ -348,7 +348,7 @@ def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
         round=round_,
         state=StepState(state),
         is_paused=runs_from == _NEVER and state == StepState.RUNNING,
-        answer="" if has_answer else None,  # the answer is sealed; only its presence can be queried
+        answer="" if has_answer else None,  # only the presence of an encrypted answer is known
         due_at=_optional(due_at),
         is_asked=bool(is_asked),
         level=level,

@@ -22,7 +22,8 @@ Promises
   belongs to another account by now, its `identity` fields differ, and every order is refused,
   including a proof. An order without a prior state applies to the account of that name.
 - `rotate`, where it is supported, makes the known password useless and changes nothing else: a
-  locked account stays locked. The new password is sealed before it is set (`base.new_passwords`).
+  locked account stays locked. The new password is stored, encrypted, before it is set
+  (`base.new_passwords`).
 - `prove` changes nothing. It reports the proof level (`records.Proof`) that it reached, or FAILED
   if the account still admits its holder.
 - A change that certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help).

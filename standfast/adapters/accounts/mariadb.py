@@ -4,8 +4,9 @@ The connector uses only the routines and the view of docs/accounts.md, because i
 other rights.
 
 Rules
-- A user is a pair of name and host, and one name may exist at several hosts. A name in an order
-  means all its pairs: a lock locks every pair, and the name is disabled when all pairs are locked.
+- For the server, a user is a pair of name and host, and one name may exist at several hosts. An
+  order (the change of one name) applies to all pairs of the name: a lock locks every pair, and the
+  name is disabled when all pairs are locked.
 - The state before a lock is `{"pairs": [[host, locked], ...]}`. An undo unlocks the pairs that were
   unlocked before, and does not change a pair that was created since.
 - Users with SUPER, and the connector's own user, are refused; the routines refuse them too.

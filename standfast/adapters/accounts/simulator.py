@@ -33,7 +33,7 @@ class Fault(StrEnum):
     FAIL = "fail"  # nothing happens; FAILED, a retry does not help
     BUSY = "busy"  # nothing happens; FAILED, a retry may help
     LOST_REQUEST = "lost_request"  # nothing happens, but the caller cannot see that; UNKNOWN
-    LOST_ANSWER = "lost_answer"  # the act happens, but the caller cannot see that; UNKNOWN
+    LOST_ANSWER = "lost_answer"  # the change happens, but the caller cannot see that; UNKNOWN
     HANG = "hang"  # no answer until `let_go` or the time-out; nothing happens; UNKNOWN
 
 

@@ -44,9 +44,9 @@ def csv_audience(
     """Read a CSV file with a header; `columns` maps field names to columns.
 
     `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, the file needs only the
-    column of the address, or `postal_1`, and columns with these field names in the header
-    (`is_minor`, `postal_1`) are read too. Raises ConfigurationError if the file, a column or a
-    closing quote is missing.
+    column of the address, or `postal_1`, and a column whose header is a field name, such as
+    `is_minor`, is read too. Raises ConfigurationError if the file, a column or a closing quote is
+    missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):
@@ -135,7 +135,7 @@ def suppressed_rows(
 
 
 def text_rows(names: list[str], rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, Row]]:
-    """Yield a query's rows as text, numbered from 1; bytes reject their row."""
+    """Yield a query's rows as text, numbered from 1; reject rows with bytes."""
     for number, values in enumerate(rows, start=1):
         blobs = [
             name for name, value in zip(names, values, strict=True) if isinstance(value, bytes)

@@ -1,4 +1,4 @@
-"""Credentials that a connector sends: permanent or renewed.
+"""Credentials that an adapter sends: permanent or renewed.
 
 All threads share one renewed credential, which a token end point (`oauth_client`) or a sign-in
 issues.

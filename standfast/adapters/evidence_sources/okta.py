@@ -1,8 +1,8 @@
 """System log of an Okta organisation as evidence.
 
 Rules
-- Events are read from the oldest to the newest, and the window has an end, so that Okta's list ends
-  too.
+- Events are read from the oldest to the newest. The requested time window has an end, so that
+  Okta's list ends too.
 - The account filter selects events by their actor. A filtered log lacks the changes that others
   made to the account.
 """

@@ -2,7 +2,8 @@
 
     FOLDER/SOURCE/TOKEN/files/LOG/000001.json    each page, as the provider sent it
 
-A subclass defines the addresses and the filters, and finds the mark of the next page.
+TOKEN is the token of the order, the request to collect. A subclass defines the addresses and the
+filters, and finds the mark of the next page.
 
 Rules
 - A page is kept unchanged, in a file of its own. It is parsed only to find the next page.

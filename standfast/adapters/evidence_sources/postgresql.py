@@ -8,7 +8,7 @@ Rules
   when it is read, it was rotated; its item in the manifest states that.
 - Log files are selected by their last change and kept whole, so only a query can select accounts.
 - Queries run in read-only sessions, and the server writes the rows as CSV (`COPY`). They receive
-  the start and end of the window and the accounts as parameters.
+  the start and end of the requested time window, and the accounts, as parameters.
 - Each file and each query has its own connection, so that a failure ends one item only. Errors have
   the server's code, never its text, which may contain a customer's data.
 """

@@ -6,7 +6,8 @@
 Rules
 - The backup source for buckets lists and reads the objects: it repeats interrupted reads, never
   mixes two states of an object, and makes each key a valid path.
-- Objects are selected by their last change. The listing is made once, at the start.
+- Objects are selected by the time window of their last change. The listing is made once, at the
+  start.
 - An object that cannot be read is an item with its reason. If the bucket stops answering, one item
   with the reason stands for all remaining objects.
 """

@@ -5,7 +5,7 @@
                        /manifest.json
                        /seal.dsse.json
                        /custody.jsonl
-                       /key.age                 the wrapped data key, if the files are encrypted
+                       /key.age                 the data key, encrypted, if the files are encrypted
 
 A subclass writes the files and returns their items for the manifest; `evidence.seal` signs the
 manifest. TOKEN is the token of the order, the request to collect.
@@ -80,8 +80,8 @@ class SourceContext:
     reveal: Reveal
     host_clock: Callable[[], HostClock] = read_host_clock
     copy_destination: CopyDestination | None = None  # the store for copies of sealed folders
-    custodians: tuple[str, ...] = ()  # public keys; without any, items are not encrypted
-    key_copies: tuple[Path, ...] = ()  # folders that receive a copy of each wrapped data key
+    custodians: tuple[str, ...] = ()  # public keys for the data key; none: no encryption
+    key_copies: tuple[Path, ...] = ()  # folders that receive a copy of each encrypted data key
     accounts: Mapping[str, AccountsConfig] = field(default_factory=dict)
     sleep: Callable[[float], None] = time.sleep
 

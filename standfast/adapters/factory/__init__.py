@@ -199,10 +199,7 @@ class Adapters(ABC):
         return self._send(adapter, batch, orders)
 
     def takes_over(self, queue: EffectQueue) -> str | None:
-        """Return the sender that takes over undelivered messages of a queue.
-
-        None if there is no further sender.
-        """
+        """Return the failover sender of a queue's sender; None if there is none."""
         if ACTIONS[queue.verb].carrier is not Carrier.SENDERS:
             return None
         settings = self.config.senders.get(queue.connector)

@@ -1,6 +1,6 @@
 """Digest of the settings that decide what an adapter does.
 
-An approval of a step covers this digest, so that nobody can change the settings after it.
+An approval of a step covers this digest. If the settings change afterwards, the approval is void.
 
 Rules
 - The digest covers every setting of the adapter, and its other inputs: for a sender the

@@ -114,7 +114,7 @@ class Passkeys:
     def signer(self, assertion: str, challenge: bytes) -> Passkey:
         """Return the passkey that signed `challenge`.
 
-        Raises ApprovalRefused if this ledger does not have the passkey.
+        Raises ApprovalRefused if the passkey is not stored here.
         """
         id_ = _id_of(webauthn.credential_of(assertion))
         with self._database.reading() as connection:

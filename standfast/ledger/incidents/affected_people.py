@@ -3,7 +3,7 @@
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.
   The audit event contains this digest, so the signed timeline can prove what the list contained.
-- People are sealed under the key of the incident, as the recipients of its notices are.
+- People are encrypted with the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
 - If a list is added after a notice was planned from the earlier lists, the notice is planned again
   for the added people, as a step is for accounts that a trigger adds. This further round of the
@@ -62,7 +62,7 @@ class AffectedPeople:
         return found[replacing[-1] :] if replacing else found
 
     def pages(self, incident_id: str, listed: AffectedList) -> Iterator[Page]:
-        """Yield the pages of a list; Damaged if they differ from the frozen ones."""
+        """Yield the pages of a list; Damaged if they were changed."""
         hashed = hashlib.sha256()
         for number in range(1, listed.pages + 1):
             key = (incident_id, listed.number, number)
@@ -95,7 +95,7 @@ class AffectedPeople:
         author: str,
         now: datetime,
     ) -> AffectedList:
-        """Freeze a list of an existing incident."""
+        """Store an unchangeable list for an existing incident."""
         cipher = self._database.cipher
         with self._database.write(
             actor=author, subject=incident_id, action=LISTED, now=now

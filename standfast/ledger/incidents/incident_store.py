@@ -127,7 +127,7 @@ class Incidents:
                 playbook=hashlib.sha256(playbook.encode()).hexdigest(),
                 configuration=configuration,
             )
-            # Before the commit, because an incident without its key would be unreadable.
+            # Before the commit: an incident without its encryption key would be unreadable.
             self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,

@@ -7,8 +7,8 @@ Rules
 - The digest covers each effect in order, with its verb, adapter, target (as a keyed hash), details,
   and whether it is refused. It also covers the settings of each adapter, and the text of a notice
   with the Merkle root of its recipients. It does not depend on the division into pages.
-- Columns are sealed before the transaction that writes the rows, so that no other writer waits for
-  the encryption.
+- Columns are encrypted before the transaction that writes the rows, so that no other writer waits
+  for the encryption.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Stored people: roles, public keys, founding enrolments, connections.
 
 Rules
-- A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
+- A person is a sign-in name, a public key and roles; other data of the person is encrypted.
 - On the first day of an installation, before its first live incident, enrolments are founding
   enrolments. A person with a founding enrolment may approve immediately; any other enrolment must
   be a day old before its person may approve.

@@ -144,7 +144,7 @@ class Runners:
         self._database = database
 
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
-        """Record a runner of this process; `way` is serve, prefect or direct.
+        """Record this process as a runner; `way` is serve, prefect or direct.
 
         If the database does not answer, the row may exist nevertheless. It is then retired at once
         if possible, because a runner that never ran must not block other runners.

@@ -1,8 +1,9 @@
 """Revocation (RFC 7009) and probes of OAuth tokens.
 
 An order (the request to change one account) names the holder's tokens in `details["tokens"]`:
-strings from the application's session store or from collected logs. A probe is a request that must
-be refused; it also tries the tokens that its configuration names.
+strings from the application's session store or from collected logs. A probe sends tokens of the
+holder to a resource that must refuse them, and a control token that the resource must accept. It
+also tries the tokens that its configuration names.
 
 Rules
 - Revocation is idempotent, and a server answers 200 for an unknown token (RFC 7009 2.2). The answer

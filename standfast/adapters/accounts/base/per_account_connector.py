@@ -1,16 +1,16 @@
 """Base class of connectors, one account a call: steps of each verb.
 
-The class defines the steps of each verb, the time limit of one account's call, and the results of
-errors. A subclass defines how an account is found, locked and read.
+The class defines the steps of each verb (lock, revoke, prove, undo), the time limit of one
+account's call, and the results of errors. A subclass defines how an account is found, locked and
+read.
 
 Rules
 - Lock: find, lock, read back, then end sessions. The provider's report of success is not trusted: a
   success without effect is FAILED.
-- The account of a name must be the account that the prior state (for an undo) was read from. If the
-  name now belongs to another account, a lock or a proof is refused. An undo finds the account by
-  the id.
-- An account is locked by its own name only. Under an alias the account would not be recognised as
-  protected, as locked by another incident, or as the account of an approver.
+- An order may contain the state that was read before the first change. If its name now belongs to
+  another account, a lock, or the proof of a lock, is refused. An undo finds the account by the id.
+- An account is locked by its own name only. Under an alias, other code would not recognise that the
+  account is protected, locked by another incident, or the account of an approver.
 - An undo ends the old sessions that remain before it enables the account. Otherwise a session or
   refresh token that was idle while the account was locked would work again.
 - `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, and `Unavailable` FAILED. In a proof,
@@ -51,12 +51,12 @@ class ProviderRefused(Refused):
 
 
 class SessionsRemain(StandfastError):
-    """The account still admits its holder, or has a session."""
+    """An account that still admits its holder, or has a session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """An account as the provider shows it; `prior` is for the undo."""
+    """An account as the provider shows it; `prior` has values for an undo."""
 
     id: str  # permanent, if the provider has permanent ids
     is_enabled: bool | None  # None when the provider does not show it
@@ -71,9 +71,9 @@ class Account:
 
 
 class PerAccountConnector(Connector):
-    """Base class of connectors that execute each order by itself.
+    """Base class of connectors that change one account in each call.
 
-    At most `limits.workers` orders run at once.
+    At most `limits.workers` calls run at once.
     """
 
     identity = ("id",)
@@ -102,7 +102,7 @@ class PerAccountConnector(Connector):
 
     @abstractmethod
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
-        """Restore `prior` (an `Account.state_before`); return whether it changed."""
+        """Restore `prior` (an `Account.state_before`); return if anything changed."""
 
     def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
         """End sessions that the undo would revive; return whether any existed."""
@@ -113,7 +113,7 @@ class PerAccountConnector(Connector):
         return ""
 
     def _proof_level(self, account: Account, order: Order, deadline: Deadline) -> Proof:
-        """Return the proof level; SessionsRemain if the holder is still admitted."""
+        """Return how the lock is proven; SessionsRemain if it is not effective."""
         if account.live_sessions is None:
             return Proof.READ_BACK
         if account.live_sessions:
@@ -155,14 +155,14 @@ class PerAccountConnector(Connector):
         return self._carry_out(self._undo_one, orders)
 
     def _lock_one(self, order: Order, deadline: Deadline) -> Result:
-        account = self._owner(order, deadline)
+        account = self._account_to_change(order, deadline)
         changed = self._change(account, False, lambda: self._disable(account, deadline), deadline)
         if "revoke" in self.verbs:
             changed |= self._end_sessions(account, order, deadline)
         return _done_result(order, account, changed, self._safe_review_notes(account, deadline))
 
     def _revoke_one(self, order: Order, deadline: Deadline) -> Result:
-        account = self._owner(order, deadline)
+        account = self._account_to_change(order, deadline)
         return _done_result(order, account, self._end_sessions(account, order, deadline))
 
     def _undo_one(self, order: Order, deadline: Deadline) -> Result:
@@ -194,7 +194,7 @@ class PerAccountConnector(Connector):
     # Internal functions.
 
     def _identified_account(self, order: Order, deadline: Deadline) -> Account:
-        """Find the account of a name; verify that it has the prior state's id."""
+        """Find the account of an order's name; verify the id that the order has."""
         account = _read_valid(self._find, order.target, deadline)
         if account is None:
             raise ProviderRefused(ABSENT)
@@ -203,7 +203,7 @@ class PerAccountConnector(Connector):
             raise ProviderRefused(SOMEONE_ELSE)
         return account
 
-    def _owner(self, order: Order, deadline: Deadline) -> Account:
+    def _account_to_change(self, order: Order, deadline: Deadline) -> Account:
         account = self._identified_account(order, deadline)
         if obstacle := self._alias(account, order.target):
             raise ProviderRefused(obstacle)

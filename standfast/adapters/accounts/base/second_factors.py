@@ -35,7 +35,7 @@ def query_second_factors(
     *,
     name_of: Callable[[str], str] = lambda account: account,
 ) -> SecondFactors:
-    """Query the first of `accounts`; `has_factor` returns None if unknown."""
+    """Query `MOST_ASKED` accounts; `has_factor` returns None for unknown."""
     listed = list(islice(accounts, MOST_ASKED + 1))
     asked = listed[:MOST_ASKED]
 
