@@ -6,18 +6,18 @@ Most of the time is spent waiting for the network.
 
 - The store is a real SeaweedFS behind the proxy of `network`: each answer arrives a round trip
   later, as from another city. Neither program has a bandwidth limit or TLS.
-- Each program is a whole process at its default settings. Standfast uses the identities of
-  `deploy/s3/`, one for each step, in a bucket that locks. restic has all rights in a plain bucket,
-  because it removes its own locks.
+- Each program is a whole process at its default settings. Standfast uses the S3 users of
+  `deploy/s3/`, one for each step, in a bucket with Object Lock. restic has all rights in a plain
+  bucket, because it removes its own lock files.
 - Three corpora are backed up into empty repositories: first backup, unchanged backup, the next
   day's version, and its restore, which is compared with its source. Small files are also backed up
-  into a repository of 30 daily runs (`--all`: 300), and then: an unchanged run, the list of points,
-  the restore of one file, a search in the newest point and in all points, a verification and a
-  retention run.
-- restic keeps a cache on the host. After a loss of the host there may be none, so one file is also
-  searched and restored without the cache.
+  into a repository of 30 daily runs (`--all`: 300). Then the following are measured there: an
+  unchanged run, the list of recovery points, the restore of one file, a search in the newest point
+  and in all points, a verification and a retention run.
+- restic keeps a cache on the host. After a loss of the host there may be no cache, so one file is
+  also searched and restored without it.
 - Next to the seconds is the number of calls in series: the longest chain in which each call was
-  made after the answer to the one before. A busy machine changes the seconds, not this number.
+  made after the answer to the call before. A busy machine changes the seconds, not this number.
 """
 
 import os

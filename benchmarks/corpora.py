@@ -16,7 +16,7 @@ The corpora are the same in every run.
 
 A corpus is a folder with `source/` (today), `next/` (files that differ tomorrow, at the same paths)
 and `gone.txt` (paths that are deleted tomorrow). The change to the next day only renames files, so
-a file that stays keeps its inode and its times.
+a file that does not differ keeps its inode and its times.
 
 The module runs as a program of its own, so that its memory does not count as that of a measured
 program.
@@ -75,7 +75,7 @@ class Corpus:
 
     @property
     def source(self) -> Path:
-        """One corpus to back up."""
+        """The folder to back up."""
         return self.folder / "source"
 
     def turn_to_next_day(self) -> None:

@@ -49,7 +49,7 @@ class Setting:
     is_all: bool = False  # also benchmarks that take many minutes
 
     def size(self, whole: int, quick: int) -> int:
-        """Return the count for this run."""
+        """Return `whole`, or `quick` for a quick run."""
         return quick if self.is_quick else whole
 
     def new_folder(self, name: str) -> Path:
@@ -61,7 +61,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A measured program; `run` returns one round's figures by action."""
+    """A measured program; `run` returns the figures of one round, by metric."""
 
     subject: str
     run: Callable[[int], Mapping[str, float]]

@@ -7,7 +7,7 @@ The delay is that of a distant server.
   only how many times a program waits for an answer before its next request.
 - Requests are counted by kind as they pass; nothing in them is changed, so signatures stay valid.
 - The number of calls in series is the longest chain in which each call began after the answer to
-  the one before. A busy machine changes the duration of the calls, but not this number.
+  the call before. A busy machine changes the duration of the calls, but not this number.
 """
 
 import asyncio

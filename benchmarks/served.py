@@ -1,12 +1,9 @@
 """Time from a command or a signed message to the first lock.
 
-The process is a warm `standfast serve`.
-
-With Prefect up the incident is a flow in that process; with Prefect down the same process does the
-work without it. Both processes serve at the same time, each its own installation, and both have
-locked accounts before the first round. The directory's own `lastModified` counts, as in
-`first_lock`. The time until a message is answered is measured as well; the first message after the
-start has its own row.
+Two processes of `standfast serve` are measured, each with its own installation: one with a Prefect
+server, in which the incident is a flow, and one without. Both have locked accounts before the first
+round. The time of a lock is the directory's own `lastModified`, as in `first_lock`. The time until
+a message is answered is measured as well; the first message after the start has its own row.
 """
 
 import json
