@@ -230,7 +230,7 @@ def copy(call: Call, incident: str) -> ExitStatus:
 
 evidence = Group(
     "evidence",
-    help="List, verify, review, open, copy, export, hold and dispose of frozen evidence.",
+    help="List, verify, review, open, copy, export, hold and dispose of sealed evidence.",
     commands=[
         list_evidence,
         verify,

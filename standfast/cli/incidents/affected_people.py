@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 @command(
     "add",
     exits={
-        ExitStatus.DONE: "the list is frozen, and its numbers are stated for the legal clocks",
+        ExitStatus.DONE: "the list is stored, and its numbers are stated for the legal clocks",
         ExitStatus.USAGE: "there is no such incident or source, or the source lists nobody",
         ExitStatus.PARTIAL: (
-            "frozen logs were disposed of or cannot be opened; people that only these logs name "
+            "sealed logs were disposed of or cannot be opened; people that only these logs name "
             "are missing"
         ),
         ExitStatus.REFUSED: "the incident is closed",
-        ExitStatus.DAMAGED: "frozen logs differ from their seal; the list is made from the other "
+        ExitStatus.DAMAGED: "sealed logs differ from their seal; the list is made from the other "
         "logs",
     },
     example="standfast incident affected add inc-2026-0001 --csv people.csv --exposed 'name, iban'",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from-review",
     is_flag=True,
-    help="The people whose records the incident's accounts used, according to the frozen logs.",
+    help="The people whose records the incident's accounts used, according to the sealed logs.",
 )
 @click.option(
     "--account",
@@ -177,7 +177,7 @@ def add(
     exits={
         ExitStatus.DONE: "the numbers are shown; there may be no list",
         ExitStatus.USAGE: "there is no such incident",
-        ExitStatus.DAMAGED: "a list was changed after it was frozen",
+        ExitStatus.DAMAGED: "a list was changed after it was stored",
     },
     example="standfast incident affected show inc-2026-0001",
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "note",
     exits={
         ExitStatus.DONE: "the note is recorded, or the notes are listed",
-        ExitStatus.FAILED: "its files cannot be frozen; nothing was recorded",
+        ExitStatus.FAILED: "its files cannot be copied and sealed; nothing was recorded",
         ExitStatus.USAGE: "there is no such incident or file",
         ExitStatus.PARTIAL: "the note is recorded; a file could not be read or copied",
         ExitStatus.REFUSED: "only a live incident freezes files",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "files",
     multiple=True,
     type=FilePath(),
-    help="A file or folder that is frozen and sealed with the note; may be repeated.",
+    help="A file or folder that is copied and sealed with the note; may be repeated.",
 )
 @sign_in_options("Sign in as this person. Default: the user that runs the command is the author.")
 @click.pass_obj
