@@ -41,15 +41,15 @@ def run(
 
     The error contains the end of the program's output.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         watch = Stopwatch()
         process = subprocess.Popen(
             command,
             env=_as_installed(os.environ if env is None else env),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
         looking = _MemorySampler(process.pid)
         too_long = threading.Timer(seconds, process.kill)
@@ -61,9 +61,11 @@ def run(
             looking.stop()
         wall = watch.seconds()
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        words = said.read()[-400:].decode(errors="replace").strip()
-    expect(process.returncode == 0, f"{command[0]} ends with 0, not {process.returncode}: {words}")
+        output.seek(0)
+        output_end = output.read()[-400:].decode(errors="replace").strip()
+    expect(
+        process.returncode == 0, f"{command[0]} ends with 0, not {process.returncode}: {output_end}"
+    )
     return Usage(
         wall_seconds=wall,
         cpu_seconds=used.ru_utime + used.ru_stime,

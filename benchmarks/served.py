@@ -160,12 +160,12 @@ def _serving(folder: Path, server: ScimServer, *, prefect: str) -> Iterator[_Ser
         url=f"http://127.0.0.1:{port}",
     )
     log = folder / "serve.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [*STANDFAST, "serve", "-c", str(config_file)],
             env=served.env,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         _wait_until(

@@ -264,7 +264,7 @@ class Serving:
 
     def _stamp_seals(self) -> None:
         """Request missing time stamps after each seal, with growing delays."""
-        pause, said = 0.0, ""
+        pause, reported = 0.0, ""
         while not self.stop.is_set():
             self._news.clear()
             troubles, may_pass = list[str](), False
@@ -280,9 +280,9 @@ class Serving:
             except Exception as error:
                 troubles, may_pass = [f"unexpected {type(error).__name__}"], True
             trouble = "; ".join(dict.fromkeys(troubles))
-            if trouble and trouble != said:
+            if trouble and trouble != reported:
                 log.warning("time stamps: %s", trouble)
-            said = trouble
+            reported = trouble
             pause = min(pause * 2 or FIRST_STAMP_PAUSE_SECONDS, _LONGEST_STAMP_PAUSE_SECONDS)
             pause = pause if may_pass else 0.0
             self.stop.wait(pause or STAMP_SECONDS)

@@ -72,9 +72,9 @@ def _only_one_here(installation: Installation, role_name: str | None) -> Iterato
         for name in taken:
             try:
                 home.mkdir(mode=0o700, parents=True, exist_ok=True)
-                line = os.open(home / f"serve-{name}.lock", _LOCK_FLAGS, 0o600)
-                locks.callback(os.close, line)
-                fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                descriptor = os.open(home / f"serve-{name}.lock", _LOCK_FLAGS, 0o600)
+                locks.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Refused(
                     f"`standfast serve`: it runs on this machine already{_MORE[is_site]}. See "

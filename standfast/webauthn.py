@@ -65,9 +65,9 @@ def site_of(origin: str) -> str:
     return urlsplit(origin).hostname or ""
 
 
-def challenge_for(words: bytes) -> bytes:
+def challenge_for(signed_bytes: bytes) -> bytes:
     """Return the challenge under which a passkey signs these bytes."""
-    return hashlib.sha256(words).digest()
+    return hashlib.sha256(signed_bytes).digest()
 
 
 def encoded(content: bytes) -> str:

@@ -114,13 +114,15 @@ class ActiveDirectory(LdapConnector):
         in its entry, an account has an implicit principal name: its account name, `@` and the name
         of the domain ([MS-ADTS] 5.1.1.1.1).
         """
-        we = folded(self._server.bind_dn)
+        own_name = folded(self._server.bind_dn)
         account_names = entry.texts(ACCOUNT_NAME)
         implied = [f"{name}@{_domain(entry.dn)}" for name in account_names]
         return (
             folded_dn(entry.dn) == folded_dn(self._server.bind_dn)
-            or any(folded(name) == we for name in (*entry.texts("userPrincipalName"), *implied))
-            or any(we.endswith("\\" + folded(name)) for name in account_names)
+            or any(
+                folded(name) == own_name for name in (*entry.texts("userPrincipalName"), *implied)
+            )
+            or any(own_name.endswith("\\" + folded(name)) for name in account_names)
         )
 
     def _prove_locked(

@@ -193,11 +193,11 @@ class _Call(Generic[_Connection, _Value]):
         return value
 
     def _declared_error(self, error: Exception, *, is_untouched: bool) -> StandfastError:
-        said = error if isinstance(error, StandfastError) else self._dialect.explain(error)
-        words = str(said) if said else f"unexpected {type(error).__name__}"
+        cause = error if isinstance(error, StandfastError) else self._dialect.explain(error)
+        words = str(cause) if cause else f"unexpected {type(error).__name__}"
         if not is_untouched:
             return NoAnswer(f"the change was sent: {words}")
-        if isinstance(said, StandfastError) and not isinstance(said, NotSent):
-            return said
-        retry = said.retry_after_seconds if isinstance(said, Unavailable) else RETRY_SECONDS
+        if isinstance(cause, StandfastError) and not isinstance(cause, NotSent):
+            return cause
+        retry = cause.retry_after_seconds if isinstance(cause, Unavailable) else RETRY_SECONDS
         return NotSent(words, retry_after_seconds=retry)

@@ -81,9 +81,9 @@ def capture_output(
             loss = loss or f"the program reported problems; see {path}.messages"
         items = [output.item(loss)]
     if messages:
-        with CollectedFile(files, f"{path}.messages") as said:
-            said.write(bytes(messages))
-            items.append(said.item())
+        with CollectedFile(files, f"{path}.messages") as messages_file:
+            messages_file.write(bytes(messages))
+            items.append(messages_file.item())
     return tuple(items)
 
 

@@ -220,9 +220,9 @@ def void_signature(
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = (column == part for column, part in zip(columns, key, strict=True))
-    said = dict(connection.execute(select(approval).where(*named)).mappings().one())
-    signature, challenge = str(said["signature"]), challenge_for(_signed_bytes(said))
-    is_so = passkeys.is_of_removed(database, connection, said["person"], signature, challenge)
+    stored = dict(connection.execute(select(approval).where(*named)).mappings().one())
+    signature, challenge = str(stored["signature"]), challenge_for(_signed_bytes(stored))
+    is_so = passkeys.is_of_removed(database, connection, stored["person"], signature, challenge)
     return signature if is_so else ""
 
 

@@ -173,19 +173,19 @@ def write_queue(path: str) -> Iterator[None]:
     """
     lock_file = f"{path}-line"
     try:
-        line = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         yield  # SQLite reports the problem of the folder
         return
     try:
         try:
-            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with log_long_wait(path, lock_file):
-                fcntl.flock(line, fcntl.LOCK_EX)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(line)
+        os.close(descriptor)
 
 
 def begin_writing(connection: sqlite3.Connection, path: str) -> None:

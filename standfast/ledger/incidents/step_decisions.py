@@ -138,12 +138,12 @@ class StepDecisions:
                     f"step {step_name!r}: has begun already. It needs no break-glass approval."
                 )
             key = (*step_key, person)
-            said = {"decision": decision, "signature": signature, "decided_at": now}
+            changed = {"decision": decision, "signature": signature, "decided_at": now}
             row = dict(zip(("incident", "step", "round", "person"), key, strict=True))
             is_new = write.insert_new(
-                approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
+                approval, {**row, **changed, "digest": asked.digest, "nonce": asked.nonce}
             )
-            if not is_new and not self._replace_decision(write, key, said, asked):
+            if not is_new and not self._replace_decision(write, key, changed, asked):
                 raise ApprovalRefused(
                     f"step {step_name!r}: {person!r} has decided already. Another person must "
                     "decide."
@@ -185,7 +185,7 @@ class StepDecisions:
         return asked
 
     def _replace_decision(
-        self, write: Write, key: Key, said: dict[str, Any], asked: Question
+        self, write: Write, key: Key, changed: dict[str, Any], asked: Question
     ) -> bool:
         """Replace a person's earlier decision; False if it must stay.
 
@@ -195,14 +195,14 @@ class StepDecisions:
         if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.add_detail(replaces_void=True)
             about = {"digest": asked.digest, "nonce": asked.nonce}
-            return write.replace(approval, key, **said, **about)
+            return write.replace(approval, key, **changed, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
             write.add_detail(instead_of=earlier)  # changes may have been made by this approval
-            return write.update(approval, key, **said)
+            return write.update(approval, key, **changed)
         approved = approval.c.decision == APPROVE
-        is_break_glass = said["decision"] == BREAK_GLASS
-        return is_break_glass and write.update(approval, key, approved, **said)
+        is_break_glass = changed["decision"] == BREAK_GLASS
+        return is_break_glass and write.update(approval, key, approved, **changed)
 
     def start_after_delay(
         self, incident_id: str, step_name: str, round_: int, now: datetime

@@ -310,8 +310,8 @@ def _incidents_left_unlocked(
 def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     """Return every spelling of every account that the inputs name."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
-    said = {name for names in lists for name in names if isinstance(name, str)}
-    spelt = {way for name in said for way in (name, name.lower(), folded(name))}
+    named = {name for names in lists for name in names if isinstance(name, str)}
+    spelt = {way for name in named for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
     # The name of an account in no known directory is stored without a directory.
     nowhere = (f":{name}" for name in spelt)

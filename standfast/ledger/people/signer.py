@@ -33,5 +33,5 @@ class Signer:
 
     def sign(self, action: str, name: str, roles: Sequence[str], now: datetime) -> str:
         """Return the signature over a change of one person, in hex."""
-        said = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
-        return self.key.sign(_CONTEXT + canonical({**said, "by": self.name})).hex()
+        change = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
+        return self.key.sign(_CONTEXT + canonical({**change, "by": self.name})).hex()

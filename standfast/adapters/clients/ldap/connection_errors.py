@@ -57,8 +57,8 @@ def _cause(error: Exception) -> tuple[str, str]:
     causes = list(_chain(error))
     for link in causes:
         if isinstance(link, ssl.SSLCertVerificationError):
-            said = getattr(link, "verify_message", "").rstrip(".") or "unknown"
-            return f"certificate refused, {said}", "Check `host`, `ca_file` and the certificate"
+            reason = getattr(link, "verify_message", "").rstrip(".") or "unknown"
+            return f"certificate refused, {reason}", "Check `host`, `ca_file` and the certificate"
     for link in causes:
         match link:
             case TimeoutError():

@@ -82,10 +82,10 @@ def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
         blocks = _status_blocks(mail)
         token = _token(mail, blocks)
         actions = {_first_word(block.get("Action", "")) for block in blocks}
-        said = [state for action, state in _MEANS.items() if action in actions]
-        if not token or not said:
+        states = [state for action, state in _MEANS.items() if action in actions]
+        if not token or not states:
             return None
-        return DeliveryEvent(token=token, state=said[0], at=min(_moment(mail, now), now))
+        return DeliveryEvent(token=token, state=states[0], at=min(_moment(mail, now), now))
     except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
         return None  # malformed parts make the parser raise many kinds of error
 
