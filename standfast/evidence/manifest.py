@@ -8,7 +8,7 @@ Rules
   added in base64.
 - A path that could not be read is an item too, with the reason.
 - `clock` may be missing, because older versions did not write it. Such a manifest is encoded
-  without it again.
+  without it too.
 """
 
 import base64

@@ -65,7 +65,7 @@ class ReadinessReport:
     checklist: tuple[ChecklistLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()
     trend: tuple[DayScore, ...] = ()  # oldest first
-    changes: Mapping[str, int] = field(default_factory=dict)  # gains of rows since the last day
+    changes: Mapping[str, int] = field(default_factory=dict)  # points gained or lost, by score row
 
     def count(self, verdict: str) -> int:
         return sum(area.count(verdict) for area in self.areas)

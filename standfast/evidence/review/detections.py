@@ -57,7 +57,7 @@ class Thresholds:
 class LockPeriod:
     """The time in which an account was locked, in microseconds since 1970."""
 
-    account: str  # in the form of its directory
+    account: str  # written as in its directory
     begin: int
     end: int | None = None
 

@@ -1,4 +1,4 @@
-"""Copies of frozen folders in the bucket of `[custody.s3]`: put, inspect.
+"""Copies of evidence folders in the bucket of `[custody.s3]`: put, check.
 
 Rules
 - A folder that differs from its seal (its signed manifest) is not copied, because a court would not

@@ -1,5 +1,8 @@
 """Recorded readiness scores: the last of each day; changes between them.
 
+Each row of a score is one question about the readiness, such as whether backups are recent. The
+score is the sum of the points of its rows.
+
 Rules
 - A score is stored as an event of the audit chain, with the points of each row. A score is stored
   if it is the first of its day, or if it differs from the last one of the day. The last score of a

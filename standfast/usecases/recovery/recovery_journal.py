@@ -54,7 +54,7 @@ class RecoveryJournal:
         return found[-1].detail if found else None
 
     def is_replaced(self, source: str) -> bool:
-        """Return whether a source is replaced, and was not put back since then."""
+        """Return whether a source was replaced, and not put back since then."""
         found = self._events(REPLACED, RETURNED, effect=self.effect, source=source)
         return bool(found) and found[-1].action == REPLACED
 

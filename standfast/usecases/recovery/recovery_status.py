@@ -32,7 +32,7 @@ class SetStatus:
     set_name: str
     state: str  # state of the effect, such as "done", or "returned" after an undo
     reason: str
-    plan: SetPlan | None  # None in an exercise, or if the set was refused
+    plan: SetPlan | None  # None in an exercise (simulated), or if the set was refused
     clocks_ms: Mapping[str, int]  # milliseconds from the opening of the incident
     set_aside: tuple[str, ...]  # new names of the data that was replaced
     rpo_ms: int | None
