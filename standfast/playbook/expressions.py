@@ -150,7 +150,7 @@ def embedded(value: Json) -> Expression | None:
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Return every text in a value; each may be an expression."""
+    """Yield every text in a value; each may be an expression."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

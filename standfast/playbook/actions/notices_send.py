@@ -19,7 +19,7 @@ def _approval_reason(arguments: JsonObject, staff: Collection[str]) -> str:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    """Yield notes about channels that do not use the mail relay."""
+    """Yield a note on a mail relay, with the channels that do not use it."""
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
         around = [name for name, sender in senders.items() if sender.kind != "smtp"]

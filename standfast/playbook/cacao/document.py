@@ -1,6 +1,6 @@
 """Parser of a CACAO file: limits, repeated names, all problems with lines.
 
-The document has passed the schema and the semantic checks.
+The parsed document has passed the schema and the semantic checks.
 
 Rules
 - A CACAO file is recognised by its content: `type` is `playbook`, or `spec_version` exists.

@@ -1,7 +1,7 @@
 """Headline of an incident, and the order of incidents by urgency.
 
-It shows how many accounts are contained (locked), which work is open, and whether anybody works on
-the incident.
+The headline shows how many accounts are contained (locked), which work is open, and whether anybody
+works on the incident.
 
 Rules
 - The headline is one line: accounts contained, accounts restored by an undo, people not notified,
