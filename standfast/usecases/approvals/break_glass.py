@@ -63,7 +63,6 @@ def break_glass(
 
     The step begins after `BREAK_GLASS_DELAY`, unless somebody refuses it before.
 
-
     Raise ApprovalRefused if the step or the person is not allowed, if the step has a break-glass
     approval already, or if nobody else was notified. Raise UsageError if the reason is empty.
     """

@@ -7,8 +7,8 @@ database of runs), a backup of one machine hides a missed backup of the other ma
 
 Rules
 - Clones are detected from the ledger, which names the machine of each run. The vault does not name
-  machines: it only shows this machine a recovery point under its own name that it did not make. The
-  vault has no lock for a host name, because no host may delete from the vault, and so no host could
+  machines: a machine sees only that a recovery point under its host name is not its own. The vault
+  has no lock for a host name, because no host may delete from the vault, and so no host could
   remove the lock again.
 - A clone is certain if the other machine backed up after a backup of this machine. If this machine
   never backed up before, the two machines may be clones, or this machine may have replaced the

@@ -7,7 +7,7 @@ Rules
   The backup waits for this lock while another set of the host is backed up. If a `before` hook
   stops an application, the application is therefore not stopped during this wait.
 - If the store does not answer, and the backup is attempted again, the `before` hooks run again.
-- If a `before` hook has begun, the `after` hooks run, also after a failure. Their environment
+- If a `before` hook has begun, the `after` hooks run, even after a failure. Their environment
   contains the result of the backup.
 - A required `before` hook that fails stops the backup. A required `after` hook that fails makes the
   result of the backup partial. A failed hook that is not required changes nothing. The results of

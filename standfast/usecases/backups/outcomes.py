@@ -151,7 +151,7 @@ class RestoreOutcome:
     result: RestoreResult
     is_damaged: bool  # files are missing because the vault is damaged
     lacking: "IncompletePoint"  # the data that the point lacks or contains only partly
-    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the latest point
+    newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the chosen point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
     ledger_problem: str = ""  # the error that prevented the record in the ledger, or ""
 

@@ -98,7 +98,7 @@ def damaged_points(repository: Repository) -> tuple[tuple[str, str], ...]:
 
 
 def damaged_after(repository: Repository, point: RecoveryPoint, asked: str) -> tuple[str, ...]:
-    """Return the damaged points of the host that are newer than `latest`.
+    """Return the damaged points of the host that are newer than `point`.
 
     A damaged point may belong to any backup set of the host. `asked` is the requested point: return
     () if it is not `latest`.

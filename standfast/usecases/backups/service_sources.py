@@ -1,6 +1,6 @@
 """Configured databases and buckets: addresses, as sources and targets.
 
-The services themselves are in `backup/sources/` and `backup/targets/`.
+The code for each kind of service is in `backup/sources/` and `backup/targets/`.
 
 Rules
 - The password of a source is read when the source is opened. If the password is missing, only this

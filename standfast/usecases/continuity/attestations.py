@@ -147,7 +147,7 @@ def attestations(installation: Installation) -> Attestations:
 
 
 def current_attestations(installation: Installation) -> dict[str, Attestation]:
-    """Return the newest attestation of each subject, also if it has expired."""
+    """Return the newest attestation of each subject, even if it has expired."""
     newest: dict[str, Attestation] = {}
     for found in attestations(installation).valid:
         if not found.is_withdrawn:

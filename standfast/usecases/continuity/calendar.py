@@ -33,7 +33,7 @@ PRACTICE = "practice"  # the kind of the calendar's alarms
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarEntry:
-    """One entry of the calendar, with its state of today."""
+    """One entry of the calendar, with its state today."""
 
     name: str
     kind: str

@@ -65,7 +65,7 @@ def translated_errors(doing: str) -> Iterator[None]:
     except BackupError as error:
         raise _translate(error) from error
     except BrokenPipeError:
-        raise  # the program that reads our output has ended; no disk has failed
+        raise  # the program that reads the output has ended; no disk has failed
     except OSError as error:
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(

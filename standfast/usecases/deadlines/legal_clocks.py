@@ -61,9 +61,9 @@ def state_fact(
 ) -> bool:
     """State a fact about an incident; return whether it is new.
 
-    If the fact is the time of an event, it is stated for the first time and `at` is None, the time
-    is now. Raise UsageError for an unknown name, for a time that is stated again without `at`, and
-    for the answer "no" without a reason.
+    If the time of an event is stated for the first time without `at`, it is now. Raise UsageError
+    for an unknown name, for a time that is stated again without `at`, and for the answer "no"
+    without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)

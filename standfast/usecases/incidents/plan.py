@@ -308,7 +308,7 @@ def _warnings(
 
 
 def as_lines(report: PlanReport) -> list[str]:
-    """Return the plan as text, one step a paragraph."""
+    """Return the plan as text, one paragraph for each step."""
     lines = [f"Plan: {report.title} ({report.scenario})", ""]
     for number, step in enumerate(report.steps, 1):
         lines.append(f"{number:>2}. {step.title}  [{step.name}]")

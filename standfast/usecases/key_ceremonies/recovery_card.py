@@ -1,4 +1,4 @@
-"""Recovery card of this installation: addresses and key copies on it."""
+"""Recovery card of this installation, with addresses and key copies."""
 
 from pathlib import Path
 from shlex import quote

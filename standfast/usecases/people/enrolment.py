@@ -148,7 +148,7 @@ def grant_roles(
 def remove_person(
     installation: Installation, name: str, signer: Signer, second: Signer | None = None
 ) -> ChangedPerson:
-    """Remove a person's right to approve; notify everybody, also that person.
+    """Remove a person's right to approve; notify everybody and that person.
 
     Earlier approvals stay readable. Raise ApprovalRefused for the last approver. Raise it also
     without a `second` signer, if fewer than two approvers would remain.

@@ -1,4 +1,4 @@
-"""Import and export of CACAO files, a standard format for playbooks.
+"""Import and export of files in CACAO, a standard format for playbooks.
 
 Rules
 - An existing file is never overwritten, because an edited playbook would be lost.

@@ -2,7 +2,7 @@
 
 An incident renders a notice only when its step begins, which is too late to find an error.
 Therefore each notice is rendered here with the values that its step gives to the template.
-`standfast.playbook` validates all other parts, also when an incident is opened.
+`standfast.playbook` validates all other parts, and does so again when an incident is opened.
 """
 
 from collections.abc import Mapping, Sequence

@@ -59,9 +59,8 @@ def carry_out(
     or its playbook was edited. Raise UsageError for an incident that is not a plan.
     """
     plan = _plan(installation, plan_id)
-    planned = _digest(
-        plan, plan.playbook
-    )  # id of the original plan, so that a repeat finds its incident
+    # The digest of the original plan, so that a repeated promotion finds its incident.
+    planned = _digest(plan, plan.playbook)
     handle = installation.ledger.cipher.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     message = TriggerMessage(source="carry-out", handle=handle)
     if earlier := installation.ledger.triggers.incident_of(message):

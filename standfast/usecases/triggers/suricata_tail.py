@@ -1,6 +1,6 @@
 """Reader of Suricata's event file, and its position in the file.
 
-Each line is processed once, also after rotations, truncations and restarts.
+Each line is processed once, even after rotations, truncations and restarts.
 `standfast/triggers/suricata.py` parses a line.
 
 Rules
@@ -31,7 +31,7 @@ log = logging.getLogger("standfast.serve")
 
 _HEAD_BYTES = 256
 _READ_BYTES = 1024 * 1024  # limit of one read; a longer line is not an event
-_CLOCK_SECONDS = 1.0  # the clock of a file system may be slow by so many seconds
+_CLOCK_SECONDS = 1.0  # the clock of a file system may be slow by this many seconds
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
 
