@@ -12,7 +12,7 @@ import pytest
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.audit.auditor import AuditEvent
 from standfast.ledger.people.enrolment import Person
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.people.passphrase_keys import Credential, enrol
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.people.enrolment import enrol_person

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.errors import Damaged
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.ledger.schema.tables import audit_event, person
 from standfast.usecases.continuity.attestations import (
     attest,

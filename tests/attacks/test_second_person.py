@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.config.schema import LimitsConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.records import Limits, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.approvals.break_glass import break_glass

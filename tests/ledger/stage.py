@@ -12,7 +12,7 @@ from standfast.ledger.approvals.decisions import APPROVE
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result

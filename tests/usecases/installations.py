@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from standfast.ledger.approvals.decisions import APPROVE
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.secrets import Resolver
 from standfast.usecases.core.installation import Installation, system_clock

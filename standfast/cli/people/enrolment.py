@@ -25,7 +25,7 @@ from standfast.plurals import counted
 from standfast.records import Json, timestamp
 
 if TYPE_CHECKING:
-    from standfast.ledger.people.signer import Signer
+    from standfast.ledger.people.people_changes import Signer
     from standfast.usecases.core.installation import Installation
 
 _UNSIGNED = (

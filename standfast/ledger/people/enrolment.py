@@ -41,8 +41,7 @@ from standfast.ledger.approvals.objections import (
 from standfast.ledger.approvals.row_seals import seal_of_person
 from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
-from standfast.ledger.people.remaining_approvers import refuse_too_few
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer, refuse_too_few
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident, installation, person
 from standfast.records import Mode, canonical

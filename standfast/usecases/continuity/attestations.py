@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from standfast.config.value_types import web_address
 from standfast.errors import Damaged, StandfastError, UsageError
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.local_time import day
 from standfast.records import JsonObject, canonical, timestamp
 from standfast.suggestions import known_names_hint

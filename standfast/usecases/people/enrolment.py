@@ -30,7 +30,7 @@ from standfast.errors import (
     UsageError,
 )
 from standfast.ledger.people.enrolment import Person
-from standfast.ledger.people.signer import Signer
+from standfast.ledger.people.people_changes import Signer
 from standfast.local_time import minute
 from standfast.notices.mail_addresses import parse_address
 from standfast.people.passphrase_keys import Credential, enrol, is_passphrase_of
