@@ -121,8 +121,8 @@ class Planner(Protocol):
     ) -> Draft:
         """Plan one call of a procedure: a command, request or own function.
 
-        An invalid parameter or a protected account makes it a refused effect. Raise Refused if the
-        call has no undo and the step has no approval.
+        An invalid parameter or a protected account (which no playbook may lock) makes it a refused
+        effect. Raise Refused if the call has no undo and the step has no approval.
         """
 
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
