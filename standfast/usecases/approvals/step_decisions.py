@@ -13,7 +13,7 @@ Rules
 - If a step names roles, only a signed-in person with one of these roles decides about the step. The
   ledger records a rejected attempt.
 - If a step names no roles, the user of the command may decide, and the ledger records that user.
-  The same applies in an exercise if nobody has the roles of the step.
+  The same applies in an exercise, which uses simulators, if nobody has the roles of the step.
 - `by` is the name of a person that signed in (`authenticated_person`).
 """
 

@@ -23,7 +23,9 @@ from standfast.ledger.runs.run_record import Origin, RunRecord
 
 # Repeated from `backup.trust.key_files`, because importing that module loads `cryptography`.
 _HOST_FILE = "host.json"
-_ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
+# This number of hexadecimal digits of the owner's public key identifies a vault. The owner is the
+# person with the offline signing key.
+_ENOUGH = 16
 
 
 def origin_of(config: Config) -> Origin:

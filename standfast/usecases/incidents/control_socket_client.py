@@ -29,7 +29,8 @@ from standfast.records import Json
 
 ANSWERS_WITHIN_SECONDS = 1.0
 LARGEST_BYTES = 4 * 1024 * 1024
-SOURCE = "command"  # the source of messages from commands; all other sources are names of triggers
+# The source of messages from commands. All other sources are names of triggers, such as webhooks.
+SOURCE = "command"
 _NAME = "serve.sock"
 _LONGEST_PATH = 100  # bytes; the kernel accepts 107
 _PART = 65536

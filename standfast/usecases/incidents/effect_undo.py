@@ -9,7 +9,7 @@ Rules
   account. Of several incidents that locked an account, the last one to be undone restores the prior
   state.
 - Unlocking an account in a live incident needs an approval, because it could let an intruder in. In
-  an exercise, unlocking needs an approval only if the lock was not proven.
+  an exercise (against simulators), it needs an approval only if the lock was not proven.
 - A target whose adapter is no longer configured stays as it is, and a later undo restores it. The
   other targets are undone.
 - If an undo needs approvals, it needs two, because the person who requests the undo may give one of
@@ -308,7 +308,7 @@ def _undo_obstacle(row: EffectRow, adapters: Adapters) -> str:
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], adapters: Adapters) -> bool:
-    """Return whether a lock was not proven at the level of its connector.
+    """Return whether a lock lacks the proof that its directory can give.
 
     A proof is, for example, a sign-in that the directory refused after the lock.
     """

@@ -61,7 +61,7 @@ class Opened:
 
     incident: str
     has_joined: bool  # the request repeats a message or names the accounts of this open incident
-    lacking: int = 0  # number of items in the trigger's message that lack a value for an input
+    lacking: int = 0  # items in the message of a trigger (such as a webhook) without a value
     is_stopped: bool = False  # the joined incident had been stopped by a person, so nothing runs
 
 
@@ -80,8 +80,8 @@ def open_incident(
     """Commit an incident to the ledger without calling another system.
 
     `opened_by` is the name of a person who signed in. Without it, the operating system's user is
-    recorded, and each step that needs approvals needs one more approval. `message` (of a trigger,
-    such as a webhook) is committed with the incident; a repeated message returns the same incident.
+    recorded, and each step that needs approvals needs one more approval. `message` (of a trigger)
+    is committed with the incident; a repeated message returns the same incident.
     `as_read` is the text of the playbook when the caller read it: raise Refused if the text has
     changed. `playbook` is the parsed playbook, if the caller has read it already.
     """
@@ -294,7 +294,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Long transitions come last: a lock must not wait until all recipients are read.
+                # Long moves come last: a lock must not wait until all recipients are read.
                 if _apply_moves(installation, state, adapters, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)

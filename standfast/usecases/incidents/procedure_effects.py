@@ -76,7 +76,10 @@ def call_effect(
 
 
 def _protected(procedure: str, details: JsonObject, adapters: Adapters) -> str:
-    """Return why an account that the call names is protected, or ""."""
+    """Return why an account that the call names is protected, or "".
+
+    A protected account is an account that no playbook may lock.
+    """
     if procedure.partition(".")[0] not in SECTIONS:
         return ""
     named = accounts_of(adapters.config, procedure, parameters_of(details))

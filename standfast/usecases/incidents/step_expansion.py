@@ -194,7 +194,7 @@ def _expand_once(
         handle = ledger.cipher.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
-    # If a trigger added accounts, nobody signed in for them.
+    # If a trigger (such as a webhook) added accounts, nobody signed in for them.
     is_signed = ledger.incidents.get(incident_id).is_signed and not state.joined
     own = (incident_id, step_name)  # locks of earlier rounds (plannings) are counted with this step
     # Read the ledger outside `try`: if it is unreachable, the step must not fail.
@@ -270,8 +270,8 @@ def _is_extended(installation: Installation, state: State, step_name: str) -> bo
     """Return whether a person added accounts since the last round of the step.
 
     Evidence is then copied and sealed again, because the logs contain more about the added
-    accounts. It is not copied again for accounts that a trigger (such as a webhook) adds, because
-    triggers may fire each minute.
+    accounts. It is not copied again for accounts that a trigger adds, because triggers may fire
+    each minute.
     """
     return any(
         event.action == EXTENDED and int(event.detail["joined"]) > state.steps[step_name].joined

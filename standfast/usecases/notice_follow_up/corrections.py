@@ -189,9 +189,9 @@ def _drafts(
     seen: set[str] = set()
     for message in _messages(installation, incident_id, step_name):
         target = message.row.target
-        # A person may be in the audience twice, for example as a guardian and as a customer. Both
-        # messages are corrected. Only a target with an individual message gets one correction for
-        # all its messages.
+        # A person may have received the notice twice, for example as a guardian and as a customer.
+        # Both messages are corrected. Only a target with an individual message gets one correction
+        # for all its messages.
         if _may_be_received(message) and target not in seen:
             seen |= {target} & individual
             yield _draft(installation, incident_id, name, prepared, message.row)

@@ -75,7 +75,7 @@ class Tally:
 
 
 class NoticePlan:
-    """One notice to an audience of any size.
+    """One notice to any number of recipients.
 
     It implements `planned_effects.StreamedNotice`.
     """

@@ -215,8 +215,9 @@ def _checked(text: bytes, config_file: Path) -> Config:
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
     """Create or complete the repository; do not change a complete repository.
 
-    The creation writes a file `.unfinished` next to the file with the owner's key, and removes it
-    as its last action. So the owner's key without this file means a complete repository.
+    The owner is the person with the offline signing key. The creation writes a file `.unfinished`
+    next to the file with the owner's key, and removes it as its last action. So the owner's key
+    without this file means a complete repository.
     """
     owner_file = offline / OWNER_FILE
     is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()
