@@ -1,4 +1,4 @@
-"""Findings of a check: texts of advice; at most a hundred of a kind.
+"""Findings of a check, with advice; at most a hundred of each kind.
 
 Anybody with the right to put objects can fill a store with junk. So if many findings are of the
 same kind, the first hundred are named and the others are only counted. The memory in use does not

@@ -1,4 +1,4 @@
-"""HTTP requests with limits of time and size; exact outcome.
+"""HTTP requests with limits of time and size, and an exact outcome.
 
 The client owns the connection pool, the time-outs, the size limit and the parsing of `Retry-After`.
 The caller interprets the status.

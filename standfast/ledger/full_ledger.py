@@ -1,4 +1,4 @@
-"""Whole ledger: its stores; creation, upgrade, opening.
+"""Whole ledger with all its stores: creation, upgrade, opening.
 
 The ledger is the database of one installation (one configured Standfast). A store has the methods
 for one subject, such as incidents.

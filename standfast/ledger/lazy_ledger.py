@@ -1,4 +1,4 @@
-"""Ledger of an installation: plain SQL for runs, the whole if needed.
+"""Ledger of an installation: plain SQL for runs, otherwise the whole.
 
 The ledger is the database of an installation (one configured Standfast). A run is a backup, a drill
 or a verification.

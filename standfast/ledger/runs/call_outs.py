@@ -1,4 +1,4 @@
-"""Stored call-outs: pages, their results, answers (also late ones).
+"""Stored call-outs: pages, their results, and answers (also late ones).
 
 In a call-out, one person on call after another is paged about one matter, until somebody
 acknowledges.

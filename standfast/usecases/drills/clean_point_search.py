@@ -1,4 +1,4 @@
-"""Search for the newest clean point: restores without an indicator.
+"""Search for the newest recovery point without indicators, by restores.
 
 An indicator is a trace of an intruder, such as the hash of a file. Each examined point is restored
 to a temporary folder, scanned, and deleted.

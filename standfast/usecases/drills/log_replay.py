@@ -1,4 +1,4 @@
-"""Log of a base backup in a drill: choice of sources, replay.
+"""Log of a base backup in a drill: choice of log sources, and replay.
 
 A drill is a test restore. The write-ahead log after a base backup is a backup source of its own.
 

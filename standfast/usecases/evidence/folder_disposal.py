@@ -1,4 +1,4 @@
-"""Disposal of one folder: keys, items; remaining copies it names.
+"""Disposal of one evidence folder: keys, items and known other copies.
 
 An encrypted folder has one data key, which encrypts its items (collected files). Several places
 have copies of the key.

@@ -1,4 +1,4 @@
-"""Page of a log review: its content, charts and omissions; its file.
+"""Page of a log review, and its file: content, charts, omissions.
 
 Frozen logs are copied and signed as evidence of an incident.
 """

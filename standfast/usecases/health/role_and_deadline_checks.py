@@ -1,4 +1,4 @@
-"""Checks of laws, of people for each role and escalation level.
+"""Checks of applicable laws, and of people for each role and level.
 
 A legal clock is the running deadline of a duty to notify somebody.
 

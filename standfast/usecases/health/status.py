@@ -1,4 +1,4 @@
-"""Quick status, from one query and few keys; late backups, last runs.
+"""Quick status from one query: late backups, last runs, problems.
 
 A drill is a test restore of a backup set.
 

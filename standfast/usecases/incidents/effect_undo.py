@@ -1,4 +1,4 @@
-"""Undo of effects: restored and kept targets, and needed approvals.
+"""Undo of effects: which targets are restored, and needed approvals.
 
 An effect is one act on one target outside Standfast, such as the lock of one account. The prior
 state is the state of the target before the first effect.

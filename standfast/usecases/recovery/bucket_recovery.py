@@ -1,4 +1,4 @@
-"""Recovery of a bucket: listing, events, record; calls object acts.
+"""Recovery of a bucket's objects: listing, events and record.
 
 A recovery adds one version to each object that it changes: the restored object, or a delete marker
 (`object_recovery`). The undo removes these versions.

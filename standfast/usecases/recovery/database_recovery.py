@@ -1,4 +1,4 @@
-"""Load of dumps into production servers; return of all if one fails.
+"""Load of dumps into production servers, and return after a failure.
 
 Rules
 - A call that continues an interrupted one skips the databases that are already loaded. A database

@@ -1,4 +1,4 @@
-"""Names of a recovered database's copies; base of its replacement.
+"""Names of the copies of a recovered database, and the base class.
 
 During a recovery, a server can have several copies of a database: the previous one, the restored
 one, and copies of failed calls. Each name contains the id of the incident. `postgresql_recovery.py`

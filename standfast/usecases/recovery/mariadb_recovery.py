@@ -1,4 +1,4 @@
-"""Replacement of a MariaDB database: its content is moved; reversal.
+"""Replacement of a MariaDB database by a move of its content; reversal.
 
 Rules
 - The dump is loaded into a database with another name, on which no account has rights: the

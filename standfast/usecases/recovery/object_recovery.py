@@ -1,4 +1,4 @@
-"""Acts on single objects of a bucket in a recovery, and reversal.
+"""Acts on single objects of a bucket in a recovery, and their reversal.
 
     put_objects(target, record, folder, observe)   # may be repeated after a crash
     revert_objects(target, record, folder)         # after a failed or interrupted recovery

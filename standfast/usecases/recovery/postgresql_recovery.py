@@ -1,4 +1,4 @@
-"""Replacement of a PostgreSQL database: it is renamed; reversal.
+"""Replacement of a PostgreSQL database by renames, and its reversal.
 
 Rules
 - A dump restores the settings of a database only if the new database has the original name.

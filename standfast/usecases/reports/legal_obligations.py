@@ -1,4 +1,4 @@
-"""Obligations to act on, for pages of an incident: order, questions.
+"""Obligations that need an action, for the pages of an incident.
 
 An obligation is a legal or contractual duty to notify somebody. Its clock is the running deadline.
 

@@ -1,4 +1,4 @@
-"""Events of incidents to other systems: due, repeated, given up.
+"""Events of incidents for other systems: when they are due and repeated.
 
 A receiver is one section of `incident_events`. Each event is sent as a request of `[requests]`,
 such as a signed webhook or the call that opens a ticket.
