@@ -6,7 +6,7 @@ Whole processes are measured, in turn, on the same corpora.
 prints a table with the aim next to each figure. A run at full size takes an hour and 50 GB.
 
 - In each round, each program gets an empty repository, and they take turns at each step: first
-  backup, unchanged backup, the next day's version, and its restore. Another program is first in
+  backup, unchanged backup, the next day's version, and its restore. A different program is first in
   each round.
 - The data of one program is synced before the time of the next one begins. The source is in the
   page cache for all: it is read before each backup, because borg drops what it has read. The
@@ -19,8 +19,8 @@ prints a table with the aim next to each figure. A run at full size takes an hou
   waits: Standfast with `--sync`, the others with a `sync` afterwards that is included in the time.
 - Every restore is compared with its source, byte for byte, with modes and times. If it differs, or
   a program fails, its rows say so and have no figures.
-- Aims are compared with the medians, as ratios to restic; no figure may be worse than borg's
-  either.
+- Medians are compared with the aims, as ratios to restic's medians; no figure may be worse than
+  borg's either.
 
 Exit statuses: 0 measured, 1 a program failed or restored something else, 2 usage.
 """

@@ -9,6 +9,8 @@
     POST /report
     GET  /console           the console for approvers, if it is configured
 
+A trigger is a configured way to open an incident from outside, such as a webhook.
+
 Rules
 - Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
   the trigger exists. For an unknown name, the body is read and rejected as for a webhook.

@@ -1,5 +1,7 @@
 """Calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
 
+The due dates are the legal time limits of notifications about live incidents.
+
 Rules
 - Everybody who knows an address can read the calendar. An address that was revoked, mistyped or
   guessed returns 404.

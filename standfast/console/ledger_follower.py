@@ -1,6 +1,7 @@
 """Thread that sends pages, call-outs and incident events when due.
 
-A call-out pages one person on call after another. The ledger is the database of incidents.
+A page is an urgent message to a person on call, and a call-out pages one such person after another.
+The ledger is the database of incidents.
 
 Rules
 - The thread checks for due messages when the ledger has a new event, and every half minute: another

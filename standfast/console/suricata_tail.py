@@ -1,5 +1,8 @@
 """Threads that read Suricata's event files and open incidents.
 
+Suricata is a network intrusion detection system. A trigger is a configured way to open an incident
+from outside; here, each trigger has one event file.
+
 Rules
 - An incident is opened before the position in the file is stored, so that a crash loses no alert.
 - If alerts of one read would open the same incident with the same inputs, only the first one is

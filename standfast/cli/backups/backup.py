@@ -1,4 +1,9 @@
-"""`standfast backup`: create, list, restore and verify recovery points."""
+"""`standfast backup`: create, list, restore and verify recovery points.
+
+A recovery point is the result of one backup, in the vault (the store of the encrypted backups). A
+pack is a file of the vault with encrypted data. The witness is a file with the newest sequence
+number of each backup host at the last verification.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""`standfast drill report`: the signed page of one drill."""
+"""`standfast drill report`: the signed page of one drill.
+
+The RTO of a service is the longest acceptable time until it works again; the RPO is the longest
+acceptable time between the newest restored change and the failure.
+"""
 
 from pathlib import Path
 

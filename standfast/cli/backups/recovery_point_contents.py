@@ -1,4 +1,7 @@
-"""`standfast backup ls`, `find` and `diff`: content of recovery points."""
+"""`standfast backup ls`, `find` and `diff`: content of recovery points.
+
+A recovery point is the result of one backup.
+"""
 
 import sys
 from collections.abc import Sequence

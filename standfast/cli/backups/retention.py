@@ -1,4 +1,7 @@
-"""`standfast backup keep`: expire recovery points and delete packs."""
+"""`standfast backup keep`: expire recovery points and delete packs.
+
+A recovery point is the result of one backup; packs are the files with the encrypted data.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,9 @@
-"""`standfast continuity`: services, attestations, calendar of practice."""
+"""`standfast continuity`: services, attestations, calendar of practice.
+
+The RTO of a service is the longest acceptable time until it works again; the RPO is the longest
+acceptable time between the newest restored change and the failure. The MTPD is the longest
+disruption that the organisation tolerates.
+"""
 
 from datetime import datetime
 from pathlib import Path

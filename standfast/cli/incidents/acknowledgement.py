@@ -1,4 +1,7 @@
-"""`standfast incident acknowledge`: accept a page."""
+"""`standfast incident acknowledge`: accept a page.
+
+A page is an urgent message to a person on call.
+"""
 
 import click
 

@@ -1,4 +1,8 @@
-"""`standfast incident carry-out`: open live the plan of a trigger."""
+"""`standfast incident carry-out`: open live the plan of a trigger.
+
+A trigger is a configured way to open an incident from outside, such as a webhook. It may open only
+a plan: an incident that changes nothing.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""`standfast tabletop`: tabletop exercises with injects and a score."""
+"""`standfast tabletop`: tabletop exercises with injects and a score.
+
+An inject is one event of the exercise. The facilitator reads it aloud, and the participants decide.
+"""
 
 import re
 from pathlib import Path

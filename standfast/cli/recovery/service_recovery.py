@@ -1,4 +1,8 @@
-"""`standfast recover plan`, `open`, `status`, `report`, and their lines."""
+"""`standfast recover plan`, `open`, `status`, `report`, and their lines.
+
+The RTO of a service is the longest acceptable time until it works again; the RPO is the longest
+acceptable time between the newest restored change and the failure.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""`standfast serve` and `standfast worker`: schedules and incidents."""
+"""`standfast serve` and `standfast worker`: schedules and incidents.
+
+A trigger is a configured way to open an incident from outside, such as a webhook.
+"""
 
 import os
 from collections.abc import Sequence
