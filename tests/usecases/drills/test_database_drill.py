@@ -112,28 +112,24 @@ def test_missing_isolation_is_named_in_the_report(
     assert (found["state"], found["reason"]) == ("skipped", "missing: no namespaces")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        ("customers = 2", "customers = 3", "table customers has 2 rows"),
-        ("calls = 3", "cars = 3", "table cars does not exist"),
-        ("sum(id) = 6", "sum(id) = 7", "assertion 1 is false"),
-        ("SELECT max(changed_at)", "SELECT min(name)", "no time"),
-    ],
+UNEXPECTED = (
+    ("customers = 2", "customers = 3", "table customers has 2 rows"),
+    ("calls = 3", "cars = 3", "table cars does not exist"),
+    ("sum(id) = 6", "sum(id) = 7", "assertion 1 is false"),
+    ("SELECT max(changed_at)", "SELECT min(name)", "no time"),
 )
+
+
 def test_unexpected_content_fails_the_drill(
-    old: str,
-    new: str,
-    reason: str,
-    tmp_path: Path,
-    drills: Path,
-    postgres_server: Postgres,
-    database: str,
+    tmp_path: Path, drills: Path, postgres_server: Postgres, database: str
 ) -> None:
-    more = CHECK.replace(old, new)
+    more = CHECK
+    for old, new, _ in UNEXPECTED:
+        more = more.replace(old, new)
     outcome = drilled(backed_up(tmp_path, drills, postgres_server, database, more))
     assert outcome.exit_status is ExitStatus.FAILED
-    assert reason in result_of(outcome, "database crm-server").reason
+    found = result_of(outcome, "database crm-server").reason
+    assert [reason for _, _, reason in UNEXPECTED if reason not in found] == []
     assert outcome.rto_ms is None
 
 
