@@ -1,4 +1,7 @@
-"""Chapters of the breach: plan, contain, ask, notify, unlock, verify."""
+"""Chapters of the breach: plan, contain, ask, notify, unlock, verify.
+
+The ledger is the database of the incident; the audit chain has a signed event for each change.
+"""
 
 from dataclasses import dataclass
 

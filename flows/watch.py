@@ -1,8 +1,9 @@
 """Flow of the watchdog: dead runs, missed backups, alarms, incidents.
 
-Missing time stamps of this machine's sealed evidence are requested as well. `standfast serve`
-checks the same by itself; this flow is for the display in Prefect, and for installations on many
-machines. With a Prefect that several hosts share, the flow also checks the workers of all hosts.
+A seal is a signature over the list of the collected files of evidence. The flow also requests the
+missing time stamps of this machine's seals. `standfast serve` checks the same by itself; this flow
+is for the display in Prefect, and for installations on many machines. With a Prefect that several
+hosts share, the flow also checks the workers of all hosts.
 """
 
 from prefect import flow

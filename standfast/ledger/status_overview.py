@@ -1,4 +1,4 @@
-"""Records that the query for `status` returns, without sealed values."""
+"""Records that the query for `status` returns, without encrypted values."""
 
 from dataclasses import dataclass
 from datetime import datetime

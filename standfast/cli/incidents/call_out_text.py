@@ -1,4 +1,7 @@
-"""Line about a call-out: its state and last pages."""
+"""Line about a call-out: its state and last pages.
+
+A call-out pages one person on call after another about a matter, such as an incident.
+"""
 
 from collections.abc import Sequence
 

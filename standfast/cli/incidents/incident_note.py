@@ -1,4 +1,7 @@
-"""`standfast incident note`: add a note with files, or list the notes."""
+"""`standfast incident note`: add a note with files, or list the notes.
+
+Sealed files are evidence: a signature covers the list of their hashes.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,5 +1,6 @@
 """Planned effects, claims, attempts and unknown outcomes.
 
-An effect is one change of one target outside Standfast, such as one locked account. The order of
-steps is in `incidents`. Calls to adapters do not belong in the ledger.
+An effect is one change of one target outside Standfast, such as one locked account. A claim
+reserves an effect for one process. The order of steps is in `incidents`. Calls to adapters do not
+belong in the ledger (the database).
 """

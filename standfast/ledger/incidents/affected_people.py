@@ -1,4 +1,4 @@
-"""Stored lists of affected people: frozen, sealed, with a digest.
+"""Stored lists of affected people: unchangeable, encrypted, with a digest.
 
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.

@@ -1,4 +1,4 @@
-"""Stored facts for the legal clocks: repeats ignored, references sealed.
+"""Stored facts for the legal clocks: repeats ignored, texts encrypted.
 
 A fact is a dated statement, such as the time of awareness. It may start a legal clock, the running
 time limit of a duty to notify.

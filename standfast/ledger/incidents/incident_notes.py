@@ -1,4 +1,4 @@
-"""Stored notes of people about an incident: sealed text, no repeats.
+"""Stored notes of people about an incident: encrypted text, no repeats.
 
 Rules
 - Notes are only added. A note that equals the last note changes nothing. So a call that may have
