@@ -92,7 +92,8 @@ def plan(
     kept, and the degraded modes of the services, such as paper. Nothing is changed.
     """
     from standfast.continuity.degraded_modes import mode_sentences
-    from standfast.usecases.recovery.recovery_plan import named_services, plan_recovery
+    from standfast.usecases.recovery.recovery_plan import plan_recovery
+    from standfast.usecases.recovery.recovery_scope import named_services
 
     names = str(_inputs(services, everything, point, indicator)["services"])
     with call.installation() as installation:
@@ -130,7 +131,7 @@ def open_(
     The command ends when a step waits for a person. Before existing data at a target is set aside,
     a second person must approve.
     """
-    from standfast.usecases.recovery.recovery_plan import sets_in_order
+    from standfast.usecases.recovery.recovery_scope import sets_in_order
 
     inputs = _inputs(services, everything, point, indicator)
     with call.installation() as installation:

@@ -21,7 +21,7 @@ from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode
 from standfast.usecases.incidents.procedure_effects import call_effect
-from standfast.usecases.recovery.recovery_plan import sets_in_order
+from standfast.usecases.recovery.recovery_scope import sets_in_order
 
 
 def recovery_effects(step: Step, arguments: JsonObject, adapters: Adapters) -> Expansion:
