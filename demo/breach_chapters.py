@@ -1,6 +1,7 @@
 """Chapters of the breach: plan, contain, ask, notify, unlock, verify.
 
-The ledger is the database of the incident; the audit chain has a signed event for each change.
+The ledger is the database of the incident. Its audit chain has an event for each change of a row,
+and each event contains the hash of the event before.
 """
 
 from dataclasses import dataclass
