@@ -1,4 +1,4 @@
-"""Root and key records (`pub/root/`, `k/`): fields; no role twice.
+"""Root and key records (`pub/root/`, `k/`): fields, and unique roles.
 
 The owner is the person with the offline signing key. A root record lists the keys that the owner
 authorizes: those of writers (backup hosts), keepers (machines that may expire backups) and domains

@@ -1,4 +1,4 @@
-"""Vault copy: order of copied objects, checks of each; without a key.
+"""Vault copy: order and checks of the copied objects; without a key.
 
 - Existing objects of the copy are never changed or removed. Existing packs are not read again, but
   a wrong size is reported. After an interruption, the next run copies what is missing.

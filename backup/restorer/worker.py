@@ -1,4 +1,4 @@
-"""Worker of a restore: restores units of work; reports problems and rest.
+"""Worker of a restore: restores units of work, and reports problems.
 
 - A unit of work is a series of stretches. A stretch is a part of a leaf page of the manifest, that
   is, a series of paths.

@@ -1,4 +1,4 @@
-"""Read-only view by the database driver alone: SQLAlchemy loads slowly.
+"""Read-only view by the database driver alone, as SQLAlchemy loads slowly.
 
 Rules
 - Nothing is written and no lock is taken.

@@ -1,4 +1,4 @@
-"""Frozen folders: list; verification by seals, ledger, stamps, copies.
+"""Evidence folders: list; verification by seal, ledger, stamp and copies.
 
 A frozen folder contains copies of logs and files of an incident. Its seal is a signed manifest.
 
