@@ -1,8 +1,8 @@
 """State of a run at one moment: rounds of steps, merged counts.
 
-The ledger (the database of incidents) stores the state, and `engine` computes the next moves from
-it. An effect is one act of a step on one target, such as the lock of one account. An undo restores
-the state of targets before the step.
+The ledger (the database of incidents) stores the state, and `engine` computes the next moves (the
+changes of single steps) from it. An effect is one act of a step on one target, such as the lock of
+one account. An undo restores the state of targets before the step.
 """
 
 from collections.abc import Mapping, Sequence
