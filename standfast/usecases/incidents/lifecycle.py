@@ -294,7 +294,7 @@ def advance(
                     continue
                 work = open_work(installation, state, now)
                 queues.start(work)
-                # Long moves come last: a lock must not wait until all recipients are read.
+                # Plan notices last: a lock must not wait until all recipients are read.
                 if _apply_moves(installation, state, adapters, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)

@@ -89,7 +89,7 @@ class NewInstallation:
     source_name: str
     identity_file: Path
     owner_file: Path
-    recipient: str  # the public key of the recovery identity
+    recipient: str  # the public key of the recovery identity, which decrypts backups
 
     def as_json(self) -> JsonObject:
         """Return the JSON form: paths and the public key, no secret key."""

@@ -1,4 +1,4 @@
-"""Mails about incidents that triggers opened: once, to people on call.
+"""Mails about incidents that triggers opened, one to each person to page.
 
 A trigger opens incidents from outside, such as a webhook. A page is here one mail to each person
 with a role of the trigger. (`on_call/call_outs` pages one person after another until somebody
