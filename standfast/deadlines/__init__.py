@@ -1,17 +1,17 @@
 """Legal clocks: obligations of an incident, due dates, open questions.
 
 A legal clock is the running deadline of an obligation: a duty to notify somebody of an incident.
-Facts, such as the time of awareness, start it. `obligations.jsonl` has the data, each line with its
-sources and the confidence in their reading. Reading files, storing facts and sending reminders
-belong to the use-cases.
+Dated statements of people (facts), such as the time of awareness, start a clock.
+`obligations.jsonl` lists the obligations, each with its sources and the confidence in their
+interpretation. `standfast.usecases` reads this file, stores facts and sends reminders.
 
 Rules
-- No input, no output, no clock: facts and the current time are arguments.
-- Two dates are computed. The strict date is in time by every reading of the rule, and is shown
-  first. The lenient date is next to it. In a hold (a period in which a notice must not be sent,
-  `not_before`), the strict date is the later of the two.
+- No function reads a file, a database or the system time: facts and the current time are arguments.
+- For each obligation, two due dates are computed. A notice until the strict date is in time under
+  every interpretation of the rule. The lenient date is the latest date of any interpretation. In a
+  hold (`not_before`: a notice must not be sent yet), the strict date is the later one.
 - An obligation with unknown facts is shown with the question that decides it. It is never omitted.
-- The result is a list of facts, and not legal advice: `NOT_ADVICE` is shown with every date.
+- The dates are not legal advice: `NOT_ADVICE` is shown with every date.
 """
 
 from typing import Final

@@ -3,12 +3,12 @@
 An obligation is a duty to notify somebody of an incident.
 
 Rules
-- The configuration states the roles for data (controller, processor) and the sectors of the
-  organisation. An obligation of another sector is omitted.
-- The number of affected people in each jurisdiction is entered for each incident. While it is
-  unknown, the obligation counts as owed, and a question asks for the number.
-- Judgements ("likely to result in a risk") are questions to a person. Without an answer, the answer
-  "yes" is assumed.
+- The configuration states whether the organisation is a controller or a processor of personal data,
+  and its sectors. An obligation of another sector is omitted.
+- People enter the number of affected persons in each jurisdiction for each incident. While the
+  number is unknown, the obligation applies, and a question asks for the number.
+- Conditions such as "likely to result in a risk" are questions to a person. Until the person
+  answers, the answer "yes" is assumed.
 """
 
 import re
@@ -21,7 +21,7 @@ from standfast.deadlines.obligations import Obligation
 
 
 class Part(StrEnum):
-    """The role of the organisation for the data."""
+    """The role of the organisation in the processing of personal data."""
 
     CONTROLLER = "controller"  # owner, licensee or fiduciary of the data
     PROCESSOR = "processor"  # vendor, business associate or provider of a client
@@ -108,8 +108,8 @@ class Threshold:
     """The number of people, or the kind of incident, that requires a notice.
 
     `least` and `most` are the bounds of the number of people, both inclusive. `question` asks a
-    person for a judgement. It is set if the rule has no number, or if the answer "yes" is
-    sufficient for any number of people.
+    person whether the incident is of this kind. It is "" if only the number of people decides. If
+    there are bounds and a question, the answer "yes" requires a notice for any number of people.
     """
 
     least: int | None = None
@@ -133,7 +133,7 @@ _OTHERWISE = re.compile(r", or any number with (?P<kind>.+)$")
 
 
 def threshold_of(obligation: Obligation) -> Threshold:
-    """Return the threshold of an obligation; of two numbers, the stricter one."""
+    """Return the threshold; if sources state two numbers, the stricter one."""
     text = obligation.threshold
     if not text:
         return Threshold()

@@ -3,9 +3,9 @@
 The notices are obligations: duties to notify somebody of an incident.
 
 Rules
-- This program submits no form. A person submits it and records the receipt.
-- Laws ask for the same facts in different words. A topic, such as `cause`, stands for one fact. A
-  text that people enter for a topic appears in every form that asks for this fact.
+- This program submits no form. A person submits it and records the authority's receipt.
+- Laws ask for the same information in different words. A topic, such as `cause`, stands for one
+  piece of information. A text that people enter for a topic appears in every form that asks for it.
 - A missing text is shown as a gap; nothing is guessed.
 """
 
@@ -35,7 +35,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "law_enforcement": "Was it reported to law enforcement, and did they ask to wait?",
     "sample_notice": "Where is the copy of the notice that people get?",
 }
-# A requirement of a law asks for a topic if it contains the topic's pattern.
+# Regular expressions by topic. A requirement of a law asks for the topic if the expression matches.
 _WORDS: Final[Mapping[str, str]] = {
     "what_happened": r"what happened|nature|description|circumstances|synopsis|written detail"
                      r"|incident details|the threat itself",
@@ -66,10 +66,10 @@ class Field:
     """One required part of a form."""
 
     requirement: str  # the words of the law
-    topic: str  # the topic that answers it; if there is none, an id such as `OBLIGATION#2`
+    topic: str  # topic of the requirement; if none matches, an id such as `OBLIGATION#2`
     question: str
     text: str = ""  # "" for a gap
-    author: str = ""
+    author: str = ""  # person that stated the text; "" for a text from the configuration
 
     @property
     def is_gap(self) -> bool:
@@ -99,7 +99,7 @@ def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
 
 
 def topics_of(requirement: str) -> tuple[str, ...]:
-    """Return the topics that answer a requirement; () if there is none."""
+    """Return the topics that a requirement asks for; () if there is none."""
     return tuple(
         topic for topic, words in _WORDS.items() if re.search(words, requirement, re.IGNORECASE)
     )

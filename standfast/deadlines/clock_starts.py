@@ -1,14 +1,16 @@
 """Starts of legal clocks: questions about facts, and other notices.
 
-A legal clock is the running deadline of a duty to notify somebody. Facts are dated statements of
-people, such as the time of awareness. This module interprets the words of the law that define its
-start. If the data contains an unknown phrase, reading the data fails. Thus no clock is omitted
-without an error.
+A legal clock is the running deadline of an obligation: a duty to notify somebody of an incident.
+Facts, which are dated statements of people such as the time of awareness, start it. This module
+maps the words of a law, as `obligations.jsonl` quotes them, to the facts that start the clock. An
+unknown phrase raises an error, because the clock would otherwise be omitted unnoticed.
 
 Rules
-- If a law names two starts joined by "or", or if its sources disagree, the earlier start counts.
-- If a law names two starts joined by "and", the later start counts, and both must be known.
-- Some clocks start with another notice. They start at the time in the receipt of that notice.
+- If a law names two events joined by "or", or if its sources disagree, the earlier event starts the
+  clock.
+- If a law names two events joined by "and", the later event starts the clock, and both times must
+  be known.
+- Some clocks start when another notice was given. The receipt of that notice states the time.
 """
 
 from collections.abc import Mapping
@@ -45,8 +47,8 @@ class Start:
     """The facts and notices that start a clock.
 
     `facts` are keys of `QUESTIONS`, and `notices` are ids of obligations. With `needs_all`, the
-    last of them counts, and all must be known. Otherwise the earliest known one counts. With
-    `from_year_end`, the clock starts at the end of the year.
+    latest of their times starts the clock, and all times must be known. Otherwise the earliest
+    known time starts it. With `from_year_end`, the clock starts at the end of that year.
     """
 
     facts: tuple[str, ...] = ()
@@ -67,14 +69,14 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# By obligation with an outer limit: the fact that replaces the limit, if its time is after the end
-# of the limit. Source: DORA, Art. 19, and Delegated Regulation (EU) 2025/301, Art. 5, for an
-# incident that is classified as major only after the first 24 hours.
+# Maps an obligation to a fact. If the time of this fact is after the end of the obligation's limit,
+# another limit applies instead. Source: DORA, Art. 19, and Delegated Regulation (EU) 2025/301,
+# Art. 5, for an incident that is classified as major only after the first 24 hours.
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
 _PEOPLE_NOTIFIED: Final = Start()  # replaced by the jurisdiction's notices to affected people
 
-# Starts by the words after "from" in the data.
+# Starts by the words of the law in the key `from` of the obligation.
 _STARTS: Final[Mapping[str, Start]] = {
     "awareness": _any("awareness"),
     "awareness of a significant incident": _any("awareness"),
@@ -129,7 +131,7 @@ _STARTS: Final[Mapping[str, Start]] = {
     "discovery or consumer notice, whichever is sooner": _any("discovery"),
 }
 
-# Starts by the whole `clock_start` of the data, if the words after "from" are not sufficient.
+# Starts by the obligation's `clock_start`, for obligations where the key `from` is not sufficient.
 _BY_TRIGGER: Final[Mapping[str, Start]] = {
     # The statute and the authority disagree.
     "determination (AG site: discovery)": _any("determination", "discovery"),
@@ -140,7 +142,10 @@ _ALSO_PEOPLE_NOTIFIED: Final = frozenset({"discovery or consumer notice, whichev
 
 
 def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> Start:
-    """Return the start of an obligation's clock; ValueError if unlisted."""
+    """Return the start of an obligation's clock.
+
+    Raise ValueError if the words of the law or a notice that starts the clock are unknown.
+    """
     words = obligation.limit.start
     start = _BY_TRIGGER.get(obligation.clock_start) or _STARTS.get(words)
     if start is None and words in QUESTIONS:
@@ -159,7 +164,7 @@ def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> S
 def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
     """Return the ids of a jurisdiction's notices to the people concerned.
 
-    If the data has no such obligation, the id is `people:JURISDICTION`, such as `people:US-IA`.
+    If no obligation requires such notices, return `people:JURISDICTION`, such as `people:US-IA`.
     """
     return tuple(
         other.id

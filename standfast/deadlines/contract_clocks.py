@@ -29,9 +29,10 @@ def contract(
     start: str = "awareness",
     content: tuple[str, ...] = (),
 ) -> Obligation:
-    """Return a contract as an obligation of the jurisdiction `contract:NAME`.
+    """Return a contract's duty as an obligation.
 
-    Raise ValueError if `start` is not one of the facts that start clocks (`QUESTIONS`).
+    Its jurisdiction is `contract:NAME`.
+    `start` is the event that starts the clock, a key of `QUESTIONS`; otherwise raise ValueError.
     """
     if start not in QUESTIONS:
         raise ValueError(f"start {start!r}: unknown; known: {', '.join(QUESTIONS)}")

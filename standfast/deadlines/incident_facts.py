@@ -1,7 +1,7 @@
 """Facts of an incident for the rules: kinds; the latest statement counts.
 
-A fact is a statement of a person, such as the time of awareness. Facts start and end legal clocks,
-the deadlines of duties to notify somebody (obligations).
+A fact is a dated statement of a person, such as the time of awareness. Facts start and end legal
+clocks: the running deadlines of obligations (duties to notify somebody).
 
 Rules
 - The subject of a fact is its kind and its name. The kind defines what the name refers to.
@@ -22,14 +22,14 @@ class FactKind(StrEnum):
 
     TIME = "time"  # an event happened `at`; name: one of `QUESTIONS`
     AFFECTED = "affected"  # `count` people; name: a jurisdiction
-    ANSWER = "answer"  # `is_so`: the obligation `name` is owed, after a judgement of its risk test
-    THRESHOLD = "threshold"  # `is_so`: the obligation `name` applies to the kind of incident
+    ANSWER = "answer"  # `is_so`: by its risk test, a person judged that obligation `name` is owed
+    THRESHOLD = "threshold"  # `is_so`: a person judged that the threshold of `name` is reached
     # The recipient of the obligation `name` was notified `at`; reference: the receipt. Without `at`
     # and with `is_so` False, the statement is withdrawn; reference: the reason.
     NOTIFIED = "notified"
-    # Law enforcement asked to wait until `at`, or without an end; name: an obligation or a
-    # jurisdiction, reference: the document. With `is_so` True, a person states that the delay
-    # applies although the rule has no such delay. With `is_so` False, the statement is withdrawn.
+    # Law enforcement asked to wait until `at`, or without an end if `at` is None; name: an
+    # obligation or a jurisdiction, reference: the document. With `is_so` True, a person states that
+    # the delay applies although the law allows none. With `is_so` False, the delay is withdrawn.
     DELAY = "delay"
     CONTENT = "content"  # the text of a notice; name: a topic of forms, reference: the text
 
@@ -76,7 +76,7 @@ class Fact:
 
 
 class Facts:
-    """The facts of one incident, in the order in which they were stated."""
+    """The facts of one incident, in the order in which people stated them."""
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self._facts: tuple[Fact, ...] = tuple(facts)
@@ -85,11 +85,11 @@ class Facts:
         return iter(self._facts)
 
     def latest(self, kind: FactKind, name: str) -> Fact | None:
-        """Return the newest fact with this subject, which replaces the others."""
+        """Return the newest fact of a kind and name; None if there is none."""
         return next(iter(reversed(self.all_of(kind, name))), None)
 
     def all_of(self, kind: FactKind, name: str) -> Sequence[Fact]:
-        """Return all facts with this subject, the newest last."""
+        """Return all facts of a kind and name, the newest last."""
         return [fact for fact in self._facts if fact.kind is kind and fact.name == name]
 
     def facts_before(self, fact: Fact) -> "Facts":

@@ -1,7 +1,7 @@
 """Delays of an obligation that law enforcement requested.
 
-An obligation is a duty to notify somebody. Its strict date is in time by every reading of the rule;
-its lenient date is the latest possible one.
+An obligation is a duty to notify somebody of an incident. A notice until the strict date is in time
+under every interpretation of the rule. The lenient date is the latest one of any interpretation.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ def delays_of(obligation: Obligation, facts: Facts) -> list[Fact]:
 
 
 def apply_delays(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
-    """Return the due dates of a period, moved by its delays.
+    """Return the due dates after the delays that were requested.
 
-    A delay changes the strict date only if it was stated before that date. A delay that is still
-    valid may be ended or extended, even after the original end of the period.
+    A delay moves the strict date only if a person recorded it before this date. A hold (a period in
+    which no notice must be sent) has no such condition. `delays` must not be empty.
     """
     strict: datetime | None = due.strict  # None while the delay has no end
     for delay in delays:

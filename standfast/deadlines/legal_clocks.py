@@ -1,24 +1,26 @@
 """Rules of legal clocks: states, due dates and questions from the facts.
 
-An obligation is a duty to notify somebody. Its clock is its running deadline. `clocks` is the main
-function: its arguments are the obligations, the facts of the incident and the current time. It
-returns one `Clock` for each obligation.
+An obligation is a duty to notify somebody of an incident. Its clock is its running deadline. Facts,
+which are dated statements of people, start and end the clock. `clocks` is the main function: it
+returns one `Clock` for each obligation that may concern the organisation.
 
 Rules
 - An obligation stays visible in every state. If a fact ends the obligation, such as a number of
   people below the threshold, the fact is shown with the person that stated it.
 - A soft obligation ("without undue delay") has no date: it is due from the start of its clock.
-- A strict date is in time by every reading of the rule; a lenient date is the latest possible one.
+- A notice until the strict date is in time under every interpretation of the rule. The lenient date
+  is the latest date of any interpretation.
 - A delay by law enforcement stops a clock only while it lasts, and only with a document. If the
   period ends during the delay, the obligation is due at the end of the delay.
-- A delay may be stated for a whole jurisdiction. It then stops only obligations with a rule that
-  allows it. It also extends every hold, that is, every period in which a notice must not be sent.
-- If a delay was stated after the strict date, it moves only the lenient date, because it may have
-  been requested too late.
+- A person can state a delay for a whole jurisdiction. Such a delay stops an obligation only if the
+  law allows it. It also extends every hold, that is, every period in which a notice must not be
+  sent.
+- If a person states a delay after the strict date, the delay moves only the lenient date, because
+  law enforcement may have requested it too late.
 - A jurisdiction with affected people is included, even if the configuration does not list it.
 - A day ends at midnight in the time zone of the law or of the organisation. The strict date uses
   the earlier midnight, the lenient date the later one.
-- A notice is blocked during a hold, and until another notice that must come first was given.
+- A notice must not be sent during a hold, or before another notice that the law wants to be first.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,8 +79,8 @@ class ReplacedDate:
 class Block:
     """A reason why a notice must not be sent now.
 
-    `until` is the end, or None if it is unknown. `first` is the id of the obligation that must be
-    fulfilled before, or "".
+    `until` is the time from which the notice is allowed, or None if unknown. `first` is the id of
+    the obligation that must be fulfilled before this notice, or "".
     """
 
     reason: str
@@ -88,22 +90,25 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """One obligation in one incident."""
+    """State, due dates and open questions of one obligation in one incident."""
 
     obligation: Obligation
     state: ClockState
     started_at: datetime | None = None
     started_by: str = ""  # name of the fact, or id of the notice, that started it
     due: Reading | None = None
-    because: str = ""  # the reason for its state
+    because: str = ""  # the reason for the state
     questions: tuple[Question, ...] = ()
-    was: tuple[ReplacedDate, ...] = ()  # earlier due dates
+    was: tuple[ReplacedDate, ...] = ()  # due dates that were valid before a fact was corrected
     blocks: tuple[Block, ...] = ()
     receipt: Fact | None = None  # states that the recipient was notified
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def elapsed_share(self, now: datetime) -> float | None:
-        """Return the elapsed share of the period, 1 at its end; None if undated."""
+        """Return the elapsed share of the period, 1 at the strict date.
+
+        Return None if the clock has no start or no due date.
+        """
         if self.due is None or self.started_at is None:
             return None
         whole = (self.due.strict - self.started_at).total_seconds()
@@ -210,9 +215,9 @@ class _Run:
         return ClockState.RUNNING, ""
 
     def _receipt_of_notice(self, obligation: Obligation, facts: Facts) -> Fact | None:
-        """Return the fact that the notice was given, or None.
+        """Return the fact that states when the notice was given, or None.
 
-        If one notice fulfils several obligations, its receipt counts for all of them.
+        If one notice fulfils several obligations, its receipt is valid for all of them.
         """
         same = [
             other.id
@@ -258,7 +263,7 @@ class _Run:
     def _replaced_dates(
         self, obligation: Obligation, start: Start, facts: Facts
     ) -> Iterator[ReplacedDate]:
-        """Yield each due date that changed when the start was stated again."""
+        """Yield each due date that changed because a person corrected the start."""
         subjects = [(FactKind.TIME, name) for name in start.facts]
         subjects += [(FactKind.NOTIFIED, name) for name in start.notices]
         for fact in facts:
@@ -385,7 +390,7 @@ def _questions(
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:
-    """Return the receipt of a notice; None without one or if withdrawn."""
+    """Return the fact that a notice was given; None if missing or withdrawn."""
     fact = facts.latest(FactKind.NOTIFIED, name)
     return fact if fact is not None and fact.at is not None else None
 

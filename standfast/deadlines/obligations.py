@@ -3,8 +3,8 @@
 An obligation is a duty to notify somebody of an incident, with its sources.
 
 Rules
-- A line with an unknown key, a missing key or an unknown word is rejected with its number. If an
-  obligation were read only in part, its date could be wrong.
+- A line with an unknown key, a missing key or an unknown word raises an error with the number of
+  the line. If an obligation were read only in part, its due date could be wrong.
 - The words of the law about starts, obligated parties and thresholds are stored as text.
   `clock_starts` and `applicability` interpret this text.
 """
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     RELATIVE = "relative"  # not later than another notice
     BEFORE = "before"  # this notice must precede another notice
     NOT_BEFORE = "not_before"  # a hold: a notice before the end of the period violates the law
-    ON_REQUEST = "on_request"  # on request of an authority
+    ON_REQUEST = "on_request"  # due when an authority requests it
 
 
 class Unit(StrEnum):
@@ -77,10 +77,10 @@ class Limit:
     """The length of a period, and the words for its start."""
 
     kind: Kind
-    value: int | None = None  # number of `unit`; None for a limit without a number
+    value: int | None = None  # length in `unit`; None for a limit without a number
     unit: Unit | None = None
     start: str  # the words of the law for the start of the period
-    also: str = ""  # "without undue delay" applies in addition
+    also: str = ""  # an additional limit in the words of the law, such as "without undue delay"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,8 @@ class Obligation:
     recipient: Recipient
     recipient_name: str
     clock_start: str
-    threshold: str = ""  # the number of people, in words; "" for any number
-    risk_test: str = ""  # the question about harm that decides it; "" for none
+    threshold: str = ""  # the number of people that requires a notice, in words; "" for any number
+    risk_test: str = ""  # the condition of harm that requires a notice; "" for none
     limit: Limit
     series: str = ""  # common name of several notices that belong together, such as first and final
     phase: str = ""  # the position in the series, such as "2"; `1a` and `1b` are one notice
@@ -113,7 +113,7 @@ class Obligation:
 
     @property
     def is_agreement(self) -> bool:
-        """Return whether a client's contract imposes it, and not a law."""
+        """Return whether a client's contract imposes the duty, and not a law."""
         return self.jurisdiction.startswith(AGREEMENT)
 
     @property
@@ -123,12 +123,15 @@ class Obligation:
 
     @property
     def may_be_delayed(self) -> bool:
-        """Return whether law enforcement can delay it: by its rule, or as a hold."""
+        """Return whether law enforcement can delay the notice.
+
+        The rule of the law allows the delay, or the limit is a hold, which a delay extends.
+        """
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property
     def is_law(self) -> bool:
-        """Return whether it is in force, according to the sources."""
+        """Return whether the obligation is in force, according to its sources."""
         return self.status is Status.IN_FORCE
 
 
@@ -158,7 +161,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 def read(lines: Iterable[str]) -> tuple[Obligation, ...]:
-    """Parse the lines of the data, in order; ValueError names a bad line."""
+    """Parse the lines of `obligations.jsonl`; ValueError names a bad line."""
     return tuple(_read(lines))
 
 

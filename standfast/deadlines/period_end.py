@@ -1,21 +1,22 @@
 """End of a period of hours, calendar days, working days or months.
 
-Two readings
-- The strict end is in time by every reading of the rules. Hours run from the minute of the event. A
-  last day is not moved by weekends or holidays. Business days skip only nation-wide holidays.
-- The lenient end is the latest end that the rules of counting allow.
+A period starts with an event, such as the detection of an incident, and has two ends
+- The strict end: an act until then is in time under every interpretation of the rules. Hours run
+  from the minute of the event. Weekends and holidays do not move the last day. Business days skip
+  only nation-wide holidays.
+- The lenient end: the latest end that the rules of counting allow.
 - In European law, these rules are in Regulation (EEC, Euratom) No 1182/71, Art. 3. The hour and the
   day of the event do not count. A period that is not in hours and ends on a Saturday, Sunday or
   holiday ends with the next working day. A month ends on the same date, or on the month's last day.
 - In American law, Fed. R. Civ. P. 6(a)(1) and equivalent State rules extend the last day in the
-  same way. 6(a)(2) also extends periods of hours, but no American duty in the data has such a
-  period.
-- In a hold (a period in which a notice must not be sent), strict is the later end: after this end,
-  a notice is allowed by every reading.
+  same way. 6(a)(2) also extends periods of hours, but no American duty in `obligations.jsonl` has
+  such a period.
+- In a hold (a period in which a notice must not be sent), `legal_clocks` uses the later end as the
+  strict end: after it, a notice is allowed under every interpretation.
 
 Rules
 - Hours are elapsed hours: 72 hours are 72 hours, even if summer time begins or ends. Days end at
-  local midnight in the given zone. `legal_clocks` chooses the zones of an obligation.
+  local midnight in the given time zone.
 - The day of the event is not counted.
 """
 
@@ -33,7 +34,7 @@ _LONGEST_DAYS = 3660
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The two ends of a period, in UTC."""
+    """The strict and the lenient end of a period, in UTC."""
 
     strict: datetime
     lenient: datetime
@@ -100,5 +101,8 @@ def _day_of(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def _midnight_after(day: date, zone: ZoneInfo) -> datetime:
-    """Return the local midnight that ends a day of 23, 24 or 25 hours."""
+    """Return the local midnight at the end of a day.
+
+    The day has 23, 24 or 25 hours, because summer time may begin or end on it.
+    """
     return datetime.combine(day + timedelta(days=1), time_of_day(), zone).astimezone(UTC)

@@ -3,13 +3,13 @@
 Rules
 - Holidays come from the library `holidays`, by country and, for a State or province, its
   subdivision.
-- The strict reading, which gives the earliest due date, skips only nation-wide holidays, because an
-  authority in another place may not observe a local holiday. For the European Union, no holiday is
-  skipped until the organisation names the country of its authority.
-- Saturday and Sunday are not working days in any jurisdiction of the data.
-- A day is a day in the jurisdiction, which may differ from a day at the organisation. For example,
-  a contact centre in Manila may have American clients. In a jurisdiction with several time zones,
-  the earliest and the latest zone count.
+- The strict count, which results in the earliest due date, skips only nation-wide holidays, because
+  an authority elsewhere perhaps does not observe a local holiday. For the European Union, no
+  holiday is skipped until the organisation names the country of its authority.
+- Saturday and Sunday are not working days in any jurisdiction that `obligations.jsonl` contains.
+- A day begins and ends in the time zone of the jurisdiction, not of the organisation: a contact
+  centre in Manila may have American clients. A jurisdiction with several time zones is represented
+  by its easternmost and its westernmost zone.
 """
 
 from collections.abc import Mapping
@@ -84,8 +84,8 @@ class WorkingDays:
     """The working days of one place.
 
     `country` is an ISO 3166-1 code, or "" if unknown. `subdivision` is the second part of an ISO
-    3166-2 code, or "". `skips_hour_of_event` is True if Regulation 1182/71 defines how hours are
-    counted.
+    3166-2 code, or "". `skips_hour_of_event` is True if hours are counted from the end of the hour
+    in which the event happened, as Regulation 1182/71 requires.
     """
 
     country: str = ""
@@ -138,10 +138,11 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
 
 
 def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
-    """Return the possible time zones for the days of a jurisdiction.
+    """Return the time zones in which a jurisdiction's days may be counted.
 
-    Return () for an unknown one. In European law, days are counted in the zone of the authority.
-    While the authority is unknown, return the earliest and the latest zone of the European Union.
+    Return () for an unknown jurisdiction. In European law, days are counted in the time zone of the
+    authority. While the authority's country is unknown, return the westernmost and the easternmost
+    zone of the European Union.
     """
     if not jurisdiction.startswith("EU"):
         names = _ZONES.get(jurisdiction, ())
