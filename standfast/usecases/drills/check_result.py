@@ -26,14 +26,14 @@ class CheckLevel(StrEnum):
 
     ISOLATION = "isolation"  # no process of the drill reaches a network
     FILES = "files"  # every byte equals the byte that was backed up
-    STRUCTURE = "structure"  # a database loads, and its constraints hold
+    STRUCTURE = "structure"  # a dump loads into a database server, and the constraints are met
     CONTENT = "content"  # rows, totals and the newest change are as expected
     SERVICE = "service"  # a command of the configuration used the restored service
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The outcome of one check, with its kind of proof and its measures."""
+    """The outcome of one check, with its level of proof and its measures."""
 
     name: str
     service: str  # "" for a check that belongs to no service

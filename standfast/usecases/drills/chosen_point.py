@@ -34,9 +34,9 @@ def find_named_point(
 ) -> tuple[Repository, RecoveryPoint] | None:
     """Return a named recovery point; raise `UsageError` if it does not exist.
 
-    The caller has not recorded the drill (the test restore) yet, so a drill with a wrong name is
-    never recorded. Return None for any other error: the drill then opens the point again, and
-    records that error.
+    Call this function before the drill is recorded, so that a wrong name leaves no record. Return
+    None for any other error. The drill then starts, tries to open the point again, and records the
+    error.
     """
     try:
         with translated_errors("opening the repository"):

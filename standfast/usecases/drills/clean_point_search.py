@@ -1,17 +1,17 @@
 """Search for the newest recovery point without indicators, by restores.
 
-An indicator is a trace of an intruder, such as the hash of a file. Each examined point is restored
-to a temporary folder, scanned, and deleted.
+An indicator is a trace of an intruder, such as the hash of a file. A clean point is a recovery
+point without the given indicators. Each examined point is restored to a temporary folder and
+scanned. Then the folder is deleted.
 
 Rules
 - The traces of an intruder usually stay in all later points. Therefore a binary search finds the
-  point with few restores.
+  newest clean point with few restores.
 - To test this assumption, the search also scans the point before the result. If that point has an
-  indicator, the result states that the traces do not stay in all later points (`is_monotone` is
-  False). The search then examines older points, one after another, until it finds two consecutive
-  clean points.
+  indicator, the assumption is wrong, and `is_monotone` of the result is False. The search then
+  examines older points, one after another, until it finds two consecutive clean points.
 - A point is not clean if it cannot be restored, or if one of its files cannot be read.
-- Only the given indicators are searched. A clean point may contain other traces.
+- Only the given indicators are searched. Thus a clean point may contain other traces.
 """
 
 from collections.abc import Callable

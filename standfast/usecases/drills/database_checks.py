@@ -3,9 +3,9 @@
 Rules
 - The reason of a failed check contains only counts and names of tables, because the result of a
   query may be personal data.
-- The number of rows is compared with the number in the last good drill (test restore). The load
-  compares the rows with the dump, but only an earlier drill can show that rows were already missing
-  when the dump was made.
+- The number of rows is compared with the number in the last good drill (test restore). When a dump
+  is loaded, `database_load` compares the loaded rows with the dump. But only an earlier drill can
+  show that rows were already missing when the dump was made.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,19 +1,19 @@
 """Load of a drill's databases: missing programs, throwaway servers, rows.
 
-A drill is a test restore. For each database source, it starts a throwaway server, loads the
-restored dumps into it, and deletes it.
+A drill is a test restore. For each database source, it starts a database server in its own folder
+(a throwaway server), loads the restored dumps into this server, and deletes the server.
 
 Rules
-- The program searches the database programs before anything is restored. If a program is missing,
-  or older than the server of a dump, the databases of that source are not checked. The report
-  states the reason.
+- The installed database programs are searched before anything is restored. If a program is missing,
+  or older than the server that a dump came from, the databases of that source are not checked. The
+  report states the reason.
 - A throwaway server is reached only through a socket in its folder, which is next to the folder of
   the restored files. This module never reads the address or the password of a production server.
 - Each source has a server of its own, because two sources may have databases with the same name.
 - The number of rows of each table is compared with the number of rows in the text of the dump. The
-  backup need not record this number, because the dump is authenticated.
-- The servers are ended when the block of `started_servers` ends. A drill with `keep` keeps the
-  restored files, but no server.
+  backup authenticates the dump; therefore this number can be counted in the drill.
+- The servers are killed at the end of the `with` block of `started_servers`. A drill with `keep`
+  keeps the restored files, but no server.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,9 +95,9 @@ class LoadedDatabases:
 
 
 def missing_programs(config: Config, sets: Iterable[str]) -> dict[str, str]:
-    """Return the sources that a drill cannot load here, with the reason.
+    """Return the sources that a drill here cannot load, with reasons.
 
-    There are none if the configuration turns the loading off.
+    Return no source if the configuration turns the loading of databases off.
     """
     missing = {}
     for set_name in sets if config.drills.loads_databases else ():
@@ -160,8 +160,8 @@ def started_servers(
 def _earlier_rows(installation: Installation, point: RecoveryPoint) -> Mapping[str, int]:
     """Return the row counts of the last good drill.
 
-    Only points of the same host count, up to `point`. If several had a good drill, the newest
-    counts.
+    Only drills of recovery points of the same host, not newer than `point`, are considered. Use the
+    drill of the newest of these points.
     """
     runs = installation.ledger.runs.all("drill", point.set_name, states=("done", "partial"))
     found: dict[str, Mapping[str, int]] = {}
@@ -321,9 +321,9 @@ class _Loader:
         )
 
     def _rows(self, dump: Path, database: str) -> CheckResult:
-        """Compare the rows of each table with those in the dump.
+        """Compare the number of rows of each table with the number in the dump.
 
-        More rows are no fault: an extension creates some of its own before the load.
+        More rows in the server are no fault: an extension may create rows of its own.
         """
         started = self._clock()
         state, reason, output = CheckState.PASSED, "", ""

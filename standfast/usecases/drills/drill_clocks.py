@@ -12,8 +12,8 @@ class DrillClock(StrEnum):
     DECLARED = "declared"
     KEY_OBTAINED = "key obtained"  # the private key that opens the backups was read
     PROVISIONED = "provisioned"  # the folder and empty database servers are ready
-    FIRST_BYTE = "first byte"
-    DATA_COMPLETE = "data complete"
+    FIRST_BYTE = "first byte"  # the first restored byte was written
+    DATA_COMPLETE = "data complete"  # all files are restored
     REPLAY_DONE = "replay done"  # dumps are loaded, and write-ahead logs are replayed
     CHECKS_PASSED = "checks passed"
     USABLE = "usable"

@@ -3,13 +3,14 @@
 A drill is a test restore. A scan restores a recovery point to search it for traces of an intruder.
 
 Rules
-- A target is a new private folder. It is always deleted when the drill ends, except after
-  `keep_target`. A check then confirms that it no longer exists.
+- A target is the new private folder of one restore. It is deleted when the drill ends, unless
+  `keep_target` was called. A check then confirms that the folder no longer exists.
 - If the process of a drill died, its folders are deleted before the next drill of the same backup
   set. The ledger (the installation's database) shows which drills still run, because drills of
   another machine may use the same parent folder.
-- The name of a scan's folder contains the process id and the machine. When that process has ended,
-  the next scan or drill of the set, or the watchdog, deletes the folder.
+- The name of a scan's folder contains the process id and the machine. If that process died, the
+  next scan or drill of the set, or the watchdog (a regular check of the installation), deletes the
+  folder.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ _in_use: set[str] = set()  # names of the scan folders that this process uses
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The folder of the restore, and whether it was kept or deleted."""
+    """The folder of a restore, and whether it was kept or deleted."""
 
     folder: Path
     is_kept: bool
@@ -45,7 +46,7 @@ class Target:
 
 @contextmanager
 def new_target(installation: Installation, set_name: str, run: str) -> Iterator[Path]:
-    """Create a new private folder; delete it if the drill is interrupted."""
+    """Create a new private folder; delete it if the block raises an exception."""
     folder = installation.config.drills.folder / f"{set_name}.{run}"
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,9 +79,10 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
 
 @contextmanager
 def scan_folder(installation: Installation, set_name: str, kind: str) -> Iterator[Path]:
-    """Create a folder for a scan; delete it even if this process dies.
+    """Create a private folder for a scan, and delete it afterwards.
 
-    In that case a later scan or drill deletes it. `kind` is a word without a hyphen.
+    If this process dies, a later scan or drill deletes the folder. `kind` is a word without a
+    hyphen.
     """
     destroy_dead_scans(installation, set_name)
     name = f"{kind}-{os.getpid()}-{_machine()}-{new_token()}"
@@ -140,11 +142,11 @@ def server_folder(target: Path) -> Path:
 
 
 def destroy_leftovers(installation: Installation, subject: str) -> int:
-    """Delete what interrupted drills left; return the number of paths.
+    """Delete folders and files of interrupted drills; return their number.
 
-    `subject` is the backup set, or the prefix `sample.` and the set. The caller has the lock for
-    drills of the subject on this machine. Drills of another machine in the same folder do not use
-    this lock; the ledger shows which of them still run.
+    `subject` is the name of the backup set, or `sample.SET` for drills of a sample. The caller must
+    hold the lock for drills of the subject on this machine. Drills of another machine in the same
+    folder do not use this lock; the ledger shows which of them still run.
     """
     destroy_dead_scans(installation, subject)
     folder = installation.config.drills.folder

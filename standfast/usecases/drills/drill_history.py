@@ -21,12 +21,12 @@ REPORTED = "recovery.reported"  # the event that records the report of a recover
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """The drills, newest first; invalid reports; predicted recovery times."""
+    """The drills, newest first, with invalid reports and predictions."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
     predictions: tuple[ServicePrediction, ...]
-    elsewhere: tuple[str, ...] = ()  # other machines that have the reports of their drills
+    elsewhere: tuple[str, ...] = ()  # other machines; each has the reports of its own drills
 
     @property
     def exit_status(self) -> ExitStatus:

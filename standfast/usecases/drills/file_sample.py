@@ -46,7 +46,7 @@ def skipped_checks(services: Iterable[str]) -> list[CheckResult]:
 def share(
     sample: PathSample | None, point: RecoveryPoint, restored: RestoreResult | None
 ) -> dict[str, Json] | None:
-    """Return how much of a recovery point was restored, in files and bytes."""
+    """Return the restored share of a recovery point, in files and bytes."""
     if sample is None:
         return None
     return {

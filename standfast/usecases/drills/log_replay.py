@@ -1,6 +1,7 @@
 """Log of a base backup in a drill: choice of log sources, and replay.
 
-A drill is a test restore. The write-ahead log after a base backup is a backup source of its own.
+A drill is a test restore. A base backup is a copy of the files of a PostgreSQL server. The
+write-ahead log that the server wrote after the base backup is a backup source of its own.
 
 Rules
 - A log belongs to a base backup if the configuration names the same folder of log files (`wal`) for

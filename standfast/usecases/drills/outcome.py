@@ -3,8 +3,8 @@
 A drill is a test restore of one backup set.
 
 Rules
-- If several results apply, damage comes before failure, and failure before a missed objective. A
-  skipped check is named, but does not change the result.
+- A drill has one result. Damage is reported rather than a failed check, and a failed check rather
+  than a missed objective. A skipped check is named, but does not change the result.
 - The ledger (the installation's database) and the report contain counts, times and names of checks,
   but no file names.
 """
@@ -49,7 +49,7 @@ class DrillOutcome:
     restored: RestoreResult | None
     problem: str  # the error that ended the restore, or ""
     is_damaged: bool
-    damaged_packs: tuple[str, ...]  # also those whose content was read from another recovery point
+    damaged_packs: tuple[str, ...]  # also packs whose content another recovery point replaced
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[ObjectiveResult, ...]
@@ -58,7 +58,7 @@ class DrillOutcome:
     rpo_basis: RpoBasis
     target: Target
     clocks: Mapping[DrillClock, datetime]  # the milestones that were reached
-    superseded_at: datetime | None = None  # the lost work counts until this time; None: declared_at
+    superseded_at: datetime | None = None  # end of the period of lost work; None: declared_at
     sample: PathSample | None = None  # the part that was restored; None if everything was
     output: Path | None = None  # the file with the output of failed commands
     report: Path | None = None

@@ -5,10 +5,11 @@ A gap is something that recovery lacks, such as a check that failed. A drill is 
 Rules
 - The owner of a gap is the owner of its service. A gap without a service belongs to the owners of
   the services that use its backup set.
-- A gap is due `drills.gap_days` after the first report that contains it. If the next report about
-  the same set or services contains the gap too, its dates do not change. Thus a new drill does not
-  postpone the due date.
-- A skipped check is not a gap if it was not requested, or if the drill restored only a sample.
+- A gap is due `drills.gap_days` after the first report that contains the gap. If the next report
+  about the same set or services contains the gap too, its dates do not change. Thus a new drill
+  does not postpone the due date.
+- A skipped check is not a gap if it was not requested, or if the drill restored only a sample of
+  the files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,7 @@ class Gap:
 
 
 def drill_gaps(outcome: DrillOutcome) -> Iterator[Gap]:
-    """Yield the gaps of one set's drill, without missed objectives."""
+    """Yield the gaps of the drill of one set, without missed objectives."""
     name = outcome.set_name
     if outcome.problem:
         yield Gap(key=f"{name} problem", text=outcome.problem, set_name=name)

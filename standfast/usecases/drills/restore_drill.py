@@ -3,16 +3,16 @@
 A drill is a test restore of a recovery point of one backup set.
 
 Rules
-- The recovery time begins with the declaration of the drill and ends when every check has passed.
-  If no check of a service was executed, the recovery time is not measured, because nobody knows
-  whether the service is usable.
+- The recovery time begins with the declaration of the drill (its request) and ends when every check
+  has passed. If no check of a service was executed, the recovery time is not measured, because
+  nobody knows whether the service is usable.
 - The output of a failed command may be personal data, so neither the report nor the ledger (the
-  installation's database) contains it. It is shown to the person who drills, and kept in a private
-  file until the next drill of the backup set.
+  installation's database) contains it. The output is shown to the person who runs the drill, and
+  kept in a private file until the next drill of the backup set.
 - At the end of the drill, all restored files are deleted unless the caller passes `keep`. The
   report states whether they were deleted.
-- A failed drill has a report too. Only a drill with an invalid request has none: its set or point
-  is unknown, or its identity (private key) cannot open the backup.
+- A failed drill has a report too. Only an invalid request has no report: the set or point is
+  unknown, or the identity (private key) cannot open the backup.
 """
 
 from collections.abc import Callable
@@ -119,7 +119,7 @@ def run_drill(
     superseded_at: datetime | None = None,
     report_missing: Callable[[str, str], None] | None = None,
 ) -> DrillOutcome:
-    """Drill a backup set: restore, check and measure it, then delete the copy.
+    """Restore a backup set, check and measure it, delete the restored data.
 
     - Without an identity file, use `drills.identity` of the configuration.
     - `way`: how the drill was started, for the ledger.
@@ -128,8 +128,8 @@ def run_drill(
       newest point before this time.
     - `sample`: restore only the files of the sample, and check no service.
     - `declared_at`: the time from which all durations are measured; by default now.
-    - `superseded_at`: the time until which lost work is counted; by default `declared_at`. If an
-      older point is drilled, it is the time of the next newer point.
+    - `superseded_at`: the end of the period of lost work, for the RPO; by default `declared_at`.
+      For a point that is not the newest, pass the time of the next newer point.
     - `report_missing`: called before the restore for each database source that cannot be loaded.
 
     Raise `UsageError` for an unknown set, point or identity, and `Refused` while another drill of

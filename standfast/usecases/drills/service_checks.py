@@ -10,7 +10,7 @@ Rules
 - A service may use several backup sets. A check of a set that was not restored is skipped.
 - The reason of a failed check contains only counts and classes of errors, because the output of a
   query or a probe may be personal data. The last part of a failed probe's output is returned
-  separately, for the person who tests the restore.
+  separately, for the person who runs the drill (the test restore).
 """
 
 import os
@@ -211,7 +211,7 @@ def _check_command(check: CommandCheckConfig, tree: Path, more: Mapping[str, str
 class _Output:
     """The last part of a command's output.
 
-    A thread reads the output while the command runs, so that the command never blocks.
+    A thread reads the output while the command runs, so that the command never blocks on its pipe.
     """
 
     def __init__(self, probe: subprocess.Popen[bytes]) -> None:
@@ -234,7 +234,7 @@ class _Output:
 
 
 def _end_all(probe: subprocess.Popen[bytes]) -> None:
-    """Kill all processes of the probe, which could keep restored files open."""
+    """Kill all processes of the probe, because they may keep files open."""
     with suppress(ProcessLookupError):
         os.killpg(probe.pid, signal.SIGKILL)
     probe.wait()

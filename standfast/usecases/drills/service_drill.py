@@ -6,9 +6,9 @@ Rules
 - The sets of a service are drilled after the sets of the services on which it depends. Services
   that do not depend on each other are drilled in parallel. If several services use a set, it is
   drilled once.
-- All times are measured from the declaration of the whole drill. A service is usable when all its
-  sets, and all services on which it depends, are usable. A service without a backup set counts as
-  usable immediately, because somebody else restores it.
+- All times are measured from the declaration (request) of the whole drill. A service is usable when
+  all its sets, and all services on which it depends, are usable. A service without a backup set
+  counts as usable immediately, because the drill does not restore it.
 - If the drill of one set fails, the other sets are still drilled, to find as many problems as
   possible.
 - Each set has its own signed report. The report of the whole drill contains the SHA-256 of these
@@ -306,8 +306,8 @@ def _judge(
 def _part(drill: DrillOutcome | None, name: str, service: ServiceConfig) -> ObjectiveResult:
     """Return the result of a service in the drill of one of its sets.
 
-    If all checks of the service belong to other sets, the recovery time for this set ends when the
-    data is restored and loaded.
+    The recovery time ends when the checks of the service have passed. If all of them belong to
+    other sets, it ends when the files of this set are restored and its databases are loaded.
     """
     found = None
     if drill is not None:

@@ -1,8 +1,8 @@
 """Predicted recovery times of the services, from the recorded drills.
 
-`standfast/continuity/recovery_prediction.py` contains the model. The prediction needs no private
-key. It reads the milestones (times of the phases) of each drill (test restore) and the bytes of
-each backup from the ledger, the installation's database.
+`standfast/continuity/recovery_prediction.py` computes the prediction. This module reads its input
+from the ledger (the installation's database): the times of the phases of each drill (test restore),
+and the size of each backup. No private key is needed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ from standfast.usecases.drills.file_sample import SAMPLE_SUBJECT
 
 _GOOD = ("done", "partial")
 _MOST_DRILLS = 20  # newest drills of each set; older drills may have run on another machine
-_SHORTEST_DIVIDED_MS = 1000  # a shorter restore is not divided at its first byte
+_SHORTEST_DIVIDED_MS = 1000  # a shorter restore has no separate time until its first byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +114,9 @@ def drill_times(summary: Mapping[str, Json]) -> DrillTimes | None:
     """Return the times of a recorded drill; None without milestones.
 
     The times are measured from the moment when the private key was read, because before that moment
-    a set may wait for other sets of the service. If the restore takes at least a second, the time
-    until its first byte counts as fixed, and the rest as proportional to the data. The time of a
-    shorter restore counts as proportional.
+    a set may wait for other sets of the service. If the restore takes at least a second after its
+    first byte, the time until the first byte is a fixed time, and only the rest is proportional to
+    the size of the data. A shorter restore is proportional as a whole.
     """
     recorded = summary.get("clocks_ms")
     if not isinstance(recorded, Mapping) or not summary.get("bytes"):

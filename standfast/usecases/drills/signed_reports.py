@@ -7,12 +7,12 @@ Rules
 - A report is one line of canonical JSON in the file `NNNNNN-<run>.json`, which is created once and
   never changed. The line contains the report, the public key, and an Ed25519 signature over a fixed
   prefix and the canonical form of the report.
-- The hash is the SHA-256 of the preceding file. A changed, removed or inserted report does not
-  match it. The ledger (the installation's database) stores the hashes of all reports. Therefore the
-  removal of the last report is detected too.
+- The hash is the SHA-256 of the preceding file. If a report is changed, removed or inserted, the
+  hash in the next report does not match. The ledger (the installation's database) stores the hashes
+  of all reports. Therefore the removal of the last report is detected too.
 - Each machine has its own chain of reports, even if several machines share a ledger.
 - A report can be written as an HTML page. The last line of the page contains the report, and a
-  signature over page and report. Thus the page can be verified without other files.
+  signature over page and report. Thus the page can be verified without the report's file.
 """
 
 import base64
@@ -59,7 +59,7 @@ class ReportProblem:
 
 
 def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
-    """Sign a report with the hash of the last report; write it to the disk.
+    """Sign a report and the hash of the last report; write them to a file.
 
     A lock ensures that concurrent reports get different numbers.
     """
@@ -139,7 +139,7 @@ def read_reports(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def signed_page(page: str, report: bytes, key: Ed25519PrivateKey) -> str:
-    """Append a line to a page: the report, and a signature over the two."""
+    """Append a line to a page: the report, and a signature over both."""
     page = page.rstrip("\n") + "\n"
     hashes: dict[str, Json] = {"page": _digest(page.encode()), "report": _digest(report)}
     proof = canonical(

@@ -1,15 +1,15 @@
 """Comparison of a restored tree with its source: files, links, rows.
 
-Content, mode, times, links and database rows are compared. The comparison is meant for rehearsals
-and tests, in which the source does not change. A drill (test restore) compares only on request,
-because a live source has usually changed since its backup.
+Content, mode, time of the last change, links and database rows are compared. A drill (test restore)
+compares only on request, because a live source has usually changed since its backup. The comparison
+is meant for tests in which nobody changes the source.
 
 Rules
-- The code that reads a source for a backup reads both sides. Thus both sides omit the same excluded
-  files.
+- The code that reads a source for a backup reads the source and the restored tree. Thus the same
+  excluded files are omitted from both.
 - A SQLite database is compared by rows, because the bytes of its restored copy may differ.
 - Owners of files are not compared, because a restore sets owners only on request.
-- A source of dumps or of a bucket has no local file to compare with. The result names such sources.
+- Sources that are dumps or buckets have no local file to compare with. The result names them.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The differences, and how much was compared."""
+    """The differences, and the numbers of compared files and rows."""
 
     files: int
     directories: int
@@ -44,7 +44,7 @@ class Comparison:
     rows: int
     differences: tuple[str, ...]  # at most `_MOST_NAMED`
     differences_total: int
-    left_out: tuple[str, ...] = ()  # sources that are not files
+    left_out: tuple[str, ...] = ()  # sources that cannot be compared, such as dumps
 
     @property
     def is_equal(self) -> bool:

@@ -3,9 +3,10 @@
 A throwaway server is a database server that a test restore (drill) starts, loads and deletes.
 
 Rules
-- If something was already invalid in the source server, such as an index, the check is skipped. The
-  reason names it.
-- After a replay of the write-ahead log, every database of the cluster is checked except templates.
+- A constraint or an index that was already invalid in the source server proves nothing about the
+  restore. The check is then skipped, with the reason.
+- If a base backup was restored and its write-ahead log was replayed, every database of the server
+  is checked except templates.
 """
 
 from collections.abc import Iterator

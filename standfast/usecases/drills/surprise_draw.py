@@ -3,7 +3,8 @@
 A surprise drill is a test restore of a random service at a random time.
 
 Rules
-- The draw depends only on the seed, the services and the recovery points.
+- A draw chooses the service, the time and the recovery points. It depends only on the seed, the
+  services and the existing recovery points.
 - A window is the period in which one surprise drill takes place. Each window has one draw. The draw
   is recorded before the drill, so that a restart of the program does not change it.
 - A draw is not secret: a person who can read the ledger (the installation's database) can read the

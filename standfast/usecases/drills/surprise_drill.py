@@ -3,8 +3,8 @@
 A surprise drill is a test restore of a random service at a random time.
 
 Rules
-- Each window (period of the schedule) has one drill, at a random moment. The caller calls
-  `drill_by_surprise` every `LOOK_MINUTES`. The call starts the drill if the moment has come.
+- Each window (period of the schedule) has one drill, at a random moment. `drill_by_surprise` is
+  called every `LOOK_MINUTES` and runs the drill if the moment has come.
 - A failed drill is not repeated. A drill that could not start, or whose process died, is started
   again in the same window.
 """

@@ -7,7 +7,7 @@ Rules
 - A file that matches a rule fails the drill. A file that cannot be scanned in time fails the drill
   too, because its content is unknown.
 - The reason in the report contains counts, names of rules and the hash of the rule set. A path may
-  be personal data, so the paths of matching files are only in the output for the person who drills.
+  be personal data, so only the output for the person who runs the drill names the matching files.
 """
 
 import os

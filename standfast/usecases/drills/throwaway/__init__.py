@@ -5,7 +5,7 @@
     result = server.target.restore("crm", "crm", stream)
     server.end()
 
-A drill is a test restore.
+A drill is a test restore. It loads the restored dumps into a database server of its own.
 
 Rules
 - This package creates, starts and ends each server. The address of a server is derived from its

@@ -1,4 +1,4 @@
-"""Numbers of the rows in a dump, counted in its text.
+"""Row counts of the tables in a dump, counted in the text of the dump.
 
 - Each row is one line, because the dumps of PostgreSQL and MariaDB escape line breaks in values.
 - Names of tables are quoted as in the dump, so that a query can contain them unchanged.

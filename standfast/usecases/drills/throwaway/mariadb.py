@@ -4,9 +4,9 @@ A throwaway server is used for one drill, a test restore, and then deleted.
 
 - The server must not be older than the server of the dump. A dump of MySQL is not loaded.
 - Durability, events and the binary log are off, because the data is deleted after the drill.
-- The drill connects as a user of its own, because a dump of users may change `root`.
-- A dump is loaded without checks of foreign keys. After the load, a query checks each foreign key,
-  and CHECK TABLE checks each table.
+- The drill connects as its own database user, because a dump of users may change `root`.
+- Foreign keys are not checked while a dump is loaded. After the load, a query checks each foreign
+  key, and CHECK TABLE checks each table.
 """
 
 import os

@@ -2,11 +2,12 @@
 
 A throwaway server is used for one drill, a test restore, and then deleted.
 
-- All programs are of one version: the oldest installed version that is not older than the dump.
+- All programs are of one version: the oldest installed version that is not older than the server of
+  the dump.
 - Durability is off, because the data is deleted after the drill.
-- The first superuser is `postgres`, as on most servers. A dump of roles contains grants with the
-  role that granted them. PostgreSQL 16 and newer accepts them only if this role is the first
-  superuser.
+- The first superuser is `postgres`, as on most servers. A dump of roles names the grantor of each
+  grant, which is usually the first superuser of the source. PostgreSQL 16 and newer rejects these
+  grants if the first superuser of the new server has another name.
 - `pg_restore` adds each foreign key and constraint after the rows. The server then checks all rows.
   A constraint that is NOT VALID in the source is not checked.
 """

@@ -7,7 +7,8 @@ A throwaway server is used for one drill, a test restore, and then deleted.
 - The settings of the source server are not used, because they name its folders and commands.
   Therefore an extension that these settings preload does not work in a drill.
 - The log is replayed to a time, or to its end. Then the server is promoted. PostgreSQL treats a
-  missing segment as the end of the log. If a later segment exists, the recovery fails.
+  missing segment as the end of the log. If a later segment exists, this module reports a failed
+  recovery.
 - A base backup is a physical copy of the rows and indexes of the source. Therefore no constraint is
   checked again. pg_amcheck checks the pages of tables and B-tree indexes.
 """
@@ -57,7 +58,7 @@ _RECOVERY = {
 class RecoveredPostgresql(ThrowawayPostgresql):
     """A cluster with the data of a base backup.
 
-    `user` is a role of the source server that may connect.
+    `user` is a role of the source server; the drill connects with this role.
     """
 
     def __init__(
@@ -169,10 +170,10 @@ def log_files(logs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _refuse_gap(names: Iterable[str], replay_end: str, segment_bytes: int) -> None:
-    """Raise `ProgramFailed` if the log has a gap: a segment after its end.
+    """Raise `ProgramFailed` if a segment exists after the end of the replay.
 
-    The segment directly after the end may exist, because PostgreSQL creates a segment before it
-    writes to it.
+    In that case a segment between them is missing. The segment directly after the end is permitted,
+    because PostgreSQL creates a segment before it writes to it.
     """
     high, _, low = replay_end.partition("/")
     last = ((int(high, 16) << 32) + int(low, 16) - 1) // segment_bytes

@@ -7,11 +7,11 @@ Rules
   `Isolation.gap` states the reason; the server still has no port.
 - A process never runs as root. If the drill runs as root, the server runs as the user `nobody`, who
   owns its folder.
-- If the kernel has Landlock, a process cannot read the private keys that open backups, or the keys
-  of the host.
-- A process belongs to a server if its working folder is inside the server's folder. Thus the
-  processes of a killed drill are found too. Processes are killed without a shutdown, because their
-  data is deleted next.
+- If the kernel supports Landlock, a process cannot read the private keys that open backups, or the
+  keys of the host.
+- A process belongs to a server if the working directory of the process is inside the server's
+  folder. Thus the processes of a killed drill are found too. Processes are killed without a
+  shutdown, because their data is deleted next.
 """
 
 import os
@@ -44,7 +44,7 @@ _LOG_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Isolation:
-    """The command prefix that isolates a program, and a gap in the isolation."""
+    """The command prefix that isolates a program, and the missing isolation."""
 
     prefix: tuple[str, ...]
     gap: str  # the reason why there is no network namespace, or ""
@@ -79,7 +79,7 @@ class ServerProcess:
     folder: Path  # an absolute path without symbolic links
     socket: str  # the file name of the socket
     isolation: Isolation
-    hidden: tuple[Path, ...]
+    hidden: tuple[Path, ...]  # paths that a process must not be able to read
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def create_folder(self) -> None:
