@@ -16,7 +16,7 @@ Rules
   passed, the data at the target is unchanged.
 - A file that is not completely restored never has the name of the target. Therefore the call that
   follows a crash cannot mistake it for the previous data.
-- If a call fails, the functions `revert…` put the previous data back. The functions `undo…` put it
-  back after a complete recovery, when a person requests the undo.
+- If a call fails, the functions `revert…` put the previous data back. After a complete recovery,
+  the functions `undo…` put the previous data back when a person requests it.
 - The timeline of the incident gets an event before and after each restore and each rename.
 """

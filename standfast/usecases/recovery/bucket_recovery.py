@@ -1,14 +1,14 @@
 """Recovery of a bucket's objects: listing, events and record.
 
-A recovery adds one version to each object that it changes: the restored object, or a delete marker
-(`object_recovery`). The undo removes these versions.
+A recovery adds one version to each object that it changes: the restored object, or a delete marker.
+The undo removes these versions. `object_recovery` makes the calls to the bucket.
 
 Rules
-- The record of a bucket is a file with its objects and the added versions (`version_record`). It is
-  written after the files are restored to the local disk, and before the bucket is changed. It stays
-  in its private folder until a person deletes it, because the undo needs it.
-- The bucket is listed before it is changed. The recovery is refused if the approved plan showed no
-  data in the bucket, but the listing contains an object that the recovery would replace or hide.
+- The record of a bucket is a local file with the bucket's objects and the added versions
+  (`version_record`). The file is written after the restore to the local disk, and before the bucket
+  is changed. It stays in its private folder until a person deletes it, because the undo needs it.
+- The bucket is listed before it is changed. If the approved plan showed no data in the bucket, but
+  the listing contains an object that the recovery would replace or hide, the recovery is refused.
 - The bucket is listed again after the last change. If another program has changed an object in the
   meantime, the recovery fails, and all added versions are removed.
 """
@@ -86,7 +86,7 @@ def replace_objects(
     target = open_target(installation, journal.set_name, bucket)
     with _open_record(bucket, "replacing") as record:
         target.refuse_unsafe(bucket.prefix)
-        if record.has(ActState.REMOVING):  # a reversal was interrupted
+        if record.has(ActState.REMOVING):  # an earlier call of `revert_objects` was interrupted
             revert_objects(target, record, bucket.restored_folder)
         if not record.has(*_UNDER_WAY):
             record.replace_listing(target.rows(bucket.prefix), hides_others=bucket.hides_others)
@@ -118,7 +118,7 @@ def replace_objects(
 def _observer(
     journal: RecoveryJournal, bucket: PlannedBucket, record: VersionRecord
 ) -> Callable[[], None]:
-    """Return a function that records progress and raises after a stop."""
+    """Return a function that records progress; it raises if a person stopped."""
     recorded_at = time.monotonic()
 
     def observe() -> None:
@@ -159,10 +159,9 @@ def undo_bucket(
 ) -> None:
     """Undo a recovery: remove the versions that it added.
 
-    The call may be repeated. An object keeps its present state in two cases: another program
-    changed the object after the recovery, or a delete marker hides it and the program that added
-    the marker is unknown. If there are such objects, remove all other added versions, then raise
-    StandfastError.
+    The call may be repeated. An object keeps its present state if another program changed it after
+    the recovery, or if a delete marker of unknown origin hides it. If there are such objects, the
+    added versions of all other objects are removed before StandfastError is raised.
     """
     replaced = journal.find_replaced(bucket.source)
     if replaced is None or not bucket.record_file.exists():

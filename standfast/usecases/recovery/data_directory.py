@@ -2,7 +2,7 @@
 
 Rules
 - The new directory has the files of the base backup, the segments of the write-ahead log, and the
-  settings of the replay. The server replays the log when a person starts the server. Thus no
+  settings of the replay. The server replays the log later, when a person starts the server. Thus no
   restored code runs before the existing directory is replaced.
 - The folders above the directory must belong to this user or to root, and no other user may write
   there. Otherwise a program of another user, such as the database server, could redirect a rename
@@ -67,11 +67,11 @@ def refuse_running_server(path: Path) -> None:
 def write_data_directory(
     folder: Path, base: Path, logs: Iterable[Path], until: datetime | None, owner: Path
 ) -> None:
-    """Write a new data directory; a server replays its log up to a time.
+    """Write a new data directory, with the settings for the replay of its log.
 
-    `logs` are folders of log segments, the oldest first. `until` is the time, or None for the end
-    of the log. `owner` is a path that belongs to the server's user; the new files get the same
-    user. When the call returns, the directory is on the disk.
+    `logs` are folders of log segments, the oldest first. `until` is the end of the replay, or None
+    for the end of the log. `owner` is a path that belongs to the server's user; the new files get
+    the same user. When the call returns, the directory is on the disk.
     """
     folder.mkdir(mode=0o700)
     try:

@@ -1,8 +1,8 @@
 """Load of dumps into production servers, and return after a failure.
 
 Rules
-- A call that continues an interrupted one skips the databases that are already loaded. A database
-  is loaded again if its previous content was put back, even in part.
+- After an interruption, the call is repeated. It skips the databases that are already loaded. A
+  database is loaded again if its previous content was put back, even in part.
 - If the load of one database fails, all databases of the backup set get their previous content
   back.
 """
@@ -148,7 +148,7 @@ def revert_databases(installation: Installation, plan: SetPlan, journal: Recover
 
 
 def undo_databases(installation: Installation, plan: SetPlan, journal: RecoveryJournal) -> None:
-    """Undo: give the previous databases their names back, keep the restored."""
+    """Give the previous databases their names back; keep the restored ones."""
     for database in reversed(plan.databases):
         name, withdrawn = database.replacement.database, database.replacement.withdrawn
         journal.write(RETURNING, source=database.source, database=name)

@@ -1,8 +1,8 @@
 """Names of the copies of a recovered database, and the base class.
 
-During a recovery, a server can have several copies of a database: the previous one, the restored
-one, and copies of failed calls. Each name contains the id of the incident. `postgresql_recovery.py`
-and `mariadb_recovery.py` create and rename the copies.
+During a recovery, a server can have several copies of a database: the previous database, the
+restored one, and incomplete copies that failed calls left. The name of each copy contains the id of
+the incident. `postgresql_recovery.py` and `mariadb_recovery.py` create and rename the copies.
 """
 
 import tempfile
@@ -73,7 +73,7 @@ class DatabaseReplacement:
         return (self.set_aside, self.withdrawn, self._name("incomplete_1"))
 
     def obstacle(self, server: NamedDatabases) -> str:
-        """Return an error text if a needed name is in use, else ""."""
+        """Return an error text if a database already has a needed name, or ""."""
         for name in (self.set_aside, self.withdrawn):
             if server.database_id(name):
                 return f"database {name}: it exists, and the recovery needs this name. Rename it."

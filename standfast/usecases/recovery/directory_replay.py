@@ -6,8 +6,8 @@ Rules
 - As in a drill (a test restore), a throwaway server on this machine replays the log, and the checks
   query that server. Nothing is replaced before the checks have passed. The data of the throwaway
   server is deleted, because restored code may have changed it.
-- The log is chosen as in a drill (`log_replay`). Several sources may back up the same folder of log
-  files as the base backup; the newest log of each such source is used.
+- As in a drill, the log comes from the sources that name the same folder of log files as the base
+  backup. The newest log of each such source is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ _BASE = "base.tar"
 
 @dataclass(kw_only=True)
 class ReplayedDirectories:
-    """The throwaway servers with the replayed data, by name of the source."""
+    """The throwaway servers with the replayed data, and their checks."""
 
     servers: dict[str, RecoveredPostgresql] = field(default_factory=dict)
     last_commits: list[datetime] = field(default_factory=list)

@@ -3,12 +3,11 @@
 Rules
 - The dump is loaded into a database with another name, on which no account has rights: the
   incomplete database. The existing database stays in use until the load is complete.
-- MariaDB cannot rename a database. Therefore the program moves the content of a database to another
-  database: its tables and its stored code. The timeline of the incident has an event before and
-  after each move. The event contains the names of the tables and code, encrypted with the
-  incident's key.
-- The program reads its progress from the timeline and not from a database, because the users of a
-  database could change a state that is stored in it.
+- MariaDB cannot rename a database. Therefore the content of a database, its tables and its stored
+  code, is moved to another database. The timeline of the incident has an event before and after
+  each move. The event contains the names of the tables and code, encrypted with the incident's key.
+- The progress is read from the timeline and not from the database, because the users of the
+  database could change it there.
 - If a call is interrupted, the next call first reverses it. The previous content gets its name
   back, and the loaded content is kept in an incomplete database.
 - Existing content is moved away only if it has the same names of tables and code as it had when the
@@ -39,7 +38,7 @@ from standfast.usecases.recovery.recovery_journal import (
 )
 
 _CONTEXT = "database move"
-_PREVIOUS, _LOADED = "previous", "loaded"  # content from before the recovery; from the dump
+_PREVIOUS, _LOADED = "previous", "loaded"  # moved content: from before the recovery, from the dump
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class MariadbRecovery:
         return self.replacement.database
 
     def is_away(self) -> bool:
-        """Return whether a failed call left the previous content elsewhere."""
+        """Return whether the previous content is still moved to another database."""
         moves = self.journal.moves(self.source, self._name)
         is_interrupted = bool(moves) and moves[-1].action == MOVING
         return is_interrupted or self._place(_PREVIOUS) != self._name

@@ -8,16 +8,16 @@ Rules
 - An act adds one version to one object: the restored object, or a delete marker that hides the
   object. The reversal of an act removes this version, so that the version before it is current
   again. No other version is removed.
-- Acts are done in batches. A local file, the record, marks the acts of a batch as begun before the
-  first call to the bucket, and as done after the last call. Each mark is on the disk before the
-  program continues.
+- Acts are done in batches. The record is a local file. In this file, the acts of a batch are marked
+  as begun before the first call to the bucket, and as done after the last call. Each mark is on the
+  disk before the program continues.
 - After a crash, the program searches the bucket for the versions that begun acts have added. It
   repeats the search after the last batch, because a bucket can finish a request after the process
   that sent it has died.
-- A delete marker that is found after a crash may come from another program that deleted the object.
-  S3 stores nothing with a marker that identifies the program. Such a marker is never removed. It is
+- A delete marker that is found after a crash may come from another program that deleted the object:
+  S3 does not store the program that added a marker. Therefore such a marker is never removed. It is
   recorded as unknown, and the object stays hidden until a person decides. Batches of delete markers
-  are small, because all markers of the last batch may become unknown.
+  are small, because a crash can make all markers of the last batch unknown.
 - If another program changed an object after the bucket was listed, the object keeps its state. The
   result contains the number of such objects.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from backup.targets.s3 import BucketTarget
 
 HIDES_AT_ONCE = 16  # delete markers of one batch
-_BATCH = 256  # acts of one batch
+_BATCH = 256  # most restored objects of one batch
 _CALLS_AT_ONCE = 16
 
 
@@ -65,7 +65,7 @@ def put_objects(
 
 
 def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
-    """Yield the acts that put an object, then batches of those that hide one."""
+    """Yield the acts that restore objects, then batches of delete markers."""
     if puts := [act for act in acts if act.path is not None]:
         yield puts
     hides = [act for act in acts if act.path is None]
@@ -74,7 +74,7 @@ def _parts(acts: Sequence[ObjectAct]) -> Iterator[Sequence[ObjectAct]]:
 
 
 def revert_objects(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
-    """Remove all added versions, even if a newer version covers them."""
+    """Remove all added versions, even those that are not current any more."""
     _look_up_begun(target, record, folder)
     _look_up_again(target, record, folder)
     for state in (ActState.REMOVING, ActState.CHANGED, ActState.DONE):
@@ -82,7 +82,7 @@ def revert_objects(target: "BucketTarget", record: VersionRecord, folder: Path) 
 
 
 def undo_objects(target: "BucketTarget", record: VersionRecord, prefix: str) -> int:
-    """Remove added versions that are still current; return how many are not."""
+    """Remove the added versions that are current; return the number of others."""
     _remove_all(target, record, ActState.REMOVING)
     record.compare(target.rows(prefix))
     _remove_all(target, record, ActState.DONE)
@@ -98,8 +98,8 @@ def _look_up_begun(target: "BucketTarget", record: VersionRecord, folder: Path) 
 def _look_up_again(target: "BucketTarget", record: VersionRecord, folder: Path) -> None:
     """Search once more for the versions of interrupted acts, and record them.
 
-    Omit an act if its restored file is missing or has another size: another recovery point was
-    restored to the folder since then.
+    Omit an act if its restored file is missing or has another size, because another recovery point
+    was restored to the folder after the crash.
     """
     acts = [act for act in record.interrupted_acts() if _has_file(folder, act)]
     _do_all(record.record_found_versions, acts, partial(_look_up, target, folder))

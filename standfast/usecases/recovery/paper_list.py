@@ -7,8 +7,8 @@ enters it into the service after the recovery.
     enter_item(installation, incident_id, 3, by="kim")
 
 Rules
-- A second list adds items, and the numbers continue. Items are never removed. If two people report
-  that an item was entered, the first report counts.
+- A further list adds items, with the next numbers. Items are never removed. If two people report
+  that they entered an item, the first report is kept.
 - Items and owners are encrypted with the incident's key, because they may name people. The other
   events in the incident's timeline contain only the number of an item.
 """
@@ -90,7 +90,7 @@ def add_items(
 def enter_item(
     installation: Installation, incident_id: str, number: int, *, by: str | None = None
 ) -> PaperItem:
-    """Record that an item was entered, if no earlier event states this."""
+    """Record that a person entered an item; keep an earlier record."""
     _refuse_closed(installation, incident_id)
     items = paper_items(installation, incident_id)
     if not 1 <= number <= len(items):

@@ -1,7 +1,7 @@
 """Planned bucket of a recovery: counts of objects, refused targets.
 
 The recovery adds versions to the objects of a bucket, and keeps the earlier versions for the undo.
-The record of added versions is a local file (`version_record`).
+A local file, the record, contains the added versions.
 """
 
 import tempfile
@@ -43,7 +43,7 @@ class PlannedBucket:
     prefix: str
     endpoint_url: str | None
     replacement: Replacement  # names the local folder to which the files are restored first
-    hides_others: bool  # True: a delete marker hides each object that the recovery point lacks
+    hides_others: bool  # True: delete markers hide objects that are not in the recovery point
     counts: ObjectCounts
 
     @property
@@ -79,7 +79,7 @@ class PlannedBucket:
 
     @property
     def later_name(self) -> str:
-        """The previous data, in words for a message after the recovery."""
+        """The place of the previous data, in words for a message."""
         return f"earlier versions of {counted(self.covered_count, 'object')}"
 
     @property

@@ -151,7 +151,7 @@ def _on_mariadb(
     recovery = MariadbRecovery(
         server=server, journal=journal, source=source, replacement=replacement
     )
-    if recovery.is_away():  # its content is still moved away by a failed call of this incident
+    if recovery.is_away():  # a failed call of this incident moved the content and did not return it
         size_bytes = max(size_bytes, server.size_bytes(replacement.set_aside))
         replacement = replace(replacement, database_id="", has_data=True)
     elif reason := replacement.obstacle(server):

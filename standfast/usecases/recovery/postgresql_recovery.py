@@ -4,9 +4,9 @@ Rules
 - A dump restores the settings of a database only if the new database has the original name.
   Therefore the existing database is set aside (renamed) before the load. It gets its name back if
   the load or a check fails.
-- A database is identified by the id that the server gave it, because a rename does not change this
-  id. Only the database that the approved plan contains is set aside. An empty one is set aside too,
-  so that an undo returns its owner and its settings.
+- A database is identified by its OID, because a rename does not change the OID. Only the database
+  with the OID of the approved plan is set aside. An empty database is set aside too, so that an
+  undo returns its owner and its settings.
 - If the server refuses a statement of the dump, the load fails, because a table may be missing. The
   usual cause is a role that does not exist. The error message states how to restore roles.
 - No database is dropped. If a failed or interrupted call loaded a database, that database is
@@ -97,7 +97,8 @@ class PostgresqlRecovery:
     def _make_room(self, *, was_loading: bool) -> None:
         """Set the existing database aside, so that its name is free.
 
-        `was_loading` is True if an earlier call began to load a database with this name.
+        `was_loading` is True if an earlier call created a database with this name and began to load
+        a dump into it.
         """
         planned = self.replacement
         with translated_errors(f"replacing database {self._name}"):

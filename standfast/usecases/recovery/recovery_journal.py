@@ -1,12 +1,13 @@
 """Journal of a recovery: events in its incident; the newest one decides.
 
-The recovery of one backup set is an effect: one change outside Standfast, which has a token as its
-id. An interrupted or failed effect is executed again.
+The recovery of one backup set is an effect: one change outside Standfast. An interrupted or failed
+effect is executed again, and its newest event shows where to continue.
 
 Rules
-- An event is written before and after each restore and each rename. The audit chain, in which each
-  event contains the hash of the event before it, includes these events.
-- A repeated execution has the same token, and reads the events of the earlier executions.
+- An event is written before and after each restore and each rename. The events are part of the
+  audit chain, in which each event contains the hash of the event before it.
+- An effect has a token as its id. A repeated execution has the same token, and reads the events of
+  the earlier executions.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class RecoveryJournal:
     set_name: str
 
     def write(self, action: str, **detail: Json) -> None:
-        """Append an event; `detail` may contain no personal data."""
+        """Append an event; `detail` must not contain personal data."""
         known: dict[str, Json] = {"set": self.set_name, "effect": self.effect}
         self.installation.record_event(self.incident, action, {**known, **detail})
 

@@ -1,6 +1,7 @@
 """Scope of a recovery: the backup sets of the named services, in order.
 
-The planning of an incident imports this module, so it imports nothing of the repository.
+The planning of an incident imports this module. Therefore this module imports no code that opens
+backups, which loads slowly.
 
 Rules
 - Only the named services are recovered. A service that a named one depends on is recovered only if
@@ -48,9 +49,9 @@ def named_services(config: Config, names: str) -> list[str]:
 
 
 def omitted_dependencies(config: Config, names: str) -> dict[str, list[str]]:
-    """Return the services that are needed but not named.
+    """Return the unnamed services on which named services depend.
 
-    The value of each one is the list of the named services that directly depend on it.
+    The value of each service is the list of the named services that directly depend on it.
     """
     chosen = named_services(config, names)
     omitted: dict[str, list[str]] = {}

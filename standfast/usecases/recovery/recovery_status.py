@@ -5,8 +5,8 @@ A milestone is the time when a recovery completed a phase, such as "data complet
 Rules
 - The status is read from the ledger (the installation's database), where each recovered set is an
   effect: one change outside Standfast. Thus every machine reports the same status.
-- A service is usable when all its backup sets are usable. If the incident recovers services that it
-  depends on, these services must be usable too.
+- A service is usable when all its backup sets are usable. If the incident also recovers services on
+  which this service depends, these services must be usable too.
 - The RTO of a service is measured only if a check of this service passed.
 """
 

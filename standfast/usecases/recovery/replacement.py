@@ -30,7 +30,7 @@ class Replacement:
     path: Path
     incident: str
     is_database: bool = False  # a SQLite database file; otherwise a folder
-    is_data_directory: bool = False  # a PostgreSQL server's folder
+    is_data_directory: bool = False  # the data directory of a PostgreSQL server
 
     @property
     def staging(self) -> Path:
@@ -76,7 +76,7 @@ class Replacement:
         return directory_obstacle(path) if self.is_data_directory else ""
 
     def refuse_new_data(self, *, had_data: bool) -> None:
-        """Raise Refused if there is data now, but none when it was planned."""
+        """Raise Refused if the path has data now, but had none in the plan."""
         if self.has_data and not had_data:
             raise Refused(
                 f"{self.path}: data appeared there after the plan was made. Move it away, then "
@@ -119,7 +119,7 @@ class Replacement:
         sync_folder(self.path.parent)
 
     def undo(self, *, had_data: bool) -> None:
-        """Undo: set the restored data aside, give the previous data its name back.
+        """Rename the restored data, and give the previous data its name back.
 
         Raise Refused if the previous data no longer exists.
         """

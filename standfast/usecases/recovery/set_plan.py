@@ -1,8 +1,8 @@
 """Plan of the recovery of one set: its point, targets and refusals.
 
 Rules
-- A person approves the plan by a signature. The signed plan contains the recovery point, each
-  target, and whether a target has data.
+- A person signs the plan to approve it. The signed plan contains the recovery point and each
+  target, and states whether a target has data.
 - All sources of a set are recovered, so each source must have a target. If a target cannot be
   replaced, or if its disk has too little space, the set is refused before anything is restored.
 - The paths of targets are on the machine that made the plan. No other machine may execute the plan.
@@ -43,7 +43,7 @@ _SEARCHED_LATER = "an example: the clean point is searched before the recovery"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedTarget:
-    """One source, the path that its data replaces, and the data there."""
+    """One source, and the path at which its restored data replaces other data."""
 
     source: str
     replacement: Replacement
@@ -83,7 +83,7 @@ class SetPlan:
 
     point: str
     point_time: datetime
-    consistent_at: datetime
+    consistent_at: datetime  # changes until this time are in the recovery point
     is_complete: bool  # True if the backup could read all files of all sources
     evidence: str  # the reason why the point was chosen, in words
     services: tuple[str, ...]
@@ -110,7 +110,7 @@ class SetPlan:
 
     @property
     def replaces(self) -> tuple[PlannedTarget | PlannedDatabase | PlannedBucket, ...]:
-        """The targets that have data now, which the recovery renames or hides."""
+        """The targets with data that the recovery renames or hides."""
         return tuple(target for target in self.everything if target.has_data)
 
     def as_json(self) -> JsonObject:
@@ -275,7 +275,7 @@ def _replacements(
 
 
 def _shared_with(installation: Installation, path: Path) -> str:
-    """Return the reason if another recovery target overlaps; else ""."""
+    """Return an error text if a path overlaps another recovery target, or ""."""
     paths = [
         target.path
         for settings in installation.config.backup.sets.values()

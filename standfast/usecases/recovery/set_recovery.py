@@ -2,14 +2,14 @@
 
 Rules
 - A call may be repeated after a crash at any point. The events in the incident's timeline, and the
-  names of the files, show what an earlier call has done; this is not done again.
+  names of the files, show the work of earlier calls; this work is not repeated.
 - Nothing is replaced if the restore or a check of a service failed (`staged_restore`). The restored
   data stays next to the target, so that a person can use it.
 - If a replacement fails, all targets get their previous data back, because a failed recovery cannot
   be undone later. The restored files are moved next to their targets again, so that the next call
   need not restore them.
-- If a person stops the incident, the call ends at the latest before it replaces files or objects.
-  After the incident is resumed, the recovery is planned again and continues.
+- If a person stops the incident, the call ends soon, and in any case before it replaces files or
+  objects. After the incident is resumed, the recovery is planned again and continues.
 - All times are measured from the opening of the incident. The RTO is measured only if a check of a
   service passed.
 """
@@ -142,7 +142,7 @@ def _staged(target: PlannedTarget) -> Path:
 
 
 class _SetRecovery:
-    """One call that recovers a set; it continues what earlier calls did."""
+    """One call that recovers a set; it continues the work of earlier calls."""
 
     def __init__(
         self, installation: Installation, incident: str, order: Order, plan: SetPlan

@@ -1,9 +1,9 @@
 """Restore next to the targets of a recovery, with the checks.
 
 Rules
-- This module replaces nothing except databases. A dump restores all settings of a database only
-  under the original name, so a database is replaced at once. If the restore or a check then fails,
-  the database gets its previous content back.
+- Files and objects are restored next to their targets and replace nothing here. A dump, however,
+  restores all settings of a database only under the original name. Therefore a database is replaced
+  before the checks. If the restore or a check then fails, it gets its previous content back.
 - A completed restore is not repeated, unless databases got their previous content back.
 - If a person stops the incident, the restore of files ends within a few seconds. The load of a
   database ends before the next piece of the dump.

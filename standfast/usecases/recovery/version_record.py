@@ -10,14 +10,14 @@ version, or it adds a delete marker that hides the object.
 
 Rules
 - The record is an SQLite file, because a bucket may have a million objects.
-- An act is recorded as begun before its call. After a crash, the program searches the bucket only
-  for the versions of the begun acts.
-- The search for an interrupted act is repeated later, because the bucket may store the object after
-  the first search.
+- An act is recorded as begun before its call to the bucket. After a crash, the program searches the
+  bucket only for the versions of the begun acts.
+- This search is repeated later, because the bucket may store the object of an interrupted call
+  after the first search.
 - If the search finds a delete marker, another program may have added it. The marker is then not
   recorded as an added version but as unknown, and no further marker is added.
-- The digest covers all added versions. The ledger (the installation's database) contains the
-  digest, so that an undo removes exactly the versions that the recovery added.
+- The ledger (the installation's database) contains a digest of all added versions. An undo compares
+  it with the record. Thus the undo removes exactly the versions that the recovery added.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ class ActState(StrEnum):
     DONE = "done"
     REMOVING = "removing"  # the added version is being removed
     REMOVED = "removed"
-    CHANGED = "changed"  # another program added a version after the listing
+    CHANGED = "changed"  # another program added a version after the bucket was listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ class ObjectAct:
     """
 
     key: str
-    path: bytes | None
-    size: int
+    path: bytes | None  # path of the restored file below the source; None to hide the object
+    size: int  # in bytes
     headers: Mapping[str, Any]
     newest_version: str
     newest_marker: str
@@ -89,9 +89,9 @@ class RestoredObject:
 
     key: str
     path: bytes  # below the source
-    size: int
+    size: int  # in bytes
     headers: Mapping[str, Any]
-    version: str
+    version: str  # id of the version that the backup read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,10 @@ class VersionRecord:
             )
 
     def record_added_versions(self, found: Iterable[tuple[ObjectAct, Sequence[str]]]) -> None:
-        """Record added versions; an act without a version remains begun."""
+        """Record the versions that calls added.
+
+        An act remains begun if its call returned no version.
+        """
         with self._database as database:
             for act, versions in found:
                 database.executemany(
@@ -256,9 +259,8 @@ class VersionRecord:
     def compare(self, rows: Iterable["VersionRow"]) -> None:
         """Compare with a new listing; mark objects that another program changed.
 
-        A done act becomes changed if the added version is no longer current. It also becomes
-        changed if the new listing has a version that is neither an added version nor in the earlier
-        listing.
+        The state of a done act becomes CHANGED if the added version is no longer current, or if the
+        new listing has a version that is neither an added version nor in the earlier listing.
         """
         with self._database as database:
             database.execute("UPDATE objects SET state = 'done' WHERE state = 'changed'")
@@ -267,7 +269,7 @@ class VersionRecord:
                     f"CREATE TEMP TABLE IF NOT EXISTS {table} (key TEXT, version TEXT)"
                 )
                 database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name from above
-            known = ("", "")  # key and kind; their remaining rows are in the earlier listing
+            known = ("", "")  # key and kind whose remaining rows are in the earlier listing
             for row in rows:
                 version = (row.key, row.version_id)
                 if row.is_current:
@@ -294,7 +296,7 @@ class VersionRecord:
         return found is None or found[0] == version
 
     def count_lost(self) -> int:
-        """Count objects that needed no act but have another current version now."""
+        """Count unchanged objects that another program has changed since then."""
         select = (
             "SELECT count(*) FROM objects WHERE path IS NOT NULL AND state = 'none' "
             "AND (key, present) NOT IN (SELECT key, version FROM current)"
