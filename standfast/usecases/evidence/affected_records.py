@@ -1,18 +1,20 @@
 """Affected people: owners of the customer records that accounts used.
 
-The logs that were copied and signed as evidence state which account used which record.
+Affected people are the people whose data an incident exposed. The logs that were copied and signed
+as evidence state which account used which customer record.
 
 Rules
 - `[review.records.NAME]` in the configuration defines how the logs name a record, which data the
   record exposes, and which audience (a configured source of addresses) contains its owner. Each
   kind of record becomes one unchangeable list of people, like an imported CSV file.
 - If the selection names no accounts, the accounts that the incident locked are used.
-- If no audience contains the owner of a record, the result counts a person that cannot be notified.
-- The result states how many log lines were cut off, and which evidence folders were left out. If
-  only these lines or folders name a person, the person is missing from the list.
-- The memory is limited. More than MOST_RECORDS records, or keys of records with more than
-  MOST_CHARACTERS characters, are refused. The caller can add several lists instead, each one for a
-  part of the time. A person on several lists counts once.
+- If no audience contains the owner of a record, the owner is counted as a person that cannot be
+  notified.
+- The result states how many log lines were too long to be read completely, and which evidence
+  folders were not read. A person whom only these lines or folders name is missing from the list.
+- To limit the use of memory, more than MOST_RECORDS records, or record keys with more than
+  MOST_CHARACTERS characters in total, are refused. The caller can then add several lists, each one
+  for a part of the time. A person on several lists counts once.
 """
 
 from collections import defaultdict

@@ -92,8 +92,8 @@ def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) 
 def uncopied_folders(to: CopyDestination, folders: list[Path]) -> list[Path]:
     """Return the folders that have no complete copy.
 
-    A complete copy includes the time stamp, if the folder has one. The answer comes from the chain
-    of custody of each folder, which records the copies. The bucket is not queried.
+    A complete copy includes the time stamp, if the folder has one. The bucket is not queried: each
+    folder's chain of custody (the record of all access to the folder) names its copies.
     """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 

@@ -1,16 +1,18 @@
 """Disposal of evidence: request, approval by a second person, refusals.
 
+Disposal destroys the content of evidence folders when the evidence is no longer needed.
+
 Rules
 - The incident must have been closed for `custody.retention_days`, and must have no legal hold.
 - Two people count as one if enrolments connect them, for example if one enrolled the other.
-- The whole ledger (the installation's database) is verified before each decision and each disposal.
-  It contains the legal hold, the request, the approval and the time of closing.
+- The legal hold, the request, the approval and the time of closing are stored in the ledger (the
+  installation's database). The whole ledger is verified before each decision and each disposal.
 - A request contains the hash of the manifest of each evidence folder. Its approval covers only
   these folders.
 - Each folder is disposed of in three steps: verify the whole folder, record in the ledger that the
-  disposal begins, destroy the content (`folder_disposal`). If a folder differs from its seal
-  (signed manifest), its chain of custody or the ledger, it is not changed. A person must examine it
-  first.
+  disposal begins, destroy the content (`folder_disposal`). A folder that differs from its seal
+  (signed manifest), its chain of custody or the ledger is not changed, because a person must
+  examine it first.
 - Each folder that is not disposed of is reported with the reason: it is invalid, on another host,
   or newer than the request.
 """
@@ -62,7 +64,10 @@ class Disposal:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """WAITS_FOR_PEOPLE before the approval, PARTIAL with problems, else DONE."""
+        """WAITS_FOR_PEOPLE before the approval, then PARTIAL or DONE.
+
+        PARTIAL means that there are problems.
+        """
         if not self.approved_by:
             return ExitStatus.WAITS_FOR_PEOPLE
         return ExitStatus.PARTIAL if self.problems else ExitStatus.DONE

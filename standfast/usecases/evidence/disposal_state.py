@@ -3,9 +3,9 @@
 A legal hold is a decision that the evidence must be kept.
 
 Rules
-- The state is computed only from the events of the timeline, in their order. An event that is not
-  permitted has no effect, such as the approval of another request, or the beginning of a disposal
-  during a hold.
+- The state is computed only from the events of the incident's timeline, in their order. An event
+  that is not permitted is ignored, such as the approval of another request, or the beginning of a
+  disposal during a hold.
 - A hold cancels the request if no disposal of a requested folder has begun.
 - The event `evidence.disposal_begun` is recorded before anything in a folder is destroyed. A
   certificate of disposal is valid only if such an event has the same folder, the same hash of the
@@ -111,9 +111,10 @@ def disposal_state(events: Iterable[AuditEvent]) -> DisposalState:
 def problems_of_certificate(
     folder: Path, key: Ed25519PublicKey, authority: Authority | None
 ) -> list[str]:
-    """Return a problem if a certificate of disposal was not permitted.
+    """Return a problem if a folder's disposal was not permitted.
 
-    `authority` is the permission that the ledger (the installation's database) has for the folder.
+    `authority` is the permission that the ledger (the installation's database) records for the
+    folder, or None.
     """
     certificate = read_certificate(folder, key)
     if certificate is None or authority == Authority(

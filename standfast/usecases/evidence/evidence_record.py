@@ -1,9 +1,9 @@
 """Ledger record of an incident's evidence: seals, custody, disposals.
 
 The ledger (the installation's database) names each evidence folder that must exist, with the hash
-of its manifest. The signature in a folder, its seal, does not prove that the evidence is complete.
-An intruder who deletes a folder deletes its seal too, and an intruder who has this host's key can
-sign another folder.
+of its manifest. This record is necessary, because the signature in a folder (its seal) does not
+prove that no folder is missing: an intruder who deletes a folder deletes its seal too, and an
+intruder who has this host's key can sign another folder.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,8 @@ from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.disposal_state import DISPOSED, Authority, current_state
 
-# Events of the timeline; `custody` in their detail has hashes of lines from chains of custody.
+# Events of the timeline. `custody` in their detail has hashes of lines from the folders' chains of
+# custody, the files that record each access to a folder.
 REVIEWED = "evidence.reviewed"
 EXPORTED = "evidence.exported"
 STAMPED = "evidence.stamped"

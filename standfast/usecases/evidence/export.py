@@ -3,13 +3,14 @@
 Rules
 - An export is masked: values such as card numbers are replaced. A person who states a reason gets
   an unmasked export.
-- The incident's timeline and the chain of custody of each evidence folder record each export: a
-  masked one before the new folder gets its final name, an unmasked one before the first copy.
+- The incident's timeline and the chain of custody of each evidence folder record each export. A
+  masked export is recorded before the new folder gets its final name, an unmasked export before
+  anything is copied.
 - Masked copies are not evidence; the sealed (signed) folders remain the evidence. The index
   `masked.jsonl` has the hash of each original, with the number of masked values, or with the reason
   why the original has no copy. The timeline contains the hash of the index.
-- A folder is omitted and reported if it differs from its seal, its chain of custody or the ledger
-  (the database). So is a file that differs from its hash, but an unmasked export copies it.
+- A folder that differs from its seal, its chain of custody or the ledger (the database) is omitted
+  and reported. A file that differs from its hash is reported; only an unmasked export copies it.
 - To mask encrypted evidence, the identity of a custodian (a person that can decrypt it) must open
   each folder before anything is written. An unmasked export copies encrypted evidence unchanged.
 - Nothing is overwritten. An interrupted export leaves a folder with a name that ends with `.draft`.
@@ -69,7 +70,7 @@ class ExportedEvidence:
     masked: Masked = field(default_factory=Masked)
     index: str = ""  # SHA-256 of the index; "" for an unmasked export
     left_out: Counter[str] = field(default_factory=Counter)  # number of omitted files, by reason
-    altered: list[str] = field(default_factory=list)  # files that differ from their seal
+    altered: list[str] = field(default_factory=list)  # files that differ from their sealed hash
     unsound: tuple[str, ...] = ()  # sources of evidence with an invalid or missing folder
 
     @property
@@ -102,7 +103,7 @@ def export_evidence(
     identity: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> ExportedEvidence:
-    """Write an incident's evidence to a new folder, masked unless justified.
+    """Write an incident's evidence to a new folder, masked without a reason.
 
     Raise UsageError if the incident is unknown, if it has no evidence, if the folder exists, or if
     encrypted evidence has to be masked and there is no identity. Raise Refused if the identity does
@@ -151,7 +152,7 @@ def export_evidence(
 
 
 def _is_valid(evidence: Frozen, known: Recorded) -> bool:
-    """Return whether seal, custody and ledger agree, without the files."""
+    """Return whether seal, custody and ledger agree; do not read the files."""
     manifest = known.manifests.get(evidence.folder, "")
     return not (
         evidence.problems

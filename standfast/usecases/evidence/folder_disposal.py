@@ -1,10 +1,10 @@
 """Disposal of one evidence folder: keys, items and known other copies.
 
-An encrypted folder has one data key, which encrypts its items (collected files). Several places
-have copies of the key.
+Disposal destroys the content of a folder. The data key of an encrypted folder encrypts its items
+(collected files). Copies of the data key are stored in several places.
 
 Rules
-- Before the call, the caller has verified the folder and has recorded that its disposal begins.
+- The caller must verify the folder, and record that its disposal begins, before the call.
 - The copies of the data key are removed first. Then nobody can read the encrypted copies in a
   bucket, although an object lock keeps their bytes. After the keys, the items are removed, the
   certificate is written, and the chain of custody gets its last line.
@@ -140,8 +140,8 @@ def _other_copies(
 def _copies_in_clear(entries: list[Entry]) -> Iterator[RemainingCopy]:
     """Yield the exports and openings that wrote evidence without encryption.
 
-    An opening is recorded before and after the content is written. An opening without the second
-    record is included.
+    An opening is the decryption of one item for a person. It is recorded before and after the
+    content is written. An opening without the second record is included.
     """
     opened = [entry.detail.partition(",")[0] for entry in entries if entry.act is Act.VIEWED]
     for entry in entries:

@@ -52,12 +52,15 @@ NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """One evidence folder; counts are 0 and times "" if its seal is invalid."""
+    """State of one evidence folder.
+
+    If the seal is invalid, all counts are 0 and all times are "".
+    """
 
     folder: Path  # INCIDENT/SOURCE/TOKEN; the token is the id of one collection
     collected_at: str = ""
     files: int = 0
-    unread: int = 0
+    unread: int = 0  # number of files that could not be collected
     size_bytes: int = 0  # of the content of all files
     is_encrypted: bool = False
     incomplete: int = 0  # number of files that could be collected only in part
@@ -241,7 +244,7 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
 
 
 def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
-    """Verify each time stamp against seal, chain of custody and roots."""
+    """Verify each time stamp against seal, chain of custody and certificates."""
     roots, is_wanted = _roots(config), config.custody.timestamp is not None
     for evidence in found:
         if evidence.problems:

@@ -2,10 +2,10 @@
 
 Rules
 - The files of a note are copied and sealed (signed) as evidence of the source `notes`. After that,
-  one commit adds the note and the hash of its seal to the ledger. After a crash, a repeated command
-  completes the same note.
-- The text is encrypted in the ledger, the installation's database. In the report of the incident,
-  numbers and mail addresses of the text are masked.
+  one transaction adds the note and the hash of the seal to the ledger (the installation's
+  database). If a crash interrupts this, the repeated command completes the same note.
+- The text is encrypted in the ledger. In the report of the incident, numbers and mail addresses in
+  the text are masked.
 - Only a note of a live incident can have files. An exercise collects no evidence.
 """
 
@@ -123,7 +123,7 @@ def _with_files(
 
 
 def _token(incident_id: str, author: str, text: str, paths: Sequence[Path]) -> str:
-    """Return the name of the sealed folder, the same if a command is repeated."""
+    """Return the name of the sealed folder, equal for a repeated command."""
     stats = [path.lstat() for path in paths]
     content: list[Json] = [
         f"{path} {found.st_size} {found.st_mtime_ns}"

@@ -3,9 +3,9 @@
 An item is one collected file. The manifest of its evidence folder lists all items.
 
 Rules
-- Before the item is read, an opening is recorded in the chain of custody and in the timeline. It is
-  recorded again when the copy is complete. If the second record is missing, the opening failed or
-  was interrupted, and somebody may have read parts of the content.
+- An opening is recorded in the chain of custody and in the timeline before the item is read, and
+  again when the person's copy is complete. If the second record is missing, the opening failed or
+  was interrupted, and the person may have read parts of the content.
 - Both records name the item by its number in the manifest, because its path may name people.
 - If the content differs from its hash in the manifest, no file remains.
 """
@@ -163,7 +163,7 @@ def open_evidence(
 
 
 def _find(installation: Installation, incident_id: str, name: str) -> _Found:
-    """Return the item with this name; UsageError for none or several."""
+    """Return the item of a name; UsageError if none or several have it."""
     installation.ledger.incidents.get(incident_id)
     found = list(_named(installation, incident_id, name))
     if not found:

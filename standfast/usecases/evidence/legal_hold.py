@@ -1,11 +1,13 @@
 """Legal hold: placed by one person with a reason, released by another.
 
+A legal hold is a decision that the evidence of an incident must be kept.
+
 Rules
 - An incident has at most one hold. A person with a role places the hold, and another person
   releases it. Two people count as one if enrolments connect them, for example if one enrolled the
   other.
-- A hold is an event in the incident's timeline, with a reason. The program that verifies evidence
-  without an installation reads this event.
+- A hold is an event in the incident's timeline, with a reason. Thus the program that verifies
+  evidence outside the installation (`standfast_verify`) can report the hold.
 - The ledger (the installation's database) is verified before a release, because an intruder may
   have changed the name of the person that placed the hold.
 """
@@ -62,8 +64,8 @@ def place_hold(
 def release_hold(installation: Installation, incident_id: str, reason: str, by: str | None) -> None:
     """Release the hold of an incident.
 
-    Raise ApprovalRefused if `by` placed the hold, or counts as one person with somebody who did.
-    Raise Damaged if the ledger does not verify.
+    Raise ApprovalRefused if `by` and the person that placed the hold count as one person. Raise
+    Damaged if the ledger does not verify.
     """
     by = _person_with_reason(installation, incident_id, reason, by)
     found = verified_state(installation, incident_id).hold

@@ -1,19 +1,21 @@
 """Review of frozen logs by a person: access, sources, gaps, outcome.
 
-Frozen logs are copied to a folder as evidence. The signed manifest of the folder is its seal.
+Frozen logs are logs that were copied to a folder as evidence and sealed by a signed manifest.
 
 Rules
 - Values are masked, and accounts are replaced by pseudonyms. To see them in clear, an enrolled
   person with a role signs in and states a reason.
 - Before a log is read, the chain of custody of each folder and the incident's timeline record the
-  review, with the version of this program: another version may parse the logs differently.
+  review. The record has the version of this program, because another version may parse the logs
+  differently.
 - A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
   detections examine every log record. A finding is shown if one of its lines is selected.
-- A search for a list of indicators first parses only the lines that may contain one. If none of
-  them is selected, or if values are shown in clear, no other line is parsed, and no detection is
-  applied. Otherwise all lines are parsed, because the masking needs the accounts of all lines.
-- A folder or log that differs from the signed manifest is reported and left out, and so is a folder
-  that was disposed of or that the identity cannot decrypt. All other folders are reviewed.
+- An indicator is a trace of an intruder, such as an address. A search for a list of indicators
+  first parses only the lines that may contain an indicator. If none of these lines is selected, or
+  if values are shown in clear, no other line is parsed, and no detection is applied. Otherwise all
+  lines are parsed, because the masking needs the accounts of all lines.
+- A folder or log that differs from the signed manifest is reported and not reviewed. The same is
+  true of a folder whose content was destroyed, or that the identity (private key) cannot decrypt.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
@@ -74,7 +76,7 @@ class InClear:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewRequest:
-    """The records to show, and the way to show them."""
+    """The selection of records, and the settings for their display."""
 
     selection: Selection = field(default_factory=Selection)
     limit: int = 100
@@ -104,7 +106,7 @@ class LogReview:
     left_out: Sequence[LeftOut]
     is_masked: bool
     counts: TimelineCounts = field(default_factory=TimelineCounts)
-    records: int = 0  # number in all logs; equal records of a log that was collected twice are one
+    records: int = 0  # number in all logs; a record that was collected twice is counted once
     rows: list[JsonObject] = field(default_factory=list)  # the selected records that are shown
     selected: int = 0
     findings: list[JsonObject] = field(default_factory=list)  # findings with a selected line

@@ -9,8 +9,8 @@
 A review shows the records of logs that were collected as evidence.
 
 Rules
-- If a review exceeds a limit, it shows nothing, because a reader could think that a part of the
-  timeline is the whole timeline.
+- If a review exceeds a limit, it shows nothing, because a reader could take a part of the records
+  for all of them.
 """
 
 import io

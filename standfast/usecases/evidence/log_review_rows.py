@@ -1,6 +1,6 @@
 """Rows of a log review: columns, shortened values, CSV without formulas.
 
-Frozen logs are copied and signed as evidence of an incident.
+A review shows the records of logs that were copied and signed as evidence of an incident.
 
 Rules
 - A value is masked before it is shortened.
@@ -56,9 +56,9 @@ class Display:
     def may_show(self, event: Event, contains: str) -> bool:
         """Return whether the masked row of an event contains a casefolded text.
 
-        Without this check, a search would reveal whether a masked value contains the text. An event
-        has only the beginning of a long log text. For such an event, return True if masking does
-        not change `contains`.
+        Without this check, a search would reveal whether a masked value contains the text. If the
+        event has only the beginning of a long log text, the text may follow later: return whether
+        masking leaves `contains` unchanged.
         """
         if not contains:
             return True
@@ -73,8 +73,8 @@ class Display:
         """Return a customer record, masked if the masked text does not show it.
 
         The key of the record may be a part of a masked value, such as a name in a mail address.
-        Masking does not recognize this part alone. An event has only the beginning of a long log
-        text, so a key after it is masked too.
+        Masking does not recognize this part alone. If the event has only the beginning of a long
+        log text, a key that is not in this beginning is masked too.
         """
         kind, _, key = record.partition(" ")
         shown = self._value(record, event.account)

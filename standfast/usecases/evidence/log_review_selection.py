@@ -1,4 +1,4 @@
-"""Parser for a selection of records, as a command or a form states it."""
+"""Parser for a selection of log records, from a command or a form."""
 
 import ipaddress
 from collections.abc import Iterable

@@ -1,11 +1,12 @@
 """Review of evidence by a playbook: search for indicators and accounts.
 
-`log_review` is the review of logs by a person.
+An indicator is a trace of an intruder, such as an address. The module `log_review` contains the
+review of logs by a person.
 
 Rules
-- If the seal (signed manifest) or the chain of custody of a folder is invalid, the folder is named
-  and not searched. If a file differs from its hash, the file is named and not searched. In both
-  cases the review has failed, and its timeline covers the remaining evidence.
+- If the seal (signed manifest) or the chain of custody of a folder is invalid, the folder is
+  reported and not searched. The same is true of a file that differs from its hash. In both cases
+  the review has failed, and its timeline has the results of the remaining evidence.
 - Encrypted evidence is not searched, because a playbook has no key to decrypt it.
 - Before a folder is searched, its chain of custody gets a line with the person and the reason.
 - The timeline of a review is a file next to the evidence, with one entry on each line. The entries

@@ -4,8 +4,8 @@ A time stamp is signed by an external authority. It proves the time when the sea
 manifest) of an evidence folder existed.
 
 Rules
-- No action waits for a time stamp: sealed evidence counts as collected without a stamp. `serve`
-  requests stamps in a separate thread. A command requests them after it printed its result.
+- No action waits for a time stamp, because evidence is complete without it. `serve` requests stamps
+  in a separate thread. A command requests them after it has printed its result.
 - `status`, `evidence list` and `evidence verify` report missing stamps. `standfast evidence stamp`
   requests them.
 - If the authority fails once, this call of `stamp_pending` sends no more requests.
