@@ -1,4 +1,4 @@
 """Installation checks, readiness, status and the watchdog.
 
-A check repairs nothing: each of its findings names what a person can do. Only the watchdog acts.
+A check changes nothing: each finding names an action for a person. Only the watchdog acts itself.
 """

@@ -1,16 +1,16 @@
 """Checks of directories, senders, audiences, evidence, notices, playbooks.
 
-A directory stores accounts, a sender sends messages, and an audience is a list of recipients.
+A directory is a system that stores accounts, a sender sends messages, and an audience is a list of
+recipients.
 
 Rules
 - The check asks each directory for an account that does not exist. Any answer proves that the
   directory works. If the directory reports the permissions of its credential, the check names the
   missing permissions.
-- The check connects to a sender and disconnects. It submits no message.
-- The time stamp authority stamps a random value, and its response is verified.
-- A playbook of the organisation that cannot be executed is a failure. A playbook that Standfast
-  ships is then only a warning, because an installation need not have everything that these
-  playbooks name.
+- The check connects to each sender and disconnects. It submits no message.
+- The time stamp authority is asked to stamp a random value, and its response is verified.
+- A playbook of the organisation that cannot be executed is a failure. For a playbook that Standfast
+  ships, it is only a warning, because perhaps the installation does not need this playbook.
 """
 
 import os
@@ -67,7 +67,7 @@ def _accounts(inputs: CheckInputs) -> Iterator[Check]:
 
 
 def _stronger_proof(inputs: CheckInputs, name: str, level: Proof) -> str:
-    """Return the action that would give a lock a stronger proof, or ""."""
+    """Return the action that would prove locks better, or ""."""
     settings = inputs.config.accounts[name]
     probe = getattr(settings, "probe", settings)
     if probe is None:
@@ -202,8 +202,8 @@ def _audience(inputs: CheckInputs, name: str) -> Iterator[Check]:
             "correct the rows, or reach these people another way",
         )
     elif not audience.recipients:
-        # A notice to this audience fails. The exception is an audience in which all rows wait for a
-        # person's decision or are on the suppression list.
+        # A notice to an audience without recipients fails. The exception is an audience in which
+        # all people wait for a decision or are on the suppression list.
         verdict = warn if audience.rows else fail
         yield verdict("audiences", f"{name}: it is empty", "correct its file or its query")
     else:
@@ -353,7 +353,7 @@ def _playbooks(inputs: CheckInputs) -> Iterator[Check]:
             if file.parent != library.SHIPPED:
                 yield fail("playbooks", str(error), f"correct {file.name}")
                 continue
-            # Report one line for all playbooks with the same problem.
+            # Playbooks with the same problem are reported in one line.
             first = error.problems[0]
             problem = first.message.partition(": ")[2] or first.message
             lacking.setdefault((problem, first.hint), []).append(name)

@@ -1,6 +1,7 @@
 """Checks of backups: vault, copy, sets, private keys, custodians.
 
-A custodian is a person that can decrypt backups. The ledger is the installation's database.
+The vault is the folder or bucket with the encrypted backups. A custodian is a person that can
+decrypt them. The ledger is the installation's database.
 
 Rules
 - Write access is tested by a write, because for root every check of file modes succeeds.

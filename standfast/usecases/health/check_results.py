@@ -1,10 +1,10 @@
 """Results of the installation check: verdicts, and its exit status.
 
 Rules
-- A warning is an acceptable risk, such as a vault on the disk of this machine. A failure is a part
+- A warning is an acceptable risk, such as backups on the disk of this machine. A failure is a part
   that would not work now. Each warning and each failure names an action.
-- A part that is not set up is a warning, because an installation may be only for backups. Such a
-  result is marked (`is_lacking`), and the command `readiness` then answers "No".
+- A part that is not set up is a warning, because an installation may be only for backups. The flag
+  `is_lacking` marks such a result, and the command `readiness` then answers "No".
 - No result names an account, an address or a secret.
 """
 

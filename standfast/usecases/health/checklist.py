@@ -6,7 +6,7 @@ statement that a point is fulfilled.
 Rules
 - A point of the checklist is `measured` only if the checks of the program cover the whole point and
   find no fault.
-- A fault that a check finds counts, even if an attestation states the contrary.
+- If a check finds a fault, the point is not `attested`, even if a person stated the contrary.
 - If the checks cover only a part of a point, a valid attestation can cover the rest. The point is
   then `attested`, never `measured`.
 """
@@ -116,7 +116,7 @@ class ChecklistRow:
 
     @property
     def _deciding(self) -> tuple[Check, ...]:
-        """The failures; if there are none, the warnings; else all results."""
+        """The failures; without failures, the warnings; otherwise all results."""
         for verdict in (Verdict.FAIL, Verdict.WARN):
             if found := tuple(check for check in self.checks if check.verdict is verdict):
                 return found

@@ -4,15 +4,17 @@ A legal clock is the running deadline of a duty to notify somebody. Facts (dated
 the time of awareness) start the clocks.
 
 Rules
-- Incidents that act on real systems come first, then incidents that a trigger opened and that are
-  only planned, then exercises. In each group, the most severe incident is first (`Severity`). An
-  incident with a missed legal clock is as severe as one that waits for a person.
+- Incidents that act on real systems come first. Then come incidents that a trigger (such as a
+  webhook) opened and that are only planned, then exercises. In each group, the most severe incident
+  is first (`Severity`). An incident with a missed legal clock is as severe as an incident that
+  waits for a person.
 - A closed incident is listed while one of its legal clocks is missed or running, because closing an
   incident ends no legal duty. It is also listed if its clocks cannot be counted.
-- The next step is the sentence of `standfast incident status`, without the number of letters to
-  post, which is encrypted.
+- The next step is the sentence that `standfast incident status` prints, except the number of
+  letters to post. This number is encrypted, and the overview decrypts nothing.
 - Legal clocks are counted only for incidents on real systems, and only if a law or a contract is
-  configured. The reference of a fact is not decrypted, because no clock depends on it.
+  configured. The reference of a fact (such as a receipt) stays encrypted, because no clock depends
+  on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -150,7 +152,7 @@ def count_clocks(
     if config is None:
         return None
     if not facts:
-        return ClockSummary(missed=0, next_due=None)  # clocks start with facts
+        return ClockSummary(missed=0, next_due=None)  # no clock runs without a fact
     try:
         known, reached = obligations(config), reach(config)
     except ConfigurationError:

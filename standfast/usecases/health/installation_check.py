@@ -2,7 +2,7 @@
 
 Rules
 - Nothing is sent, locked, collected as evidence or backed up. Only the newest events of the audit
-  chain are verified. The newest event is signed.
+  chain are verified. The only change is a new signature of the newest event.
 - If one part fails, the other parts are still checked. Only an invalid configuration ends the
   check.
 """

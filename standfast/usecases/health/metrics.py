@@ -43,7 +43,7 @@ def measure(installation: Installation) -> Iterator[Metric]:
     """Yield all metrics with their present values.
 
     If the ledger (the installation's database) cannot be read, raise its error. Prometheus then
-    reports a failed scrape; it could not detect a wrong number.
+    reports a failed scrape. A wrong number instead of an error would remain unnoticed.
     """
     config, now = installation.config, installation.clock()
     own = origin_of(config)
@@ -97,7 +97,7 @@ def _backups(installation: Installation, seen: LedgerOverview, now: datetime) ->
         {(row.set_name,): row.limit.total_seconds() for row in fresh},
     )
     sizes: dict[_Labels, float] = {}
-    for run in reversed(runs_of_host(config, seen.backups)):  # the newest is last and counts
+    for run in reversed(runs_of_host(config, seen.backups)):  # the newest run overwrites the others
         for part in ("total", "new", "changed"):
             if run.subject in sets and f"bytes_{part}" in run.summary:
                 sizes[run.subject, part] = float(run.summary[f"bytes_{part}"])

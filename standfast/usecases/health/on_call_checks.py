@@ -1,6 +1,7 @@
 """Checks of the rota on call: gaps, unknown people, missing pagers.
 
-A call-out is a series of pages to one person after another, until somebody acknowledges.
+The rota is the plan of the people on duty. A call-out is a series of messages to one person after
+another, until somebody acknowledges. A pager sends such a message.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Readiness for a breach: its questions, and the overall answer.
 
-The checks are grouped by questions (`QUESTIONS`). Each question and each point of the auditors'
-checklist is a row of the score.
+The checks of the installation are grouped by questions (`QUESTIONS`). The score has a row for each
+question, and for each point of the checklist that auditors ask for.
 """
 
 from collections.abc import Mapping
@@ -131,7 +131,7 @@ class Readiness:
 
     @property
     def changes(self) -> dict[str, int]:
-        """The score points that each row won or lost since the last recorded day."""
+        """The points that each row won or lost since the last recorded score."""
         return changed_rows(self.score, self.earlier[-1].points) if self.earlier else {}
 
     @property

@@ -3,9 +3,9 @@
 Rules
 - Only a process that resumes incidents records the score. The checks need all secrets, and only
   such a process has them.
-- The first check comes `PAUSE_SECONDS` after the start. If `serve` restarts again and again, it
-  therefore does not call every external system each time.
-- The same failure is logged once, and the check is repeated.
+- The first check is made `PAUSE_SECONDS` after the start. Therefore a `serve` that restarts again
+  and again does not call every external system each time.
+- After a failure, the check is repeated. The same failure is logged once.
 """
 
 import logging

@@ -2,11 +2,11 @@
 
 Rules
 - The rows are the questions of `readiness` and the points of the auditors' checklist. Their weights
-  add up to 100. One fault can reduce the score of a question and of a point.
-- The state of a row decides how much of its weight it gets. A row that is ready or measured gets
-  all. An attested point, for which a person has signed, gets three quarters, because a statement
-  proves less than a measurement. A risk gets one half. A failed, open or missing row gets nothing.
-  The result is rounded down.
+  add up to 100. One fault can reduce the score of both a question and a point of the checklist.
+- The state of a row decides the share of its weight that it adds to the score. A row that is ready
+  or measured adds all. An attested row adds three quarters, because a person's signed statement
+  proves less than a measurement. A risk adds one half. A failed, open or missing row adds nothing.
+  Each row is rounded down.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,12 +45,12 @@ class ScoreRow:
 
     @property
     def points(self) -> int:
-        """The points of the score that the row has now."""
+        """The points that the row adds to the score now."""
         return self.weight * _PERCENT[self.state] // 100
 
     @property
     def gain(self) -> int:
-        """The points of the score that the row would gain without any fault."""
+        """The additional points of the row if all its faults were corrected."""
         return self.weight - self.points
 
     def as_json(self) -> JsonObject:

@@ -1,6 +1,7 @@
 """Checks of the age of points, drills, exercises, attestations, leavers.
 
-A drill is a test restore. Leavers are people that left the organisation.
+A drill is a test restore. Leavers are people that left the organisation. An attestation is a
+person's signed statement that work was done.
 
 Rules
 - A check fails if a recovery would fail now: a backup set has no recent recovery point, or its last
@@ -8,7 +9,8 @@ Rules
   was not tested for a year is only a risk.
 - Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
   11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A real incident counts as a test too.
-- People are named only in masked form. No number that was found in a log is shown.
+- People are named only in masked form. Numbers that were found in a log, such as card numbers, are
+  never shown.
 - A second factor stops an intruder who has only a password. PCI DSS 4.0.1, requirements 8.4.1 to
   8.4.3, requires one for administrators, for access to card data, and for remote access.
 """

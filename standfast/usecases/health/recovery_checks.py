@@ -1,7 +1,7 @@
 """Checks of the key records and their copies, for a restore elsewhere.
 
 A key record is the private key of a domain (backup sets that share one key), encrypted to the
-people that can open backups.
+custodians (people that can decrypt backups). A restore needs a key record.
 
 Rules
 - The check assumes that this machine is lost, so only copies on other machines help.
@@ -34,7 +34,7 @@ from standfast.usecases.key_ceremonies.key_record_copies import (
 )
 from standfast.usecases.setup.new_installation import OFFLINE
 
-_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to read the copy again
+_SEEN_WITHIN = timedelta(days=400)  # a copy must be read once a year, with some weeks of delay
 _ENOUGH_COPIES = 2
 _COPY = "`standfast backup keys copy FOLDER`"
 

@@ -4,11 +4,11 @@ A legal clock is the running deadline of a duty to notify somebody.
 
 Rules
 - Without `[deadlines]` in the configuration, no legal clock is counted, because the program cannot
-  know which laws apply. The check reports this consequence.
-- Roles are collected from every readable playbook, even if it cannot be executed yet. Each role is
-  reported once, with all playbooks that need it.
-- The person that opens an incident cannot approve its steps, so each role that approves needs two
-  people.
+  know which laws apply. The check warns about this.
+- Roles (what a person may approve) are collected from every readable playbook, even if the playbook
+  cannot be executed yet. Each role is reported once, with all playbooks that need it.
+- The person that opens an incident cannot approve its steps. Therefore each role that approves
+  needs two people.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

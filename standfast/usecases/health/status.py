@@ -3,13 +3,13 @@
 A drill is a test restore of a backup set.
 
 Rules
-- `standfast status` answers within 0.5 s. Therefore it parses only the needed keys of the
+- `standfast status` answers within 0.5 s. Therefore it parses only the needed settings of the
   configuration, and reads the ledger (the installation's database) by one query.
-- If all other commands reject the configuration, `standfast status` shows as much as possible, and
-  reports the error first.
-- The status opens no key. It shows no personal data, only counts and the names of backup sets and
-  steps.
-- The next step of an incident is the sentence of `standfast incident status`.
+- An invalid configuration, which other commands reject, is reported first. The status then shows as
+  much as possible.
+- The status reads no private key. It shows no personal data, only counts and the names of backup
+  sets and steps.
+- The next step of an incident is the sentence that `standfast incident status` prints.
 """
 
 import tomllib
@@ -173,7 +173,7 @@ def _unnotified_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
     """Yield the triggers of open incidents with an undelivered last page.
 
     A page is a message to a person on call. If a stopped incident was joined by later alerts,
-    include every trigger, because its alert may be one of them.
+    include every trigger, because each alert may come from any trigger.
     """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
     opened_by = dict.fromkeys(incident.opened_by for incident in seen.incidents)

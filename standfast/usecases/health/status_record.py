@@ -100,7 +100,7 @@ class Status:
     low_space: tuple[DiskSpace, ...] = ()  # disks with little free space
     time_zone: str = "UTC"  # time zone for display
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
-    forked_at: datetime | None = None  # time of a recovery point of another machine, same name
+    forked_at: datetime | None = None  # time of a point of another machine with this host's name
     misconfigured: str = ""  # the reason why other commands reject the configuration
     vault: str = ""  # the location of the vault, in words
     key_copies: tuple[str, ...] = ()  # names of the copies of the key records, needed to restore

@@ -1,15 +1,14 @@
 """Support bundle: a JSON file about an installation, for external support.
 
 Rules
-- The bundle contains only data that identifies nobody. In addition, secrets, texts of the
-  configuration, enrolled people, paths, mail addresses and card numbers are replaced in every text,
-  including the results of the check.
+- The bundle must not identify anybody. In every text of the bundle, secrets, texts of the
+  configuration, enrolled people, paths, mail addresses and card numbers are replaced.
 - The part about the configuration has names of sections, numbers, choices, schedules and time
   zones. Every other text is replaced by its length.
 - The part about the ledger (the installation's database) has counts, times, states, and the
   problems of the newest failed runs.
-- The part about a log has the events of its JSON lines, without values. Other lines are only
-  counted.
+- The part about a log file has the events of its JSON lines, without their values. Other lines are
+  only counted.
 - If the configuration is invalid or the ledger is damaged, the bundle is still created and reports
   the error.
 """
@@ -56,7 +55,7 @@ def support_bundle(
     clock: Now = system_clock,
     progress: Callable[[int, int], None] | None = None,
 ) -> JsonObject:
-    """Return the bundle; it contains the errors of the installation."""
+    """Return the bundle; errors of the installation are part of it."""
     bundle: dict[str, Json] = {
         "at": timestamp(clock()),
         "versions": {
@@ -142,7 +141,7 @@ class _Hidden:
         return mask_text(_PATH.sub("[path]", text))
 
     def shape(self, value: Any, *, is_shown: bool = False) -> Json:
-        """Return a setting without its texts; `redact` then hides these texts."""
+        """Return a setting without its texts; later, `redact` hides these texts."""
         match value:
             case Section():
                 return {

@@ -1,6 +1,6 @@
 """Checks of the triggers that open incidents from outside.
 
-A trigger is a configured entry, such as a webhook or a form for staff.
+A trigger is a configured way to open an incident, such as a webhook or a form for staff.
 """
 
 from collections.abc import Iterable, Iterator

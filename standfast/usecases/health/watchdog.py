@@ -8,10 +8,10 @@ Rules
 - If a scheduled backup is missing, its backup set is reported, with the age of its last good
   backup.
 - People are notified once when one of these faults appears, and once when it ends: the newest
-  complete recovery point of a set is too old, a backup changed far more than usual, the vault is
-  damaged, objects lack the required lock, retention runs, verifications or drills are missing, or a
-  machine is missing. Legal clocks (running deadlines) and overdue entries of the calendar send
-  reminders.
+  complete recovery point of a set is too old, a backup changed far more than usual, backups in the
+  vault are damaged or lack the required Object Lock, retention runs, verifications or drills are
+  missing, or a machine does not report any more. Reminders are sent for legal clocks (running
+  deadlines) and for overdue entries of the calendar.
 - An error in one incident is reported; the watchdog continues with the next incident.
 """
 
@@ -49,8 +49,8 @@ from standfast.usecases.incidents.lifecycle import advance, has_work
 
 # A nightly run may wait in a queue. Therefore it counts as missed an hour after it was due.
 GRACE = timedelta(hours=1)
-# The audit chain is signed up to its newest event. If all new events are heartbeats of `serve`, the
-# last signature may be this old (decision 0048).
+# The watchdog signs the newest event of the audit chain. If all events since the last signature are
+# heartbeats of `serve`, it signs only when this signature is older (decision 0048).
 _BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]
@@ -107,7 +107,7 @@ def keep_watch(
     *,
     only_drills: bool = False,
 ) -> WatchOutcome:
-    """Check everything once; several watchdogs may do so at the same time.
+    """Check everything once; several watchdogs may run at the same time.
 
     `resume` is called for each incident that needs a runner; by default, `advance` executes the
     incident immediately. `on_alarm` is called for each possible alarm, with or without a fault, and
