@@ -13,8 +13,7 @@ Rules
 - A delay by law enforcement stops a clock only while it lasts, and only with a document. If the
   period ends during the delay, the obligation is due at the end of the delay.
 - A person can state a delay for a whole jurisdiction. Such a delay stops an obligation only if the
-  law allows it. It also extends every hold, that is, every period in which a notice must not be
-  sent.
+  law allows it. It also extends every hold: a period in which a notice must not be sent.
 - If a person states a delay after the strict date, the delay moves only the lenient date, because
   law enforcement may have requested it too late.
 - A jurisdiction with affected people is included, even if the configuration does not list it.
@@ -105,10 +104,7 @@ class Clock:
     open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def elapsed_share(self, now: datetime) -> float | None:
-        """Return the elapsed share of the period, 1 at the strict date.
-
-        Return None if the clock has no start or no due date.
-        """
+        """Return the elapsed share, 1 at the strict date; None without a date."""
         if self.due is None or self.started_at is None:
             return None
         whole = (self.due.strict - self.started_at).total_seconds()

@@ -3,9 +3,8 @@
 Rules
 - An export is masked: values such as card numbers are replaced. A person who states a reason gets
   an unmasked export.
-- The incident's timeline and the chain of custody of each evidence folder record each export. A
-  masked export is recorded before the new folder gets its final name, an unmasked export before
-  anything is copied.
+- The incident's timeline and each folder's chain of custody record each export: a masked export
+  before the new folder gets its final name, an unmasked export before anything is copied.
 - Masked copies are not evidence; the sealed (signed) folders remain the evidence. The index
   `masked.jsonl` has the hash of each original, with the number of masked values, or with the reason
   why the original has no copy. The timeline contains the hash of the index.

@@ -5,17 +5,15 @@ Frozen logs are logs that were copied to a folder as evidence and sealed by a si
 Rules
 - Values are masked, and accounts are replaced by pseudonyms. To see them in clear, an enrolled
   person with a role signs in and states a reason.
-- Before a log is read, the chain of custody of each folder and the incident's timeline record the
-  review. The record has the version of this program, because another version may parse the logs
-  differently.
-- A detection is a rule that finds suspicious patterns, such as many accounts from one address. The
-  detections examine every log record. A finding is shown if one of its lines is selected.
+- Before a log is read, each folder's chain of custody and the incident's timeline record the review
+  and the version of this program, because another version may parse the logs differently.
+- A detection is a rule that finds suspicious patterns, such as many accounts from one address. It
+  examines every log record. A finding is shown if one of its lines is selected.
 - An indicator is a trace of an intruder, such as an address. A search for a list of indicators
   first parses only the lines that may contain an indicator. If none of these lines is selected, or
   if values are shown in clear, no other line is parsed, and no detection is applied. Otherwise all
   lines are parsed, because the masking needs the accounts of all lines.
-- A folder or log that differs from the signed manifest is reported and not reviewed. The same is
-  true of a folder whose content was destroyed, or that the identity (private key) cannot decrypt.
+- Damaged, destroyed and undecryptable folders are reported, but not reviewed.
 - A CSV file contains every selected record. It is a new file that only its owner may read.
 """
 
