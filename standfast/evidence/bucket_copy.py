@@ -16,13 +16,14 @@ Rules
   from somebody else, it is read and must be identical.
 - The seal is written after the pieces of the files, and the chain of custody is written last. If
   the chain exists in the bucket, everything that it covers exists there.
-- After the copy, the local chain gets a line TRANSFERRED with the name of the bucket. The copied
-  chain lacks this line. Thus a copy is complete if its chain is the beginning of the local chain.
+- After the copy, the local chain gets a line TRANSFERRED with the name of the bucket. The chain in
+  the bucket does not have this line. Thus a copy is complete if its chain is equal to the beginning
+  of the local chain.
 - A time stamp may be obtained after the copy. It is then uploaded with the new chain, and the local
   chain gets another line TRANSFERRED.
 - An inspection of a copy reads the manifest, the seal and the chain, and compares the sizes of the
-  pieces. It does not read the pieces, because the bucket checked their bytes when it received them,
-  and has locked them since.
+  pieces. It does not read the pieces, because the bucket compared them with a checksum at the
+  upload, and Object Lock has prevented changes since then.
 """
 
 import os

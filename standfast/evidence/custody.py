@@ -1,8 +1,9 @@
 """Chain of custody `custody.jsonl`: acts on a sealed folder, each hashed.
 
 A sealed folder contains evidence, its manifest, and a seal (signature over the manifest). The chain
-is a file in this folder. Each line has the actor and the time of an act. The use-cases decide which
-people may read evidence, and record each act in the ledger (the installation's database) too.
+is a file in this folder. Each line has the actor and the time of an act. `standfast.usecases`
+decides which people may read evidence, and also records each act in the ledger (the installation's
+database).
 
 Rules
 - Each act is one line. The line is appended and written to the disk before the act is reported. No
@@ -109,7 +110,7 @@ def read_custody(folder: Path) -> list[Entry]:
 
 
 def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
-    """Return the problems of the chain; it must contain the hashes `known`."""
+    """Return the problems of the chain, such as a missing hash of `known`."""
     try:
         entries = read_custody(folder)
     except Damaged as damage:

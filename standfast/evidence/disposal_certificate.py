@@ -6,8 +6,8 @@ certificate. They show what was collected, and that it was destroyed.
 
 Rules
 - The certificate is an in-toto statement about the manifest, signed with the key that signs seals.
-- The certificate is written after the last item and the last reachable copy of the key were
-  removed. A folder without a certificate does not count as disposed of.
+- The certificate is written after all items and all reachable copies of the key were removed. Only
+  a folder with a certificate is treated as disposed of.
 - The certificate names each destroyed copy of the key, and each copy that perhaps still exists.
 """
 

@@ -6,8 +6,7 @@ records the offset of this clock, the program that reported it, and the whole ou
 Rules
 - The first program that reports an offset is used. This module sends no query over the network.
 - A time service is ignored if it is not synchronised, or if its reference is this host itself.
-- If the offset is not known, the manifest states this and the reason. The evidence is collected
-  nevertheless.
+- If the offset is unknown, the evidence is still collected, and the manifest contains the reason.
 - Offsets are whole microseconds, because canonical JSON has no fractions.
 """
 

@@ -12,8 +12,8 @@ Rules
   and one byte: 1 for the last segment, otherwise 0. Therefore decryption detects a segment that was
   moved, repeated or cut off.
 - The key of an item is derived from the data key and the salt with HKDF-SHA-256.
-- The plain data key is only in memory, while a folder is collected or read. On the disk it is
-  always encrypted (`wrapped_key`). Without it, nobody can read the items.
+- The plain data key is only in memory, while a folder is collected or read. On the disk, the data
+  key is always encrypted (`wrapped_key`). Nobody can read the items without the data key.
 """
 
 import os
@@ -50,7 +50,7 @@ class ItemEncryption:
         put(_MAGIC + salt)
 
     def write(self, block: bytes) -> None:
-        """Encrypt complete segments; keep the rest in memory until `finish`."""
+        """Encrypt all complete segments; keep the other bytes until `finish`."""
         self._pending += block
         while len(self._pending) > SEGMENT_BYTES:
             self._segment(bytes(self._pending[:SEGMENT_BYTES]), is_last=False)

@@ -8,8 +8,8 @@ An item is one collected file; the signed manifest of its folder contains the ha
 Rules
 - All code that reads collected content uses `open_item`. Time stamps, copies and verifications need
   only the stored bytes, which may be encrypted.
-- The content is verified while it is read. If it differs from the manifest, the read that reaches
-  the end raises `Damaged`. Therefore the reader must not trust the content before the end.
+- The content is hashed while it is read. If it differs from the manifest, the read that reaches the
+  end of the file raises `Damaged`. Therefore a reader must not use the content before the end.
 - If there is a data key, content is encrypted before it is written. No plain text is on the disk.
 - No link is followed, and no device or pipe is opened.
 """

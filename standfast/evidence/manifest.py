@@ -7,8 +7,8 @@ Rules
 - A path is written as text. If it is not UTF-8, the text is escaped, and the bytes of the path are
   added in base64.
 - A path that could not be read is an item too, with the reason.
-- `clock` may be missing, because older versions did not write it. Such a manifest is encoded
-  without it too.
+- Manifests of older versions have no `clock`. They are encoded without `clock` again, so that their
+  hash does not change.
 """
 
 import base64
@@ -58,7 +58,7 @@ class Item:
     mode: str = ""  # octal
     uid: int = 0
     gid: int = 0
-    is_changed: bool = False  # True if it was changed while it was copied
+    is_changed: bool = False  # True if the file changed while it was copied
     reason: str = ""  # UNREAD: the reason; FILE: the missing part and the reason
 
     @property

@@ -1,16 +1,16 @@
 """Masked copy of a frozen text file, with a first line that explains it.
 
-A frozen file was collected as evidence. In the masked copy, card numbers and other sensitive items
-are replaced. `text_masking` defines these items.
+A frozen file was collected as evidence. In the masked copy, card numbers, social-security numbers
+and mail addresses are replaced, as `text_masking` defines.
 
 Rules
 - The evidence is only read, and is hashed while it is read. A person with a masked copy can ask for
   the original by this hash.
-- A file counts as text if it has no control characters, except those of text and terminals. A file
-  that begins with the byte order mark of UTF-16 is read as UTF-16. gzip data are unpacked. Other
-  files have no masked copy, because sensitive items in them cannot be found.
-- A file is processed in pieces. A piece ends with a character that cannot be a part of a number or
-  an address. Therefore no number or address is divided.
+- A file is text if it has no control characters except those of line breaks, tabs and terminals. A
+  file that begins with the byte order mark of UTF-16 is read as UTF-16. gzip data are unpacked.
+  Other files have no masked copy, because numbers and addresses in them cannot be found.
+- A file is processed in pieces. Each piece ends with a character that cannot be a part of a number
+  or an address. Therefore no number or address is divided.
 """
 
 import codecs
@@ -69,7 +69,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
     except _LeftOut as why:
         left_out = str(why)
     while read.read(PIECE_BYTES):
-        pass  # read the rest: the hash covers the whole file
+        pass  # the rest is read, because the hash covers the whole file
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 

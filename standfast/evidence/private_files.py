@@ -1,8 +1,8 @@
 """Private files and folders: mode, owner, durable writes, folder locks.
 
 A file is written in this order: bytes, fsync, rename, fsync of the folder. Files have the mode
-0600, and folders the mode 0700. If root collects evidence in the installation of another user, that
-user becomes the owner of the files, because the user continues the incident.
+0600, and folders the mode 0700. If root collects evidence in the installation of another user, this
+user becomes the owner of the files, because this user's processes read the evidence later.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def inherit_owner_of_tree(folder: Path) -> None:
-    """Call `inherit_owner` for a folder and everything in it."""
+    """Call `inherit_owner` for a folder and its whole content."""
     if os.geteuid() == 0:
         inherit_owner(folder)
         for place, folders, files in os.walk(folder):

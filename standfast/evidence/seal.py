@@ -8,8 +8,8 @@ Rules
   covers is on the disk.
 - The subject of the statement is the manifest. The items of the manifest contain the hashes of the
   copied files.
-- A verification reads every copy again. It reports every difference in the order of the manifest,
-  and then every file that should not exist.
+- A verification reads all copied files again. It reports every difference in the order of the
+  manifest, and then every file that is not in the manifest.
 """
 
 import hashlib
@@ -91,9 +91,8 @@ def manifest_hash(folder: Path) -> str:
 def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
     """Return every difference between a folder and its seal.
 
-    Differences of items are in the order of the manifest, followed by files that should not exist.
-    If the seal does not verify, this is the only problem. Return an empty list for an unchanged
-    folder.
+    Differences of items are in the order of the manifest, followed by files that are not in the
+    manifest. If the seal does not verify, this is the only result.
     """
     try:
         manifest = read_sealed(folder, public_key)

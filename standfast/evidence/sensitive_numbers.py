@@ -1,7 +1,6 @@
 """Card and social-security numbers: digits that count, search of logs.
 
-This module also contains the rules that decide which digits count as such a number. `text_masking`
-uses them too.
+The rules decide which digits are such a number. `text_masking`, which masks texts, uses them too.
 
 Rules
 - Numbers are counted and never shown: this module returns neither a number nor its line.
@@ -10,10 +9,11 @@ Rules
   or at least four digits each. About one in ten numbers with such a prefix passes these tests
   although it is not a card number. A match is therefore a reason to look at the log, and not a
   proof.
-- A social-security number is written as 123-45-6789. Areas, groups and serials that are never
-  issued do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
-- Only the ends of the newest files are read, so that the search takes a second. This is enough to
-  find programs that log such numbers now. Links are not followed. Devices and pipes are not opened.
+- A social-security number is written as 123-45-6789. A number is ignored if its area (000, 666, 900
+  to 999), group (00) or serial (0000) is never issued (source: SSA, randomised since 2011).
+- Only the ends of the newest files are read, so that the search takes a second. These parts are
+  sufficient to find programs that log such numbers now. Links are not followed. Devices and pipes
+  are not opened.
 """
 
 import heapq

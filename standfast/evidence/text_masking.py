@@ -7,8 +7,8 @@ Rules
 - In a doubtful case, the text is masked: a number within a word or an address is masked too.
 - The last four digits of a card number are kept. PCI DSS 4.0.1, requirement 3.4.1, allows at most
   these and the digits of the issuer. No digit of a social-security number is kept, because people
-  prove their identity with its last digits. Nine digits without hyphens count as such a number if
-  the words before them say so.
+  prove their identity with its last digits. Nine digits without hyphens are masked if a word such
+  as "SSN" precedes them.
 - The first letter and the domain of a mail address are kept. The @ may be plain, or escaped as in a
   URL, HTML or JSON.
 - UTF-16 within a text is masked too, if its characters are Latin. Not masked: names, other numbers,
@@ -56,9 +56,9 @@ class Masked:
 
 
 def mask_text(text: str, count: Masked | None = None) -> str:
-    """Return `text` with all sensitive items masked; add their counts.
+    """Return `text` with all numbers and addresses masked.
 
-    The counts are added to `count`, if it is given. Decode bytes as latin-1 before the call.
+    Add their counts to `count`, if it is given. Decode bytes as latin-1 before the call.
     """
     found = Masked() if count is None else count
     text = _mask(text, found)
@@ -117,7 +117,7 @@ def _mask_number(number: str) -> str:
 
 
 def _hide(number: str, count: int) -> str:
-    """Replace the first `count` digits; digits of an escaped character stay."""
+    """Replace the first `count` digits, except those of escaped characters."""
     left = count
 
     def hide(match: re.Match[str]) -> str:

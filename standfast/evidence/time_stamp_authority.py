@@ -10,8 +10,7 @@ Rules
 - Exactly one certificate in the answer must be the one that the time stamp names. This certificate
   must have signed the stamp, be valid at the time of the stamp, be only for time stamping
   (critical), and lead to a given root.
-- Revocation is not checked. This would need another service, and a rule for the time at which a
-  certificate must not be revoked.
+- Revocation of certificates is not checked, because this would need another service.
 """
 
 import hashlib
@@ -131,8 +130,7 @@ def verify_stamp(
 ) -> Stamp:
     """Verify a time stamp over `message`; Damaged names the fault.
 
-    The certificate need be valid only at the time of the stamp, because a stamp is used longer than
-    its certificate is valid.
+    The certificate must be valid at the time of the stamp. It may have expired since then.
     """
     from rfc3161_client import VerificationError, VerifierBuilder
 

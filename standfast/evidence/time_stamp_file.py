@@ -5,7 +5,7 @@ existed at a time. Thus the manifest and the files that it names existed too.
 `time_stamp_authority` requests a stamp and verifies the answer.
 
 Rules
-- If the response of the authority verifies, the whole response is stored.
+- The whole response of the authority is stored, if it verifies.
 - The draft of the file is written next to the folder and not in it. Therefore the folder contains
   nothing but evidence even after a crash.
 - The file is written first, and then its line in the chain of custody: `stamped`, with the time of
@@ -149,7 +149,7 @@ def inspect_timestamp(
         if line is not None and hashlib.sha256(raw).hexdigest() != _recorded_stamp(line)[1]:
             return _problem_status("is not the one that the chain of custody has")
         seal = (folder / SEAL_FILE).read_bytes()
-        # A stamp of this seal contains its hash; this is visible without roots.
+        # A stamp of this seal contains the seal's hash. Root certificates are not needed to see it.
         require(hashlib.sha256(seal).digest() in raw, OVER_ANOTHER)
         if isinstance(roots, str):
             why = f"{STAMP_FILE} exists, but was not verified: {roots}"

@@ -15,7 +15,8 @@ Rules
   too.
 - Names are in byte order, so that two walks of one tree return the same order.
 - A failure to read the original results in an item with the reason. A failure to write the copy
-  raises `StorageError`. It would affect the next item too, and must not look like missing evidence.
+  raises `StorageError`, because it would affect all further items, and must not look like a file
+  that could not be read.
 """
 
 import errno

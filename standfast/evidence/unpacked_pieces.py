@@ -1,6 +1,6 @@
 """Pieces of a file; gzip data are unpacked up to a limit of the ratio.
 
-The limit stops a small file that unpacks to a huge one.
+The limit is needed because a small file can unpack to a huge one.
 """
 
 import zlib

@@ -7,10 +7,10 @@ The data key encrypts the files of one evidence folder. It is wrapped, that is, 
 custodians: the people that can open the evidence.
 
 Rules
-- Each custodian can open the key alone, with an age identity or an SSH key.
+- Each custodian can decrypt the key alone, with an age identity or an SSH key.
 - The chain of custody (the folder's record of all acts) names each copy before it is written.
   Therefore a disposal finds the copy even after the configuration was changed.
-- The key is never copied to the bucket, because a lock there would prevent its destruction.
+- The key is never copied to the bucket, because Object Lock would prevent its destruction.
 """
 
 import hashlib

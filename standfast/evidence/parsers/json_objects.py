@@ -3,7 +3,7 @@
 Rules
 - The keys of an object identify the provider that wrote it. If no provider is identified, common
   names of keys are used.
-- If an object is only a page that contains a list of events, these events are yielded instead.
+- If an object is a result page of a provider's API, the events in its list are yielded instead.
 - The message of a CloudWatch event is a line of another log, and is parsed as such. If the time in
   the message has a time zone, it is used; otherwise the time of the event. A message that is not
   JSON is parsed up to LONGEST_TEXT, as a line of text is.
@@ -132,7 +132,10 @@ def parse_object(number: int, event: Mapping[str, Any]) -> Record | None:
 
 
 def _known_keys(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys that a parser uses; others would fill the caches."""
+    """Return the keys that parsers use.
+
+    Results are cached by these keys. Other keys would fill the caches.
+    """
     return tuple(key for key in event if key in _KEYS)
 
 

@@ -5,8 +5,9 @@ Rules
 - A row of CSV with quotes may span several lines. Therefore the quotes in a skipped part are
   counted, because they decide where the row ends. Thus a long line never hides the next row.
 - If a quote does not close within MOST_ROW_LINES or before the end of the file, the row is marked
-  as unclosed: its cells may contain other rows.
-- A search may exclude lines before they are parsed. It is called with several whole lines at once.
+  as unclosed: its cells may contain the following rows.
+- A search may exclude lines before they are parsed. The function is called with several whole lines
+  at once.
 """
 
 import csv

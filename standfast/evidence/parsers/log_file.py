@@ -4,7 +4,7 @@
 
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-- Nothing is dropped silently. If a line is not a record, its number is yielded. If the rest of
+- Nothing is omitted silently. If a line is not a record, its number is yielded. If the rest of
   a file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked
   as cut.
 - Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is
@@ -36,7 +36,7 @@ from standfast.evidence.unpacked_pieces import NotUnpacked, Readable, unpacked_p
 LONGEST_JSON = 64 * 1024 * 1024  # bytes of one JSON text
 _HEAD = 64 * 1024
 _BUFFER = 256 * 1024
-_BEFORE_MESSAGE = 13  # columns before the message, the first that may have line breaks
+_BEFORE_MESSAGE = 13  # columns of csvlog before the message, the first column with line breaks
 _JOURNAL = (b"__CURSOR=", b"__REALTIME_TIMESTAMP=")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 

@@ -1,8 +1,8 @@
 """Lines of text: syslog (RFC 3164, RFC 5424), access logs, dated lines.
 
 Rules
-- A line in the format of RFC 3164 has no year and no time zone. The newest possible year is used,
-  so that the line is at most a year older than its collection. UTC is assumed.
+- A line in the format of RFC 3164 has no year and no time zone. The newest year is used for which
+  the line is not newer than its collection. UTC is assumed.
 - In the message of a line, sign-ins are recognized in the forms of sshd, PAM and sudo. In other
   messages, the account is the value after `user=`, `account=` or `agent=`, and the address is the
   first address in the message.

@@ -12,8 +12,8 @@ Rules
   or lower case, with or without its domain.
 - A name that consists of several words, such as `o'brien` or `HOST7$`, is searched by its first
   word. Therefore the search takes no longer if there are many accounts.
-- The account of a failed sign-in is not collected. Everybody can fail to sign in as `GET` or
-  `from`, and these words would then be replaced in all records.
+- The account of a failed sign-in is not collected. Otherwise an attempt to sign in as `GET` or
+  `from` would cause the replacement of these words in all records.
 - Memory is bounded. If there are more than MOST_NAMES accounts, further ones are not collected,
   and `is_complete` is False.
 """

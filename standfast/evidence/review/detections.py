@@ -8,10 +8,10 @@
 Rules
 - A finding names its rule, its threshold, the first lines that support it, and the number of all
   such lines. A finding is a reason to look at these lines, and not a proof.
-- If events of the same account or address are within one hour, they are one finding.
+- Suspicious events of the same account or address within one hour are combined in one finding.
 - Memory is bounded. If there are more than MOST_KEYS accounts, addresses or devices, or more than
-  MOST_EVENTS events within an hour, further ones are ignored, and `is_complete` is False. Only
-  hashes of values are stored.
+  MOST_EVENTS events within an hour, further ones are ignored, and `is_complete` is False. Values
+  are stored as hashes.
 """
 
 import math
@@ -27,8 +27,8 @@ from standfast.evidence.review.log_timeline import Event
 MOST_KEYS = 1_000_000
 MOST_LINES = 20  # lines of a finding that are stored
 MOST_FINDINGS = 1_000
-MOST_EVENTS = 1_000_000  # events in all windows
-_MOST_OF_KEY = 100_000  # events in one window
+MOST_EVENTS = 1_000_000  # events of the last hour, of all accounts and addresses
+_MOST_OF_KEY = 100_000  # events of the last hour, of one account or address
 _PRUNED_EVERY = 60 * 10**6  # microseconds between two removals of old events
 _HOUR = 3600 * 10**6
 _SHORTEST_KM = 100  # the place of an address is not more precise than this
@@ -204,7 +204,7 @@ class Detector:
     def _add(
         self, windows: dict[int, _Window], key: str, event: Event, value: str, limit: int
     ) -> _Window | None:
-        """Add an event to its window; return the window if it reaches the limit."""
+        """Add an event to its window; return the window at the limit, else None."""
         window = windows.get(hash(key))
         if window is None:
             if not self._may_follow():

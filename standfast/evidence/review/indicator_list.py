@@ -8,12 +8,12 @@ or a hash.
 
 Rules
 - A list has one value on each line; `#` begins a comment.
-- A STIX bundle is JSON. Its patterns may only compare values with `=` and join comparisons by OR.
-  Any other pattern is named in `not_applied`, and no part of it is used.
+- A STIX bundle is JSON with patterns. A pattern is used if it only compares values with `=` and
+  joins comparisons by OR. `not_applied` names each other pattern; no part of it is used.
 - Each word of a record is looked up in the list. Therefore a search for 1,000 values takes as long
   as for one value. Case is ignored. A domain also matches its subdomains.
-- `LineSearch` only excludes lines. Each line that it returns is then parsed and compared with the
-  list.
+- `LineSearch` is a fast search that excludes most lines. Each line that it returns is then parsed
+  and compared with the list.
 - Lines are searched in the form in which parsers read them: invalid UTF-8 is escaped, and case is
   ignored.
 - JSON can escape a character. Therefore a line with an escaped ASCII character is always returned.

@@ -9,7 +9,7 @@ In contrast to YARA, text has no wildcards, and there are no conditions. Archive
 files are not opened. A file without a match is not proven to be clean.
 
 Rules
-- Text is searched as UTF-8, and as UTF-16 in the byte order of Windows. Case matters.
+- Text is searched as UTF-8 and as little-endian UTF-16, with upper and lower case distinguished.
 - A file of any size is read once, in pieces. A text that spans two pieces is found.
 - Links are not followed, and devices and pipes are not opened.
 """
@@ -62,7 +62,7 @@ class SearchedFile:
     path: Path
     shown: str  # its path in the folder, as text
     indicators: tuple[str, ...]
-    sha256: str  # of the file; "" if its content was not needed, or it is not a regular file
+    sha256: str  # of the file; "" if the content was not read
 
 
 @dataclass(kw_only=True)

@@ -1,15 +1,16 @@
 """Timeline of frozen log lines with an indicator, for a playbook.
 
 Frozen logs are copied and signed as evidence: a signed manifest contains the hash of each copy. An
-indicator is a trace of an intruder, such as a text or a hash. The use-cases decide which evidence
+indicator is a trace of an intruder, such as a text or a hash. The caller decides which evidence
 folders are valid, and where the result is stored.
 
 Rules
 - The copies are read, never the original logs. Nothing in an evidence folder is changed.
-- A copy is hashed while it is read. If it differs from the manifest, is not in the manifest or is
-  missing, the review names it and excludes its content, because an intruder may have written it.
-- A line is counted once for each indicator that it contains. If an indicator is in a file but not
-  in any single line, the whole file is counted.
+- A copy is hashed while it is read. If the copy differs from the manifest, is not in the manifest
+  or is missing, the review names the copy and excludes its content, because an intruder may have
+  changed it.
+- A line has one entry for each indicator that it contains. If an indicator is in a file but not in
+  any single line, the entry is about the whole file.
 - A time is read from the line if it is written as ISO 8601 or in the form of web servers. A time
   without a zone is read as UTC, and marked. Lines without a time come last, in the order of the
   file.

@@ -4,14 +4,14 @@ Frozen logs are copied and signed as evidence: a signed manifest contains the ha
 record is one event of a log. Its marks state whether it is selected, and what was found in it.
 
 Rules
-- After a log was read to its end, it is compared with the manifest. If it differs, none of its
-  records counts, because an intruder may have written them.
+- After a log was read to its end, it is compared with the manifest. If it differs, all of its
+  records are ignored, because an intruder may have written them.
 - Records are ordered by time, then by log and line. If a log was collected several times, each of
   its records appears once.
 - A selection decides which records are shown. Detections (rules for suspicious patterns) examine
   all records. For example, they must know all sign-ins of an account to find its first one.
-- Lines that are not records, and records that are cut, are counted for each log. The first of them
-  are named.
+- Lines that are not records, and records that are cut, are counted for each log. The result has the
+  line numbers of the first of them.
 - A value is masked before it is cut, because a part of a number would not be recognized. A search
   in masked records finds only text and indicators that are visible after masking.
 - Memory is bounded for every log: values are cut, and rows beyond a size are stored on the disk.
@@ -34,7 +34,7 @@ from standfast.evidence.review.sorted_runs import Row, SortedRuns
 from standfast.evidence.unpacked_pieces import PIECE
 
 LONGEST_TEXT = 500  # characters of an event that are shown
-LONGEST_WORD = 64  # characters of a word that is removed if a text ends within it
+LONGEST_WORD = 64  # characters of a word that is removed if the text is cut within the word
 _LONGEST_VALUE = 1_000  # characters of the other values
 RUN_ROWS = 100_000  # number of records that are sorted in memory
 _RUN_CHARACTERS = 64 * 1024 * 1024  # total size of the records that are sorted in memory
@@ -128,7 +128,7 @@ class Tally:
     first_unparsed: list[int] = field(default_factory=list)  # lines; 0: rest of a damaged file
     cut: int = 0  # number of records that were read or stored only in part
     first_cut: list[int] = field(default_factory=list)
-    problem: str = ""  # the reason why no record of the log counts, or ""
+    problem: str = ""  # the reason why all records of the log are ignored, or ""
 
 
 @dataclass(frozen=True, kw_only=True)

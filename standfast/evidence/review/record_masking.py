@@ -6,8 +6,8 @@ Rules
 - An account is shown as a pseudonym. It is the same in all reviews of an incident, so that a reader
   can follow the account. The pseudonym is computed with a key of this host. Therefore a person who
   cannot run a review on this host cannot find the account by trying names.
-- The account of a record is replaced in all values of this record, also where its mail address
-  appears without the domain. `account_names` replaces the accounts of other records.
+- The account of a record is replaced in all values of this record, with and without the domain of a
+  mail address. `account_names` replaces the accounts of other records.
 - Values are masked before they are cut, searched or shown.
 """
 

@@ -4,11 +4,12 @@ Rules
 - Rows are sorted in groups, the runs. The runs are written to a file, and merged when they are
   read. If there are many runs, some are merged into one run first, so that the memory does not grow
   with their number.
-- If a run continues the run before it, as in a log that is in order of time, the two become one.
+- If all rows of a run come after the rows of the run before it, as in a log that is in order of
+  time, the two runs become one run.
 - The file has no name, so it is deleted when the process ends. Its pages are encrypted with a key
   that exists only in this process. Thus nobody can decrypt the remains on the disk.
-- A run is part of the result only after a call of `keep`, because the caller may detect late that
-  its rows are not valid.
+- A run is part of the result only after a call of `keep`, because the caller may detect only after
+  the last row that the rows are not valid.
 """
 
 import heapq

@@ -2,8 +2,8 @@
 
 Rules
 - Memory is bounded. If there are more than MOST_KEYS accounts, addresses, or customer records in an
-  hour, further ones are not counted, and `is_complete` is False. If there are more than MOST_HOURS
-  hours, they are merged into longer periods.
+  hour, further ones are not counted, and `is_complete` is False. If the timeline has more than
+  MOST_HOURS hours, hours are merged into longer periods.
 """
 
 from collections import Counter, defaultdict

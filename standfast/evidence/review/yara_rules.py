@@ -3,7 +3,7 @@
 Rules
 - A rule cannot include another file, so the hash covers the whole rule set.
 - In a review of logs, a rule is applied to the text of each record (event of a log). A record that
-  cannot be scanned in time counts as a match, because its content is unknown.
+  cannot be scanned in time is treated as a match, because it may contain what the rules search for.
 """
 
 import hashlib
