@@ -1,8 +1,8 @@
 """Numbers of affected people on a page; names of fields are masked.
 
-A list of affected people has the names of the exposed fields and of the places where the people
-live. A person wrote these names, and they may contain personal data. Therefore numbers and mail
-addresses in them are masked.
+Affected people are the people whose data an incident exposed. A list of them has the names of the
+exposed data fields and of the places where the people live. A person wrote these names, and they
+may contain personal data. Therefore numbers and mail addresses in the names are masked.
 """
 
 from collections import Counter

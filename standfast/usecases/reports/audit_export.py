@@ -1,19 +1,19 @@
 """Export of an incident's timeline for an examiner, with its verifier.
 
 The timeline of an incident consists of its events in the audit chain, in which each event contains
-the hash of the event before it. A signed head is the number and the hash of the newest event,
-signed with the key of the ledger (the installation's database).
+the hash of the event before it. The audit chain is in the ledger, the installation's database. A
+signed head is the number and the hash of the newest event, signed with the ledger's key.
 
 Rules
-- The export contains the events without personal data. Events of other incidents that lie between
-  two events of this incident are included, because the hashes of the chain cover them.
-- A statement in the export names the evidence folders of the incident, and the length of the chain
-  of custody of each folder. Thus an examiner without the ledger can detect a missing folder or a
-  chain of custody that was cut off.
-- A head is signed for the export. If the ledger cannot be written, the newest signed head is used.
-  The incident's events after that head are not exported; their number is reported.
-- The export is signed with the ledger's key. The examiner must receive the public key by another
-  way.
+- The export contains the events without personal data. Events of other incidents between two events
+  of this incident are included, because the hashes of the chain cover them.
+- A statement in the export names the evidence folders of the incident. It also has the length of
+  each folder's chain of custody, the file that records all access to the folder. Thus an examiner
+  without the ledger can detect a missing folder, or missing entries at the end of this file.
+- The newest event is signed for the export. If the ledger cannot be written, the newest existing
+  signed head is used. The incident's events after this head are not exported, only counted.
+- The export is signed with the ledger's key. The examiner must receive the public key separately
+  from the export.
 """
 
 import os
@@ -45,7 +45,7 @@ class ExportedTimeline:
     events: int
     unsigned: int  # number of events that are not exported, because no signed head covers them
     ledger_key: str  # Ed25519 public key, hex
-    seal_key: str
+    seal_key: str  # public key that verifies evidence folders, hex
 
 
 def export_timeline(installation: Installation, incident_id: str, folder: Path) -> ExportedTimeline:
@@ -102,7 +102,7 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
 def _sign_head_or_count_unsigned(
     installation: Installation, incident_id: str, now: datetime
 ) -> int:
-    """Sign a head, or return the number of events that no head covers."""
+    """Sign the newest event, or return the number of unsigned events."""
     try:
         installation.ledger.audit.sign_head(now)
     except (OnlyReadable, Unavailable):  # for example, a database replica: it is still exported

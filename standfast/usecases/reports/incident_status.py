@@ -37,7 +37,7 @@ class IncidentStatus:
     tallies: tuple[Tally, ...]
     reasons: Mapping[str, str]  # reason of the result, by step
     missing_approvers: tuple[str, ...]  # a sentence per step nobody can approve or answer
-    missing_parts: tuple[str, ...]  # only in an exercise: what would stop a live incident
+    missing_parts: tuple[str, ...]  # only in an exercise: problems that would stop a live incident
     obligations: IncidentObligations | None
     call_outs: tuple[CallOut, ...]  # series of pages to people on call, newest first
 
@@ -52,7 +52,7 @@ class IncidentStatus:
 
     @property
     def pending(self) -> list[Step]:
-        """Return the steps that have not begun."""
+        """Return the steps of the playbook that have not begun."""
         return [step for step in self.state.playbook.steps if is_pending(step, self.state)]
 
     @property

@@ -3,9 +3,9 @@
 An obligation is a legal or contractual duty to notify somebody. Its clock is the running deadline.
 
 Rules
-- Only obligations that need an action are listed: first the missed ones, then those that run or
-  that must not be fulfilled yet, by their earliest due date. `standfast deadline list --all` shows
-  all.
+- Only obligations that need an action are listed. Missed obligations come first. Then come
+  obligations that are running, or must not be fulfilled yet, by their earliest due date.
+  `standfast deadline list --all` lists all obligations.
 - If several obligations depend on the answer to one question, the question is shown once.
 - An incident that is only planned has no obligations, because nothing has happened.
 - If a law or contract in the configuration is invalid, the page shows the error instead of the

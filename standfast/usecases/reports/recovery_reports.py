@@ -11,8 +11,8 @@ Rules
   page, and the incident's timeline stores the hash of the report.
 - If the verification of these hashes and signatures finds a problem, no page is written, because a
   page would hide the problem.
-- A page contains no file names, and no people from the data. The owners on it are roles from the
-  configuration.
+- A page contains no names of files, and no names of people from the restored data. The owners of
+  services on the page are roles from the configuration.
 """
 
 from collections.abc import Iterator, Mapping
@@ -163,9 +163,9 @@ def _recovery_body(
 
 
 def _checks(part: SetStatus) -> Iterator[dict[str, Json]]:
-    """Yield the checks of a recovered set; none of them failed.
+    """Yield the checks of a recovered set.
 
-    A failed check would have ended the recovery of the set.
+    No check has the state "failed", because a failed check ends the recovery of the set.
     """
     for service, names in part.passed.items():
         for name in names:

@@ -1,16 +1,16 @@
 """Result pages of an incident and the installation: facts, masked names.
 
-Among other results, the pages show drills, that is, test restores.
+The pages show incidents, backups, drills (test restores) and the audit chain, in which each event
+contains the hash of the event before it.
 
 Rules
-- The pages include the verification of the audit chain, in which each event contains the hash of
-  the event before it. If the ledger (the installation's database) can be written, the newest event
-  is signed first, so that the signature covers all events on the page. Problems come first in the
-  section about the audit record.
-- Times come from the timeline of the incident, and states from the rows of the ledger. Neither is
-  derived from the other.
-- Names of affected people are masked here, before the page is rendered. Answers to manual steps are
-  not shown. Notes are shown, with numbers and mail addresses masked.
+- The audit chain is verified for each page. If the ledger (the installation's database) can be
+  written, the newest event is signed first, so that the signature covers all events on the page.
+  Problems come first in the section about the audit chain.
+- Times come from the timeline of the incident, and states from the rows of the ledger.
+- Names of affected people are masked here, before the page is rendered. The texts that people
+  entered for manual steps are not shown. Their notes are shown, with numbers and mail addresses
+  masked.
 """
 
 import json
@@ -88,7 +88,7 @@ def incident_report(
     """
     row = installation.ledger.incidents.get(incident_id)
     chain = chain_line(installation) if must_verify else None
-    # The outcome is not verified again: `chain` has the problems, if they are requested.
+    # `look` does not verify the audit chain, because `chain_line` does so if it is requested.
     outcome = look(installation, incident_id, must_verify=False)
     effects = [
         effect
@@ -231,7 +231,10 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Return the rounds (plannings of a step) to show; refused ones only last."""
+        """Return the rounds (plannings of a step) that the page shows.
+
+        A refused round is shown only if it is the last one.
+        """
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 

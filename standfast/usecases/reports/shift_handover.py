@@ -1,12 +1,13 @@
 """Content of a shift handover and a review: deviations, questions.
 
-The ledger is the installation's database.
+The handover page informs the next shift about an open incident. The review compares the incident
+with the plan after its end. The ledger is the installation's database.
 
 Rules
 - Both pages are created from the ledger at the time of the request. No other system is read. Notes
   of people are not shown.
 - Names of affected people are masked. If the outcome of an act (such as locking an account) is
-  unknown, the page names the act by its token (its id). A person can then find out and record the
+  unknown, the page has the id of the act, its token. With this token, a person can record the
   outcome. `incident status --targets` shows the account or recipient, and records this access.
 """
 
@@ -198,7 +199,7 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
 
 
 def _deviations(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Yield the differences from an incident in which each step succeeds."""
+    """Yield the deviations from the playbook, such as failed or skipped steps."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if current_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):

@@ -3,7 +3,8 @@
 Rules
 - Acts on single targets, such as one locked account, are omitted. `incident status --timeline`
   lists them.
-- The text of an answer is not shown, except the choice among given options.
+- The answer to a question of the playbook is shown only if it is one of the given options. Other
+  answers are free text, which may contain personal data.
 - The reasons that people gave for a break-glass approval (by one person alone) and for access to
   evidence are shown.
 """
@@ -24,7 +25,7 @@ _SUBJECTS = "incidents, alerts or steps"
 
 
 def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
-    """Yield the events that a page shows, in order."""
+    """Yield the events of the timeline that an HTML page shows, in order."""
     titles = titles_of(state)
     for event in events:
         text = _event_text(event, titles)
@@ -34,7 +35,7 @@ def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLin
 
 
 def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
-    """Return an event in words; "" if a page does not show it."""
+    """Return an event in words; "" for an event that is not shown."""
     detail = event.detail
     step = f"“{titles.get(str(detail.get('step')), str(detail.get('step')))}”"
     match event.action:
