@@ -1,15 +1,16 @@
 """Record of custodians' answers to challenges, and of overdue answers.
 
-A custodian is a person with a private key that opens the keys of the backups. An answer to a
-challenge proves that the custodian can still do so. An append-only file next to the upload cache of
-backups has one line of canonical JSON for each event: a challenge with its recipients, or an answer
-with the keys that it opened. The challenges are stored in a folder next to that file, so that
-answers can be compared with them.
+A custodian is a person with a private key that decrypts the keys of the backups. An answer to a
+challenge proves that the custodian still has this private key. An append-only file has one line of
+canonical JSON for each event: a challenge with its recipients, or an answer with the keys that the
+custodian decrypted. A folder next to this file stores the challenges, so that answers can be
+compared with them.
 
 Rules
-- An answer counts for `FRESH_FOR` from the creation of its challenge. Therefore a second import of
-  an old answer does not extend that time.
-- Only the custodians of the newest challenge count, because it omits retired custodians.
+- An answer is valid for `FRESH_FOR` from the creation of its challenge. Therefore a second import
+  of an old answer does not extend that time.
+- The status contains only the custodians of the newest challenge. Custodians that retired before
+  this challenge are thus omitted.
 - `standfast status` reads the file and must be quick, so this module imports no large library.
 """
 
@@ -37,10 +38,10 @@ class CustodianStatus:
     name: str
     asked_at: datetime  # the time of the first challenge
     answered_at: datetime | None  # the creation time of the newest answered challenge
-    lacks: tuple[str, ...]  # keys that the last answer did not open
+    lacks: tuple[str, ...]  # keys that the custodian did not decrypt in the last answer
 
     def is_overdue(self, now: datetime) -> bool:
-        """Return whether the last answer is too old or lacks a key."""
+        """Return whether the last answer is too old or without one of the keys."""
         return now - (self.answered_at or self.asked_at) > FRESH_FOR or bool(self.lacks)
 
     def as_json(self, now: datetime) -> dict[str, Json]:

@@ -1,10 +1,10 @@
 """Challenges to custodians, their answers, and consents to erasures.
 
-A custodian is a person with a private key that opens the keys of the backups. An erasure deletes
-the key of a domain (backup sets that share one key).
+A custodian is a person with a private key that decrypts the keys of the backups. A challenge asks a
+custodian to prove this. An erasure deletes the key of a domain (backup sets that share one key).
 
 Rules
-- To answer, a custodian needs no configuration, no vault and no network: the command reads the
+- To answer, a custodian needs no configuration, no backups and no network: the command reads the
   request and the private key from files, and writes the answer to a file.
 - An answer is accepted only on the machine that made its challenge, because the answer is compared
   with a copy of the challenge there.
@@ -65,7 +65,7 @@ def ask_custodians(stores: Stores, to: Path) -> SentChallenge:
 
 
 def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
-    """Open a challenge and write the answer file."""
+    """Decrypt a challenge and write the answer file."""
     with translated_errors("answering the challenge"):
         check_new_file(to)
         data, answers = answer_challenge(

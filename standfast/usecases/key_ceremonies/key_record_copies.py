@@ -1,12 +1,12 @@
 """Copies of the key records in folders: creation, state, removal.
 
 Rules
-- A restore needs the vault, a key record and a recovery identity. A key record is the private key
-  of an erasure domain (backup sets that share one key), encrypted to the custodians. A recovery
-  identity is the private key of a custodian.
+- A restore needs the vault (the folder or bucket with the encrypted backups), a key record and a
+  recovery identity. A key record is the private key of an erasure domain (backup sets that share
+  one key), encrypted to the custodians. A recovery identity is the private key of a custodian.
 - The key records are in a folder, the key store, and in copies of this folder. Each of the folders
-  has a list of all copies. No key is needed to copy the records. They are signed by the owner, the
-  person with the offline signing key.
+  has a list of all copies. No private key is needed to copy the records, because the owner (the
+  person with the offline signing key) has signed them already.
 - A second site is another location with a copy of the vault.
 """
 
@@ -67,13 +67,13 @@ class KeyCopyOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCopyStatus:
-    """A known copy, compared with the needs of a restore."""
+    """A listed copy, and the key records that it lacks for a restore."""
 
     name: str
     seen: datetime
     # A name is "DOMAIN/GENERATION"; a new generation is a new key pair of the domain.
-    lacks: tuple[str, ...]  # names of the key records that the copy does not have in newest form
-    erased: tuple[str, ...]  # names of the key records of erased domains that it still has
+    lacks: tuple[str, ...]  # names of key records that are missing or outdated in the copy
+    erased: tuple[str, ...]  # names of key records that the copy has, although they were erased
 
     def as_json(self) -> JsonObject:
         """Return the JSON form."""
@@ -171,7 +171,7 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
 
 
 def key_copy_statuses(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
-    """Compare all known copies with the needs of a restore; write nothing.
+    """Return the state of all listed copies; write nothing.
 
     Reachable copies are read. For each other copy, the list of copies states what the copy
     contained when it was last reachable.

@@ -1,8 +1,8 @@
 """Owner operations: writers, domains, keepers, custodians, erasure.
 
-The owner is the person with the offline key that signs every such change. A writer is a backup
+The owner is the person with the offline key that signs every owner operation. A writer is a backup
 host; its signing key is valid in one epoch. A domain is a group of backup sets that share one key.
-A keeper may expire backups. A custodian has a private key (identity) that can decrypt them. This
+A keeper may expire backups. A custodian has a private key (identity) that can decrypt backups. This
 module opens the stores and keys; the operations themselves are in `backup/ownership`.
 
 The backups of a domain are erased together, by the deletion of its key. The owner orders the
@@ -12,7 +12,7 @@ Rules
 - The ledger (the database of incidents) is not opened: the owner's key is used on a machine that
   may have no ledger.
 - A passphrase is requested only if a file is locked, and is not stored.
-- All output is public: names, public keys, numbers.
+- The results of the operations are public: names, public keys, numbers.
 """
 
 import os
@@ -59,7 +59,7 @@ AskPassphrase = Callable[[str], str]  # the argument names the locked file
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """A configuration, with access to its stores."""
+    """A configuration, with access to the stores that it names."""
 
     config: Config
     resolver: Resolver
@@ -103,7 +103,7 @@ class Stores:
 
     @property
     def known_owner(self) -> bytes | None:
-        """The owner's public key in the host file of this machine."""
+        """The owner's public key that this machine has stored, or None."""
         folder = self.config.backup.host
         return Host.load(folder).owner if folder.is_dir() else None
 
@@ -117,7 +117,7 @@ def _bucket_address(bucket: S3Config) -> tuple[object, ...]:
 
 
 def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_clock) -> Stores:
-    """Load the configuration; open no store yet."""
+    """Load the configuration; do not open a store yet."""
     config = load(config_file)
     return Stores(
         config=config, resolver=SystemResolver(env=env, base_dir=config.folder), clock=clock
@@ -180,7 +180,8 @@ def add_writer_as_owner(
 def last_witnessed(session: OwnerSession, writer: str, witness: Path) -> int:
     """Return the newest sequence number of a writer in a witness file.
 
-    The file records the newest recovery points that earlier verifications saw.
+    The witness file, kept outside the vault, lists the newest recovery point of each writer at
+    earlier verifications.
     """
     if not witness.is_file():
         raise UsageError(f"witness {witness}: not found. Name its file, or use --trusted-through.")
@@ -199,7 +200,7 @@ def begin_epoch_as_owner(
 ) -> OperationResult:
     """Replace a writer's keys after a compromise.
 
-    Recovery points after the sequence number `trusted_through` no longer count.
+    Recovery points after the sequence number `trusted_through` become invalid.
     """
     with translated_errors("beginning a new epoch"):
         return new_epoch(session, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
@@ -208,7 +209,7 @@ def begin_epoch_as_owner(
 def remove_writer_as_owner(
     session: OwnerSession, writer: str, trusted_through: int
 ) -> OperationResult:
-    """Revoke a writer; its points after `trusted_through` no longer count."""
+    """Revoke a writer; its points after `trusted_through` become invalid."""
     with translated_errors("removing a writer"):
         return remove_writer(session, writer=writer, trusted_through=trusted_through)
 
@@ -248,7 +249,7 @@ def set_keeper_as_owner(
 def retire_keeper_as_owner(session: OwnerSession, trusted_through: int | None) -> OperationResult:
     """Revoke the keeper.
 
-    The keeper's retention records after the number `trusted_through` no longer count.
+    The keeper's retention records after the number `trusted_through` become invalid.
     """
     with translated_errors("retiring the keeper"):
         return retire_keeper(session, trusted_through=trusted_through)

@@ -1,4 +1,7 @@
-"""Recovery card of this installation, with addresses and key copies."""
+"""Recovery card of this installation, with addresses and key copies.
+
+The recovery card is a printed page with the fingerprints and steps that a restore needs.
+"""
 
 from pathlib import Path
 from shlex import quote
