@@ -9,7 +9,7 @@ Rules
 - The ledger (the database of runs and incidents) stores counts, times and the name of the recovery
   point, but no file name.
 - A backup continues if the ledger is lost, damaged or unavailable. The outcome then names the
-  cause. The outcome is partial at best, because alarms need the record of the backup in the ledger.
+  cause, and is partial at best, because alarms need the record of the backup in the ledger.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
 # The pauses last 50 minutes in total: a store that is unavailable for longer needs a person.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-_LAST_BACKUPS = 100  # runs in which a clone is searched; `standfast check` searches all runs
+_LAST_BACKUPS = 100  # newest runs that are searched for a clone; `standfast check` searches all
 
 
 def run_backup(
@@ -282,10 +282,10 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
 def set_age(
     installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
 ) -> BackupAge:
-    """Return when a set is due, its newest good run, and if a run was missed.
+    """Return a set's due time, its newest good run, and if a run was missed.
 
-    A run is missed if no good run and no run in progress began since the due time. A run with a
-    time in the future does not count. A run may begin up to `grace` after the due time.
+    A run is missed if no good run and no run in progress began since the due time, and `grace` has
+    passed after it. Runs with a time in the future are ignored.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)

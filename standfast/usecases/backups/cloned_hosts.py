@@ -6,10 +6,10 @@ of the other machine, and then uploads everything again. If the machines share a
 database of runs), a backup of one machine hides a missed backup of the other machine.
 
 Rules
-- Clones are detected from the ledger, which names the machine of each run. The vault does not name
-  machines: a machine sees only that a recovery point under its host name is not its own. The vault
-  has no lock for a host name, because no host may delete from the vault, and so no host could
-  remove the lock again.
+- Clones are detected from the ledger, which names the machine of each run. The vault (the folder or
+  bucket with the backups) names no machines: from the vault, a machine learns only that a recovery
+  point under its host name is not its own. The vault has no lock for a host name, because hosts
+  cannot delete from the vault, and therefore no host could release the lock.
 - A clone is certain if the other machine backed up after a backup of this machine. If this machine
   never backed up before, the two machines may be clones, or this machine may have replaced the
   other machine. The program cannot distinguish these two cases.
@@ -73,7 +73,8 @@ def find_cloned_host(
 ) -> ClonedHost | None:
     """Return the last other machine that backed up under this host's name.
 
-    Return None if no other machine did so in the last week, or if this machine replaced it.
+    Return None if no other machine did so in the last week, or if this machine replaced the other
+    machine.
     """
     own: list[datetime] = []
     # By machine: the start of its last backup, and whether its host name and vault are the local

@@ -1,7 +1,8 @@
 """Readers of the configured sources, and files that are never backed up.
 
-Readers of databases and buckets are in `service_sources.py`. A backup of files does not import that
-module, because the import of its clients takes longer than a small backup.
+A source is one thing that is backed up, such as a folder or a database server. Readers of databases
+and buckets are in `service_sources.py`. A backup of files does not import that module, because the
+import of its clients takes longer than a small backup.
 """
 
 from collections.abc import Sequence

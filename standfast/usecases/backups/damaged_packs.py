@@ -5,10 +5,10 @@ test restores) and restores find damaged packs. In a backup, `backup/archiver/un
 uploads the content of these packs again.
 
 Rules
-- New recovery points never use a pack that was damaged once, even if the pack was repaired from a
-  copy of the vault.
-- If an undamaged pack is recorded by mistake, its content is uploaded unnecessarily. No pack is
-  removed, and no recovery point becomes unusable.
+- New recovery points (states that backups store) never use a pack that was damaged once, even if
+  the pack was repaired from a copy of the vault.
+- If an undamaged pack is recorded as damaged by mistake, its content is uploaded again without
+  need. But no pack is removed, and no recovery point becomes unusable.
 - The ledger (the database of runs) stores at most 1,000 pack names for each run; the report of the
   run contains all names. If the newest verification found more damaged packs than the ledger names,
   backups are partial.

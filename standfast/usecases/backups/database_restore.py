@@ -10,9 +10,9 @@ Rules
 - If the restore of one database fails, the other databases are still restored.
 - The client programs that load dumps cannot read the private key that decrypts the backups, because
   an intruder may have written the dumps.
-- Roles and users are restored only on request, because their old passwords become valid again. The
-  restored roles and users are those of the sources of the chosen dumps. They are loaded before the
-  dumps, which refer to them. If the server refused a statement, they are loaded again afterwards.
+- Roles and users are restored only on request, because their old passwords become valid again. They
+  come from the same sources as the chosen dumps. They are loaded before the dumps, which refer to
+  them. If the server refused a statement about them, they are loaded again after the dumps.
 """
 
 import tempfile
@@ -97,10 +97,10 @@ class DatabaseRestoreOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED for a damaged vault; else the status that all dumps share.
+        """DAMAGED for a damaged vault; otherwise the common status of all dumps.
 
         If the dumps have different statuses, the status is PARTIAL. Data that the recovery point
-        lacks counts as a partial dump.
+        lacks is treated as a partial dump.
         """
         found = {dump.exit_status for dump in self.dumps}
         if self.lacking.is_any:
@@ -204,7 +204,7 @@ def restore_into(
 
 
 def find_address(installation: Installation, into: str, set_name: str) -> Address:
-    """Return a server by the name of a source, or by its secret address.
+    """Return the server of a source, or of a secret with an address.
 
     A source of the backup set `set_name` is preferred, because several backup sets may use the same
     source name.

@@ -4,8 +4,8 @@ A recovery point is the state of a backup set that one backup stored. The module
 sources, writers or alarms, so that a restore starts quickly.
 
 Rules
-- Each path that could not be restored is counted and named, and makes the outcome partial. The same
-  applies to requested data that the recovery point lacks.
+- Each path that could not be restored is counted and named, and makes the outcome partial.
+  Requested data that the recovery point lacks also makes the outcome partial.
 - The ledger (the database of runs) stores counts, times and the name of the recovery point, but no
   file name. A restore continues if the ledger cannot be written.
 """

@@ -60,8 +60,8 @@ class HookResult:
 class SetHooks:
     """The hooks of one backup of a set, and their results so far.
 
-    The code in the block of `attempt` calls `before`, and sets `backup` after a recovery point was
-    made.
+    Each attempt of the backup runs in the `with` block of `attempt`. In this block, the caller must
+    call `before`, and set `backup` after a recovery point was made.
     """
 
     installation: Installation
@@ -89,7 +89,7 @@ class SetHooks:
         Raise StandfastError if a required hook fails.
         """
         if self._has_begun:
-            return  # the backup begins again, because its upload cache was damaged
+            return  # the same attempt begins again, because the upload cache was damaged
         self._has_begun = True
         self._run_all(BEFORE, set_of(self.installation, self.set_name).before)
 

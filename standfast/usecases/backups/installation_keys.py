@@ -1,9 +1,9 @@
 """Keys of incidents in a backup of the installation: only of open ones.
 
 The installation (the configured Standfast itself) is backed up too. The names of customers in an
-incident are encrypted with a key of that incident, and are erased by deleting the key. A copy of
-the key in the vault would survive the deletion. Therefore the backup contains only the keys of open
-incidents, which could not be continued without their keys.
+incident are encrypted with a key of that incident. To erase the names, the key is deleted. A copy
+of the key in a backup would survive the deletion. Therefore a backup contains only the keys of open
+incidents, because these incidents could not be continued without their keys.
 """
 
 from standfast.config.installation_set import LEDGER_KEYS

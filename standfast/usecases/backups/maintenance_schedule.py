@@ -3,17 +3,18 @@
 Rules
 - Retention is scheduled only if `backup.keeping.schedule` is set, because the keeper (the machine
   that may expire backups) may be another machine.
-- The vault is verified by the schedule `backup.verify_schedule`. Its default is daily if the vault
-  is a folder. A verification by the schedule `backup.read_schedule` reads every byte.
+- The vault (the folder or bucket with the encrypted backups) is verified by the schedule
+  `backup.verify_schedule`. Its default is daily if the vault is a folder. A verification by the
+  schedule `backup.read_schedule` reads every byte.
 - If `drills.identity` is set, drills (measured test restores) of sets and services run by
   `drills.schedule`. By default, each set is drilled weekly. The schedule of a surprise drill only
   determines the period in which the drill starts at a random time.
-- A task is late if it ended last more than two intervals of its schedule plus one hour ago. A pause
-  of the schedule, for example at night, counts as part of the interval. If a task never ran, the
-  time since the start of the ledger (the database of runs) counts.
-- A task is also fulfilled by another host with the same vault.
-- A verification that found damage counts as done: another alarm reports the damage. A failed drill
-  or retention run does not count.
+- A task is late if its last run ended more than two intervals of its schedule plus one hour ago. A
+  pause of the schedule, for example at night, is part of the interval. If a task never ran, the
+  time is measured from the creation of the ledger (the database of runs).
+- A run of another host with the same vault fulfils the task too.
+- A verification that found damage fulfils its task, because another alarm reports the damage. A
+  failed drill or retention run does not fulfil its task.
 """
 
 from collections.abc import Collection, Iterator
@@ -80,7 +81,7 @@ def _drills(config: Config) -> Iterator[ScheduledTask]:
 
 
 def lateness(installation: Installation, kinds: Collection[str] | None = None) -> Iterator[Alarm]:
-    """Yield the alarm of each task; it is raised if the task is late.
+    """Yield the alarm of each task; the alarm is raised if the task is late.
 
     `kinds` selects the tasks; None selects all.
     """

@@ -34,7 +34,7 @@ class BackupOutcome:
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
     hooks: tuple[HookResult, ...] = ()
-    jumps: tuple[BackupAnomaly, ...] = ()  # values far above the values of earlier backups
+    jumps: tuple[BackupAnomaly, ...] = ()  # measures far above those of earlier backups
     is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be detected
     ledger_problem: str = ""  # the error that prevented the use of the ledger, or ""
     is_ledger_damaged: bool = False  # True if `ledger_problem` is about a damaged ledger

@@ -3,8 +3,8 @@
 A recovery point is the state of a backup set that one backup stored.
 
 Rules
-- No file name and no content is written to a disk; the caller gets them. The ledger (the database
-  of runs) records that the content of a file was read, but not the name of the file.
+- File names and contents are returned to the caller, and never written to a disk. The ledger (the
+  database of runs) records that the content of a file was read, but not the name of the file.
 """
 
 from collections.abc import Callable, Sequence

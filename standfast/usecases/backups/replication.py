@@ -1,4 +1,8 @@
-"""Replication of the vault to a second site, without decrypting it."""
+"""Replication of the vault to a second site, without decrypting it.
+
+The vault is the folder or bucket with the encrypted backups. A second site is another location with
+a copy of the vault.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +31,7 @@ class CopyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED if an object differs from its copy; all others were copied."""
+        """DAMAGED if an object differs from its copy; other objects were copied."""
         return ExitStatus.DONE if self.report.is_whole else ExitStatus.DAMAGED
 
     def as_json(self) -> JsonObject:

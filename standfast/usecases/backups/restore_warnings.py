@@ -4,18 +4,20 @@ A restore returns what the recovery point (the state that one backup stored) con
 who restores may not know that the backup was partial, so every restore reports the missing data
 again.
 
-A restore is incomplete because the vault is damaged, or because a file could not be written. A
-person acts differently in the two cases. The recovery point chosen as `latest` may be the wrong one
-if a newer recovery point is damaged, or if the clock of the backup host was ahead.
+A restore can be incomplete because the vault (the folder or bucket with the backups) is damaged, or
+because a file could not be written. The cause is stated, because each cause needs another action of
+a person. If a newer recovery point is damaged, or if the clock of the backup host was ahead,
+`latest` may select the wrong recovery point.
 
 Rules
-- A recovery point without any file counts as incomplete: the disk may not have been mounted.
+- A recovery point without any file is reported as incomplete: perhaps its disk was not mounted.
 - A file that changed while it was read counts as missing: the point contains neither its old nor
   its new version.
-- A recovery point names at most 10,000 missing paths. Further missing paths are only counted. Each
-  of them may belong to a selection of paths, so it is counted as missing in every selection.
+- A recovery point names at most 10,000 missing paths. Further missing paths are only counted. If a
+  person restores selected paths, these further paths are included in the count, because each of
+  them may be one of the selected paths.
 - An interim recovery point, which a long backup commits before its end, lacks the files that were
-  not yet read. Their paths are unknown, so every selection counts as incomplete.
+  not yet read. Their paths are unknown, so every restore of it is reported as incomplete.
 """
 
 from collections.abc import Sequence
@@ -38,11 +40,11 @@ class IncompletePoint:
     total: int
     is_interim: bool
     is_empty: bool = False  # the point contains no file
-    emptied: tuple[str, ...] = ()  # sources that had no file when they were backed up
+    emptied: tuple[str, ...] = ()  # sources without any file at the time of the backup
 
     @property
     def is_any(self) -> bool:
-        """True if data is missing; a source without files alone does not count."""
+        """True if data is missing; `emptied` alone does not make it true."""
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:

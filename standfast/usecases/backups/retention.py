@@ -6,8 +6,8 @@ Rules
 - Retention runs on the machine of the keeper, the person that may expire backups. The machine needs
   only the keeper's key and the keeper's credentials for the store.
 - A plan changes nothing, and is not recorded as a run.
-- Actions that failed are named and make the run partial. An object that an object lock protects is
-  not a failure: the next run tries to delete it again.
+- Actions that failed are named and make the run partial. A deletion that Object Lock prevents is
+  not a failure: the next run tries it again.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ VAULT = "vault"  # the subject of the run in the ledger, the database of runs
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOutcome:
-    """The outcome of a retention run or a plan; only a plan has `stock`."""
+    """The outcome of a retention run or of a plan."""
 
     run: str  # "" for a plan
     result: RetentionResult
-    stock: StorageForecast | None = None  # the storage in use, and its expected release
+    stock: StorageForecast | None = None  # only of a plan: used storage, and its expected release
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -108,7 +108,7 @@ def run_retention(
     """Run retention once; `way` names the caller: prefect, serve or direct.
 
     The call may be repeated after any error. `distrust` is a file with the output of `backup verify
-    --json`. Its damaged packs count like the packs that the ledger records as damaged. At most
+    --json`. The damaged packs that it names are treated like those that the ledger records. At most
     `most_percent` of the recovery points may expire, 20 % by default. Raise `Refused` if a clock is
     wrong, if too many recovery points would expire, or while another run is in progress. Raise
     `UsageError` without the keeper's key.

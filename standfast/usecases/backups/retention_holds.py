@@ -6,9 +6,9 @@ machine that may expire backups), because only the keeper's machine can expire r
 hold has the name of the incident that needs it.
 
 Rules
-- A hold lasts until it is released by name; several may exist at once.
-- A file that cannot be read counts as a hold: nothing is deleted by mistake.
-- The object locks of all recovery points are still extended during a hold.
+- A hold lasts until it is released by name. Several holds may exist at the same time.
+- A hold file that cannot be read has the effect of a hold, so that nothing is deleted by mistake.
+- During a hold, the Object Lock periods of all recovery points are still extended.
 - Two machines may have the key of the same keeper. The ledger (the database of runs) then transmits
   a hold of one machine to the other machine. A hold must be released on the machine that created
   it. If it is released only on the other machine, the next retention run of the first machine
@@ -80,7 +80,7 @@ def create_hold(installation: Installation, name: str) -> None:
 
 
 def release_hold(installation: Installation, name: str) -> None:
-    """Release a hold; a hold that does not exist counts as released."""
+    """Release a hold; do nothing if it does not exist."""
     path = _path(installation.config, name)
     if path.exists():
         path.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ class Address:
     database: str | None
 
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
-        """Return the target; the private folder `scratch` must outlive the target.
+        """Return the target, which uses the private folder `scratch`.
 
         The client programs cannot read the `hidden` paths if the kernel supports Landlock.
         """

@@ -1,20 +1,21 @@
 """Verification of the repository, and the damage that is still open.
 
-A recovery point is the state of a backup set that one backup stored. Its content is in packs,
+The repository is the content of the vault, the folder or bucket with the encrypted backups. A
+recovery point is the state of a backup set that one backup stored. Its content is in packs,
 encrypted files of the vault. The checks themselves are in `backup/checker/verification.py`.
 
 Rules
 - If a verification proves that all recovery points are genuine, their newest sequence numbers are
   appended to the witness, a file outside the vault. The next verification compares the vault with
   the witness, and so detects a rollback (an earlier state of the vault in place of the newest).
-- Damage stays open until a later verification examines the damaged part and finds no damage. A
-  verification of the object lists cannot clear damage in the bytes of a pack. A sample cannot clear
-  damage in content that it did not draw.
-- If the last check found all object locks right, the next check examines the objects that are newer
-  than that check, and a rotating part of the older objects (`backup/checker/lock_check.py`).
-  Otherwise it examines all objects. The time of the last check comes from the ledger (the database
-  of runs), not from the vault.
-- If the ledger has runs with several vaults, findings of other vaults do not count.
+- Damage stays open until a later verification examines the damaged part and finds no damage. For
+  example, damage in the bytes of a pack stays open after a verification that only compares lists of
+  objects, or that reads only other packs.
+- If the last check of Object Lock periods found no fault, the next check examines the objects that
+  are newer than the last check, and a changing part of the older objects. Otherwise it examines all
+  objects. The time of the last check comes from the ledger (the database of runs), not from the
+  vault.
+- If the ledger has runs with several vaults, findings about other vaults are ignored.
 - Without a ledger, a verification still runs, but its result is partial at best, because earlier
   findings are unknown.
 """
@@ -90,7 +91,7 @@ class VerifyOutcome:
     run: str
     report: VerifyReport
     findings: tuple[Finding, ...]
-    open_damage: OpenDamage | None  # damage that an earlier and deeper verification found
+    open_damage: OpenDamage | None  # damage of earlier verifications that this one did not clear
     is_read: bool  # every byte was read
     is_keyed: bool  # content was also decrypted: all of it, or a sample
     is_write_only: bool  # this host can only add to the vault
@@ -265,7 +266,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest check of object locks, if all were right.
+    """Return the start of the newest lock check if it found no fault, else None.
 
     `runs` are newest first.
     """
@@ -288,7 +289,7 @@ def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
 def is_vault_damaged(installation: Installation) -> bool:
     """Return whether a verification or a later backup found damage.
 
-    Damage that a later verification cleared does not count.
+    Ignore damage that a later verification cleared.
     """
     runs = verifications(installation)
     if open_damage(runs) is not None:
