@@ -1,9 +1,9 @@
 """Adapters of an installation by mode; an exercise gets simulators.
 
 An adapter connects Standfast to one external system. The mode of an incident is live, exercise or
-plan (which only reads). Some adapters call use-cases, for example to copy evidence. These use-cases
-import the package `core`. Therefore `core` cannot import this module, and uses only the protocol
-`AdapterFactory`.
+plan (which only reads). Some adapters call modules in `standfast.usecases`, for example to copy
+evidence. These modules import the package `core`. Therefore `core` cannot import this module, and
+uses only the protocol `AdapterFactory`.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,8 @@ def _live(
     author: str = "",
     incident_id: str | None = None,
 ) -> "Adapters":
-    # Imported here, because these modules load templates and mail, which a backup does not need.
+    # Imported here: these modules load templates and mail, which takes time. A backup opens an
+    # installation too, but does not need them.
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import second_location
     from standfast.usecases.incidents.built_in_procedures import built_in_procedures
@@ -108,8 +109,8 @@ def _live(
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
     """Return a function that restores one file of a backup set.
 
-    The file is in a temporary folder while the function's context is open. The restored version is
-    the newest from before the incident. Without an incident, it is the newest version.
+    The function returns a context manager; at its end, the restored file is deleted. The restored
+    version is the newest from before the incident. Without an incident, it is the newest version.
     """
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
@@ -143,7 +144,7 @@ def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
 
 
 def _accounts_of(incident: "IncidentRow") -> list[str]:
-    """Return every account that the incident's inputs name, as written."""
+    """Return every account that the incident's inputs name, unchanged."""
     return [
         name
         for value in incident.inputs.values()

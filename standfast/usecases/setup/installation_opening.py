@@ -41,7 +41,7 @@ def open_installation(
 
     Without `clock`, use the clock of the machine. If the ledger is on a database server, which
     several hosts may share, use the clock of the server. With `needs_ledger=False`, an unavailable
-    ledger causes an error only when it is first used.
+    ledger raises an error only when it is used for the first time.
     """
     gc.set_threshold(_OBJECTS_TO_ONE_COLLECTION)
     config = load(config_file)

@@ -1,9 +1,10 @@
 """Recovery of an installation from its copy: parts, keys, ledger.
 
-The installation (the configured Standfast itself) backs itself up to its vault. A recovery needs
-the vault, the private key of a custodian (a person that can decrypt backups), and the key records:
-the keys of the backups, encrypted to the custodians. The key records are usually in the folder of
-the private key. `standfast/config/installation_set.py` defines the content of a copy.
+The installation (the configured Standfast itself) backs itself up to its vault, the folder or
+bucket with the encrypted backups. In this module, a copy is one such backup. A recovery needs the
+vault, the private key of a custodian (a person that can decrypt backups), and the key records: the
+keys of the backups, encrypted to the custodians. The key records are usually in the folder of the
+private key. `standfast/config/installation_set.py` defines the content of a copy.
 
 Rules
 - The copy is restored to a folder inside the new folder, and its parts are then moved to the paths
@@ -112,7 +113,7 @@ class RecoveredInstallation:
     made_at: datetime
     restored: tuple[str, ...]  # names of the parts
     lacking: tuple[str, ...]  # names of parts that the copy does not contain
-    changed: tuple[str, ...]  # settings with a new value
+    changed: tuple[str, ...]  # settings that have another value than in the copy
     secrets: tuple[tuple[str, str], ...]  # setting and reference of each secret that is not set
     paths: tuple[tuple[str, str], ...]  # setting and path of each path that does not exist
     stopped: tuple[str, ...]  # ids of the stopped incidents
@@ -139,10 +140,10 @@ def recover_installation(
 ) -> RecoveredInstallation:
     """Recover an installation into a new folder, or continue such a recovery.
 
-    Raise `UsageError` for a private key that opens nothing, a vault without a copy, or copies of
-    several hosts. Raise `Refused` if the folder has other content, `UnderWay` while another
-    recovery writes there, and `Damaged` if the copy is damaged or the ledger is older than its
-    witness.
+    Raise `UsageError` if the private key decrypts no key record, if the vault has no copy, or if it
+    has copies of several hosts and `request.host` is None. Raise `Refused` if the folder has other
+    content, `UnderWay` while another recovery writes there, and `Damaged` if the copy is damaged or
+    the ledger is older than its witness.
     """
     into = request.into.absolute()
     with translated_errors("recovering the installation"), _locked(into):
@@ -242,7 +243,7 @@ def _restored_copy(
     clock: Now,
     progress: Callable[[Progress], None] | None,
 ) -> Path:
-    """Restore a copy completely unless this is done; return its folder."""
+    """Return the folder of the restored copy; restore it if necessary."""
     staging, partial = into / _STAGING, into / _PARTIAL
     if not staging.exists():
         if partial.exists() and not (partial / os.fsdecode(JOURNAL)).exists():
@@ -302,7 +303,7 @@ def _configuration(
 def _place_parts(config: Config, staging: Path, into: Path) -> tuple[str, ...]:
     """Move the parts of a copy to their paths; return the parts in place.
 
-    A ledger on a server counts as in place if the copy contains its dump.
+    A ledger on a server is included if the copy contains its dump.
     """
     restored = [CONFIGURATION]
     ledger = ledger_file(config.ledger.url)
@@ -340,9 +341,9 @@ def _move(source: Path, path: Path, into: Path) -> bool:
 
 
 def _bring_key_records(root: RootRecord, backup: BackupConfig, copy: Path, now: datetime) -> None:
-    """Complete the new key store from the copy of the key records.
+    """Add the key records in `copy` to the key store of the new installation.
 
-    Record the key store and the copy as existing now.
+    Record in the list of copies that both folders exist now.
     """
     synchronize(root, KeyFolder(backup.keys), KeyFolder(copy))
     folders = {key_store_name(backup): backup.keys}

@@ -1,14 +1,15 @@
 """Creation of an installation: name of its set, keys, ledger, folders.
 
+An installation is one configured Standfast. Its ledger is the database of incidents and runs.
+
 Rules
 - `standfast.toml` is written last and atomically: when it exists, everything that it names exists.
   Without it the folder is not an installation, and the same command completes the set-up.
-- A folder with a `standfast.toml` is never set up again. Only a missing ledger (the database of
-  incidents and runs) is still created, for example after a change to PostgreSQL. If the witness, a
-  file outside the ledger, has signatures of an earlier ledger, that ledger was lost. Then no ledger
-  is created, because an empty ledger would hide the loss. A ledger of an earlier release is
-  upgraded.
-- Everything that can decrypt backups is written to one folder, which a person then takes offline.
+- A folder with a `standfast.toml` is never set up again. Only a missing ledger is created, for
+  example after a change to PostgreSQL. But if the witness, a file outside the ledger, has
+  signatures of an earlier ledger, that ledger was lost. Then no ledger is created, because an empty
+  ledger would hide the loss. A ledger of an earlier release is upgraded.
+- All keys that can decrypt backups are written to one folder, which a person then takes offline.
 - The installation must not be inside the folder that is backed up, because the backup would contain
   its keys.
 """
@@ -213,11 +214,11 @@ def _checked(text: bytes, config_file: Path) -> Config:
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
-    """Create or complete the repository; do not change a complete repository.
+    """Create the repository, the structure for backups in the vault, or complete it.
 
     The owner is the person with the offline signing key. The creation writes a file `.unfinished`
-    next to the file with the owner's key, and removes it as its last action. So the owner's key
-    without this file means a complete repository.
+    next to the file with the owner's key, and removes `.unfinished` as its last action. If only the
+    owner's key exists, the repository is complete and is not changed.
     """
     owner_file = offline / OWNER_FILE
     is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()
