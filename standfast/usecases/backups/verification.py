@@ -266,7 +266,7 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Return the start of the newest lock check if it found no fault, else None.
+    """Return the start of the newest lock check; None if it found a fault.
 
     `runs` are newest first.
     """

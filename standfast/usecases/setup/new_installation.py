@@ -214,7 +214,7 @@ def _checked(text: bytes, config_file: Path) -> Config:
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
-    """Create the repository, the structure for backups in the vault, or complete it.
+    """Create the repository (the structure for backups), or complete it.
 
     The owner is the person with the offline signing key. The creation writes a file `.unfinished`
     next to the file with the owner's key, and removes `.unfinished` as its last action. If only the
