@@ -1,8 +1,8 @@
 """Positions on charts: bars of time, stacked counts, measures, scores.
 
 Rules
-- Horizontal positions are percentages, and vertical positions are pixels. Thus a chart fills a
-  phone and a wide screen alike, and its text keeps its size.
+- Horizontal positions are percentages, and vertical positions are pixels. Thus a chart fills the
+  width of a phone or of a wide screen, and its text keeps its size.
 - A bar that is not empty is always visible, even if its share is very small.
 - Recovery times range from a second to days, so their axis is logarithmic, and the page states
   this. The axis of a score is linear, from 0 to 100.
@@ -55,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRow:
-    """One step of an incident or drill, with its bars."""
+    """One step of an incident or drill (a test restore), with its bars."""
 
     step: StepLine
     bars: tuple[Bar, ...]
@@ -90,7 +90,7 @@ class HorizontalLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Dots over time: the measured times of one service, or the score."""
+    """Dots over time: the measured times of one service, or readiness scores."""
 
     service: str  # "" for the score
     measure: str  # "RTO", "RPO" or "Score"

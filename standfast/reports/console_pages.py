@@ -1,11 +1,12 @@
 """Pages of the console: sign-in, open incidents, one incident, passkeys.
 
-In the console, people approve steps and answer questions. `console` decides who may see the pages.
+In the console, people approve steps of an incident and answer questions. `console` decides who may
+see the pages.
 
 Rules
 - A form names exactly what a person signs: the step, and the digest of the plan that the page
   shows.
-- A person that may not decide sees the reason, and no form.
+- A person without the permission to decide sees the reason, and no form.
 """
 
 from collections.abc import Sequence
@@ -48,16 +49,16 @@ class DecisionLine:
     options: tuple[str, ...] = ()  # for DECIDE: the possible answers
     digest: str = ""  # hash of the plan; this and the fields up to `needed` are for APPROVE
     reaches: int = 0  # number of targets of the step
-    target: str = "target"  # the noun of the count, in the singular
+    target: str = "target"  # the noun for one target, such as "account"
     left_out: int = 0  # number of targets that the step does not reach
     is_irreversible: bool = False
-    tells: str = ""  # the notice and its audience (list of recipients)
+    tells: str = ""  # a notice and its audience (list of recipients), for a step that sends it
     details: tuple[str, ...] = ()  # for a recovery: recovery points, and the data at the targets
-    given: int = 0  # number of approvals
+    given: int = 0  # number of approvals until now
     needed: int = 0  # number of required approvals
     challenges: dict[str, str] = field(default_factory=dict)  # for passkeys, by decision
     words: tuple[Words, ...] = ()
-    names: tuple[str, ...] = ()  # of the targets, only on request
+    names: tuple[str, ...] = ()  # names of the targets; empty unless the reader requested them
 
     @property
     def summary(self) -> str:

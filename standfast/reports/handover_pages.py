@@ -3,7 +3,7 @@
 `standfast/usecases/reports/shift_handover.py` collects the data.
 
 Rules
-- Open work comes before past events, because the next shift reads the first half page.
+- Open work comes before past events, because people of the next shift may read only the beginning.
 - An effect is a change of one target, such as one locked account. Effects with an unknown outcome
   are listed one by one, so that a person can find out and record the outcome.
 - The draft of the review contains the facts that the ledger (the installation's database) has, and
@@ -33,7 +33,7 @@ class OpenStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockLine:
-    """An event that happens at a moment without any action."""
+    """An event that will happen at a known time, such as the end of a wait."""
 
     event: str
     at: datetime
@@ -41,9 +41,9 @@ class ClockLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """One change of one target that may or may not have happened."""
+    """One effect with an unknown outcome."""
 
-    effect: str  # the beginning of its token, for `incident settle`
+    effect: str  # beginning of the effect's token (its id), for `incident settle`
     step: str
     who: str  # masked
     reason: str
@@ -108,7 +108,7 @@ class AfterAction:
 
     report: IncidentReport
     figures: tuple[Figure, ...]
-    otherwise: tuple[str, ...]  # differences from an incident in which each step succeeds
+    otherwise: tuple[str, ...]  # deviations from the playbook, such as failed or skipped steps
     questions: tuple[str, ...]
 
     def as_json(self) -> JsonObject:

@@ -1,13 +1,12 @@
 """Rendering of HTML: templates, times, long lists; the main pages.
 
-Among other results, the pages show drills, that is, test restores.
+The main pages show one incident, or the whole installation with its drills (test restores).
 
 Rules
 - Jinja2 escapes every value. Only shipped files are templates, never text that people wrote.
 - A missing name in a template is an error, so that no page has a gap.
-- A page shows the first entries of a long list and the number of the others, both in print and on
-  the screen.
-- Control characters are removed, because some browsers and every printer interpret them.
+- A page shows only the first entries of a long list, and the number of the other entries.
+- Control characters are replaced, because browsers and printers may interpret them.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Pages of a log review: columns of charts, addresses shown, records.
 
-Frozen logs are copied and signed as evidence of an incident. A record is one event of a log.
+A review shows the records (events) of logs that were copied and signed as evidence of an incident.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,7 +80,10 @@ class LogReviewReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleReviewReport:
-    """The content of the console's page; `found` is None before a review."""
+    """The content of the console's page for log reviews.
+
+    `found` is None before a review.
+    """
 
     heading: Heading
     incident: str

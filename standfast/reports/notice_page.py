@@ -1,8 +1,8 @@
 """Preview page of a notice: all languages, and the first messages.
 
 Rules
-- An HTML part of a message is in a sandboxed frame, without script, form and origin. The policy of
-  the page blocks all requests.
+- An HTML part of a message is in a sandboxed frame, without script, form and origin. The content
+  security policy of the page blocks all requests.
 - The page states whether the names on it are masked, because it may be forwarded.
 """
 
@@ -15,7 +15,7 @@ from standfast.reports.report_records import Heading
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMessage:
-    """One message; if it has no subject, it is not sent, and `notes` says why."""
+    """One message; without a subject, it is not sent (`notes`: the reason)."""
 
     title: str
     language: str

@@ -69,7 +69,7 @@ class RecoveryReport:
     sets: tuple[SetLine, ...]
     checks: tuple[CheckLine, ...]
     gaps: tuple[GapLine, ...]
-    drills: tuple[DrillLine, ...]  # all drills until now, for the plots
+    drills: tuple[DrillLine, ...]  # all drills until now, for plots of RTO and RPO
     clauses: tuple[ClauseLine, ...]
     number: int
     digest: str  # SHA-256 of the signed report

@@ -4,7 +4,7 @@ Rules
 - Every moment has the time zone UTC. The page shows it in the organisation's time zone.
 - No record contains the name of a customer or an account in clear: the caller has applied
   `name_masking`.
-- Lists are complete here. `html_page` shows the first entries and the number of the others.
+- Lists are complete here. `html_page` shows the first entries of a long list.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from standfast.records import EffectState, Mode, Proof, StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """The number of a step's targets that have one state and one reason."""
+    """The number of a step's targets with the same state and the same reason."""
 
     state: EffectState
     text: str
@@ -44,7 +44,7 @@ class StepLine:
     ended_at: datetime | None = None
     counts: Mapping[EffectState, int] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
-    outcome: str = ""  # an answer, or the reason why it ended
+    outcome: str = ""  # the answer of a person, or the reason why the step ended
 
     @property
     def total(self) -> int:
@@ -276,7 +276,7 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class ObligationLine:
-    """The recipient of a notice that a law or contract requires."""
+    """One notice that a law or contract requires, and its deadline."""
 
     to: str
     rule: str  # its citation
@@ -340,7 +340,7 @@ class IncidentReport:
     evidence: tuple[EvidenceLine, ...] = ()
     notes: tuple[NoteLine, ...] = ()
     seal_key: str = ""  # public key that verifies the evidence, in hex
-    ways: Mapping[str, int] = field(default_factory=dict)  # number of processes by their start
+    ways: Mapping[str, int] = field(default_factory=dict)  # number of processes, by kind of start
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()

@@ -3,7 +3,7 @@
 Rules
 - Sentences state only facts and numbers of the records.
 - A paragraph that states what was done also states what was not done.
-- Durations are rounded, so that no figure looks more precise than its measurement.
+- Durations have at most two units, so that no figure looks more precise than its measurement.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
