@@ -2,6 +2,6 @@
 
 `service_order` orders services by their dependencies, `recovery_objectives` compares measured times
 with objectives, and `recovery_prediction` predicts recovery times. `run_schedule` computes due
-times, and `clock_skew` orders moments that wrong clocks recorded. No module of this package reads a
-disk or a clock.
+times, and `clock_skew` ignores times that wrong clocks recorded. No module of this package reads a
+file or the system time.
 """

@@ -1,7 +1,7 @@
 """Anomalies: a backup that changed far more than earlier ones; thresholds.
 
-Ransomware causes such changes. Five shares of a backup are computed, and each is compared with the
-usual value of the same backup set:
+Ransomware causes such changes. Five shares of a backup are computed. Each share is compared with
+its usual value in backups of the same backup set:
 - changed: files with changed content, as a share of the files of the previous backup;
 - renamed: pairs of a new and a removed file, as when each file gets another suffix;
 - gone: removed files beyond the number of new files, as after a deletion or with an unmounted disk;
@@ -11,13 +11,13 @@ usual value of the same backup set:
 
 Rules
 - The usual value is the median of the last backups, and its spread is the median absolute
-  deviation. A few extreme backups, or the attack itself, change neither of them.
+  deviation. A few extreme backups change neither of them, even if an attack caused the extremes.
 - Sometimes a backup uploads everything again, for example after the loss of its cache. Such a
   backup has no shares. It is neither compared nor used for the usual value, and its result states
   this.
 - A share can be an anomaly only after five earlier backups. It must exceed its usual value by at
-  least a tenth of the set, and concern at least 20 files or 8 MiB.
-- An attacker that changes a little before every backup is not detected.
+  least 10 percentage points, and concern at least 20 files or 8 MiB.
+- An attacker that changes only a few files before every backup is not detected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _FEWEST_RUNS = 5
 _WHOLE = 1_000_000  # shares are in millionths
 _LEAST_RISE = _WHOLE // 10
 _DEVIATIONS = 6  # rise above the usual value, in standard deviations
-_SIGMA = 14_826  # ten-thousandths: factor from the median absolute to the standard deviation
+_SIGMA = 14_826  # factor from median absolute deviation to standard deviation, times 10,000
 _FEWEST_FILES = 20
 _FEWEST_BYTES = 8 * 1024 * 1024
 
@@ -93,8 +93,8 @@ def jumps(
 ) -> tuple[BackupAnomaly, ...]:
     """Return the anomalies of the newest backup.
 
-    `before` are the earlier backups, the oldest first. With `removes_stored_files`, files are
-    removed from the source once they are stored; removed files are then not an anomaly.
+    `before` are the earlier backups, the oldest first. With `removes_stored_files`, removed files
+    are not an anomaly, because the source removes its files after they were backed up.
     """
     compared = before[-COMPARED_RUNS:]
     if len(compared) < _FEWEST_RUNS:

@@ -1,12 +1,12 @@
 """Moments from wrong clocks: a time in the far future counts as oldest.
 
-If a clock was ahead for a day or a year, it recorded moments that are still in the future. If such
-a moment counted as the newest backup, it would hide that later backups are missing.
+If a clock was ahead for a day or a year, it recorded moments that are still in the future. A backup
+with such a moment would always seem to be the newest, and missing backups would not be noticed.
 
 Rules
-- A moment more than an hour in the future comes from a wrong clock, and counts as the oldest.
-- A moment that is less far in the future is plausible: a clock was corrected by seconds, or another
-  machine recorded the moment.
+- A moment more than an hour in the future comes from a wrong clock, and is treated as the oldest.
+- A moment that is less far in the future is plausible: a clock was corrected by seconds, or the
+  clock of another machine recorded the moment.
 """
 
 from collections.abc import Iterable

@@ -4,8 +4,8 @@ A clause is a requirement of a standard. The statements are those in a report ab
 restore) or a recovery.
 
 Rules
-- This module only assigns statements to clauses. An auditor decides whether they suffice, so no
-  text says that a requirement is met.
+- This module only assigns statements to clauses. An auditor decides whether the statements are
+  sufficient. Therefore no text of this module states that a requirement is met.
 - The topic of a clause is only a summary. Read the clause itself in its standard.
 """
 

@@ -4,11 +4,11 @@ A duty is a period in which a person is paged first.
 
 Rules
 - Times of the rota are local. A time that the clock skips in spring is read as an hour later. A
-  time that the clock repeats in autumn is read as the first of the two. The end of a shift and the
-  start of the next are computed alike, so a change of the clock makes no gap.
+  time that occurs twice in autumn means its first occurrence. The end of a shift and the start of
+  the next shift are computed in the same way, so that a change of the clock makes no gap.
 - If shifts overlap, all their people are on duty, in the order of the shifts.
-- An override replaces everybody on duty. If overrides overlap, the people of all of them are on
-  duty.
+- An override is a configured exception for a period: its people replace everybody on duty. If
+  overrides overlap, the people of all of them are on duty.
 - A period includes its start and excludes its end.
 """
 

@@ -2,8 +2,8 @@
 
 Rules
 - A measured time that equals its objective meets it. A service that never recovered misses it.
-- A recovery time counts only if a check of the service was executed. Without a check, the time is
-  not measured, and the objective is neither met nor missed.
+- A recovery time is measured only if a check of the service was executed. Without a check, the
+  objective is neither met nor missed.
 - Times are whole milliseconds, rounded up, so that no report shows them too low.
 """
 
@@ -38,7 +38,7 @@ class ObjectiveResult:
     rpo_basis: RpoBasis
     mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if set
     is_checked: bool = True  # False if no check of the service was executed: no measured RTO
-    is_checked_elsewhere: bool = False  # all checks of the service need other backup sets
+    is_checked_elsewhere: bool = False  # all checks of the service use other backup sets
 
     @property
     def is_rto_met(self) -> bool:

@@ -6,15 +6,16 @@ that is proportional to the restored bytes.
 Rules
 - The fixed time of a drill ends at the first restored byte. The rest of its time is proportional to
   the bytes of the recovery point: restore, load of databases, and checks.
-- Each drill results in one estimate for the bytes of the newest backup. The prediction is the
-  median of the estimates. Its range is from the shortest to the longest estimate.
+- From each drill, one recovery time is estimated for the size of the newest backup. The prediction
+  is the median of the estimates. Its range is from the shortest to the longest estimate.
 - If the times vary only by chance, the range of n complete drills contains the time of a later
   recovery with the probability (n - 1) / (n + 1).
 - A drill of a sample of the files measures only the restore, without load and checks. Its time for
   load and checks is assumed to be the median of the complete drills. If there is no complete drill,
   the prediction excludes load and checks, and states this.
-- A drill of a small part also multiplies the errors of its measured times. Therefore a drill is
-  used only if it restored at least half as many bytes as the largest of the given drills.
+- If a drill restored only a small part, errors of its measured times are multiplied in the
+  estimate. Therefore a drill is used only if it restored at least half as many bytes as the largest
+  of the given drills.
 - A service is usable when its backup sets and its dependencies are usable. All sets of one wave
   (group of independent services) are restored at the same time. The prediction does not consider
   how much these restores slow each other down.

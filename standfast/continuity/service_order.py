@@ -3,8 +3,8 @@
 Rules
 - A service recovers after all services on which it depends. Independent services recover in
   parallel.
-- A cycle is refused and named, because none of its services could be the first.
-- If a service has a shorter RTO than one of its dependencies, it is refused, because that RTO
+- A cycle of dependencies is an error, because none of its services could be the first.
+- It is an error if a service has a shorter RTO than a service on which it depends, because this RTO
   cannot be met.
 """
 
@@ -64,9 +64,9 @@ def _refuse_impossible_objectives(services: Mapping[str, ServiceObjective]) -> N
 def dependency_tree(dependencies: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a tree with each service above its dependencies.
 
-    `dependencies` names each service and has no cycle. The roots are the services on which no other
-    service depends. If several services depend on one service, its own dependencies are drawn only
-    once. Its other lines end with "(see above)".
+    `dependencies` has a key for each service, and no cycle. The roots are the services on which no
+    other service depends. If several services depend on one service, this service has several
+    lines. Its own dependencies are drawn below the first; the other lines end with "(see above)".
     """
     needed = {name for names in dependencies.values() for name in names}
     drawn: set[str] = set()
