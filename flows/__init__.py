@@ -1,14 +1,14 @@
 """Prefect flows, one per use-case; the only code that imports Prefect.
 
 Prefect schedules, runs and shows the nightly work. Decisions, results and proofs are in the ledger
-(the database of the installation), and nothing here is needed to contain a breach.
+(the database of the installation). The response to a breach also works without this package.
 
 Rules
 - The parameters of a flow are the path of the configuration, and names or ids that the ledger has;
   nothing secret or personal.
 - A flow returns a state with a line of ids and counts, or with an error message of Standfast. It
-  never raises, because Prefect stores parameters, logs and exceptions in clear.
-- Prefect persists no result, retries no change of an account or other target, and pauses no run. To
-  resume an incident, its flow is run again.
-- `serve` and its parts work without Prefect; they import Prefect only where they need it.
+  never raises an exception, because Prefect would store the exception's text in clear.
+- Prefect does not persist results, does not retry changes of accounts or other targets, and does
+  not pause runs. To resume an incident, its flow is run again.
+- `serve` and its parts work without Prefect, and import Prefect only if they use it.
 """

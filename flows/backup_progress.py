@@ -87,7 +87,7 @@ class ProgressShown:
 def progress_shown(
     set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
 ) -> Iterator[ProgressShown]:
-    """Show the progress of the `with` block, as a share of the last backup."""
+    """Show the progress of the backup in the `with` block."""
     shown = ProgressShown(set_name, files_expected, every_seconds)
     is_whole = False
     try:

@@ -1,17 +1,18 @@
 """Deployments of a role: schedules, also the watchdog's; no overlaps.
 
-The module runs as a process with the arguments CONFIG PARENT [ROLE]. A set is a backup set, and the
-ledger is the database that records each backup.
+The module runs as a process with the arguments CONFIG PARENT [ROLE]. The role is the part of the
+scheduled work that this process does. A set is a backup set, and the ledger is the database that
+records each backup.
 
 Rules
 - Each set has its own deployment, with its own schedule and display. Two runs of one deployment
   never overlap: the later one is cancelled.
 - A backup that was missed while nothing ran is started once, when this process starts. The ledger
   decides which backups were missed: Prefect knows only the runs that it scheduled.
-- The vault is verified without a key each day, if this host can read it.
-- With the Prefect of a site (several hosts), the runs go through a work pool (`site.py`). A run
-  that any host may take has no path of a configuration: the worker uses the configuration of its
-  host.
+- The vault (the encrypted backups) is verified without a private key each day, if this host can
+  read it.
+- If several hosts share one Prefect (a site), workers take the runs from a work pool (`site.py`). A
+  run for any host has no path of a configuration: the worker uses the configuration of its host.
 - Unattended drills are scheduled only if `drills.identity` is set. A retention run is scheduled
   only if `backup.keeping.schedule` is set, because the keeper, which expires backups, may be
   another machine.
@@ -222,8 +223,8 @@ def main(config: str, parent: str, role_name: str | None = None) -> int:
 def _end_with(parent: int) -> None:
     """End this process when `serve` ends; the next `serve` starts its own.
 
-    `serve` may have ended while this process still loaded Prefect, so `parent` is an argument and
-    not queried here. A running backup has a process of its own and finishes.
+    `parent` is the process id of `serve`. It is an argument, because `serve` may end while this
+    process still loads Prefect. A running backup is another process and continues to its end.
     """
 
     def look() -> None:

@@ -1,7 +1,7 @@
 """Flows of unattended drills: of one set, of a service, by surprise.
 
-They use the configured identity, the private key that opens the backups. A recorded seed determines
-the service and the moment of a surprise drill.
+A drill is a test restore. The flows use the configured identity, the private key that opens the
+backups. A surprise drill restores a random service at a random moment, from a recorded seed.
 """
 
 from prefect import flow, task
@@ -32,7 +32,7 @@ def restore_drill(config: str, set_name: str, compares: bool = False) -> State[N
 
 @task(name="drill", task_run_name="drill {set_name}", persist_result=False)
 def drill_set(config: str, set_name: str, compares: bool) -> State[None]:
-    """Restore, check, measure, destroy, report."""
+    """Drill the set; return the state that Prefect shows."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = run_drill(installation, set_name, None, way="prefect", compares=compares)
@@ -84,7 +84,7 @@ def drill_service(config: str, service: str) -> State[None]:
     validate_parameters=False,
 )
 def surprise_drill(config: str) -> State[None]:
-    """Drill the drawn service if its moment has come."""
+    """Drill the randomly chosen service if its moment has come."""
     return as_flow(drill_if_due(config, return_state=True))
 
 

@@ -3,10 +3,10 @@
 Prefect may store in clear every text that it receives.
 
 Rules
-- The texts of Standfast's own errors contain nothing secret or personal, so they may cross. Of any
-  other exception, only the class may cross, because the text may contain a path, an account or a
-  token.
-- The exception that crosses is a new one, and no other exception is chained to it.
+- The texts of Standfast's own errors contain nothing secret or personal, so that Prefect may store
+  them. Of any other exception, only the class is passed on, because the text may contain a path, an
+  account or a token.
+- The exception that reaches Prefect is a new one, without a chain to the original exception.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 Rules
 - The process uses one Prefect server, chosen before Prefect is imported (`use_server`).
-- The heartbeat of the flow is off: it would delay each call by a second, and the caller can observe
-  whether the flow runs.
+- The heartbeat of the flow is off, because it would delay each call by a second. It is not needed:
+  the flow runs in the caller's process.
 - Logs of flows go to Prefect and not to the terminal, which belongs to the caller.
 - A failed flow raises `FlowFailed` with the text in Prefect, which may be shown anywhere.
 """

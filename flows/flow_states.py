@@ -3,8 +3,9 @@
 Rules
 - A failure is a state with a message, not an exception: Prefect would write a pickled exception to
   its disk, and the traceback to its log.
-- A reference is an artifact with a digest and a link or a command, never the content: reports and
-  incident pages name systems and people, and readers of Prefect may not see them (decision 0075).
+- A reference is an artifact with a digest and a link or a command, never the content. Reports and
+  incident pages name systems and people, and readers of Prefect must not see these names (decision
+  0075).
 - The key of an artifact is its subject, such as a backup set, so that Prefect shows the newest
   reference first.
 - If Prefect cannot store a reference, the result of the run stays the same.
@@ -62,7 +63,7 @@ def as_flow(state: State[Any]) -> State[None]:
 
 
 def refer_to_drill_report(subject: str, report: Path | None, digest: str) -> None:
-    """Show where the signed report of a drill is; without a report, nothing."""
+    """Show the path of a drill's signed report; do nothing without a report."""
     if report is None:
         return
     text = (

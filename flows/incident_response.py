@@ -1,7 +1,7 @@
 """Flow that runs one incident until it needs a person or ends.
 
-Accounts have no tasks of their own: the ledger (the database of the installation) records each
-change, and Prefect would add milliseconds to each.
+Changes of single accounts are not tasks of Prefect: the ledger (the database of the installation)
+records each change, and a task would add milliseconds to each change.
 """
 
 from prefect import flow

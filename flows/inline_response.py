@@ -1,12 +1,15 @@
 """Response in this process: by its flow, or without a Prefect server.
 
+A response executes the steps of one incident.
+
 Rules
 - The Prefect server is queried for at most half a second; if it does not answer, the response runs
   without Prefect.
 - Prefect may die after it answered and before the flow begins. A flow that has not begun its work
   in time is abandoned permanently, and the response runs without Prefect. A `ResponseClaim` decides
   once whether the flow or its caller does the work, so that never both do.
-- After the work, nobody waits for the report to Prefect: it may hang for over a minute.
+- After the work, the caller does not wait for the report to Prefect, which may hang for over a
+  minute.
 - The ledger (the database of the installation) records how the work ran: `prefect` or `serve`.
 """
 
@@ -29,7 +32,7 @@ def run_response(
     without_prefect: Callable[[], object],
     begins_within_seconds: float = BEGINS_WITHIN_SECONDS,
 ) -> str:
-    """Run the response flow in this process, or work without Prefect.
+    """Run the response flow in this process, or call `without_prefect`.
 
     Return "prefect" or "serve". The function must not run twice at the same time for one incident.
     Errors of the response are raised only if it runs without Prefect; the error of a flow is in

@@ -1,10 +1,10 @@
 """Flow of one nightly backup: retries, restarts, an earlier success.
 
-The run is retried, with growing pauses, only if the store does not answer. If another backup of the
-set is in progress, the run ends in the state "Under way", which is not a failure. With the Prefect
-of a site, a crashed run starts again (`site.py`), at most `MOST_STARTS` times in all. If the
-process of a run was killed after the backup had succeeded, and before Prefect recorded this, the
-backup is not repeated.
+The run is retried, with growing pauses, only if the store of the backups does not answer. If
+another backup of the set is in progress, the run ends in the state "Under way", which is not a
+failure. If several hosts share one Prefect, Prefect starts a crashed run again (`site.py`), at most
+`MOST_STARTS` times in all. If the process of a run was killed after the backup had succeeded, and
+before Prefect recorded this, the backup is not repeated.
 """
 
 from datetime import datetime
@@ -46,7 +46,7 @@ def nightly_backup(config: str, set_name: str) -> State[None]:
 
 
 def _first_start() -> datetime | None:
-    """Return when this run, which started again, started for the first time."""
+    """Return the time of the first start of this run, which Prefect restarted."""
     context = FlowRunContext.get()
     return context.flow_run.start_time if context and context.flow_run else None
 
@@ -77,7 +77,7 @@ def back_up(config: str, set_name: str, first_start: datetime | None) -> State[N
 def _earlier_success(
     installation: Installation, set_name: str, since: datetime
 ) -> RunRecord | None:
-    """Return the successful run of an earlier start; None without a database."""
+    """Return the successful run of an earlier start; None without a ledger."""
     try:
         return good_run_since(installation, set_name, since)
     except StandfastError:

@@ -5,18 +5,21 @@
 Rules
 - The server's telemetry is off, its home is the private folder `serve.prefect_home`, and it listens
   on loopback.
-- The server requires a secret: a client that can change a deployment can run any command as this
-  user, and loopback is open to every user of the host, and to web pages in a browser there.
+- The server requires a secret from its clients. A client that can change a deployment can run any
+  command as this user, and every user of the host, and even web pages in a browser on the host, can
+  connect to loopback.
 - The server receives none of the secrets of `serve`, because it needs none.
 - No client of this program starts another server: a client uses this server, or fails at once.
 - If `serve` is killed, its server continues, and the next `serve` finds it by a note in the
   server's home. If that server does not answer, it is ended, because otherwise two servers might
   use the same database. The new server uses the old address, which running flows and people use,
   unless another program listens there.
-- Loopback is shared: an answer counts only if a process of this user listens.
-- A server is ended with its process group, finally with SIGKILL, since it may ignore other signals.
-- Data of runs that ended 90 days ago is deleted from Prefect's database, which would grow by a
-  gigabyte a year. The ledger, the installation's own database, keeps the results.
+- Other users of the host can listen on loopback too. Therefore an answer is accepted only if a
+  process of this user listens at the address.
+- A server is ended with its process group, and in the end with SIGKILL, because it may ignore other
+  signals.
+- Data of runs that ended 90 days ago is deleted from Prefect's database, which would otherwise grow
+  by a gigabyte a year. The ledger, the installation's own database, keeps the results.
 """
 
 import http.client
@@ -55,8 +58,7 @@ STARTS_WITHIN_SECONDS = 90.0  # the first start creates its database, slowly on 
 class PrefectServer:
     """A server that answers at `url`; `pid` is 0 for the server of a site.
 
-    The server of a site is shared by several hosts. Standfast did not start it, and does not end
-    it.
+    Several hosts share the server of a site. Standfast neither starts nor ends such a server.
     """
 
     url: str
@@ -160,8 +162,8 @@ def start(
 ) -> PrefectServer:
     """Start a server with this home, replacing any other; wait for it.
 
-    Raise `Unavailable` if it does not answer in time, or if the caller gives up; the server is
-    ended then.
+    If the server does not answer in time, or if `is_given_up` returns True, end the server and
+    raise `Unavailable`.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,7 +212,7 @@ def start(
 
 
 def stop(*pids: int) -> None:
-    """End processes, each the head of its own group, with all their children."""
+    """End process groups; each process is the leader of its own group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in pids:
             with suppress(ProcessLookupError):

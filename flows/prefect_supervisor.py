@@ -6,8 +6,8 @@ Rules
 - Prefect's server, or the process that runs flows, is restarted with growing delays if it died. The
   thread does nothing else: it runs no incident, and waits for no flow.
 - If Prefect does not start, a missed backup runs without Prefect, because a broken scheduler must
-  not stop backups silently. If Prefect runs and missed a backup, the backup is also started once
-  without Prefect, which skips runs if the clock was ahead for a while.
+  not stop backups silently. Even if Prefect runs, a missed backup is started once without Prefect,
+  because Prefect skips runs if the clock was ahead for a while.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -79,8 +79,7 @@ class PrefectSupervisor:
         """Run missed nightly backups as processes; `missed` has their due times.
 
         If Prefect has been unavailable for `PATIENCE_SECONDS`, run all of them. If Prefect is
-        available, run only the backups that were missed at the last check too, each once. A backup
-        that ran and failed does not count as missed.
+        available, run only the backups that were missed at the last check too, each once.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed

@@ -1,9 +1,10 @@
 """Claim on one response: either the flow or its caller does the work.
 
-A response executes the steps of one incident, in a Prefect flow if possible. The claim is decided
-once, under a lock. A flow that begins too late is rejected, so that never both do the work. A flow
-is identified by the thread that calls it and not by its incident, because a delayed flow may begin
-while a later call for the same incident is in progress.
+A response executes the steps of one incident, in a Prefect flow if possible. If the flow does not
+begin in time, its caller does the work, and a flow that begins later is rejected. A lock ensures
+that only one of them gets the claim. A flow is identified by the thread that calls it and not by
+its incident, because a delayed flow may begin while a later call for the same incident is in
+progress.
 """
 
 import threading
@@ -15,7 +16,7 @@ from standfast.errors import Unavailable
 
 
 class ResponseClaim:
-    """Decision whether one call of the flow does the work, and its end."""
+    """The decision whether a flow or its caller does the work."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

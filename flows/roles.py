@@ -2,13 +2,14 @@
 
 Rules
 - Without `--role`, or with `all`, a process does everything for which its configuration has a
-  schedule. With the other roles, a site divides this work among processes and hosts. Several roles
-  on one machine need the Prefect of a site (`serve.prefect`).
+  schedule. With the other roles, this work is divided among processes and hosts. Several roles on
+  one machine need a Prefect that they share (`serve.prefect`).
 - A drill machine (`--role drills`) can open backups. Therefore it schedules no backup, verification
   or retention run, resumes no incident, listens on no port, and needs no secret of a response.
-- Pages to people, call-outs (repeated pages) and events of incidents are sent by each process that
-  listens or resumes incidents: the loss of the only process that listens must not silence them.
-- Only a process that resumes incidents counts as a live `serve` in `status` and `check`.
+- Each process that listens or resumes incidents sends pages (messages to people on call), call-outs
+  (repeated pages) and events of incidents to other systems. Thus they are sent even if the only
+  process that listens is lost.
+- `status` and `check` report a running `serve` only if a process resumes incidents.
 """
 
 from dataclasses import dataclass

@@ -1,18 +1,18 @@
 """Loops of `standfast serve`: ticks, incidents, alarms, stamps, settings.
 
-All decisions are made in the use-cases, which record them in the ledger (the database). So this
-process may be killed at any moment, and another process, or the command line, continues.
+All decisions are made in `standfast.usecases` and recorded in the ledger (the database). So this
+process may be killed at any moment, and another process, or a command, continues its work.
 
 Rules
-- Resuming an incident needs only the ledger, so it works while Prefect starts or is down. Prefect
-  is started in another thread, never in the loop.
+- The loop needs only the ledger to resume an incident. Therefore it can do so while Prefect starts
+  or is down. Prefect is started in another thread, never in the loop.
 - A tick is one pass of the loop. Without new events, a tick reads one row of the ledger: the
   number of the newest audit event shows whether everything was processed. The loop writes only to
   extend the lease of this process. Work that becomes due only by time is checked every ten seconds.
 - The work on an incident that this process opened begins at once, without waiting for the next
   tick.
-- An incident runs with the current configuration file. So a directory of accounts that was added
-  since this process began is used. Every other change of the configuration needs a restart.
+- An incident runs with the current configuration file, even if it was changed after this process
+  began. For all other work, a change of the configuration needs a restart.
 - Alarms are sent in their own thread, because a mail server may be slow. Time stamps for sealed
   evidence are requested in another thread, because an authority may be slow too, with growing
   delays after failures.
@@ -20,8 +20,8 @@ Rules
   end a response.
 - Each backup, verification, drill and retention run of this host that ends has one log line, which
   is a warning if the run is incomplete.
-- The other parts of `serve`, such as HTTP, have their own threads. They share only the ledger with
-  the loop; the loop and these parts do not wait for each other.
+- The other parts of `serve`, such as the HTTP server, have their own threads. They share only the
+  ledger with the loop, and neither waits for the other.
 - A process with a role (`roles.py`) does only the part of this work that belongs to its role.
 - SIGTERM and SIGINT end the process within seconds. Running work is recorded in the ledger as
   begun, and the next process looks up its outcome.
@@ -240,7 +240,7 @@ class Serving:
     def _queue_alarm(self, installation: Installation, alarm: Alarm, way: str) -> bool:
         """Queue an alarm for the thread that notifies people; return False.
 
-        False means that nobody was notified yet. So the next watch raises the alarm again.
+        False means that nobody was notified yet. So the next check raises the alarm again.
         """
         with suppress(queue.Full):
             self._alarms.put_nowait(alarm)

@@ -55,7 +55,7 @@ def _only_one_here(installation: Installation, role_name: str | None) -> Iterato
     Without the lock, two processes would each start a Prefect server in the same folder, and back
     up everything twice. If several hosts share a Prefect, each role has a lock and a process. The
     kernel releases the lock when the process ends. Root is refused if another user owns the
-    installation, because that user could not read files that root creates there.
+    installation, because this user could not read the files that root creates.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:

@@ -1,17 +1,18 @@
 """One Prefect for several hosts: its work pool, queues and automations.
 
 Rules
-- The queue `host:NAME` has the runs of one host: its backups, and the rest of its schedule. Any
-  worker may take a run of the queue `response`; only a machine for drills takes a run of `drill`.
-  The flow uses the configuration of the host that takes the run.
+- The queue `host:NAME` has the backups and other scheduled runs of one host. Any worker may take a
+  run from the queue `response` (the work on an incident). Only a machine for drills (test restores)
+  takes a run from the queue `drill`. The flow uses the configuration of the host that takes the
+  run.
 - Missing pools, queues and automations are created. Existing ones are never changed, so limits that
   operators set remain.
 - A run without a heartbeat for a minute is marked as crashed, because its host may have died. A
   crashed backup starts again on its host; a lock prevents two backups of one backup set at once. A
   run that was assigned and did not begin within three minutes is assigned again.
-- If the queue of a host is not ready, another host checks the workers after five minutes. It checks
-  their heartbeats, because after an outage of Redis the queues of running workers may stay not
-  ready.
+- If the queue of a host is not ready for five minutes, another host checks the heartbeats of the
+  workers. The state of the queue alone is no proof, because after an outage of Redis, Prefect may
+  show the queue of a running worker as not ready.
 """
 
 import os

@@ -1,9 +1,8 @@
 """Flow of the watchdog: dead runs, missed backups, alarms, incidents.
 
-A seal is a signature over the list of the collected files of evidence. The flow also requests the
-missing time stamps of this machine's seals. `standfast serve` checks the same by itself; this flow
-is for the display in Prefect, and for installations on many machines. With a Prefect that several
-hosts share, the flow also checks the workers of all hosts.
+The watchdog finds work that stopped without a message. The flow also requests the missing time
+stamps of this machine's evidence. `standfast serve` makes the same checks without Prefect; the flow
+shows them in Prefect. If several hosts share one Prefect, the flow also checks all their workers.
 """
 
 from prefect import flow
