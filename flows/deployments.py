@@ -13,9 +13,9 @@ Rules
   read it.
 - If several hosts share one Prefect (a site), workers take the runs from a work pool (`site.py`). A
   run for any host has no path of a configuration: the worker uses the configuration of its host.
-- Unattended drills are scheduled only if `drills.identity` is set. A retention run is scheduled
-  only if `backup.keeping.schedule` is set, because the keeper, which expires backups, may be
-  another machine.
+- Unattended drills (test restores) are scheduled only if `drills.identity` is set. A retention run
+  is scheduled only if `backup.keeping.schedule` is set, because the keeper, which expires backups,
+  may be another machine.
 """
 
 import asyncio

@@ -63,7 +63,7 @@ def as_flow(state: State[Any]) -> State[None]:
 
 
 def refer_to_drill_report(subject: str, report: Path | None, digest: str) -> None:
-    """Show the path of a drill's signed report; do nothing without a report."""
+    """Show the path of the signed report of a drill (test restore), if any."""
     if report is None:
         return
     text = (

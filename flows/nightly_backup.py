@@ -37,7 +37,7 @@ MOST_STARTS = 3
     validate_parameters=False,
 )
 def nightly_backup(config: str, set_name: str) -> State[None]:
-    """Back up one set of the configuration at a path."""
+    """Back up one set; `config` is the path of the configuration."""
     starts = flow_run.run_count or 1
     if starts > MOST_STARTS:
         return Failed(message=f"{set_name}: it crashed {starts - 1} times. See the worker's log.")

@@ -4,8 +4,9 @@ Rules
 - Without `--role`, or with `all`, a process does everything for which its configuration has a
   schedule. With the other roles, this work is divided among processes and hosts. Several roles on
   one machine need a Prefect that they share (`serve.prefect`).
-- A drill machine (`--role drills`) can open backups. Therefore it schedules no backup, verification
-  or retention run, resumes no incident, listens on no port, and needs no secret of a response.
+- A drill machine (`--role drills`) makes test restores. Its private key can open backups. Therefore
+  it schedules no backup, verification or retention run, resumes no incident, listens on no port,
+  and needs no secret of a response.
 - Each process that listens or resumes incidents sends pages (messages to people on call), call-outs
   (repeated pages) and events of incidents to other systems. Thus they are sent even if the only
   process that listens is lost.

@@ -1,7 +1,8 @@
 """Log lines of `serve` about runs of this host that have ended.
 
-A run is a backup, verification, drill or retention run. The process of a nightly run writes only to
-the log of Prefect. These lines report its result in the log of `serve`, which people read.
+A run is a backup, verification, drill (test restore) or retention run. The process of a nightly run
+writes only to the log of Prefect. These lines report its result in the log of `serve`, which people
+read.
 """
 
 import logging

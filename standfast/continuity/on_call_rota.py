@@ -1,6 +1,6 @@
 """Rota of the people on call: duties, their order and their changes.
 
-A duty is a period in which a person is paged first.
+The rota is the plan of the people on call. A duty is a period in which people are paged first.
 
 Rules
 - Times of the rota are local. A time that the clock skips in spring is read as an hour later. A

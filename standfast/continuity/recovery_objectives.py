@@ -27,7 +27,8 @@ class RpoBasis(StrEnum):
 class ObjectiveResult:
     """One service's objectives, and the measured times of a recovery.
 
-    The recovery may be a drill (a test). A measured time is None if the service did not recover.
+    The recovery may be a drill (test restore). A measured time is None if the service did not
+    recover.
     """
 
     service: str

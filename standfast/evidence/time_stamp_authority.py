@@ -45,7 +45,7 @@ class Stamp:
     at: datetime  # to the second, by the authority's clock
     authority: str  # name of the authority in its certificate
     sha256: str  # SHA-256 of the file `seal.tsr`
-    line: str = ""  # hash of its line in the chain of custody, if this call wrote the line
+    line: str = ""  # hash of its line in the folder's chain of custody, if this call wrote the line
 
 
 def read_roots(file: Path) -> tuple[x509.Certificate, ...]:

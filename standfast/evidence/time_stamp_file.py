@@ -1,16 +1,16 @@
 """Time stamp file `seal.tsr` of a seal: stored, compared with custody.
 
 A seal is a signature over the manifest of an evidence folder. The time stamp proves that the seal
-existed at a time. Thus the manifest and the files that it names existed too.
-`time_stamp_authority` requests a stamp and verifies the answer.
+existed at a time. Thus the manifest and the files that it names existed too. `time_stamp_authority`
+requests a stamp and verifies the answer.
 
 Rules
 - The whole response of the authority is stored, if it verifies.
 - The draft of the file is written next to the folder and not in it. Therefore the folder contains
   nothing but evidence even after a crash.
-- The file is written first, and then its line in the chain of custody: `stamped`, with the time of
-  the stamp and the SHA-256 of the file. After a crash between these two writes, the next call
-  writes the line. A stored stamp is never replaced.
+- The file is written first. Then the chain of custody, the record of all acts on the folder, gets a
+  line `stamped` with the time of the stamp and the SHA-256 of the file. After a crash between these
+  two writes, the next call writes the line. A stored stamp is never replaced.
 """
 
 import hashlib

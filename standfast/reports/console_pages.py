@@ -45,7 +45,7 @@ class DecisionLine:
     who: str  # the roles, or "anybody"
     obstacle: str  # the reason why the reader may not decide; "" if they may
     may_refuse: bool = False  # True if an approval may be refused, even if `obstacle` is set
-    facts: tuple[str, ...] = ()  # for DECIDE: facts to find out first
+    facts: tuple[str, ...] = ()  # for DECIDE: what the person should find out before the answer
     options: tuple[str, ...] = ()  # for DECIDE: the possible answers
     digest: str = ""  # hash of the plan; this and the fields up to `needed` are for APPROVE
     reaches: int = 0  # number of targets of the step

@@ -1,4 +1,4 @@
 """Backup, verification, retention, replication and restores.
 
-Formats and stores are in the package `backup`; drills are in `drills`.
+Formats and stores are in the package `backup`. Test restores are in `drills`.
 """

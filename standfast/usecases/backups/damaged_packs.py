@@ -1,8 +1,8 @@
 """Damaged packs that earlier runs found, and that backups upload again.
 
-A pack is an encrypted file of the vault with content of backups. Verifications, drills (measured
-test restores) and restores find damaged packs. In a backup, `backup/archiver/unusable_packs.py`
-uploads the content of these packs again.
+The vault is the folder or bucket with the backups; a pack is an encrypted file in it.
+Verifications, drills (measured test restores) and restores find damaged packs. In a backup,
+`backup/archiver/unusable_packs.py` uploads the content of these packs again.
 
 Rules
 - New recovery points (states that backups store) never use a pack that was damaged once, even if

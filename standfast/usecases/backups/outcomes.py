@@ -149,7 +149,7 @@ class RestoreOutcome:
     point: RecoveryPoint
     to: Path
     result: RestoreResult
-    is_damaged: bool  # files are missing because the vault is damaged
+    is_damaged: bool  # files are missing because the stored backups are damaged
     lacking: "IncompletePoint"  # the data that the point lacks or contains only partly
     newer_damaged: tuple[str, ...] = ()  # damaged points that are newer than the chosen point
     is_dated_ahead: bool = False  # the point chosen as latest has a time in the future

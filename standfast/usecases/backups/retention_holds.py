@@ -1,9 +1,9 @@
 """Retention holds: no recovery point expires, and no pack is deleted.
 
-A recovery point is the state of a backup set that one backup stored. Its content is in packs,
-encrypted files of the vault. Each hold is a file next to the key of the keeper (the person and
-machine that may expire backups), because only the keeper's machine can expire recovery points. A
-hold has the name of the incident that needs it.
+A recovery point is the state of a backup set that one backup stored. Its content is in packs, which
+are encrypted files in the store of the backups. Each hold is a file next to the key of the keeper
+(the person and machine that may expire backups), because only the keeper's machine can expire
+recovery points. A hold has the name of the incident that needs it.
 
 Rules
 - A hold lasts until it is released by name. Several holds may exist at the same time.

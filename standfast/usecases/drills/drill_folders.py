@@ -136,7 +136,8 @@ def destroy(folder: Path) -> Target:
 def server_folder(target: Path) -> Path:
     """Return the folder of the database servers of a target.
 
-    It is next to the target and has a short name, because a socket's path has at most 107 bytes.
+    This folder is next to the target. It has a short name, because the path of a socket in it has
+    at most 107 bytes.
     """
     return target.parent.resolve() / target.name.rpartition(".")[2][:_SHORT]
 

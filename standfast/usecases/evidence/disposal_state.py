@@ -147,7 +147,7 @@ def current_state(installation: Installation, incident_id: str) -> DisposalState
 def record_signed(
     installation: Installation, incident_id: str, action: str, detail: JsonObject, by: str
 ) -> None:
-    """Record an event, and sign the audit chain up to it.
+    """Record an event, and sign the chain of audit events up to this event.
 
     The signature is also sent to the witness, another machine that keeps the newest signatures.
     """

@@ -7,7 +7,8 @@ Rules
 - The caller must verify the folder, and record that its disposal begins, before the call.
 - The copies of the data key are removed first. Then nobody can read the encrypted copies in a
   bucket, although an object lock keeps their bytes. After the keys, the items are removed, the
-  certificate is written, and the chain of custody gets its last line.
+  certificate is written, and the chain of custody (record of all acts on the folder) gets its last
+  line.
 - After a crash, a repeated call continues the disposal.
 """
 

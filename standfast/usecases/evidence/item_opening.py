@@ -3,9 +3,9 @@
 An item is one collected file. The manifest of its evidence folder lists all items.
 
 Rules
-- An opening is recorded in the chain of custody and in the timeline before the item is read, and
-  again when the person's copy is complete. If the second record is missing, the opening failed or
-  was interrupted, and the person may have read parts of the content.
+- An opening is recorded in the folder's chain of custody and in the incident's timeline before the
+  item is read, and again when the person's copy is complete. If the second record is missing, the
+  opening failed or was interrupted, and the person may have read parts of the content.
 - Both records name the item by its number in the manifest, because its path may name people.
 - If the content differs from its hash in the manifest, no file remains.
 """

@@ -66,7 +66,7 @@ def measure(installation: Installation) -> Iterator[Metric]:
     )
     written: dict[_Labels, float] = {}
     for witness, file in (("ledger", config.ledger.witness), ("backup", config.backup.witness)):
-        with suppress(OSError):  # `standfast check` reports an unreadable witness
+        with suppress(OSError):  # `standfast check` reports a witness file that cannot be read
             written[witness,] = now.timestamp() - file.stat().st_mtime
     yield _gauge(
         "witness_age_seconds",

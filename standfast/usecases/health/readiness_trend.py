@@ -4,9 +4,9 @@ Each row of a score is one question about the readiness, such as whether backups
 score is the sum of the points of its rows.
 
 Rules
-- A score is stored as an event of the audit chain, with the points of each row. A score is stored
-  if it is the first of its day, or if it differs from the last one of the day. The last score of a
-  day is the score of this day.
+- A score is stored as an audit event of the ledger (the installation's database), with the points
+  of each row. A score is stored if it is the first of its day, or if it differs from the last one
+  of the day. The last score of a day is the score of this day.
 - An event that was forged or changed in the database is ignored here. `audit verify` reports it.
 - A day is a day in the organisation's time zone.
 """

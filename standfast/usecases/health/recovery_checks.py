@@ -4,7 +4,8 @@ A key record is the private key of a domain (backup sets that share one key), en
 custodians (people that can decrypt backups). A restore needs a key record.
 
 Rules
-- The check assumes that this machine is lost, so only copies on other machines help.
+- The checks are about a restore after the loss of this machine. It needs a copy of the key records
+  on another machine.
 - A copy of the key records that cannot be read now is judged by its state when it was last read.
 """
 

@@ -58,7 +58,7 @@ class DeadLetters:
     """Alerts of a trigger that could not be processed and were kept."""
 
     trigger: str
-    count: int  # number since the start of the ledger
+    count: int  # number since the creation of the ledger, the installation's database
     last: datetime
 
     def as_json(self) -> JsonObject:
@@ -102,8 +102,8 @@ class Status:
     cloned_host: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # time of a point of another machine with this host's name
     misconfigured: str = ""  # the reason why other commands reject the configuration
-    vault: str = ""  # the location of the vault, in words
-    key_copies: tuple[str, ...] = ()  # names of the copies of the key records, needed to restore
+    vault: str = ""  # the location of the backups, in words
+    key_copies: tuple[str, ...] = ()  # names of the copies of the encrypted keys of the backups
 
     @property
     def not_notified(self) -> int:

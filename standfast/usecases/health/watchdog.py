@@ -8,10 +8,10 @@ Rules
 - If a scheduled backup is missing, its backup set is reported, with the age of its last good
   backup.
 - People are notified once when one of these faults appears, and once when it ends: the newest
-  complete recovery point of a set is too old, a backup changed far more than usual, backups in the
-  vault are damaged or lack the required Object Lock, retention runs, verifications or drills are
-  missing, or a machine does not report any more. Reminders are sent for legal clocks (running
-  deadlines) and for overdue entries of the calendar.
+  complete recovery point of a set is too old, a backup changed far more than usual, stored backups
+  are damaged or lack the required Object Lock, retention runs, verifications or drills are missing,
+  or a machine does not report any more. Reminders are sent for legal clocks (running deadlines) and
+  for overdue entries of the calendar.
 - An error in one incident is reported; the watchdog continues with the next incident.
 """
 
@@ -49,8 +49,8 @@ from standfast.usecases.incidents.lifecycle import advance, has_work
 
 # A nightly run may wait in a queue. Therefore it counts as missed an hour after it was due.
 GRACE = timedelta(hours=1)
-# The watchdog signs the newest event of the audit chain. If all events since the last signature are
-# heartbeats of `serve`, it signs only when this signature is older (decision 0048).
+# The watchdog signs the newest audit event of the ledger. If all events since the last signature
+# are heartbeats of `serve`, it signs only when this signature is older (decision 0048).
 _BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]

@@ -79,7 +79,7 @@ def recovery_status(installation: Installation, incident_id: str) -> RecoverySta
     opened_at = installation.ledger.incidents.get(incident_id).opened_at
     found: dict[str, SetStatus] = {}
     for row in rows:
-        if row.verb == RECOVER:  # a set that was planned again has several rows: the last counts
+        if row.verb == RECOVER:  # the last row of a set replaces those of its earlier plans
             status = _set_status(incident_id, row, is_returned=row.token in returned)
             clocks = cast("Mapping[str, str]", row.facts.get("clocks") or {})
             times = {
