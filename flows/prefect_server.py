@@ -5,9 +5,9 @@
 Rules
 - The server's telemetry is off, its home is the private folder `serve.prefect_home`, and it listens
   on loopback.
-- The server requires a secret from its clients. A client that can change a deployment can run any
-  command as this user, and every user of the host, and even web pages in a browser on the host, can
-  connect to loopback.
+- The server requires a secret from its clients, because a client that can change a deployment can
+  run any command as this user. Every user of the host, and even web pages in a browser on the host,
+  can connect to loopback.
 - The server receives none of the secrets of `serve`, because it needs none.
 - No client of this program starts another server: a client uses this server, or fails at once.
 - If `serve` is killed, its server continues, and the next `serve` finds it by a note in the

@@ -39,7 +39,7 @@ class ResponseClaim:
         self._changed.set()
 
     def belongs_to_flow(self, seconds: float) -> bool:
-        """Wait for the flow to begin; return False if it never will."""
+        """Wait for the flow to begin; return False if the caller must do the work."""
         self._changed.wait(seconds)
         with self._guard:
             self._is_settled = True
@@ -65,7 +65,7 @@ def calling_flow(claim: ResponseClaim) -> Iterator[None]:
 
 @contextmanager
 def claimed_response(incident: str) -> Iterator[None]:
-    """Begin the work of an incident's flow; `Unavailable` if it was abandoned.
+    """Begin the work of an incident's flow; `Unavailable` if it is too late.
 
     If this process did not call the flow (`calling_flow`), nothing is claimed.
     """

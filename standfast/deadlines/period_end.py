@@ -1,23 +1,23 @@
 """End of a period of hours, calendar days, working days or months.
 
-A period starts with an event, such as the detection of an incident, and has two ends
+A period starts with an event, such as the detection of an incident. It has two ends:
 - The strict end: an act until then is in time under every interpretation of the rules. Hours run
   from the minute of the event. Weekends and holidays do not move the last day. Business days skip
   only nation-wide holidays.
-- The lenient end: the latest end that the rules of counting allow.
-- In European law, these rules are in Regulation (EEC, Euratom) No 1182/71, Art. 3. The hour and the
-  day of the event do not count. A period that is not in hours and ends on a Saturday, Sunday or
-  holiday ends with the next working day. A month ends on the same date, or on the month's last day.
+- The lenient end: the latest end that the law's rules of counting allow.
+
+Rules
+- The European rules are in Regulation (EEC, Euratom) No 1182/71, Art. 3. The hour or the day of the
+  event is not counted. A period that is not in hours and ends on a Saturday, Sunday or holiday ends
+  with the next working day. A period of months ends on the same date of the last month, or on its
+  last day.
 - In American law, Fed. R. Civ. P. 6(a)(1) and equivalent State rules extend the last day in the
   same way. 6(a)(2) also extends periods of hours, but no American duty in `obligations.jsonl` has
   such a period.
-- In a hold (a period in which a notice must not be sent), `legal_clocks` uses the later end as the
-  strict end: after it, a notice is allowed under every interpretation.
-
-Rules
 - Hours are elapsed hours: 72 hours are 72 hours, even if summer time begins or ends. Days end at
   local midnight in the given time zone.
-- The day of the event is not counted.
+- In a hold (a period in which a notice must not be sent), `legal_clocks` uses the later end as the
+  strict end: after it, a notice is allowed under every interpretation.
 """
 
 from calendar import monthrange
@@ -66,7 +66,7 @@ def end_of(value: int, unit: Unit, start: datetime, zone: ZoneInfo, days: Workin
 
 
 def end_of_year(value: int, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:
-    """Return the end of `value` calendar days after the year of `start`.
+    """Return the end of a period of `value` days after the year of `start`.
 
     Source: 45 CFR 164.408(c).
     """

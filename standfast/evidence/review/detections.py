@@ -45,11 +45,11 @@ MASS_ACCESS = "mass record access"
 class Thresholds:
     """The configured limits of the rules."""
 
-    accounts_per_address: int
-    records_per_hour: int
-    known_sign_ins: int
-    travel_kmh: int
-    travel_hours: int
+    accounts_per_address: int  # accounts that sign in from one address within an hour
+    records_per_hour: int  # different objects that one account uses
+    known_sign_ins: int  # sign-ins of an account before a new device or address is suspicious
+    travel_kmh: int  # fastest plausible travel between the places of two sign-ins
+    travel_hours: int  # shortest plausible time between sign-ins in two countries
     counts_records: bool = False  # True: count customer records instead of all objects
 
 

@@ -41,8 +41,8 @@ _HOUR = timedelta(hours=1)
 class ScheduledTask:
     """One task with a schedule in the organisation's time zone."""
 
-    kind: str  # "keep" (retention), "look" or "read" (verification), or "drill"
-    subject: str  # the set, the service after `SERVICE_SUBJECT`, or the vault
+    kind: str  # "keep" (retention), "look" (verification), "read" (of every byte), or "drill"
+    subject: str  # the set, the service after the prefix `SERVICE_SUBJECT`, or the vault
     schedule: str  # in cron syntax
 
     def is_fulfilled_by(self, run: RunRecord) -> bool:

@@ -2,7 +2,7 @@
 
 Content, mode, time of the last change, links and database rows are compared. A drill (test restore)
 compares only on request, because a live source has usually changed since its backup. The comparison
-is meant for tests in which nobody changes the source.
+is useful if nobody changes the source between the backup and the drill.
 
 Rules
 - The code that reads a source for a backup reads the source and the restored tree. Thus the same

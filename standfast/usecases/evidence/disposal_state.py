@@ -28,7 +28,7 @@ from standfast.usecases.core.installation import Installation
 HELD, RELEASED = "evidence.held", "evidence.hold_released"
 REQUESTED, APPROVED = "evidence.disposal_requested", "evidence.disposal_approved"
 WITHDRAWN, BEGUN = "evidence.disposal_withdrawn", "evidence.disposal_begun"
-DISPOSED = "evidence.disposed"  # of a folder; the detail has the hash of its last custody line
+DISPOSED = "evidence.disposed"  # its detail has the hash of the folder's last custody line
 
 
 _NOT_PERMITTED = "it has a certificate of disposal, but the ledger has no approved request for it"

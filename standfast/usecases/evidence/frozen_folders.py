@@ -3,8 +3,8 @@
 A frozen folder contains copies of logs and files of an incident. Its seal is a signed manifest.
 
 Rules
-- Verification needs no ledger (the installation's database), because evidence must be verifiable if
-  the ledger is lost. If there is a ledger, the folders are also compared with its record.
+- Verification works without the ledger (the installation's database), because evidence must be
+  verifiable if the ledger is lost. If the ledger exists, the folders are also compared with it.
 - A folder with an invalid seal is listed too; a verification reports the error.
 """
 

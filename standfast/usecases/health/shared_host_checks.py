@@ -1,8 +1,8 @@
 """Checks for other machines with the same ledger, vault or host name.
 
 The ledger is the database of the installation. The vault is the folder or bucket with the encrypted
-backups. Only backups of the last 31 days are examined, so that a removed machine is reported for at
-most a month.
+backups. Only backups and retention runs of the last 31 days are examined, so that a removed machine
+is reported for at most a month.
 """
 
 from collections.abc import Iterator, Sequence

@@ -153,7 +153,7 @@ class Replacement:
         self._move_parts([*self._parts(source, destination)])
 
     def _move_parts(self, parts: Sequence[tuple[Path, Path]]) -> None:
-        # Rename the database file last: if it still has its old name, the rename must be continued.
+        # Rename the database file last: as long as it has its old name, a repeated call continues.
         for old, new in reversed(parts):
             if os.path.lexists(old):
                 _move(old, new)
@@ -174,7 +174,7 @@ def _move(old: Path, new: Path) -> None:
         if old.is_dir():
             old.rename(new)
             return
-        # A rename would replace a file with the new name; a hard link never does.
+        # A rename would replace a file that already has the new name; a hard link never does.
         if not os.path.lexists(new):
             new.hardlink_to(old)
         old.unlink()

@@ -127,10 +127,10 @@ def _restored(installation: Installation, incident_id: str | None) -> "Restored"
 
 
 def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
-    """Remove adapters that were added after the incident opened.
+    """Remove adapters that were configured after the incident opened.
 
-    The plan and its approval covered the adapters that existed when the incident opened. An account
-    directory that somebody configures later is used only in later incidents.
+    People approved a plan with the adapters that existed when the incident opened. An account
+    directory that is configured later is used only in later incidents.
     """
     kept = {
         section: {
