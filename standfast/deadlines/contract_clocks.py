@@ -1,8 +1,8 @@
 """Clocks from contracts with clients, next to those of the law.
 
 A clock is the running deadline of a duty to notify somebody of an incident. A contact centre is
-mostly a processor of data and must notify its clients first. Their contracts usually state a number
-of hours or days, whereas the law only says "without undue delay".
+usually a processor of its clients' data, and must notify the clients first. The contract with a
+client usually states a number of hours or days. The law only says "without undue delay".
 """
 
 from standfast.deadlines.applicability import Part

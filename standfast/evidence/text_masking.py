@@ -1,6 +1,6 @@
 """Masked form of a card number, a security number or a mail address.
 
-This module defines how a masked text looks. `sensitive_numbers` defines which digits count as a
+This module defines the form of a masked text. `sensitive_numbers` defines which digits are a
 number, and `masked_copy` masks files.
 
 Rules

@@ -4,12 +4,12 @@
 
 Rules
 - The first bytes decide the format: gzip, UTF-16, journal export, XML, csvlog, JSON or text.
-- Nothing is omitted silently. If a line is not a record, its number is yielded. If the rest of
-  a file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked
-  as cut.
-- Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is
-  skipped. A JSON text and an unpacked file have limits too; the part beyond a limit counts as
-  one line that is not a record.
+- Nothing is omitted silently. If a line is not a record, its number is yielded. If the rest of a
+  file cannot be read, 0 is yielded. If a part of a record was not read, the record is marked as
+  cut.
+- Memory is bounded. A line of text or a row is read up to LONGEST_TEXT, and its rest is skipped. A
+  JSON text and an unpacked file have limits too; the part beyond a limit is one line that is not a
+  record.
 - A search excludes lines of text and of JSON before they are parsed. Files in other formats are
   always parsed completely, because their records are not lines.
 """

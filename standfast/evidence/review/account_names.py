@@ -11,7 +11,7 @@ Rules
 - An account of any record is replaced in the values of all records: as a whole word, in upper
   or lower case, with or without its domain.
 - A name that consists of several words, such as `o'brien` or `HOST7$`, is searched by its first
-  word. Therefore the search takes no longer if there are many accounts.
+  word. Therefore the time of the search does not depend on the number of accounts.
 - The account of a failed sign-in is not collected. Otherwise an attempt to sign in as `GET` or
   `from` would cause the replacement of these words in all records.
 - Memory is bounded. If there are more than MOST_NAMES accounts, further ones are not collected,

@@ -172,8 +172,8 @@ def run_backup(
         # Imported here, because it loads the ledger's models, and most backups raise no alarm.
         from standfast.usecases.alarms.notification import anomaly_alarm, damage_alarm, notify
 
-        # An error must not fail the backup: the recovery point exists, and the watchdog notifies
-        # people later.
+        # An error here must not make the backup fail: the recovery point exists, and the watchdog
+        # (a regular check) notifies people later.
         with suppress(StandfastError):
             if outcome.jumps:
                 notify(installation, anomaly_alarm(set_name, outcome.run, outcome.jumps), way)

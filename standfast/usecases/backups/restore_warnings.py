@@ -1,8 +1,8 @@
 """Warnings of a restore: data not backed up, damage, doubtful `latest`.
 
 A restore returns what the recovery point (the state that one backup stored) contains. The person
-who restores may not know that the backup was partial, so every restore reports the missing data
-again.
+who restores perhaps does not know that the backup was partial, so every restore reports missing
+data again.
 
 A restore can be incomplete because the vault (the folder or bucket with the backups) is damaged, or
 because a file could not be written. The cause is stated, because each cause needs another action of

@@ -157,7 +157,7 @@ def _items(
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
             if isinstance(found, Unread):
-                continue  # the file cannot be read; it counts as missing on this side
+                continue  # the file cannot be read; it is reported as missing on this side
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
                 content = _hash(opened, found, side)
@@ -194,7 +194,7 @@ def _hash(opened: OpenSource, found: Found, side: str) -> str:
                     hashed.update(bytes(min(_READ_BYTES, length - at)))
                 position += length
     except OSError as error:
-        # The text contains the side, so that two unreadable files never count as equal.
+        # The text contains the side, so that two unreadable files are never reported as equal.
         return f"the {side} file cannot be read: {error.strerror}"
     return hashed.hexdigest()
 

@@ -3,8 +3,7 @@
 Rules
 - A folder that differs from its seal (its signed manifest) is not copied, because a court would not
   accept the copy.
-- A copy that is incomplete or cannot be read is reported. It does not count as damage of the
-  original.
+- A copy that is incomplete or cannot be read is reported, but not as damage of the original.
 """
 
 from collections.abc import Iterator

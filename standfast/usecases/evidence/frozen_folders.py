@@ -344,7 +344,7 @@ def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
     """Yield the paths INCIDENT/SOURCE/TOKEN of all collected folders, sorted.
 
     A folder without a seal is included, because it must be reported. A folder that is still being
-    collected is not included. Raise ConfigurationError for a folder that this user may not read,
+    collected is not included. Raise ConfigurationError for a folder that this user cannot read,
     because `glob` would omit its content without an error.
     """
     root = config.custody.folder

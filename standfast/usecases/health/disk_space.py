@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LITTLE_BYTES = 1 << 30
-_LEAST_BYTES = 16 << 20  # with less space, the plan of one step may not fit on the disk
+_LEAST_BYTES = 16 << 20  # with less space, the plan of one step perhaps does not fit on the disk
 
 
 @dataclass(frozen=True, kw_only=True)

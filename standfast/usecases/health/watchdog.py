@@ -47,7 +47,7 @@ from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.drills.drill_folders import destroy_dead_scans, destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
-# A nightly run may wait in a queue. Therefore it counts as missed an hour after it was due.
+# A nightly run may wait in a queue. Therefore it is reported as missed an hour after its due time.
 GRACE = timedelta(hours=1)
 # The watchdog signs the newest audit event of the ledger. If all events since the last signature
 # are heartbeats of `serve`, it signs only when this signature is older (decision 0048).

@@ -6,7 +6,7 @@ Rules
 - A drill report is shown only if the ledger (the installation's database) has the SHA-256 of its
   file.
 - Pages show counts, times and names of checks, but no file names.
-- If a drill failed before it measured any service, each service of its backup set counts as not
+- If a drill failed before it measured any service, each service of its backup set is shown as not
   recovered.
 """
 

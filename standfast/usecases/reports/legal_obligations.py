@@ -7,7 +7,7 @@ Rules
   obligations that are running, or must not be fulfilled yet, by their earliest due date.
   `standfast deadline list --all` lists all obligations.
 - If several obligations depend on the answer to one question, the question is shown once.
-- An incident that is only planned has no obligations, because nothing has happened.
+- An incident that a person only plans has no obligations, because nothing has happened.
 - If a law or contract in the configuration is invalid, the page shows the error instead of the
   obligations.
 """

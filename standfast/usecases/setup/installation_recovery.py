@@ -373,7 +373,7 @@ def _settle_ledger(
             )
         # A repeated call signs too: the first process may have died before it wrote the signature
         # to the witness.
-        with suppress(ConfigurationError):  # the witness may not be mounted yet
+        with suppress(ConfigurationError):  # perhaps the witness is not mounted yet
             ledger.audit.sign_head(clock())
     return tuple(live)
 
