@@ -5,13 +5,13 @@
 - A `BlobLocation` never changes. It is a tuple because there are millions of locations, and they
   are stored as JSON lists.
 - A frame is a compressed unit of a pack; it contains one or more blobs. A `PendingBlob` gets its
-  location when its frame is appended to a pack. Its content is stored when the store has
-  acknowledged the packs that contain the frame.
+  location when its frame is appended to a pack. The blob is stored when the store has acknowledged
+  the packs that contain the frame.
 - A `Row` is the entry of one path in a manifest page that is not finished. Its metadata is encoded
-  once, as in the page. While the path is unchanged, later runs write the same text into their
-  pages.
-- An `Outline` is the part of a finished page that is needed to compare the page with the source. It
-  contains paths and stat vectors (size, times and inode of a file).
+  once, in the form of the finished page. While the path is unchanged, later runs copy this text
+  into their pages.
+- An `Outline` is the part of a finished page that change detection compares with the source: the
+  paths and their stat vectors (size, times and inode of a file).
 - Classes with an instance per file are not frozen, because the creation of a frozen instance takes
   three times as long.
 """
@@ -26,8 +26,8 @@ from backup.sources.files.file_status import Vector
 
 UNLOCATED = -1
 NO_PACK = -1
-# Blob references in a row. The references of a larger file are in list pages, at most this number
-# in each.
+# Most blob references in a row. A file with more blobs has its references in separate pages (list
+# pages), each with at most this number.
 MAX_REFS = 4096
 FIRST_REFS = 512  # references in the first list page
 MARK_LENGTH = 16  # hexadecimal digits of a content mark; see `Row.content_mark`
@@ -40,16 +40,16 @@ class BlobLocation(NamedTuple):
     """
 
     pack: int
-    offset: int
-    stored: int
-    inner: int
-    length: int
+    offset: int  # of the frame in the pack
+    stored: int  # size of the compressed frame in bytes
+    inner: int  # offset of the blob in the decompressed frame
+    length: int  # size of the blob in bytes
     id: str  # hexadecimal
     next: int  # NO_PACK when the frame ends in `pack`
 
     @property
     def location(self) -> "BlobLocation":
-        """Return this location, for the same interface as `PendingBlob`."""
+        """Return this location; `PendingBlob` has the same property."""
         return self
 
 
@@ -73,7 +73,7 @@ class Frame:
 
 @dataclass(slots=True, eq=False)
 class PendingBlob:
-    """A blob in a frame that may not be in a pack yet."""
+    """A blob with a frame that is perhaps not in a pack yet."""
 
     frame: Frame
     inner: int
@@ -135,7 +135,7 @@ class Row:
 class Outline:
     """The part of a page that shows whether its paths are unchanged."""
 
-    leaf: str  # the blob id of the page itself
+    leaf: str  # id of the blob that contains the page
     packs: frozenset[int]  # packs that its rows need
     paths: list[bytes]
     vectors: list[Vector]
@@ -144,7 +144,7 @@ class Outline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageText:
-    """A page as `page_encoding` encoded it for the upload cache."""
+    """A manifest page in the encoding of the upload cache."""
 
     content: bytes
     outline: bytes | None

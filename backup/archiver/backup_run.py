@@ -2,18 +2,20 @@
 
 1. Read the root records (the owner's signed lists of hosts that may write), this host's newest
    snapshot, and the keep records. A keep record lists packs that will be removed or are damaged. It
-   is signed by the keeper, the machine that may expire backups. Stop if the vault belongs to
-   another repository. Exclude the packs that a keep record lists, and packs that are missing.
+   is signed by the keeper, the machine that may expire backups. Stop if the vault (the folder or
+   bucket with the encrypted backups) belongs to another repository. Exclude the packs that a keep
+   record lists, and packs that are missing.
 2. Read the sources (folders, databases or buckets). Upload each pack when it is full. After the
    store has acknowledged the pack, record it in the upload cache, this host's list of stored
    content.
 3. Upload the manifest, level by level. Read the root and keep records again. Then upload the signed
    snapshot: only the snapshot makes the recovery point exist.
 4. If new keep records list packs that the recovery point needs, walk the sources again instead of
-   uploading the snapshot. The second walk is quick, because the store has all other content.
+   uploading the snapshot. The second walk sends only the content of these packs, because the store
+   has all other content.
 
 Rules
-- A crash at any moment leaves every earlier recovery point unchanged, and perhaps packs that no
+- A crash at any moment leaves every earlier recovery point unchanged. It can leave packs that no
   snapshot names.
 - A long run commits an interim recovery point every 30 minutes or 4,096 packs. This recovery point
   contains the paths that were read so far. After an interruption, the next run continues from it,
@@ -65,7 +67,7 @@ from backup.trust.key_files import Host
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-_MOST_WALKS = 3  # walks of the sources in one run, if keep records list packs that a walk used
+_MOST_WALKS = 3  # walks in one run; a walk is repeated if new keep records list its packs
 _MOST_COMPRESSING = 4  # compression threads, if the machine has as many processors
 _NICENESS = 5  # with this niceness, a thread gets about a third of the time of a competing thread
 # Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
@@ -111,16 +113,16 @@ def back_up(
     """Back up the sources into a new recovery point of the set.
 
     - `send_log` is the file of the upload cache.
-    - `distrust` names packs that were found damaged. Their content is sent again.
+    - `distrust` names packs that a check found damaged. Their content is sent again.
     - `on_start` is called after the upload cache is locked and before the sources are read. Its
       errors end the run. If the upload cache is found damaged later, the run begins again, and
       `on_start` is called again.
-    - `keys` is the store of the encrypted private keys. If it is passed, the result says whether it
-      has the key that opens the packs. A missing key does not stop the run, because another copy of
-      the key store may have the key.
+    - `keys` is the store of the encrypted private keys. If this store is passed, the result says
+      whether it contains the key that decrypts the packs. A missing key does not stop the run,
+      because another copy of the key store may have the key.
 
-    After any error, the call may be repeated; it resumes the run. Raise `StoreUnavailable` (try
-    again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
+    After any error, the caller can repeat the call, which resumes the run. Raise `StoreUnavailable`
+    (try again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
     failed; no recovery point was made).
     """
     _check_request(set_name, sources)
@@ -217,7 +219,7 @@ def _lower_priority() -> None:
     processor.
     """
     if sys.platform == "linux":  # on other systems, `os.nice` changes the whole process
-        # A service may lack the right to change priorities. The run is then slower.
+        # Some services are not permitted to change priorities. The run is then slower.
         with suppress(OSError):
             os.nice(_NICENESS)
 

@@ -6,9 +6,9 @@
   of about 1 MiB with their neighbours in path order; such a shared frame is a bundle. Larger
   compressible blobs have a frame each. `Packing` contains the size limit for each type of content.
 - A window is memory into which content is read. For incompressible content, the window is a free
-  part of the pack that is being filled. The content then becomes a frame without being copied.
-- A frame can continue in the next pack. A pack is recorded in the upload cache after the store has
-  acknowledged it, together with the blobs whose last byte is in this pack.
+  part of the unfinished pack. The content then becomes a frame in this place and is not copied.
+- A frame can continue in the next pack. After the store has acknowledged a pack, the upload cache
+  records the pack, and the blobs whose last byte is in it.
 - The number of blobs per frame and per pack is limited. Otherwise the records of very small blobs
   would fill the memory before their pack is full.
 """
@@ -39,7 +39,7 @@ BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 MOST_BLOBS_IN_BUNDLE = 2048
 MOST_BLOBS_IN_PACK = 32_768
-_MANY_LOOKUPS = 256  # after this number of lookups, a writer loads all ids into memory
+_MANY_LOOKUPS = 256  # after this number of lookups in the cache, all ids are loaded into memory
 
 
 class RunEvents(Protocol):
@@ -143,7 +143,7 @@ class BlobWriter:
         return hasher.update(data).digest().hex()
 
     def window(self, size: int) -> memoryview:
-        """Return `size` bytes of memory to read into, valid until the next call."""
+        """Return `size` bytes of memory to read into; the next call reuses them."""
         # Use memory of the pack only for incompressible content. Compressible content would have to
         # be copied out of it before the next frame is written there.
         window = self._packs.window(size) if self._is_incompressible else None
@@ -217,7 +217,8 @@ class BlobWriter:
 
     def _add_new(self, data: bytes | memoryview, blob_id: str, packing: Packing) -> PendingBlob:
         if len(data) >= packing.shares_below_bytes:
-            # The bundle remains open, so that small blobs before and after a large blob share it.
+            # The bundle remains unfinished, so that small blobs before and after a large blob share
+            # it.
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]

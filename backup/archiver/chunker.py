@@ -2,12 +2,11 @@
 
 - The purpose of the boundaries is deduplication. They do not hide the sizes of files; the padded
   packs do.
-- A chunk is at most 4 times the average size and at most 4 MiB, so it fits into a window, the
-  memory into which content is read.
+- A chunk is at most 4 times the average size and at most 4 MiB. So it fits into a window, the
+  memory of 4 MiB into which content is read.
 - Small chunks share frames (compressed units of a pack) with their neighbours. The chunks of a
-  database dump do not. Of the chunks that a dump of an earlier day added, a later recovery point
-  needs only a few. If these chunks shared frames with others, a restore would decompress chunks
-  that it does not need.
+  database dump have a frame each. A later recovery point needs only a few chunks of an earlier
+  dump. In shared frames, a restore would have to decompress the other chunks too.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +76,7 @@ def windows(
         else:
             ends = [chunk.offset + chunk.length for chunk in cutter.cut_buf(window[:filled])]
         if not is_end and (len(ends) > 1 or filled < MAX_CHUNK_BYTES):
-            ends.pop()  # the last chunk was cut by the end of the window, not by its content
+            ends.pop()  # the end of the window, not the content, cut the last chunk
         end = ends[-1] if ends else 0
         # The caller may reuse the window's memory.
         rest = memoryview(b"" if is_end else bytes(window[end:filled]))

@@ -3,9 +3,9 @@
 A row is the manifest entry of one path. Its metadata is encoded exactly as in its manifest page.
 
 If a file has several names (hard links), the row of its first name is kept until the end of the
-source, so that the other names can refer to it. Up to 10,000 rows remain in memory. If there are
-more, the rows whose content has a location in a pack move to a temporary SQLite database. The
-number of hard-linked files in a source is not limited.
+source, so that the other names can refer to it. Up to 10,000 of these rows remain in memory. If
+there are more, the rows whose content has a location in a pack are moved to a temporary SQLite
+database. The number of hard-linked files in a source is not limited.
 """
 
 import pickle
@@ -32,7 +32,7 @@ _HARD_LINK = '"hard_link":'
 def new_row(
     path: bytes, found: Found, *, xattrs: tuple[tuple[bytes, bytes], ...] = (), size: int = 0
 ) -> Row:
-    """Return the row of a path, without content."""
+    """Return the row of a path, without references to its content."""
     text = metadata_text(path, found, xattrs, size)
     return Row(path=path, text=text, size=size, vector=found.vector)
 
@@ -125,7 +125,7 @@ FileKey = tuple[int, int]  # device and inode
 
 
 class LinkedFiles:
-    """Rows of first names, by file; `close` removes all rows."""
+    """Rows of the first names of hard-linked files, by file."""
 
     def __init__(self) -> None:
         self._rows: dict[FileKey, Row] = {}

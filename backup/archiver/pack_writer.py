@@ -3,10 +3,10 @@
 A frame is a piece of content, compressed if this makes it smaller. A pack is a sequence of frames,
 encrypted together.
 
-- Compression, encryption and uploads run in threads. The single calling thread keeps the order and
-  does all bookkeeping. So no lock is needed, and the content of packs depends only on the input.
-  Only the order of manifest pages depends on timing, because a page is written after the packs that
-  it names are stored.
+- Compression, encryption and uploads run in threads. The single calling thread orders the frames
+  and does all bookkeeping. So no lock is needed, and the content of data packs depends only on the
+  input. The order of manifest pages in their packs depends on timing, because a page is written
+  after the packs that it names are stored.
 - A few compression tasks and a few packs are in progress at a time, however large the source is.
 - A frame that does not fit into a pack continues in the next pack. Only `flush`, `locate_all` and
   `cut` produce a pack that is not full.
@@ -15,9 +15,9 @@ encrypted together.
   called for each pack, in order, after the store has acknowledged it.
 - A buffer is reused memory with room for a whole pack, encrypted or not. It starts at a page
   boundary, so a store can pass it to the disk directly.
-- The pool of buffers grows to the largest number of buffers in use at once, which the callers
-  limit.
-- A new user of a buffer finds the bytes of the previous use in it.
+- The pool of buffers grows to the largest number of buffers in use at once. `PackWriter` limits
+  this number.
+- A buffer is not cleared: it still contains the bytes of its previous use.
 - If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for an
   unreadable file, and the run would continue without the pack.
 """
@@ -44,7 +44,7 @@ class PackBuffers:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """Return a buffer of MAX_PACK_BYTES bytes for the caller alone.
+        """Return a buffer of MAX_PACK_BYTES bytes for exclusive use.
 
         Raise `BackupError` if the system has no memory.
         """
@@ -60,7 +60,7 @@ class PackBuffers:
             ) from error
 
     def release(self, buffer: memoryview) -> None:
-        """Put a buffer back into the pool; no view of it may be used any more."""
+        """Put a buffer back into the pool; views of it must not be used any more."""
         self._free.append(buffer)
 
     def close(self) -> None:
@@ -112,8 +112,8 @@ class Outlet:
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes: an object of this name and size is the same pack.
-            # An earlier call put it, and the answer of the store was lost.
+            # The name is the hash of the bytes. So if an object of this name and size exists, it is
+            # the same pack: an earlier call stored it, and the answer of the store was lost.
             with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
             if stored_size != len(pack.data):
@@ -145,12 +145,12 @@ class PackWriter:
         self._payload: memoryview | None = None
         self._filled = 0
         self._number = UNLOCATED
-        self.acknowledged = 0  # number of the last pack of this writer that the store has
+        self.acknowledged = 0  # number of the last pack of this object that the store has
 
     def append(self, contents: Sequence[FrameContent]) -> None:
         """Append frames; one task compresses all of them.
 
-        Later calls write them to packs.
+        Later calls of this or another method write the compressed frames to packs.
         """
         # Keep only the frames, so that the content is released after its compression.
         frames = [frame for frame, _, _ in contents]

@@ -6,10 +6,11 @@ file, contains the pages of earlier runs.
 - A stat vector is the part of a file's status that change detection compares. The outline of a page
   contains the paths and stat vectors of its rows. If the run finds the same paths in the same order
   with the same stat vectors, it can reuse the whole page without decoding it.
-- The last page of a run has no outline, because it ended with the walk and not at a regular page
-  boundary. It is read row by row. If it were reused, the next rows would have to begin another
-  page, and each run would leave one more small page.
-- If unfinished runs are newer than the last finished run, all pages are read row by row.
+- The last page of a run has no outline, because it ended with the last path and not at a regular
+  page boundary. Its rows are read one by one. If the page were reused, the rows of new paths after
+  it would have to begin another page, and each run would leave one more small page.
+- If unfinished runs are newer than the last finished run, the rows of all these runs are merged,
+  and no page is reused.
 """
 
 from collections.abc import Iterator

@@ -1,16 +1,16 @@
-"""Skipped sequence numbers: slots with junk, and limits of reading them.
+"""Skipped sequence numbers: slots with junk, and limits of reading slots.
 
 - The name of each snapshot of a host contains a sequence number. A slot is the object name with one
   sequence number. Anybody with the host's rights at the store can put junk (invalid objects) into
   free slots, and nobody can delete the junk. A run would take too long if it read all junk again.
   So the upload cache, a local file, records each slot that was read.
-- A recorded slot is recognized by its number, size and time at the store. A root record is the
-  owner's signed list of the keys to trust. If a new root record is in force, the slot is read
-  again, because its snapshot may be trusted now.
-- A clone of this host would use the numbers that follow this host's newest known snapshot. So a run
-  reads all slots up to 1,000 numbers above this snapshot. Of the slots above, a run reads a limited
-  number and a limited total size. It warns about the slots that it did not read. Later runs read
-  them.
+- A slot counts as the recorded slot if its number, its size and its time at the store are the same.
+  A root record is the owner's signed list of the keys to trust. If a new root record is in force,
+  the slot is read again, because its snapshot may be trusted now.
+- If this machine was cloned, the clone uses the numbers that follow this host's newest known
+  snapshot. To find snapshots of a clone, a run reads all slots up to 1,000 numbers above this
+  snapshot. Of the slots above, a run reads a limited number and a limited total size. It warns
+  about the slots that it did not read. Later runs read them.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ from backup.trust.snapshot_slots import Slot
 NEAR = 1000  # numbers after the newest known snapshot; their slots are always read
 MAX_FAR = 10_000  # slots above these numbers that one run reads; MAX_FAR_BYTES: their total size
 MAX_FAR_BYTES = 1024**3
-STORED_AFTER_SLOTS = 100  # newly read slots after which the scan is stored for later runs
+STORED_AFTER_SLOTS = 100  # newly read slots after which the results are stored for later runs
 
 
 class SkippedSlots:
-    """One scan of the slots, from the highest number to the newest snapshot."""
+    """One search of the slots, from the highest number to the newest snapshot."""
 
     def __init__(self, cache: UploadCache, root: int, stats: Mapping[int, Stat]) -> None:
         """Load the slots that earlier runs have recorded.
@@ -86,7 +86,7 @@ class SkippedSlots:
             self._not_stored = 0
 
     def remember(self) -> None:
-        """Store the slots of this scan for the next run."""
+        """Store the slots of this search for the next run."""
         if self.slots != self._known:
             self._cache.history.store_skipped_slots(self._root, self.slots)
 

@@ -3,19 +3,20 @@
 - A writer is a backup host. The name of each of its snapshots contains a sequence number. A slot is
   the object name with one sequence number.
 - A snapshot is put create-only into the free slot with the lowest number after the newest snapshot.
-  Anybody with the writer's rights at the store can put junk (invalid objects) under any number;
-  junk under a high number occupies only this number.
+  Anybody with the writer's rights at the store can put junk (invalid objects) under any number.
+  Because the lowest free number is used, junk under a high number does not block the numbers below
+  it.
 - If the put finds the slot taken, the content of the slot decides. The same bytes mean that this
   host's own put succeeded and the answer was lost. Another valid snapshot of this writer means that
-  the machine was cloned or rolled back; the run continues after it. Any other content is junk; its
-  number is skipped.
+  the machine was cloned or rolled back. The run then uses the next free number after that snapshot.
+  Any other content is junk; its number is skipped.
 - The upload cache, a local file, records the intended snapshot before the put. So after a crash,
   the next run recognizes the snapshot as its own, and does not take it for the snapshot of a clone.
 - If the store lacks a snapshot that this host has put, somebody removed it or rolled the store
   back. The missing number is not used again, so the gap in the sequence remains visible.
 - Junk after the newest snapshot is read once, not in every run; see `skipped_sequence_numbers`.
-- In a directory store, a folder can have the name of a slot. Such a slot counts as taken, because
-  no object of this name can be created.
+- If the store is a directory, a folder can have the name of a slot. Such a slot counts as taken,
+  because no object of this name can be created.
 - A recovery point has the time of this host's clock, right or wrong. The sequence number decides
   which recovery point is newer.
 - Just before the commit, the signed records are read again. If the owner's newest root record does
@@ -50,7 +51,7 @@ from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
 from backup.trust.snapshot_slots import Slot, find_older_junk, read_listed, read_slot
 
-_MOST_COLLISIONS = 100  # slots that one commit tries
+_MOST_COLLISIONS = 100  # taken slots after which a commit gives up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +80,11 @@ class Committer:
         self._unusable_packs = unusable_packs
         self._host = host
         self._cache = cache
-        self.has_foreign_point = False  # the store has a snapshot that this host did not put
-        # Slots after the newest snapshot contain invalid objects, or more than a run reads.
+        self.has_foreign_point = (
+            False  # the store has a snapshot of this writer that this host did not put
+        )
+        # Whether slots after the newest snapshot contain invalid objects, or are more than a run
+        # reads.
         self.has_invalid_snapshots = False
         self.is_store_damaged = False  # the store lacks a snapshot that this host had put
         self._must_clear_cache = False
@@ -107,8 +111,8 @@ class Committer:
     ) -> Committed:
         """Put the snapshot of a finished manifest, which makes the recovery point.
 
-        With `may_prune`, the upload cache may forget content that only earlier runs of the set
-        needed. `filled` names the sources that had files.
+        With `may_prune`, content that only earlier runs of the set needed is removed from the
+        upload cache. `filled` names the sources that had files.
 
         Raise `PacksFreed` if the sources must be walked again, and `UsageError` if the owner does
         not authorize this writer any more. In both cases, nothing was put.
@@ -175,7 +179,7 @@ class Committer:
         return Committed(sequence=commit.sequence, size_bytes=len(data))
 
     def close(self) -> None:
-        """End the run; forget all cached packs if a commit met a clone's snapshot."""
+        """End the run; clear the cache if a commit found a snapshot of a clone."""
         if self._must_clear_cache and self._previous is not None:
             head = CachedHead(sequence=self._previous.number, sha256=self._previous.sha256)
             self._cache.forget_everything(head)
@@ -217,7 +221,7 @@ class Committer:
         """Find the writer's newest snapshot; warn about the slots after it."""
         prefix = snapshot_prefix(self._host.writer)
         stats: dict[int, Stat] = {}
-        folders: dict[int, datetime] = {}  # folders in place of slots
+        folders: dict[int, datetime] = {}  # folders that have the name of a slot, with their times
         for stat in self._vault.list(prefix):
             name, slash, _ = stat.name.removeprefix(prefix).partition("/")
             number = parse_number(prefix + name, prefix)
@@ -319,7 +323,7 @@ class Committer:
         self._continue_after(head)
 
     def _warn_distrusted(self, numbers: list[int], is_first: bool) -> None:
-        """Warn about snapshots that old, revoked keys of the writer signed."""
+        """Warn about snapshots that were signed with revoked keys of the writer."""
         description = f"snapshot {numbers[0]}"
         if numbers[1:]:
             description = f"{len(numbers)} snapshots, {numbers[0]} to {numbers[-1]},"

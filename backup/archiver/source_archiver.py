@@ -2,15 +2,15 @@
 
 - A stat vector is the part of a file's status that change detection compares. A path is not read
   again if its vector equals the vector in an earlier run. In addition, its ctime must be at least 2
-  s older than the start of that run. Without the margin of 2 s, a change in the same tick of the
-  clock would be missed.
-- One file in thirty is read again each day, even if its vector is unchanged. If its content has
-  changed nevertheless, the run warns about it.
+  s older than the start of that earlier run. File times are coarse: without this margin, a change
+  directly after the read could leave the vector equal.
+- One file in thirty is read again each day, even if its vector is unchanged. If the content of such
+  a file has changed, the run warns about the file.
 - If all paths of a manifest page of the previous run are unchanged, the page is reused without
   decoding it.
-- A path that cannot be read is named and counted, and the run continues. If its vector is
-  unchanged, the recovery point contains the content that an earlier run read.
-- A file with several hard links is read once, as long as its vector is the same at each of them.
+- The result names and counts each path that cannot be read, and the run continues. If the vector of
+  such a path is unchanged, the recovery point contains the content that an earlier run read.
+- A file with several hard links is read once, if its vector is the same at each link.
 """
 
 import zlib
@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 _MARGIN_NS = 2_000_000_000
 REREAD_CYCLE_DAYS = 30
 _REREAD_HASH_SHIFT = 20
-_CONTENT_FIELDS = 3  # fields of a file's vector: inode, size, mtime
+_CONTENT_FIELDS = (
+    3  # first fields of a vector: inode, size, mtime; a new name or mode does not change them
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -206,7 +208,7 @@ class Archiver:
             return True
         with suppress(OSError):
             small = source.read_small(found)
-            if small is not None and small.data:  # compare the hash; store nothing
+            if small is not None and small.data:  # compare the content by its hash; store nothing
                 mark = self._data.compute_id(small.data)[:MARK_LENGTH]
                 return small.changed is None and mark == outline.marks[index]
             row, reason = self._read_again(source, found, path)
@@ -229,7 +231,9 @@ class Archiver:
         if found.same_file is not None:
             if first is None or not _is_same_file(row, first):
                 self.same_files.add(found.same_file, row)
-            elif found.vector != first.vector:  # a name or the mode was changed meanwhile
+            elif (
+                found.vector != first.vector
+            ):  # the mode or a name was changed between the two paths
                 row = hard_link_row(path, first)
                 # Store the new vector: the next names have it too, and need not be read.
                 self.same_files.add(found.same_file, replace(first, vector=found.vector))

@@ -11,12 +11,13 @@ damaged (distrusted packs). Its author is a keeper, a machine that may expire ba
 - A run reads only keep records that are newer than the last keep record that this host read. The
   owner's signed root record names the trusted keepers. After a new root record, a run reads all
   keep records again, because it may trust other keepers.
-- If the newest keep records are missing, the run warns and continues. This host applied the
-  decisions of these records when it read them. An attacker that removes a keep record must not be
-  able to stop every backup.
-- A sparse pack is less than a quarter in use and not locked any more. A run excludes sparse packs,
-  up to a limit of bytes, so that the keeper can remove them. If the source cannot read content of a
-  sparse pack in this run, the recovery point uses the pack after all.
+- If the newest keep record that this host read is missing from the vault (the folder or bucket with
+  the encrypted backups), the run warns and continues. This host applied the record when it read it.
+  An attacker that removes a keep record must not be able to stop every backup.
+- A sparse pack is less than a quarter in use, and its Object Lock has ended. A run excludes sparse
+  packs, up to 1 GiB in use, so that their content moves to new packs and the keeper can remove the
+  sparse packs. If the source cannot read content of a sparse pack in this run, the recovery point
+  uses the pack after all.
 """
 
 from collections.abc import Callable, Collection
@@ -46,7 +47,7 @@ class UnusablePacks:
         self._writer = writer
         self._cache = cache
         self.warnings: list[str] = []
-        self.is_store_damaged = False  # the store lacks objects that this host put or saw
+        self.is_store_damaged = False  # the store lacks objects that this host has put or seen
         # List the packs before the keep records are read. If the keeper removed a pack before the
         # listing, the keep records that are read later name it, and it is not reported as lost.
         self._wait_for_packs = start_in_background(vault, self._list_packs)
@@ -94,7 +95,8 @@ class UnusablePacks:
             )
         head = keeps.head
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
-            # Keep the number of the missing record, which is higher, so that later runs warn again.
+            # Keep the record of the missing keep record, which has a higher number, so that later
+            # runs warn again.
             return
         self._cache.history.store_keep_record(
             CachedKeepRecord(link=head, root_number=trust.root.number)

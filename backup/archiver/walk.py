@@ -1,8 +1,9 @@
-"""Walk of a run's sources: commits, emptied sources, progress, result.
+"""Walk of all sources of a run: interim commits, progress, result.
 
 A walk reads every path of the sources (folders, databases or buckets). It commits an interim
-recovery point, with the paths so far, when it is due, and the final recovery point at the end. A
-run walks the sources again if packs that the recovery point needs were marked for removal.
+recovery point, with the paths so far, when it is due, and the final recovery point at the end. If
+the keeper, the machine that may expire backups, meanwhile marks packs for removal that the recovery
+point needs, the run walks the sources again.
 """
 
 import dataclasses
@@ -30,8 +31,8 @@ from backup.trust.key_files import Host
 if TYPE_CHECKING:
     from backup.archiver.worker_reader import WorkerReader
 
-# A source that had files within this time and has none now may not be mounted. After this time, the
-# source counts as intentionally empty.
+# If a source had files within this time and has none now, perhaps its disk is not mounted. After
+# this time, the source counts as intentionally empty.
 _MAYBE_UNMOUNTED_FOR = timedelta(days=30)
 PROGRESS_INTERVAL = timedelta(milliseconds=250)
 
@@ -53,7 +54,7 @@ class RunContext:
 
 
 class Walk:
-    """A walk of all sources; receives events of its parts as `RunEvents`."""
+    """A walk of all sources; also the receiver of the run's events."""
 
     def __init__(self, context: RunContext, *, bytes_new: int) -> None:
         """`bytes_new` is the number of bytes that earlier walks of the run stored."""
@@ -63,7 +64,7 @@ class Walk:
         self._outcomes: list[SourceOutcome] = []
         self._left_out: list[LeftOut] = []
         self.bytes_new = bytes_new
-        self._since_commit: set[int] = set()  # packs, by number in the local upload cache
+        self._since_commit: set[int] = set()  # packs stored since the last commit, by number
         self._earliest_time = context.started
         self._committed_at = context.started
         self._reported_at = context.started
@@ -108,7 +109,7 @@ class Walk:
         is_incomplete = has_failed or not counts.files or self._has_emptied_source()
         sequence = self._commit(is_finished=True, may_prune=not is_incomplete)
         warnings = []
-        if counts.files:  # a set without any file is reported by the caller
+        if counts.files:  # if no source has a file, the caller reports it
             warnings += [
                 f"source {outcome.name}: no files found. Check that it exists and is mounted."
                 for outcome in self._outcomes

@@ -170,7 +170,7 @@ def _serve(
     """
     status = 1
     try:
-        # The parent handles Ctrl-C and closes its end, which ends this process.
+        # The parent handles Ctrl-C and closes its end of the channel, which ends this process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         own_descriptor = parent.end.fileno()
         os.closerange(3, own_descriptor)

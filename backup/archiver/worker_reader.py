@@ -1,7 +1,7 @@
 """Worker reader of a first backup: small files in batches, read-ahead.
 
-For small files, Python needs as much time to find and read them as to store them (manifest pages
-and packs). So a worker process finds and reads files while the main process stores them.
+For small files, finding and reading takes Python as much time as storing (writing packs and
+manifest pages). So a worker process finds and reads files while the main process stores them.
 
 - The worker walks a source and reads small files. It opens large files and passes their descriptors
   to the main process, which reads them.
@@ -31,8 +31,8 @@ _READ_AHEAD_BYTES = 4 * 1024 * 1024  # start of a large file to read in advance
 
 # A path that the worker has finished: path, encoded metadata, size, stat vector (size, times and
 # inode). The contents of consecutive paths follow each other in the data of their batch. If the
-# metadata can be made from the stat vector alone, the text is empty here. The main process then
-# makes the metadata, which divides the work better between the two processes.
+# metadata can be made from the stat vector alone, the metadata is empty here, and the main process
+# makes it. This divides the work better between the two processes.
 ReadRow = tuple[bytes, str, int, Vector]
 
 

@@ -1,8 +1,8 @@
 """Authorization of a host to write, by the newest root record.
 
-A root record is the owner's signed list of hosts and keys. If the vault lacks the newest root
-record that this host has seen, the run stops. An older root record may authorize a host that the
-owner has removed since.
+A root record is the owner's signed list of hosts and keys. If the vault (the folder or bucket with
+the encrypted backups) lacks the newest root record that this host has seen, the run stops. The
+reason is that an older root record can authorize a host that the owner has removed since.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def authorize_writer(
 
 
 def key_problem(keys: Store, authorization: WriterAuthorization) -> str:
-    """Return why the store of private keys has no key for new packs, or ""."""
+    """Return the reason why the key store cannot open new packs, or ""."""
     try:
         read_key_record(keys, authorization.trust.root, authorization.domain)
     except BackupError as error:

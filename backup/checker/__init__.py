@@ -1,4 +1,4 @@
-"""Checker: verification of a vault, without and with a key.
+"""Checker: verification of stored backups, without and with a key.
 
     report = verify(vault, keys=keys, identity=identity, read=True)
     for finding in report.findings:
@@ -8,7 +8,7 @@
   pack_check      missing and damaged packs, and the recovery points that need them
   lock_check      whether the store locks objects for as long as needed
   content_check   decrypts and compares the manifest pages and blobs of recovery points
-  sampling        number of random pieces that finds a share of damage
+  sampling        number of random pieces that finds damage with a given probability
 
 The repair of damage belongs in `archiver` (sending content again) and `replication` (copying back).
 """

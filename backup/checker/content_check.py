@@ -5,10 +5,10 @@
   points share is read once. A list page, which contains references of a large file, is also read
   once, even if several files name it.
 - The content of files is read completely (each blob once), or as a sample of random pieces. A
-  sample draws uniformly from the bytes of all recovery points. So a byte that three recovery points
-  share is three times as likely to be drawn.
-- A reference into a pack that the snapshot does not name is an error too. The keeper, the machine
-  that expires backups, would remove that pack.
+  sample draws uniformly from the bytes of all recovery points. So a byte that is in three recovery
+  points is three times as likely to be drawn.
+- A reference to a blob in a pack that the snapshot does not name is an error too. The keeper, the
+  machine that expires backups, could remove that pack as unneeded.
 - After a pack is found damaged, it is not read again. `pack_check` reports it.
 """
 
@@ -156,7 +156,7 @@ class ContentCheck:
         return page
 
     def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and all pages below it, once for each description."""
+        """Check a page and the pages below it, once for each description of it."""
         # Two nodes can list one page with different descriptions. A restore through the node with
         # the wrong description refuses the page. So each description is checked.
         listed = None if child is None else (child.first, child.last, child.entries)
@@ -323,6 +323,6 @@ def _content_bytes(entry: Entry) -> int:
 
 
 def _select_range(drawn: Sequence[int], base: int, size: int) -> list[int]:
-    """Return the numbers within a range, relative to its start."""
+    """Return the drawn numbers within a range, relative to its start."""
     low, high = bisect_left(drawn, base), bisect_left(drawn, base + size)
     return [number - base for number in drawn[low:high]]

@@ -1,17 +1,18 @@
-"""Lock check: how long objects must be locked; how many a run examines.
+"""Lock check: how long objects must be locked; which objects a run checks.
 
 - The keeper, the machine that may expire backups, extends the locks of needed objects. They are the
   packs of recovery points that have not expired, every snapshot, and every object under `pub/`.
 - The lock of a needed object must have the bucket's mode (COMPLIANCE or GOVERNANCE). It must have
-  been set for the bucket's default time, and a quarter of this time must be left. The keeper
-  extends a lock when half of the default time is left, so it may be late by a quarter of the
-  default time.
+  been set for at least the bucket's default time, and a quarter of this time must be left. The
+  keeper extends a lock when half of the default time is left. So a warning means that the keeper is
+  late by a quarter of the default time.
 - A pack that no snapshot names yet must have the default lock. A pack that only expired recovery
-  points need may be without a lock. The locks of such packs are not queried.
+  points need does not need a lock. The locks of such packs are not queried.
 - A check covers the objects that are new since the last check, and a thirtieth of the other objects
-  for each day since the last check. A hash of an object's name selects its day. So neither a missed
-  day nor an interrupted check leaves a gap. If a check finds a problem, or gets no answer for an
-  object, the next check covers all objects.
+  for each day since the last check. A hash of an object's name selects its day, a number from 0 to
+  29. The next check covers all days since the last complete check. So neither a missed day nor an
+  interrupted check leaves a gap. If a check finds a problem, or the store does not return a lock,
+  the next check covers all objects.
 - A wrong lock is a warning, because the object is intact. A lock that the store does not report is
   unknown: neither right nor wrong.
 - Times of the store are compared with this machine's clock. S3 refuses requests from a machine with
@@ -32,8 +33,8 @@ from backup.stores.parallel_reads import run_concurrently
 
 DAYS_FOR_ALL = 30
 _BATCH = 256
-# With the setting `lock_days`, a backup host computes the end of each lock; its clock may differ
-# from the store's.
+# With the setting `lock_days`, a backup host computes the end of each lock. The clocks of host and
+# store may differ.
 _CLOCKS_DIFFER = timedelta(hours=1)
 _SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
@@ -72,8 +73,12 @@ class LockCheck:
         self._due_days = due_days(since, now)
         self._waiting: list[tuple[Stat, bool]] = []
         self._objects = self._looked_at = self._wrong = self._unknown = 0
-        self._refusal: tuple[str, str] | None = None  # first refusal: name of object, answer
-        self._are_all_refused = False  # after a refused batch, no query is sent any more
+        self._refusal: tuple[str, str] | None = (
+            None  # the store's first refusal of a query: name of the object, message
+        )
+        self._are_all_refused = (
+            False  # after the store refused a whole batch, no more queries are sent
+        )
 
     def add(self, stat: Stat) -> None:
         """Add a listed object; its lock is queried if it is due."""

@@ -1,11 +1,10 @@
-"""Pack check: lost and damaged packs; how many points a finding names.
+"""Pack check: lost and damaged packs, and recovery points that need them.
 
 - A pack that is missing, truncated or damaged becomes one finding, even if several checks notice
   it. The finding names the recovery points that need the pack.
-- A pack that no snapshot names is read too: its snapshot may be lost, or not written yet.
+- A pack that no snapshot names is read too: perhaps its snapshot is lost, or not written yet.
 - A keep record lists removed packs. It is signed by the keeper, the machine that may expire
-  backups. A pack that is on this list may be missing. But a pack that an unexpired recovery point
-  needs must exist, whatever a keep record says.
+  backups. A listed pack is allowed to be missing, unless an unexpired recovery point needs it.
 - A distrusted pack was found damaged before, and the writer (backup host) sends its content again.
   When the newest recovery point of each set of the writer does not need the pack any more, the
   finding is only a warning.
@@ -29,7 +28,7 @@ from backup.trust.retention_log import RetentionLog
 from backup.trust.snapshot_history import SnapshotHistory
 
 _MAX_POINTS_NAMED = 5
-_MAX_UNNAMED = 10_000  # damaged packs without a snapshot: anybody may put junk under such names
+_MAX_UNNAMED = 10_000  # damaged packs that no snapshot names; anybody can put junk under such names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

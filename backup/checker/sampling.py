@@ -1,10 +1,10 @@
-"""Random sampling: number of pieces for a confidence, and their drawing.
+"""Random sampling: number of pieces for a given confidence; random draws.
 
 - Each draw selects one byte of the content, and every byte is equally likely. The piece (blob) that
   contains the byte is checked. If a share p of the content is damaged, the probability that n draws
   all miss the damage is (1 − p)^n. It depends neither on the size of the content nor on the place
   of the damage.
-- A byte may be drawn twice, because the formula assumes independent draws.
+- A byte can be drawn twice, because the formula assumes independent draws.
 """
 
 import math
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from backup.errors import UsageError
 
-DAMAGE = 0.01  # default share of damage
+DAMAGE = 0.01  # default share of the content that is assumed to be damaged
 _MAX_PIECES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Number of pieces, and the share of damage that they are to find."""
+    """Number of pieces, and the share of damage that they must detect."""
 
     pieces: int
     damage: float = DAMAGE
@@ -36,7 +36,7 @@ class Sample:
 
     @property
     def confidence(self) -> float:
-        """Return the probability that this sample finds the share of damage."""
+        """Return the probability that the sample contains a damaged piece."""
         return -math.expm1(self.pieces * math.log1p(-self.damage))
 
 
@@ -44,7 +44,7 @@ def smallest_sample(confidence: float, damage: float = DAMAGE) -> Sample:
     """Return the smallest sample that finds a share of damage.
 
     Raise `UsageError` if a number is not between 0 and 1, or if the sample needs more than a
-    million pieces. A full check is then less work.
+    million pieces, because a full check is then less work.
     """
     if not 0 < confidence < 1 or not 0 < damage < 1:
         raise UsageError(
@@ -67,6 +67,6 @@ def draw(total: int, count: int, random: Callable[[int], bytes]) -> list[int]:
     drawn: list[int] = []
     while len(drawn) < count:
         number = int.from_bytes(random(size), "big") >> (8 * size - bits)
-        if number < total:  # a remainder instead of a new draw would favour low numbers
+        if number < total:  # draw again: a remainder (modulo) would favour low numbers
             drawn.append(number)
     return sorted(drawn)

@@ -4,21 +4,23 @@
     for finding in report.findings:
         print(finding.object, finding.problem, finding.what_to_do)
 
-- Without a key, the run checks signatures, gaps in the sequence numbers of snapshots, and the hash
-  of each previous snapshot. It also checks the witness, the key records, and presence and size of
-  each pack that a snapshot names. The witness is a record, on another machine, of the newest
-  snapshots. Key records contain the encrypted private keys of the backups.
-- With `read`, the run also reads every pack. A pack's name is its hash, so each flipped bit is
-  found.
+- Without a key, the run checks signatures, gaps in the sequence numbers of snapshots, and whether
+  each snapshot contains the hash of the previous one. It compares the vault (the folder or bucket
+  with the encrypted backups) with the witness, a record of the newest snapshots on another machine.
+  It also checks the key records, which contain the encrypted private keys, and the presence and
+  size of each pack that a snapshot names.
+- With `read`, the run also reads every pack and compares its hash with its name. So each flipped
+  bit is found.
 - With a key (an identity), the run also checks all manifest pages and blobs of the recovery points,
   and with `read` every authentication tag. A sample checks all manifest pages and random pieces of
   the content, and reports its confidence.
 - If the store locks objects, the first run and each run with `read` check all locks. Other runs
-  check the locks of new objects, and a thirtieth of the other locks per day. See `lock_check`.
+  check the locks of new objects, and a thirtieth of the other locks per day.
 - Only a run with a key finds false content that a compromised writer (backup host) signed, such as
   references to missing blobs.
 - A vault that lost its newest snapshot looks like a vault in which this snapshot was never made.
-  Only a witness shows the difference. So store the `heads` of a report in another place.
+  Only a witness shows the difference. So store the `heads` of a report (number and hash of each
+  newest snapshot) on another machine, as the witness of the next run.
 - A finding names the object, the problem and the action. The run changes nothing. It ends early
   only if the store does not answer, or if no root record (the owner's signed list of hosts and
   keys) can be used.
@@ -80,8 +82,9 @@ def verify(
     """Run all checks that are possible with the given keys.
 
     - `sample` needs an identity; random pieces are checked instead of all content.
-    - `witness` are the heads of an earlier report, stored in another place.
-    - `owner` is the owner's public key, from the recovery card.
+    - `witness` contains the `heads` of an earlier report, stored on another machine.
+    - `owner` is the public key of the owner (the person with the offline signing key), as printed
+      on the recovery card.
     - `locks_right_at` is the start of the last verification that found all locks right. The caller
       stores it. Without it, all locks are checked.
     - `distrusted` are packs that are known to be damaged, in addition to those in the keep records,
@@ -198,7 +201,7 @@ class _Check:
             self._found.error(name, problem, FROM_A_COPY)
 
     def _check_keep_links(self, history: SnapshotHistory, log: RetentionLog) -> None:
-        """Report keep records that snapshots refer to, but that are missing."""
+        """Report missing keep records that snapshots refer to."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep_record
             if link is not None and log.slots.get(link.number) != link.sha256:

@@ -1,15 +1,15 @@
 """Header of an age file: its length, and the number of keys that open it.
 
-The time to open an age file is quadratic in the length of its header. With a header of 100 KB, it
-is 20 seconds. An attacker could store such files to delay readers. So readers open a file only if
-its header is short. No key is needed to read the header.
+The time to open an age file is quadratic in the length of its header: 20 seconds for a header of
+100 KB. An attacker could store such files to delay readers. So readers open a file only if its
+header is short. No key is needed to read the header.
 """
 
 MAX_HEADER_BYTES = 4096
 
 _STANZA = b"\n-> "
 _END = b"\n---"  # the last line of the header
-_GREASE = b"-grease"  # age adds such stanzas without a key, so that readers must skip unknown ones
+_GREASE = b"-grease"  # age adds such stanzas without a key, to test that readers skip them
 
 
 def count_openers(wrapped: bytes) -> int:

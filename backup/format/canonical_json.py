@@ -1,10 +1,10 @@
 """Canonical JSON (RFC 8785), time stamps and path text.
 
-- Path text is a printable form of a path that can contain any bytes.
+- Path text is a printable form of a path. The path itself can contain any bytes except zero.
 - Only unambiguous values are used: no floats, no integer beyond 2^53 - 1, and only ASCII keys.
 - The decoder accepts only canonical bytes. So two different byte strings never decode to the same
   record.
-- Callers limit the number of bytes before they decode, which limits memory and time.
+- The decoder has no limit of size: callers check the number of bytes first.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Frames: parts of a pack, at most 8 MiB of content, compressed by zstd.
+"""Frames: parts of a pack, at most 8 MiB of content, compressed with zstd.
 
 - A frame contains one or more blobs. The compression settings depend on the content (`Effort`).
 - The first byte of a frame is its encoding: 0 for uncompressed, 1 for zstd. The other bytes are the
   content. The header of zstd contains the raw (uncompressed) size.
 - `is_compressible` compresses a sample of the content. A caller can test this first, and write
-  incompressible content without another copy of it.
+  incompressible content to its place in the pack without copying it.
 """
 
 import threading
@@ -35,8 +35,8 @@ class Effort(IntEnum):
 
 
 _SETTINGS: dict[Effort, dict[str, Any]] = {
-    # Level 1 with a table of 2 ** 11 entries instead of 2 ** 14: a third less work, and output a
-    # thirtieth smaller.
+    # Level 1 with a table of 2 ** 11 entries instead of 2 ** 14: a third less work, and the output
+    # is a thirtieth smaller.
     Effort.PAGE: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=11, chain_log=11, window_log=20
@@ -49,8 +49,8 @@ _SETTINGS: dict[Effort, dict[str, Any]] = {
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=15, chain_log=13, window_log=19
         )
     },
-    # Level 2 with a table of 2 ** 15 entries instead of 2 ** 16: a twelfth less work, less
-    # processor cache, and output a fortieth larger for small files.
+    # Level 2 with a table of 2 ** 15 entries instead of 2 ** 16: a twelfth less work and less
+    # processor cache; the output for small files is a fortieth larger.
     Effort.SMALL: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=6, hash_log=15, chain_log=13, window_log=20

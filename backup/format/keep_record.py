@@ -1,15 +1,16 @@
-"""Keep record: changes of one run of the keeper, and how many fit.
+"""Keep record: the signed changes that one run of the keeper made.
 
 The keeper is a machine with a signing key. It decides which recovery points expire and which packs
 are removed.
 
-- Each record contains only changes. All records, applied in order, give the state of the vault: the
-  expired recovery points, and the packs that are marked, dropped or distrusted.
+- Each record contains only changes. All records, applied in order, give the state of the vault (the
+  folder or bucket with the encrypted backups): the expired recovery points, and the packs that are
+  marked, dropped or distrusted.
 - A record lists at most 100,000 items in total, and each list is sorted. If a run has more changes,
   the next run records the rest.
-- A pack is removed in two phases. First it is `marked`. At least seven days later it is `dropped`.
-  If a snapshot needs the pack after all, it is `unmarked` instead. A drop is recorded before the
-  pack is removed.
+- A pack that no snapshot needs is removed in two phases. One record lists it as `marked`. A record
+  at least seven days later lists it as `dropped`, and then the pack is removed. If a new snapshot
+  needs the pack meanwhile, a record lists it as `unmarked` instead.
 - `distrusted` packs are damaged or lost. The writer (backup host) sends their content again.
 """
 
@@ -41,7 +42,7 @@ class KeepRecord:
     repository: bytes
     number: int
     previous: Link | None  # the previous keep record; objects with a number in between are invalid
-    root_record: Link  # the owner's list of trusted keys that was in force
+    root_record: Link  # the owner's list of trusted keys at that time
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
     marked: tuple[PackId, ...] = ()

@@ -3,17 +3,17 @@
 - The manifest is a tree of pages. A leaf page lists entries (paths) in path order. A node page
   lists other pages. Paths are compared component by component, as bytes, so "a/b" comes before
   "a-b".
-- A reference is the location of a blob: [pack, offset, stored, inner, length, id, next], the fields
-  of `BlobRef`. It names a frame (compressed content) in one or two packs, and a slice of the
-  decoded frame.
+- A reference is the location of a blob: a frame (compressed content) in one or two packs, and the
+  place of the blob in the decompressed frame. It is encoded as a list of the fields of `BlobRef`.
 - If a file has many blobs, the references are in separate pages, the list pages. The entry refers
   to these pages in `lists`.
 - All pages are JSON, stored as blobs. Each page has a table of pack names; its references name
   packs by their index in this table.
 - The decoder checks types, sizes and order. It also checks that a page has the first path, the last
-  path and the number of entries that the node above states. Paths ascend through the whole tree, so
-  no page occurs twice in it, and no reader loops.
-- The code that writes a path checks whether the path is safe to write.
+  path and the number of entries that the node above states. Paths ascend through the whole tree. So
+  no page occurs twice in a valid tree, and a reader cannot loop in a forged one.
+- The decoder does not check whether a path is safe to write, such as one with `..`; the restore
+  checks this.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ _MAX_ID = 2**32 - 1  # number of a user or a group
 
 
 class BlobRef(NamedTuple):
-    """Location of a blob: a slice of a frame in `pack`, continued in `next`.
+    """Location of a blob: a part of a frame in `pack`, continued in `next`.
 
     It is a tuple, because a page has thousands of references.
     """
@@ -53,7 +53,7 @@ class BlobRef(NamedTuple):
     offset: int  # of the frame in the pack's payload
     stored: int  # size of the frame as stored
     inner: int  # offset of the blob in the decoded frame
-    length: int
+    length: int  # size of the blob in bytes
     id: bytes  # BLAKE3 hash of the blob, keyed with the id key in the snapshot
     next: bytes | None  # pack in which the frame ends, if it does not end in `pack`
 
@@ -81,12 +81,12 @@ class Entry:
     holes: tuple[tuple[int, int], ...]  # (start, length) of zeros that no blob contains
     xattrs: tuple[tuple[bytes, bytes], ...]
     target: bytes | None  # of a symlink
-    hard_link: bytes | None  # an earlier path of the same file
+    hard_link: bytes | None  # earlier path of the same file, with its content
     device: tuple[int, int] | None
 
     @property
     def text(self) -> str:
-        """Return the path as path text; see `canonical_json.to_path_text`."""
+        """Return the path as printable text."""
         return to_path_text(self.path)
 
 

@@ -1,4 +1,4 @@
-"""Encoding of manifest pages: metadata before blobs have locations.
+"""Encoding of manifest pages; metadata is encoded before blobs are stored.
 
 - A page lists entries; an entry describes one path. Canonical JSON sorts keys alphabetically, so
   `blobs` is the first key of an entry. The other keys of the entry are its metadata. The metadata
@@ -50,7 +50,7 @@ def metadata_to_text(
     """Encode the metadata of an entry without references to list pages.
 
     `rare` is the output of `rare_metadata_to_json`. Most entries have no rare metadata. Their text
-    is formatted without `to_json`, which takes a third of the time.
+    is made by string formatting, in a third of the time of `to_json`.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
     text = fill_metadata(common, path, modified_ns, size)

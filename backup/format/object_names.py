@@ -2,7 +2,8 @@
 
 A root record is the owner's signed list of authorized keys. A keep record is a keeper's signed list
 of expired recovery points and removed packs. A key record contains the encrypted private key of a
-domain, a group of backup sets. A writer is a backup host.
+domain, a group of backup sets. A writer is a backup host. The vault is the folder or bucket with
+the encrypted backups; the key store contains the key records.
 
 vault  pub/root/<number, 10 digits>
        pub/keep/<number, 10 digits>
@@ -24,8 +25,8 @@ FORMATS = "pub/format/"
 READERS = "pub/reader/"
 MAX_NUMBER = 9_999_999_999
 
-# Larger objects are invalid and are not read. Otherwise anybody with the right to put objects could
-# exhaust the memory of a reader.
+# Larger objects are invalid and are not read. Without these limits, anybody with the right to put
+# objects could exhaust the memory of a reader.
 MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
 MAX_KEEP_RECORD_BYTES = 16 * 1024 * 1024
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -87,9 +88,9 @@ def parse_number(name: str, prefix: str) -> int | None:
 def next_number(prefix: str, after: int, taken: Container[int]) -> int:
     """Return the lowest free number after the number of a valid object.
 
-    The next number is not the highest taken number plus one. Otherwise anybody with the right to
-    put objects could take the highest possible number, and no number would remain. Raise `Damaged`
-    if the valid object has the highest possible number.
+    The lowest free number is used, not the highest taken number plus one. Otherwise anybody with
+    the right to put objects could take the highest possible number, and no number would remain.
+    Raise `Damaged` if the valid object has the highest possible number.
     """
     number = after + 1
     while number in taken:

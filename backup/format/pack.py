@@ -9,8 +9,8 @@
   may use a file key again. Even then, other data have another salt, and so another segment key.
 - The key commitment ensures that only one key opens a pack. The header, with the commitment set to
   zero, is an input of the key derivation.
-- The payload is padded with zeros (Padmé), so its size discloses little about the content. A full
-  pack needs no padding.
+- The payload is padded with zeros to one of few possible sizes (by the rule Padmé), so its size
+  discloses little about the content. A full pack needs no padding.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ SMALLEST_PAYLOAD = 4096
 
 _MAGIC = b"sf-pack\0"
 _CONTEXT = b"standfast-backup-1 pack\0"
-# Magic, format, segments, generation, repository, writer, domain, salt, commitment, length of the
-# wrapped key.
+# Magic bytes, format number, number of segments, generation (number of the domain's key pair),
+# repository, writer (backup host), domain, salt, key commitment, length of the encrypted file key.
 _LAYOUT = struct.Struct(">8sHHI16s32s32s32s32sH")
 _COMMITMENT = slice(128, 160)
 _MAX_WRAPPED_BYTES = HEADER_BYTES - _LAYOUT.size
@@ -78,7 +78,7 @@ class PackHeader:
     domain: str
     salt: bytes
     commitment: bytes
-    wrapped: bytes
+    wrapped: bytes  # the encrypted file key
     data: bytes
 
 

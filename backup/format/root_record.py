@@ -9,9 +9,9 @@ encrypted private key of a domain.
 - Both types of record are canonical JSON, a newline and the owner's signature. Each root record
   names the SHA-256 of the previous root record.
 - The owner's public key is in every root record and never changes. A reader that already knows this
-  key accepts no record with another signature.
+  key refuses records that another key signed.
 - Each pair of writer and epoch, each pair of domain and generation, and each keeper occurs once in
-  a root record. Otherwise two readers could use different entries.
+  a root record. With duplicates, two readers could use different entries.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Ed25519 signatures of records: sign, check, records of later formats.
+"""Ed25519 signatures of records, also of records of later formats.
 
 A signed record is `content || signature (64 bytes)`.
 
@@ -58,8 +58,9 @@ def check_later_signature(
     """Raise `Damaged` unless the key signed a record of a later format.
 
     Later formats keep the form of the context and the place of the signature. So this version can
-    check that a record is authentic even if it cannot read the record. This matters because such a
-    record stops this program: without the check, anybody could stop it.
+    check that a record is authentic even if it cannot read the record. A record of a later format
+    stops this program. Without the check, anybody with the right to put objects could stop it with
+    a forged record.
     """
     check_signature(f"standfast-backup-{number} {kind}".encode(), data, public_key, where)
 
@@ -77,8 +78,8 @@ def signed_value(data: bytes, kind: str, where: str) -> object:
 def claimed_later_format(data: bytes) -> int | None:
     """Return the later format number that a record claims, or None.
 
-    The record is searched, not parsed. The claim may be false, so the caller must then check the
-    signature of the later format.
+    The number is found by a text search, because the record cannot be parsed. The claim can be
+    false, so the caller must then call `check_later_signature`.
     """
     match = _CLAIM.search(data)
     number = FORMAT if match is None else int(match[1])

@@ -1,18 +1,18 @@
-"""Snapshot record: public part, body, unreadable paths, packs in use.
+"""Snapshot record: public part, encrypted body, packs in use.
 
 A snapshot has a public part, a body that is encrypted to the domain (backup sets that share one
 key), and the signature of the writer (backup host):
 
-    canonical JSON || newline || age(u32 length || body JSON || zeros to the Padmé size) ||
+    canonical JSON || newline || age(u32 length || body JSON || zeros to the padded size) ||
     signature
 
 - The public part can be read without a key. With it, anyone can check the history and the packs,
   and a keeper (a machine that may expire backups) can find the packs that are not needed any more.
 - `packs` lists the packs that are new in this snapshot. `uses` contains a bitmap for each earlier
   snapshot that has packs in use: one bit for each pack of the earlier snapshot.
-- `previous` is the last valid snapshot before this snapshot. The sequence numbers between the two
-  are skipped, because invalid objects had them already. The JSON key of the skipped numbers is
-  `burnt`.
+- `previous` is the last valid snapshot before this snapshot. The sequence numbers between
+  `previous` and this snapshot are skipped: objects that are not valid snapshots already occupied
+  these names. The JSON key of the skipped numbers is `burnt`.
 - The lists `burnt`, `packs` and `uses` may be long, so they are parsed item by item from their
   text. A JSON parser that reads a whole list needs memory of 25 times its size, and a compromised
   host may sign a list of 64 MiB.
@@ -50,7 +50,7 @@ MAX_UNREAD_NAMED = 10_000
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 MAX_TREE_DEPTH = 8
 
-# The long lists, each with the key that follows it in canonical JSON.
+# The lists that can be long, each with the key that follows it in canonical JSON.
 _LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
 _MAX_OTHER_BYTES = 64 * 1024  # all other fields together need less than 1 KiB
 _END = rb"(?:,(?!\Z)|\Z)"
@@ -69,8 +69,8 @@ class Snapshot:
     sequence: int
     previous: Link | None
     skipped: tuple[int, ...]  # sequence numbers between `previous` and this snapshot
-    root_record: Link  # newest list of authorized keys, by the owner, that the writer had read
-    keep_record: Link | None  # newest list of removed packs, by a keeper, that it had read
+    root_record: Link  # newest owner's list of authorized keys that the writer had read
+    keep_record: Link | None  # newest keeper's list of removed packs that it had read
     domain: str
     generation: int  # number of the domain's key pair
     set_name: str
@@ -86,7 +86,8 @@ class Snapshot:
 
         Raise `Damaged` if a set bit of the bitmap has no pack.
         """
-        # Check the position of the last bit before making a list: a forged bitmap may have 64 MiB.
+        # Compare the last bit with the number of packs before making a list: a forged bitmap may
+        # have 64 MiB.
         bitmap = self.uses.get(earlier.sequence, b"").rstrip(b"\0")
         if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
             raise Damaged(
@@ -103,9 +104,9 @@ class Body:
     consistent_at: datetime
     started: datetime
     ended: datetime
-    id_key: bytes  # the secret key of the hashes that are the blob ids
+    id_key: bytes  # secret key of the keyed hashes that identify blobs
     root_page: BlobRef
-    depth: int  # levels of node pages above the leaves; 0: the root is a leaf
+    depth: int  # levels of the manifest's page tree above the leaf pages
     files: int
     directories: int
     bytes: int

@@ -1,4 +1,4 @@
-"""Strict reading of parsed JSON: fields, ranges, one spelling of bytes.
+"""Strict reading of parsed JSON: fields, ranges, hexadecimal and base64.
 
 If a field is missing, unknown, or of another type or range, `Damaged` is raised.
 """

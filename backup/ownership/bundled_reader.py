@@ -1,11 +1,14 @@
 """Bundled reader: FORMAT.md and break_glass.py, stored in the vault.
 
-With these two files, a restore is possible when every other copy of the program is lost.
+The vault is the folder or bucket with the encrypted backups. FORMAT.md describes their format, and
+break_glass.py restores them without any other module. So a restore is possible when every other
+copy of the program is lost.
 
 - `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name contains
   the hash of the file, so a modified copy is noticed.
-- Both files are put when the repository is created. If a newer version of the program changes a
-  file, the owner of the repository puts the new file too; the older files remain.
+- The creation of a repository puts both files into its vault. If a newer version of the program
+  changes a file, an operation of the repository's owner puts the new file too. The older files
+  remain.
 """
 
 import hashlib

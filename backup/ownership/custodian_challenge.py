@@ -1,9 +1,9 @@
 """Quarterly challenge: a test of each custodian's key, and its answers.
 
-- A custodian is a person that can decrypt backups. A challenge document contains an encrypted
-  number for every custodian (see `decryption_challenge`). It also contains the key records, the
-  private keys of the backups, encrypted to the custodians. So an answer needs no store and no
-  network.
+- A custodian is a person that can decrypt backups. A challenge document contains a secret number
+  for every custodian, encrypted to the custodian's key. It also contains the key records, the
+  private keys of the backups, encrypted to the custodians. So a custodian can answer without a
+  store and without a network.
 - An answer contains the custodian's number, decrypted, and the names of the keys that the custodian
   could open. It contains no key.
 - The receiver compares the answer with the stored challenge document.

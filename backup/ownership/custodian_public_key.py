@@ -1,8 +1,8 @@
-"""Public keys and names of custodians: their form, encryption to them.
+"""Public keys and names of custodians: parsing, and encryption to keys.
 
-- A custodian is a person that can decrypt backups. It is written as an age or SSH public key and a
-  name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is for people; only the key is
-  compared.
+- A custodian is a person that can decrypt backups. A custodian is written as an age or SSH public
+  key and a name: `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`. The name is only for display. Two
+  custodians are the same if their keys are equal.
 - Any one custodian can decrypt content that is encrypted to several custodians.
 """
 

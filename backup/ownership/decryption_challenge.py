@@ -4,8 +4,8 @@ A custodian is a person whose age key can decrypt backups. An age key cannot sig
 decrypts a challenge instead.
 
 - A challenge is a secret number (a nonce), encrypted to one custodian. The encrypted content also
-  has the kind of the document that contains the challenge, and the text to agree to. Only the
-  SHA-256 of the number is public.
+  has the kind of the document that contains the challenge, and the text to which the custodian
+  agrees. Only the SHA-256 of the number is public.
 - A person that returns the number has decrypted the challenge, and so also the text.
 - The number is returned only if the decrypted content has the expected kind and text. So nobody can
   make a custodian decrypt other content by placing it in a document.

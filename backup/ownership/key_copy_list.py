@@ -1,10 +1,10 @@
-"""List of the copies of key records: their names; stored in each copy.
+"""List of all copies of the key records, stored in each copy.
 
 - A key record is the private key of a domain (backup sets that share one key), encrypted to the
   people that can decrypt backups. A copy is a folder with key records below `k/`. Its file
-  `k/.copies.json` has the copy's own name and all known copies. So the list is lost only together
-  with the key records.
-- `standfast status` reads the list, so this module imports no large library.
+  `k/.copies.json` has the name of this copy and the names of all known copies. So the list is lost
+  only together with the key records.
+- `standfast status` reads the list and must start quickly, so this module imports no large library.
 """
 
 import json

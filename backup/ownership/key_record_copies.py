@@ -1,16 +1,16 @@
 """Synchronization of a copy of the key records with the key store.
 
-- A key record contains the private key with which backups are decrypted. It is encrypted to the
-  custodians (the people that can decrypt backups) and signed by the owner. So a copy of the record
-  is useless without a custodian. The key store contains all key records.
+- A key record contains the private key that decrypts backups. The key is encrypted to the
+  custodians (the people that can decrypt backups), and the record is signed by the owner. So a copy
+  of the record is useless without a custodian. The key store is the folder with all key records.
 - A domain is a group of backup sets that share one key. A generation is one key pair of a domain. A
   restore needs the key record of every generation in use. If a generation has several valid
-  records, the record with the highest number is in force. If only the key store or only the copy
-  has this record, it is put into the other of the two.
+  records, the record with the highest number is in force. If only the key store has this record, it
+  is written to the copy; if only the copy has it, it is written to the key store.
 - Key records that were removed from the key store are removed from the copy too. They are the
   records of an erased domain, and the records that a retired custodian could open.
-- Key records are never put into the vault. Object Lock would keep them there after their domain was
-  erased.
+- Key records are never put into the vault (the folder or bucket with the encrypted backups). Object
+  Lock would keep them there after their domain was erased.
 """
 
 import os

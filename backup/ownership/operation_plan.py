@@ -3,12 +3,13 @@
 - An owner operation is an act that the owner of a repository signs, such as the authorization of a
   host.
 - The plan contains every byte that its steps write. It is stored in a private file before the first
-  step. An interrupted operation is completed by the same request: steps that are done already have
-  no further effect, and the other steps write what was planned.
-- Before the plan is stored, the path of each new file is checked. So if a file cannot be created (a
-  FAT stick, a mistyped folder), the operation can be requested again with another path.
+  step. If an operation is interrupted, the same request completes it: steps that are done already
+  have no further effect, and the other steps write the planned bytes.
+- Before the plan is stored, the path of each new file is checked. So if a file cannot be created,
+  for example in a mistyped folder, no plan is stored, and the operation can be requested again with
+  another path.
 - A step creates an object or a file, or removes objects. It never replaces an object or a file. If
-  one exists and differs from the plan, the step raises `AlreadyThere`.
+  an object or file exists and differs from the plan, the step raises `AlreadyThere`.
 - The plan file is removed last. While it exists, no other operation with this owner's key starts.
 """
 
@@ -81,8 +82,9 @@ def execute_plan(
 ) -> OperationResult:
     """Execute an operation, or complete it if it was interrupted.
 
-    `make` returns the plan of a new operation. `forget_in` contains the key store and every copy of
-    it. Raise `UsageError` if another operation is unfinished.
+    `make` returns the plan of a new operation. `forget_in` lists the stores from which a `Forget`
+    step removes objects: the key store and every copy of it. Raise `UsageError` if another
+    operation is unfinished.
     """
     plan = read_plan(plan_file)
     if plan is None:

@@ -1,4 +1,4 @@
-"""Form of unsigned documents (challenges, attestations): encode, hash.
+"""Unsigned documents (challenges, attestations): encoding and hash.
 
 - Unsigned documents are challenges (to test a decryption key) and attestations (consents of a
   custodian, a person that can decrypt backups, to an erasure). Orders and certificates of the owner

@@ -1,13 +1,14 @@
 """Owner session: owner's key file, rollback check, next root record.
 
-The owner is the person with the offline signing key. The operations are in `operations` and
-`erasure`.
+The owner is the person with the offline signing key. The owner's operations, such as the
+authorization of a host, are in the packages `operations` and `erasure`.
 
 - An operation first reads all that it needs, then stores its plan (see `operation_plan`), and only
   then writes.
 - A root record is the owner's signed list of all authorized hosts and keys. The file `<owner's
-  file>.seen` names the last root record that this key signed on this machine. If the vault lacks
-  this root record, the vault was rolled back, and nothing is signed.
+  file>.seen` names the last root record that this key signed on this machine. If this root record
+  is missing from the vault (the folder or bucket with the encrypted backups), the vault was rolled
+  back, and nothing is signed.
 - The owner's key file may be an age file with a passphrase.
 """
 
@@ -105,8 +106,8 @@ class OwnerSession:
     now: Callable[[], datetime]
     # Reachable copies of the key store (encrypted private keys); synchronized after an operation.
     key_copies: Sequence[KeeperStore] = ()
-    copies_away: Sequence[KeyCopy] = ()  # known copies of the key store, not reachable now
-    copies_unseen: Sequence[str] = ()  # places of copies that were never read
+    copies_away: Sequence[KeyCopy] = ()  # copies that were read earlier and are not reachable now
+    copies_unseen: Sequence[str] = ()  # locations of copies that this machine has never read
     on_done: Callable[[RootRecord], object] = lambda _: None  # called after each operation
     random: Callable[[int], bytes] = os.urandom
 
@@ -129,9 +130,9 @@ class OwnerSession:
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # `unlinked` names only objects that the owner's key signed. Other invalid objects are
-        # ignored: an attacker that puts such an object must not be able to prevent the revocation
-        # of a key.
+        # `unlinked` lists root records that the owner's key signed but that do not follow the root
+        # record before them. Invalid objects with another signature are ignored: an attacker that
+        # puts such an object must not be able to prevent the revocation of a key.
         if trust.unlinked:
             raise Damaged(
                 f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"

@@ -1,11 +1,13 @@
-"""Recovery card: stores, fingerprints, steps, advice; as text or to print.
+"""Recovery card: the page with the steps of a restore, as text or HTML.
 
-The card has all that people need for a restore without an installation.
+The card has all data that people need for a restore when the configured machines are lost:
+locations, key fingerprints, steps and advice.
 
 - The card contains no secret. A person that finds it learns the places of the stores and the names
   of the custodians, the people that can decrypt backups.
 - Public keys that people compare by eye or read aloud are in groups of four digits.
-- The page for print is one sheet and one file without scripts, pictures or external fonts.
+- The HTML page fits on one sheet of paper. It is one file without scripts, pictures or external
+  fonts.
 - Every value in the page is escaped, because names and locations come from people.
 """
 

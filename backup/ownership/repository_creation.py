@@ -2,10 +2,11 @@
 
 - The owner is the person with the offline signing key; a custodian is a person that can decrypt
   backups; a host (also called writer) makes backups.
-- All keys and records are generated first and written to a plan (`<owner_file>.unfinished`, see
-  `operation_plan`). So a second call after a crash completes the creation.
+- All keys and records are generated first and written to a plan file (`<owner_file>.unfinished`).
+  So a second call after a crash completes the creation.
 - The repository exists when its root record (the owner's signed list of hosts and keys) is in the
-  vault. After that, the owner's file is written and the plan is removed.
+  vault (the folder or bucket with the encrypted backups). After that, the owner's file is written
+  and the plan file is removed.
 - Nothing is overwritten. If an object or file exists, `AlreadyThere` is raised.
 """
 
@@ -42,7 +43,8 @@ from backup.trust.key_files import HOST_FILE, Host
 class Created:
     """Public identifiers and files of a new repository.
 
-    All values are public and belong on the recovery card.
+    All values are public. They belong on the recovery card, the printed page with the steps of a
+    restore.
     """
 
     repository: str  # hexadecimal
@@ -194,8 +196,9 @@ def _plan(
 
 
 def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
-    # Check all objects below pub/, not only the first root record: the creation of a repository may
-    # have been interrupted.
+    # Check all objects below pub/, not only the root record. If the creation of another repository
+    # was interrupted, its other objects exist without the root record, and only its own plan can
+    # complete it.
     existing = [str(path) for path in files if path.exists() or path.is_symlink()]
     existing += [stat.name for stat in vault.list("pub/")][:1]
     existing += [stat.name for stat in keys.list(key_prefix(domain, 0))][:1]

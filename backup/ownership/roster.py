@@ -76,7 +76,7 @@ class RosterDomain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterKeeper:
-    """A keeper, which signs the lists of expired points (keep records)."""
+    """A keeper, which signs lists of expired recovery points (keep records)."""
 
     key: bytes
     trusted_through: int | None  # number of its last trusted keep record; None: no limit
@@ -96,7 +96,7 @@ class Roster:
     keepers: tuple[RosterKeeper, ...]
     keep_number: int | None  # number of the newest valid keep record
     documents: tuple[str, ...]  # object names of the copies of FORMAT.md and break_glass.py
-    lacks_documents: bool  # the vault lacks the documents of this program version
+    lacks_documents: bool  # the vault lacks those of this version
     problems: tuple[str, ...]
 
     @property
@@ -115,7 +115,8 @@ class Roster:
 def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None) -> Roster:
     """Read the roles of a repository.
 
-    Raise `NotFound` if the vault has no repository, or `Damaged` if no root record is valid.
+    `vault` is the folder or bucket with the encrypted backups. Raise `NotFound` if it has no
+    repository, or `Damaged` if no root record is valid.
     """
     trust = load_root_chain(vault, owner=owner)
     problems = [problem for _, problem in trust.problems]

@@ -4,8 +4,8 @@
 - Every blob is compared with its id, a keyed hash, before it is returned.
 - Adjacent frames are read and decrypted as one range. Up to 8 MiB of the newest decoded frames
   remain in memory, because other blobs of these frames may be requested next.
-- If a pack is missing or damaged, the callback `heal` searches its blobs in other packs. A reader
-  that checks packs must not have this callback.
+- If a pack is missing or damaged, the callback `heal` searches for its blobs in other packs. A
+  reader that checks packs must not have this callback, because it would hide the damage.
 """
 
 import threading
@@ -147,7 +147,7 @@ class BlobReader:
         return view
 
     def read_frames(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
-        """Read and decrypt adjacent frames of one pack; return them not decoded.
+        """Read and decrypt adjacent frames of one pack, without decompression.
 
         Return an error in place of each frame that cannot be read. Raise only `StoreUnavailable`.
         """
@@ -280,7 +280,7 @@ class BlobReader:
 def _held_bytes(view: memoryview) -> int:
     """Return the size of the whole buffer that a view keeps in memory.
 
-    So a few views of some hundred KB each can keep 64 MiB in memory.
+    A view of some hundred KB can keep a buffer of several MiB in memory.
     """
     return memoryview(view.obj).nbytes
 

@@ -1,18 +1,20 @@
-"""Prefetch of frames: threads read rounds of steps while the caller works.
+"""Prefetch of frames: threads read frames before the caller needs them.
 
-- The caller passes steps: values of its own, each with the reference of a blob or None. The results
-  are in the order of the steps, and each blob is compared with its id.
+- The caller passes steps. A step is any value of the caller, such as the position of a write, and
+  the reference of the blob for it or None. Each step is returned with its blob, in the same order.
+  Each blob is compared with its id.
 - A frame is a compressed part of a pack; it contains one or more blobs.
 - Threads read and decrypt frames. The caller's thread decodes a frame when it requests the blob.
   The content is then still in the processor's cache when the caller hashes and writes it.
 - Frames of the next steps are read pack by pack, in long ranges. Reading in the order of the steps
   would need many short reads: a file that changed before every run has blobs in the packs of many
   runs.
-- A round is a series of steps with frames that are read at the same time; a batch is a range of one
-  pack.
+- A round is a series of steps; the frames for a round are read at the same time. A batch is a range
+  of one pack that is read at once.
 - The frames in memory are limited by an estimate of their decoded size. The exact size is known
   only after a frame was decoded.
-- If a blob is damaged, an error is returned in its place. `StoreUnavailable` is raised.
+- If a blob is damaged, an error is returned in its place. If the store is unavailable,
+  `StoreUnavailable` is raised.
 """
 
 from collections import defaultdict, deque
@@ -31,7 +33,7 @@ _STEPS_AHEAD = 4096
 _ROUND_STEPS = 1024
 _RAW_AHEAD = 12 * 1024 * 1024  # decoded size of the frames of all rounds, in bytes
 _ROUND_RAW = 8 * 1024 * 1024  # decoded size of the frames of one round, in bytes
-_BATCH_STORED = 15 * 256 * 1024  # bytes; with the rest of the segments, at most 4 MiB are read
+_BATCH_STORED = 15 * 256 * 1024  # bytes; extended to whole encrypted segments, at most 4 MiB
 _SHARED_RAW = 1024 * 1024  # usual decoded size of a frame with several blobs
 _SMALL_BYTES = 16 * 1024  # a smaller blob nearly always shares its frame
 _USUAL_RATIO = 3  # of the decoded size to the stored size
@@ -51,7 +53,7 @@ class _Batch:
 
 
 _UNREAD = _Batch()
-_Where = tuple[_Batch, int]  # a frame's batch, and its number in it
+_Where = tuple[_Batch, int]  # the batch of a frame, and the index of the frame in the batch
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +64,7 @@ class _Frame:
     ref: BlobRef
     users: int = 1
     where: _Where = (_UNREAD, 0)
-    raw: Raw | BackupError | None = None  # decoded, for the next user
+    raw: Raw | BackupError | None = None  # decoded; kept for the next step that needs the frame
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +72,7 @@ class _Round:
     """Consecutive steps with frames that are read at the same time."""
 
     steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
-    wanted: list[_Frame] = field(default_factory=list)  # frames that no earlier round has read
+    wanted: list[_Frame] = field(default_factory=list)  # frames to read, not in an earlier round
     raw_bytes: int = 0  # estimated decoded size of its frames
     stored_bytes: int = 0  # stored size of the wanted frames
 

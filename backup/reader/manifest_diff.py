@@ -45,8 +45,8 @@ def pair_entries(
 ) -> Iterator[tuple[Entry | None, Entry | None]]:
     """Yield the old and new entry of each path in pages that differ, in order.
 
-    One of the two is None if the path was added or removed. Both are equal if only other entries of
-    their page changed.
+    The old entry is None if the path was added; the new entry is None if the path was removed. If
+    only other entries of the page changed, old and new entry are equal.
     """
     old, new = _Cursor(reader, before), _Cursor(reader, after)
     while True:
@@ -78,7 +78,7 @@ def pair_entries(
 
 
 def compare_entries(reader: BlobReader, a: Entry | None, b: Entry | None) -> Difference | None:
-    """Return how two entries of one path differ, or None if they are equal."""
+    """Return the difference of two entries of one path, or None if equal."""
     change: Literal["added", "removed", "changed"]
     aspects: tuple[Aspect, ...] = ()
     newest = b or a

@@ -1,4 +1,4 @@
-"""Manifest walk: find a path, list a folder, stream content of exact size.
+"""Manifest walk: find a path, list a folder, stream the content of a file.
 
 - The manifest is a tree of pages: nodes list other pages, and leaves list paths (entries). An entry
   refers to the blobs of its file. If these references are many, they are in separate pages, the
@@ -73,7 +73,7 @@ def entries_of(
 ) -> list[Entry]:
     """Return the entries of a leaf page, or only those that `takes` selects.
 
-    A caller that already has the content of the leaf passes it in `content`; nothing is read then.
+    A caller that already has the bytes of the page passes them in `content`; nothing is read then.
     """
     data = reader.blob(page.ref) if content is None else content
     return leaf_from_bytes(data, page.where, page.listed, takes)
@@ -169,7 +169,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
         yield itself
         return
     end = path_key(folder) + b"\1" if folder else None
-    wanted = begin  # keys before it are skipped
+    wanted = begin  # sort keys before this key are skipped
 
     def below(page: Page) -> Iterator[Entry]:
         nonlocal wanted
@@ -193,7 +193,7 @@ def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry
 
 
 def _folder_of(entry: Entry, length: int) -> Entry:
-    """Return an entry for a folder of which the manifest lists only content."""
+    """Return an entry for a folder that the manifest does not list itself."""
     return Entry(
         path=entry.path[:length],
         kind="directory",

@@ -4,8 +4,8 @@
   not returned, unless they match too.
 - The manifest of a recovery point is a tree of pages; leaf pages list the paths. A leaf page that
   several recovery points share is read once.
-- `at_once` recovery points are searched at the same time. Across a network, more than one is
-  faster.
+- `at_once` is the number of recovery points that are searched at the same time. Across a network, a
+  number above 1 is faster.
 """
 
 import threading

@@ -3,16 +3,17 @@
 - A pattern is matched against the whole path `<source>/<path>`. `*`, `?` and `[…]` have the meaning
   that they have in a shell, but `*` also matches slashes. `**/` matches any number of folders, or
   none.
-- If a folder is selected, all paths below it are selected. Without a pattern, all paths are. With
-  several patterns, a path is selected if any pattern matches it.
-- A path as `standfast backup ls` prints it is also a pattern, and selects this path. So `%` with
-  two hex digits may also mean the byte with this value, and a bracket may also mean itself.
+- If a folder is selected, all paths below it are selected. Without a pattern, all paths are
+  selected. With several patterns, a path is selected if any pattern matches it.
+- The printed path from `standfast backup ls` is also a pattern and selects this path. In printed
+  paths, `%` and two hex digits stand for a byte, and a bracket is an ordinary character. So a
+  pattern is also tried with these meanings.
 - The manifest, the list of all paths, is a tree of pages. A page is not read if it can list neither
   a selected path nor a folder above a selected path.
 - A sample selects each path with the same probability, by a hash of its seed and the path. The same
   seed selects the same paths of a recovery point again.
-- The result for a path does not depend on other paths. So callers may ask for paths in any order,
-  and in several processes.
+- The result for a path does not depend on other paths. So several processes can select paths, in
+  any order, with the same result.
 """
 
 import fnmatch
@@ -123,11 +124,11 @@ def folders_above(path: bytes) -> Iterator[bytes]:
 def _meanings(pattern: str) -> list[str]:
     """Return the possible meanings of a pattern, each as a pattern.
 
-    The first meaning is the pattern as written. The second has a byte in place of each `%` and two
-    hex digits. The others are these two, with brackets that mean themselves.
+    The first meaning is the pattern as written. In the second meaning, each `%` with two hex digits
+    is a byte. The other meanings are these two with brackets as ordinary characters.
     """
     found = [pattern]
-    with suppress(Damaged):  # the pattern is not a valid path text
+    with suppress(Damaged):  # `%` is not followed by two hex digits
         found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
     found += [text.replace("[", "[[]") for text in found]
     return list(dict.fromkeys(found))

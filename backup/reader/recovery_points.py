@@ -1,18 +1,20 @@
-"""Recovery points: listing, lookup by name, "latest", forks of a history.
+"""Recovery points: list, lookup by name, "latest", forks of a history.
 
-- Listing needs no key. The docstrings of `Repository.points` and `Repository.resolve` describe the
-  order of the list and the names.
+- Listing needs no key. `Repository.points` documents the order of the list, and
+  `Repository.resolve` the names.
 - "latest" is the newest recovery point of a run that ended. If no run has ended, it is the newest
   interim recovery point, which a run committed before its end. "latest" is refused if the history
   of the host forks.
-- If the vault has several backup sets, "latest" needs the name of the set. The set that contains
-  Standfast's own files does not count, unless it is the only set.
+- If the vault (the folder or bucket with the encrypted backups) has several backup sets, "latest"
+  needs the name of the set. The set that contains Standfast's own files does not count, unless it
+  is the only set.
 - If several hosts have recovery points, "latest" needs the name of the host. If the program runs on
   one of these hosts, "latest" without a host name means the recovery points of this host.
 - A writer is a backup host. Each of its snapshots contains the hash of the previous valid snapshot.
-  If the vault has another snapshot in that place, the history forks. Then one of the two snapshots
-  may be forged with the writer's key, or be left from a history that was replaced.
-- A fork is ignored after the earlier of the two recovery points has expired.
+  If a snapshot contains another hash, the history forks. Then perhaps one of these two snapshots is
+  forged with the writer's key, or remains from a history that was replaced.
+- A fork lies between two consecutive recovery points. It is ignored after the earlier of them has
+  expired.
 """
 
 from collections.abc import Callable, Mapping, Sequence

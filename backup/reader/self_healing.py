@@ -1,8 +1,9 @@
 """Self-healing: reads blobs of lost or damaged packs from other packs.
 
 - A writer (backup host) sends the content of a lost pack again, in a new pack. So another recovery
-  point may name a blob of the same id in another pack. The caller passes the recovery points of the
-  same writer with the same encryption key and hash key. They are searched, the newest first.
+  point can name a blob with the same id in another pack. The caller passes the recovery points of
+  the same writer with the same encryption key and hash key. This module searches them, the newest
+  first.
 - The manifest of a recovery point is a tree of pages. A page that two of these recovery points
   share is read once.
 - The found content is compared with the id of the blob. If this content is damaged too, older
@@ -33,10 +34,10 @@ class BlobHealer:
         reader: BlobReader,
         others: Callable[[], Iterator[tuple[str, Body]]],
     ) -> None:
-        """Set the recovery point `body` that is read, and the others to search.
+        """Set the recovery point `body` to be read, and the others to search.
 
-        `reader` must not have a healer itself. `others` yields the name and the body of each
-        recovery point, newest first.
+        `reader` must not have a `heal` callback, because a search would then start other searches.
+        `others` yields the name and the body of each recovery point, newest first.
         """
         self._writer = writer
         self._body = body
@@ -141,6 +142,7 @@ class BlobHealer:
             yield from entry.lists
             yield from entry.blobs
             for ref in dict.fromkeys(entry.lists):
-                # A file with an unreadable list cannot be restored: its blobs do not matter.
+                # A file with an unreadable list page cannot be restored, so its blobs are not
+                # needed.
                 with suppress(BackupError):
                     yield from list_from_bytes(self._reader.blob(ref), "a list")

@@ -7,7 +7,7 @@
   work_units       units of work, and the reports of workers
   worker           one worker: restores units of work, and pieces of large files
   large_files      cuts large files into pieces; extents: parts of a sparse file
-  worker_pool      several workers in processes; worker_tuning
+  worker_pool      several workers in processes; worker_tuning: settings of these processes
   tree_writer      writes files and folders below the target; target_folders and safe_paths: folders
   file_attributes  owner, mode, times and extended attributes
   direct_io        writes at an offset, through the page cache or past it

@@ -1,8 +1,8 @@
 """Background sync: a process that syncs a restore after its caller ended.
 
-- Written data survive the end of a process in the page cache, but not a power failure. So the
-  caller need not wait for the disk. The restore journal, a file that marks the target folder as
-  unfinished, must remain until the disk has all data.
+- Written data are first in the page cache. There they survive the end of the process, but not a
+  power failure. So the caller need not wait for the disk. But the restore journal, a file that
+  marks the target folder as unfinished, must remain until the disk has all data.
 - The background process keeps the lock of the journal, so no other restore writes into the target.
   It has no terminal, its working folder is `/`, and only the target and the journal are open in it.
 - If the background process is killed or the disk fails, the journal remains. The same restore can
@@ -54,7 +54,8 @@ def _await_end(caller: int) -> None:
 
 def _close_all_but(target: Target) -> None:
     os.chdir("/")
-    # A program that reads the command's output waits until every process has closed that output.
+    # A program that reads the output of the caller waits until every process has closed this
+    # output.
     kept = (target.root, target.journal)
     with os.scandir("/proc/self/fd") as opened:
         descriptors = [int(entry.name) for entry in opened]

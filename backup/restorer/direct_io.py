@@ -1,9 +1,11 @@
 """Direct I/O: writes of restored files past the page cache, if possible.
 
-- Direct I/O is used if the caller of the restore waits for the disk. A write through the page cache
-  copies every byte, and the disk begins to write much later than with direct I/O.
+- Direct I/O bypasses the page cache. It is used if the caller of the restore waits for the disk. A
+  write through the page cache copies every byte, and the disk begins to write much later than with
+  direct I/O.
 - Direct I/O accepts only whole blocks. Bytes before the first and after the last whole block are
-  written through the cache. If the file system has no direct I/O, all bytes are.
+  written through the cache. If the file system has no direct I/O, all bytes are written through the
+  cache.
 """
 
 import errno

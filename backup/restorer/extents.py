@@ -7,7 +7,7 @@ from backup.format.manifest import Entry
 
 
 class Extents:
-    """Parts of a file between its holes that have no content yet, in order."""
+    """Parts of a file between its holes that are not written yet, in order."""
 
     def __init__(self, entry: Entry) -> None:
         self._left: list[tuple[int, int]] = []  # (start, length)

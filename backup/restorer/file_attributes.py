@@ -1,10 +1,10 @@
 """Owner, mode, times and extended attributes of restored files.
 
 - The owner is restored only on request, by root. Set-id bits of files, and attributes that grant
-  rights (`security.capability`), are restored only with the owner. Without it, they would grant the
-  rights of the user that restores.
+  rights (`security.capability`), are restored only with the owner. If the file belonged to the
+  restoring user instead, they would grant the rights of this user.
 - If the target cannot store an attribute, this is reported, and the content is restored without the
-  attribute. Examples are an owner on FAT, or on a share where root may not change owners.
+  attribute. Examples are an owner on FAT, or on a network share that refuses changes of the owner.
 - Owner and mode are not set again if the file was created with them. This saves two system calls
   per file.
 """
@@ -26,7 +26,10 @@ It is (-1, -1) if they are unknown, or if a new file might not get the mode that
 
 _UNKNOWN = (-1, -1)
 DEFAULT_RIGHTS = "system.posix_acl_default"  # changes the modes of new files in a folder
-_GRANTING = (b"security.capability", b"trusted.")  # `security.selinux` is a label, without rights
+_GRANTING = (
+    b"security.capability",
+    b"trusted.",
+)  # not `security.selinux`: a label grants no rights
 _UNSUPPORTED = frozenset(
     (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
 )
@@ -43,8 +46,8 @@ class Attributes:
     def match(self, owner: Owner, entry: Entry) -> bool:
         """Return whether a new file can be created with its final owner and mode.
 
-        `owner` is the output of `inherited_owner`. If owners are not restored, only the mode
-        counts.
+        `owner` is the output of `inherited_owner`. If owners are not restored, only the mode is
+        compared.
         """
         return owner == (entry.uid, entry.gid) if self._owner else owner != _UNKNOWN
 
@@ -111,7 +114,7 @@ class Attributes:
 
 
 def inherited_owner(folder: int) -> Owner:
-    """Return the owner of new files in an open folder; see `Owner`."""
+    """Return the owner and group of new files in an open folder."""
     try:
         os.getxattr(folder, DEFAULT_RIGHTS)
     except OSError as error:

@@ -7,8 +7,8 @@
 - The journal does not name complete files: a resumed restore compares every file. Files in the
   target that the recovery point does not contain remain there, and are not reported.
 - A restore is not resumed in a folder that ignores upper and lower case. There, a complete file
-  could be mistaken for an unfinished file of a similar name, and be replaced. Such a folder is
-  recognized by the journal, which can also be opened by its name in capitals there.
+  could be mistaken for an unfinished file with the same letters, and be replaced. In such a folder,
+  the journal can also be opened by its name in capitals, which is how the folder is recognized.
 - The journal is locked during a restore, so two restores never write into one target.
 """
 
@@ -83,7 +83,9 @@ def _open_root(path: Path) -> int:
 
 def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
     if os.listdir(root) and not _exists(root, JOURNAL):
-        raise _not_empty(path)  # before creating the journal changes the time of the folder
+        raise _not_empty(
+            path
+        )  # refuse before the creation of a journal changes the time of the folder
     journal = _open_locked(path, root)
     try:
         found = os.pread(journal, _MOST_BYTES, 0)

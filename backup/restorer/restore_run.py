@@ -1,13 +1,13 @@
-"""Run of a restore: workers, late links and folders, progress, result.
+"""Run of a restore: workers, remaining links and folders, result.
 
 - Workers restore the planned units of work, then the pieces of large files. A unit consists of
   stretches; a stretch is a part of a leaf page of the manifest.
-- This process then makes the hard links between stretches, and sets the attributes of folders into
-  which several stretches wrote.
-- The target is an empty folder, or contains the same restore, interrupted: see `restore_journal`.
+- This process then makes the hard links between files of different stretches, and sets the
+  attributes of folders with files of several stretches.
+- The target is an empty folder, or contains an interrupted restore of the same request.
 - The journal, a file in the target, marks the restore as unfinished. It is removed after the disk
   has all data, and only if no path is missing. If `Request.syncs` is true, the caller waits for the
-  disk. If not, a background process waits: see `background_sync`.
+  disk. If not, a background process waits for the disk and removes the journal.
 """
 
 import ctypes
@@ -60,7 +60,7 @@ class Request:
     owner: bool  # whether to restore owners
     syncs: bool  # whether to wait for the disk
     workers: int | None  # worker processes; None: one per processor, at most four
-    forks: bool  # whether processes forked from this one may read the store
+    forks: bool  # whether forked processes can use the connection to the store
 
     def as_journal(self) -> dict[str, object]:
         """Return the fields that must be the same when the restore is resumed."""
@@ -121,7 +121,7 @@ class Restore:
         progress: Callable[[Progress], None] | None,
         now: Callable[[], datetime],
     ) -> None:
-        """`open_reader` returns a new reader, and its finder of lost blobs."""
+        """`open_reader` returns a new reader, and its search for lost blobs."""
         if request.owner and os.geteuid() != 0:
             raise UsageError(
                 "owners: only root can restore them. Run as root, or restore without owners."

@@ -1,8 +1,8 @@
 """Comparison of files of an interrupted restore with the recovery point.
 
-The content at the place of each blob is hashed and compared with the id of the blob. The file
-system reports whether each hole of a sparse file is free of data. The size and the time of a file
-are not compared, because an unfinished file can have the right size and time.
+For each blob, the content at its place in the file is hashed and compared with the id of the blob.
+For each hole of a sparse file, the file system reports whether it contains data. The size and the
+time of a file are not compared, because an unfinished file can have the right size and time.
 """
 
 import errno
@@ -22,7 +22,7 @@ _PRIVATE = 0o600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """Identity and change time of a file when its content was compared."""
+    """Identity and change time that a file had when it was compared."""
 
     device: int
     inode: int
@@ -52,7 +52,7 @@ def open_proven(
 ) -> int:
     """Open a compared file to read and write; set its mode to 0600.
 
-    Raise `OSError` if the file is not the compared one any more.
+    Raise `OSError` if the file was replaced or changed since the comparison.
     """
     found = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
     try:
@@ -78,6 +78,6 @@ def has_holes(descriptor: int, entry: Entry) -> bool:
         try:
             if os.lseek(descriptor, start, os.SEEK_DATA) < start + length:
                 return False
-        except OSError:  # there is no data after the offset
+        except OSError:  # the file has no data after the offset
             return True
     return True

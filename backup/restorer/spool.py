@@ -24,7 +24,7 @@ class Spool(Generic[T]):
         return self._end == 0
 
     def add(self, value: T) -> int:
-        """Append a value and return its position; not allowed after a read."""
+        """Append a value and return its position; must not follow a read."""
         position = self._end
         pickle.dump(value, self._file)
         self._end = self._file.tell()

@@ -1,16 +1,17 @@
-"""Target folders: entered and left step by step, with their attributes.
+"""Target folders: creation, opening without links, attributes.
 
-- A tree writer (one per worker process) enters the folders of one path at a time. Each step opens
-  one name in an open folder and never follows a symbolic link. So neither a forged path nor a link
-  that somebody creates during the restore leads out of the target.
-- The attributes of a folder are set when the writer leaves it. Other workers may still write into
-  some folders. The writer hands these folders over to the main process, and their attributes are
-  set at the end of the restore.
+- A tree writer, the part of a worker process that writes files, opens the folders of one path at a
+  time. Each step opens one name in an open folder and never follows a symbolic link. So neither a
+  forged path nor a link that somebody creates during the restore leads out of the target.
+- The attributes of a folder are set when the writer leaves it. If other workers perhaps still write
+  into the folder, the writer hands it over to the main process, which sets its attributes at the
+  end of the restore.
 - Few folders are open at a time, however deep the path is.
-- A folder that was not selected is only noted. It is created when a path in it is written.
-- A late link is a hard link that is made after all other paths were restored. For late links, the
-  writer has the callback `find`. The writer then treats existing folders as complete, and sets
-  their mode and times again.
+- A folder that the request does not select is only noted, that is, its attributes are kept in
+  memory. It is created when a path in it is written.
+- A late link is a hard link that is made after all other paths were restored. A writer of late
+  links gets the callback `find`. It treats existing folders as complete: after a change in a
+  folder, it sets the folder's mode and times to their previous values.
 """
 
 import os
@@ -28,13 +29,13 @@ from backup.system.folder_stack import FolderStack
 @dataclass(kw_only=True, slots=True)
 class _Folder:
     path: bytes
-    entry: Entry | None  # None: this writer does not set its attributes
+    entry: Entry | None  # None: this writer does not set the folder's attributes
     new_file_owner: Owner | None = None  # owner of the folder's new files; None: not examined yet
     found: os.stat_result | None = None  # attributes to set again when the writer leaves the folder
 
 
 class TargetFolders:
-    """Open folders of one writer; with paths in order, each is opened once."""
+    """Open folders of one writer; paths in order open each folder once."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class TargetFolders:
         self._folders = [_Folder(path=b"", entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}
-        self._postponed: list[Entry] = []  # kept until they are handed over
+        self._postponed: list[Entry] = []  # folders to hand over
 
     @property
     def root(self) -> int:

@@ -5,13 +5,13 @@
   frame would be decoded several times.
 - A unit of work is a series of files that one worker restores. The home of a frame is the first
   unit, in path order, that needs the frame. If a later file needs the frame, the home unit writes
-  this file, as an early file, although it is not its turn in path order. A file is not early if its
-  frame is still in the memory of the worker's reader at the turn of the file.
+  this file before its turn in path order, as an early file. A file is not early if its frame is
+  still in the memory of the worker's reader at the turn of the file.
 - The leaf pages of the manifest list the paths. The plan reads each leaf page before any file is
-  written, so most leaves are read twice. It keeps a number for each frame in memory. It keeps the
-  entries of early files in memory or, if they are many, on disk.
-- If a leaf cannot be read for the plan, or is invalid, its files are restored in path order. The
-  worker that reads the leaf reports the problem.
+  written, and the workers read most of them again. The plan keeps one number for each frame in
+  memory. The entries of early files are in memory or, if they are many, on disk.
+- If the plan cannot read a leaf, or the leaf is invalid, the files of this leaf are restored in
+  path order. The worker that reads the leaf reports the problem.
 """
 
 from array import array
@@ -67,11 +67,13 @@ class Report:
     owners_lost: int  # paths that now belong to the restoring user instead of their owner
     bytes_done: int  # content written or found in place, also of files that are not complete
     problems: list[Problem]
-    made: list[Entry]  # created folders, whose attributes are set at the end
-    noted: list[Entry]  # folders that were not selected; if they exist, attributes are set
+    made: list[Entry]  # created folders with attributes that are set at the end
+    noted: list[
+        Entry
+    ]  # folders that the request does not select; if they exist, their attributes are set
     links: list[tuple[bytes, bytes]]  # path of the link, path of the first name
     postponed: list[Entry]  # files that were created empty and are filled in pieces later
-    lost: dict[str, Problem]  # postponed files that cannot be filled, by path text
+    lost: dict[str, Problem]  # postponed files that cannot be filled, by printed path
     matched: list[str]  # patterns of the request that selected a path
     healed: list[str]  # sentences about packs whose blobs were read from other packs
     damaged: list[str]  # names of damaged packs
@@ -92,7 +94,7 @@ def damaged(entry: Entry, reason: str) -> Problem:
 
 STRETCH_BYTES = 32 * 1024 * 1024
 _MOST_PARTS = 32
-FEW_ENTRIES = 256  # of each part, if the recovery point has a single leaf
+FEW_ENTRIES = 256  # entries of each part of the leaf, if the recovery point has a single leaf
 _UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
 UNIT_ENTRIES = 8192
 _FEWEST_UNITS = 8  # for a large recovery point, so that all workers end at about the same time
@@ -127,7 +129,7 @@ class FramePlan:
         self._units: list[_PlannedUnit] = []
         self._early = Spool[Entry]()
         self._homes: dict[int, _PlannedUnit] = {}
-        # Size of each frame that the worker's reader still has in memory.
+        # Size of each frame that the worker's reader will still have in memory.
         self._kept: OrderedDict[int, int] = OrderedDict()
         self._kept_bytes = 0
         self._pack_numbers: dict[str, int] = {}

@@ -26,7 +26,9 @@ from backup.errors import BackupError
 from backup.system.process_fork import fork
 
 _LENGTH_BYTES = 8
-PIPE_BYTES = 256 * 1024  # so that a sender need not wait for the receiver
+PIPE_BYTES = (
+    256 * 1024
+)  # room for a usual message, so that the sender need not wait for the receiver
 
 
 class PipeEnd:
@@ -94,7 +96,7 @@ def open_message_pipe() -> tuple[PipeEnd, PipeEnd]:
     """Return two connected ends; programs started later do not inherit them."""
     first, second = os.pipe(), os.pipe()
     for pipe in (first, second):
-        with suppress(OSError):  # over the user's limit for pipe memory
+        with suppress(OSError):  # the user's limit for pipe memory is reached
             fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return PipeEnd(first[0], second[1]), PipeEnd(second[0], first[1])
 

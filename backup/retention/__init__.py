@@ -6,7 +6,8 @@
 
   retention_run      one run of the keeper, the machine that expires backups; or a plan of it
   keeper_key         the keeper's key, on another machine than the keys of backup hosts
-  vault_state        records, recovery points and packs at one moment; blocked hosts
+  vault_state        records, recovery points and packs of a vault (the folder or bucket with
+                     the encrypted backups) at one moment
   rules              how long recovery points are kept
   retention_plan     what a run would change, computed without I/O
   lock_extension     which locks to extend, and which locks prevent a removal

@@ -3,9 +3,9 @@
 - The owner is the person with the offline signing key. The keeper is the machine that may expire
   backups. Its key signs keep records, the lists of expired recovery points and removed packs. The
   key cannot decrypt backups.
-- Somebody with this key and the keeper's rights at the store can expire recovery points. Seven days
-  later, and after their locks have ended, this person can remove packs. So the key is not stored on
-  a backup host.
+- Somebody with this key and the keeper's rights at the store can expire recovery points, and remove
+  their packs seven days later, when their Object Locks have ended. So the key is not stored on a
+  backup host.
 """
 
 from dataclasses import dataclass, field

@@ -1,12 +1,12 @@
-"""Lock extension: which locks to extend, and which prevent a removal.
+"""Lock extension: locks to extend, and locks that prevent a removal.
 
 - A lock is an S3 Object Lock. Live objects are the packs of recovery points that do not expire,
   every snapshot, and every object under `pub/`. If less than half of the bucket's default lock time
   is left on a live object, its lock is extended to the full default time.
-- An object that was put less than half of the default lock time ago needs no extension. Its lock is
-  not queried.
-- The keeper, the machine that may expire backups, extends locks; a backup host may not. A
-  compromised host could lock junk for years, at the organisation's cost.
+- An object that was put less than half of the default lock time ago still has more than half of its
+  lock time. Its lock is not queried.
+- The keeper, the machine that may expire backups, extends locks. A backup host has no right to do
+  so: a compromised host could lock junk for years, at the organisation's cost.
 - If the store refuses to extend a lock, the object is reported, and the other locks are extended.
 """
 

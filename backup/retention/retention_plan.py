@@ -1,21 +1,22 @@
-"""Retention plan: expiries, marked and dropped packs; limits, clock check.
+"""Retention plan: recovery points to expire, packs to mark and to drop.
 
 - The keeper, the machine that may expire backups, records each change in a signed keep record. A
-  recovery point has expired if a keep record names it as expired. A recovery point remains if it
-  has not expired and this run does not expire it.
+  recovery point has expired if a keep record names it as expired. A remaining recovery point has
+  not expired, and this run does not expire it.
 - A pack is removed in two steps. It is marked if no remaining recovery point needs it, and it is
-  more than 30 days old by the store's clock. At least seven days later it is dropped, if all
-  recovery points that need it have expired by earlier keep records. Then it is removed.
+  more than 30 days old by the store's clock. At least seven days later a keep record names the pack
+  as dropped, if all recovery points that need it have expired by earlier keep records. Then it is
+  removed.
 - A marked pack that a remaining recovery point needs is unmarked.
-- If a pack was dropped by an earlier run and still exists, the next run removes it, unless a
-  recovery point that has not expired needs it.
+- If an earlier run has dropped a pack and the pack still exists, the next run removes it, unless an
+  unexpired recovery point needs it.
 - A writer (backup host) is blocked if one of its snapshots is missing or unreadable, because the
   packs that this snapshot needs are unknown. No pack of a blocked writer is removed, even if its
   drop was recorded, and the locks of all its packs are extended.
 - One run marks and drops as many packs as fit into its records. The next runs continue.
 - A run that would expire more than a fifth of the recovery points is refused as a whole. Two types
-  of recovery points do not count: interim ones, from before the end of a run, and those of an
-  erased domain, which nobody can decrypt.
+  of recovery points do not count: interim ones, which a run commits before its end, and those of an
+  erased domain (backup sets that share one key), which nobody can decrypt.
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -30,7 +31,7 @@ from backup.retention.vault_state import VaultState
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)
 MAX_EXPIRED_PERCENT = 20
-MAX_PER_RECORD = MAX_LISTED // 4  # packs in one list; four lists share a record
+MAX_PER_RECORD = MAX_LISTED // 4  # most packs in a list; a record has four lists of packs
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CLOCK_JUMPED = timedelta(days=60)
 
@@ -63,7 +64,7 @@ class RetentionPlan:
         return needed | self.blocked_packs
 
     def without_changes(self, reason: str) -> "RetentionPlan":
-        """Return a refused plan, which only extends locks."""
+        """Return a plan that only extends locks, with the reason for this."""
         return RetentionPlan(
             clock=self.clock,
             live=self.live,
@@ -74,7 +75,7 @@ class RetentionPlan:
 
     @property
     def has_first_record(self) -> bool:
-        """Return whether the plan needs a keep record besides the drops."""
+        """Return whether the plan has other changes than drops."""
         return bool(self.expire or self.mark or self.unmark or self.distrust)
 
 

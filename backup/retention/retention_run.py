@@ -5,8 +5,8 @@ records, which it signs. A run has these steps:
 
 1. Read the records, snapshots and pack names. If a clock is not plausible, stop without a change.
 2. Extend the locks of objects that recovery points need. If more than a fifth of the recovery
-   points would expire, stop without a keep record. In this case, the locks of their packs are
-   extended too.
+   points would expire, stop without a keep record. In this case, the packs of these recovery points
+   remain needed, and their locks are extended too.
 3. Remove packs that an earlier run has dropped (recorded as removed) but not removed.
 4. Put a keep record with the recovery points that expire, and the packs that are marked (for
    removal), unmarked or distrusted (damaged).
@@ -80,7 +80,7 @@ class RetentionResult:
     unmarked: tuple[PackId, ...]
     distrusted: tuple[PackId, ...]
     dropped: tuple[SizedPack, ...]  # packs that this run recorded as removed
-    removed: tuple[SizedPack, ...]  # including packs that an earlier run dropped
+    removed: tuple[SizedPack, ...]  # removed packs, also packs that an earlier run dropped
     locked: tuple[LockedPack, ...]  # not removed because of a lock; the next run tries again
     extended: tuple[str, ...]  # names of objects with an extended lock
     problems: tuple[str, ...]  # failures and anomalies that did not stop the run

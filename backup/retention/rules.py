@@ -4,18 +4,19 @@
   day, ISO week and month (UTC) is kept for `daily`, `weekly` and `monthly`. If a day, week or month
   has no complete recovery point, its last partial recovery point, in which paths are missing, is
   kept instead.
-- No rule keeps a number of recovery points. With such a rule, somebody that adds recovery points
-  could make older recovery points expire.
+- No rule keeps a fixed number of recovery points, such as the last seven. With such a rule,
+  somebody that adds recovery points could make older recovery points expire.
 - No recovery point expires before it is older than `floor`. A writer is a backup host. Two recovery
   points of each of its backup sets never expire: the newest complete recovery point, and the newest
   one of a run that ended.
 - An interim recovery point is committed by a run before its end. It expires when it is older than
   the floor, if a later run of its set has ended.
 - Nobody can open a recovery point of an erased domain (backup sets that share one key). It expires
-  at the erasure plus the floor.
-- The time of a recovery point is the time that its writer claims. But it is not before the time of
-  the writer's previous recovery point, and not after the time at which the store received it. So a
-  compromised writer can neither date a recovery point back nor make it seem younger than it is.
+  when the time `floor` has passed since the erasure.
+- The time of a recovery point is the time that its writer claims, within two limits. If the claimed
+  time is before the writer's previous recovery point, or after the store received the recovery
+  point, the limit is used instead. So a compromised writer can neither date a recovery point back
+  nor make it seem younger than it is.
 
 The functions do no I/O.
 """

@@ -1,4 +1,4 @@
-"""Storage forecast: needed packs, and when the other packs can be freed.
+"""Storage forecast: needed packs, and when the other packs can be removed.
 
 A pack is removed in two steps: it is marked when no recovery point needs it, and dropped at least
 seven days later. The forecast assumes that no recovery point is added and that the rules do not
@@ -34,7 +34,7 @@ class StorageForecast:
     unnamed: Share  # named by no snapshot: a run was interrupted, or is running
     marked: Share  # not needed and marked: a later run drops them
     dropped: Share  # not needed and dropped: a later run removes them
-    locked: Share  # packs of the last four shares that are locked
+    locked: Share  # packs of the four shares above that are locked
     locked_until: datetime | None  # the end of the last lock
     free_by: tuple[tuple[str, int], ...]  # (month as YYYY-MM, bytes that can be freed in it)
     points: int  # unexpired recovery points

@@ -2,7 +2,8 @@
 
 - A root record is the owner's signed list of trusted keys. A keep record is a list of expired
   recovery points and of packs to remove, signed by a keeper, the machine that may expire backups. A
-  slot is the object under one sequence number of a writer's (backup host's) snapshots.
+  slot is the object with one sequence number among the snapshots of a writer (backup host). The
+  vault is the folder or bucket with the encrypted backups.
 - Snapshots never change. So if a run reads the state twice, it reads each snapshot once. If a new
   root record is in force, a slot without a valid snapshot is read again.
 - A writer is `blocked` if a snapshot of its history is missing or unreadable, because the packs
@@ -66,7 +67,8 @@ class VaultState:
     log: RetentionLog
     points: tuple[AgedPoint, ...]  # valid and unexpired; those of a writer in order of sequence
     find_needed_packs: Callable[[SnapshotId], set[str]]  # returns the packs of a recovery point
-    # Slots without a valid snapshot that are neither skipped nor expired, and their times of put.
+    # Slots without a valid snapshot, with the times at which they were put. Slots that a later
+    # snapshot skips, and expired slots, are omitted.
     unreadable: tuple[tuple[SnapshotId, datetime], ...]
     packs: Mapping[PackId, Stat]  # existing packs
     named: frozenset[PackId]  # packs that any valid snapshot names, including expired snapshots
@@ -88,8 +90,8 @@ class Reader:
         """Read the current state."""
         # Read the keep records, which mark packs for removal, before the snapshots. A writer reads
         # the marks before it puts a snapshot, and does not use marked packs. If a new snapshot uses
-        # a marked pack nevertheless, its writer read the records before the mark. Then this call,
-        # which reads the snapshots later, finds that the pack is needed.
+        # a marked pack nevertheless, its writer read the records before the mark was put. Then this
+        # call, which reads the snapshots later, finds that the pack is needed.
         trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
             # A newer root record may make an invalid slot valid.

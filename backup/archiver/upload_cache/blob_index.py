@@ -1,17 +1,18 @@
 """Blob index: the locations of blobs, in sorted runs of records.
 
 - A run of records (not a backup run) is a sorted sequence, stored in a table of SQLite. After a
-  pack was stored, the records of its blobs form one run. Eight runs of a level are merged into one
-  run of the next level. So a record is written once per level, always in order, and a lookup
-  searches a few runs.
+  pack was stored, the records of its blobs form one run, of level 0. Eight runs of a level are
+  merged into one run of the next level. So a record is written once per level, always in order, and
+  a lookup searches a few runs.
 - A B-tree with one row per blob would take four times as long, and even longer with more blobs. Ids
   are random, so the blobs of each pack would change every page of the tree.
-- A blob is in one pack, or in two packs if it continues in the next. A record is valid while the
-  upload cache, the local list of stored packs, knows every pack of its blob. If a pack is removed
-  from the vault or damaged, the cache forgets the pack. Records of forgotten packs remain until
-  their run is merged. If they are the majority, all runs are merged.
-- During a backup, a merge also keeps the records of packs that were forgotten in this backup. So
-  when the content of these packs is sent again, it is recognized, and not counted as new.
+- A blob is in one pack, or in two packs if it continues in the next. A record is valid while every
+  pack of its blob is known, that is, listed in the upload cache. The cache forgets a pack that was
+  removed from the vault (the folder or bucket with the encrypted backups) or is damaged. Records of
+  forgotten packs remain until their run is merged. If they are the majority, all runs are merged.
+- During a backup, a merge also keeps the records of packs that this backup has forgotten. The
+  backup sends the content of these packs again. With the old records, it recognizes this content,
+  and does not report it as new data.
 """
 
 import heapq
@@ -22,11 +23,11 @@ from struct import Struct
 
 from backup.archiver.archiver_records import NO_PACK, BlobLocation
 
-_RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
+_RECORD = Struct(">32sqIIIIq")  # the id, then the other fields of `BlobLocation` in order
 _ID_BYTES = 32
 _RECORDS_PER_ROW = 62  # four rows fill a page of the database; `find` searches one row per run
 _RUNS_PER_LEVEL = 8
-_FEW = 10_000  # fewer records of forgotten packs are not worth a merge
+_FEW = 10_000  # up to this number of records of forgotten packs, no merge is done
 
 SCHEMA = """
 CREATE TABLE run_of_places (
@@ -92,12 +93,12 @@ def add(
     database: sqlite3.Connection,
     locations: Iterable[BlobLocation],
     is_known: IsKnown,
-    is_recognized: IsKnown | None = None,
+    was_known: IsKnown | None = None,
 ) -> None:
-    """Add the blobs that are complete with a new pack; merge runs if due.
+    """Add the blobs with their last byte in a new pack; merge runs if due.
 
     The caller has begun a transaction. A merge keeps only the records of packs for which `is_known`
-    or `is_recognized` is true.
+    or `was_known` is true. `was_known` selects the packs that this backup has forgotten.
     """
     pack = _RECORD.pack
     records = sorted(
@@ -112,7 +113,7 @@ def add(
     level = 0
     while len(runs := _runs(database, level)) >= _RUNS_PER_LEVEL:
         level += 1
-        _merge(database, runs, level, is_known, is_recognized)
+        _merge(database, runs, level, is_known, was_known)
 
 
 def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
@@ -137,13 +138,13 @@ def _merge(
     runs: list[int],
     level: int,
     is_known: IsKnown,
-    is_recognized: IsKnown | None = None,
+    was_known: IsKnown | None = None,
 ) -> None:
     merged = heapq.merge(*(_records(database, run) for run in runs))
-    if is_recognized is None:
+    if was_known is None:
         kept = _only_known(merged, is_known)
     else:
-        kept = _known_or_recognized(merged, is_known, is_recognized)
+        kept = _known_now_or_before(merged, is_known, was_known)
     _write(database, level, kept)
     numbers = [(run,) for run in runs]
     database.executemany("DELETE FROM places WHERE run = ?", numbers)
@@ -167,13 +168,13 @@ def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
             yield record
 
 
-def _known_or_recognized(
-    records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
+def _known_now_or_before(
+    records: Iterable[bytes], is_known: IsKnown, was_known: IsKnown
 ) -> Iterator[bytes]:
-    """Yield one record per id; prefer known packs to recognized packs."""
+    """Yield one record per id; prefer known packs to forgotten packs."""
     for _, group in groupby(records, key=lambda record: record[:_ID_BYTES]):
         locations = [(record, _location(record)) for record in group]
-        for is_kept in (is_known, is_recognized):
+        for is_kept in (is_known, was_known):
             kept = next(
                 (record for record, location in locations if _is_in_known_packs(location, is_kept)),
                 None,

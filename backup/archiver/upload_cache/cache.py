@@ -1,21 +1,22 @@
 """Upload cache: packs and blobs in the vault; forgetting, recall, pruning.
 
-- The upload cache is one SQLite file on the host. It lists what is already in the vault. If the
-  file is lost, content is sent again, and no backup is lost. If it cannot be read, it is renamed,
-  and a new file is created.
+- The upload cache is one SQLite file on the host. It lists the content that is already in the
+  vault, the folder or bucket with the encrypted backups. If the file is lost, content is sent
+  again, and no backup is lost. If the file cannot be read, it is renamed, and a new file is
+  created.
 - A blob is recorded only after the store acknowledged every pack that contains the blob.
 - The file is bound to one repository and writer (backup host). Only the user that runs the backup
   can read it, because it shows which content is stored.
 - If a pack is lost, damaged or will be removed, the cache forgets it. The content of the pack is
   then sent again.
-- The cache keeps the packs that the latest snapshot of each set needs. Other packs are pruned when
-  a run is finished. While no run can finish because a source fails, the last finished run and the
-  three newest unfinished runs are kept.
+- The cache keeps the packs that the latest snapshot of each set needs. When a run is finished,
+  other packs are removed from the cache (pruned). While no run can finish because a source fails,
+  the cache keeps the packs of the last finished run and of the three newest unfinished runs.
 - Only one backup run at a time can open the cache. Its lock ends with the process.
-- Every change is one transaction of the database. A power failure may undo the newest changes, but
-  no change before the last synced change. These changes are synced: the numbers of the newest
-  signed records that the host has seen, and the intended commit. The latter is recorded before its
-  snapshot is put.
+- Every change is one transaction of the database. A power failure can undo the newest changes, but
+  no change before the last synced change. Two kinds of change are synced: the numbers of the newest
+  signed records that the host has seen, and the intended commit. The intended commit is recorded
+  before its snapshot is put.
 """
 
 import json
@@ -43,7 +44,7 @@ from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.archiver.upload_cache.page_encoding import bytes_by_pack
 from backup.archiver.upload_cache.stored_runs import StoredRuns, drop_runs, drop_unfinished_runs
 
-_MOST_IDS = 4_000_000  # in memory; reading so many from disk takes some seconds
+_MOST_IDS = 4_000_000  # most ids that are loaded into memory; loading them takes some seconds
 
 
 class UploadCache:
@@ -89,7 +90,7 @@ class UploadCache:
         return blob_index.find(self._connection, blob_id, self._is_usable)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return those ids that may be stored; the other ids are not stored."""
+        """Return the ids that are perhaps stored; the others are not stored."""
         return ids if self._ids is None else self._ids.may_have(ids)
 
     def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
@@ -124,7 +125,7 @@ class UploadCache:
     def acknowledge(
         self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
-        """Record a stored pack, and the blobs that are complete with this pack."""
+        """Record a stored pack, and the blobs with their last byte in it."""
         blobs = list(blobs)
         bytes_added = bytes_by_pack(blobs)
         with self._database.change() as database:
@@ -136,7 +137,7 @@ class UploadCache:
                 database,
                 blobs,
                 lambda pack: pack == number or self._is_usable(pack),
-                self._is_recognized if self._forgotten else None,
+                self._was_known if self._forgotten else None,
             )
             database.executemany(
                 "UPDATE pack SET held = held + ? WHERE number = ?",
@@ -159,7 +160,7 @@ class UploadCache:
                 self._packs[pack] = replace(row, blob_bytes=row.blob_bytes + length)
 
     def forget_packs(self, numbers: Iterable[int], *, can_recall: bool = False) -> None:
-        """Forget packs, so that their content is sent again.
+        """Forget packs, so that the run sends their content again.
 
         With `can_recall`, `recall_packs` can restore them until the cache is closed.
         """
@@ -264,7 +265,7 @@ class UploadCache:
     def live_bytes(self, set_name: str) -> dict[int, int]:
         """Return the bytes in use in each pack that a set needs.
 
-        The bytes are counted before compression, as in `PackRow.blob_bytes`. A number may be too
+        The bytes are counted before compression, as in `PackRow.blob_bytes`. A number can be too
         high, because content that two manifest pages share counts twice. A pack is omitted if
         neither content nor a leaf page in it is in use.
         """
@@ -282,7 +283,7 @@ class UploadCache:
     def _is_usable(self, pack: int) -> bool:
         return pack in self._packs and pack not in self._recalled
 
-    def _is_recognized(self, pack: int) -> bool:
+    def _was_known(self, pack: int) -> bool:
         return pack in self._packs or pack in self._forgotten
 
     def _prune(self, database: sqlite3.Connection, commit: Commit) -> None:
@@ -314,7 +315,7 @@ def open_upload_cache(path: Path, binding: str) -> Iterator[UploadCache]:
     """Open or create the upload cache of the writer named by `binding`.
 
     Raise `Busy` while another run uses it. A file that is damaged, or belongs to another writer, is
-    set aside, and a new file is created. If the block meets damage later, raise
+    set aside, and a new file is created. If damage is found later, in the block, raise
     `UploadCacheDamaged`: the run must begin again with a new cache.
     """
     with lock_cache(path):

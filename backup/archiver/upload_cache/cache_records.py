@@ -1,6 +1,8 @@
 """Records of the upload cache: heads, keep records, slots, packs, commits.
 
-The upload cache is a file on the backup host. It lists what is already in the vault.
+The upload cache is a file on the backup host. It lists the content that is already in the vault,
+the folder or bucket with the encrypted backups. A slot is the object name with one sequence number
+of this host's snapshots.
 """
 
 from dataclasses import dataclass
@@ -24,16 +26,20 @@ class CachedKeepRecord:
     """
 
     link: Link
-    root_number: int  # number of the owner's signed list of keys that was in force then
+    root_number: (
+        int  # number of the owner's signed list of keys that was in force when it was applied
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedSlot:
-    """An object that has the name of a snapshot but is not a trusted one."""
+    """An object with the name of a snapshot that is not a trusted snapshot."""
 
     size_bytes: int
     modified: str
-    is_distrusted: bool  # it is a snapshot by old keys that the owner does not trust any more
+    is_distrusted: (
+        bool  # it is a snapshot, signed with an old key that the owner does not trust any more
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +52,7 @@ class PackRow:
     blob_bytes: int  # bytes of its blobs, before compression
     blob_count: int  # number of blobs whose last byte is in it
     sequence: int | None  # number of the first snapshot that names it; None: no snapshot yet
-    ordinal: int | None  # its index in the pack list of this snapshot
+    ordinal: int | None  # index of the pack in the pack list of this snapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """Database file of the upload cache: tables, lock, damaged files.
 
-- The upload cache is a file on the backup host. It lists what is already in the vault.
+- The upload cache is a file on the backup host. It lists the content that is already in the vault,
+  the folder or bucket with the encrypted backups.
 - The kernel releases the lock of the file when the process ends, even after a crash.
 - A file that is damaged, of another version or of another writer is renamed to `.put-aside`, and a
   new file is created. Some damage is found only when a run reads the damaged part. Then the file is
@@ -38,7 +39,7 @@ _NO_DAMAGE = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_IOERR,
 }
-_CANNOT_BE_READ = {  # I/O errors that do mean damage
+_CANNOT_BE_READ = {  # I/O errors that mean damage
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
@@ -208,9 +209,9 @@ def is_damage(error: BaseException | None) -> bool:
     """Return whether an error or its causes mean that the file is damaged."""
     while error is not None:
         if isinstance(error, json.JSONDecodeError):
-            return True  # this program wrote valid JSON
+            return True  # invalid JSON: this program wrote only valid JSON
         if isinstance(error, zstandard.ZstdError):
-            return "cannot compress" not in str(error)  # that means a lack of memory
+            return "cannot compress" not in str(error)  # "cannot compress" means a lack of memory
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0)
             # Python reports invalid text without a code.

@@ -1,10 +1,10 @@
 """History in the upload cache: newest snapshot, root, keep records seen.
 
-- This host detects a rollback of the vault by comparing the vault with this state. If the cache
-  forgets all packs and runs, the numbers of the signed records remain known.
+- This host detects a rollback of the vault (the folder or bucket with the encrypted backups) by
+  comparing the vault with this state. If the cache forgets all packs and runs, this state remains.
 - A root record is the owner's signed list of hosts and keys. A keep record is a signed list of
-  expired recovery points and removed packs. A slot is the object under one sequence number of this
-  host's snapshots.
+  expired recovery points and removed packs. A slot is the object name with one sequence number of
+  this host's snapshots.
 """
 
 import json

@@ -24,7 +24,7 @@ class IdFilter:
             bits[number >> 5] |= 1 << (number >> 2 & 7)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Return the ids that may have been added."""
+        """Return the ids that have perhaps been added."""
         return [blob_id for blob_id in ids if blob_id in self]
 
     def __contains__(self, blob_id: str) -> bool:

@@ -3,10 +3,10 @@
 - The upload cache is a file on the backup host. It keeps the manifest pages of earlier runs. A row
   is the entry of one path in a page. A page that can be compared as a whole has an outline, which
   contains the paths and stat vectors (size, times and inode) of its rows. The outline is stored
-  apart from the rows, because a run mostly reads only the outline. The encoded rows do not repeat
-  the paths and vectors.
-- Values are stored in columns. So a page is encoded and decoded in a few calls, however many rows
-  it has.
+  apart from the rows, because a run mostly reads only the outline. The encoded rows of such a page
+  omit the paths and vectors.
+- The same field of all rows is stored as one list (a column). So a page is encoded and decoded in a
+  few calls, however many rows it has.
 - Only this host reads the encoded bytes. A change of the encoding needs a new version number of the
   cache file.
 """

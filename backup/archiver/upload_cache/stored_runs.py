@@ -1,4 +1,4 @@
-"""Stored runs: their manifest pages; number of unfinished runs kept.
+"""Stored runs: manifest pages of earlier runs, and which runs are kept.
 
 A page contains rows, the manifest entries of paths. Only the latest finished run of each backup set
 is kept. While no run can finish because a source fails, the last finished run and the three newest

@@ -4,22 +4,23 @@ A domain is a group of backup sets that share one key and are erased together. I
 erased by the removal of its key records, which contain the encrypted private keys.
 
 1. The owner, the person with the offline signing key, signs an order. The order contains a
-   challenge for every custodian, a person that can decrypt the backups of the domain (see
-   `decryption_challenge`).
-2. Each custodian reads the order, decrypts the challenge in it and returns an attestation, which is
-   the consent to the erasure.
+   challenge (an encrypted secret number) for every custodian, a person that can decrypt the backups
+   of the domain.
+2. Each custodian reads the order, decrypts the challenge in it and returns an attestation: the
+   consent to the erasure, with the decrypted number as proof.
 3. With all attestations, the owner executes the order. A new root record (the owner's signed list
    of hosts and keys) marks the domain as erased. Then its key records are removed from the key
    store and each reachable copy of it. Then the certificate is written.
 
 Rules
-- The root record is put first. Until it exists, nothing has changed. After that, no writer uses the
-  domain and no reader opens it. If key records are still stored, `verify` reports them, and a
-  repeated erasure removes them.
-- If the key records were removed first, a crash could leave writers that encrypt to a key that
+- The root record is put first. Until it exists, nothing has changed. After that, no backup host
+  uses the domain and no reader opens it. If a crash leaves key records, `verify` reports them, and
+  a repeated erasure removes them.
+- If the key records were removed first, a crash could leave backup hosts that encrypt to a key that
   nobody has. Nobody could then distinguish the erasure from a loss of the keys.
-- Packs remain until their locks end. Without the private key, nobody can decrypt them.
-- An order is valid for 30 days, and only while the domain has the same keys and no new custodian.
+- Packs remain until their Object Lock ends. Without the private key, nobody can decrypt them.
+- An order is valid for 30 days, and only while the domain has the keys that the order names and no
+  new custodian.
 """
 
 import hashlib

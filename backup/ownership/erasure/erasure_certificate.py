@@ -2,7 +2,7 @@
 
 - A domain (backup sets that share one key) is erased by removing its key records, which contain the
   encrypted private keys. Before the erasure, the owner (the person with the offline signing key)
-  signs an order, and the people with decryption keys attest their consent.
+  signs an order, and the people that can decrypt the backups agree in signed attestations.
 - The certificate names the domain and its key pairs, the order with its date and person, and the
   attestations. It also names the removed key records, the copies of key records that must still be
   destroyed, and the number of recovery points that nobody can open any more. It contains no secret.

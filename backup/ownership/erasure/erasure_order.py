@@ -3,9 +3,9 @@
 The owner, the person with the offline signing key, orders the erasure of a domain (backup sets that
 share one key). Every custodian, a person that can decrypt these backups, must agree.
 
-An order contains a challenge for every custodian (see `decryption_challenge`). An attestation is
-the consent of one custodian. It contains the decrypted number and the name of the person that
-decrypted it. `domain_erasure` executes an order.
+An order contains a challenge for every custodian: a secret number, encrypted to the custodian's
+key. An attestation is the consent of one custodian. It contains the decrypted number as proof, and
+the name of the person that decrypted it. `domain_erasure` executes an order.
 """
 
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attestation:
-    """Attestation of one custodian."""
+    """Consent of one custodian to an order."""
 
     order: str  # SHA-256 of the order
     custodian: Custodian
@@ -92,8 +92,9 @@ def order_to_bytes(order: Order, owner: Ed25519PrivateKey) -> bytes:
 def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
     """Read an order and check its signature.
 
-    Without `owner`, the signature is checked with the key that the order itself names. A person
-    must then compare this key with the owner's key. Raise `WrongKey` if another owner signed.
+    Without `owner` (the owner's public key), the signature is checked with the key that the order
+    itself names. A person must then compare this key with the owner's key. Raise `WrongKey` if
+    another owner signed.
     """
     try:
         value = signed_value(data, ORDER, where)
@@ -125,8 +126,8 @@ def attest(
 ) -> tuple[bytes, ...]:
     """Return an attestation for each custodian's key in an identity file.
 
-    Raise `WrongKey` if the order names none of these custodians, or if the file names another owner
-    or repository.
+    Raise `WrongKey` if the order names none of these custodians, or if the identity file names
+    another owner or repository than the order.
     """
     check_line("your name", attested_by)
     order = read_order(data, where, owner=identity.owner)

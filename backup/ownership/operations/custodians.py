@@ -4,12 +4,13 @@
   one key, and a generation is one key pair of a domain. A key record contains the private key of
   one generation, encrypted to the custodians.
 - Both operations need the signing key of the owner and the identity (the private key) of a current
-  custodian. Only such an identity decrypts the domain keys, which are then encrypted again.
+  custodian. The identity decrypts the keys of the domains, and the operation encrypts them again to
+  other custodians.
 - If a custodian is added, the key of every generation is encrypted again to all custodians, in a
   key record with a new number.
-- If a custodian is retired, every domain gets a new generation with a key that this custodian never
-  had. The older keys are encrypted again to the remaining custodians. The key records that the
-  retired custodian could open are removed.
+- If a custodian is retired, every domain gets a new generation with a key that this custodian
+  cannot decrypt. The older keys are encrypted again to the remaining custodians. The key records
+  that the retired custodian could open are removed.
 - A key cannot be withdrawn. A retired custodian may have kept the key of an older generation, and
   can then decrypt the backups of this generation from any copy of the packs.
 """
@@ -215,7 +216,7 @@ def _stay_rule(leaving: Custodian) -> Callable[[Custodian], bool]:
 
 def _check_identity_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
     """Raise `UsageError` if an identity belongs to the retired custodian."""
-    # The public key of an X25519 identity can be computed, that of other identities cannot.
+    # The public key of an X25519 identity can be computed. For other identities it cannot.
     public_keys = [
         str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)
     ]

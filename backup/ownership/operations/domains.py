@@ -1,4 +1,4 @@
-"""Owner operations on domains: add one, add a key generation; their keys.
+"""Owner operations on domains: add a domain, add a key generation.
 
 A domain is a group of backup sets that share one key. A generation is one key pair of a domain.
 
@@ -11,8 +11,10 @@ names a key without a key record. Hosts would encrypt to this key, and nobody co
   encrypt it again, and in a restore.
 - A key record contains a private key, encrypted to the custodians (the people that can decrypt
   backups). A new key record has a higher number than all earlier key records of its generation, and
-  replaces them. The earlier records remain in the key store until an operation removes them.
-- Generation numbers may have gaps, because the number of an interrupted operation is skipped.
+  is used instead of them. The earlier records remain in the key store (the folder of the key
+  records) until an operation removes them.
+- Generation numbers can have gaps, because a number that an interrupted operation used is not used
+  again.
 """
 
 from collections.abc import Sequence

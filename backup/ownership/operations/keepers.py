@@ -3,12 +3,13 @@
 - A keeper is a machine that may expire backups and remove packs. It signs keep records, the lists
   of what it expires and removes. The owner, the person with the offline signing key, decides which
   keeper is trusted.
-- The key of a keeper is created either by this operation, in a file that a person carries to the
-  keeper's machine, or on that machine. In the second case, only the public key is passed.
+- The signing key of a keeper is created in one of two ways. This operation creates it, in a file
+  that a person carries to the keeper's machine. Or the keeper's machine has created it, and only
+  the public key is passed to this operation.
 - Only one keeper is trusted at a time, because the keep records of two keepers would not form one
   chain.
-- A retired keeper is trusted up to one keep record. Its later records are ignored. But packs that
-  it removed are lost: only Object Lock prevents a removal.
+- A retired keeper is trusted up to one keep record. Its later records are ignored. But packs that a
+  retired keeper has removed are lost: only Object Lock prevents a removal.
 """
 
 import hashlib

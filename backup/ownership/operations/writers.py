@@ -65,8 +65,8 @@ def new_epoch(
     """Start an epoch with new keys; trust the old keys up to a snapshot.
 
     With `trusted_through` 0, no snapshot of the old keys is trusted. The result lists the recovery
-    points that are not trusted any more. Raise `NotFound` if the writer is unknown or has no valid
-    snapshot with this number.
+    points that are then not trusted any more. Raise `NotFound` if the writer is unknown or has no
+    valid snapshot with this number.
     """
     request = {
         "writer": writer,
@@ -136,8 +136,8 @@ def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -
 def witnessed_head(session: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
     """Return the number of the newest snapshot that a witness confirms.
 
-    A witness is a record of snapshot hashes on another machine. Raise `NotFound` if no snapshot in
-    the vault has the same hash as in the witness.
+    A witness is a record of snapshot hashes on another machine. Raise `NotFound` if the hash of no
+    snapshot in the vault (the folder or bucket with the encrypted backups) is in the witness.
     """
     heads = {head.sequence: head.sha256 for head in witness if head.writer == writer}
     slots = read_history(session.vault, session.load_trust(), writer)

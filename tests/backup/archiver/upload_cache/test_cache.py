@@ -383,7 +383,7 @@ def test_kill_during_merge_costs_only_its_pack(
             database: sqlite3.Connection,
             locations: Iterable[BlobLocation],
             is_known: Callable[[int], bool],
-            is_recognized: Callable[[int], bool] | None = None,
+            was_known: Callable[[int], bool] | None = None,
         ) -> None:
             def is_known_or_die(pack: int) -> bool:
                 nonlocal looked
@@ -392,7 +392,7 @@ def test_kill_during_merge_costs_only_its_pack(
                     os.kill(os.getpid(), signal.SIGKILL)
                 return is_known(pack)
 
-            add(database, locations, is_known_or_die, is_recognized)
+            add(database, locations, is_known_or_die, was_known)
 
         monkeypatch.setattr(blob_index, "add", add_and_die)
         try:
