@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.errors import TemplateInvalid
+from standfast.notices.html_body import html_body
 from standfast.notices.template_renderer import LARGEST_RESULT, prepare
 from standfast.records import JsonObject
 from tests.notices.test_template_renderer import loaded, texts
@@ -74,7 +75,7 @@ def test_lines_become_their_elements() -> None:
         "<p>a<br>b<br>It was in R&amp;D &lt;Rome&gt;.</p>\n"
         '<h2 style="font-size:1.1em">What you can do</h2>\n'
         "<ul>\n<li>c</li>\n<li>Type:</li>\n</ul>\n"
-        "<pre>standfast status\nRome</pre>\n"
+        '<pre style="white-space:pre-wrap">standfast status\nRome</pre>\n'
         "</body>\n</html>\n"
     )
     assert text == (
@@ -84,7 +85,40 @@ def test_lines_become_their_elements() -> None:
 
 
 def test_page_names_its_language() -> None:
-    assert '<html lang="de">' in texts(NOTICE, {"city": "Rome"}, "de")[2]
+    assert '<html lang="de" dir="ltr">' in texts(NOTICE, {"city": "Rome"}, "de")[2]
+
+
+@pytest.mark.parametrize("language", ["ar", "fa-IR", "he", "az-Arab"])
+def test_right_to_left_notice_keeps_direction_in_exercises(language: str) -> None:
+    page = html_body("word\n", language, "[EXERCISE] Latin words")
+    assert f'<html lang="{language}" dir="rtl">' in page
+
+
+@pytest.mark.parametrize("language", ["es-AR", "en-PS", "arn", "ur-Latn"])
+def test_region_or_script_does_not_reverse_a_notice(language: str) -> None:
+    assert f'<html lang="{language}" dir="ltr">' in html_body("word\n", language)
+
+
+def test_value_does_not_change_the_direction() -> None:
+    _, _, html = texts(loaded(text="{{ city }} words\n"), {"city": "\u05e9\u05dc\u05d5\u05dd"})
+    assert 'dir="ltr"' in html
+    assert 'dir="auto"' not in html
+
+
+def test_indented_entry_stays_in_its_list() -> None:
+    text = "{% for thing in things %}\n    - {{ thing }}\n{% endfor %}\n\t- last\n"
+    _, _, html = texts(loaded(text=text), {"city": "Rome", "things": ["a", "b"]})
+    assert "<ul>\n<li>a</li>\n<li>b</li>\n<li>last</li>\n</ul>" in html
+
+
+def test_value_after_blanks_is_no_list_entry() -> None:
+    _, _, html = texts(loaded(text="  {{ city }}\n    {{ city }}\n"), {"city": "- x"})
+    assert "<li>" not in html
+
+
+def test_line_after_a_tab_is_a_command() -> None:
+    _, _, html = texts(loaded(text="\tstandfast  status\n"), {"city": "Rome"})
+    assert ">standfast  status</pre>" in html
 
 
 def test_list_without_entries_is_left_out() -> None:

@@ -28,6 +28,7 @@ from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import Unavailable
 from standfast.evidence.private_files import make_private, write_atomically
 from standfast.local_time import day
+from standfast.notices.html_body import language_attributes
 from standfast.notices.localized_dates import long_date
 from standfast.notices.plain_text import is_one_line
 from standfast.records import EffectState, Limits, Result
@@ -49,12 +50,12 @@ _STYLE = """
 @page { size: PAPER; margin: 20mm 20mm 15mm; }
 * { box-sizing: border-box; }
 body { margin: 0; font: 10pt/1.27 "Liberation Sans", Arial, Helvetica, sans-serif; color: #000; }
-.letter { break-before: page; padding-left: 5mm; position: relative; }
+.letter { break-before: page; padding-left: 5mm; position: relative; overflow-wrap: anywhere; }
 .letter:first-child { break-before: auto; }
 .head { height: 70mm; }
 .window { position: absolute; top: 25mm; left: LEFT; width: 85mm; height: 45mm; padding-left: 5mm; }
 .back { font-size: 7pt; margin: 0 0 4mm; }
-.to { font-style: normal; line-height: 4.5mm; overflow-wrap: anywhere; }
+.to { font-style: normal; line-height: 4.5mm; }
 .from { position: absolute; top: 0; SIDE; width: 60mm; font-size: 9pt; line-height: 4.2mm; }
 .date { margin: 3mm 0 0; }
 h1 { font-size: 11pt; margin: 0 0 3mm; }
@@ -147,7 +148,8 @@ class LettersSender(Sender):
         to = "<br>".join(f"<bdi>{html.escape(line)}</bdi>" for line in message.address.split("\n"))
         body = _BODY.search(message.html)
         text = f'<p style="white-space:pre-line">{html.escape(message.text)}</p>'
-        return f"""<section id="letter-{message.token}" class="letter" lang="{message.language}">
+        return f"""<section id="letter-{message.token}" class="letter"\
+ {language_attributes(message.language)}>
 <div class="head"><div class="window"><p class="back">{html.escape(back)}</p>
 <address class="to">{to}</address></div>
 <div class="from">{sender}<p class="date">{html.escape(date)}</p></div></div>

@@ -151,6 +151,12 @@ def test_no_value_breaks_out_of_its_letter(tmp_path: Path) -> None:
     assert rows[1]["mark"] == mark_of(f"{2:032x}")
 
 
+def test_letter_has_the_direction_of_its_language(tmp_path: Path) -> None:
+    sender_at(tmp_path).send([letter(language="ar")])
+    (page,) = tmp_path.rglob("*.html")
+    assert 'lang="ar" dir="rtl"' in page.read_text()
+
+
 def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
     hostile = "</title><script>x</script></section>"
     sender = sender_at(tmp_path, organisation={"name": hostile}, return_address=(hostile,))
