@@ -55,9 +55,8 @@ class Mariadb:
         return name, password
 
     def execute(self, *statements: str, database: str = "mysql") -> None:
-        """Run statements as root."""
-        for statement in statements:
-            self._client(statement, database)
+        """Run statements as root, in one client process."""
+        self._client(";\n".join(statements), database)
 
     def rows(self, query: str, *, database: str = "mysql") -> list[list[str]]:
         """Return the rows of a query, as the client writes them."""
