@@ -1,7 +1,8 @@
 """Comparison of an incident's input accounts with a person's accounts.
 
-The requester is the person that opened the incident. The result decides whether a person whose own
-account is to be locked may approve that.
+The inputs are the values with which an incident was opened, such as lists of accounts to lock. The
+result of the comparison decides whether a person whose own account is to be locked may approve the
+lock. The requester is the person that opened the incident.
 """
 
 import unicodedata
@@ -15,7 +16,9 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
 
-BY_TRIGGERS = ".joined"  # key of an incident's inputs: the accounts that triggers added later
+# Key of an incident's inputs: the accounts that were added later by triggers (such as a webhook) or
+# by people that did not sign in.
+BY_TRIGGERS = ".joined"
 
 
 def is_named(
@@ -23,7 +26,8 @@ def is_named(
 ) -> bool:
     """Return whether the requester named an account of this person.
 
-    `case_` is the row of the incident. Accounts that only triggers added do not count.
+    `case_` is the row of the incident. Accounts that a signed-in person added later count as named
+    by the requester. Other accounts that were added later (`BY_TRIGGERS`) do not.
     """
     stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
     joined = {folded(account) for account in cast("list[str]", stored.get(BY_TRIGGERS, []))}

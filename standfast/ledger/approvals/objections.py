@@ -4,9 +4,9 @@ The requester is the person that opened the incident. A target is an account tha
 
 Rules
 - The approver is neither the requester nor a person whose own account is a target.
-- An enrolment (a person's stored roles and public key) younger than a day approves nothing.
+- A person whose enrolment (the stored roles and public key) is younger than a day may not approve.
   The exception is a founding enrolment, which was made while the installation was set up, or with
-  the signing key of the vault's owner.
+  the signing key of the owner of the backups.
 - Two enrolled people are connected if one enrolled the other, directly or through further people.
   Only one of several connected people counts as requester, approver or reviewer. A founding
   enrolment does not connect two people.
@@ -14,12 +14,12 @@ Rules
   enrolled person may refuse or review it with a signature, even if an account of that person is a
   target. Otherwise a person could name everybody's accounts as targets, and then give a break-glass
   approval that nobody may refuse.
-- The holder of an account may not decide if a requester that signed in named the account. If only a
-  trigger named the account, or if the requester did not sign in, the holder may decide, but one
-  more approval is needed.
-- If a step began before the first trigger joined the incident, all its targets count as named by
-  the requester. This includes an account whose name in the directory differs from the name that the
-  requester wrote.
+- The person whose account is a target may not decide if a requester that signed in named the
+  account. If only a trigger (such as a webhook) named the account, or if the requester did not sign
+  in, this person may decide, but one more approval is needed.
+- If a step began before the first trigger added accounts to the incident, all its targets count as
+  named by the requester. This includes an account whose name in the directory differs from the name
+  that the requester wrote.
 """
 
 import json
@@ -44,9 +44,9 @@ _FIRST_JOINED = (
     .where(audit_event.c.subject == bindparam("incident"), audit_event.c.action == "trigger.joined")
     .scalar_subquery()
 )
-# One row for each planned change of the person's own accounts: whether the requester alone chose
-# the targets of its step. Undos are left out, because their step begins later than the step that
-# they undo.
+# For the planned changes of the person's own accounts: the distinct answers to whether the
+# requester alone chose the targets of the step. Undos are left out, because their step begins later
+# than the step that they undo.
 _IS_OF_REQUESTER = (
     select(or_(step.c.joined == 0, _FIRST_JOINED.is_(None), step.c.started_at < _FIRST_JOINED))
     .join_from(
@@ -164,10 +164,7 @@ def objection_without_targets(
     roles: Collection[str],
     now: datetime,
 ) -> str:
-    """Return why this person may decide nothing for this requester, or "".
-
-    The targets are not considered.
-    """
+    """Return why the rules that ignore targets exclude this person, or ""."""
     name = who["name"]
     if why := enrolment_objection(database, connection, who, roles):
         return why

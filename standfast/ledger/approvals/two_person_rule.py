@@ -14,8 +14,8 @@ Rules
   (`BREAK_GLASS_DELAY`) unless somebody refuses it.
 - A break-glass approval may not be reviewed by a person that is connected with its author: one of
   them enrolled the other, directly or through further people.
-- Before each change, every stored approval is verified again, for the present time. So a forged
-  date of approval has no influence.
+- Before each change, every stored approval is verified again. A date of approval in the future
+  counts as the present time, so that a forged date cannot make a recent enrolment seem older.
 """
 
 import json
@@ -50,7 +50,7 @@ _STEP = select(step).where(
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question to an approver, and the content of the signature."""
+    """The question whether a step may run, with the fields that people sign."""
 
     incident: str
     step: str
@@ -289,10 +289,10 @@ def _current_decisions(
 def _approvals(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> dict[str, str]:
-    """Return the verified approvers of the current plan, one in each group.
+    """Return the verified approvers of the current plan, by root of enrolment.
 
-    The key is the first enroller of a group of connected people, which count as one. The
-    break-glass approver counts too if that person may approve.
+    People that are connected by enrolments have the same root, the first person of the series, and
+    count as one approver. The break-glass approver counts too if that person may approve.
     """
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}
@@ -311,7 +311,7 @@ def _objection(
     *,
     as_what: str = APPROVE,
 ) -> str:
-    """Return why this decision does not count, or ""."""
+    """Return why a stored or new decision is not valid, or ""."""
     name, decided_at = given["person"], min(given["decided_at"], now)
     standing = standing_objection(
         database, connection, given["incident"], name, roles, decided_at, as_what=as_what

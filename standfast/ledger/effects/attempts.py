@@ -1,19 +1,19 @@
 """Attempts of effects: claim, receipt, retry; columns after a call.
 
-An effect is one change of one target, such as one locked account. An attempt is one call of an
-adapter for several effects.
+An effect is one planned change of one target, such as one account to lock. An attempt is one call
+of an adapter for several effects of a step. A claim reserves these effects for the process that
+makes the call, and a receipt is the stored result of the call.
 
 Rules
 - A claim is one transaction before the call: it inserts the attempt and sets the state of its
-  effects to `submitting`. No call is made without a claim; the module `claims` contains the
-  conditions.
+  effects to `submitting`. No call is made without a claim. The module `claims` contains the
+  conditions of a claim.
 - An action on a locked account, such as a test of its lock, receives the state of the account
-  before the lock. This prior state identifies the account. So the action never affects another
-  account that has the same name by now.
-- If an approval no longer verifies at a claim, for example because its person was removed, the step
-  asks for approval again.
-- A receipt contains the results of a call. If it arrives late, it is stored by the token of its
-  attempt, unless the effect was claimed again.
+  before the lock (its prior state), which identifies the account. So the action never affects
+  another account that has the same name now.
+- If an approval is no longer valid at a claim, for example because the approver was removed, the
+  step asks for approval again.
+- A late receipt is stored too, except for effects that another attempt has claimed since.
 - If it is unknown whether the commit of a claim succeeded, no call is made for the claim, and the
   claim is released immediately.
 """
@@ -95,16 +95,16 @@ class Attempts:
         `mode` is the mode of the adapters. Raise Refused if the incident has another mode.
 
         Raise ApprovalRefused, and let the step ask for approval again, in two cases:
-        - An approval no longer verifies, for example because its person was removed. The other
-          approvals still count.
-        - The `settings` of an adapter differ from the approved settings. No earlier approval
-          counts.
+        - An approval is no longer valid, for example because the approver was removed. The other
+          approvals stay valid.
+        - The `settings` of an adapter differ from the approved settings. Every earlier approval
+          becomes void.
         """
         token = new_token()
         try:
             return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
-            # If the release fails too, the outcome counts as unknown when the claim is overdue.
+            # If the release fails too, `expire_calls` later sets the effects to `unknown`.
             with suppress(StandfastError):
                 self._release(token, incident_id, runner, now)
             raise
@@ -230,11 +230,11 @@ class Attempts:
         *,
         hand_on: str | None = None,
     ) -> None:
-        """Store the results of a call; a late receipt still counts.
+        """Store the results of a call, even if they arrive late.
 
-        `hand_on` is the name of another adapter. The effects that failed permanently, or that only
-        the present adapter refused, are then planned again for this adapter. Effects with an
-        unknown outcome are never planned again here.
+        `hand_on` is the name of another adapter. Effects that failed permanently, or that only the
+        called adapter refused, are then planned again for the other adapter. Effects with an
+        unknown outcome are not planned again.
         """
         with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
@@ -247,7 +247,7 @@ class Attempts:
                         effect.c.attempt == batch.attempt,
                         effect.c.state.in_(("submitting", "unknown", "planned", "failed")),
                     )
-                    .order_by(effect.c.token)  # every lock of several rows uses this order
+                    .order_by(effect.c.token)  # the order of all row locks, to avoid deadlocks
                     .with_for_update()
                 )
             }
@@ -260,8 +260,8 @@ class Attempts:
                     )
                     rows.append(change)
                     counts[change["state"]] = counts.get(change["state"], 0) + 1
-            # No check is needed: each column that could have been manipulated after the claim is
-            # overwritten or encrypted.
+            # The rows need no verification: each column that could have been manipulated after the
+            # claim is overwritten or encrypted.
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}

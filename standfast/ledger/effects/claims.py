@@ -1,14 +1,16 @@
 """Conditions of a claim: approvals, settings, locks of other incidents.
 
-An effect is one change of one target, such as one locked account. A process claims effects, in one
-transaction, before it executes them.
+An effect is one change of one target, such as one locked account. An effect is planned for a step
+of an incident. A process claims effects (reserves them for itself), in one transaction, before it
+executes them.
 
 Rules
-- Effects are claimed only while the incident is open, the adapters have its mode, the step runs and
-  the step's approvals verify. In a stopped incident, only undos are claimed.
+- Effects are claimed only while the incident is open, the adapters are of its mode (live, or
+  simulators in an exercise), the step runs and the step's approvals are valid. In a stopped
+  incident, only undos are claimed.
 - Effects that needed approval are claimed only while the adapter has the settings of the plan.
-- The rows of the incident, its step and each effect must match the audit chain
-  (`row_verification`).
+- The rows of the incident, the step and each effect must match the audit chain, the log of all
+  changes (`row_verification`).
 - No unlock is claimed while another open incident needs the account locked. No lock is claimed
   while an earlier unlock of the account may still be executed.
 - A claim first finds a step, then effects of this step. So the cost of a claim does not depend on
@@ -56,12 +58,12 @@ from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings
 from standfast.records import EffectState, Json, JsonObject, Mode
 
-_ACCOUNTS_LOCK = 7_236_115  # number of the PostgreSQL advisory lock; the chain has another one
+_ACCOUNTS_LOCK = 7_236_115  # number of a PostgreSQL advisory lock; other locks have other numbers
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
 class ApprovalLapsed(ApprovalRefused):
-    """The approvals of a running step no longer count."""
+    """The approvals of a running step are no longer valid."""
 
     def __init__(
         self, step_key: tuple[str, str, int], why: str, plan: JsonObject | None = None
@@ -90,7 +92,7 @@ def claimable(
     """
     connection = write.connection
     if write.is_postgresql and queue.verb in NEEDS_PRIOR | UNDO_VERBS:
-        # A concurrent lock and unlock of one account would not see each other.
+        # Without this lock, a lock and an unlock of one account could be claimed at the same time.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
     wait_for_turn(connection, incident_id, is_shared=True)
     case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
@@ -242,7 +244,7 @@ def _refuse_held_unlocks(
 
 
 def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
-    """Return the condition that an unlock of the account may still run."""
+    """Return the condition that an unlock of the account may be in progress."""
     unlock = effect.alias("unlock")
     return exists().where(
         unlock.c.handle == effect.c.handle,

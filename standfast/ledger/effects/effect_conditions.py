@@ -28,24 +28,25 @@ from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import UNDO_PREFIX
 from standfast.records import StepState
 
+# Verbs before which the state of the target is stored, so that an undo can restore it.
 NEEDS_PRIOR = verbs_where(lambda action: action.keeps_prior_state)
 UNDO_VERBS = frozenset(undo for verb in NEEDS_PRIOR if (undo := ACTIONS[verb].undo))
 LOCKED_ACCOUNT_VERBS = verbs_where(lambda action: action.is_for_locked_account)
 # States in which the target may have been changed.
 HOLDING = ("done", "submitting", "unknown")
-# `not_before` of effects that wait for a person instead of a time.
+# Value of `not_before` and `runs_from` for effects and steps that wait for a person, not a time.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def is_held() -> Any:
-    """Return the condition that an effect may lock its account now."""
+    """Return the condition of a lock that may be in force and is not undone."""
     return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_undone())
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Return the condition of locks that no undo has reversed.
+    """Return the condition of account locks that no undo has reversed.
 
-    A lock of this incident counts in every state. A lock of another incident counts only if the
+    A lock by this incident meets it in every state. A lock by another incident meets it only if the
     account may be locked now.
     """
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
@@ -130,7 +131,10 @@ def with_step() -> Any:
 
 
 def is_begun() -> Any:
-    """Return the condition that an effect's step has begun."""
+    """Return the condition that an effect's step has begun.
+
+    A page (a message that asks for approval) may be sent already while its step waits for approval.
+    """
     return or_(
         step.c.state == StepState.RUNNING.value,
         and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
@@ -138,7 +142,7 @@ def is_begun() -> Any:
 
 
 def is_only_unknown() -> Any:
-    """Return the condition that all unfinished effects of a step are unknown."""
+    """Return the condition that a step waits only for unknown outcomes."""
     of_step = and_(is_of_step(), effect.c.verb != PAGE)
     moving = effect.c.state.in_(("planned", "submitting"))
     unknown = effect.c.state == "unknown"
@@ -151,7 +155,10 @@ def is_of_undo() -> ColumnElement[bool]:
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
-    """Return the condition of a begun step that no longer waits to be aborted."""
+    """Return the condition that an effect's step may execute it now.
+
+    A begun step first waits until the time in which people can stop it is over.
+    """
     return and_(
         is_begun(), or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE)
     )

@@ -1,11 +1,11 @@
 """Counts of effects: by step and state (engine), by kind (reports).
 
 An effect is one change of one target, such as one locked account. The database counts effects
-without decrypting their names. Only the reasons of effects that are not done are decrypted, one at
-a time.
+without the decryption of their targets. Only the reasons of effects that are not done are
+decrypted, one at a time.
 
-Each planning of a step is a round. The engine (`playbook/engine.py`) computes the next action of an
-incident from the counts by step.
+The engine (`playbook/engine.py`) computes the next action of an incident from the counts by step.
+Each planning of a step is a round.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class StepCounts:
     """The effects of one round of a step, without messages to approvers."""
 
     by_state: dict[str, int] = field(default_factory=dict)
-    settling: int = 0  # unknown effects that will be looked up again
+    settling: int = 0  # effects with an unknown outcome that will be looked up
     after_canary: int = 0  # planned messages that wait for the first ones (the canary) of a notice
     proofs: set[Proof] = field(default_factory=set)  # proofs of effects that are done
 
@@ -73,14 +73,14 @@ def _counts_by_step() -> Select[Any]:
 
 
 class Kind(NamedTuple):
-    """The fields that effects of one kind have in common."""
+    """A kind of effect: the fields that effects of one kind have in common."""
 
     step: str
     round: int
     verb: str
     state: EffectState
     reason: str  # reason of the state; empty if the effect is done
-    proof: Proof = Proof.NONE  # proof level of locks that are done
+    proof: Proof = Proof.NONE  # how a lock was proven, for example by a refused sign-in
 
 
 _SHORT_OF_DONE = tuple(
@@ -97,7 +97,7 @@ def first_unfinished_effects(
     *,
     rounds: Collection[int],
 ) -> list[EffectRow]:
-    """Return the first failed, refused or unknown effects of a step."""
+    """Return the first effects of a step that failed, are refused or unknown."""
     return effects.find(
         effect.c.incident == incident_id,
         ~is_superseded_undo(incident_id),

@@ -1,13 +1,14 @@
 """Effects as records, and the sealing of their columns.
 
-An effect is one change of one target, such as one locked account. Its round counts how often the
-step was planned; its handle is the keyed hash of the target's name.
+An effect is one change of one target, such as one locked account. Its verb is the kind of change,
+its handle the keyed hash of the target's name. Its round is the number of the planning of its step:
+a step can be planned several times.
 
 Rules
 - The token of an effect is a hash of (incident, step, round, verb, handle): planning the same
   effect twice creates it once, and the provider receives the same token in every attempt.
-- Targets, details, results and the states before a change are sealed (encrypted);
-  `decrypt_effect` decrypts them.
+- Targets, details, results, and the states of targets before the change are sealed (encrypted and
+  authenticated). `decrypt_effect` decrypts them.
 - Sealed values are bound to the token, and the token to (incident, step, round, verb, handle). So
   decryption fails if sealed values were copied from another row, or if the adapter or the undone
   effect of a row was changed. It also fails for a row that was planned as refused and has another
@@ -29,7 +30,7 @@ from standfast.records import EffectState, JsonObject, Order, Proof, canonical
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class EffectQueue:
-    """The effects that one call can execute: one verb through one adapter."""
+    """Effects that one call can execute together: one verb, one adapter."""
 
     verb: str
     connector: str
@@ -99,7 +100,7 @@ def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handl
 def seal_reason(
     cipher: ColumnCipher, verb: str, incident_id: str, token: str, reason: str
 ) -> bytes | None:
-    """Seal the reason of an effect; None stands for no reason."""
+    """Seal the reason of an effect's state; return None for no reason."""
     if not reason:
         return None
     scope = scope_of(verb, incident_id)
@@ -107,7 +108,7 @@ def seal_reason(
 
 
 def seal_reason_of(cipher: ColumnCipher, row: EffectRow, reason: str) -> bytes | None:
-    """Seal the reason of an opened effect; None stands for no reason."""
+    """Seal the reason of a decrypted effect; return None for no reason."""
     return seal_reason(cipher, row.verb, row.incident, row.token, reason)
 
 

@@ -1,11 +1,13 @@
-"""Queries for effects: due, to settle, locked accounts of an incident.
+"""Queries for effects: due work, unknown outcomes, locked accounts.
 
-An effect is one change of one target, such as one locked account.
+An effect is one change of one target, such as one locked account, that a step of an incident
+planned.
 
 Rules
-- An undo is an effect of its own (`undoes`); the undone effect keeps its state.
-- An effect whose step has no row is not planned yet: a process is still writing the plan, or died
-  while it wrote.
+- An undo is an effect of its own, which names the undone effect in the column `undoes`. The undone
+  effect keeps its state.
+- An effect whose step has no row in the table `step` is not planned yet: a process is still writing
+  the plan, or died while it wrote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -125,10 +127,10 @@ class Effects:
     def without_prior(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return planned effects with a target to read before the change.
+        """Return planned effects that need a read of their target first.
 
-        An undo restores this prior state. Only effects that may run now are returned: a state that
-        is read before an approval would be outdated.
+        The state that is read, the prior state, is restored by an undo. Only effects that may run
+        now are returned: a state that is read before the approval would be outdated.
         """
         if queue.verb not in NEEDS_PRIOR:
             return []
@@ -147,7 +149,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return effects with an unknown outcome after the end of their call."""
+        """Return effects with an unknown outcome that may be looked up now."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -176,7 +178,7 @@ class Effects:
     def find_in(
         self, connection: Connection, *conditions: Any, most: int | None = None
     ) -> list[EffectRow]:
-        """Return effects like `find`, from an open view of the ledger."""
+        """Return effects like `find`, with an open connection."""
         statement = (
             select(effect)
             .select_from(with_step())
@@ -218,7 +220,10 @@ class Effects:
             return connection.scalar(statement) is not None
 
     def lock_periods(self, incident_id: str) -> list[tuple[str, datetime, datetime | None]]:
-        """Return each locked account with the times of its lock and unlock."""
+        """Return each locked account with the times of its lock and unlock.
+
+        The second time is None while the account is locked.
+        """
         rows = self.find(effect.c.incident == incident_id, effect.c.state == "done")
         statement = (
             select(effect.c.token, func.coalesce(attempt.c.ended_at, attempt.c.submitted_at))
@@ -311,7 +316,7 @@ class Effects:
         return found
 
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
-        """Return the other incidents that lock these accounts, by name hash."""
+        """Return the other incidents that lock these accounts, by handle."""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for start in range(0, len(rows), _HANDLES_A_STATEMENT):

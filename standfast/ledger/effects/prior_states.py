@@ -1,12 +1,12 @@
-"""Prior states, written once; a later lock inherits that of the first.
+"""Prior states: written once per effect, inherited by later locks.
 
 An effect is one change of one target, such as one locked account. Its prior state is the state of
 the target before that change.
 
 Rules
 - The prior state of an effect is written once, before its first attempt.
-- If an effect of an open incident has locked the account already, the new effect inherits the prior
-  state of that effect. So the last undo restores the state before the first lock.
+- If an effect of an open incident has locked an account already, a further lock of the account
+  inherits the prior state of the first. So the last undo restores the state before the first lock.
 - Nothing is inherited from a closed incident, because its accounts stay as they are. Nothing is
   inherited from a lock of another account that had the same name.
 """
@@ -44,7 +44,8 @@ class PriorStates:
     ) -> None:
         """Store observed states as prior states.
 
-        An effect whose target does not exist is refused.
+        If a target does not exist, its effect is refused. If a target could not be read, its effect
+        is planned for later, or fails after several attempts.
         """
         with self._database.write(
             actor=f"runner:{runner}",
@@ -69,7 +70,7 @@ class PriorStates:
     def _columns_after_observation(
         self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
     ) -> dict[str, Any]:
-        """Return the columns of an effect after its target was observed.
+        """Return the column values of an effect after its target was observed.
 
         `earlier` is the prior state that the effect inherits, if any.
         """
@@ -102,12 +103,12 @@ class PriorStates:
     def find_prior_states(
         self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
     ) -> dict[str, list[JsonObject]]:
-        """Return the prior states of matching locks, by account handle.
+        """Return the prior states of other locks of these accounts, by handle.
 
-        A handle is the keyed hash of an account's name. `rows` belong to one incident. The states
-        of other incidents come first, then the states of this incident, each in the order of
-        execution. The last state takes precedence: another incident may have locked another account
-        of the same name.
+        A handle is the keyed hash of an account's name. `rows` belong to one incident; `is_meant`
+        selects the locks. The states of other incidents come first, then the states of this
+        incident, each in the order of execution. The last state takes precedence: another incident
+        may have locked another account of the same name.
         """
         mine = incident.alias("mine")
         found: dict[str, list[JsonObject]] = defaultdict(list)

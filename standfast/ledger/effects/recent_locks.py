@@ -1,7 +1,8 @@
 """Accounts that recent steps locked without approval.
 
-The limits of `usecases/incidents/blast_radius` apply to the number of these accounts. A step is
-planned with this number, and the number is verified again when the step begins.
+A step that locks few accounts needs no approval, but the limits of
+`usecases/incidents/blast_radius` apply to the number of all accounts that were recently locked so.
+The planner of a step reads this number, and the number is verified again when the step begins.
 
 Rules
 - Failed locks count, because they can be retried without a new approval.
@@ -26,6 +27,7 @@ from standfast.records import EffectState, Mode
 
 # Number of a PostgreSQL advisory lock; other uses of such locks have other numbers.
 _LIMITS_LOCK = 7_236_117
+# Verbs that prevent a person from using an account, such as a lock or a new password.
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
@@ -35,7 +37,7 @@ class RecentLocksChanged(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RecentLocks:
-    """Hashed names of locked accounts, by adapter, and the query for them."""
+    """Handles (hashed names) of locked accounts, and the query for them."""
 
     began: datetime
     mode: Mode
@@ -55,8 +57,8 @@ def count_recent_locks(
 ) -> RecentLocks:
     """Return accounts that steps since `began` locked without approval.
 
-    The time of the step counts and not the age of its incident, because many old incidents may
-    continue at the same time.
+    The start of the step is compared with `began`, and not the start of its incident, because many
+    old incidents may continue at the same time.
     """
     states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (
@@ -87,9 +89,9 @@ def count_recent_locks(
 
 
 def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
-    """Raise RecentLocksChanged unless the count is still true.
+    """Raise RecentLocksChanged if the recent locks differ from `counted`.
 
-    Afterwards, the count cannot change before the transaction ends.
+    If it returns, they cannot change before the transaction ends.
     """
     if write.is_postgresql:  # SQLite has only one writer at a time
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
@@ -99,6 +101,6 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
 
 
 def _is_account_lock(procedures: Sequence[str]) -> Any:
-    """Return the condition of locks, and of commands or requests that lock."""
+    """Return the condition of locks, including those by configured procedures."""
     is_call = and_(effect.c.connector.in_(procedures), effect.c.verb.not_in(UNDO_VERBS))
     return or_(effect.c.verb.in_(KEEPS_OUT), is_call)

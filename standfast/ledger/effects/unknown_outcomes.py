@@ -1,12 +1,12 @@
 """Resolution of effects with an unknown outcome.
 
-An effect is one change of one target, such as one locked account. A runner is a process that
-executes effects.
+An effect is one change of one target, such as one locked account. Its outcome is unknown if the
+result of the call was not received. A runner is a process that executes effects.
 
 Rules
 - An effect of a dead runner or of an overdue call becomes `unknown`. Such an effect is never
-  repeated without a lookup. The lookup happens after `settle_after`, when the call has surely
-  ended.
+  repeated before a lookup, which reads the state of the target. The lookup happens after
+  `settle_after`, when the call has surely ended.
 - If the lookup shows that the effect did not happen, the effect is planned again, a few times at
   most. An effect that cannot be looked up is parked until a provider or a person reports its
   outcome. A failed lookup is repeated at growing intervals.
@@ -181,7 +181,7 @@ def _settles_after(row: Row[Any], now: datetime) -> datetime:
 
 
 def resume_steps(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
-    """Set ended steps with planned effects back to running."""
+    """Set ended steps back to running, to execute effects planned again."""
     for name, round_ in sorted(steps):
         write.update(
             step,

@@ -1,4 +1,5 @@
 """Incidents, their steps, decisions, facts and triggers.
 
-The package `effects` contains single changes, and `messages` the messages of notices.
+The package `effects` contains the effects of steps (single changes, such as one locked account),
+and `messages` the messages of notices.
 """

@@ -1,13 +1,15 @@
 """Stored lists of affected people: unchangeable, encrypted, with a digest.
 
+Affected people are the people whose data an incident exposed.
+
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.
-  The audit event contains this digest, so the signed timeline can prove what the list contained.
+  The audit event (the entry in the signed audit log) contains this digest, which proves later what
+  the list contained.
 - People are encrypted with the key of the incident, as the recipients of its notices are.
 - A list adds people to the earlier lists, or replaces these lists.
-- If a list is added after a notice was planned from the earlier lists, the notice is planned again
-  for the added people, as a step is for accounts that a trigger adds. This further round of the
-  step needs an approval of its own.
+- If a notice was planned from the earlier lists, a new list causes a further round (planning) of
+  the notice, for the added people. This round needs an approval of its own.
 """
 
 import hashlib
@@ -26,7 +28,7 @@ from standfast.playbook.actions.shared_arguments import AFFECTED
 from standfast.records import JsonObject, canonical
 
 LISTED = "affected.listed"  # action of a list's audit event
-Page = Sequence[Sequence[Any]]
+Page = Sequence[Sequence[Any]]  # people, each as a sequence of fields
 
 
 @dataclass(frozen=True, kw_only=True)

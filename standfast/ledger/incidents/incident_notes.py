@@ -3,8 +3,8 @@
 Rules
 - Notes are only added. A note that equals the last note changes nothing. So a call that may have
   succeeded can be repeated.
-- The files are copied and sealed as evidence: a signature covers them. The audit event contains
-  their number and this seal.
+- The files of a note are copied to the evidence of the incident and sealed (signed). The audit
+  event of the note, its entry in the audit log, contains the number of files and the seal.
 - The text is encrypted, because it may name people.
 """
 
@@ -57,7 +57,10 @@ class IncidentNotes:
         folder: str = "",
         seal: Mapping[str, Json] | None = None,
     ) -> Note:
-        """Add a note to an existing incident; its audit event contains `seal`."""
+        """Add a note to an existing incident.
+
+        `seal` describes the sealed files; it is copied to the audit event of the note.
+        """
         with self._database.write(
             actor=author, subject=incident_id, action=NOTED, now=now
         ) as write:

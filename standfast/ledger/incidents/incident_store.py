@@ -2,13 +2,13 @@
 
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
-- A repeated trigger joins the open incident that `trigger_messages` finds. If it adds accounts,
-  the steps are planned again for these accounts, as a further round.
+- A message of a trigger, such as a webhook, joins the open incident that `trigger_messages` finds.
+  If the message adds accounts, the steps are planned again for them, as a further round.
 - An opened incident has its own copy of the playbook and of the names of its adapters.
-- A runner (a process that executes steps) reads before each call whether the incident is stopped.
-  Closing is refused while a call is in progress.
+- A runner (a process that executes steps) reads before each call of an adapter whether the incident
+  is stopped. Closing is refused while a call is in progress.
 - A stop pauses running undos, which restore locked accounts. But an undo that somebody requests or
-  approves later is executed while the incident is stopped: an undo must not need a resumption.
+  approves later runs in the stopped incident: an undo must not need a resumption.
 - When a stopped incident is resumed, each running notice waits again for its abort window, the time
   in which people can stop it before the first message.
 """
@@ -60,7 +60,7 @@ class IncidentRow:
     is_stopped: bool
     playbook: str
     adapters: tuple[str, ...]
-    joined: int  # number of triggers that added targets
+    joined: int  # how often targets were added, by triggers or people
     inputs: JsonObject
     opened_at: datetime
     opened_by: str
@@ -95,9 +95,9 @@ class Incidents:
     ) -> tuple[str, bool]:
         """Open an incident; return its id, and whether it existed already.
 
-        `configuration` is the fingerprint of the present configuration, for the timeline. A
-        `message` that was received before changes nothing; its incident is returned, even if it is
-        closed. A new message is stored in the same transaction.
+        `trigger` is the key of `message`. `configuration` is the digest of the settings, for the
+        timeline. A message that was received before changes nothing; its incident is returned, even
+        if it is closed. A new message is stored in the same transaction.
         """
         with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
@@ -170,7 +170,7 @@ class Incidents:
         return added
 
     def set_stopped(self, incident_id: str, is_stopped: bool, actor: str, now: datetime) -> None:
-        """Stop or resume an incident; runners read the state before each call."""
+        """Stop or resume an incident; runners read this before each call."""
         self.get(incident_id)
         action = "incident.stopped" if is_stopped else "incident.resumed"
         with self._database.write(
@@ -192,7 +192,7 @@ class Incidents:
     ) -> None:
         """Close an incident; nothing is done to its accounts while it is closed.
 
-        With `joined`, close it only if exactly that many triggers have joined it.
+        With `joined`, close it only if targets were added to it exactly so often.
         """
         row = self.get(incident_id)
         if not row.is_open:
@@ -342,7 +342,7 @@ class Incidents:
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
 
     def _refuse_changed(self, incident_id: str) -> None:
-        """Raise Damaged if incident or step was changed outside this program."""
+        """Raise Damaged if incident or a step was changed outside this program."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
             with self._database.reading() as connection:
@@ -384,7 +384,7 @@ def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str
     """Return the next id of this year.
 
     The id is short enough to be spelt on the telephone. An id that has an encryption key is
-    skipped: an older copy of the database may have been restored, which lacks the id's incident.
+    skipped: it belongs to an incident that a restored older copy of the database may lack.
     """
     prefix = f"inc-{now.year}-"
     last = connection.scalar(

@@ -1,13 +1,15 @@
 """Stored decisions about steps: approvals, refusals, answers.
 
-The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
+A step is one part of a playbook, such as an action or a question. Each planning of a step is a
+round, with one row in the table `step`. The rules of approvals are in the package `approvals`, the
+transitions of steps in `step_transitions`.
 
 A break-glass approval is the approval by one person alone, with a waiting time and a later review.
 
 Rules
-- An invalid decision is refused, and the timeline shows the attempt.
-- Approvals are counted in the transaction that stores a new approval, so two concurrent approvals
-  both count.
+- An invalid decision is refused, and the timeline of the incident shows the attempt.
+- The transaction that stores an approval locks the rows of the step and then counts the valid
+  approvals. So no approval is overlooked if two people approve at the same time.
 """
 
 import json
@@ -47,7 +49,7 @@ class StepDecisions:
         self._database = database
 
     def question(self, incident_id: str, step_name: str) -> Question:
-        """Return the open question of a step."""
+        """Return the step's question to its approvers; UsageError without one."""
         with self._database.reading() as connection:
             return two_person_rule.question(self._database, connection, incident_id, step_name)
 
@@ -60,7 +62,7 @@ class StepDecisions:
     def reject(
         self, incident_id: str, step_name: str, person: str, why: str, now: datetime
     ) -> None:
-        """Record that a decision about a step did not count."""
+        """Record that a person may not decide about a step, and why."""
         with self._database.write(
             actor=person, subject=incident_id, action="word.rejected", now=now
         ) as write:
@@ -75,9 +77,10 @@ class StepDecisions:
         *,
         as_what: str = APPROVE,
     ) -> str:
-        """Return why this person may not approve for the roles now, or "".
+        """Return why this person may not decide about a step now, or "".
 
-        `roles` are the roles that may approve, as the method `roles` returns them.
+        `roles` are the roles that may approve, as the method `roles` returns them. `as_what` is the
+        kind of decision (`approvals.decisions`).
         """
         with self._database.reading() as connection:
             return objection(
@@ -97,7 +100,8 @@ class StepDecisions:
     ) -> Question:
         """Store a signed decision; return the updated question.
 
-        ApprovalRefused if the decision is invalid; the timeline shows the attempt.
+        ApprovalRefused if the decision is invalid; the timeline shows the attempt. `because` is the
+        reason of a break-glass approval, for the timeline.
         """
         try:
             return self._decide(incident_id, step_name, person, decision, signature, now, because)
@@ -170,7 +174,7 @@ class StepDecisions:
                     seal=seal_of_step(self._database, found),
                 )
             elif is_break_glass and not had_break_glass:
-                # An earlier break-glass approval that became void does not set the start time.
+                # Only the first valid break-glass approval sets the start time of the step.
                 at = now + two_person_rule.BREAK_GLASS_DELAY
                 seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
@@ -189,8 +193,8 @@ class StepDecisions:
     ) -> bool:
         """Replace a person's earlier decision; False if it must stay.
 
-        A person that approved may still give a break-glass approval. Any decision may replace a
-        void decision, such as one that a removed passkey signed.
+        A person that approved may change the approval to a break-glass approval. Any decision may
+        replace a void decision, such as one that a removed passkey signed.
         """
         if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.add_detail(replaces_void=True)
@@ -198,7 +202,8 @@ class StepDecisions:
             return write.replace(approval, key, **changed, **about)
         earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
-            write.add_detail(instead_of=earlier)  # changes may have been made by this approval
+            # Keep the void signature: the step may have made changes while it was valid.
+            write.add_detail(instead_of=earlier)
             return write.update(approval, key, **changed)
         approved = approval.c.decision == APPROVE
         is_break_glass = changed["decision"] == BREAK_GLASS
@@ -226,7 +231,7 @@ class StepDecisions:
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
-        """Return step → break-glass approver for steps that nobody reviewed."""
+        """Return the break-glass approver of each unreviewed step, by step."""
         with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {
@@ -238,7 +243,7 @@ class StepDecisions:
     def answer(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
-        """Store the answer to a manual step or a decision."""
+        """Store a person's answer to a manual step or a question."""
         with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
@@ -285,11 +290,11 @@ class StepDecisions:
         return self._database.cipher.seal(INSTALLATION, place, {"text": text})
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Accept an incomplete step as it is.
+        """Accept an incomplete step as it is, so that later steps may begin.
 
-        A step that only waits for unknown outcomes ends. The outcomes are still looked up, and
-        changes that did not happen are made. UsageError if other changes are in progress, or if the
-        step is complete.
+        A running step ends if it waits only for effects with an unknown outcome (the result could
+        not be observed). These outcomes are still looked up, and an effect that did not happen is
+        then executed. UsageError if other effects are in progress, or if the step is complete.
         """
         with self._database.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
@@ -301,8 +306,8 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id}: it is {found.state}. Nothing is left to "
                     "accept."
                 )
-            # A lookup of outcomes locks the same rows. So the lookup ends before this change, or it
-            # reads the changed rows.
+            # A lookup of unknown outcomes locks the same rows. So the lookup ends before this
+            # change, or it reads the changed rows.
             write.connection.execute(
                 select(effect.c.token)
                 .where(

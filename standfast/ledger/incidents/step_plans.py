@@ -1,14 +1,16 @@
 """Plans of steps: rows of effects, and the digest to approve.
 
-An effect is one planned change of one target, such as one account to lock. The effects of a long
-plan are stored in several transactions, one page in each. Each planning of a step is a round.
+A step is one part of a playbook; each planning of a step is a round. An effect is one planned
+change of one target, such as one account to lock. The effects of a long plan are stored in several
+transactions, one page in each.
 
 Rules
-- The digest covers each effect in order, with its verb, adapter, target (as a keyed hash), details,
-  and whether it is refused. It also covers the settings of each adapter, and the text of a notice
-  with the Merkle root of its recipients. It does not depend on the division into pages.
-- Columns are encrypted before the transaction that writes the rows, so that no other writer waits
-  for the encryption.
+- The digest covers each effect in order: its verb (the kind of change), adapter, target (as a keyed
+  hash), details, and whether it is refused. The digest also covers the settings of each adapter,
+  and the text of a notice with the Merkle root of its recipients. It does not depend on the
+  division into pages.
+- The columns of a new step's effects are encrypted before the transaction that writes the rows, so
+  that no other writer waits for the encryption.
 """
 
 import hashlib
@@ -43,13 +45,13 @@ class EffectPage:
     """A page of a step's effects, as rows by token."""
 
     rows: Mapping[str, Mapping[str, Any]]
-    acts: bytes  # one line for each effect, in order, with the hash of its target
-    drafts: int
+    acts: bytes  # one line for each effect, in order, from which the digest is computed
+    drafts: int  # number of effects
     queues: frozenset[EffectQueue]
 
 
 class Plan:
-    """The plan of one round: its newest page, and a digest of all pages."""
+    """The plan of one round: the newest page, and the digest of all pages."""
 
     def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
         self._key = (incident_id, step_name, round_)
@@ -149,8 +151,8 @@ def delete_unstarted_effects(
 ) -> int:
     """Delete the effects of a round that never began; return their number.
 
-    The round must not have a step row, and the caller must have locked `AuditedDatabase.planning`,
-    so that no other process is writing these effects.
+    The round must have no row in the table `step`. The caller must have locked
+    `AuditedDatabase.planning`, so that no other process is writing these effects.
     """
     incident_id, step_name, round_ = key
     dropped = 0

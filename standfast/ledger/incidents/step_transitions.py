@@ -1,13 +1,15 @@
 """Transitions of steps by compare-and-swap: begin, ask, escalate, end.
 
-Each planning of a step is a round. Its effects are the planned changes, such as accounts to lock.
+A step is one part of a playbook; each planning of a step is a round. The effects of a round are its
+planned changes, such as accounts to lock.
 
 Rules
 - A transition is a compare-and-swap on (step, round): a second application changes nothing.
-- The transaction that begins a step also stores its effects, its notice and its need of approval.
-  An approval signs the digest of all of them. The effects of a long notice are stored before this
-  transaction, one page in each transaction. If the planning process died, the next one deletes the
-  pages that the dead process left.
+- The transaction that begins a step also stores its effects, its notice and the number of approvals
+  that it needs. An approval signs the digest of the effects, the settings of their adapters, and
+  the notice.
+- The effects of a long notice are stored before this transaction, one page in each transaction. If
+  the process dies before the step begins, the next planning deletes these pages.
 """
 
 import json
@@ -58,9 +60,9 @@ class Steps:
     ) -> bool:
         """Begin a step with its effects; False if another process has begun it.
 
-        `joined` is the number of joined triggers whose targets the step covers. If the step needs
-        no approval because few accounts were locked recently, `counted_locks` contains these locks;
-        RecentLocksChanged if they have changed.
+        `joined` is how often triggers or people had added targets to the incident when the step was
+        planned. If the step needs no approval because few accounts were locked recently,
+        `counted_locks` contains these locks; RecentLocksChanged if they have changed.
         """
         key = (incident_id, step_name, round_)
         if expansion.streamed_notice is None:
@@ -91,8 +93,8 @@ class Steps:
     ) -> Plan:
         """Store all pages of a notice except the last; return the plan.
 
-        The caller stores the last page when it begins the step. Effects are not executed, counted
-        or shown before their step exists.
+        The last page is stored when the step begins. Effects are not executed, counted or shown
+        before their step exists.
         """
         plan = Plan(*key)
         for drafts in streamed.pages():
@@ -227,7 +229,11 @@ class Steps:
     def cover(
         self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
     ) -> bool:
-        """Record that a round covers `joined` triggers that added no targets."""
+        """Record that added targets concern nothing that the step would change.
+
+        `joined` is how often triggers or people had added targets to the incident. The step is not
+        planned again for these additions.
+        """
         with self._database.write(
             actor="ledger", subject=incident_id, action="step.covers", now=now
         ) as write:
@@ -265,12 +271,12 @@ class Steps:
         *,
         only_settled: bool = False,
     ) -> bool:
-        """Finish a round of a step; a skipped round begins and ends here.
+        """Finish a round of a step, or store a skipped round as finished.
 
         Returns False and changes nothing if the round has ended already. With `only_settled`, it
-        also returns False while an effect of the round is in progress, for example because it was
-        planned again. It also raises Damaged if effects of the round were changed outside this
-        program, because a target could be missing.
+        also returns False while an effect of the round is planned or in progress. It then also
+        raises Damaged if effects of the round were changed outside this program, because a target
+        could be missing.
         """
         if only_settled:
             refuse_changed_effects(self._database, incident_id, step_name, round_)
@@ -301,7 +307,7 @@ class Steps:
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> bool:
-        """Lock the step and return whether none of its effects is in progress."""
+        """Lock the step; return whether no effect is planned or in progress."""
         lock_step_rows(connection, incident_id, step_name)
         return (
             connection.scalar(
@@ -341,7 +347,7 @@ class Steps:
 
 
 def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:
-    """Return the rounds that an approver refused, from an open view."""
+    """Return the rounds that an approver refused, with an open connection."""
     statement = select(step.c.name, step.c.round).where(
         step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
     )

@@ -1,13 +1,14 @@
 """Steps as the engine reads them: their rows, and their last progress.
 
-The engine (`playbook/engine.py`) computes the next action. Each planning of a step is a round.
+A step is one part of a playbook, such as an action or a question. Each planning of a step is a
+round. The engine (`playbook/engine.py`) computes the next action of an incident from its steps.
 
 Rules
-- The progress of a running step is queried only if a step that has not begun names it in `after`.
-  This avoids a query over all effects of a notice to 100,000 people, because no step waits for such
-  a notice.
-- A step makes progress when one of its effects (such as the lock of one account) is done. A call
-  without an answer does not count as progress, and neither does a refusal.
+- The progress of a running step is queried only if a step that has not begun names the running step
+  in `after` (the steps that it waits for). The query reads all effects of the running step: for a
+  notice to 100,000 people, for which usually no step waits, it would be slow.
+- A step makes progress when one of its effects (such as the lock of one account) is done. A refused
+  effect, or a call whose result is unknown, is not progress.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,10 @@ def step_view(
     counts: StepCounts,
     moved: datetime | None,
 ) -> StepView:
-    """Return one round of a step with its answer and approvals."""
+    """Return one round of a step with its answer and approvals.
+
+    `counts` are the numbers of its effects by state; `moved` is the time of its last progress.
+    """
     key = (row["name"], row["round"])
     answer = None
     if row["sealed_answer"] is not None:
@@ -81,10 +85,11 @@ def step_view(
 def last_progress_at(
     connection: Connection, playbook: Playbook, begun: Sequence[RowMapping]
 ) -> dict[str, datetime]:
-    """Return when each running step that another step waits for made progress.
+    """Return the time of the last progress of running steps, by step name.
 
-    This is the time of the last progress, or of the start before any progress. `begun` are the rows
-    of all begun steps of one incident.
+    Only steps that another step waits for are included. Before the first effect is done, the time
+    is the start of the step, or the end of its waiting time before the first effect. `begun` are
+    the rows of all begun steps of one incident.
     """
     names = {row["name"] for row in begun}
     before = {

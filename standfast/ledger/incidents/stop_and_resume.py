@@ -1,14 +1,16 @@
 """Consequences of a stop and of a resumption for running steps.
 
-An undo restores the state of targets, such as accounts, before an incident changed them. The abort
-window of a notice is the time in which people can stop it before the first message.
+An undo is a step that restores the state that targets, such as accounts, had before an incident
+changed them. The abort window of a notice is the time in which people can stop the notice before
+its first message.
 
 Rules
-- A stop pauses each running undo as a notice is paused: no further target is restored.
+- A stop of an incident pauses each running undo, and no further target is restored. An explicit
+  pause is needed, because undos are the only steps that run in a stopped incident.
 - A later undo takes over the targets that a paused undo has not begun to restore, so that no target
   is restored twice.
-- A resumption resumes paused undos and restarts the abort window of each notice. A notice that a
-  person paused stays paused.
+- A resumption of an incident resumes paused undos and restarts the abort window of each notice. A
+  notice that a person paused stays paused.
 """
 
 from collections.abc import Sequence
@@ -53,9 +55,10 @@ def take_over_paused_undo(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Refuse the planned restorations of a paused undo.
+    """Mark planned effects of a paused undo as refused, for a later undo.
 
-    Returns False if one of the restorations began meanwhile.
+    `rows` are these effects, each of which would restore one target. Returns False if one of them
+    began meanwhile.
     """
     with database.write(
         actor=actor, subject=incident_id, action="undo.taken_over", now=now

@@ -1,28 +1,33 @@
-"""Trigger messages: stored rows, incident that each joins, ended alerts.
+"""Trigger messages: storage, and the incident that each opens or joins.
 
-A trigger is a configured way to open an incident from outside, such as a webhook.
+A trigger is a configured way to open an incident from outside, such as a webhook. Each of its
+messages contains a scenario (the name of a playbook), a mode (live, or only a plan), inputs for the
+playbook (such as lists of accounts) and a key. The key is a keyed hash of the subject of the
+message. A message opens an incident or joins an open incident. If it joins, its accounts are added
+to the inputs of the incident.
 
 Rules
-- A message is stored in the transaction in which it opens or joins an incident.
+- A message is stored in the same transaction in which it opens or joins an incident.
 - The id of a message is stored as a keyed hash, because a sender may write personal data into it.
-- Messages are never deleted: a sender may retry after days with a new signature.
-- A message has a key, its scenario (the name of a playbook), its mode and its inputs. It joins only
-  an open incident of the same scenario and mode.
-- First, it joins the incident that a message with the same key opened. If there is none, it joins
-  an incident whose inputs name an account that the message names too. A message that names no
-  accounts joins an incident with the same inputs.
-- Accounts and inputs are stored as handles (keyed hashes), so that the incident is found without
-  decryption. So a message takes the same time with one open incident and with thousands.
-- An incident may have left an account unlocked, after an undo or a failed lock. A message with
-  another key that names this account does not join the incident. It opens a new one, which locks
-  the account again. A message with the same key still joins, because it may repeat each minute and
-  a person has seen the result.
-- Accounts are compared in the form that `named_accounts.folded` returns; a lock uses the exact
+- Stored messages are never deleted: a sender may send a message again after days, with a new
+  signature.
+- A message joins only an open incident of the same scenario and mode. This is the incident that a
+  message with the same key opened. If there is none, it is the oldest incident whose inputs name
+  one of the accounts of the message. A message without accounts joins an incident that has the same
+  inputs.
+- For this search, each account is stored as a handle (a keyed hash) in an indexed table. So the
+  search decrypts nothing, and thousands of open incidents do not slow it down.
+- An incident may have left an account unlocked, because the lock was undone, failed or was refused.
+  A message that names such an account, and has another key, does not join this incident. It opens a
+  new incident, which locks the account again. A message with the same key still joins: an alert may
+  repeat each minute, and a person has seen the result of the incident.
+- Accounts are compared in the form that `named_accounts.folded` returns. A lock uses the exact
   name.
-- Another spelling of an account is added as a new account. Only the directory can decide whether
-  both spellings are the same account (`Connector.canonical`), and no directory is queried before
-  the message is stored. When the step is planned again for added accounts, the planner queries the
-  directory and leaves out accounts that were planned before.
+- If a joining message spells an account in another way than the incident, this spelling is added as
+  a new account. Only the directory (the system that stores the accounts) can decide whether two
+  spellings are the same account (`Connector.canonical`), and no directory is queried before the
+  message is stored. The added accounts are planned later. The planner then queries the directory,
+  and leaves out the accounts that were planned before.
 """
 
 import json
@@ -52,25 +57,25 @@ from standfast.records import EffectState, Json, JsonObject, Mode, StepState, ca
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerMessage:
-    """One message of one trigger; `handle` is the HMAC of the message's id."""
+    """One message of one trigger; `handle` is the HMAC that identifies it."""
 
     source: str
     handle: str
-    lacking: int = 0  # number of items in a list of the message that had no input
+    lacking: int = 0  # number of items in a list of the message that lack a value for an input
 
 
 @dataclass(frozen=True, kw_only=True)
 class IgnoredTrigger:
-    """A trigger that added targets to a stopped live incident."""
+    """A trigger that added accounts to a stopped incident, which does nothing."""
 
     incident: str
     scenario: str
     source: str  # name of the trigger in the timeline
-    stop: int  # number of the audit event of the newest stop
+    stop: int  # number of the audit event that records the newest stop
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
-    """Return the incident of an earlier message; empty for a new one."""
+    """Return the incident of a message that is stored already; "" if new."""
     known = connection.scalar(
         select(trigger_message.c.incident).where(
             trigger_message.c.source == message.source, trigger_message.c.message == message.handle
@@ -80,7 +85,7 @@ def find(connection: Connection, message: TriggerMessage) -> str:
 
 
 def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
-    """Store a new message with its incident."""
+    """Store a message, with the id of the incident that it opened or joined."""
     if message.lacking:
         write.add_detail(lacking=message.lacking)
     write.insert(
@@ -95,23 +100,23 @@ def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
 
 
 class Triggers:
-    """Earlier messages, ended alerts, and triggers of stopped incidents."""
+    """The stored messages of all triggers."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
     def incident_of(self, message: TriggerMessage) -> str:
-        """Return the incident of an earlier message; empty for a new one."""
+        """Return the incident of a message that is stored already; "" if new."""
         with self._database.reading() as connection:
             return find(connection, message)
 
     def record_resolved(
         self, trigger: str, message: TriggerMessage, actor: str, now: datetime
     ) -> str:
-        """Record the end of an alert in its incident; return its id.
+        """Record in an incident that its alert ended; return the incident's id.
 
-        Returns an empty text and writes nothing if no incident of the alert is open. A repeated
-        message changes nothing.
+        `trigger` is the key of the messages about this alert. Returns "" and writes nothing if no
+        open incident has this key. A repeated message changes nothing.
         """
         with self._database.write(
             actor=actor, subject="", action="trigger.resolved", now=now
@@ -130,7 +135,10 @@ class Triggers:
         return str(found or "")
 
     def waiting(self) -> list[IgnoredTrigger]:
-        """Return triggers that joined stopped incidents, oldest incident first."""
+        """Return the triggers that joined a live incident since its newest stop.
+
+        The triggers of the oldest incident are first.
+        """
         stopped = (
             select(incident.c.id, incident.c.scenario)
             .where(
@@ -176,7 +184,10 @@ def find_repeated(
     mode: Mode,
     inputs: JsonObject,
 ) -> Row[Any] | None:
-    """Return the open incident that this trigger joins, if any."""
+    """Return the open incident that a message joins; None: it opens a new one.
+
+    `trigger` is the key of the message.
+    """
     alike = (
         select(incident)
         .where(
@@ -206,7 +217,7 @@ def find_repeated(
 def insert_subjects(
     database: AuditedDatabase, write: Write, incident_id: str, inputs: JsonObject
 ) -> None:
-    """Store the handles by which a repeated trigger finds an incident."""
+    """Store the handles of inputs, by which later messages find the incident."""
     rows = [
         {"handle": handle, "incident": incident_id, "recorded_at": write.now}
         for handle in _subjects(database, inputs)
@@ -222,10 +233,10 @@ def add_targets(
     *,
     is_by_person: bool = False,
 ) -> int:
-    """Add new targets to an open incident; return their number.
+    """Add new accounts to the inputs of an incident; return their number.
 
-    `is_by_person`: a person that signed in named the targets. Then the holders of these accounts
-    may not approve.
+    `is_by_person`: a person that signed in named the accounts. Then the people that have these
+    accounts may not approve the lock.
     """
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
@@ -253,7 +264,7 @@ def add_targets(
 
 
 def inputs_of(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
-    """Return the inputs of an incident, including targets added later."""
+    """Return the inputs of an incident, including accounts added later."""
     return {name: value for name, value in _stored(database, row).items() if name != BY_TRIGGERS}
 
 
@@ -264,7 +275,11 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
 def _incidents_left_unlocked(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
-    """Return the open incidents that left an account of the inputs unlocked."""
+    """Return the open incidents that left an account of the inputs unlocked.
+
+    Such an incident planned a lock of the account, and none of its locks of the account is in force
+    or still to be executed.
+    """
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
     is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
@@ -278,7 +293,7 @@ def _incidents_left_unlocked(
     )
     asked = connection.execute(leave_any).all()
     if not asked:
-        return set()  # the usual case, without the slow query below
+        return set()  # the usual case: skip the slow query below
     connectors = {connector for row in asked for connector in json.loads(row.connectors)}
     directories = {
         connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")
@@ -313,16 +328,16 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     named = {name for names in lists for name in names if isinstance(name, str)}
     spelt = {way for name in named for way in (name, name.lower(), folded(name))}
     bare = [name for name in spelt if name.partition(":")[0] not in directories]
-    # The name of an account in no known directory is stored without a directory.
+    # An account whose directory is not known is stored as `:NAME`.
     nowhere = (f":{name}" for name in spelt)
     return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
 
 
 def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
-    """Return the handles by which repeated inputs are recognized.
+    """Return the handles by which a message with equal inputs is recognized.
 
     There is one handle for each account. Inputs without accounts have one handle of their whole
-    text, so that a second, different report by staff does not count as a repetition.
+    text. So a report by staff does not join the incident of a different report.
     """
     accounts = sorted(accounts_of(inputs))
     names = [f"subject account {name}" for name in accounts] or [
