@@ -1,7 +1,8 @@
 """Whole ledger with all its stores: creation, upgrade, opening.
 
 The ledger is the database of one installation (one configured Standfast). A store has the methods
-for one subject, such as incidents.
+for one subject, such as incidents. The ledger has a chain of audit events, one for each change. The
+witness is a file with copies of signatures over this chain.
 """
 
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ class Ledger:
     ) -> list[AuditEvent]:
         """Return the events of one subject, or all, in order.
 
-        `or_by` and `action` are slow: they read every event.
+        A call with `or_by` or `action` is slow, because it reads every event.
         """
         with self.database.reading() as connection:
             return list(timeline(connection, subject, or_by=or_by, action=action))
@@ -104,7 +105,7 @@ class Ledger:
 
 
 def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
-    """Create the ledger's keys and tables; idempotent."""
+    """Create the keys and tables of a ledger; idempotent."""
     cipher = ColumnCipher(keys)
     cipher.create(INSTALLATION)
     engine = open_engine(url, makes_file=True)
@@ -165,7 +166,7 @@ def open_ledger(
 ) -> Iterator[Ledger]:
     """Open a ledger; ConfigurationError unless it has the present schema.
 
-    If the ledger is on PostgreSQL, `clock` afterwards follows the clock of the server.
+    If the ledger is on PostgreSQL, `clock` then returns the time of the server.
     """
     engine = open_engine(url)
     if clock is not None and engine.dialect.name == "postgresql":

@@ -29,7 +29,7 @@ _SQLITE = "sqlite:///"
 
 
 class Runs(Protocol):
-    """The methods of `Runs` and `Auditor` that record a run."""
+    """The methods of `run_store.Runs` and `Auditor` that record a run."""
 
     def start(
         self,
@@ -59,7 +59,7 @@ class Runs(Protocol):
 
 
 class LazyLedger:
-    """The ledger of an installation; a context manager."""
+    """The ledger, which opens only the parts that are used."""
 
     def __init__(
         self,

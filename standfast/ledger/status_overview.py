@@ -1,4 +1,8 @@
-"""Records that the query for `status` returns, without encrypted values."""
+"""Records that the query for `status` returns, without encrypted values.
+
+A run is, for example, a backup or a drill (a measured test restore). A fact is a dated statement
+about an incident, such as the time of awareness; it may start a legal time limit.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -62,7 +66,7 @@ class IncidentOverview:
     not_notified: int = 0  # recipients that no notice has reached
     held: int = 0  # the part of `not_notified` that a person must decide about
     unrestored_count: int = 0  # targets that an undo has not restored
-    joined: int = 0  # triggers that added targets
+    joined: int = 0  # how often targets were added, by triggers or people
     has_runner: bool = True  # a process executes the incident, or a live `serve` will
 
 
@@ -85,7 +89,7 @@ class LedgerOverview:
     incidents: tuple[IncidentOverview, ...]  # open incidents, oldest first
     closed: tuple[ClosedIncidentOverview, ...]  # oldest first
     events: int  # sequence of the newest event
-    signed_events: int  # sequence that the newest signed head covers
+    signed_events: int  # sequence of the newest event that a signature covers
     signed_at: datetime | None
     serve_hosts: frozenset[str]  # hosts with a `standfast serve` whose lease has not expired
     backups: tuple[RunRecord, ...] = ()  # backups of the last week, newest first

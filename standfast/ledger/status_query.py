@@ -2,15 +2,15 @@
 
     overview = query_status(url, now, own)   # a LedgerOverview
 
-This module avoids the import of SQLAlchemy, which takes 0.2 s: `status` may take 0.5 s of processor
-time, of which start-up and configuration take 0.3 s.
+These are queries of the ledger (the database) without SQLAlchemy, because its import takes 0.2 s:
+`status` may take 0.5 s of processor time, of which start-up and configuration take 0.3 s.
 
 Rules
-- Read only: nothing is written, no lock is taken and no key is opened.
+- Read only: nothing is written, no lock is taken and no encryption key is read.
 - Columns and conditions of other modules are repeated here. `tests/cli/health/test_status_query.py`
   compares the results with the results of these modules.
-- Stored decisions are counted without verification. `audit verify` verifies them, and so does each
-  command that acts on a decision.
+- Stored approvals are counted without verification. `audit verify` verifies them, and so does each
+  command that acts on an approval.
 - A backup or alarm with an unreadable row is left out, so that the other rows are still shown.
 """
 
@@ -77,7 +77,7 @@ _STEPS = """
     FROM step JOIN incident ON incident.id = step.incident
     WHERE incident.state = 'open' ORDER BY step.started_at, step.name, step.round
 """
-# As in `effect_counts.count_by_step`, an undo that another undo replaced counts as done.
+# As in `effect_counts.count_by_step`, a failed undo that another undo replaced counts as done.
 _COUNTS = f"""
     SELECT effect.incident, effect.step, effect.round,
         CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')

@@ -1,4 +1,8 @@
-"""Common access to the database for all stores: cipher, chain, writes."""
+"""Common access of all stores to the ledger (the database).
+
+A store contains the queries and changes of one subject, such as incidents. Each change is a
+transaction with an audit event (`transaction`).
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Auditor: verification of all events, signing of heads, checkpoints.
+"""Auditor: verification of the whole ledger (database), signing of heads.
 
 Rules
 - Each event contains the hash of the event before it and the digests of the rows that its
@@ -121,7 +121,7 @@ def newest_sequence(connection: Connection) -> int:
 
 
 class Auditor:
-    """Verifies and signs one ledger's chain."""
+    """The verification and the signatures of one ledger's chain."""
 
     def __init__(self, database: AuditedDatabase, witness: Path) -> None:
         self._database = database
@@ -214,7 +214,7 @@ class Auditor:
         return end[0]
 
     def _add_checkpoint(self, now: datetime) -> None:
-        """Write a checkpoint if it is due, so that commands verify fewer events."""
+        """Write a checkpoint (an event with row digests) if one is due."""
         rows = self._database.rows
         with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):

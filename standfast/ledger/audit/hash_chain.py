@@ -1,8 +1,10 @@
 """Hash chain: hashes, heads, witness; refusal of keys of another ledger.
 
-A head is the signed number and hash of the newest event. The witness is a file with a copy of the
-heads, preferably on another machine. This module reads and writes no table and imports no
-SQLAlchemy. `transaction`, `auditor` and `sqlite_run_writer` read and write the tables.
+Each change of the ledger (the database) adds an audit event, which contains the hash of the event
+before it. A head is the signed number and hash of an event that was the newest. The witness is a
+file with a copy of the heads, preferably on another machine. This module reads and writes no table
+and imports no SQLAlchemy. `transaction`, `auditor` and `sqlite_run_writer` read and write the
+tables.
 """
 
 import fcntl
@@ -45,9 +47,9 @@ def digest_of_row(table: str, names: Sequence[str], values: Iterable[Any]) -> st
             if value is not None or name not in added
         ]
         names, values = [name for name, _ in counted], [value for _, value in counted]
-    # A notice to a million people needs three million digests, and `canonical` would take longer
-    # than the hash. `surrogatepass` is needed because `reading_undecoded` turns a byte that is not
-    # UTF-8 into a lone surrogate.
+    # The JSON text is built here, because `canonical` would take longer than the hash, and a notice
+    # to a million people needs three million digests. `surrogatepass` is needed because
+    # `reading_undecoded` turns a byte that is not UTF-8 into a lone surrogate.
     body = ",".join(
         [
             f"{begin}{_JSON_OF.get(type(value), _encode_other)(value)}]"
@@ -92,7 +94,7 @@ def next_event(
     detail: JsonObject,
     changes: JsonObject,
 ) -> dict[str, Json]:
-    """Return the event that follows `tail` (sequence, hash), unsealed."""
+    """Return the event that follows `tail` (sequence, hash), without a seal."""
     sequence, previous = tail or (0, GENESIS)
     event: dict[str, Json] = {
         "sequence": sequence + 1,
@@ -232,8 +234,8 @@ class Chain:
     def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
         """Return the event numbers of the witness's heads, unverified.
 
-        `sequences` maps the lines of the ledger's valid heads to these numbers; other lines are
-        parsed.
+        `sequences` maps the lines of the ledger's valid heads to their event numbers, so that only
+        other lines must be parsed.
         """
         return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}
 

@@ -1,7 +1,8 @@
 """Comparison of rows with the digests in their last event; checkpoints.
 
-An effect is one change of one target, such as one locked account; each planning of a step is a
-round of effects.
+An audit event describes one transaction: it contains the digests of the changed rows and the hash
+of the event before it. An effect is one change of one target, such as one locked account. Each
+planning of a step is a round of effects.
 
 Rules
 - A row was changed outside this program if its digest is not the digest in the last event about
@@ -57,7 +58,7 @@ _LASTING = frozenset(
 _EVENTS_PER_READ = 200
 _EFFECTS_PER_READ = 1000
 _CACHE = -16_000  # kilobytes in memory; the rest is in an unnamed temporary file
-_READS = 3  # number of reads before a difference counts, because another process may be writing
+_READS = 3  # a difference must be found in so many reads: another process may be writing
 _TOKEN_HEX = 15  # the first digits of an effect's token: 60 bits
 
 Key = tuple[Any, ...]
@@ -206,7 +207,7 @@ class RowVerifier:
     def _view(
         self, connection: Connection, incident_id: str | None, *, has_effects: bool
     ) -> "RowVerifier":
-        """Verify new events; return a verifier for this connection's view.
+        """Verify new events; return a verifier for the snapshot of `connection`.
 
         `incident_id` is the incident of the compared rows; `has_effects` means that effects are
         among these rows.
@@ -234,18 +235,18 @@ class RowVerifier:
                     "process has seen: the ledger was rolled back to an older copy, or "
                     "rewritten. Nothing was done. Restore the newer copy"
                 )
-            # Another thread has verified events that this connection does not see yet. Use a new
-            # verifier, which reads only the events in this connection's view.
+            # Another thread has verified events that are not in this connection's snapshot. Use a
+            # new verifier, which reads only the events in the snapshot.
             return RowVerifier(self._chain)._view(connection, incident_id, has_effects=has_effects)
         try:
             self._verify_new(connection)
         except BaseException:
-            self._has_begun = False  # some new events may have been processed: read all again
+            self._has_begun = False  # read all events again next time: some may be processed now
             raise
         return self
 
     def _is_seen(self, connection: Connection) -> bool:
-        """Return whether this connection sees the newest verified event."""
+        """Return whether the connection's snapshot has the newest verified event."""
         if not self._sequence:
             return True
         statement = select(audit_event.c.hash).where(audit_event.c.sequence == self._sequence)
@@ -315,7 +316,7 @@ class RowVerifier:
             return {key: self._digests.get((table.name, key)) for key in keys}
         tokens: dict[int, Key] = {}
         for key in keys:
-            with suppress(ValueError, TypeError):  # somebody else wrote the token
+            with suppress(ValueError, TypeError):  # the row with this token was manipulated
                 tokens[_number(key[0])] = key
         found = self._effects.execute(
             "SELECT token, digest FROM effect WHERE token IN (SELECT value FROM json_each(?))",

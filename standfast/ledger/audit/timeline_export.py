@@ -3,10 +3,11 @@
 The format is described in docs/evidence.md.
 
 Rules
-- A head is the signed number and hash of an event. The export contains all events from the
-  subject's first one to the first head after its last one, including events about other subjects.
-  Without the events about other subjects, the hashes would not prove that no event of the subject
-  is missing.
+- An audit event contains the hash of the event before it. A head is the signed number and hash of
+  an event. The export begins with the first event about the incident (the subject), and ends with
+  the first head that covers the last event about it. It includes the events about other subjects in
+  between: without these events, the hashes would not prove that no event about the subject is
+  missing.
 - Before the export, the seal (MAC) of each event is verified; the seal is not exported.
 - A signed statement names the first and the last event, so that a shortened export does not match
   the statement. It is signed with the key that signs the heads.
@@ -33,11 +34,11 @@ def exported(
 ) -> Iterator[Mapping[str, JsonObject]]:
     """Yield {kind: content} of the statement, of each event and of the head.
 
-    The export ends at a head and lacks later events of the subject. It is empty for a subject
+    Events of the subject that no head covers yet are left out. The export is empty for a subject
     without events. Raises Damaged at the first event that does not contain the hash of the event
     before it.
     """
-    chain = Chain(database.cipher, Path())  # no witness: this code does not read it
+    chain = Chain(database.cipher, Path())  # this code does not read the witness
     sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject
     newest_head = select(func.max(audit_head.c.sequence)).scalar_subquery()
     own = select(sequence).where(of_subject, sequence <= newest_head)

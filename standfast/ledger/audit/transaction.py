@@ -1,18 +1,21 @@
-"""Write transaction: inserts, updates, digests of rows, its one event.
+"""Write transaction: inserts, updates, digests of rows, one audit event.
+
+The audit events form a chain: each one contains the hash of the event before it.
 
 Rules
 - Every change goes through `Write`. At the end of the transaction, the changed rows are read back,
   and the event contains their digests. So the chain proves what the database contains, not what the
   program intended to write.
-- Every auditor can verify the hash of an event. The seal of an event is a MAC whose key is not in
-  the database. So access to the database alone is not enough to add an event, or to rewrite events
-  that no signature covers yet.
+- Anybody can verify the hash of an event. The seal of an event is a MAC whose key is not in the
+  database. So access to the database alone is not enough to add an event, or to rewrite events that
+  no signature covers yet.
 - Nothing is written with the keys of another ledger (database). If a second host with its own keys
   could write, every later verification would fail.
 - A row of `VERIFIED_TABLES` is changed only while its digest equals the digest in its last event
   (`row_verification`). Otherwise the new event would confirm a manipulated value.
-- A transaction has one event, or none if it changed nothing and has no detail. If it concerns two
-  incidents, it has a further event without changes for the second incident (`add_event`).
+- A transaction has one event, or none if it changed nothing and has no detail. If the transaction
+  concerns two incidents, it has a further event for the second incident, without changes
+  (`add_event`).
 - The event is inserted last, under a lock on the end of the chain. On PostgreSQL, transactions
   therefore run in parallel until they insert their event.
 - SQL statements that every transaction uses are built once, because building a statement takes
@@ -128,9 +131,8 @@ class Write:
     ) -> dict[Key, Any]:
         """Run a statement that changes the rows of `keys`; return the new rows.
 
-        The rows are returned by key, as stored.
-
-        The statement has the parameter `keys` of `_has_any_key` and returns `as_stored(table)`.
+        The statement has the parameter `keys` and returns the columns `as_stored(table)`. The rows
+        are returned by key, as stored.
         """
         found: dict[Key, Any] = {}
         for part in _parts(keys):
@@ -196,9 +198,9 @@ class Write:
         self._deleted.update((table.name, key) for key in keys)
 
     def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
-        """Raise Damaged if a row differs from its last event.
+        """Raise Damaged if a row differs from the digest in its last event.
 
-        The event of a further change would confirm the manipulated row.
+        Otherwise the event of the next change would confirm the manipulated row.
         """
         if table.name not in VERIFIED_TABLES:
             return

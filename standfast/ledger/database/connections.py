@@ -1,5 +1,7 @@
 """Connections by SQLAlchemy: SQLite or PostgreSQL, transactions, pool.
 
+A ledger is the database of an installation (one configured Standfast).
+
 Rules
 - SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed changes on a power cut.
 - A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so that it never has to
@@ -206,7 +208,10 @@ def _log_when_long(
 
 @contextmanager
 def planning(engine: Engine) -> Iterator[None]:
-    """Lock the planning of steps; the lock ends when its process ends."""
+    """Lock the planning of steps; the lock ends when its process ends.
+
+    To plan a step of an incident is to compute its changes and to store them.
+    """
     if engine.dialect.name == "sqlite":
         with write_queue(f"{engine.url.database}-planning"):
             yield
@@ -228,10 +233,10 @@ def planning(engine: Engine) -> Iterator[None]:
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
     """Lock an incident: shared for a claim, exclusive for a stop.
 
-    A claim is the transaction before a change outside; a stop permits no further claims. On SQLite
-    nothing is locked here, because it has only one writer at a time. On PostgreSQL a row lock is
-    not enough: overlapping claims could share it for ever while a stop waits. Requests for advisory
-    locks form a queue, so no claim overtakes a waiting stop.
+    A claim is the transaction before a call of an external system; after a stop, no further claim
+    is permitted. On SQLite nothing is locked here, because it has only one writer at a time. On
+    PostgreSQL a row lock is not enough: overlapping claims could share it for ever while a stop
+    waits. Requests for advisory locks form a queue, so no claim overtakes a waiting stop.
     """
     if connection.dialect.name == "postgresql":
         shared = "_shared" if is_shared else ""

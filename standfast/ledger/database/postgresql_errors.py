@@ -1,7 +1,8 @@
 """Messages for errors of PostgreSQL and its driver.
 
-This module imports no driver. It searches the server's text for known words. No message repeats
-that text, because it may quote a row, or an address with the name of a user.
+This module imports no driver: it finds the message by SQLSTATE, or by known words in the server's
+text. No message repeats the server's text, because that text may quote a row, or an address with
+the name of a user.
 """
 
 from standfast.errors import ConfigurationError, OnlyReadable

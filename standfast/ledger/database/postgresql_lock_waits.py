@@ -5,8 +5,8 @@ Rules
   continues to wait.
 - The message is logged only if the server reports that another session blocks the write: a write
   may also be slow by itself.
-- If a blocking session is itself blocked, the message names the session that blocks all of them. It
-  names no other session of this process, because such a session ends by itself.
+- If a blocking session is itself blocked, the message names the session that blocks all of them.
+  The message names no session of this process, because a session of this process ends by itself.
 - The names of Standfast's sessions contain process id and host, which the server does not know.
 - One thread with its own connection queries the server, and only while a write is in progress.
 """
@@ -116,7 +116,8 @@ _watch = _Watch()
 def log_long_wait(session: int, engine: Engine, *, is_planning: bool = False) -> Iterator[None]:
     """Log the blocking session if the `with` block takes long.
 
-    With `is_planning`, the block waits for a process that plans a step, perhaps for minutes.
+    With `is_planning`, the block waits for a process that plans a step of an incident (computes and
+    stores its changes), perhaps for minutes.
     """
     _watch.add(session, engine, is_planning=is_planning)
     try:

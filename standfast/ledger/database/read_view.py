@@ -1,4 +1,4 @@
-"""Read-only view by the database driver alone, as SQLAlchemy loads slowly.
+"""Read-only view of the ledger (the database), without SQLAlchemy.
 
 Rules
 - Nothing is written and no lock is taken.
@@ -45,7 +45,7 @@ def rows(cursor: Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
 
 @contextmanager
 def open_read_view(url: str) -> Iterator[Cursor]:
-    """Open a view of one consistent state.
+    """Open a transaction in which all queries read the same state.
 
     Raises ConfigurationError if there is no ledger with the present schema.
     """

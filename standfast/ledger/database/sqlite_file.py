@@ -1,4 +1,4 @@
-"""SQLite file: opening, also read-only; write queue; texts of errors.
+"""SQLite file of a ledger (database): opening, write queue, error texts.
 
 This module imports no SQLAlchemy, so that a backup run can be recorded without that import.
 

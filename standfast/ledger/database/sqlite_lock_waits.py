@@ -91,7 +91,7 @@ def _message(path: str, holders: set[int], lock_file: str) -> str:
 
 
 def what_to_do(holder: int) -> str:
-    """Return what to do about a process that holds the ledger."""
+    """Return what to do about a process that blocks other writers."""
     end = f"`kill -9 {holder}` ends it without loss of committed data."
     if _is_suspended(holder):
         return f"writes to it and is suspended. `kill -CONT {holder}` resumes it. {end}"

@@ -1,4 +1,6 @@
 """Messages of notices, their delivery reports and their pauses.
 
-Rendering and sending do not belong here.
+A notice is a message to the people that an incident concerns.
+
+The rendering and sending of messages do not belong here.
 """

@@ -1,12 +1,13 @@
-"""Delivery states of messages: the report of the highest rank counts.
+"""Delivery states of messages: ranked and merged reports of providers.
 
 Rules
-- Reports may arrive twice, late and in any order. The report of the highest rank is stored for each
-  message, so that every order has the same result. A report of a final state (delivered, bounced or
-  dropped) ranks above the others. Of two such reports the later one ranks higher, and of two at the
-  same time the worse one.
+- A provider's reports about a message may arrive twice, late and in any order. Only the report of
+  the highest rank is stored for each message, so that the order of arrival has no influence.
+- A report of a final state (delivered, bounced or dropped) ranks above a report that the message
+  was accepted or deferred. Within each of these two groups, the later report ranks higher, and of
+  two reports of the same time the report of the worse state.
 - A provider that reports a message has accepted it: the message becomes done, and is not sent
-  again. A result that arrives later for the same call changes nothing.
+  again. A result of the call that sent the message changes nothing if it arrives later.
 - Reports about messages that this database does not contain are counted and not stored.
 """
 
@@ -60,7 +61,7 @@ class DeliveryChanges:
     """Counts of the changes that delivery reports made."""
 
     changed: int = 0  # messages with a new delivery state
-    settled: int = 0  # messages in `changed` that became done, after their outcome was unknown
+    settled: int = 0  # messages that were not known to be sent, and became done
     foreign: int = 0  # messages that this database does not contain
 
 
@@ -135,7 +136,7 @@ class Deliveries:
         return found
 
     def _join(self, write: Write, reported: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
-        tokens = sorted(reported)  # every lock of several rows uses this order
+        tokens = sorted(reported)  # the order of all row locks, to avoid deadlocks
         settled: list[dict[str, Any]] = []
         stored: dict[str, Delivery] = {}
         for part in _parts(tokens):

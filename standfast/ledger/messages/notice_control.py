@@ -1,13 +1,15 @@
 """Running notices: pause, abort window, release, stop, held recipients.
 
-The abort window is the time between the approval of a notice and its first message. The canary is
-the first few messages. A held recipient waits for a person's decision.
+A notice is a message to the people that an incident concerns. The abort window is the time between
+the approval of a notice and its first message. The canary is the first few messages, which are sent
+before the rest. A held recipient waits for a person's decision.
 
 Rules
-- A paused notice has an abort window that never ends. The abort window is read before each call, so
-  no call begins after the commit of the pause. Calls that are in progress continue to their end.
-- Until their release, the messages after the canary have a `not_before` in the far future
-  (`NEVER`).
+- A pause moves the end of the abort window to the far future (`NEVER`). This end is read before
+  each call, so no call begins after the commit of the pause. Calls that are in progress continue to
+  their end.
+- Until the messages after the canary are released, the earliest time at which they may be sent
+  (`not_before`) is `NEVER`.
 - A stop of a notice refuses each message that no call has begun to send, with a reason. After a
   crash, the stop can be repeated.
 - Only a running step can be paused or stopped. A step that waits for an approval can be refused
@@ -49,7 +51,7 @@ class NoticeRow:
     counts: dict[EffectState, int]
     waiting: int  # planned messages that wait for the canary
     turned_away: int  # messages that the channel refused
-    canary_ended_at: datetime | None  # end of the last call; before the release, of the canary
+    canary_ended_at: datetime | None  # end of the last call (of the canary, until the release)
 
     @property
     def is_paused(self) -> bool:
@@ -125,7 +127,7 @@ class Notices:
                 canary_ended_at=ends.get((row.name, row.round)),
             )
             for row in found
-            if (row.name, row.round) in counts  # leave out a notice that was only prepared
+            if (row.name, row.round) in counts  # leave out a round without planned messages
         ]
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
@@ -157,7 +159,7 @@ class Notices:
             write.add_detail(step=step_name)
 
     def release(self, incident_id: str, step_name: str, actor: str, now: datetime) -> int:
-        """Release the recipients after the canary; return their number."""
+        """Release the messages that wait for the canary; return their number."""
         changed = 0
         while True:
             with self._database.write(

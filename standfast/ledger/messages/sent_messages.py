@@ -1,10 +1,13 @@
 """Messages of an incident's notices with their delivery, page by page.
 
+A notice is a step of an incident that sends messages to people. Each planning of a step is a round.
+
 Rules
-- Messages are returned in the order of their planning, one page at a time, from one view of the
-  database.
-- A message whose step has no row is not planned yet: a process is still writing the plan, or died
-  while it wrote.
+- Messages are read in the order of their planning, one page at a time, in one read transaction.
+- A message is left out while its step has no row in the table `step`: a process is still writing
+  the plan, or died while it wrote.
+- An individual message replaces the planned message to one held recipient (a recipient that waits
+  for a person's decision).
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -45,15 +48,15 @@ class View:
     """All messages of an incident at one moment, with their rounds."""
 
     number: int  # number of messages
-    latest: Mapping[str, int]  # by step: the number of its newest planning (round) with messages
+    latest: Mapping[str, int]  # by step: the number of its newest round with messages
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
-    individual: Sequence[EffectRow]  # individual messages, which replace another message
+    individual: Sequence[EffectRow]  # the individual messages
     messages: Iterator[SentMessage]
 
 
 @contextmanager
 def open_view(database: AuditedDatabase, effects: Effects, incident_id: str) -> Iterator[View]:
-    """Open a consistent view of an incident's messages."""
+    """Open a read transaction, and yield the messages of an incident."""
     latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
         .select_from(with_step())

@@ -1,7 +1,8 @@
 """Stored people: roles, public keys, founding enrolments, connections.
 
 Rules
-- A person is a sign-in name, a public key and roles; other data of the person is encrypted.
+- An enrolled person can approve steps of incidents. The ledger (the database) stores the person's
+  sign-in name, public key and roles; other data of the person is encrypted.
 - On the first day of an installation, before its first live incident, enrolments are founding
   enrolments. A person with a founding enrolment may approve immediately; any other enrolment must
   be a day old before its person may approve.
@@ -9,8 +10,8 @@ Rules
   signs is a founding enrolment at any time, because this key is the root of trust, and the only
   help if nobody can approve.
 - No person is deleted: a removed person can no longer approve, and past approvals stay readable.
-- Each later change of an enrolled person is signed by an enrolled person or by the owner. The
-  signature covers person, change and time, and the audit event contains it.
+- Each later change of an enrolled person is signed by an enrolled person or by the owner. The audit
+  event of the change contains this signature over the person, the change and the time.
 - A person can grant only roles that they have. The owner's key can grant every role.
 - A removal needs the signature of a second approver if fewer than two approvers would remain, in
   total or for a role. No enrolled person can remove the last approver. Neither rule applies to a
@@ -88,14 +89,15 @@ class People:
     ) -> Person:
         """Add a person; UsageError if the sign-in name was ever used.
 
-        With a `signer`, the signer counts as the enrolling person; ApprovalRefused if the signer
-        lacks one of the roles.
+        A `signer` is stored as the enrolling person; ApprovalRefused if the signer lacks one of the
+        roles.
         """
         enrolled_by = signer.name if signer else enrolled_by
         with self._database.write(
             actor=enrolled_by, subject=name, action="person.enrolled", now=now
         ) as write:
-            write.exclude_writers()  # otherwise concurrent enrolments would not see each other
+            # Otherwise two concurrent enrolments could have the same full name.
+            write.exclude_writers()
             is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
             handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
@@ -281,7 +283,7 @@ class People:
         ]
 
     def counted_once(self, people: Iterable[Person]) -> int:
-        """Return how many approvals these people could give together."""
+        """Return the number of people; connected people count as one approver."""
         with self._database.reading() as connection:
             return len(
                 {root_of(self._database, connection, _row_of(connection, p.name)) for p in people}
@@ -316,7 +318,7 @@ class People:
             return str(row["public_key"])
 
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Return why this person may not answer for the roles, or "".
+        """Return why this person may not answer a question to `roles`, or "".
 
         As for an approval, the enrolment must be a day old. Otherwise a person that can enrol
         people could immediately answer under a new name.
@@ -331,7 +333,7 @@ class People:
         return why
 
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
-        """Return the enrolled people with any of the roles; all without roles."""
+        """Return the enrolled people with one of the roles; without roles, all."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
             found = [self._decrypt_row(row) for row in connection.execute(statement).mappings()]

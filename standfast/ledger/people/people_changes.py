@@ -1,5 +1,6 @@
-"""Changes of enrolled people: their signer; approvers that must remain.
+"""Changes of enrolled people: signer; number of approvers that remain.
 
+An enrolled person has a public key in the ledger (the database) and can approve steps of incidents.
 The owner is the person with the offline signing key of the backups.
 """
 

@@ -7,7 +7,8 @@ Rules
   member's key in the list, such as a staff number.
 - No member is deleted: a person that is missing from the list may still have accounts until
   somebody checks.
-- Members of staff lists cannot approve: only enrolled people with a passphrase can.
+- Members of staff lists cannot approve a step of an incident: only enrolled people, which have a
+  passphrase, can approve.
 """
 
 import json

@@ -1,15 +1,16 @@
 """Stored call-outs: pages, their results, and answers (also late ones).
 
-In a call-out, one person on call after another is paged about one matter, until somebody
-acknowledges.
+In a call-out, one person on call after another is paged about one matter (its subject), until
+somebody acknowledges.
 
 Rules
-- A call-out is a row of the table of runs. Each event about it is in the timeline of its incident.
-  It contains sign-in names and names of senders, and no address.
+- A call-out is a row of the table `run`. Each event about it is also in the timeline (the audit
+  log) of its incident. Rows and events contain sign-in names and names of senders (the configured
+  message channels), and no address.
 - A page is recorded before it is sent, by a compare-and-swap on its number, so that only one of
-  several processes sends it. Its result is recorded after it was sent.
-- If a process died in between, the outcome of the page stays unknown. The page is not sent again;
-  the next page follows.
+  several processes sends it. The result of the page is recorded after it was sent.
+- If a process died before it recorded the result, the outcome of the page stays unknown. The page
+  is not sent again; the next page follows.
 - A subject has at most one open call-out. An acknowledgement ends the call-out: no page follows.
 - An unanswered call-out can still be acknowledged. The time at which it ended unanswered stays
   recorded.
@@ -140,7 +141,7 @@ class CallOuts:
     def begin_page(
         self, call_out: CallOut, person: str, sender: str, round_: int, actor: str, now: datetime
     ) -> bool:
-        """Record a page before it is sent; False if another process did.
+        """Record a page before it is sent; False if another process was first.
 
         Earlier pages without a result become unknown.
         """
@@ -187,7 +188,7 @@ class CallOuts:
         """End a call-out, with the final `covers`; False if it has ended.
 
         For ACKNOWLEDGED, `actor` is the person, and the call-out may have ended as unanswered. The
-        timeline of the incident `named` gets the event too.
+        event is also written to the timeline of the incident `named`.
         """
         with self._write(state.value, call_out.incident, actor, now) as write:
             write.exclude_writers()
@@ -220,7 +221,7 @@ class CallOuts:
     def unanswered(self, incident_id: str) -> list[CallOut]:
         """Return the newest call-out of each subject, if it is unanswered.
 
-        Only recent call-outs about the incident count.
+        Only the newest 200 call-outs are considered, and of these the call-outs about the incident.
         """
         by_subject: dict[str, CallOut] = {}
         for call_out in self.of_incident(incident_id):
@@ -245,7 +246,7 @@ class CallOuts:
     def asked_steps(self) -> list[AskedStep]:
         """Return the steps that wait for a decision of paged approvers.
 
-        Only steps of live incidents that are open and not stopped count.
+        The steps are those of open live incidents that are not stopped.
         """
         statement = (
             select(step.c.incident, step.c.name, step.c.round)

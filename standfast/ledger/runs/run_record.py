@@ -1,6 +1,7 @@
 """Records of runs: their origin, and whether their process has ended.
 
-A run is a backup, a drill or a verification. The vault is the store of the encrypted backups.
+A run is, for example, a backup, a drill (a measured test restore) or a verification. The vault is
+the store of the encrypted backups.
 """
 
 import os
@@ -38,7 +39,7 @@ class Origin:
 
     host: str = ""  # name of the backup host, `backup.writer`
     machine: str = ""  # hostname, because two machines may use copies of one configuration
-    vault: str = ""  # public key of the vault's owner
+    vault: str = ""  # public key of the person that owns the vault, which identifies the vault
 
     def as_json(self) -> dict[str, str]:
         """Return the known fields, for the summary of a run."""

@@ -1,8 +1,9 @@
 """Stored runs of backups and drills; leases of runners, dead runners.
 
 Rules
-- A run is recorded as running before it changes anything, and its end is recorded afterwards. If
-  its process died, the run stays `running` until the next command that looks for dead runs.
+- A run (such as a backup, or a drill: a measured test restore) is recorded as running before it
+  changes anything, and its end is recorded afterwards. If its process died, the run stays `running`
+  until the next command that looks for dead runs.
 - A runner is a process that executes the steps of incidents. It is dead if it did not extend its
   lease in time, or if it ran on this host and its process has ended.
   `UnknownOutcomes.expire_calls` finds the open calls of dead runners.
@@ -26,7 +27,7 @@ from standfast.ledger.schema.tables import audit_event, incident, run, runner
 from standfast.records import JsonObject, Mode, canonical
 
 # A dead runner of another host is found when its lease is over and `standfast serve` checks the
-# leases, which happens every ten seconds. This takes at most 15 + 10 seconds; the promise is 30.
+# leases, which happens every ten seconds. This takes at most 15 + 10 seconds; 30 are promised.
 LEASE = timedelta(seconds=15)
 # The lease of `standfast serve` while it executes no incident. It may be long, because no incident
 # waits for its end: a command that opens an incident waits a second for `serve` and then executes
@@ -122,7 +123,7 @@ class Runs:
             return [_record_of_row(row) for row in connection.execute(statement)]
 
     def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
-        """Return the runs that ended after an audit event, in order."""
+        """Return the runs that ended after an audit event, in order of their end."""
         is_end = (audit_event.c.subject == run.c.id) & (
             audit_event.c.action == run.c.kind + "." + run.c.state
         )
@@ -200,7 +201,7 @@ class Runners:
         return row is None or not _is_alive(row, now)
 
     def count_live(self, now: datetime) -> int:
-        """Return the number of live runners of live incidents."""
+        """Return the number of running runners of incidents in live mode."""
         is_live = incident.c.mode == Mode.LIVE.value
         query = select(runner).join(incident, runner.c.incident == incident.c.id)
         with self._database.reading() as connection:

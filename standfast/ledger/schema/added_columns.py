@@ -1,10 +1,10 @@
 """Columns that migrations added to tables of earlier releases.
 
-Like `database.sqlite_file`, this module imports no SQLAlchemy.
+This module imports no SQLAlchemy, so that a backup run can be recorded without that import.
 
 Rules
 - The digest of a row omits an added column while its value is NULL. So rows from before the
-  migration still have the digest that the audit chain contains.
+  migration still have the digest that the audit chain (the log of all changes) contains.
 - A column is listed here when a migration adds it, and is never removed from the list.
 """
 

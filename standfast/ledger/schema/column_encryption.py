@@ -5,12 +5,12 @@ tables.
 
 Rules
 - The installation (one configured Standfast) has one key for accounts and enrolled people; each
-  incident has one key for its customers. Each key is a separate file, outside the ledger and its
-  immutable backups. So deleting an incident's key makes its customers' data unreadable and leaves
-  the audit chain valid.
-- A value is sealed by AES-256-GCM with a random nonce. Its context (table, column and the row's
-  key) is authenticated with it, so a value that was moved to another column or row cannot be
-  decrypted.
+  incident has one key for its customers. Each key is a separate file, outside the ledger (the
+  database) and its immutable backups. So the deletion of an incident's key makes its customers'
+  data unreadable, and the hash chain of the audit log stays valid.
+- A value is sealed by AES-256-GCM with a random nonce. The context of the value (table, column and
+  primary key of the row) is authenticated too, so a value that was moved to another column or row
+  cannot be decrypted.
 - A handle is an HMAC of a name. With the same key, one person always has the same handle; the
   handle reveals nothing else about the person.
 - A key and its folder are synced to the disk before any value is sealed with the key.
@@ -99,7 +99,7 @@ class ColumnCipher:
 
     def seal_written(self, scope: str, context: str, written: bytes) -> bytes:
         """Encrypt bytes that are canonical JSON; `open` decrypts them."""
-        nonce = self._random(_NONCE_BYTES)  # a nonce drawn before a fork would be used twice
+        nonce = self._random(_NONCE_BYTES)  # not drawn earlier: a fork would use the nonce twice
         return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:

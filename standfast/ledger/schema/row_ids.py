@@ -4,5 +4,5 @@ import secrets
 
 
 def new_token() -> str:
-    """Return a fresh random name of 128 bits, in hex."""
+    """Return a new random identifier of 128 bits, in hex."""
     return secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""Creation, upgrade and check of the ledger's schema version."""
+"""Schema of the ledger (the database): creation, upgrade, version check."""
 
 from pathlib import Path
 

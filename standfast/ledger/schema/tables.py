@@ -1,4 +1,4 @@
-"""Tables of the ledger and the meaning of their columns.
+"""Tables of the ledger (the database) and the meaning of their columns.
 
 Rules
 - Tables are declared with SQLAlchemy Core. Every write goes through `transaction.Write`, which
@@ -8,8 +8,8 @@ Rules
   hash) of a person or account instead of a name.
 - Times are text in UTC with microseconds (`Moment`), so that SQLite and PostgreSQL sort them in the
   same order.
-- The audit chain covers every row of all tables except its own (`CHAIN`): a verification compares
-  each row with the digest in the last event about this row.
+- The audit chain (the table `audit_event`) covers every row of all tables except those in `CHAIN`:
+  a verification compares each row with the digest in the last event about this row.
 """
 
 from datetime import datetime
@@ -123,7 +123,7 @@ incident = Table(
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
     Column("trigger", String(128), index=True),  # key; triggers with this key join the incident
-    Column("joined", Integer, nullable=False),  # number of triggers that added targets
+    Column("joined", Integer, nullable=False),  # how often triggers or people added targets
     Column("seal", String(64), nullable=False),  # MAC over mode, requester, playbook and others
     Column("closed_at", Moment),
 )
@@ -137,8 +137,8 @@ incident_subject = Table(
     Column("recorded_at", Moment, nullable=False),
 )
 
-# Messages of triggers by source and id, so that a repeated message does not count. A row is
-# inserted in the transaction in which the message opens or joins its incident.
+# Messages of triggers (such as a webhook) by source and id, so that a repeated message changes
+# nothing. A row is inserted in the transaction in which the message opens or joins its incident.
 trigger_message = Table(
     "trigger_message",
     metadata,
@@ -219,7 +219,7 @@ step = Table(
     Column("is_asked", Boolean, nullable=False),  # its approvers were paged
     Column("rung", Integer, nullable=False),  # number of escalations
     Column("escalates_at", Moment),  # next escalation; NULL: there is no further level
-    Column("joined", Integer, nullable=False),  # number of joined triggers whose targets it covers
+    Column("joined", Integer, nullable=False),  # value of `incident.joined` that the round covers
     Column("is_accepted", Boolean, nullable=False),  # a person accepted the incomplete step
     Column("needs_approvals", Integer, nullable=False),
     Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
@@ -325,7 +325,7 @@ notice = Table(
     Column("recipients", Integer, nullable=False),
 )
 
-# Runners: processes that execute incidents, each with a lease.
+# Runners: processes that execute incidents, each with a lease (`alive_until`).
 runner = Table(
     "runner",
     metadata,
@@ -370,7 +370,7 @@ audit_event = Table(
     Index(None, "subject", "sequence"),
 )
 
-# Heads: signatures over the number and hash of an event.
+# Heads: signatures over the number and hash of the event that was the newest.
 audit_head = Table(
     "audit_head",
     metadata,
