@@ -1,7 +1,7 @@
 """Ledger of an installation: plain SQL for runs, otherwise the whole.
 
 The ledger is the database of an installation (one configured Standfast). A run is a backup, a drill
-or a verification.
+(a measured test restore) or a verification.
 
 Rules
 - Runs are recorded in a SQLite ledger by `sqlite_run_writer`, without SQLAlchemy. All other uses,

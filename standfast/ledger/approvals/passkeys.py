@@ -1,4 +1,4 @@
-"""Stored passkeys: number for a person, signature over each, removal.
+"""Stored passkeys: limit for each person, signature over each, removal.
 
 Rules
 - A key that is derived from the person's passphrase signs each passkey with all stored fields. So

@@ -1,10 +1,13 @@
 """MACs over the columns that decide about approvals.
 
 Rules
-- A MAC (seal) covers a person's key and roles; a step's number of needed approvals, digest and
-  nonce; and an incident's mode, requester and playbook. The key of the MACs is in a file outside
-  the database, and the seals are verified before each change of an account or other target. So
-  access to the database alone is not enough to forge these columns.
+- Three kinds of rows have a MAC (seal). In the row of a person, it covers the key and the roles. In
+  the row of a step (one part of a playbook), it covers the number of needed approvals, the digest
+  of the plan and the nonce. In the row of an incident, it covers the mode, the requester (the
+  person that opened the incident) and the playbook.
+- The key of the MACs is in a file outside the database, and the seals are verified before each
+  change of an account or other target. So access to the database alone is not enough to forge these
+  columns.
 - A break-glass approval (by one person alone) lets a step run after a waiting time. The seal of the
   step also covers the end of this time.
 """

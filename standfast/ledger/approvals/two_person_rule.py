@@ -1,10 +1,11 @@
 """Two-person rule: signed content, valid approvals, break-glass delay.
 
 Rules
-- A plan lists the changes of a step; each planning of the step is a round with a number. An
-  approval signs (incident, step, round, digest of the plan, nonce of the step, decision, person).
-  So it is invalid for another plan, another step or a second use. The signing key is derived from
-  the person's passphrase, or is a passkey that the derived key has signed (`passkeys`).
+- A plan lists the changes of a step (one part of an incident's playbook); each planning of the step
+  is a round with a number. An approval signs (incident, step, round, digest of the plan, nonce of
+  the step, decision, person). So an approval is invalid for another plan, another step or a second
+  use. The signing key is derived from the person's passphrase, or is a passkey that the derived key
+  has signed (`passkeys`).
 - `objections` contains the rules by which a person may not decide, and `row_seals` the MACs that
   are verified again before each change.
 - One more approval is needed if the requester, which opened the incident, did not sign in, because
@@ -57,8 +58,8 @@ class Question:
     round: int
     digest: str
     nonce: str
-    needed: int  # number of approvals
-    given: int  # number of approvals that verify now
+    needed: int  # number of approvals that the step needs
+    given: int  # number of approvals that are valid now
     roles: tuple[str, ...]  # roles that may approve; empty: every role
     hold_seconds: int = 0
     opens_at: datetime | None = None  # when a break-glass approval takes effect
@@ -179,7 +180,10 @@ def verify_step_approvals(
     round_: int,
     now: datetime,
 ) -> RowMapping:
-    """Verify the approvals of a step again and return its row."""
+    """Verify the approvals of a step again; return the row of the step.
+
+    Raise ApprovalRefused if there are not enough valid approvals.
+    """
     key = {"incident": incident_id, "name": step_name, "round": round_}
     row = connection.execute(_STEP, key).mappings().one()
     refuse_forged_step(database, row)

@@ -1,10 +1,10 @@
 """Hash chain: hashes, heads, witness; refusal of keys of another ledger.
 
 Each change of the ledger (the database) adds an audit event, which contains the hash of the event
-before it. A head is the signed number and hash of an event that was the newest. The witness is a
-file with a copy of the heads, preferably on another machine. This module reads and writes no table
-and imports no SQLAlchemy. `transaction`, `auditor` and `sqlite_run_writer` read and write the
-tables.
+before it. A head is the signed number and hash of the event that was the newest at the time of
+signing. The witness is a file with a copy of the heads, preferably on another machine. This module
+reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
+`sqlite_run_writer` read and write the tables.
 """
 
 import fcntl

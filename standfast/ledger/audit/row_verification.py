@@ -150,7 +150,10 @@ class RowVerifier:
     def count_planned_effects(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> int:
-        """Return how many effects a round planned, including pages to approvers."""
+        """Return the number of effects that a round planned.
+
+        This includes pages (messages that ask for approval).
+        """
         with self._guard:
             view = self._view(connection, incident_id, has_effects=True)
             number = view._rounds.get((incident_id, step_name, round_))

@@ -46,8 +46,8 @@ def is_held() -> Any:
 def is_lock_of(incident_id: str) -> Any:
     """Return the condition of account locks that no undo has reversed.
 
-    A lock by this incident meets it in every state. A lock by another incident meets it only if the
-    account may be locked now.
+    A lock by this incident meets the condition in every state. A lock by another incident meets the
+    condition only if the account may be locked now.
     """
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_undone())
@@ -98,8 +98,8 @@ def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[b
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
     """Return the other open incidents that lock these accounts, by handle.
 
-    A handle is the keyed hash of an account's name. Only incidents of the same mode count: an
-    exercise locks simulated accounts.
+    A handle is the keyed hash of an account's name. Only incidents of the same mode are returned:
+    an exercise locks simulated accounts.
     """
     mine = incident.alias("mine")
     statement = (
@@ -155,7 +155,7 @@ def is_of_undo() -> ColumnElement[bool]:
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
-    """Return the condition that an effect's step may execute it now.
+    """Return the condition that the step of an effect is ready to execute it.
 
     A begun step first waits until the time in which people can stop it is over.
     """

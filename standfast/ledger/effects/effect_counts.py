@@ -1,7 +1,7 @@
 """Counts of effects: by step and state (engine), by kind (reports).
 
-An effect is one change of one target, such as one locked account. The database counts effects
-without the decryption of their targets. Only the reasons of effects that are not done are
+An effect is one change of one target, such as one locked account. Effects are counted in the
+database, without decrypting their targets. Only the reasons of effects that are not done are
 decrypted, one at a time.
 
 The engine (`playbook/engine.py`) computes the next action of an incident from the counts by step.
@@ -32,7 +32,7 @@ class StepCounts:
     by_state: dict[str, int] = field(default_factory=dict)
     settling: int = 0  # effects with an unknown outcome that will be looked up
     after_canary: int = 0  # planned messages that wait for the first ones (the canary) of a notice
-    proofs: set[Proof] = field(default_factory=set)  # proofs of effects that are done
+    proofs: set[Proof] = field(default_factory=set)  # how the effects that are done were proven
 
 
 def count_by_step(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], StepCounts]:

@@ -242,7 +242,7 @@ class Effects:
         return [row for row in found if "folder" in row.facts]  # an exercise has no folder
 
     def reviewed(self, incident_id: str) -> list[EffectRow]:
-        """Return the reviews of evidence."""
+        """Return the effects that searched sealed evidence for patterns."""
         return self.find(effect.c.incident == incident_id, effect.c.verb == REVIEW)
 
     def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
@@ -273,7 +273,7 @@ class Effects:
         return self.find(effect.c.incident == incident_id)
 
     def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
-        """Return the pages to the approvers of one round of a step, decrypted."""
+        """Return the messages that ask the approvers of a round, decrypted."""
         return self.of_round(incident_id, step_name, round_, PAGE)
 
     def of_round(self, incident_id: str, step_name: str, round_: int, verb: str) -> list[EffectRow]:

@@ -1,8 +1,9 @@
 """Accounts that recent steps locked without approval.
 
-A step that locks few accounts needs no approval, but the limits of
-`usecases/incidents/blast_radius` apply to the number of all accounts that were recently locked so.
-The planner of a step reads this number, and the number is verified again when the step begins.
+A step of an incident that locks few accounts needs no approval. But the limits of
+`usecases/incidents/blast_radius` apply to the number of all accounts that were recently locked
+without approval. The planner of a step reads this number, and the number is verified again when the
+step begins.
 
 Rules
 - Failed locks count, because they can be retried without a new approval.

@@ -1,7 +1,8 @@
 """Resolution of effects with an unknown outcome.
 
-An effect is one change of one target, such as one locked account. Its outcome is unknown if the
-result of the call was not received. A runner is a process that executes effects.
+An effect is one change of one target, such as one locked account. An unknown effect is an effect
+whose result was not received, for example because the call took too long. A runner is a process
+that executes effects.
 
 Rules
 - An effect of a dead runner or of an overdue call becomes `unknown`. Such an effect is never
@@ -174,7 +175,11 @@ class UnknownOutcomes:
 
 
 def _settles_after(row: Row[Any], now: datetime) -> datetime:
-    """Return when a call has surely ended, even if the clock was set back."""
+    """Return when a call has surely ended, even if the clock was set back.
+
+    A `submitted_at` in the future shows that the clock was set back. The returned time is then
+    earlier than `settle_after` by this difference.
+    """
     ahead: timedelta = max(row.submitted_at - now, timedelta())
     settles_after: datetime = row.settle_after
     return settles_after - ahead

@@ -1,12 +1,12 @@
 """Stored lists of affected people: unchangeable, encrypted, with a digest.
 
-Affected people are the people whose data an incident exposed.
+Affected people are the people whose data an incident exposed. A notice is a message to them.
 
 Rules
 - A list is written in one transaction and never changed. Its digest covers all its pages, in order.
   The audit event (the entry in the signed audit log) contains this digest, which proves later what
   the list contained.
-- People are encrypted with the key of the incident, as the recipients of its notices are.
+- The people of a list are encrypted with the key of the incident, like the recipients of notices.
 - A list adds people to the earlier lists, or replaces these lists.
 - If a notice was planned from the earlier lists, a new list causes a further round (planning) of
   the notice, for the added people. This round needs an approval of its own.

@@ -7,7 +7,7 @@ Rules
 - Facts are only added: a new statement is a later fact, and the earlier fact stays.
 - A statement that equals the last fact of its kind and name changes nothing. So a call that may
   have succeeded can be repeated.
-- The reference of a fact, a document or a reason, is encrypted, because it may name people.
+- The reference of a fact (a document or a reason) is encrypted, because it may name people.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from standfast.ledger.schema.tables import incident, incident_fact
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A fact to be stated; see `deadlines.incident_facts.Fact`."""
+    """A fact without its author and time; see `deadlines.incident_facts.Fact`."""
 
     kind: FactKind
     name: str

@@ -25,7 +25,7 @@ NOTED = "incident.noted"  # action of a note's audit event, which contains the s
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """One note."""
+    """One note of a person about an incident, decrypted."""
 
     number: int  # counts the notes of the incident, from 1
     text: str

@@ -3,7 +3,8 @@
 Rules
 - Opening an incident is one transaction, which also stores the message that triggered it.
 - A message of a trigger, such as a webhook, joins the open incident that `trigger_messages` finds.
-  If the message adds accounts, the steps are planned again for them, as a further round.
+  If the message adds accounts, the steps of the playbook are planned again for them, as a further
+  round.
 - An opened incident has its own copy of the playbook and of the names of its adapters.
 - A runner (a process that executes steps) reads before each call of an adapter whether the incident
   is stopped. Closing is refused while a call is in progress.
@@ -156,7 +157,7 @@ class Incidents:
     def add(
         self, incident_id: str, inputs: JsonObject, actor: str, now: datetime, *, is_signed: bool
     ) -> int:
-        """Add targets to an open incident; return the number of new targets."""
+        """Add accounts to an open incident; return the number of new accounts."""
         with self._database.write(
             actor=actor, subject=incident_id, action=EXTENDED, now=now
         ) as write:
@@ -342,7 +343,7 @@ class Incidents:
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
 
     def _refuse_changed(self, incident_id: str) -> None:
-        """Raise Damaged if incident or a step was changed outside this program."""
+        """Raise Damaged for an incident or step changed outside this program."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
             with self._database.reading() as connection:

@@ -5,9 +5,9 @@ planned changes, such as accounts to lock.
 
 Rules
 - A transition is a compare-and-swap on (step, round): a second application changes nothing.
-- The transaction that begins a step also stores its effects, its notice and the number of approvals
-  that it needs. An approval signs the digest of the effects, the settings of their adapters, and
-  the notice.
+- The transaction that begins a step also stores its effects, its notice (a message to many people)
+  and the number of approvals that it needs. An approval signs the digest of the effects, the
+  settings of their adapters, and the notice.
 - The effects of a long notice are stored before this transaction, one page in each transaction. If
   the process dies before the step begins, the next planning deletes these pages.
 """

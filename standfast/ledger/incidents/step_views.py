@@ -1,14 +1,15 @@
 """Steps as the engine reads them: their rows, and their last progress.
 
 A step is one part of a playbook, such as an action or a question. Each planning of a step is a
-round. The engine (`playbook/engine.py`) computes the next action of an incident from its steps.
+round, and plans effects: changes of single targets, such as the lock of one account. The engine
+(`playbook/engine.py`) computes the next action of an incident from its steps.
 
 Rules
 - The progress of a running step is queried only if a step that has not begun names the running step
   in `after` (the steps that it waits for). The query reads all effects of the running step: for a
   notice to 100,000 people, for which usually no step waits, it would be slow.
-- A step makes progress when one of its effects (such as the lock of one account) is done. A refused
-  effect, or a call whose result is unknown, is not progress.
+- A step makes progress when one of its effects is done. A refused effect, or a call whose result is
+  unknown, is not progress.
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,8 @@
 A trigger is a configured way to open an incident from outside, such as a webhook. Each of its
 messages contains a scenario (the name of a playbook), a mode (live, or only a plan), inputs for the
 playbook (such as lists of accounts) and a key. The key is a keyed hash of the subject of the
-message. A message opens an incident or joins an open incident. If it joins, its accounts are added
-to the inputs of the incident.
+message, such as one alert. A message opens an incident or joins an open incident. If it joins, its
+accounts are added to the inputs of the incident.
 
 Rules
 - A message is stored in the same transaction in which it opens or joins an incident.

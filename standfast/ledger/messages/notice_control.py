@@ -37,7 +37,7 @@ _PAGE = 10_000  # rows that one transaction changes
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeRow:
-    """One round of a notice step, with its progress."""
+    """One round (planning) of a step that sends a notice, with its progress."""
 
     step: str
     round: int

@@ -26,14 +26,15 @@ from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import audit_event, incident, run, runner
 from standfast.records import JsonObject, Mode, canonical
 
-# A dead runner of another host is found when its lease is over and `standfast serve` checks the
-# leases, which happens every ten seconds. This takes at most 15 + 10 seconds; 30 are promised.
+# A dead runner of another host is found when its lease is over and `standfast serve` (the daemon)
+# checks the leases, which happens every ten seconds. This takes at most 15 + 10 seconds; 30 are
+# promised.
 LEASE = timedelta(seconds=15)
 # The lease of `standfast serve` while it executes no incident. It may be long, because no incident
 # waits for its end: a command that opens an incident waits a second for `serve` and then executes
 # the incident itself (decision 0017).
 SERVE_LEASE = timedelta(minutes=5)
-_IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # a `serve` without --role
+_IS_SERVE = runner.c.incident.is_(None) & (runner.c.way == "serve")  # a `serve` with all roles
 
 
 class Runs:

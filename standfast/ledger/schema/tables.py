@@ -122,13 +122,13 @@ incident = Table(
     Column("opened_at", Moment, nullable=False),
     Column("opened_by", String(64), nullable=False),
     Column("is_signed", Boolean, nullable=False),  # the requester signed in
-    Column("trigger", String(128), index=True),  # key; triggers with this key join the incident
+    Column("trigger", String(128), index=True),  # key; messages with this key join the incident
     Column("joined", Integer, nullable=False),  # how often triggers or people added targets
     Column("seal", String(64), nullable=False),  # MAC over mode, requester, playbook and others
     Column("closed_at", Moment),
 )
 
-# Subjects by which a repeated trigger finds an open incident.
+# Subjects by which a later message of a trigger finds an open incident.
 incident_subject = Table(
     "incident_subject",
     metadata,
