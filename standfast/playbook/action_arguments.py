@@ -1,5 +1,7 @@
 """Evaluation of the arguments of a `do` step for its action.
 
+A `do` step of a playbook runs an action of the program, such as `accounts.lock`.
+
     arguments_of(step, state)   # {"accounts": ["alice"], "reason": ""}
 
 Rules

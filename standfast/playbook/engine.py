@@ -17,9 +17,9 @@ Rules
   person accepted its result. A need that is also in `after` is met too if the needed step failed or
   is stuck. A running step is stuck if it made no progress for a minute. A step that an approver
   refused meets no need.
-- A notice without an approval is sent only after the locks in its `needs` and `after` are
-  completely done, or after a person accepted their result. Otherwise an intruder might read the
-  notice in a mailbox that is not locked.
+- A notice (a message to the people concerned) without an approval is sent only after the steps in
+  its `needs` and `after` that lock accounts are completely done, or after a person accepted their
+  result. Otherwise an intruder might read the notice in a mailbox that is not locked.
 - The result of a step is computed from the present state of its effects. So an effect that is
   recorded late as done improves the result of an ended step without a move.
 - While the outcome of an effect is unknown and will be looked up again (`settling`), its step is
@@ -28,8 +28,8 @@ Rules
 - A condition that cannot be evaluated blocks its step, which is neither skipped nor carried out.
 - A corrected answer starts a new round of its step. A later step that was skipped because of the
   earlier answer is checked again in a further round. A later step that has begun continues.
-- In a stopped incident only undos have moves (an undo restores targets to their prior state). A
-  closed incident and a plan have no moves.
+- In a stopped incident only undos have moves (an undo restores targets to their prior state). An
+  incident that is closed, or only planned, has no moves.
 """
 
 from dataclasses import dataclass
@@ -64,7 +64,10 @@ class Ask(_StepMove):
 
 
 class Open(_StepMove):
-    """Run a step after its break-glass approval, if nobody refused in time."""
+    """Run a step after its break-glass approval, if nobody refused in time.
+
+    A break-glass approval is the approval of one person alone; it is valid after a waiting time.
+    """
 
 
 class Prompt(_StepMove):
@@ -80,7 +83,7 @@ class Escalate(_StepMove):
 
 @dataclass(frozen=True, kw_only=True)
 class Wake(_StepMove):
-    """Let the step wait until `due_at`."""
+    """Start a step that waits until `due_at`."""
 
     due_at: datetime
 
@@ -192,7 +195,7 @@ def may_widen(step: Step, state: State, now: datetime | None = None) -> bool:
 
 
 def namespace(state: State) -> JsonObject:
-    """Return the names that expressions see: `inputs`, `answers` and `steps`.
+    """Return the names that expressions use: `inputs`, `answers` and `steps`.
 
     A skipped question has the answer null. A question without an answer yet is missing from
     `answers`, so an expression that names its answer fails.
@@ -231,7 +234,7 @@ def is_wanted(step: Step, state: State) -> bool:
 def are_needs_met(step: Step, state: State, now: datetime | None = None) -> bool:
     """Return whether all needs of the step are met.
 
-    Without `now`, a stuck step counts as running.
+    Without `now`, a stuck step is treated as running, so a need in `after` is not met by it.
     """
     for need in step.needs:
         needed = state.playbook.step(need)
@@ -325,7 +328,7 @@ def _begin(step: Step, state: State, now: datetime, *, round_: int) -> Move | No
     try:
         wanted = is_wanted(step, state)
     except ValueError:
-        return None  # `obstacles` reports it
+        return None  # `status.obstacles` reports the condition
     if not wanted:
         reason = f"not needed: only if {condition(step.when or '')}"
         return Finish(step=step.name, round=round_, state=StepState.SKIPPED, reason=reason)

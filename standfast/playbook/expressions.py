@@ -2,15 +2,16 @@
 
     parse('inputs.kind == "agent"').evaluate({"inputs": {"kind": "agent"}})   # True
 
-`validation` checks whether the names exist, and `engine` supplies their values.
+In a playbook, an expression is the condition of a step (`when`) or an argument of an action
+(`{{ … }}`). `validation` checks whether its names exist, and `engine` supplies their values.
 
 Rules
 - An expression may contain text, whole numbers, True, False, None; names with `.part` or
   `["part"]`; comparisons and `in`; `and`, `or`, `not`. Calls, arithmetic, formats and lambdas are
   refused.
 - A name is looked up only in mappings: no attribute of a Python object is read.
-- `and`, `or` and `not` accept only true and false, because the answer "no" is a text, and every
-  text is true in Python.
+- `and`, `or` and `not` accept only true and false. In Python the answer "no" would be true, because
+  it is a text that is not empty.
 - `<` and `>` compare two whole numbers or two texts. `==` compares all values.
 - A missing name is an error, not false.
 - An expression has at most 500 characters and 100 parts. The time of an evaluation is linear in the
@@ -138,8 +139,8 @@ def parse(text: str) -> Expression:
 def embedded(value: Json) -> Expression | None:
     """Return the expression of a text that is exactly `{{ … }}`.
 
-    Return None for a value without `{{`. Raise ValueError if the expression is not valid. Raise it
-    also if `{{` is inside a longer text, because the text would be sent with the braces.
+    Return None for a value without `{{`. Raise ValueError if the expression is not valid, or if
+    `{{` is inside a longer text: it would not be replaced, and people would receive the braces.
     """
     if not isinstance(value, str) or "{{" not in value:
         return None

@@ -3,10 +3,10 @@
     python -m standfast.playbook.json_schema > playbooks/schema.json
 
 The schema has keys, types, lengths, names, actions and their arguments. It cannot express the order
-of the steps, the expressions, and the names that the configuration defines.
+of the steps, the expressions, or the names that the configuration defines.
 
 Rules
-- Every limit comes from the code that reads playbooks, so that the two cannot differ.
+- Every limit comes from the parser of playbooks, so that the schema and the parser cannot differ.
 - The parser or the validation refuses everything that the schema refuses. The only exception is
   space around texts, which the parser accepts.
 - The file in the repository is the output of this module; a test fails if they differ.
@@ -269,7 +269,7 @@ def _text(about: str) -> JsonObject:
 
 
 def _string(about: str, longest: int, *, may_be_empty: bool = False) -> JsonObject:
-    # Plus one: the final newline of a `|` text is not counted.
+    # Plus one: the parser removes the final newline of a block text (`|`) before it counts.
     shape: dict[str, Json] = {"type": "string", "maxLength": longest + 1}
     return _about(shape if may_be_empty else shape | {"pattern": r"\S"}, about)
 

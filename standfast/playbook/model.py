@@ -1,18 +1,20 @@
 """Records of a playbook: inputs, steps, approvals, made by `parser`.
 
-A record may still name a step or an action that does not exist; `validation` reports it.
+A playbook describes the response to one kind of incident. A record may still name a step or an
+action that does not exist; `validation` reports it.
 
 Rules
 - Names of steps and inputs are lower-case identifiers, because expressions use them.
-- Steps have the order of the file; `needs` alone decides for which steps a step waits. If a needed
-  step is also in `after`, the need is met when the needed step has ended with any result or is
-  stuck. So a notice after a lock does not wait for an account directory that is down.
+- Steps have the order of the file, but a step waits only for the steps in its `needs`. If a needed
+  step is also in `after`, the wait ends when the needed step has ended with any result, or has made
+  no progress for a minute. So an approved notice (a message to the people that an incident
+  concerns) can follow the lock of accounts even if an account directory is down.
 - The playbook's `roles` describes the task of each role, for the phone list. If `roles` is not
   empty, it contains every role that a step names.
-- A step's `by` names the roles that do it; anybody may report that it is done. Only a person with
-  one of its `roles` may answer it.
-- `approval` is set only if the step needs signatures of other people. An irreversible step without
-  approvals has its reason in `no_approval_because`.
+- A step's `by` names the roles that do the step, for people to read. A step's `roles` is enforced:
+  only a person with one of these roles may answer the step or report its result.
+- `approval` is set only if the step needs signatures of other people. If an irreversible step needs
+  no approval, `no_approval_because` has the reason.
 - A playbook is identified by its text: an incident stores `source` and `digest`.
 """
 
@@ -48,13 +50,13 @@ class StepKind(StrEnum):
 class OnPartial(StrEnum):
     """Consequence for later steps if only some targets of a step were done."""
 
-    GO_ON = "go_on"  # later steps begin: for example, the accounts that were locked are proven
+    GO_ON = "go_on"  # later steps begin: for example, the proof for the accounts that were locked
     HOLD = "hold"  # later steps wait for a person; default of irreversible actions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One value that the operator supplies when the incident opens."""
+    """One value that the operator supplies when an incident is opened."""
 
     name: str
     type: InputType
@@ -102,7 +104,7 @@ class Step:
     lines: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def line_of(self, key: str) -> int:
-        """Return the line of a key such as `when` or `with.template`.
+        """Return the line of a key of the step, such as `with.template`.
 
         A key that the file does not contain has the line of the step.
         """
@@ -116,10 +118,10 @@ class Playbook:
     name: str
     version: int
     title: str
-    use_when: str  # one plain sentence for the choice of a playbook
+    use_when: str  # one plain sentence: the kind of incident for which it is written
     instead: Mapping[str, str] = field(default_factory=dict)  # other playbook: when to use it
     roles: Mapping[str, str] = field(default_factory=dict)  # role: its task
-    is_quiet: bool = False  # no notice, and no page except to the roles that the steps name
+    is_quiet: bool = False  # sends no notice, and pages only the roles that the steps name
     inputs: tuple[Input, ...] = ()
     steps: tuple[Step, ...]
     source: str = field(repr=False)  # the YAML text

@@ -11,8 +11,9 @@ from typing import Protocol
 
 from standfast.records import EffectState, JsonObject
 
-# A function that returns the digests of the settings of an adapter and of its failovers. Its
-# arguments are the verb (the name of an action) and the name of the adapter.
+# A function that returns the digests of the settings of an adapter, and of the adapters that
+# replace it if it fails. Its arguments are the verb (the name of an action) and the name of the
+# adapter.
 Settings = Callable[[str, str], Mapping[str, str]]
 
 
@@ -23,7 +24,7 @@ def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """An effect to be planned.
+    """An effect that a planner proposes.
 
     `target` and `details` are personal data, which the ledger encrypts.
     """

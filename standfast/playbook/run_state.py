@@ -1,4 +1,4 @@
-"""State of a run at one moment: rounds of steps, merged counts.
+"""State of an incident at one moment: its steps, their rounds and counts.
 
 The ledger (the database of incidents) stores the state, and `engine` computes the next moves (the
 changes of single steps) from it. An effect is one act of a step on one target, such as the lock of
@@ -20,7 +20,7 @@ HELD_STEP_PREFIX = "held-"
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The effects of one round of one step, by state."""
+    """The numbers of effects of one round of a step, by state."""
 
     planned: int = 0
     submitting: int = 0
@@ -42,19 +42,19 @@ class Counts:
 class StepView:
     """One round of a step, from the ledger; a step without rounds is pending.
 
-    A round is one planning of the step, for example at the start or for added targets. The names in
-    capitals are states (`state`) or kinds of steps to which a field applies.
+    A round is one planning of the step, for example at the start or for added targets. A comment
+    that begins with a name in capitals applies only to that state or kind of step.
     """
 
     step: str
     round: int  # from 1
     state: StepState
     counts: Counts = Counts()
-    settling: int = 0  # unknown effects that will be looked up again
-    letters: int = 0  # unknown effects that are letters to be posted, if known
+    settling: int = 0  # effects with an unknown outcome that will be looked up again
+    letters: int = 0  # effects with an unknown outcome that are letters to be posted, if known
     letters_in: str = ""  # folder of these letters
     proof: Proof = Proof.NONE  # the weakest proof of a lock among the done targets
-    after_canary: int = 0  # planned messages that wait for the canary, the first few messages
+    after_canary: int = 0  # planned messages that wait for the canary (the first few messages)
     is_paused: bool = False  # somebody paused the notice
     answer: str | None = None  # MANUAL, DECIDE
     due_at: datetime | None = None  # WAITING: the end of the wait
@@ -62,15 +62,15 @@ class StepView:
     is_asked: bool = False  # ASKING: the approvers were paged
     level: int = 0  # ASKING: number of escalations
     escalates_at: datetime | None = None  # ASKING: the next escalation; None: no further level
-    opens_at: datetime | None = None  # ASKING: when a break-glass approval takes effect
+    opens_at: datetime | None = None  # ASKING: when a break-glass approval (of one person) is valid
     joined: int = 0  # number of later additions of targets that this round covers
     digest: str = ""  # ASKING: digest of the plan, which an approval signs
     approvals: int = 0  # valid signatures
     approvals_needed: int = 0  # as the plan states; a lock of many accounts may need more
     why: str = ""  # ASKING: why more approvals are needed, and other notes
-    is_refused: bool = False  # an approver refused it
-    is_accepted: bool = False  # a person accepted it although it is incomplete
-    is_unreviewed: bool = False  # it ran by a break-glass approval, which nobody reviewed yet
+    is_refused: bool = False  # an approver refused the step
+    is_accepted: bool = False  # a person accepted the result although it is incomplete
+    is_unreviewed: bool = False  # the step ran by a break-glass approval that nobody reviewed yet
 
     @property
     def is_undo(self) -> bool:
@@ -90,7 +90,8 @@ class StepView:
 def merged(rounds: Sequence[StepView]) -> StepView:
     """Return the latest round of a step, with the targets of all its rounds.
 
-    `rounds` is in order. Rounds that an approver refused do not count, except the latest.
+    `rounds` is in order. If an approver refused the latest round, return this round alone. Earlier
+    rounds that were refused are left out.
     """
     latest = rounds[-1]
     counted = [view for view in rounds if view.state is not StepState.REFUSED]
@@ -126,7 +127,7 @@ class State:
     extra: tuple[StepView, ...] = ()  # steps outside the playbook, such as an undo
     is_stopped_or_closed: bool = False
     is_closed: bool = False
-    joined: int = 0  # number of additions of targets, by triggers or by people
+    joined: int = 0  # number of additions of targets, by people or by messages of other systems
     unrestored_count: int = 0  # after an undo: targets that are not restored
     has_runner: bool = True  # a process works on the incident, or `standfast serve` will
     incident: str = "INCIDENT"  # the incident's name in the commands that `status` writes
@@ -134,7 +135,7 @@ class State:
 
     @property
     def uncounted(self) -> tuple[str, ...]:
-        """Return the notices with an empty or unreadable list of recipients.
+        """Return the notice steps that have no recipients, or no readable list.
 
         Notices whose failure a person accepted are not included.
         """

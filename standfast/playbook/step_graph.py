@@ -28,8 +28,8 @@ def in_order(playbook: Playbook) -> tuple[Step, ...]:
 def all_needs(playbook: Playbook, *, without_after: bool = False) -> Mapping[str, frozenset[str]]:
     """Return for each step the steps that it needs, directly or indirectly.
 
-    With `without_after`, omit needs that are also in `after`: a step may begin whatever their
-    result.
+    With `without_after`, omit needs that are also in `after`: a step may begin whatever the result
+    of these needs is.
     """
     found: dict[str, frozenset[str]] = {}
     for step in in_order(playbook):

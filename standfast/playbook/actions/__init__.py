@@ -6,23 +6,22 @@ before the action (their prior state). A verb is the name of an action.
 
     ACTIONS["accounts.lock"].undo   # "accounts.unlock"
 
-The registry contains the `ACTION` of each module of this package, and the `UNDO` of a module that
-defines one. To add an action, add its module and its test:
+The registry `ACTIONS` contains the `ACTION` of each module of this package, and the `UNDO` of a
+module that defines one. To add an action, add its module and its test:
 
 - `action.py` describes each field. Copy `accounts_lock.py` for an action on accounts, or
   `run_command.py` for an action that calls a procedure (a configured command or HTTP request, or a
   function of Standfast).
-- The planner reads through `Planner` only and changes nothing.
-- If the action needs a new method of an adapter or a new built-in procedure, add that in
+- The planner reads only through the interface `Planner`, and changes nothing.
+- If the action needs a new method of an adapter or a new built-in procedure, add it in
   `standfast.adapters`.
 
 Rules
-- A verb without a module here does not exist: a playbook cannot name code.
+- A verb exists only if a module here defines it, so that a playbook cannot run arbitrary code.
 - An irreversible action is marked (`is_irreversible`). Its step needs an approval, or the reason
-  why it needs none. Whether a command or a request has an undo is known only from the
-  configuration. Therefore the planner makes the same check for a command or request without an
-  undo.
-- An undo is an action too. It cannot be a step, because it needs the prior states.
+  why it needs none. The same rule applies to a command or request without an undo. The planner
+  checks this case, because only the configuration shows whether a command has an undo.
+- An undo is an action too. It cannot be a step, because it needs the recorded prior states.
 - Other code names a verb by the constant of its module, never as text.
 """
 

@@ -23,9 +23,9 @@ class ArgumentType(StrEnum):
     ACCOUNTS = "accounts"  # a list of account names, not empty
     TEXT = "text"
     SOURCES = "sources"  # "all", or a list of evidence sources by name
-    TEMPLATE = "template"  # the name of a notice
-    AUDIENCE = "audience"  # the name of an audience
-    SENDER = "sender"  # the name of a sender
+    TEMPLATE = "template"  # the name of a notice (a message to people)
+    AUDIENCE = "audience"  # the name of an audience (the list of its recipients)
+    SENDER = "sender"  # the name of a sender (the adapter of a message channel)
     MAPPING = "mapping"  # with text keys, such as the values for a template
     NAMES = "names"  # a list of texts, not empty: hosts, numbers, indicators
     TIME = "time"  # a moment, with its zone
@@ -104,10 +104,10 @@ class Planner(Protocol):
     def accounts(
         self, verb: str, arguments: JsonObject, *, shows_obstacles: bool = False
     ) -> Expansion:
-        """Plan one effect for each account, in each directory that knows it.
+        """Plan one effect for each account, in each directory that has it.
 
-        With `shows_obstacles`, a plan already refuses the accounts that the directory would refuse
-        in a live run.
+        With `shows_obstacles`, an incident that is only planned already refuses the accounts that
+        the directory would refuse in a live run.
         """
 
     def notice(self, arguments: JsonObject) -> Expansion:
@@ -121,8 +121,9 @@ class Planner(Protocol):
     ) -> Draft:
         """Plan one call of a procedure: a command, request or own function.
 
-        An invalid parameter or a protected account (which no playbook may lock) makes it a refused
-        effect. Raise Refused if the call has no undo and the step has no approval.
+        If a parameter is invalid or names a protected account (which no playbook may lock), the
+        effect is planned as refused. Raise Refused if the call has no undo, and the step has
+        neither an approval nor the reason why it needs none.
         """
 
     def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
@@ -132,7 +133,7 @@ class Planner(Protocol):
         """Plan one recovery for each backup set of the services in `arguments`."""
 
     def validate(self, procedure: str, details: JsonObject) -> None:
-        """Raise UsageError that names the invalid parameter."""
+        """Raise UsageError, which names the parameter, if one is invalid."""
 
 
 Plan: TypeAlias = Callable[[JsonObject, Planner], Expansion]
@@ -172,8 +173,8 @@ class Action:
     # The action prevents the holder of an account from working. So its targets count towards the
     # number of accounts that may be locked without an approval.
     keeps_holder_out: bool = False
-    # The action receives the state of the account before its lock. So it acts on that account even
-    # if another account has its name now.
+    # The action receives the state of the account before its lock, which identifies the account.
+    # So it acts on the locked account even if another account has the same name now.
     is_for_locked_account: bool = False
     is_notice: bool = False  # its targets are encrypted with the key of the incident
     names_people: bool = True  # its targets are masked in summaries

@@ -1,6 +1,7 @@
-"""Keep every recovery point of the repository.
+"""Keep every recovery point (backup) of the repository from expiring.
 
-An undo applies the retention rules to the recovery points again.
+The action runs on the keeper, the machine with the key that lets recovery points expire. An undo
+applies the retention rules to the recovery points again.
 """
 
 from collections.abc import Iterator

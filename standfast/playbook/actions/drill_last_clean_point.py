@@ -1,6 +1,7 @@
 """Find each backup set's newest recovery point without the indicators.
 
-Indicators are texts, paths or hashes that show an intrusion.
+A recovery point is one restorable state of a backup set. Indicators are texts, paths or hashes that
+show an intrusion. The search needs the key of a drill host, a machine that restores for tests.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Search the sealed evidence, and list the findings in order of time."""
+"""Search the sealed evidence, and list the findings in order of time.
+
+Evidence is the signed (sealed) copies of logs and files of an incident.
+"""
 
 from collections.abc import Sequence
 from typing import cast

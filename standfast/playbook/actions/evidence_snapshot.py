@@ -1,4 +1,8 @@
-"""Copy evidence sources, most volatile first, hashed and sealed."""
+"""Copy evidence sources, most volatile first, hashed and sealed.
+
+An evidence source is a configured log, folder or set of commands. A seal is the signed statement
+over the hashes of the copies.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
@@ -35,7 +39,10 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
 
 
 def _is_volatile(name: str, configured: "Mapping[str, EvidenceConfig]") -> bool:
-    """Return whether a source is volatile and copied first (RFC 3227, 2.1)."""
+    """Return whether a source is volatile and copied first (RFC 3227, 2.1).
+
+    The output of commands is volatile: it shows the present state of a system.
+    """
     return name in configured and configured[name].kind == "commands"
 
 

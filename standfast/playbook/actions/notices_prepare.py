@@ -1,4 +1,7 @@
-"""Render a notice and count its recipients, without sending it."""
+"""Render a notice and count its recipients, without sending it.
+
+A notice is a message to the people that an incident concerns.
+"""
 
 from standfast.playbook.actions.action import Action, Carrier, Planner
 from standfast.playbook.actions.shared_arguments import NOTICE

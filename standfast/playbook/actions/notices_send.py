@@ -1,4 +1,8 @@
-"""Send a notice to the recipients of an audience (a configured list)."""
+"""Send a notice to the recipients of an audience.
+
+A notice is a message to the people that an incident concerns; an audience is a configured list of
+people.
+"""
 
 from collections.abc import Collection, Iterator
 
@@ -19,7 +23,7 @@ def _approval_reason(arguments: JsonObject, staff: Collection[str]) -> str:
 
 
 def _notes(adapter: str, planner: Planner) -> Iterator[str]:
-    """Yield a note on a mail relay, with the channels that do not use it."""
+    """Yield a warning about a mail relay; name the senders that avoid it."""
     senders = planner.config.senders
     if senders[adapter].kind == "smtp":
         around = [name for name, sender in senders.items() if sender.kind != "smtp"]

@@ -19,8 +19,8 @@ def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
     name, mode = str(arguments["service"]), str(arguments["mode"])
     step, services = planner.step.name, planner.config.services
     if planner.mode is Mode.EXERCISE and not services:
-        # An exercise needs no configured service: the simulator accepts a request with the name of
-        # any mode.
+        # An exercise needs no configured service: the simulator, which replaces the live adapter,
+        # accepts a request with the name of any mode.
         details: JsonObject = {"mode": mode, "parameters": {}}
         draft = planner.call(DEGRADE, f"requests.{mode}", f"service.{name}:{name}", details)
         return Expansion(drafts=(draft,))

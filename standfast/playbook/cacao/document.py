@@ -1,6 +1,7 @@
 """Parser of a CACAO file: limits, repeated names, all problems with lines.
 
-The parsed document has passed the schema and the semantic checks.
+CACAO is a standard format of OASIS for playbooks. The parsed document has passed the schema and the
+semantic checks.
 
 Rules
 - A CACAO file is recognised by its content: `type` is `playbook`, or `spec_version` exists.
@@ -63,8 +64,8 @@ def read_document(text: str, file: str) -> Document:
         raise _invalid(file, str(error)) from None
     if _depth(document) > DEEPEST:
         raise _invalid(file, f"is nested deeper than {DEEPEST} levels")
-    # jsonschema takes 40 ms to load, and 0.6 s if rfc3987-syntax is installed. Every lock reads the
-    # playbooks, but most installations have none in CACAO.
+    # jsonschema takes 40 ms to load, and 0.6 s if rfc3987-syntax is installed. Every command that
+    # locks accounts reads the playbooks, but most installations have none in CACAO.
     from standfast.playbook.cacao.schema_errors import misfits
 
     if found := list(islice(misfits(document), MOST_PROBLEMS)):

@@ -1,6 +1,6 @@
 """Conversion of a playbook to a CACAO document: rows, variables, agents.
 
-In Standfast, each step names the steps that it needs; CACAO orders steps by nested blocks. The
+In Standfast, each step names the steps that it needs; CACAO, a standard format, nests blocks. The
 steps are exported in rows. Each step is in the first row after all steps that it needs, and a row
 of several steps is a `parallel` block. This order is stricter than the order of the playbook. The
 extension of each step contains the original step.

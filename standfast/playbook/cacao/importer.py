@@ -1,14 +1,15 @@
 """Conversion of a CACAO document to a playbook, with its warnings.
 
-Everything that cannot be converted gets a warning.
+CACAO is a standard format of OASIS for playbooks. Each part that cannot be converted causes a
+warning.
 
 Rules
 - A playbook that this program exported is restored from its extensions. If the extensions differ
   from the visible steps, somebody changed the file. Then only the visible steps are imported.
-- A `manual` command becomes a manual step. `bash`, `ssh` and `powershell` become a step with the
-  name of a command, `http-api` and `openc2-http` a step with the name of a request. Until the
-  configuration allows the command or request, its step is refused. Each of these steps needs an
-  approval, because the file is foreign.
+- A `manual` command becomes a manual step. A `bash`, `ssh` or `powershell` command becomes a step
+  that runs a command by name; `http-api` and `openc2-http` become a step that sends a request by
+  name. Until the configuration defines that command or request, the step is refused. Each of these
+  steps needs an approval, because the file is foreign.
 - Other commands, playbooks within playbooks, and loops become manual steps, with a warning.
 - A condition that compares one input with a fixed value is converted. Any other condition becomes a
   question to a person.
@@ -72,7 +73,7 @@ class Imported:
 
 
 def import_cacao(text: str, file: str) -> Imported:
-    """Convert a CACAO file; PlaybookInvalid has the reasons if impossible."""
+    """Convert a CACAO file; PlaybookInvalid lists the reasons of a failure."""
     document = read_document(text, file)
     head = document.get("playbook_extensions", {}).get(EXTENSION)
     own = None if head is None else _as_yaml(_restore_exported(document, head, text, file))
@@ -204,7 +205,8 @@ class _Converter:
     def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the playbook steps that replace a step of the document.
 
-        A condition or switch on one input needs no step: other steps have it as their condition.
+        A condition or switch on one input needs no step: the steps in its branches have it as their
+        condition.
         """
         match step["type"]:
             case "action":

@@ -1,6 +1,6 @@
 """Semantic checks of a CACAO document: references, cycles, variables.
 
-The checks find references, cycles and variables that are inconsistent.
+CACAO is a standard format of OASIS for playbooks.
 
 Rules
 - A reference to a step, an agent or a target must name an existing one; the first step has the type
@@ -25,7 +25,7 @@ _WITH_VARIABLES = ("commands", "condition", "switch", "in_args", "out_args")
 
 @dataclass(frozen=True, kw_only=True)
 class Inconsistency:
-    """One inconsistency."""
+    """One inconsistency of a document, at a JSON path."""
 
     path: str
     message: str

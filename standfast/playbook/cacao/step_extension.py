@@ -1,4 +1,4 @@
-"""Ids of a CACAO export, computed from names, and its step extension.
+"""Identifiers of a CACAO export, and the extension for its steps.
 
 The extension contains the properties for which CACAO has no term, such as approval, undo, roles,
 `needs` and `on_partial`. It has each step as in the playbook's file, and the head of the file

@@ -34,7 +34,7 @@ class Choice:
 
 @dataclass(kw_only=True)
 class Place:
-    """Position of a step."""
+    """Position of a step in the order: the needed steps and choices."""
 
     needs: dict[str, None] = field(default_factory=dict)  # steps that must have ended, in order
     choices: tuple[Choice, ...] | None = None  # required choices; None: not reached yet

@@ -32,7 +32,7 @@ def command_text(command: Mapping[str, Any]) -> str:
 def literal(text: str) -> str:
     """Write the text as a value in a condition.
 
-    Double quotes become single quotes; `is_plain` tells whether the value keeps its meaning.
+    Double quotes become single quotes, so the value may change; `is_plain` checks this.
     """
     return '"' + text.replace('"', "'") + '"'
 

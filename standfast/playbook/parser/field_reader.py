@@ -1,4 +1,4 @@
-"""Reader of one mapping in a playbook: unknown keys, types, durations.
+"""Reader of one mapping of a playbook file, which collects all problems.
 
     fields = Fields(node, "step `lock`", notes)
     title = fields.text("title", required=True)
@@ -6,8 +6,8 @@
 
 Rules
 - A key that was not read is unknown, and its problem names the closest known key.
-- A value of the wrong type is noted and replaced by the default, so that the author sees all
-  problems at once.
+- If a value has the wrong type, the reader notes a problem and returns the default. So the author
+  sees all problems at once.
 """
 
 import re
@@ -134,7 +134,7 @@ class Fields:
         return node.value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Read a list of different texts; a single text is a list of one."""
+        """Read a list of different texts; read a single text as a list of one."""
         node = self.node(key)
         if node is None:
             return ()
@@ -180,7 +180,7 @@ class Fields:
     def end(self, *, elsewhere: Iterable[str] = ()) -> None:
         """Note a problem for every key that was not read.
 
-        `elsewhere` has the keys of other kinds of steps, for a better message.
+        `elsewhere` has the keys of other kinds of steps; the message for such a key differs.
         """
         for key, node in self._nodes.items():
             if key in self._taken:

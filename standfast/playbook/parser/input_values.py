@@ -1,12 +1,15 @@
 """Conversion of input texts to the types that a playbook declares.
 
+An input is a value that an incident receives when it is opened, such as the accounts to lock.
+
 Rules
 - The result has every input of the playbook: its value, its default, or null.
 - A text with accounts is split at commas and line ends. A list comes from a file with one account a
   line, or from the message of a trigger such as a webhook. Each item of a list is one name, because
   names may contain commas. The order does not change, and duplicates are removed.
-- In a text, an entry `DIRECTORY:` without an account name is refused. In a list, such an entry is
-  accepted: one invalid name in a message must not prevent the locks of the other accounts.
+- An account may be written `DIRECTORY:ACCOUNT`, with the system that stores it. In a text, an entry
+  `DIRECTORY:` without an account name is refused. In a list, such an entry is accepted: one invalid
+  name in a message must not prevent the locks of the other accounts.
 - Messages name the input and the valid values, never the given value: it may be personal.
 """
 
@@ -56,9 +59,9 @@ def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[
 
 
 def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
-    """Convert a typed text or a YAML value to the input's type.
+    """Convert a text or a YAML value to the type of the input.
 
-    Raise ValueError, which describes the valid values, for any other value.
+    Raise ValueError, which describes the valid values, for a value that does not fit.
     """
     if given.type is InputType.ACCOUNTS:
         return _accounts(value)

@@ -1,15 +1,16 @@
 """Parser of a playbook: keys of its file, from text to records.
 
-    playbook = load(text, "lock.yaml")   # PlaybookInvalid has every problem with its line
+    playbook = load(text, "lock.yaml")   # PlaybookInvalid lists every problem with its line
 
-This module defines the keys of the format. `yaml_tree` reads YAML, and `validation` checks whether
-the names exist and the steps fit together.
+This module defines the keys of the format. `yaml_tree` reads YAML. `validation` checks whether the
+names in the playbook exist, and whether each step can begin.
 
 Rules
 - All structural problems are reported at once, in line order.
-- A step has exactly one of the keys `do`, `manual`, `decide` and `wait`, which is its kind; each
-  kind has further keys.
-- Defaults of the action are filled in: its undo, and `on_partial` (`go_on` if it is reversible).
+- A step has exactly one of the keys `do`, `manual`, `decide` and `wait`. This key is the kind of
+  the step, and each kind allows further keys.
+- A `do` step without `undo` has the undo of its action. Without `on_partial`, the value is `go_on`
+  if the action is reversible, otherwise `hold`.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ DASHED_HINT = "small letters, digits and hyphens, at most 40"
 
 @lru_cache(maxsize=64)  # an incident in progress loads its playbook many times a second
 def load(text: str, file: str) -> Playbook:
-    """Read a playbook; PlaybookInvalid has every structural problem.
+    """Read a playbook; PlaybookInvalid lists every structural problem.
 
     `file` is the name of the file in problems; no file is opened. `validation` checks the playbook
     further.

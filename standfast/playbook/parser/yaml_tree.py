@@ -1,4 +1,4 @@
-"""Limited YAML: text to a tree of plain values, each with its line.
+"""Parser of limited YAML: a tree of plain values, each with its line.
 
     node, problems = read_tree(text, "lock.yaml")
 
@@ -10,7 +10,7 @@ Rules
 - A key is a text and occurs once in a mapping.
 - Line ends that only YAML recognises are not allowed: they could end a comment invisibly.
 - Control characters, and characters that change the writing direction, are not allowed, even
-  escaped: a person must see exactly the text that the person approves.
+  escaped: an approver of a step must see exactly the text that the approval covers.
 """
 
 import re
@@ -79,7 +79,7 @@ class _Open:
 
 
 class _Stop(Exception):
-    """A problem that ends the reading."""
+    """A problem after which the rest of the document is not read."""
 
     def __init__(self, line: int, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -142,8 +142,8 @@ class _Builder:
             line = mark.line + 1 if mark else 0
             raise _Stop(line, f"this is not YAML: {error.problem or error.context}") from error
         except (YAMLError, ValueError, OverflowError) as error:
-            # The file has forbidden characters or invalid escapes, which YAML's message would
-            # quote.
+            # The file has forbidden characters or invalid escapes. The parser's own message quotes
+            # them, so it is not shown.
             self.root = None
             raise _Stop(0, "the file has characters that YAML does not allow") from error
 
@@ -205,7 +205,10 @@ class _Builder:
         return value
 
     def _scalar(self, event: ScalarEvent, line: int) -> bool | int | str | None:
-        """Return the value; note a forbidden value and return its text."""
+        """Return the value of a scalar.
+
+        Note a problem for a forbidden value, and return its text.
+        """
         text: str = event.value
         tag = str(self._yaml.resolver.resolve(ScalarNode, text, event.implicit))
         match tag.removeprefix(_TAG):

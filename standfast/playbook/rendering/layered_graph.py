@@ -57,7 +57,7 @@ class Box:
     style: str  # CSS class of its colour
     shape: Shape
     lines: Sequence[tuple[str, str]]  # CSS class and text of each line
-    has_frame: bool = False  # a second edge
+    has_frame: bool = False  # the box has a second edge
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Labels of a step on paper and in drawings: executor, approvers, length."""
+"""Labels of a step on paper and in drawings: actor, approvers, duration."""
 
 import re
 from collections.abc import Mapping

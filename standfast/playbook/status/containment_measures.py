@@ -1,13 +1,13 @@
 """Codes of the containment measures that an incident has taken and proven.
 
-Notices have texts for these codes.
+A notice (a message to the people concerned) has a text for each code.
 
 Rules
-- A code is returned only if every step of its kind has done every target. Measures in progress,
-  accepted failures and proofs that are no longer valid have no code.
-- A proof of a lock has a level, such as "sessions ended" or "sign-in refused". The lowest level of
-  all targets counts: if one account directory cannot count sessions, a notice does not say that
-  sessions were ended.
+- A code is returned only if every step with the action is done for every target. Measures in
+  progress, accepted failures, and proofs that failed when they were repeated have no code.
+- A proof of a lock has a level, such as "sessions ended" or "sign-in refused". The code follows the
+  lowest level of all targets: if one account directory cannot count sessions, a notice does not say
+  that sessions were ended.
 """
 
 from collections.abc import Iterator

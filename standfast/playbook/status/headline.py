@@ -7,7 +7,8 @@ Rules
 - The headline is one line: accounts contained, accounts restored by an undo, people not notified,
   activity.
 - Incidents are ordered by severity. First come incidents with unlocked accounts, then interrupted
-  incidents, incidents that wait for a person, running incidents, and finished incidents.
+  incidents (no process continues their work), incidents that wait for a person, running incidents,
+  and finished incidents.
 - The headline has counts and names of steps only, and no personal data.
 """
 
@@ -103,7 +104,7 @@ def _is_lock(state: State, view: StepView) -> bool:
 def _possibly_open_count(view: StepView) -> int:
     """Return the number of accounts that are not certainly locked.
 
-    Refused targets, such as protected accounts, do not count.
+    Refused targets, such as protected accounts (which no playbook may lock), are left out.
     """
     return view.counts.under_way + view.counts.failed + view.counts.unknown
 

@@ -1,4 +1,4 @@
-"""Exactly one next step of an incident, in words, even when it is closed.
+"""Next step of an incident, as one text for the operator.
 
     summarise_status(state).next_step
     # "… Answer `yes` or `no`: `standfast incident answer inc-2026-0001 ask ANSWER`."
@@ -6,14 +6,15 @@
 `engine` has the rules of progress; this module writes the sentence that an operator reads.
 
 Rules
-- There is one next step, never a list. It is the first of: interrupted work, a step that blocks
-  others, a question, an approval, manual work, work in progress.
+- Every incident has exactly one next step, even when it is closed. It is the first of: interrupted
+  work, a step that blocks others, a question, an approval, manual work, work in progress.
 - An interrupted notice comes after questions and approvals, because an answer also continues the
   interrupted notice.
 - A suggested command is complete, except for values that only a person knows: PERSON, RESULT and
   EFFECT are placeholders.
 - The text has counts and names of steps only, no personal data.
-- A command to approve names the plan by its digest: an approver signs the plan that was shown.
+- A command to approve names the plan by its digest (a SHA-256), so that an approver signs the plan
+  that was shown.
 """
 
 from dataclasses import dataclass, replace
@@ -72,7 +73,10 @@ class StatusSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class LegalClocks:
-    """Legal duties of notification that change an incident's next step."""
+    """Legal duties to notify somebody, which change an incident's next step.
+
+    A legal clock is the running deadline of one duty.
+    """
 
     missed: int = 0
     due_now: int = 0  # due "without delay", which is no date

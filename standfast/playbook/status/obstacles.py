@@ -1,8 +1,8 @@
 """Obstacles that prevent the start of a step, with the command for each.
 
 Rules
-- Each pending step that cannot begin is named, with every step that blocks it. A step that has
-  begun, and cannot begin for targets that were added later, is named too.
+- Each pending step that cannot begin is named, with every step that blocks it. If targets were
+  added after a step began, the step is named too while it cannot begin for these targets.
 - The texts have counts and names of steps only, no personal data.
 """
 
@@ -83,7 +83,7 @@ def describe_state(view: StepView) -> str:
 
 
 def as_whom(state: State, step_name: str) -> str:
-    """Return the sign-in option of a command about a step with roles."""
+    """Return the option ` --as PERSON` for a step with roles, else ""."""
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     has_roles = step and (step.roles or (step.approval and step.approval.roles))
     return " --as PERSON" if has_roles else ""
@@ -92,7 +92,8 @@ def as_whom(state: State, step_name: str) -> str:
 def letter_instructions(state: State, view: StepView) -> str:
     """Describe how to post the letters of a notice; return "" for other steps.
 
-    The ledger encrypts the channel of a message, so the number of letters may be unknown here.
+    The ledger (the database of incidents) encrypts the channel of a message, so the number of
+    letters may be unknown here.
     """
     speaker = as_whom(state, view.step)
     posted = f"`standfast notice posted {state.incident} {view.step}{speaker}`"

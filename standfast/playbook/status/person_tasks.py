@@ -32,7 +32,7 @@ def describe_task(state: State, view: StepView) -> str:
             word = '"ANSWER"' if any(" " in option for option in step.options) else "ANSWER"
             return f"{step.question} Answer {options}{who}: `{answer} {word}{speaker}`."
         command = f'`{answer} "RESULT"{speaker}`'
-        says = who if step.by else ""  # the person that does the task may not be allowed to answer
+        says = who if step.by else ""  # the roles in `by` do the task; only those in `roles` answer
         by = f" ({' or '.join(step.by)})" if step.by else who
         return f"By hand{by}: {step.title}. When it is done{says}: {command}."
     who = " or ".join(step.approval.roles) if step and step.approval else ""

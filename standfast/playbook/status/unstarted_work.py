@@ -1,4 +1,4 @@
-"""Work that an incident has not begun, and its next step while stopped.
+"""Work of an incident that has not begun; next step of a stopped incident.
 
 Rules
 - The state is read without a clock. So the abort window of a notice (the time between its approval

@@ -1,12 +1,14 @@
 """Checks of expressions: reachable names, types, possible comparisons.
 
+An expression is the condition of a step (`when`) or an argument of its action (`{{ … }}`).
+
 Rules
 - A name must be an input, the answer to a step that asks a person, or a property of a step such as
   its state. The step with the expression must need the named step, directly or indirectly.
   Otherwise the named step may not have run yet.
 - The value of a condition must be true or false; a text, which is true in Python, is refused.
-- A comparison that can never be true is a problem, for example with a text that is not an option of
-  the question: it would skip its step silently.
+- A comparison that can never be true is a problem, because it would skip its step silently. An
+  example is the comparison of an answer with a text that is not an option of the question.
 - The value of an argument's expression must have the type of the argument.
 """
 
@@ -200,7 +202,7 @@ class _Judge:
 
     def _can_be(self, path: Path, value: Json) -> bool:
         if value is None:
-            return True  # a value may be omitted, a step may be skipped
+            return True  # an omitted input and the answer to a skipped question are null
         if options := self._options_of(path):
             return value in options
         match self._type_of(path):
@@ -219,7 +221,7 @@ class _Judge:
         try:
             return not (self.step.when and parse(self.step.when).rules_out_null(path))
         except ValueError:
-            return False  # the invalid condition is reported elsewhere
+            return False  # `judge_condition` reports the invalid condition
 
     def _may_be_left_out(self, name: str) -> bool:
         given = self.playbook.input(name)

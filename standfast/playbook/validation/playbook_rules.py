@@ -8,11 +8,12 @@ Rules
 - All problems are reported, in line order, with a hint if one is known.
 - A step that can never begin is a problem, whatever the reason.
 - A step that cannot be undone needs an approval, or the reason why it needs none.
-- A notice without an approval must need all steps that lock accounts, or a step that a person
-  answers.
+- A notice (a message to the people concerned) without an approval must need all steps that lock
+  accounts, or a step that a person answers. Otherwise an intruder may read it in a mailbox that is
+  not locked.
 - A notice to people other than the organisation's own staff always needs an approval.
-- An argument that names a notice, an audience (list of recipients), a source or a sender must name
-  an existing one.
+- An argument that names a notice, an audience (list of recipients), an evidence source or a sender
+  (message channel) must name an existing one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -260,7 +261,7 @@ def _judge_arguments(
         names = known.names_for(spec.type)
         for name in _named(playbook, value) if names is not None else ():
             if spec.type is ArgumentType.AUDIENCE and name == AFFECTED:
-                continue  # the incident's own list
+                continue  # every incident has its own list of affected people
             if names is not None and name not in names:
                 problem = f"there is no {spec.type.removesuffix('s')} `{name}`"
                 if spec.type is ArgumentType.SOURCES:
