@@ -1,4 +1,4 @@
-"""Errors that callers can see, by required action; exit statuses.
+"""Error classes by the action that each error requires; exit statuses.
 
     StandfastError            1  report the error and end: a retry does not help
     ├── ConfigurationError    2  correct the configuration or the command, then run again

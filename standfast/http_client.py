@@ -132,7 +132,8 @@ class HttpClient:
         try:
             return within(seconds, lambda: self._ask(client, request, deadline))
         except Exception as error:
-            # Only the class: the error's text may contain the URL, whose filter names a person.
+            # Use only the class: the error's text may contain the URL, whose query may name a
+            # person.
             why = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
         if call.call_back():
             raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)

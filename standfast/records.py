@@ -1,7 +1,8 @@
 """Records that all layers share: states, proofs, limits, canonical JSON.
 
 An effect is one change of one target outside Standfast, such as one locked account. An `Order` asks
-an adapter for an effect; a `Result` reports its outcome.
+an adapter (the code that connects to one external system) for an effect; a `Result` reports the
+outcome of the effect.
 
 Rules
 - Records are frozen and keyword-only; raw dictionaries are used only where TOML, YAML, JSON or rows
@@ -34,7 +35,8 @@ _LARGEST_EXACT_INTEGER = 2**53 - 1  # exact in an IEEE 754 double (RFC 8785 3.2.
 def serve_way(role: str) -> str:
     """Return the name of a role of `standfast serve` in the database.
 
-    A role that resumes incidents is recorded as `serve`, like a process with all roles.
+    A role is the part of `serve` that one process runs. `respond`, which resumes incidents, is
+    recorded like `all`.
     """
     return "serve" if role in ("all", "respond") else f"serve {role}"
 
@@ -215,7 +217,8 @@ class Order:
 class Result:
     """Result of one effect, for one target.
 
-    `reason` is for people and has no personal data; `facts` may be personal and are sealed.
+    `reason` is for people and has no personal data. `facts` may be personal; the ledger (the
+    database of incidents) encrypts them.
     """
 
     target: str

@@ -3,15 +3,15 @@
     verdict = after_call(result, tries=2, now=now, has_failover=False)
     verdict.state, verdict.not_before
 
-An effect is one change of one target, such as one locked account. A call to a provider may contain
-several effects.
+An effect is one change of one target, such as one locked account or one message. A call to a
+provider may contain several effects. An observation looks up whether an effect happened.
 
 Rules
 - A failed call is repeated only if its adapter names a pause, and at most `MOST_TRIES` times. If a
   call ended before it reached an effect, it does not count as a try of this effect.
-- An effect that failed permanently, or that only this sender refused, is tried again by the
-  failover sender, with a new count of tries. An effect with an unknown outcome is never tried by
-  the failover sender.
+- A sender of messages may have a failover sender, which replaces it. A message that failed
+  permanently, or that only this sender refused, is sent by the failover sender, with a new count of
+  tries. A message with an unknown outcome is not: the recipient might receive it twice.
 - An unknown outcome is never repeated blindly. The outcome is looked up when the call can no longer
   arrive. If the effect did not happen, it is tried again, at most `MOST_TRIES` times. If the
   outcome cannot be determined, the effect waits for a person.
@@ -28,7 +28,7 @@ MOST_TRIES = 5
 RETRY_SECONDS = 1.0
 REPLICA_SECONDS = 5.0  # pause until every replica of a directory has applied a change
 AUDIENCE_SECONDS = 5.0  # pause while another program locks a list of recipients
-OTHER_COLLECTOR_SECONDS = 30.0  # pause while another runner collects the evidence
+OTHER_COLLECTOR_SECONDS = 30.0  # pause while another process collects the evidence
 COPY_STORE_SECONDS = 60.0  # pause between attempts to write the second copy of evidence
 # A directory that an attacker controls must not delay a lock for a week by its Retry-After.
 LONGEST_RETRY_AFTER_SECONDS = 300.0

@@ -7,7 +7,8 @@
 Rules
 - A call runs in its own thread, which can be abandoned, because drivers and SDKs limit at most
   single reads.
-- An abandoned call may continue. If it has changed nothing yet, all its changes are prevented.
+- An abandoned call may continue. If it has changed nothing yet, `call_back` prevents all its
+  changes.
 """
 
 import threading
@@ -38,15 +39,15 @@ class BoundedCall:
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
         self.has_begun = False  # whether a change may have been sent
-        self.touched: set[str] = set()  # tokens of the orders whose change was announced
+        self.touched: set[str] = set()  # tokens of the orders that `begin` announced
         self._is_called_back = False
         self._guard = threading.Lock()
 
     def begin(self, token: str | None = None) -> None:
         """Announce a change; raise if the caller has stopped waiting.
 
-        `token` is the token of a `records.Order`. If tokens are announced, an order whose token was
-        not announced has changed nothing.
+        `token` is the token of a `records.Order` (the request for one change). If a call announces
+        tokens, each order without an announcement has changed nothing.
         """
         with self._guard:
             if self._is_called_back:

@@ -1,15 +1,16 @@
 """Passkeys (WebAuthn): origins, challenges, checks of a browser's answers.
 
 This module checks the answer of a browser. The ledger (the database of incidents and approvals)
-records the person of each passkey, and `console` decides when a passkey is requested.
+records the person of each passkey, and `standfast.console` decides when a passkey is requested.
 
 Rules
-- The challenge is the SHA-256 of the signed bytes (`challenge_for`).
+- The challenge is the SHA-256 of the bytes to be signed (`challenge_for`).
 - A passkey signs for the origin of its console only, and only after its device verified the holder
   by finger, face or PIN.
 - WebAuthn attestation is not checked: the holder registers the device with the passphrase.
   Signature counters are not compared: passkeys that are synchronized between devices have none.
-- An answer is untrusted input: any fault in it is refused with one message and not stored.
+- An answer is untrusted input: if fido2 finds any fault in it, the answer is refused with one
+  message, and is not stored.
 """
 
 import base64

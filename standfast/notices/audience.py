@@ -10,9 +10,9 @@ one row.
 Rules
 - rows = recipients + held + suppressed + rejected + repeated. Every row that notifies nobody has a
   reason.
-- If two rows have the same address (see `mail_addresses`) or the same key, the first row counts.
-  Thus each mailbox and each person is notified once. With `each_address`, a person is notified at
-  each of their addresses.
+- If two rows have the same address (see `mail_addresses`) or the same key, only the first row is
+  used. Thus each mailbox and each person is notified once. With `each_address`, a person is
+  notified at each of their addresses.
 - A row is flagged if it states that its person is a minor or has died. One flagged row is enough to
   hold a person, even if that row itself is rejected or suppressed.
 - A source is read to its end once before anybody is notified. Only a few pages of its rows are in
@@ -106,7 +106,10 @@ def gather(rows: Iterable[tuple[int, Row]], rules: Rules = NO_RULES) -> Audience
 
 
 def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
-    """Store each person's first flagged row among the rejected and suppressed."""
+    """Store the first row number of each person in `flagged`.
+
+    `flagged` contains the rejected and suppressed rows with a flag.
+    """
     for page in flagged.pages():
         _keep_first(((seen.mark("flagged", person), number) for number, person in page), seen)
 
@@ -114,8 +117,8 @@ def _keep_flagged(flagged: Spool[tuple[int, str]], seen: Seen) -> None:
 def _keep_held(read: Spool[ReadRow], seen: Seen, *, has_flagged: bool) -> None:
     """Store the number of the row that represents each held person.
 
-    It is the person's first row in `read` if a rejected or suppressed row has a flag. Otherwise it
-    is the first row in `read` that itself has a flag.
+    It is the person's first row in `read` if one of the person's rejected or suppressed rows has a
+    flag. Otherwise it is the person's first row in `read` that itself has a flag.
     """
     for page in read.pages():
         flags = [seen.mark("flagged", row.recipient.key) for row in page] if has_flagged else []

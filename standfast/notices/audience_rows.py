@@ -5,13 +5,13 @@ each person. The readers of sources are in `adapters.audience_sources`.
 
 Rules
 - A person with a postal address, but without a usable e-mail address, receives a letter. The name
-  and the postal address then count as the mailbox.
+  and the postal address then identify the mailbox.
 - Each recipient has a reason for the notice, from the row or from the settings. A row without a
   reason is rejected.
 - A person on the suppression list is never contacted, even if the row states something else. An
   entry of the list that can match nobody is counted, because the intended person may be contacted.
 - A minor or a person that has died is held: another person must decide about the notice. A flag
-  that cannot be read counts as set.
+  that cannot be read is treated as set.
 - Only the columns that the configuration names are read. The rest of a customer's record stays in
   its source.
 - Reasons contain the numbers of rows and the names of columns, never values.
@@ -34,7 +34,7 @@ KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
 POSTAL_COLUMNS = tuple(
     f"postal_{number}" for number in range(1, 7)
 )  # lines, as in the window of an envelope
-FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # not available to a notice
+FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # not available to templates
 MINOR, DECEASED = "a minor", "has died"
 _OWN_COLUMNS = frozenset((*KNOWN_COLUMNS, *FLAG_COLUMNS))
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")

@@ -1,8 +1,8 @@
 """Comparison of notices with the phrases in `banned_phrases.toml`.
 
-Some phrases are typical of phishing mails, others hide what happened. The phrases and their reasons
-are data in `banned_phrases.toml`; this module compares notices with them. Templates that an
-organisation wrote must comply too.
+A notice is a message to the people that an incident concerns. Some phrases are typical of phishing
+mails, others hide what happened. The phrases and their reasons are data in `banned_phrases.toml`;
+this module compares notices with them. Templates that an organisation wrote must comply too.
 
 Rules
 - The source of a template is checked, not the result of one incident. Thus both branches of every

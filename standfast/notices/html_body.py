@@ -4,14 +4,14 @@ Rules
 - `# ` begins a heading, `- ` a list entry, and four spaces or a tab a command to type. Adjacent
   other lines are a paragraph. The text body omits `# ` and is otherwise as written.
 - Blanks before `- ` are ignored, because templates indent the lines of a `for`. No list is nested.
-- The language determines the direction of writing. If the text determined it, a value from right to
-  left at the beginning would reverse the whole notice.
+- The language determines the direction of writing. If the text determined it, a value at its
+  beginning that is written from right to left would reverse the whole notice.
 - Only lines of the template have these meanings. `mark_value` marks the beginning of each value and
   its line ends, so that a value is always text, even if it begins with `- `.
 - Text and values are escaped together. An HTML body has only the elements and attributes in this
   module: no link, picture, form or script. If a notice of a breach asked for a click, people would
   learn to trust the next phishing mail. A picture would reveal who opened the notice.
-- The structure is that of the rendered lines, so that a list without entries does not exist.
+- The structure follows the rendered lines: a `for` without entries results in no list at all.
 """
 
 import html
@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-# Marks are control characters, which mail cannot carry and values may not contain.
+# Marks are control characters, which a mail cannot contain and a value must not contain.
 _VALUE_BEGINS = "\0"
 _VALUE_LINE_ENDS = "\r"
 

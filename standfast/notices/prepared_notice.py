@@ -120,7 +120,8 @@ class Prepared:
     def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
         """Return a recipient's own part; equal arguments have an equal digest.
 
-        Values are first cleaned to one visible line. Raise `Refused` if a value is longer than
+        `token` identifies the message in all its attempts. Values are first cleaned to one visible
+        line. Raise `Refused` if a value is longer than
         LONGEST_VALUE, if a value is empty and the template has no text for this case, or if the
         notice does not have the language (see `pick_language`). The error names the slot and not
         the value.

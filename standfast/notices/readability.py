@@ -1,17 +1,18 @@
 """Readability of notices, by the usual formula of each language.
 
-This module defines the limits and selects the sentences. The library textstat (extra `readability`)
-has the formulas and counts syllables. Only functions that need no network are used. The English
-formulas that count syllables download a dictionary, so English is measured by letters per word.
+A notice is a message to the people that an incident concerns. This module defines the limits and
+selects the sentences. The library textstat (extra `readability`) has the formulas and counts
+syllables. Only functions that need no network are used. The English formulas that count syllables
+download a dictionary, so English is measured by letters per word.
 
 Rules
 - Only sentences are measured. Headings, greetings and list entries without a full stop at the end
-  are omitted. A slot (the place of a recipient's value) counts as its example.
+  are omitted. A slot (the place of a recipient's value) is measured with its example.
 - A notice is rendered with all its examples, and again with only the examples of required values.
-  The two results may have different branches of an `if`, and some readers get each of them. The
-  sentences of both are measured together.
-- Sentences in labels are not part of the score. They count only for the hardest and the longest
-  sentence.
+  The two results may have different branches of an `if`, and each branch is sent in some incidents.
+  The sentences of both results are measured together.
+- Sentences in labels (translations of codes) are not part of the score. They are used only to find
+  the hardest and the longest sentence.
 - For a language without a formula here, only the longest sentence is checked, and the result states
   this.
 
@@ -112,7 +113,7 @@ def measure(template: Template) -> list[Measured]:
 def measured_text(whole: list[str], other_sentences: list[str], language: str) -> Measured:
     """Return the result for the sentences in `whole`.
 
-    The sentences in `other_sentences` count only for the hardest and the longest sentence.
+    The sentences in `other_sentences` are used only to find the hardest and the longest sentence.
     """
     spoken = language.partition("-")[0]
     formula = FORMULAS.get(spoken)

@@ -1,7 +1,9 @@
 """Template file `context.toml`: its variables, slots and labels.
 
-This module defines the form of that file and checks the values of an incident. `template_grammar`
-and `template_renderer` handle the texts of templates.
+A template is a folder with the texts of a notice (a message to the people that an incident
+concerns) in each language. Its file `context.toml` declares the values that the texts use. This
+module defines the form of that file and checks the values of an incident. `template_grammar` and
+`template_renderer` handle the texts.
 
 Rules
 - A variable is the same for all recipients. A slot has a separate value for each recipient.
@@ -9,9 +11,10 @@ Rules
   unchanged in every language.
 - `labels` translate the codes that an operator enters (`phone`) into words of each language. A
   value that is not a code is used as written.
-- A list may also be given as one text with commas, which is the form of a playbook's input.
-- If a list with `follows` has no value, it gets the codes of the followed list for which it has
-  labels. For example, the advice about data then fits the affected data.
+- A list may also be written as one text with commas, as people type the input of a playbook.
+- A list may name another list in `follows`. Without a value of its own, it then has those codes of
+  the other list for which it has labels. For example, a list of advice follows the list of affected
+  data, so that the advice fits the data.
 - Every variable and slot has a description and an example, so that a preview needs nothing else.
 """
 

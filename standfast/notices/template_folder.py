@@ -1,6 +1,7 @@
 """Template folders on disk: the installation's own, then shipped ones.
 
-This module reads files; `template_renderer` checks their content.
+A template is a folder with the texts of a notice (a message to the people that an incident
+concerns) in each language. This module reads files; `template_renderer` checks their content.
 
 Rules
 - A template is loaded when it is first needed. Therefore an incident loads only its own templates,

@@ -1,7 +1,7 @@
-"""Part of Jinja that templates may use, and the check for it.
+"""Part of Jinja that templates may use, and the check of their sources.
 
-This check is the first barrier against a harmful template. The sandbox of `template_renderer` is
-the second.
+A template has the texts of a notice (a message to the people that an incident concerns). This check
+is the first barrier against a harmful template. The sandbox of `template_renderer` is the second.
 
 Rules
 - Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
@@ -10,7 +10,7 @@ Rules
 - Calls, attributes, arithmetic, macros and includes are refused. Therefore a template cannot run
   code, read a file, or grow a string without limit.
 - A slot (the place of a recipient's value) is written without a filter, as `{{ recipient.name }}`.
-  It is filled after rendering, so no filter, condition or loop can see its value.
+  It is filled after rendering, so no filter, condition or loop can use its value.
 - `join` accepts only a variable of type list and a short fixed text. Nested joins could grow a
   string without limit before its size is checked.
 - Every name must be declared in `context.toml`. Thus a missing name is detected when the template

@@ -1,7 +1,8 @@
 """Check and rendering of templates, with the banner of an exercise.
 
-This module checks and renders texts that it receives as values. `template_folder` reads them from
-the disk, and `prepared_notice` fills in the values of recipients.
+A template has the texts of a notice (a message to the people that an incident concerns). This
+module checks and renders texts that it receives as values. `template_folder` reads them from the
+disk, and `prepared_notice` fills in the values of recipients.
 
 Rules
 - Only a complete template is loaded. Every language has a subject and a body, every name is

@@ -7,8 +7,9 @@ the incidents.
 Rules
 - Messages of sources that cannot sign (Alertmanager, Suricata, a form) only plan an incident and
   page people. They change nothing on real systems.
-- A message has an id: messages with the same id count once. It also has a key: it joins the open
-  incident of earlier messages with the same key.
-- Only signed messages are trusted. No error quotes a message: an invalid value is named by its
-  location.
+- A message has an id: of several messages with the same id, one is processed. It also has a key: if
+  earlier messages with the same key opened an incident that is still open, the message is added to
+  that incident.
+- Only signed messages are trusted.
+- No error quotes a message: an invalid value is named by its location.
 """

@@ -1,8 +1,8 @@
 """Signatures by Standard Webhooks 1: two secrets, clock, order of checks.
 
-This module defines the order and the limits of the checks. The library `standardwebhooks` computes
-the signature. Its own `verify` is not used, because it reads the clock, accepts headers of any
-length, and knows only one secret.
+Standard Webhooks is a public specification of signed messages. This module defines the order and
+the limits of the checks. The library `standardwebhooks` computes the signature. Its own `verify` is
+not used, because it reads the clock, accepts headers of any length, and accepts only one secret.
 
 Rules
 - Two secrets can be valid at the same time, so that a secret can be replaced while messages that
@@ -93,7 +93,7 @@ def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHe
 
 
 def verify(headers: SigningHeaders, body: bytes, secrets: Sequence[bytes]) -> None:
-    """Raise NotGenuine unless one of the signatures is by one of the secrets."""
+    """Raise NotGenuine if no signature was made with one of the secrets."""
     sent_at = datetime.fromtimestamp(int(headers.timestamp), UTC)
     try:
         text = body.decode()
